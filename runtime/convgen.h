@@ -1,0 +1,176 @@
+/* convgen.h: the whole public interface.
+ *
+ * Fill a problem (or parse one), open a context, create a plan, run it as often
+ * as you like. Functions return a status; 0 is CONVGEN_OK; convgen_error() gives
+ * the sentence. Nothing here prints, exits, sets a signal handler, or starts a
+ * thread before the first run. Contexts and plans may be shared by threads.
+ *
+ *   forward           dst[n,o,c]          = bias[c] + sum over k,i of src[n, o*s + k*d - p, i] * weights[k,i,c]
+ *   backward data     diff_src[n,x,i]     = sum over o,k with o*s + k*d - p = x, and over c, of diff_dst[n,o,c] * weights[k,i,c]
+ *   backward weights  diff_weights[k,i,c] = sum over n,o of src[n, o*s + k*d - p, i] * diff_dst[n,o,c]
+ *                     diff_bias[c]        = sum over n,o of diff_dst[n,o,c]
+ */
+#ifndef CONVGEN_H
+#define CONVGEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONVGEN_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CONVGEN_API __attribute__((visibility("default")))
+#else
+#define CONVGEN_API
+#endif
+
+typedef enum convgen_status {
+    CONVGEN_OK,
+    CONVGEN_BAD_ARGUMENT,   /* NULL, misaligned or overlapping pointers, an option out of range */
+    CONVGEN_BAD_PROBLEM,    /* text that does not parse, or a problem that has no meaning */
+    CONVGEN_UNSUPPORTED,    /* reserved fields, an unknown or unavailable target */
+    CONVGEN_NO_MEMORY,
+    CONVGEN_NO_RECORD,      /* CONVGEN_RECALL and nothing trusted is remembered */
+    CONVGEN_NO_CANDIDATE,   /* no schedule survived */
+    CONVGEN_NO_EXEC,        /* the system refuses executable memory */
+    CONVGEN_STORE,          /* the store cannot be read or written */
+    CONVGEN_CANCELLED,      /* the progress callback said stop before anything was usable */
+    CONVGEN_COMPILER,       /* the compiler failed or is missing */
+    CONVGEN_INTERNAL
+} convgen_status;
+
+typedef struct convgen_context convgen_context;
+typedef struct convgen_plan convgen_plan;
+
+/* Zero is the default everywhere. */
+typedef enum { CONVGEN_FORWARD, CONVGEN_BACKWARD_DATA, CONVGEN_BACKWARD_WEIGHTS } convgen_pass;
+typedef enum { CONVGEN_F32, CONVGEN_F64 } convgen_type;
+typedef enum { CONVGEN_NHWC, CONVGEN_NCHW } convgen_layout;
+typedef enum { CONVGEN_LOOP, CONVGEN_PROVEN, CONVGEN_2X, CONVGEN_8X } convgen_accuracy;
+typedef enum { CONVGEN_WEIGHTS_CHANGING, CONVGEN_WEIGHTS_FIXED } convgen_weights; /* fixed: packed once, packing not in the time */
+typedef enum { CONVGEN_RECALL, CONVGEN_ESTIMATE, CONVGEN_MEASURE, CONVGEN_EXHAUSTIVE } convgen_effort;
+typedef enum { CONVGEN_NONE, CONVGEN_RELU, CONVGEN_CLAMP } convgen_activation;
+
+/* After the bias of the forward pass: first add `residual` (a tensor shaped as dst), then relu (max(0, x), NaN stays
+ * NaN) or clamp to [lo, hi]. */
+typedef struct convgen_epilogue {
+    bool residual;
+    convgen_activation activation;
+    double lo, hi;
+} convgen_epilogue;
+
+/* A problem. Zero-initialise, then fill; or convgen_problem_parse.
+ * Channels-last tensors: src [batch, d, h, w, in_channels], dst [batch, od, oh, ow, out_channels],
+ * weights [kd, kh, kw, in_channels/groups, out_channels]. Channels-first: src [batch, in_channels, d, h, w],
+ * dst [batch, out_channels, od, oh, ow], weights [out_channels, in_channels/groups, kd, kh, kw]. bias [out_channels].
+ * All dense. */
+typedef struct convgen_problem {
+    convgen_pass pass;
+    convgen_type type;
+    convgen_layout layout;
+    convgen_accuracy accuracy;
+    convgen_weights weights;
+    int64_t batch, groups, in_channels, out_channels;
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3]; /* d, h, w. 0 means 1 (batch, groups, in, kernel, stride,
+                                                                        dilation) or computed with `pad` on both sides (out);
+                                                                        dilation 1 = dense; pad is the leading one, may be negative */
+    bool bias;                                                        /* forward and backward weights only */
+    convgen_epilogue epilogue;                                        /* forward only */
+    int64_t src_pixel_stride, dst_pixel_stride; /* reserved: non-zero is CONVGEN_UNSUPPORTED */
+    bool accumulate;                            /* reserved: true is CONVGEN_UNSUPPORTED */
+} convgen_problem;
+
+/* Parses one problem in benchdnn's notation with options before it, e.g. "--dir=BWD_D --dt=f64 mb10ic3ih100oc10kh5ph2".
+ * Text is borrowed. On failure *out is untouched. */
+CONVGEN_API convgen_status convgen_problem_parse(const char *text, convgen_problem *out);
+
+/* Writes the canonical spelling; parse(format(p)) = p. `size` bytes at `text`, at most 511 and the end mark are needed. */
+CONVGEN_API convgen_status convgen_problem_format(const convgen_problem *problem, char *text, size_t size);
+
+typedef struct convgen_options {
+    size_t struct_size;  /* sizeof(convgen_options) */
+    int threads;         /* 0 means 1 */
+    const char *target;  /* "avx512", "avx2", "portable"; NULL: $CONVGEN_TARGET, else the best of this machine */
+    const char *store;   /* a file; NULL: $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records */
+    /* Runs body(task, first, last, thread) over [0, tasks) split among `threads`, thread < threads; NULL: OpenMP. */
+    void (*parallel_for)(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread),
+                         void *task);
+    bool (*progress)(void *user, double done, const char *line); /* done in [0, 1]; false cancels: best so far is kept */
+    void *user;
+} convgen_options;
+
+/* Opens a context; options NULL means all defaults, and are copied (target and store too). Free with convgen_close. */
+CONVGEN_API convgen_status convgen_open(const convgen_options *options_or_null, convgen_context **out);
+/* Gives the caller's hold up. Plans keep what they need of the context alive. NULL is allowed. */
+CONVGEN_API void convgen_close(convgen_context *context);
+
+/* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times;
+ * MEASURE tries the best estimates within `seconds` (0: no limit) and remembers the winner; EXHAUSTIVE tries every schedule.
+ * Free with convgen_plan_free. */
+CONVGEN_API convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort,
+                                               double seconds, convgen_plan **out);
+CONVGEN_API void convgen_plan_free(convgen_plan *plan);
+
+/* Bytes that convgen_tensors.workspace and .packed need, for 64-byte aligned memory. */
+CONVGEN_API size_t convgen_plan_workspace(const convgen_plan *plan);
+CONVGEN_API size_t convgen_plan_packed(const convgen_plan *plan);
+
+/* Packs weights (unchanged) into `packed` (convgen_plan_packed bytes, 64-byte aligned) for later runs. */
+CONVGEN_API convgen_status convgen_pack(const convgen_plan *plan, const void *weights, void *packed);
+
+/* One tensor a slot; a gradient stands in its tensor's slot (backward data writes src, backward weights writes weights and
+ * bias). Alignment: of the element. `packed` replaces weights; weights without packed are packed in the run. workspace NULL:
+ * the plan keeps its own. residual == dst exactly is allowed, any other overlap with an output is refused. */
+typedef struct convgen_tensors {
+    void *src, *weights, *bias, *dst, *residual, *packed, *workspace;
+} convgen_tensors;
+
+/* Runs the plan. Thread-safe when workspaces differ or are NULL. The same bits for any thread count. */
+CONVGEN_API convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tensors);
+
+typedef struct convgen_info {
+    const char *problem, *family, *schedule, *form, *compiler, *target; /* owned by the plan */
+    int threads;
+    double ns_min, ns_median;                            /* 0 when never timed */
+    double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not known */
+    bool recalled;
+    int candidates, refused; /* 0 on recall */
+    double seconds;
+} convgen_info;
+CONVGEN_API const convgen_info *convgen_plan_info(const convgen_plan *plan);
+
+/* Errors of one way to compute, against the exact result, over all outputs looked at. */
+typedef struct convgen_figures {
+    double ulp_max, ulp_mean; /* |error| in units in the last place of the exact result rounded to the type */
+    double normwise;          /* ||error||_2 / ||exact||_2 */
+    double of_bound;          /* max of |error| / (gamma_K * sum |a||b|), K terms; NaN for transforming families (Higham, 3.5) */
+} convgen_figures;
+
+/* loop: one accumulator, separate multiply and add. course: the products of a window summed pairwise, as np.sum does. */
+typedef struct convgen_errors {
+    int64_t outputs, terms; /* outputs looked at; the most terms of one */
+    convgen_figures plan, loop, course;
+    bool has_bias_gradient;
+    int64_t bias_outputs, bias_terms;
+    convgen_figures bias_plan, bias_loop, bias_course; /* diff_bias of backward weights */
+} convgen_errors;
+
+/* Runs the plan once on uniform [-1, 1] data of a fixed seed and measures it against the exact result. */
+CONVGEN_API convgen_status convgen_certificate(const convgen_plan *plan, convgen_errors *out);
+
+/* One line: schedule, time, error. Owned by the plan. */
+CONVGEN_API const char *convgen_plan_describe(const convgen_plan *plan);
+
+CONVGEN_API const char *convgen_status_text(convgen_status status);
+/* This thread's last error, a sentence; "" when there was none. The context may be NULL. */
+CONVGEN_API const char *convgen_error(const convgen_context *context_or_null);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

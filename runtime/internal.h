@@ -1,0 +1,427 @@
+/* internal.h: what the library's files promise each other, one section per .c file, in pipeline order.
+ *
+ * problem text -> problem -> schedules -> source -> code -> trusted -> timed -> remembered -> run */
+#ifndef CONVGEN_INTERNAL_H
+#define CONVGEN_INTERNAL_H
+
+#include "convgen.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+typedef convgen_status cg_status;
+
+enum {
+    CG_TEXT = 512,     /* canonical problem text with its end mark */
+    CG_NAME = 64,      /* schedule, compiler */
+    CG_WHY = 256,      /* why a candidate was refused, one sentence */
+    CG_STAGES = 16,    /* stages of one schedule */
+    CG_KEY = 192,      /* machine key */
+    CG_SCHEDULES = 256 /* schedules listed for one problem */
+};
+
+/* ---- memory.c: allocation, guard pages, errors ------------------------------------------------------------------- */
+
+/* All of the runtime allocates through these, so that tests can make the n-th allocation fail. cg_realloc(NULL, n) is malloc,
+ * cg_realloc(p, 0) is not used. */
+void *cg_malloc(size_t size);
+void *cg_calloc(size_t count, size_t size); /* multiplication checked */
+void *cg_realloc(void *old, size_t size);
+void cg_free(void *p);
+char *cg_strdup(const char *text);
+void *cg_aligned(size_t size); /* 64-byte aligned; size 0 gives a valid pointer; cg_free frees it */
+extern long cg_fail_allocation; /* tests: the n-th allocation from now (1 = the next) fails; 0: none; counts down */
+bool cg_multiply(size_t a, size_t b, size_t *out); /* false on overflow */
+
+/* Memory of `size` bytes that begins right after, or ends right before, a page that faults. */
+typedef struct cg_guarded {
+    void *data;
+    size_t size;
+    void *map;
+    size_t map_size;
+} cg_guarded;
+cg_status cg_guarded_new(size_t size, bool flush_right, size_t alignment, cg_guarded *out); /* flush right is exact when size is a multiple of alignment */
+void cg_guarded_free(cg_guarded *g);
+
+/* Sets this thread's error sentence and returns `status`. */
+cg_status cg_fail(cg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *cg_error_text(void);
+
+uint64_t cg_hash(const void *data, size_t size, uint64_t seed); /* FNV-1a 64; seed 0 starts */
+/* splitmix64: a stream from a seed. */
+uint64_t cg_random(uint64_t *state);
+double cg_uniform(uint64_t *state); /* [-1, 1) */
+double cg_now(void); /* monotonic seconds */
+/* Between these two, this thread reads and writes numbers with a point, whatever the host's locale says. */
+void *cg_locale_enter(void);
+void cg_locale_leave(void *before);
+
+/* A growing text, ended by 0; text may be NULL when empty. failed sticks on lack of memory. */
+typedef struct cg_buffer {
+    char *text;
+    size_t length, room;
+    bool failed;
+} cg_buffer;
+void cg_buffer_add(cg_buffer *b, const char *text, size_t length);
+void cg_buffer_printf(cg_buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cg_buffer_free(cg_buffer *b);
+cg_status cg_read_file(const char *path, size_t limit, cg_buffer *out); /* CONVGEN_STORE with path and reason on failure */
+
+/* ---- problem.c: text <-> problem, legality, sizes ---------------------------------------------------------------- */
+
+/* Fills defaults in place (0 -> 1, out computed) and checks; after it every size is >= 1 and no product of a tensor's sizes
+ * times 16 overflows int64. Says what is wrong, naming the dimension and what is allowed. */
+cg_status cg_problem_normalise(convgen_problem *p);
+
+/* The state of a list reader: options hold from their place on. */
+typedef struct cg_options {
+    convgen_problem base; /* pass, type, layout, accuracy, weights, bias, epilogue as the options say */
+    int64_t mb;           /* --mb, 0: as the problem says */
+    int threads;          /* --threads, 0: not given */
+    char target[16];      /* --target, "": not given */
+} cg_options;
+void cg_options_default(cg_options *o); /* FWD_B, f32, nhwc, loop, changing, as benchdnn */
+/* One word: "--key=value" of a problem option. CONVGEN_OK taken; CONVGEN_UNSUPPORTED not a problem option (no error set);
+ * CONVGEN_BAD_PROBLEM a bad value. --reset restores `initial`. */
+cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *word);
+
+typedef struct cg_named_problem {
+    convgen_problem problem; /* normalised */
+    char name[CG_NAME];      /* n"..." or "" */
+    int threads;
+    char target[16];
+    long multiplicity; /* how often a network has this layer: a trailing "*N" of a list line (ours), else 1 */
+} cg_named_problem;
+cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out);
+
+typedef struct cg_problem_list {
+    cg_named_problem *at;
+    int count, room;
+} cg_problem_list;
+cg_status cg_list_add(cg_problem_list *list, const cg_named_problem *p);
+/* Reads a list in benchdnn's style: # comments, options, problems, --batch=FILE relative to the list (depth at most 8).
+ * An error names path and line: "net.txt:7: ...". */
+cg_status cg_list_read(const char *path, const cg_options *initial, cg_problem_list *list);
+void cg_list_free(cg_problem_list *list);
+
+/* After normalise. Element counts; index arithmetic is int64. */
+typedef struct cg_sizes {
+    int64_t src, weights, bias, dst; /* elements of each tensor, bias = out_channels */
+    size_t element;                  /* 4 or 8 */
+    double macs;                     /* multiply-adds with padded taps counted, as the field counts */
+} cg_sizes;
+cg_sizes cg_problem_sizes(const convgen_problem *p);
+const char *cg_pass_name(const convgen_problem *p);   /* "FWD_D", "FWD_B", "BWD_D", "BWD_W", "BWD_WB": the dir */
+const char *cg_type_name(convgen_type t);             /* "f32" */
+const char *cg_tag_name(convgen_layout l);            /* "nhwc" */
+const char *cg_accuracy_name(convgen_accuracy a);     /* "loop" */
+const char *cg_weights_name(convgen_weights w);       /* "changing" */
+bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
+
+/* ---- machine.c: what this processor is --------------------------------------------------------------------------- */
+
+typedef struct cg_machine {
+    char vendor[16], name[64];
+    int family, model, stepping;
+    char features[160]; /* names the OS also saves registers for, space-separated, sorted: "avx avx2 avx512f ... fma" */
+    long l1d, l2, l3;   /* bytes, 0 unknown */
+    int line, cores;    /* bytes; cores of the affinity mask */
+    char key[CG_KEY];   /* one word without spaces: vendor-family-model-features hash-caches */
+} cg_machine;
+void cg_machine_detect(cg_machine *m);
+bool cg_machine_has(const cg_machine *m, const char *feature);
+/* Measured on this thread, GFLOP/s of fma with `bits` wide vectors (512, 256, 128; 0 when the machine lacks them). About 30 ms. */
+double cg_measure_peak(const cg_machine *m, int bits, convgen_type type);
+double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
+
+/* ---- script.c: the generator; the only file that sees lua.h ------------------------------------------------------- */
+
+typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
+cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */
+void cg_script_free(cg_script *s);
+
+/* A row of gen/targets.lua. */
+typedef struct cg_target {
+    char name[16];
+    int bits;
+    char flags[160]; /* what a system compiler needs: "-mavx512f ..." */
+} cg_target;
+/* wanted NULL or "": the best the machine has. Else that one, CONVGEN_UNSUPPORTED naming what it needs or which there are. */
+cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted, cg_target *out);
+
+typedef struct cg_schedule {
+    char name[CG_NAME], family[16];
+    int version;     /* of the family */
+    double cycles;   /* the estimate */
+    char why[CG_WHY]; /* "" legal, else why it was refused */
+} cg_schedule;
+typedef struct cg_schedule_list {
+    cg_schedule *at;
+    int count;
+} cg_schedule_list;
+/* What the generator is asked about. form: "c" or "machine". */
+typedef struct cg_request {
+    const convgen_problem *problem; /* normalised */
+    const cg_machine *machine;
+    const char *target, *form;
+    int threads;
+} cg_request;
+/* Legal ones first, best estimate first; then the refused ones. cg_free(list->at). */
+cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
+cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
+
+typedef struct cg_stage {
+    char name[24], symbol[48]; /* "compute", "cg_stage_compute" */
+    long tasks;
+    size_t scratch; /* bytes a thread, 64-byte aligned */
+    bool pack;      /* turns weights into packed; the only one convgen_pack runs */
+} cg_stage;
+typedef struct cg_source {
+    char *text;
+    size_t length;
+    size_t packed, shared; /* bytes of packed weights and of memory that stages share */
+    int stage_count;
+    cg_stage stage[CG_STAGES];
+    int chains;         /* how many chains the sum of one output is split into; 1 is canonical; 0: transforming family */
+} cg_source;
+cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedule, cg_source *out, char why[CG_WHY]);
+void cg_source_free(cg_source *source);
+/* Text of one stage of the pipeline for people: "schedules", "program", "driver", "source", "code". */
+cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule, const char *stage, cg_buffer *out);
+
+/* ---- jit.c and toolchain.c: C text -> code ------------------------------------------------------------------------ */
+
+typedef struct cg_code cg_code;
+/* compiler "tcc": in memory, with libtcc. Else a command name or path such as "cc": that compiler and dlopen. */
+cg_status cg_code_new(const char *text, const char *compiler, const char *flags, cg_code **out, char why[CG_WHY]);
+void *cg_code_symbol(const cg_code *code, const char *name); /* NULL: not there */
+void cg_code_free(cg_code *code);
+/* The two makers behind cg_code_new. */
+cg_status cg_jit(const char *text, cg_code **out, char why[CG_WHY]);
+cg_status cg_toolchain(const char *text, const char *compiler, const char *flags, cg_code **out, char why[CG_WHY]);
+void *cg_toolchain_symbol(const cg_code *code, const char *name);
+void cg_toolchain_end(cg_code *code);
+struct cg_code {
+    void *map; /* jit.c: an own mapping, r-x at rest */
+    size_t map_size;
+    void *symbols; /* jit.c: names and addresses */
+    void *handle; /* toolchain.c: dlopen */
+};
+
+/* What generated code sees. Layout is repeated in templates/kernel.c.in. */
+typedef struct cg_call {
+    void *src, *weights, *bias, *dst, *residual;
+    void *packed; /* packed weights: the user's, or the workspace's part for them */
+    void *shared; /* what stages share */
+} cg_call;
+typedef void cg_stage_fn(const cg_call *call, void *scratch, long first, long last);
+
+/* ---- reference.c: what the answer is ------------------------------------------------------------------------------- */
+
+/* The four tensors of a problem; the pass says which are inputs. residual may be NULL. */
+typedef struct cg_operands {
+    void *src, *weights, *bias, *dst, *residual;
+} cg_operands;
+
+/* Element index ranges of one output tensor: for backward weights `bias_gradient` chooses diff_bias. */
+typedef enum { CG_EXACT, CG_LOOP, CG_COURSE, CG_CANONICAL } cg_order;
+/* Writes outputs [first, first+count) (linear elements of the pass's output tensor) to `out` in the problem's type, epilogue
+ * included. CG_CANONICAL is the fma chain (blocks of CG_BLOCK output pixels for backward weights), `chains` as the schedule
+ * states. CG_EXACT in f32 sums in double, in f64 in double-double, rounded at the end. */
+cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, bool bias_gradient,
+                       int64_t first, int64_t count, void *out);
+/* The exact values as an unevaluated pair (high + low), sum |a||b| (with |bias| and |residual|) and the count of terms. */
+cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, bool bias_gradient, int64_t first, int64_t count,
+                             double *high, double *low, double *magnitude, int64_t *terms);
+int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient);
+/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel}. */
+void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t element, int64_t at[5]);
+int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the most terms of one output; bias and residual count */
+/* Backward weights sum one chain of fma from zero per block, and add the blocks in order from zero. Blocks: within each (n, od)
+ * plane, rows are taken `cg_block_rows` at a time; where ow > CG_BLOCK a block is a part of a row of at most CG_BLOCK pixels. */
+enum { CG_BLOCK = 512 };
+static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG_BLOCK / ow; }
+
+/* ---- verify.c: code -> trusted --------------------------------------------------------------------------------------- */
+
+/* Runs code on operands; how stages become calls. Shared by verify, timer and plan. */
+typedef struct cg_kernel {
+    cg_source source; /* its text may be NULL */
+    cg_code *code;
+    cg_stage_fn *stage[CG_STAGES];
+} cg_kernel;
+cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule, const char *compiler, const char *flags,
+                        cg_kernel *out, char why[CG_WHY]);
+void cg_kernel_free(cg_kernel *k);
+/* Bytes of a workspace: [packed][shared][scratch x threads], each part rounded up to 64. */
+size_t cg_kernel_workspace(const cg_kernel *k, int threads);
+/* packed NULL: weights are packed into the workspace first. workspace: 64-byte aligned. */
+struct cg_parallel;
+void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
+void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
+
+/* A problem's data and expected answers, made once and used for all its candidates. */
+typedef struct cg_trial cg_trial;
+/* guards: operands between guard pages (the command's worker), else red zones on the heap (the library). Allocates only on
+ * first need. */
+cg_status cg_trial_new(const convgen_problem *p, bool guards, cg_trial **out);
+void cg_trial_free(cg_trial *t);
+typedef struct cg_verdict {
+    bool ok;
+    char why[CG_WHY];
+    double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not measured */
+    double seconds;                                        /* of the first run: a hint of the time */
+} cg_verdict;
+typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
+/* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
+ * in its receptive field; poisoned outputs, scratch and workspace; inputs and red zones untouched; the bound element by element.
+ * SAMPLE: some outputs, within 2 ms beyond the run itself. */
+cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
+/* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned. */
+const convgen_problem *cg_trial_problem(const cg_trial *t);
+cg_status cg_trial_data(cg_trial *t, cg_operands *out);
+/* The certificate of an answer; see convgen_errors. A kernel NULL leaves plan figures NaN. */
+cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const struct cg_parallel *par, convgen_errors *out);
+
+/* ---- timer.c: trusted -> timed ----------------------------------------------------------------------------------------- */
+
+typedef struct cg_timing {
+    double ns_min, ns_median;
+    int runs;
+} cg_timing;
+/* Times the kernel on its own aligned data for about `seconds` (at least one run; repeats of one sample grow until it is
+ * measurable). cold: caches swept before each run. The trial keeps the data. */
+cg_status cg_time(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, double seconds, bool cold, cg_timing *out);
+
+/* ---- parallel.c: tasks over threads; the only file that sees omp.h ------------------------------------------------------ */
+
+typedef struct cg_parallel {
+    int threads;
+    void (*parallel_for)(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread),
+                         void *task);
+    void *user;
+} cg_parallel;
+/* Contiguous shares; no region for one thread or one task; serial in a child of a fork. */
+void cg_parallel_run(const cg_parallel *par, long tasks, void (*body)(void *task, long first, long last, int thread), void *task);
+
+/* ---- records.c: timed -> remembered -------------------------------------------------------------------------------------- */
+
+typedef struct cg_record {
+    char machine[CG_KEY], target[16];
+    int threads;
+    char problem[CG_TEXT];
+    char family[16];
+    int version;
+    char schedule[CG_NAME], form[12], compiler[CG_NAME];
+    double ns_min, ns_median, error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
+} cg_record;
+typedef struct cg_store cg_store;
+/* path NULL: see convgen_options.store. Opens nothing yet. */
+cg_status cg_store_new(const char *path, cg_store **out);
+void cg_store_free(cg_store *s);
+const char *cg_store_path(const cg_store *s);
+/* The record of exactly this machine, target, threads, problem, form and compiler; the user's store before the shipped tuned/.
+ * The latest line of a key wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
+cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
+/* Like find, for any thread count, version or compiler: the nearest one. */
+cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
+cg_status cg_store_put(cg_store *s, const cg_record *r); /* appended under the lock, a torn tail is ended first, flushed */
+typedef struct cg_record_list {
+    cg_record *at;
+    int count, room;
+    char (*bad)[CG_WHY]; /* lines that were skipped, named: "records:12: checksum does not match" */
+    int bad_count, bad_room;
+} cg_record_list;
+cg_status cg_records_read(const char *path, cg_record_list *out); /* latest of each key, sorted, stable; others skipped and named */
+void cg_records_free(cg_record_list *list);
+void cg_record_format(const cg_record *r, cg_buffer *line);                              /* one line with its checksum and \n */
+cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char why[CG_WHY]);
+cg_status cg_store_merge(cg_store *s, const char *from); /* newer... the faster of equal keys wins; atomic */
+typedef bool cg_record_filter(const cg_record *r, void *user);
+cg_status cg_store_forget(cg_store *s, cg_record_filter *drop, void *user, int *dropped); /* atomic rename */
+/* Small facts by name beside the records ("peak ..."), the same file and lock. */
+cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value); /* CONVGEN_NO_RECORD: none */
+cg_status cg_store_put_fact(cg_store *s, const char *machine, const char *name, double value);
+
+/* ---- tune.c: the search ----------------------------------------------------------------------------------------------------- */
+
+/* Where candidates are judged: in this process, or in a worker that may crash (cli). */
+typedef struct cg_job {
+    convgen_problem problem;
+    char schedule[CG_NAME], target[16], form[12], compiler[CG_NAME];
+    int threads;
+    int level;      /* cg_verify_level, or -1: build only */
+    double seconds; /* of timing */
+    bool cold;
+} cg_job;
+typedef struct cg_result {
+    cg_status status; /* not OK: refused, or nothing can go on */
+    cg_verdict verdict;
+    cg_timing timing;
+} cg_result;
+typedef struct cg_judge {
+    void *self;
+    /* Both: not OK: nothing can go on; OK with out->status not OK: this candidate is refused, out->verdict.why. */
+    cg_status (*verify)(void *self, const cg_job *job, cg_result *out); /* builds, verifies; keeps it ready to be timed */
+    cg_status (*time)(void *self, const cg_job *job, cg_result *out);
+    void (*forget)(void *self); /* the problem is done */
+} cg_judge;
+cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out); /* free with forget, then cg_free(self) */
+
+typedef struct cg_outcome {
+    cg_record record;
+    cg_schedule chosen;
+    bool recalled, complete; /* complete: not cut by time or cancelled */
+    int candidates, refused;
+    double seconds;
+} cg_outcome;
+/* One refused or timed candidate, for progress and reports. ns_min 0: refused, see why. */
+typedef struct cg_tried {
+    const cg_schedule *schedule;
+    double ns_min, ns_median;
+    const char *why;
+    double done; /* share of the candidates that are behind us */
+} cg_tried;
+typedef struct cg_tuning {
+    const convgen_problem *problem;
+    const char *compiler; /* NULL: "tcc" */
+    convgen_effort effort;
+    double seconds;       /* 0: no limit */
+    int threads;          /* 0: the context's */
+    const char *target;   /* NULL: the context's */
+    bool again;           /* tune even when a record is there */
+    void (*tried)(void *user, const cg_tried *t);
+    bool (*go_on)(void *user); /* false: stop, best so far is kept */
+    void *user;
+} cg_tuning;
+/* All efforts. RECALL only looks; ESTIMATE verifies a sample and never times; both others put the winner into the store, unless
+ * go_on stopped them. CONVGEN_STORE with a schedule in out->record: the outcome is good, but could not be remembered. */
+cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out);
+
+/* ---- worker.c: a process that may crash for us (command only) ----------------------------------------------------------------- */
+
+/* Forks a worker that answers jobs; call before any thread exists. A candidate that kills it, or runs longer than the time
+ * limit, is refused with that reason and a new worker is forked. */
+cg_status cg_worker_start(convgen_context *c, cg_judge *out);
+typedef cg_status cg_judge_maker(convgen_context *c, cg_judge *out);
+cg_status cg_worker_start_with(convgen_context *c, cg_judge_maker *make, cg_judge *out); /* the judge in the worker, for tests */
+void cg_worker_stop(cg_judge *judge);
+void cg_worker_interrupt(void); /* async-signal-safe: kills the running worker */
+
+/* ---- plan.c: remembered -> run --------------------------------------------------------------------------------------------------- */
+
+struct convgen_context {
+    int references; /* the user's and one per plan; atomic */
+    convgen_options options;
+    cg_parallel parallel;
+    cg_machine machine;
+    cg_target target;
+    cg_script *script;
+    cg_store *store;
+};
+cg_status cg_context_peak(convgen_context *c, const char *target, convgen_type type, double *gflops); /* measured once, kept in the store */
+/* A plan for a known schedule, unverified: what records and tests use. */
+cg_status cg_plan_for(convgen_context *c, const cg_outcome *outcome, const convgen_problem *p, convgen_plan **out);
+const cg_kernel *cg_plan_kernel(const convgen_plan *plan);
+const cg_parallel *cg_plan_parallel(const convgen_plan *plan);
+
+#endif
