@@ -1,0 +1,264 @@
+-- driver.lua: the loop nest around kernels, built from a handful of nodes, printed as C.
+--
+-- A stage is a function over independent tasks. Its parts split the task number into named indices; inside, bodies are made of
+-- let, loop, when and call over integer expressions. Every expression is affine or clipped by min and max; anything that
+-- computes values belongs into a kernel program. Nothing here knows what a convolution is.
+local driver = {}
+
+---- expressions: a + b, a - b, a * b of numbers and expressions fold constants ------------------------------------------------
+local Expr = {}
+Expr.__index = Expr
+
+local function node(op, ...) return setmetatable({ op = op, ... }, Expr) end
+
+local function lift(x)
+  if getmetatable(x) == Expr then return x end
+  if math.type(x) == "integer" then return node("const", x) end
+  error("a driver expression must be an integer or an expression, not " .. tostring(x), 3)
+end
+
+local function constant(x) return x.op == "const" and x[1] or nil end
+
+Expr.__add = function(a, b)
+  a, b = lift(a), lift(b)
+  local ca, cb = constant(a), constant(b)
+  if ca and cb then return lift(ca + cb) end
+  if ca == 0 then return b end
+  if cb == 0 then return a end
+  if cb and cb < 0 then return node("-", a, lift(-cb)) end
+  if ca then return b + a end
+  return node("+", a, b)
+end
+
+Expr.__sub = function(a, b)
+  a, b = lift(a), lift(b)
+  local cb = constant(b)
+  if cb then return a + (-cb) end
+  return node("-", a, b)
+end
+
+Expr.__mul = function(a, b)
+  a, b = lift(a), lift(b)
+  local ca, cb = constant(a), constant(b)
+  if ca and cb then return lift(ca * cb) end
+  if ca then return b * a end
+  if cb == 0 then return lift(0) end
+  if cb == 1 then return a end
+  return node("*", a, b)
+end
+
+Expr.__unm = function(a) return lift(0) - a end
+
+local function folded(op, fold)
+  return function(a, b)
+    a, b = lift(a), lift(b)
+    local ca, cb = constant(a), constant(b)
+    if ca and cb then return lift(fold(ca, cb)) end
+    return node(op, a, b)
+  end
+end
+
+driver.expr = lift
+driver.min = folded("min", math.min)
+driver.max = folded("max", math.max)
+driver.rest = folded("%", function(a, b) return math.fmod(a, b) end)
+
+-- a / b rounded down; b is a positive constant.
+function driver.floor_div(a, b)
+  a = lift(a)
+  if b == 1 then return a end
+  local ca = constant(a)
+  if ca then return lift(ca // b) end
+  return node("floor_div", a, lift(b))
+end
+
+-- a / b of a that is never negative.
+function driver.quotient(a, b) return b == 1 and lift(a) or node("/", lift(a), lift(b)) end
+
+function driver.ceil_div(a, b) return driver.floor_div(lift(a) + (b - 1), b) end
+
+-- Conditions, for `when`.
+driver.less = function(a, b) return node("<", lift(a), lift(b)) end
+driver.equal = function(a, b) return node("==", lift(a), lift(b)) end
+driver.all = function(...)
+  local list = { ... }
+  local c = list[1]
+  for i = 2, #list do c = node("&&", c, list[i]) end
+  return c
+end
+
+local rank = { ["&&"] = 1, ["=="] = 2, ["<"] = 3, ["+"] = 4, ["-"] = 4, ["*"] = 5, ["/"] = 5, ["%"] = 5 }
+
+local function text(e, outer)
+  if e.op == "const" then return tostring(e[1]) end
+  if e.op == "var" then return e[1] end
+  local r = rank[e.op]
+  if not r then return ("%s(%s, %s)"):format(e.op == "floor_div" and e.op or "cg_" .. e.op, text(e[1], 0), text(e[2], 0)) end
+  local s = ("%s %s %s"):format(text(e[1], r), e.op, text(e[2], r + 1))
+  return r < outer and "(" .. s .. ")" or s
+end
+
+-- The variables that an expression uses, for the check of scopes.
+local function uses(e, visit)
+  if e.op == "var" then return visit(e[1]) end
+  for i = 1, #e do if getmetatable(e[i]) == Expr then uses(e[i], visit) end end
+end
+
+---- bodies ------------------------------------------------------------------------------------------------------------------
+local Body = {}
+Body.__index = Body
+
+local bases = { "src", "weights", "bias", "dst", "residual", "packed", "shared", "scratch" }
+for _, name in ipairs(bases) do Body[name] = { base = name } end
+
+function Body:line(fmt, ...) self.lines[#self.lines + 1] = ("    "):rep(self.depth) .. fmt:format(...) end
+
+function Body:check(e)
+  uses(e, function(name) if not self.scope[name] then error("driver variable '" .. name .. "' is not in scope", 0) end end)
+  return e
+end
+
+function Body:text(e) return text(self:check(lift(e)), 0) end
+
+-- A second variable of a name is name_2, so that it never meets a kernel such as tile2.
+function Body:fresh(name)
+  local n, unique = 1, name
+  while self.taken[unique] do n = n + 1; unique = name .. "_" .. n end
+  self.taken[unique], self.scope[unique] = true, true
+  return unique
+end
+
+function Body:indent(body, ...)
+  local outer = self.scope
+  self.scope = setmetatable({}, { __index = outer })
+  self.depth = self.depth + 1
+  body(...)
+  self.depth = self.depth - 1
+  self.scope = outer
+end
+
+-- A named value; constants stay constants.
+function Body:let(name, e)
+  e = lift(e)
+  if e.op == "const" or e.op == "var" then return e end
+  local value = self:text(e)
+  local unique = self:fresh(name)
+  self:line("const long %s = %s;", unique, value)
+  return node("var", unique)
+end
+
+-- for name = from, from + step, ... below to. A loop of one constant trip is no loop.
+function Body:loop(name, from, to, step, body)
+  from, to = lift(from), lift(to)
+  local a, b = constant(from), constant(to)
+  if a and b and a >= b then return end
+  if a and b and a + step >= b then return body(from) end
+  local start, stop = self:text(from), self:text(to)
+  local unique = self:fresh(name)
+  self:line("for (long %s = %s; %s < %s; %s) {", unique, start, unique, stop,
+    step == 1 and unique .. "++" or unique .. " += " .. step)
+  self:indent(body, node("var", unique))
+  self:line("}")
+end
+
+function Body:when(condition, body)
+  self:line("if (%s) {", self:text(condition))
+  self:indent(body)
+  self:line("}")
+end
+
+function Body:comment(s) self:line("/* %s */", s) end
+
+-- Calls a kernel program; one argument for each of the program's: {base, offset} for a pointer, an expression for a count.
+function Body:call(kernel, args)
+  if #args ~= #kernel.args then
+    error(("kernel %s takes %d arguments, got %d"):format(kernel.name, #kernel.args, #args), 0)
+  end
+  local list = {}
+  for i, formal in ipairs(kernel.args) do
+    local actual = args[i]
+    if (formal.kind == "count") == (getmetatable(actual) ~= Expr and math.type(actual) ~= "integer") then
+      error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
+    end
+    if formal.kind == "count" then
+      list[i] = self:text(actual)
+    else
+      local base, offset = actual[1], lift(actual[2] or 0)
+      self.used[base.base] = true
+      list[i] = constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
+    end
+  end
+  self:line("%s(%s);", kernel.name, table.concat(list, ", "))
+end
+
+---- stages ------------------------------------------------------------------------------------------------------------------
+
+-- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...}, body=function(d, ...)}.
+-- The tasks of a part are numbered row-major over its indices; parts follow one another.
+function driver.stage(spec)
+  local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
+    parts = {}, tasks = 0 }
+  for _, part in ipairs(spec.parts) do
+    local count = 1
+    for _, index in ipairs(part.indices) do count = count * index[2] end
+    if count > 0 then
+      stage.parts[#stage.parts + 1] = { count = count, what = part.what, indices = part.indices, body = part.body }
+      stage.tasks = stage.tasks + count
+    end
+  end
+  return stage
+end
+
+-- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.
+local function decompose(d, number, indices)
+  local values, inner, outermost = {}, 1, true
+  for i = #indices, 1, -1 do inner = inner * indices[i][2] end
+  local below = inner
+  for i, index in ipairs(indices) do
+    below = below // index[2]
+    if index[2] == 1 then
+      values[i] = lift(0)
+    else
+      local e = driver.quotient(number, below)
+      if not outermost then e = driver.rest(e, index[2]) end
+      values[i] = d:let(index[1], e)
+      outermost = false
+    end
+  end
+  return values
+end
+
+local function part_text(d, stage, number)
+  local from = 0
+  for i, part in ipairs(stage.parts) do
+    local single = #stage.parts == 1
+    if not single then
+      d:line("%sif (task < %d) {%s", i > 1 and "} else " or "", from + part.count, part.what and " /* " .. part.what .. " */" or "")
+    end
+    local function body() part.body(d, table.unpack(decompose(d, number - from, part.indices))) end
+    if single then body() else d:indent(body) end
+    from = from + part.count
+  end
+  if #stage.parts > 1 then d:line("}") end
+end
+
+-- The C text of a stage; `c_type` is float or double.
+function driver.print(stage, c_type)
+  local d = setmetatable({ lines = {}, depth = 2, taken = {}, scope = { task = true }, used = {} }, Body)
+  for _, name in ipairs(bases) do d.taken[name] = true end
+  for _, name in ipairs { "call", "first", "last", "task" } do d.taken[name] = true end
+  part_text(d, stage, node("var", "task"))
+  local head = { ("void %s(const cg_call *call, void *scratch_memory, long first, long last)"):format(stage.symbol), "{" }
+  local uses_call = false
+  for _, name in ipairs(bases) do
+    local from = name == "scratch" and "scratch_memory" or "call->" .. name
+    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type, name, from) end
+    if d.used[name] and name ~= "scratch" then uses_call = true end
+  end
+  if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end
+  if not uses_call then head[#head + 1] = "    (void)call;" end
+  head[#head + 1] = "    for (long task = first; task < last; task++) {"
+  return table.concat(head, "\n") .. "\n" .. table.concat(d.lines, "\n") .. "\n    }\n}\n"
+end
+
+return driver

@@ -1,0 +1,183 @@
+-- direct.lua: the outer-product kernel, acc[m][v] += broadcast(A[m]) * B[v], channels-last, channels in the lanes.
+--
+-- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
+-- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
+local registers = require "registers"
+local cut = require "tiles"
+local gathering = require "families/direct_gather"
+local gradient = require "families/direct_gradient"
+
+local direct = { name = "direct", version = 1, chains = 1 }
+
+local most_variants, most_parts = 12, 16
+
+---- schedules: direct.p7.v4.rows4 and direct.i8.v2 -----------------------------------------------------------------------------
+
+function direct.print(s)
+  if s.inputs then return ("direct.i%d.v%d"):format(s.inputs, s.vectors) end
+  return ("direct.p%d.v%d.rows%d"):format(s.pixels, s.vectors, s.rows)
+end
+
+function direct.parse(name)
+  local pixels, vectors, rows = name:match "^direct%.p(%d+)%.v(%d+)%.rows(%d+)$"
+  if pixels then
+    return { family = "direct", pixels = tonumber(pixels), vectors = tonumber(vectors), rows = tonumber(rows) }
+  end
+  local inputs
+  inputs, vectors = name:match "^direct%.i(%d+)%.v(%d+)$"
+  return inputs and { family = "direct", inputs = tonumber(inputs), vectors = tonumber(vectors) } or nil
+end
+
+---- the space and its estimate ---------------------------------------------------------------------------------------------------------
+
+-- Cycles of one step of the outer product: fma slots, load slots, and the four cycles that an accumulator waits.
+local function step_cycles(m, v) return math.max(m * v / 2, (v + m) / 2, 4) end
+
+local function gathering_cycles(p, schedule, target, machine)
+  local s = gathering.shape(p)
+  local size = p.type == "f32" and 4 or 8
+  local lanes = target.bits // 8 // size
+  local cycles = 0
+  local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
+  for _, run in ipairs(cut.column_runs(tiles)) do
+    gathering.each_phase(s, function(axes)
+      local row = 0
+      for _, part in ipairs((cut.row_runs(axes[3], schedule.pixels, false))) do
+        local steps = 20
+        for _, seg in ipairs(part.variant.segments) do
+          local m = seg.last - seg.first + 1
+          steps = steps + axes[1].taps * axes[2].taps * (s.from.channels * step_cycles(m, run.tile.vectors) + 2)
+        end
+        row = row + part.count * steps
+      end
+      cycles = cycles + run.count * p.groups * s.p.batch * axes[1].outputs * axes[2].outputs * row
+    end)
+  end
+  local panel = s.taps * s.from.channels * tiles[1].width * size
+  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
+  if panel > 0.6 * l2 then cycles = cycles * 1.15 end
+  -- Fewer rows a task read the panel again more often.
+  cycles = cycles * (1 + 0.02 / schedule.rows)
+  if p.weights == "changing" then cycles = cycles + s.taps * s.from.channels * s.to.channels * p.groups / lanes * 2 end
+  return cycles
+end
+
+local function gradient_cycles(p, schedule, target)
+  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], p.batch * p.output[1] * p.output[2] * p.output[3]
+  local cycles = 0
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
+    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
+      local calls = run.count * inputs.count
+      cycles = cycles + p.groups * taps * calls * pixels * step_cycles(inputs.size, run.tile.vectors)
+    end
+  end
+  return cycles
+end
+
+-- Channels in the lanes, of a group.
+local function lane_channels(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
+
+local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+
+-- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where masks take
+-- vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
+local function other_registers(p, target, v)
+  local ragged = lane_channels(p) % lanes_of(p, target) ~= 0
+  return v + 1 + (ragged and not target.mask_registers and 1 or 0)
+end
+
+local function most_rows(p, target, v) return math.min((target.registers - other_registers(p, target, v)) // v, 28) end
+
+local function refused(p)
+  if p.layout ~= "nhwc" then return "direct needs channels-last data" end
+  if p.pass == "backward_weights" then return nil end
+  local s = gathering.shape(p)
+  local phases = #s.axes[1] * #s.axes[2] * #s.axes[3]
+  if phases > most_parts then return ("needs %d phases, at most %d"):format(phases, most_parts) end
+end
+
+-- Why this schedule cannot be, or nil.
+local function misfit(p, schedule, target)
+  local v = schedule.vectors
+  local m = schedule.inputs or schedule.pixels
+  local most = most_rows(p, target, v)
+  if m > most then
+    return ("needs %d registers, %s has %d"):format(m * v + other_registers(p, target, v), target.name, target.registers)
+  end
+  if schedule.inputs then return nil end
+  local s = gathering.shape(p)
+  local variants = 0
+  gathering.each_phase(s, function(axes)
+    local _, list = cut.row_runs(axes[3], schedule.pixels, gathering.contiguous(s, axes[3]))
+    variants = variants + #list
+  end)
+  if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
+end
+
+local function candidates(p, target)
+  local lanes = lanes_of(p, target)
+  local list, seen = {}, {}
+  local function add(schedule)
+    schedule.family = "direct"
+    local name = direct.print(schedule)
+    if not seen[name] then
+      seen[name] = true
+      list[#list + 1] = schedule
+    end
+  end
+  if p.pass == "backward_weights" then
+    local icg, ocg = p.ic // p.groups, p.oc // p.groups
+    for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
+      local most = most_rows(p, target, v)
+      for _, m in ipairs { most, most // 2 } do
+        if m >= 1 then add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v } end
+      end
+    end
+    return list
+  end
+  local s = gathering.shape(p)
+  local vectors = math.min(4, (s.to.channels + lanes - 1) // lanes)
+  local outputs = s.axes[3][1].outputs
+  for v = 1, vectors do
+    local most = most_rows(p, target, v)
+    for _, m in ipairs { most, most // 2 } do
+      if m >= 1 then
+        local pixels = cut.even_pieces(outputs, m)[1].size
+        for _, rows in ipairs { 1, 4, 16 } do
+          if rows == 1 or rows <= s.axes[2][1].outputs * 2 then add { pixels = pixels, vectors = v, rows = rows } end
+        end
+      end
+    end
+  end
+  return list
+end
+
+-- Every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not apply.
+function direct.schedules(p, target, machine)
+  local why = refused(p)
+  if why then return { { why = why, name = "direct" } } end
+  local list = {}
+  for _, schedule in ipairs(candidates(p, target)) do
+    local cannot = misfit(p, schedule, target)
+    local cycles = not cannot and
+      (schedule.inputs and gradient_cycles(p, schedule, target) or gathering_cycles(p, schedule, target, machine)) or 0
+    list[#list + 1] = { schedule = schedule, cycles = cycles, why = cannot }
+  end
+  return list
+end
+
+function direct.stages(p, schedule, target)
+  local by_inputs = p.pass == "backward_weights"
+  if by_inputs ~= (schedule.inputs ~= nil) then return nil, direct.print(schedule) .. " is not a schedule of this pass" end
+  local why = refused(p) or misfit(p, schedule, target)
+  if why then return nil, why end
+  local result = (by_inputs and gradient or gathering).stages(p, schedule, target)
+  for _, kernel in ipairs(result.kernels) do
+    local map, cannot = registers.allocate(kernel, target)
+    if not map then return nil, cannot end
+  end
+  return result
+end
+
+return direct

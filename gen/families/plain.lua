@@ -1,0 +1,250 @@
+-- plain.lua: the family that is always legal: one output at a time, one multiply-add at a time, in canonical order.
+--
+-- It is the slow certain one: any pass, layout, rank, stride, pad, dilation, group. Its kernels have one lane.
+local program = require "program"
+local driver = require "driver"
+local gather = require "gather"
+local parts = require "parts"
+local targets = require "targets"
+
+local plain = { name = "plain", version = 1, chains = 1 }
+
+function plain.parse(name) return name == "plain" and { family = "plain" } or nil end
+function plain.print(_) return "plain" end
+
+-- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the code.
+function plain.schedules(p, _, _)
+  local terms = p.macs
+  return { { schedule = { family = "plain" }, cycles = 6.0 * terms } }
+end
+
+-- Elements between neighbours of each tensor, by layout.
+local function strides(p)
+  local icg = p.ic // p.groups
+  local function image(c, s)
+    if p.layout == "nhwc" then return { batch = s[1] * s[2] * s[3] * c, d = s[2] * s[3] * c, h = s[3] * c, w = c, c = 1 } end
+    return { batch = c * s[1] * s[2] * s[3], c = s[1] * s[2] * s[3], d = s[2] * s[3], h = s[3], w = 1 }
+  end
+  local kd, kh, kw = table.unpack(p.kernel)
+  local weights
+  if p.layout == "nhwc" then
+    weights = { d = kh * kw * icg * p.oc, h = kw * icg * p.oc, w = icg * p.oc, i = p.oc, o = 1 }
+  else
+    weights = { o = icg * kd * kh * kw, i = kd * kh * kw, d = kh * kw, h = kw, w = 1 }
+  end
+  return image(p.ic, p.input), image(p.oc, p.output), weights
+end
+
+local function begin(p, name) return program.new { name = name, type = p.type, target = targets.scalar } end
+
+-- Nested counted loops over planes, rows and columns of two operands, with the steps of each; `inner` stands in the middle.
+local function nest(k, counts, a, b, steps_a, steps_b, inner)
+  local function level(n, a_here, b_here)
+    if n > #counts then return inner(a_here, b_here) end
+    k:loop(counts[n], function()
+      local last = n == #counts
+      local x, y = a_here, b_here
+      if not last then x, y = k:copy("a" .. n, a_here), k:copy("b" .. n, b_here) end
+      level(n + 1, x, y)
+      k:advance(a_here, steps_a[n])
+      k:advance(b_here, steps_b[n])
+    end)
+  end
+  level(1, a, b)
+end
+
+-- One output of the forward pass, taps inside given by counts.
+local function forward_kernel(p, src, weights)
+  local k = begin(p, "plain_forward")
+  local a, b = k:pointer("src", "in"), k:pointer("weights", "in")
+  local bias = p.bias and k:pointer("bias", "in")
+  local residual = p.epilogue.residual and k:pointer("residual", "in")
+  local dst = k:pointer("dst", "out")
+  local counts = { k:count("planes"), k:count("rows"), k:count("columns"), p.ic // p.groups }
+  local acc, x, y = k:vector("acc"), k:vector("x"), k:vector("y")
+  k:zero(acc)
+  nest(k, counts, a, b,
+    { p.dilation[1] * src.d, p.dilation[2] * src.h, p.dilation[3] * src.w, src.c },
+    { weights.d, weights.h, weights.w, weights.i },
+    function(from, with)
+      k:load(x, k:at(from)); k:load(y, k:at(with)); k:fma(acc, x, y)
+    end)
+  parts.epilogue(k, p, acc, x, bias and k:at(bias), residual and k:at(residual))
+  k:store(k:at(dst), acc)
+  return k:finish()
+end
+
+local function forward(p)
+  local src, dst, weights = strides(p)
+  local kernel = forward_kernel(p, src, weights)
+  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  local axes = gather.axes(p)
+  local function body(d, n, g, od, oh)
+    local td, planes = gather.tap_range(d, axes[1][1], od, "plane")
+    local th, rows = gather.tap_range(d, axes[2][1], oh, "row")
+    d:loop("ow", 0, p.output[3], 1, function(ow)
+      local tw, columns = gather.tap_range(d, axes[3][1], ow, "column")
+      local from = d:let("from", n * src.batch + g * (icg * src.c) +
+        (od * p.stride[1] + td * p.dilation[1] - p.pad[1]) * src.d + (oh * p.stride[2] + th * p.dilation[2] - p.pad[2]) * src.h +
+        (ow * p.stride[3] + tw * p.dilation[3] - p.pad[3]) * src.w)
+      local with = d:let("with", g * (ocg * weights.o) + td * weights.d + th * weights.h + tw * weights.w)
+      local to = d:let("to", n * dst.batch + g * (ocg * dst.c) + od * dst.d + oh * dst.h + ow * dst.w)
+      d:loop("c", 0, ocg, 1, function(c)
+        local args = { { d.src, from }, { d.weights, with + c * weights.o } }
+        if p.bias then args[#args + 1] = { d.bias, g * ocg + c } end
+        if p.epilogue.residual then args[#args + 1] = { d.residual, to + c * dst.c } end
+        args[#args + 1] = { d.dst, to + c * dst.c }
+        args[#args + 1], args[#args + 2], args[#args + 3] = planes, rows, columns
+        d:call(kernel, args)
+      end)
+    end)
+  end
+  return { kernel }, { driver.stage { name = "compute", parts = { { body = body,
+    indices = { { "n", p.batch }, { "g", p.groups }, { "od", p.output[1] }, { "oh", p.output[2] } } } } } }
+end
+
+-- One tap of one input gradient: a chain over the channels of a group that goes on from what is there.
+local function tap_kernel(p, dst, weights)
+  local k = begin(p, "plain_tap")
+  local a, b, out = k:pointer("diff_dst", "in"), k:pointer("weights", "in"), k:pointer("diff_src", "inout")
+  local acc, x, y = k:vector("acc"), k:vector("x"), k:vector("y")
+  k:load(acc, k:at(out))
+  k:loop(p.oc // p.groups, function()
+    k:load(x, k:at(a)); k:load(y, k:at(b)); k:fma(acc, x, y)
+    k:advance(a, dst.c)
+    k:advance(b, weights.o)
+  end)
+  k:store(k:at(out), acc)
+  return k:finish()
+end
+
+local function zero_kernel(p)
+  local k = begin(p, "plain_zero")
+  local out = k:pointer("out", "out")
+  local zero = k:vector("zero")
+  k:zero(zero)
+  k:store(k:at(out), zero)
+  return k:finish()
+end
+
+local function backward_data(p)
+  local src, dst, weights = strides(p)
+  local tap, zero = tap_kernel(p, dst, weights), zero_kernel(p)
+  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  -- The output o whose tap k lands on x, where there is one: s * o = x + pad - k * dilation.
+  local function each_tap(d, axis, name, x, body)
+    d:loop("k" .. name, 0, p.kernel[axis], 1, function(k)
+      local scaled = d:let("s" .. name, x + p.pad[axis] - k * p.dilation[axis])
+      local s = p.stride[axis]
+      d:when(driver.all(driver.less(-1, scaled), driver.less(scaled, p.output[axis] * s),
+        driver.equal(driver.rest(scaled, s), 0)), function() body(k, d:let("o" .. name, driver.quotient(scaled, s))) end)
+    end)
+  end
+  local function body(d, n, g, id, ih)
+    d:loop("iw", 0, p.input[3], 1, function(iw)
+      d:loop("i", 0, icg, 1, function(i)
+        local to = d:let("to", n * src.batch + (g * icg + i) * src.c + id * src.d + ih * src.h + iw * src.w)
+        d:call(zero, { { d.src, to } })
+        each_tap(d, 1, "d", id, function(kd, od)
+          each_tap(d, 2, "h", ih, function(kh, oh)
+            each_tap(d, 3, "w", iw, function(kw, ow)
+              d:call(tap, { { d.dst, n * dst.batch + g * (ocg * dst.c) + od * dst.d + oh * dst.h + ow * dst.w },
+                { d.weights, g * (ocg * weights.o) + kd * weights.d + kh * weights.h + kw * weights.w + i * weights.i }, { d.src, to } })
+            end)
+          end)
+        end)
+      end)
+    end)
+  end
+  return { tap, zero }, { driver.stage { name = "compute", parts = { { body = body,
+    indices = { { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } } } } } }
+end
+
+-- One block of one weight's (or, without src, one bias's) gradient, added to what is there.
+local function block_kernel(p, src, dst, name)
+  local k = begin(p, name)
+  local a = src and k:pointer("src", "in")
+  local b, out = k:pointer("diff_dst", "in"), k:pointer("out", "inout")
+  local counts = { k:count("rows"), k:count("columns") }
+  local acc, x, y = k:vector("acc"), k:vector("x"), k:vector("y")
+  k:zero(acc)
+  if src then
+    nest(k, counts, a, b, { p.stride[2] * src.h, p.stride[3] * src.w }, { dst.h, dst.w }, function(from, with)
+      k:load(x, k:at(from)); k:load(y, k:at(with)); k:fma(acc, x, y)
+    end)
+  else
+    k:loop(counts[1], function()
+      local row = k:copy("row", b)
+      k:loop(counts[2], function()
+        k:load(y, k:at(row)); k:add(acc, acc, y)
+        k:advance(row, dst.w)
+      end)
+      k:advance(b, dst.h)
+    end)
+  end
+  k:load(x, k:at(out))
+  k:add(x, x, acc)
+  k:store(k:at(out), x)
+  return k:finish()
+end
+
+local function backward_weights(p)
+  local src, dst, weights = strides(p)
+  local zero, block = zero_kernel(p), block_kernel(p, src, dst, "plain_block")
+  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  local kernels = { zero, block }
+
+  local function weight_body(d, kd, kh, kw, g, i)
+    local d_low, d_end = gather.valid_outputs(d, p, 1, kd, "od")
+    local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
+    local w_low, w_end = gather.valid_outputs(d, p, 3, kw, "ow")
+    d:loop("c", 0, ocg, 1, function(c)
+      local to = d:let("to", kd * weights.d + kh * weights.h + kw * weights.w + i * weights.i + (g * ocg + c) * weights.o)
+      d:call(zero, { { d.weights, to } })
+      d:loop("n", 0, p.batch, 1, function(n)
+        d:loop("od", d_low, d_end, 1, function(od)
+          local id = od * p.stride[1] + kd * p.dilation[1] - p.pad[1]
+          local from = d:let("from", n * src.batch + (g * icg + i) * src.c + id * src.d)
+          local with = d:let("with", n * dst.batch + (g * ocg + c) * dst.c + od * dst.d)
+          parts.blocks(d, driver, p.output[2], p.output[3], { low = h_low, high = h_end }, { low = w_low, high = w_end },
+            function(row, rows, column, columns)
+              local ih = row * p.stride[2] + kh * p.dilation[2] - p.pad[2]
+              local iw = column * p.stride[3] + kw * p.dilation[3] - p.pad[3]
+              d:call(block, { { d.src, from + ih * src.h + iw * src.w }, { d.dst, with + row * dst.h + column * dst.w },
+                { d.weights, to }, rows, columns })
+            end)
+        end)
+      end)
+    end)
+  end
+  local stages = { driver.stage { name = "compute", parts = { { body = weight_body,
+    indices = { { "kd", p.kernel[1] }, { "kh", p.kernel[2] }, { "kw", p.kernel[3] }, { "g", p.groups }, { "i", icg } } } } } }
+
+  if p.bias then
+    local bias_block = block_kernel(p, nil, dst, "plain_bias")
+    kernels[#kernels + 1] = bias_block
+    stages[2] = driver.stage { name = "bias", parts = { { indices = { { "c", p.oc } }, body = function(d, c)
+      d:call(zero, { { d.bias, c } })
+      d:loop("n", 0, p.batch, 1, function(n)
+        d:loop("od", 0, p.output[1], 1, function(od)
+          local with = d:let("with", n * dst.batch + c * dst.c + od * dst.d)
+          parts.blocks(d, driver, p.output[2], p.output[3], { low = 0, high = p.output[2] }, { low = 0, high = p.output[3] },
+            function(row, rows, column, columns)
+              d:call(bias_block, { { d.dst, with + row * dst.h + column * dst.w }, { d.bias, c }, rows, columns })
+            end)
+        end)
+      end)
+    end } } }
+  end
+  return kernels, stages
+end
+
+local passes = { forward = forward, backward_data = backward_data, backward_weights = backward_weights }
+
+-- Kernels, stages, bytes of packed weights and of shared memory.
+function plain.stages(p, _, _)
+  local kernels, stages = passes[p.pass](p)
+  return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
+end
+
+return plain

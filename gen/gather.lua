@@ -1,0 +1,84 @@
+-- gather.lua: forward and backward data as one kind of problem.
+--
+-- Along one axis, an output j of a phase gathers taps t = 0 .. taps-1 from input positions
+--     j * step + offset + t * tap_step        (only those inside [0, inputs) count)
+-- with the kernel element first_tap + t * tap_stride, and is written to position start + j * stride. Forward has one phase an axis.
+-- Backward data with stride s has s phases (the positions x = start + j * s): of a phase, the taps with
+-- (start + pad - k * dilation) divisible by s contribute; k ascends, so the order of the sum is the canonical one.
+-- Backward weights does not gather; see valid_outputs.
+local driver = require "driver"
+local gather = {}
+
+local function gcd(a, b)
+  while b ~= 0 do a, b = b, a % b end
+  return a
+end
+
+local function forward_axis(p, i)
+  return { { outputs = p.output[i], start = 0, stride = 1, step = p.stride[i], offset = -p.pad[i], tap_step = p.dilation[i],
+    taps = p.kernel[i], first_tap = 0, tap_stride = 1, inputs = p.input[i] } }
+end
+
+local function backward_axis(p, i)
+  local s, dilation, phases = p.stride[i], p.dilation[i], {}
+  local common = gcd(s, dilation)
+  for start = 0, math.min(s, p.input[i]) - 1 do
+    local residue, first = (start + p.pad[i]) % s, nil
+    for k = 0, math.min(s // common, p.kernel[i]) - 1 do
+      if (k * dilation) % s == residue then first = k; break end
+    end
+    local tap_stride = s // common
+    phases[#phases + 1] = { outputs = (p.input[i] - start + s - 1) // s, start = start, stride = s, step = 1,
+      offset = first and (start + p.pad[i] - first * dilation) // s or 0, tap_step = -(dilation // common),
+      taps = first and (p.kernel[i] - first + tap_stride - 1) // tap_stride or 0, first_tap = first or 0, tap_stride = tap_stride,
+      inputs = p.output[i] }
+  end
+  return phases
+end
+
+-- The phases of each axis d, h, w.
+function gather.axes(p)
+  local of = p.pass == "forward" and forward_axis or backward_axis
+  return { of(p, 1), of(p, 2), of(p, 3) }
+end
+
+-- Whether every tap of every output is inside the input.
+function gather.always_inside(axis)
+  if axis.taps == 0 then return true end
+  local low, high = axis.offset, (axis.outputs - 1) * axis.step + axis.offset
+  local reach = (axis.taps - 1) * axis.tap_step
+  return low + math.min(0, reach) >= 0 and high + math.max(0, reach) < axis.inputs
+end
+
+function gather.inside(axis, j, t)
+  local x = j * axis.step + axis.offset + t * axis.tap_step
+  return x >= 0 and x < axis.inputs
+end
+
+-- Driver expressions: the first tap and the number of taps of output j (an expression) that are inside.
+function gather.tap_range(d, axis, j, name)
+  if gather.always_inside(axis) then return driver.expr(0), driver.expr(axis.taps) end
+  local at = driver.expr(j) * axis.step + axis.offset
+  local low, high
+  if axis.tap_step > 0 then
+    low = driver.ceil_div(-at, axis.tap_step)
+    high = driver.ceil_div(driver.expr(axis.inputs) - at, axis.tap_step)
+  else
+    low = driver.ceil_div(at - (axis.inputs - 1), -axis.tap_step)
+    high = driver.floor_div(at, -axis.tap_step) + 1
+  end
+  -- A window that lies wholly outside must not move the pointers: clip the first tap into [0, taps] too.
+  low = d:let(name .. "_first", driver.min(driver.max(low, 0), axis.taps))
+  return low, d:let(name .. "_count", driver.max(driver.min(high, axis.taps) - low, 0))
+end
+
+-- For backward weights: the outputs o of axis i whose input under kernel element k (an expression) is inside; [low, high).
+function gather.valid_outputs(d, p, i, k, name)
+  local at = driver.expr(p.pad[i]) - driver.expr(k) * p.dilation[i]
+  local low = driver.min(driver.max(driver.ceil_div(at, p.stride[i]), 0), p.output[i])
+  local high = driver.max(driver.min(driver.ceil_div(at + p.input[i], p.stride[i]), p.output[i]), 0)
+  low, high = d:let(name .. "_low", low), d:let(name .. "_high", high)
+  return low, d:let(name .. "_end", driver.max(low, high))
+end
+
+return gather

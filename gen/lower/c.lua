@@ -1,0 +1,155 @@
+-- lower/c.lua: kernel programs as C over the operations of templates/vec.h.in.
+--
+-- kernel(k) gives one static function; prelude(type, target) gives what stands once before them. One translation unit holds
+-- kernels of one type and one target.
+local program, template = require "program", require "template"
+local c = {}
+
+local types = {
+  f32 = { name = "float", fma = "fmaf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
+  f64 = { name = "double", fma = "fma", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
+}
+
+---- the prelude -----------------------------------------------------------------------------------------------------
+local function each_lane(lanes, text, separator)
+  local list = {}
+  for lane = 0, lanes - 1 do list[#list + 1] = (text:gsub("#", tostring(lane))) end
+  return table.concat(list, separator)
+end
+
+function c.prelude(type_name, target)
+  local t, bits = types[type_name], math.max(target.bits, 128) -- a scalar target never uses what bits decides
+  local size = type_name == "f32" and 4 or 8
+  local lanes = target.lanes or bits // 8 // size
+  return template.fill("vec.h.in", {
+    TYPE = t.name, FMA = t.fma, LANES = lanes, BITS = bits, BYTES = bits // 8, SIZE = size, PART = 16 // size,
+    INTRINSICS = target.intrinsics, V = bits == 128 and "_mm_" or ("_mm%d_"):format(bits), S = t.suffix,
+    VECTOR = ("__m%d%s"):format(bits, t.vector), MASK = ("__m%di"):format(bits), INTEGER = t.integer, PARTS = t.part,
+    EACH = each_lane(lanes, "OP(#, a, b, c)", " "), LIST = each_lane(lanes, "OP(#, a, b, c)", ", "),
+    MASK_LANES = each_lane(lanes, "-cg_in(#, first, count)", ", "),
+  })
+end
+
+---- kernels ---------------------------------------------------------------------------------------------------------
+local function address(a) return program.offset_text(a.pointer.name, a.offset) end
+
+local function number(x)
+  if x == math.huge then return "(1.0 / 0.0)" end
+  if x == -math.huge then return "(-1.0 / 0.0)" end
+  local text = program.number_text(x)
+  return text:find "[.e]" and text or text .. ".0"
+end
+
+local function call(name, ...) return ("%s(%s);"):format(name, table.concat({ ... }, ", ")) end
+
+local function ranged(op, name, ...)
+  if not op.count then return call(name, ...) end
+  local arguments = { ... }
+  table.insert(arguments, op.first)
+  table.insert(arguments, op.count)
+  return call(name .. "_range", table.unpack(arguments))
+end
+
+local function declare(k, p, value)
+  return ("%s%s *%s = %s;"):format(p.access == "in" and "const " or "", types[k.type].name, p.name, value)
+end
+
+local function arithmetic(k, op)
+  local y = op.y
+  if y.kind == "register" then return call("v" .. op.op, op.d.name, op.x.name, y.name) end
+  if not y.all then return call("v" .. op.op, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
+  if op.op == "fma" then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
+  k.temporary = "cg_y" -- programs have no name that begins with cg_
+  return call("vbroadcast", k.temporary, address(y.address)) .. " " .. call("v" .. op.op, op.d.name, op.x.name, k.temporary)
+end
+
+local function advance(_, op)
+  return ("%s %s %d;"):format(op.p.name, op.elements < 0 and "-=" or "+=", math.abs(op.elements))
+end
+
+local function transpose(_, op)
+  local names = {}
+  for i, v in ipairs(op.group) do names[i] = v.name end
+  return call("vtranspose", table.unpack(names))
+end
+
+local spell = {
+  zero = function(_, op) return call("vzero", op.d.name) end,
+  constant = function(_, op) return call("vset", op.d.name, number(op.value)) end,
+  load = function(_, op) return ranged(op, "vload", op.d.name, address(op.a)) end,
+  store = function(_, op) return ranged(op, "vstore", address(op.a), op.x.name) end,
+  stream = function(_, op) return call("vstream", address(op.a), op.x.name) end,
+  broadcast = function(_, op) return call("vbroadcast", op.d.name, address(op.a)) end,
+  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic,
+  insert = function(_, op) return call("vinsert", op.d.name, op.part, address(op.a)) end,
+  extract = function(_, op) return call("vextract", address(op.a), op.x.name, op.part) end,
+  transpose = transpose,
+  prefetch = function(_, op) return call("vprefetch", address(op.a), op.level) end,
+  advance = advance,
+  copy = function(k, op) return declare(k, op.p, op.from.name) end,
+  pick = function(k, op) return declare(k, op.p, ("%s + %s[%d]"):format(op.from.name, op.tab.name, op.index)) end,
+  spill = function(_, op) return call("vmove", op.slot.name, op.x.name) end,
+  fill = function(_, op) return call("vmove", op.d.name, op.slot.name) end,
+  comment = function(_, op) return ("/* %s */"):format(op.text) end,
+}
+
+local function block(k, lines, ops, indent)
+  for _, op in ipairs(ops) do
+    if op.op == "loop" then
+      local count = type(op.count) == "table" and op.count.name or tostring(op.count)
+      lines[#lines + 1] = ("%sfor (long %s = 0; %s < %s; %s++) {"):format(indent, op.index, op.index, count, op.index)
+      block(k, lines, op.body, indent .. "    ")
+      lines[#lines + 1] = indent .. "}"
+    else
+      lines[#lines + 1] = indent .. spell[op.op](k, op)
+    end
+  end
+end
+
+local function signature(k)
+  local spelled = { count = "long ", table = "const long *" }
+  local args = {}
+  for i, a in ipairs(k.args) do
+    args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. types[k.type].name .. " *") .. a.name
+  end
+  return ("static void %s(%s) {"):format(k.name, #args > 0 and table.concat(args, ", ") or "void")
+end
+
+-- Declarations of up to 12 names a line; only of those that occur.
+local function declarations(lines, names)
+  for i = 1, #names, 12 do
+    lines[#lines + 1] = ("    vec %s;"):format(table.concat(names, ", ", i, math.min(i + 11, #names)))
+  end
+end
+
+local function occurring(k, ops, seen)
+  for _, op in ipairs(ops) do
+    if op.op == "loop" then occurring(k, op.body, seen) end
+    program.reads(op, function(thing) seen[thing] = true end)
+    program.writes(op, function(thing) seen[thing] = true end)
+  end
+  return seen
+end
+
+-- The text of a finished program as `static void NAME(...) {...}`.
+function c.kernel(k)
+  if not k.finished then error(("program %s: lowered before finish"):format(k.name), 0) end
+  local seen, names, body, lines = occurring(k, k.body, {}), {}, {}, { signature(k) }
+  block(k, body, k.body, "    ")
+  for _, list in ipairs { k.vectors, k.slots } do
+    for _, v in ipairs(list) do
+      if seen[v] then names[#names + 1] = v.name end
+    end
+  end
+  names[#names + 1] = k.temporary
+  declarations(lines, names)
+  for _, a in ipairs(k.args) do
+    if not k.used[a] then lines[#lines + 1] = ("    (void)%s;"):format(a.name) end
+  end
+  table.move(body, 1, #body, #lines + 1, lines)
+  if k.streams then lines[#lines + 1] = "    vfence();" end
+  lines[#lines + 1] = "}\n"
+  return table.concat(lines, "\n")
+end
+
+return c

@@ -1,0 +1,48 @@
+-- parts.lua: pieces of kernel programs that several families use.
+local parts = {}
+
+-- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, residual, activation.
+-- `bias` and `residual` are addresses or nil; `temp` is a register that may be overwritten; first, count: the lanes.
+function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
+  for _, address in ipairs { bias or false, residual or false } do
+    if address then
+      k:load(temp, address, first, count)
+      k:add(acc, acc, temp)
+    end
+  end
+  local e = p.epilogue
+  if e.activation == "relu" then
+    k:zero(temp)
+    k:max(acc, temp, acc)
+  elseif e.activation == "clamp" then
+    if e.lo > -math.huge then k:constant(temp, e.lo); k:max(acc, temp, acc) end
+    if e.hi < math.huge then k:constant(temp, e.hi); k:min(acc, temp, acc) end
+  end
+end
+
+-- The order of the sums of backward weights: blocks of at most this many output pixels; the same number as in the reference.
+parts.block = 512
+
+function parts.block_rows(width) return width >= parts.block and 1 or parts.block // width end
+
+-- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low, rows.high) and
+-- columns [columns.low, columns.high); all are driver expressions. Clipped blocks may be empty.
+function parts.blocks(d, driver, height, width, rows, columns, body)
+  local step = parts.block_rows(width)
+  local function clip(name, at, size, range)
+    local low = d:let(name, driver.max(at, range.low))
+    return low, d:let(name .. "s", driver.max(driver.min(at + size, range.high) - low, 0))
+  end
+  d:loop("block", 0, height, step, function(at)
+    local row, count = clip("row", at, step, rows)
+    if width <= parts.block then
+      return body(row, count, columns.low, d:let("columns", columns.high - columns.low))
+    end
+    d:loop("chunk", 0, width, parts.block, function(chunk)
+      local column, size = clip("column", chunk, parts.block, columns)
+      body(row, count, column, size)
+    end)
+  end)
+end
+
+return parts

@@ -1,0 +1,416 @@
+-- program.lua: the kernel program: build, validate, print.
+--
+-- A program is a short list of vector operations over virtual registers, with counted loops. It is built by calling methods in
+-- order, checked by finish, printed by program.print and turned into code by lower/. Misuse is an error with a sentence that
+-- names the program. Nothing here knows what a convolution is, or how a target spells an operation.
+local program = {}
+
+-- One row an operation: which fields are read and which are written (fields hold registers, slots, pointers, memory operands,
+-- or, in a transpose, a list of registers), and which are shown, in order.
+program.operations = {
+  zero      = { writes = { "d" },                                 shows = { "d" } },
+  constant  = { writes = { "d" },                                 shows = { "d", "value" } },
+  load      = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
+  store     = { reads = { "a", "x" },                             shows = { "a", "x" } },
+  stream    = { reads = { "a", "x" },                             shows = { "a", "x" } },
+  broadcast = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
+  fma       = { reads = { "d", "x", "y" },  writes = { "d" },     shows = { "d", "x", "y" } },
+  fnma      = { reads = { "d", "x", "y" },  writes = { "d" },     shows = { "d", "x", "y" } },
+  add       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
+  sub       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
+  mul       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
+  max       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
+  min       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
+  insert    = { reads = { "d", "a" },       writes = { "d" },     shows = { "d", "part", "a" } },
+  extract   = { reads = { "a", "x" },                             shows = { "a", "x", "part" } },
+  transpose = { reads = { "group" },        writes = { "group" }, shows = { "group" } },
+  prefetch  = { reads = { "a" },                                  shows = { "a", "level" } },
+  advance   = { reads = { "p" },                                  shows = { "p", "elements" } },
+  copy      = { reads = { "from" },         writes = { "p" },     shows = { "p", "from" } },
+  pick      = { reads = { "from", "tab" },  writes = { "p" },     shows = { "p", "from", "tab", "index" } },
+  spill     = { reads = { "x" },            writes = { "slot" },  shows = { "slot", "x" } },
+  fill      = { reads = { "slot" },         writes = { "d" },     shows = { "d", "slot" } },
+  comment   = {},
+  loop      = {},
+}
+
+local sizes = { f32 = 4, f64 = 8 }
+
+-- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
+local reserved = {}
+for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long register
+  restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
+  vec vmem vzero vset vload vload_range vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vadd vsub vmul vmax
+  vmin vmove vinsert vextract vtranspose vprefetch fma fmaf unix linux]]):gmatch "%S+" do
+  reserved[word] = true
+end
+
+local Program = {}
+Program.__index = Program
+
+---- complaints and names --------------------------------------------------------------------------------------------
+local function complain(k, text, ...) error(("program %s: "):format(k.name) .. text:format(...), 0) end
+
+local function describe(thing)
+  if type(thing) == "table" and thing.kind then return ("the %s %s"):format(thing.kind, thing.name or "operand") end
+  return tostring(thing)
+end
+
+local function check_name(k, hint)
+  if type(hint) ~= "string" or not hint:match "^[%a_][%w_]*$" then
+    complain(k, "%s is no name; letters, digits and _ are allowed", tostring(hint))
+  end
+end
+
+local function taken(name) return reserved[name] or name:find "^cg_" end
+
+-- A name not yet taken: the hint itself, or hint_2, hint_3, ...
+local function claim(k, hint)
+  check_name(k, hint)
+  local name, n = hint, 1
+  if hint:find "^cg_" then complain(k, "the name %s begins with cg_, which is for what surrounds a kernel", hint) end
+  while k.names[name] or reserved[name] do
+    n = n + 1
+    name = hint .. "_" .. n
+  end
+  k.names[name] = true
+  return name
+end
+
+---- operand checks --------------------------------------------------------------------------------------------------
+local function want(k, what, thing, kind, other)
+  local is = type(thing) == "table" and thing.kind
+  if not is or (is ~= kind and is ~= other) then
+    complain(k, "%s needs a %s, not %s", what, other and kind .. " or a " .. other or kind, describe(thing))
+  end
+  if thing.program ~= k then complain(k, "%s got %s of another program", what, describe(thing)) end
+  return thing
+end
+
+local function integer(k, what, x, low, high)
+  local n = math.tointeger(x)
+  if not n then complain(k, "%s must be an integer, not %s", what, tostring(x)) end
+  if (low and n < low) or (high and n > high) then
+    complain(k, "%s is %d, allowed is %d to %s", what, n, low, high or "any")
+  end
+  return n
+end
+
+local function readable(k, what, a)
+  want(k, what, a, "address")
+  if a.pointer.access == "out" then complain(k, "%s reads from %s, which is an out pointer", what, a.pointer.name) end
+  return a
+end
+
+local function writable(k, what, a)
+  want(k, what, a, "address")
+  if a.pointer.access == "in" then complain(k, "%s writes to %s, which is an in pointer", what, a.pointer.name) end
+  return a
+end
+
+-- The lanes first .. first+count-1, or nothing when that is all of them.
+local function lanes(k, what, first, count)
+  first = integer(k, what .. ": the first lane", first or 0, 0, k.lanes - 1)
+  count = integer(k, what .. ": the number of lanes", count or k.lanes - first, 1, k.lanes - first)
+  if count == k.lanes then return nil, nil end
+  return first, count
+end
+
+local function parts(k, what)
+  if k.lanes == 1 then complain(k, "%s needs vectors, and %s has none", what, k.target.name) end
+  return k.lanes // k.part
+end
+
+local function emit(k, op)
+  if k.finished then complain(k, "%s after finish", op.op) end
+  table.insert(k.open[#k.open], op)
+end
+
+---- declarations ----------------------------------------------------------------------------------------------------
+function program.new(o)
+  local k = setmetatable({ name = o.name, names = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
+    vectors = {}, body = {}, loops = {} }, Program)
+  check_name(k, o.name)
+  if not sizes[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
+  if type(o.target) ~= "table" then complain(k, "the target is no row of targets") end
+  k.size = sizes[o.type]
+  k.part = 16 // k.size -- elements in 128 bits
+  k.lanes = o.target.lanes or o.target.bits // 8 // k.size
+  k.open = { k.body } -- the lists that operations go to, innermost last
+  return k
+end
+
+local function argument(k, name, row)
+  check_name(k, name)
+  if k.names[name] or taken(name) then complain(k, "the argument name %s is taken", name) end
+  row.program, row.name, row.argument, k.names[name] = k, name, true, true
+  table.insert(k.args, row)
+  return row
+end
+
+function Program:pointer(name, access)
+  if access ~= "in" and access ~= "out" and access ~= "inout" then
+    complain(self, "the pointer %s is %s; in, out and inout are allowed", tostring(name), tostring(access))
+  end
+  return argument(self, name, { kind = "pointer", access = access })
+end
+
+function Program:count(name) return argument(self, name, { kind = "count" }) end
+function Program:table(name) return argument(self, name, { kind = "table" }) end
+
+function Program:vector(hint)
+  local v = { kind = "register", program = self, name = claim(self, hint) }
+  table.insert(self.vectors, v)
+  return v
+end
+
+function Program:slot()
+  local s = { kind = "slot", program = self, name = claim(self, "slot" .. #self.slots) }
+  table.insert(self.slots, s)
+  return s
+end
+
+function Program:at(pointer, offset)
+  want(self, "an address", pointer, "pointer")
+  return { kind = "address", program = self, pointer = pointer, offset = integer(self, "an offset", offset or 0) }
+end
+
+function Program:memory(a)
+  return { kind = "memory operand", program = self, address = readable(self, "a memory operand", a) }
+end
+
+function Program:memory_broadcast(a)
+  return { kind = "memory operand", program = self, address = readable(self, "a memory operand", a), all = true }
+end
+
+---- operations ------------------------------------------------------------------------------------------------------
+function Program:zero(v) emit(self, { op = "zero", d = want(self, "zero", v, "register") }) end
+
+function Program:constant(v, value)
+  want(self, "constant", v, "register")
+  if math.type(value) == nil or value ~= value then complain(self, "constant needs a number, not %s", tostring(value)) end
+  value = value * 1.0 -- not + 0.0, which makes +0 of -0
+  local key = ("%a"):format(value) -- tells -0 from 0, which == does not
+  if not self.pool[key] then
+    self.pool[key] = #self.pool + 1
+    table.insert(self.pool, value)
+  end
+  emit(self, { op = "constant", d = v, index = self.pool[key], value = value })
+end
+
+function Program:load(v, a, first, count)
+  first, count = lanes(self, "load", first, count)
+  emit(self, { op = "load", d = want(self, "load", v, "register"), a = readable(self, "load", a), first = first, count = count })
+end
+
+function Program:store(a, v, first, count)
+  first, count = lanes(self, "store", first, count)
+  emit(self, { op = "store", a = writable(self, "store", a), x = want(self, "store", v, "register"), first = first, count = count })
+end
+
+function Program:stream(a, v)
+  emit(self, { op = "stream", a = writable(self, "stream", a), x = want(self, "stream", v, "register") })
+  self.streams = true
+end
+
+function Program:broadcast(v, a)
+  emit(self, { op = "broadcast", d = want(self, "broadcast", v, "register"), a = readable(self, "broadcast", a) })
+end
+
+for _, name in ipairs { "fma", "fnma", "add", "sub", "mul", "max", "min" } do
+  Program[name] = function(self, d, x, y)
+    emit(self, { op = name, d = want(self, name, d, "register"), x = want(self, name, x, "register"),
+      y = want(self, name, y, "register", "memory operand") })
+  end
+end
+
+function Program:insert(d, part, a)
+  part = integer(self, "insert: the part", part, 0, parts(self, "insert") - 1)
+  emit(self, { op = "insert", d = want(self, "insert", d, "register"), part = part, a = readable(self, "insert", a) })
+end
+
+function Program:extract(a, v, part)
+  part = integer(self, "extract: the part", part, 0, parts(self, "extract") - 1)
+  emit(self, { op = "extract", a = writable(self, "extract", a), x = want(self, "extract", v, "register"), part = part })
+end
+
+function Program:transpose(group)
+  parts(self, "transpose")
+  if #group ~= self.part then
+    complain(self, "transpose needs %d registers of %s, not %d", self.part, self.type, #group)
+  end
+  local copy, seen = {}, {}
+  for i, v in ipairs(group) do
+    copy[i] = want(self, "transpose", v, "register")
+    if seen[v] then complain(self, "transpose got the register %s twice", v.name) end
+    seen[v] = true
+  end
+  emit(self, { op = "transpose", group = copy })
+end
+
+function Program:prefetch(a, level)
+  emit(self, { op = "prefetch", a = want(self, "prefetch", a, "address"), level = integer(self, "a cache level", level or 1, 1, 3) })
+end
+
+function Program:advance(p, elements)
+  want(self, "advance", p, "pointer", "table")
+  elements = integer(self, "the elements to advance by", elements)
+  if elements ~= 0 then emit(self, { op = "advance", p = p, elements = elements }) end
+end
+
+local function new_pointer(k, hint, from)
+  return { kind = "pointer", program = k, name = claim(k, hint), access = from.access }
+end
+
+function Program:copy(hint, from)
+  local p = new_pointer(self, hint, want(self, "copy", from, "pointer"))
+  emit(self, { op = "copy", p = p, from = from })
+  return p
+end
+
+function Program:pick(hint, from, tab, index)
+  local p = new_pointer(self, hint, want(self, "pick", from, "pointer"))
+  emit(self, { op = "pick", p = p, from = from, tab = want(self, "pick", tab, "table"),
+    index = integer(self, "a table index", index) })
+  return p
+end
+
+function Program:spill(slot, v)
+  emit(self, { op = "spill", slot = want(self, "spill", slot, "slot"), x = want(self, "spill", v, "register") })
+end
+
+function Program:fill(v, slot)
+  emit(self, { op = "fill", d = want(self, "fill", v, "register"), slot = want(self, "fill", slot, "slot") })
+end
+
+function Program:comment(text)
+  text = tostring(text):gsub("%*/", "* /"):gsub("%s+", " ")
+  emit(self, { op = "comment", text = text })
+end
+
+function Program:loop(count, body)
+  if type(count) == "table" then
+    want(self, "loop", count, "count")
+  else
+    count = integer(self, "a loop count", count, 0)
+  end
+  local depth = #self.open
+  self.loops[depth] = self.loops[depth] or claim(self, ({ "i", "j", "l" })[depth] or "i" .. depth)
+  local op = { op = "loop", count = count, index = self.loops[depth], body = {} }
+  emit(self, op)
+  table.insert(self.open, op.body)
+  body()
+  table.remove(self.open)
+end
+
+---- validation ------------------------------------------------------------------------------------------------------
+-- Calls visit(thing) for each register, slot, pointer and table that the fields of an operation hold.
+local function each(op, fields, visit)
+  for _, field in ipairs(fields or {}) do
+    local thing = op[field]
+    if thing.kind == "memory operand" then thing = thing.address end
+    if thing.kind == "address" then thing = thing.pointer end
+    if thing.kind then
+      visit(thing)
+    else
+      for _, v in ipairs(thing) do visit(v) end
+    end
+  end
+end
+
+function program.reads(op, visit) each(op, program.operations[op.op].reads, visit) end
+function program.writes(op, visit) each(op, program.operations[op.op].writes, visit) end
+
+local function copy_set(set)
+  local copy = {}
+  for key in pairs(set) do copy[key] = true end
+  return copy
+end
+
+local function never_runs(count) return type(count) == "table" or count == 0 end
+
+-- Walks a block in order; `known` holds what has a value. After a loop a register keeps the value it got inside only if the loop
+-- runs at least once, and a pointer variable of the loop is gone.
+local function check_flow(k, block, known)
+  for _, op in ipairs(block) do
+    if op.op == "loop" then
+      local inside = copy_set(known)
+      check_flow(k, op.body, inside)
+      for thing in pairs(inside) do
+        if thing.kind ~= "pointer" and not never_runs(op.count) then known[thing] = true end
+      end
+      k.used[op.count] = true
+    else
+      program.reads(op, function(thing)
+        if not known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
+        k.used[thing] = true
+      end)
+      program.writes(op, function(thing) known[thing] = true end)
+    end
+  end
+end
+
+-- Checks the flow of values and closes the program; returns it.
+function Program:finish()
+  if self.finished then complain(self, "finish twice") end
+  if #self.open > 1 then complain(self, "finish inside a loop") end
+  local known = {}
+  self.used = {} -- arguments that something reads
+  for _, argument_ in ipairs(self.args) do known[argument_] = true end
+  check_flow(self, self.body, known)
+  self.finished = true
+  return self
+end
+
+---- printing --------------------------------------------------------------------------------------------------------
+function program.offset_text(name, offset)
+  if offset == 0 then return name end
+  return ("%s %s %d"):format(name, offset < 0 and "-" or "+", math.abs(offset))
+end
+
+-- The shortest decimal that reads back as the same double.
+function program.number_text(x)
+  for digits = 15, 17 do
+    local text = ("%." .. digits .. "g"):format(x)
+    if tonumber(text) == x then return text end
+  end
+end
+
+local function show(thing)
+  if math.type(thing) == "integer" then return tostring(thing) end
+  if math.type(thing) == "float" then return program.number_text(thing) end
+  if thing.kind == "memory operand" then return show(thing.address) .. (thing.all and "{all}" or "") end
+  if thing.kind == "address" then return "[" .. program.offset_text(thing.pointer.name, thing.offset) .. "]" end
+  if thing.kind then return thing.name end
+  local names = {}
+  for i, v in ipairs(thing) do names[i] = v.name end
+  return table.concat(names, ", ")
+end
+
+local function print_block(lines, block, indent)
+  local function line(text) table.insert(lines, indent .. text) end
+  for _, op in ipairs(block) do
+    if op.op == "loop" then
+      line("loop " .. show(op.count))
+      print_block(lines, op.body, indent .. "  ")
+    elseif op.op == "comment" then
+      line("-- " .. op.text)
+    else
+      local shown = {}
+      for i, field in ipairs(program.operations[op.op].shows) do shown[i] = show(op[field]) end
+      local range = op.count and (" lanes %d..%d"):format(op.first, op.first + op.count - 1) or ""
+      line(("%-9s %s%s"):format(op.op, table.concat(shown, ", "), range))
+    end
+  end
+end
+
+-- Readable text: a signature, then one operation a line, destination first, loops indented.
+function program.print(k)
+  local args = {}
+  for i, argument_ in ipairs(k.args) do args[i] = ("%s: %s"):format(argument_.name, argument_.access or argument_.kind) end
+  local lines = { ("%s(%s)  %s x %d, %s"):format(k.name, table.concat(args, ", "), k.type, k.lanes, k.target.name) }
+  print_block(lines, k.body, "  ")
+  return table.concat(lines, "\n") .. "\n"
+end
+
+return program

@@ -1,0 +1,84 @@
+-- registers.lua: virtual registers -> machine registers, by linear scan.
+--
+-- A register lives from its first writing to its last use in one machine register; a value that enters a loop and is used inside
+-- lives to the loop's end, so accumulators stay where they are. Nothing is split or spilled: a program that does not fit is
+-- refused, and a family that wants spills writes them (program: slot, spill, fill).
+local program = require "program"
+local registers = {}
+
+-- Whether an operation needs a register beside those it names: for the mask of a range, for an element that is an operand, for
+-- the exchange in a transpose. (A range that is loaded can have its mask in the destination.)
+local function needs_temporary(op, target)
+  if op.op == "transpose" then return true end
+  if op.op == "store" and op.count and not target.mask_registers then return true end
+  return op.y and op.y.all and not target.broadcast_operand
+end
+
+-- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
+local function survey(k, target)
+  local s = { position = 0, spans = {}, order = {}, loops = {} }
+  local function touch(v)
+    if v.kind ~= "register" then return end
+    if not s.spans[v] then
+      s.spans[v] = { register = v, first = s.position }
+      s.order[#s.order + 1] = s.spans[v]
+    end
+    s.spans[v].last = s.position
+  end
+  local function walk(block)
+    for _, op in ipairs(block) do
+      s.position = s.position + 1
+      if op.op == "loop" then
+        local loop = { first = s.position }
+        s.loops[#s.loops + 1] = loop -- outer ones before inner ones
+        walk(op.body)
+        s.position = s.position + 1
+        loop.last = s.position
+      else
+        s.temporary = s.temporary or needs_temporary(op, target)
+        program.reads(op, touch)
+        program.writes(op, touch)
+      end
+    end
+  end
+  walk(k.body)
+  return s
+end
+
+local function extend_over_loops(spans, loops)
+  for _, span in ipairs(spans) do
+    for _, loop in ipairs(loops) do -- the outermost that the value enters decides
+      if span.first < loop.first and span.last > loop.first and span.last < loop.last then span.last = loop.last end
+    end
+  end
+end
+
+-- Gives each span the lowest number that is free. A number is free from the operation that reads its value last, which may write
+-- another value there. Spans come in the order of their beginnings, so no other assignment needs fewer.
+local function scan(spans)
+  local until_, map, used = {}, {}, 0
+  for _, span in ipairs(spans) do
+    local n = 0
+    while until_[n] and until_[n] > span.first do n = n + 1 end
+    until_[n], map[span.register] = math.max(span.last, span.first + 1), n
+    used = math.max(used, n + 1)
+  end
+  return map, used
+end
+
+-- {map = virtual register -> machine number from 0, used = how many, temporary = the number of a spare one, if needed},
+-- or nil and why not.
+function registers.allocate(k, target)
+  if not k.finished then error(("program %s: registers before finish"):format(k.name), 0) end
+  local s = survey(k, target)
+  extend_over_loops(s.order, s.loops)
+  local map, used = scan(s.order)
+  local temporary = s.temporary and used or nil
+  if temporary then used = used + 1 end
+  if used > target.registers then
+    return nil, ("needs %d registers, %s has %d"):format(used, target.name, target.registers)
+  end
+  return { map = map, used = used, temporary = temporary }
+end
+
+return registers

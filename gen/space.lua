@@ -1,0 +1,39 @@
+-- space.lua: a problem's schedules of all families, best estimate first, then the refused ones with their reasons.
+--
+-- Nothing else in the generator knows which families there are.
+local targets = require "targets"
+local space = {}
+
+local families = { require "families/direct", require "families/plain" }
+
+function space.family(name)
+  for _, family in ipairs(families) do if family.name == name then return family end end
+end
+
+-- "direct.p7.v4.rows4" -> its family and the schedule; nil when no family knows the name.
+function space.parse(name)
+  for _, family in ipairs(families) do
+    local schedule = family.parse(name)
+    if schedule and family.print(schedule) == name then return family, schedule end
+  end
+end
+
+local function before(a, b)
+  if (a.why == nil) ~= (b.why == nil) then return a.why == nil end
+  if a.cycles ~= b.cycles then return a.cycles < b.cycles end
+  return a.name < b.name
+end
+
+function space.list(problem, target_name, machine)
+  local target, list = targets[target_name], {}
+  for _, family in ipairs(families) do
+    for _, entry in ipairs(family.schedules(problem, target, machine)) do
+      list[#list + 1] = { name = entry.name or family.print(entry.schedule), family = family.name, version = family.version,
+        cycles = entry.cycles or 0, why = entry.why }
+    end
+  end
+  table.sort(list, before)
+  return list
+end
+
+return space
