@@ -1,0 +1,725 @@
+/* script.c: asks the generator (Lua) for schedules and sources. The only file that sees lua.h.
+ *
+ * One Lua state with its lock: any thread may call. The state has base, table, string, math and utf8 only, no file and no way
+ * to load code but our `require`; it has a memory limit and a time limit for each call. Whatever it answers is checked before
+ * it is believed. An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <lauxlib.h>
+#include <limits.h>
+#include <lua.h>
+#include <lualib.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MEMORY_LIMIT = 512 << 20,  /* bytes of the Lua state */
+    TIME_LIMIT = 20,           /* seconds of one call */
+    HOOK_EVERY = 1000000,      /* instructions between looks at the clock */
+    FILE_LIMIT = 4 << 20,      /* bytes of a generator's file read from $CONVGEN_GEN_DIR */
+    SOURCE_LIMIT = 16 << 20    /* bytes of a source, which is what jit.c takes */
+};
+#define SIZE_LIMIT (1LL << 46) /* bytes that a schedule may ask for, tasks that a stage may have */
+
+/* Made by tools/embed.c, sorted by name: "gen/program.lua" is bytecode, "templates/vec.h.in" text. */
+extern const struct cg_embedded {
+    const char *name;
+    const unsigned char *data;
+    size_t size;
+} cg_embedded[];
+extern const size_t cg_embedded_count;
+
+struct cg_script {
+    lua_State *lua;
+    pthread_mutex_t lock;
+    size_t used;
+    double deadline;
+    char *folder;   /* $CONVGEN_GEN_DIR, or NULL */
+    cg_buffer file; /* the last file read from there */
+};
+
+/* ---- the state's limits ---- */
+
+static void *allocate(void *user, void *old, size_t old_size, size_t size)
+{
+    cg_script *s = user;
+    if (!old)
+        old_size = 0; /* then it is a kind of object */
+    if (!size) {
+        cg_free(old);
+        s->used -= old_size;
+        return NULL;
+    }
+    bool shrinks = old && size <= old_size;
+    if (!shrinks && size - old_size > MEMORY_LIMIT - s->used)
+        return NULL;
+    void *p = cg_realloc(old, size);
+    if (!p) {
+        if (!shrinks)
+            return NULL;
+        p = old; /* Lua relies on it that a shrink never fails */
+    }
+    s->used += size - old_size;
+    return p;
+}
+
+static cg_script *script_of(lua_State *lua)
+{
+    return *(cg_script **)lua_getextraspace(lua);
+}
+
+static void look_at_clock(lua_State *lua, lua_Debug *where)
+{
+    (void)where;
+    if (cg_now() <= script_of(lua)->deadline)
+        return;
+    lua_sethook(lua, look_at_clock, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
+    luaL_error(lua, "the generator ran longer than %d seconds", TIME_LIMIT);
+}
+
+/* ---- the generator's files ---- */
+
+static int compare_name(const void *name, const void *row)
+{
+    return strcmp(name, ((const struct cg_embedded *)row)->name);
+}
+
+static const struct cg_embedded *find_embedded(const char *name)
+{
+    return bsearch(name, cg_embedded, cg_embedded_count, sizeof *cg_embedded, compare_name);
+}
+
+/* Lower case words and a dot or slash between them: no way out of the folder. */
+static bool is_file_name(const char *name)
+{
+    return name[0] && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_./") == strlen(name) && name[0] != '/' &&
+           !strstr(name, "..") && strlen(name) < 64;
+}
+
+/* Pushes the text of a file below $CONVGEN_GEN_DIR. It passes through the script, since an error of Lua's leaves at any call. */
+static void push_file(lua_State *lua, const char *name)
+{
+    cg_script *s = script_of(lua);
+    const char *path = lua_pushfstring(lua, "%s/%s", s->folder, name);
+    cg_buffer_free(&s->file);
+    if (cg_read_file(path, FILE_LIMIT, &s->file))
+        luaL_error(lua, "%s", cg_error_text());
+    lua_pushlstring(lua, s->file.text, s->file.length);
+    lua_remove(lua, -2);
+}
+
+/* template_text(name): the text of templates/NAME. */
+static int template_text(lua_State *lua)
+{
+    const char *name = luaL_checkstring(lua, 1);
+    if (!is_file_name(name))
+        return luaL_error(lua, "no template is called '%s'", name);
+    name = lua_pushfstring(lua, "templates/%s", name);
+    if (script_of(lua)->folder) {
+        push_file(lua, name);
+        return 1;
+    }
+    const struct cg_embedded *file = find_embedded(name);
+    if (!file)
+        return luaL_error(lua, "no file %s in the generator", name);
+    lua_pushlstring(lua, (const char *)file->data, file->size);
+    return 1;
+}
+
+/* Loads the module's chunk and runs it: argument 1 is its name, the result its table. */
+static int run_module(lua_State *lua)
+{
+    const char *name = lua_pushfstring(lua, "gen/%s.lua", lua_tostring(lua, 1));
+    const char *chunk = lua_pushfstring(lua, "@%s", name);
+    const struct cg_embedded *file = NULL;
+    int status;
+    if (script_of(lua)->folder) {
+        push_file(lua, name);
+        size_t size;
+        const char *text = lua_tolstring(lua, -1, &size);
+        status = luaL_loadbufferx(lua, text, size, chunk, "t");
+    } else {
+        if (!(file = find_embedded(name)))
+            return luaL_error(lua, "no file %s in the generator", name);
+        status = luaL_loadbufferx(lua, (const char *)file->data, file->size, chunk, "b");
+    }
+    if (status)
+        return lua_error(lua);
+    lua_call(lua, 0, 1);
+    if (!lua_istable(lua, -1))
+        return luaL_error(lua, "%s does not return a table", name);
+    return 1;
+}
+
+/* require(name): runs gen/NAME.lua once and gives its table. Upvalue 1: what is loaded; false while it is being loaded,
+ * and taken back when that fails, since it may only have been memory that lacked. */
+static int require(lua_State *lua)
+{
+    const char *module = luaL_checkstring(lua, 1);
+    lua_settop(lua, 1);
+    if (lua_getfield(lua, lua_upvalueindex(1), module) == LUA_TTABLE)
+        return 1;
+    if (lua_isboolean(lua, -1))
+        return luaL_error(lua, "gen/%s.lua requires itself", module);
+    if (!is_file_name(module))
+        return luaL_error(lua, "no module is called '%s'", module);
+    lua_pushboolean(lua, 0);
+    lua_setfield(lua, lua_upvalueindex(1), module);
+    lua_pushcfunction(lua, run_module);
+    lua_pushvalue(lua, 1);
+    int error = lua_pcall(lua, 1, 1, 0);
+    lua_pushvalue(lua, 1);
+    if (error)
+        lua_pushnil(lua);
+    else
+        lua_pushvalue(lua, -2);
+    lua_rawset(lua, lua_upvalueindex(1)); /* the key is there: no allocation */
+    return error ? lua_error(lua) : 1;
+}
+
+/* ---- protected calls ---- */
+
+static cg_status failed(cg_script *s, int error)
+{
+    const char *text = lua_type(s->lua, -1) == LUA_TSTRING ? lua_tostring(s->lua, -1) : "an error without a message";
+    if (error == LUA_ERRMEM || !strcmp(text, "not enough memory")) /* the text: caught and thrown again on its way */
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator (it may use %d MB)", MEMORY_LIMIT >> 20);
+    return cg_fail(CONVGEN_INTERNAL, "the generator failed: %s", text);
+}
+
+/* Runs f(job) in the state. What f allocates outside of Lua stands in the job, since an error leaves f at any call. */
+static cg_status protect(cg_script *s, lua_CFunction f, void *job)
+{
+    pthread_mutex_lock(&s->lock);
+    void *locale = cg_locale_enter(); /* Lua writes numbers with printf */
+    s->deadline = cg_now() + TIME_LIMIT;
+    lua_sethook(s->lua, look_at_clock, LUA_MASKCOUNT, HOOK_EVERY);
+    lua_pushcfunction(s->lua, f);
+    lua_pushlightuserdata(s->lua, job);
+    int error = lua_pcall(s->lua, 1, 0, 0);
+    cg_status status = error ? failed(s, error) : CONVGEN_OK;
+    lua_settop(s->lua, 0);
+    cg_locale_leave(locale);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+/* Pushes gen/convgen.lua's function of that name. */
+static void push_function(lua_State *lua, const char *name)
+{
+    lua_getglobal(lua, "require");
+    lua_pushliteral(lua, "convgen");
+    lua_call(lua, 1, 1);
+    if (lua_getfield(lua, -1, name) != LUA_TFUNCTION)
+        luaL_error(lua, "gen/convgen.lua has no function %s", name);
+    lua_remove(lua, -2);
+}
+
+/* ---- making the state ---- */
+
+static int open_state(lua_State *lua)
+{
+    static const luaL_Reg libraries[] = {
+        {LUA_GNAME, luaopen_base},         {LUA_TABLIBNAME, luaopen_table}, {LUA_STRLIBNAME, luaopen_string},
+        {LUA_MATHLIBNAME, luaopen_math},   {LUA_UTF8LIBNAME, luaopen_utf8},
+    };
+    static const char *const withheld[] = {"dofile", "loadfile", "load", "print", "warn"};
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
+        luaL_requiref(lua, libraries[i].name, libraries[i].func, 1);
+        lua_pop(lua, 1);
+    }
+    for (size_t i = 0; i < sizeof withheld / sizeof *withheld; i++) {
+        lua_pushnil(lua);
+        lua_setglobal(lua, withheld[i]);
+    }
+    lua_newtable(lua);
+    lua_pushcclosure(lua, require, 1);
+    lua_setglobal(lua, "require");
+    lua_register(lua, "template_text", template_text);
+    return 0;
+}
+
+static cg_status new_failed(cg_script *s)
+{
+    cg_script_free(s);
+    return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
+}
+
+cg_status cg_script_new(cg_script **out)
+{
+    const char *folder = secure_getenv("CONVGEN_GEN_DIR");
+    *out = NULL;
+    cg_script *s = cg_calloc(1, sizeof *s);
+    if (!s)
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
+    pthread_mutex_init(&s->lock, NULL);
+    if (folder && *folder && !(s->folder = cg_strdup(folder)))
+        return new_failed(s);
+    s->lua = lua_newstate(allocate, s);
+    if (!s->lua)
+        return new_failed(s);
+    *(cg_script **)lua_getextraspace(s->lua) = s;
+    cg_status status = protect(s, open_state, NULL);
+    if (status)
+        cg_script_free(s);
+    else
+        *out = s;
+    return status;
+}
+
+void cg_script_free(cg_script *s)
+{
+    if (!s)
+        return;
+    if (s->lua)
+        lua_close(s->lua);
+    pthread_mutex_destroy(&s->lock);
+    cg_buffer_free(&s->file);
+    cg_free(s->folder);
+    cg_free(s);
+}
+
+/* ---- reading what Lua answers: the value's table is on top of the stack ---- */
+
+/* An integer field within [low, high]. */
+static lua_Integer get_integer(lua_State *lua, const char *field, lua_Integer low, lua_Integer high)
+{
+    int exact;
+    lua_getfield(lua, -1, field);
+    lua_Integer value = lua_tointegerx(lua, -1, &exact);
+    if (!exact || value < low || value > high)
+        luaL_error(lua, "gen/convgen.lua: field %s is %s, allowed is %I to %I", field, luaL_tolstring(lua, -1, NULL), low, high);
+    lua_pop(lua, 1);
+    return value;
+}
+
+/* A text field without zeros of at most size - 1 bytes. */
+static void get_text(lua_State *lua, const char *field, char *to, size_t size)
+{
+    size_t length = 0;
+    lua_getfield(lua, -1, field);
+    const char *text = lua_type(lua, -1) == LUA_TSTRING ? lua_tolstring(lua, -1, &length) : NULL;
+    if (!text || length >= size || strlen(text) != length)
+        luaL_error(lua, "gen/convgen.lua: field %s must be a text of at most %d bytes", field, (int)size - 1);
+    memcpy(to, text, length + 1);
+    lua_pop(lua, 1);
+}
+
+/* The same for a word that records and symbols can hold. */
+static void get_word(lua_State *lua, const char *field, char *to, size_t size)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-";
+    get_text(lua, field, to, size);
+    if (!to[0] || strspn(to, letters) != strlen(to))
+        luaL_error(lua, "gen/convgen.lua: field %s is '%s', which is not a word of letters, digits and . _ + -", field, to);
+}
+
+/* A reason may be cut. */
+static void copy_why(lua_State *lua, int index, char why[CG_WHY])
+{
+    const char *text = lua_type(lua, index) == LUA_TSTRING ? lua_tostring(lua, index) : "refused without a reason";
+    snprintf(why, CG_WHY, "%s", text);
+}
+
+/* The length of the array on top, at most `most`. */
+static int get_length(lua_State *lua, const char *what, lua_Integer most)
+{
+    if (!lua_istable(lua, -1))
+        luaL_error(lua, "gen/convgen.lua: %s must be a table", what);
+    lua_Unsigned length = lua_rawlen(lua, -1);
+    if (length > (lua_Unsigned)most)
+        luaL_error(lua, "gen/convgen.lua: %s has %I entries, allowed are %I", what, (lua_Integer)length, most);
+    return (int)length;
+}
+
+/* Pushes entry i (from 0) of the array on top; it must be a table. */
+static void push_entry(lua_State *lua, const char *what, int i)
+{
+    if (lua_rawgeti(lua, -1, i + 1) != LUA_TTABLE)
+        luaL_error(lua, "gen/convgen.lua: entry %d of %s must be a table", i + 1, what);
+}
+
+/* ---- telling Lua what is asked ---- */
+
+static void set_integer(lua_State *lua, const char *field, int64_t value)
+{
+    lua_pushinteger(lua, value);
+    lua_setfield(lua, -2, field);
+}
+
+static void set_text(lua_State *lua, const char *field, const char *value)
+{
+    lua_pushstring(lua, value);
+    lua_setfield(lua, -2, field);
+}
+
+static void set_bool(lua_State *lua, const char *field, bool value)
+{
+    lua_pushboolean(lua, value);
+    lua_setfield(lua, -2, field);
+}
+
+static void set_triple(lua_State *lua, const char *field, const int64_t value[3])
+{
+    lua_createtable(lua, 3, 0);
+    for (int i = 0; i < 3; i++) {
+        lua_pushinteger(lua, value[i]);
+        lua_rawseti(lua, -2, i + 1);
+    }
+    lua_setfield(lua, -2, field);
+}
+
+static void set_epilogue(lua_State *lua, const convgen_epilogue *e)
+{
+    static const char *const activations[] = {"none", "relu", "clamp"};
+    lua_createtable(lua, 0, 4);
+    set_bool(lua, "residual", e->residual);
+    set_text(lua, "activation", activations[e->activation]);
+    lua_pushnumber(lua, e->lo);
+    lua_setfield(lua, -2, "lo");
+    lua_pushnumber(lua, e->hi);
+    lua_setfield(lua, -2, "hi");
+    lua_setfield(lua, -2, "epilogue");
+}
+
+static void push_problem(lua_State *lua, const convgen_problem *p)
+{
+    static const char *const passes[] = {"forward", "backward_data", "backward_weights"};
+    char text[CG_TEXT];
+    if (convgen_problem_format(p, text, sizeof text))
+        luaL_error(lua, "%s", cg_error_text());
+    lua_createtable(lua, 0, 20);
+    set_text(lua, "pass", passes[p->pass]);
+    set_text(lua, "type", cg_type_name(p->type));
+    set_text(lua, "layout", cg_tag_name(p->layout));
+    set_text(lua, "accuracy", cg_accuracy_name(p->accuracy));
+    set_text(lua, "weights", cg_weights_name(p->weights));
+    set_integer(lua, "batch", p->batch);
+    set_integer(lua, "groups", p->groups);
+    set_integer(lua, "ic", p->in_channels);
+    set_integer(lua, "oc", p->out_channels);
+    set_triple(lua, "input", p->in);
+    set_triple(lua, "output", p->out);
+    set_triple(lua, "kernel", p->kernel);
+    set_triple(lua, "stride", p->stride);
+    set_triple(lua, "dilation", p->dilation);
+    set_triple(lua, "pad", p->pad);
+    set_bool(lua, "bias", p->bias);
+    set_epilogue(lua, &p->epilogue);
+    set_text(lua, "text", text);
+}
+
+static void push_machine(lua_State *lua, const cg_machine *m)
+{
+    lua_createtable(lua, 0, 6);
+    set_integer(lua, "l1d", m->l1d);
+    set_integer(lua, "l2", m->l2);
+    set_integer(lua, "l3", m->l3);
+    set_integer(lua, "line", m->line);
+    set_integer(lua, "cores", m->cores);
+    lua_newtable(lua);
+    for (const char *word = m->features; *word;) {
+        size_t length = strcspn(word, " ");
+        lua_pushlstring(lua, word, length);
+        lua_pushboolean(lua, 1);
+        lua_rawset(lua, -3);
+        word += length + strspn(word + length, " ");
+    }
+    lua_setfield(lua, -2, "features");
+}
+
+static void push_request(lua_State *lua, const cg_request *r)
+{
+    lua_createtable(lua, 0, 5);
+    push_problem(lua, r->problem);
+    lua_setfield(lua, -2, "problem");
+    push_machine(lua, r->machine);
+    lua_setfield(lua, -2, "machine");
+    set_text(lua, "target", r->target);
+    set_text(lua, "form", r->form);
+    set_integer(lua, "threads", r->threads > 0 ? r->threads : 1);
+}
+
+/* ---- targets ---- */
+
+typedef struct target_job {
+    const cg_machine *machine;
+    const char *wanted; /* NULL: the best */
+    cg_target *out;
+    bool known, found;
+    char lacks[CG_WHY], names[CG_WHY]; /* what the wanted one lacks; which there are */
+} target_job;
+
+static void append_word(char list[CG_WHY], const char *word)
+{
+    size_t length = strlen(list);
+    snprintf(list + length, CG_WHY - length, "%s%s", length ? ", " : "", word);
+}
+
+/* Lists in `lacks` what the machine lacks of the row on top; true when nothing. */
+static bool machine_suits(lua_State *lua, const cg_machine *m, char lacks[CG_WHY])
+{
+    lacks[0] = 0;
+    lua_getfield(lua, -1, "needs");
+    int count = get_length(lua, "needs", 32);
+    for (int i = 0; i < count; i++) {
+        lua_rawgeti(lua, -1, i + 1);
+        const char *need = luaL_checkstring(lua, -1);
+        if (!cg_machine_has(m, need))
+            append_word(lacks, need);
+        lua_pop(lua, 1);
+    }
+    lua_pop(lua, 1);
+    return !lacks[0];
+}
+
+static int choose_target(lua_State *lua)
+{
+    target_job *job = lua_touserdata(lua, 1);
+    push_function(lua, "targets");
+    lua_call(lua, 0, 1);
+    int count = get_length(lua, "targets()", 64);
+    for (int i = 0; i < count && !job->known; i++) {
+        cg_target row;
+        push_entry(lua, "targets()", i);
+        get_word(lua, "name", row.name, sizeof row.name);
+        get_text(lua, "flags", row.flags, sizeof row.flags);
+        row.bits = (int)get_integer(lua, "bits", 0, 4096);
+        append_word(job->names, row.name);
+        bool suits = machine_suits(lua, job->machine, job->lacks);
+        job->known = job->wanted ? !strcmp(job->wanted, row.name) : suits;
+        if (job->known && suits) {
+            *job->out = row;
+            job->found = true;
+        }
+        lua_pop(lua, 1);
+    }
+    return 0;
+}
+
+cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted, cg_target *out)
+{
+    target_job job = {.machine = m, .wanted = wanted && *wanted ? wanted : NULL, .out = out};
+    cg_status status = protect(s, choose_target, &job);
+    if (status || job.found)
+        return status;
+    if (job.known)
+        return cg_fail(CONVGEN_UNSUPPORTED, "target %.40s needs %s, which this machine lacks", wanted, job.lacks);
+    return cg_fail(CONVGEN_UNSUPPORTED, "no target is called %.40s; there are %s", job.wanted ? job.wanted : "\"\"", job.names);
+}
+
+/* ---- schedules ---- */
+
+typedef struct schedules_job {
+    const cg_request *request;
+    cg_schedule_list list;
+} schedules_job;
+
+static void read_schedule(lua_State *lua, cg_schedule *out)
+{
+    get_word(lua, "name", out->name, sizeof out->name);
+    get_word(lua, "family", out->family, sizeof out->family);
+    out->version = (int)get_integer(lua, "version", 0, INT_MAX);
+    lua_getfield(lua, -1, "cycles");
+    out->cycles = lua_tonumber(lua, -1);
+    lua_getfield(lua, -2, "why");
+    if (lua_toboolean(lua, -1))
+        copy_why(lua, -1, out->why);
+    lua_pop(lua, 2);
+}
+
+static int list_schedules(lua_State *lua)
+{
+    schedules_job *job = lua_touserdata(lua, 1);
+    push_function(lua, "schedules");
+    push_request(lua, job->request);
+    lua_call(lua, 1, 1);
+    int count = get_length(lua, "schedules()", INT_MAX);
+    if (count > CG_SCHEDULES) /* best first: what is cut would not be tried */
+        count = CG_SCHEDULES;
+    job->list.at = cg_calloc((size_t)count, sizeof *job->list.at);
+    if (!job->list.at)
+        return 0;
+    for (int i = 0; i < count; i++) {
+        push_entry(lua, "schedules()", i);
+        read_schedule(lua, &job->list.at[i]);
+        lua_pop(lua, 1);
+    }
+    job->list.count = count;
+    return 0;
+}
+
+cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list)
+{
+    schedules_job job = {.request = r};
+    *list = (cg_schedule_list){0};
+    cg_status status = protect(s, list_schedules, &job);
+    if (!status && !job.list.at)
+        status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the list of schedules");
+    if (status)
+        cg_free(job.list.at);
+    else
+        *list = job.list;
+    return status;
+}
+
+typedef struct version_job {
+    const char *family;
+    int version;
+    bool known;
+} version_job;
+
+static int ask_version(lua_State *lua)
+{
+    version_job *job = lua_touserdata(lua, 1);
+    push_function(lua, "version");
+    lua_pushstring(lua, job->family);
+    lua_call(lua, 1, 1);
+    int exact;
+    lua_Integer version = lua_tointegerx(lua, -1, &exact);
+    job->known = exact && version >= 0 && version <= INT_MAX;
+    job->version = job->known ? (int)version : 0;
+    return 0;
+}
+
+cg_status cg_script_family_version(cg_script *s, const char *family, int *version)
+{
+    version_job job = {.family = family};
+    cg_status status = protect(s, ask_version, &job);
+    if (!status && !job.known)
+        return cg_fail(CONVGEN_UNSUPPORTED, "no family of schedules is called %.40s", family);
+    *version = job.version;
+    return status;
+}
+
+/* ---- source ---- */
+
+typedef struct source_job {
+    const cg_request *request;
+    const char *schedule, *stage; /* stage: of cg_script_show */
+    char *why;
+    bool refused;
+    cg_source source;
+    cg_buffer text;
+} source_job;
+
+static void read_stage(lua_State *lua, cg_stage *out)
+{
+    get_word(lua, "name", out->name, sizeof out->name);
+    get_word(lua, "symbol", out->symbol, sizeof out->symbol);
+    out->tasks = (long)get_integer(lua, "tasks", 0, SIZE_LIMIT);
+    out->scratch = (size_t)get_integer(lua, "scratch", 0, SIZE_LIMIT);
+    lua_getfield(lua, -1, "pack");
+    out->pack = lua_toboolean(lua, -1);
+    lua_pop(lua, 1);
+}
+
+/* Copies the text on top, which may be of `limit` bytes and hold no zeros. */
+static void take_text(lua_State *lua, const char *what, size_t limit, cg_buffer *out)
+{
+    size_t length = 0;
+    const char *text = lua_type(lua, -1) == LUA_TSTRING ? lua_tolstring(lua, -1, &length) : NULL;
+    if (!text || length > limit || memchr(text, 0, length))
+        luaL_error(lua, "gen/convgen.lua: %s must be a text of at most %d bytes", what, (int)limit);
+    cg_buffer_add(out, text, length);
+    lua_pop(lua, 1);
+}
+
+/* After a call that answers nil, why. */
+static bool was_refused(lua_State *lua, source_job *job)
+{
+    if (lua_toboolean(lua, -2)) {
+        lua_pop(lua, 1);
+        return false;
+    }
+    copy_why(lua, -1, job->why);
+    job->refused = true;
+    return true;
+}
+
+static int make_source(lua_State *lua)
+{
+    source_job *job = lua_touserdata(lua, 1);
+    cg_source *out = &job->source;
+    push_function(lua, "source");
+    push_request(lua, job->request);
+    lua_pushstring(lua, job->schedule);
+    lua_call(lua, 2, 2);
+    if (was_refused(lua, job))
+        return 0;
+    luaL_checktype(lua, -1, LUA_TTABLE);
+    lua_getfield(lua, -1, "text");
+    take_text(lua, "text of source()", SOURCE_LIMIT, &job->text);
+    out->packed = (size_t)get_integer(lua, "packed", 0, SIZE_LIMIT);
+    out->shared = (size_t)get_integer(lua, "shared", 0, SIZE_LIMIT);
+    out->chains = (int)get_integer(lua, "chains", 0, 64);
+    lua_getfield(lua, -1, "stages");
+    out->stage_count = get_length(lua, "stages", CG_STAGES);
+    for (int i = 0; i < out->stage_count; i++) {
+        push_entry(lua, "stages", i);
+        read_stage(lua, &out->stage[i]);
+        lua_pop(lua, 1);
+    }
+    return 0;
+}
+
+/* What a call with a text as its answer comes to; `text` is the caller's only when this is CONVGEN_OK. */
+static cg_status settle(cg_status status, source_job *job)
+{
+    if (!status && job->text.failed)
+        status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
+    if (!status && job->refused)
+        status = cg_fail(CONVGEN_UNSUPPORTED, "%s", job->why);
+    else if (status)
+        snprintf(job->why, CG_WHY, "%s", cg_error_text());
+    if (status)
+        cg_buffer_free(&job->text);
+    return status;
+}
+
+cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedule, cg_source *out, char why[CG_WHY])
+{
+    source_job job = {.request = r, .schedule = schedule, .why = why};
+    why[0] = 0;
+    *out = (cg_source){0};
+    cg_status status = settle(protect(s, make_source, &job), &job);
+    if (status)
+        return status;
+    *out = job.source;
+    out->text = job.text.text;
+    out->length = job.text.length;
+    return CONVGEN_OK;
+}
+
+void cg_source_free(cg_source *source)
+{
+    cg_free(source->text);
+    *source = (cg_source){0};
+}
+
+static int make_show(lua_State *lua)
+{
+    source_job *job = lua_touserdata(lua, 1);
+    push_function(lua, "show");
+    push_request(lua, job->request);
+    lua_pushstring(lua, job->schedule); /* NULL is nil */
+    lua_pushstring(lua, job->stage);
+    lua_call(lua, 3, 2);
+    if (!was_refused(lua, job))
+        take_text(lua, "what show() gives", SOURCE_LIMIT, &job->text);
+    return 0;
+}
+
+cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule, const char *stage, cg_buffer *out)
+{
+    char why[CG_WHY] = "";
+    source_job job = {.request = r, .schedule = schedule, .stage = stage, .why = why};
+    cg_status status = settle(protect(s, make_show, &job), &job);
+    if (status)
+        return status;
+    cg_buffer_add(out, job.text.text, job.text.length);
+    cg_buffer_free(&job.text);
+    return out->failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote") : CONVGEN_OK;
+}
