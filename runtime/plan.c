@@ -1,0 +1,441 @@
+/* plan.c: contexts and plans: remembered -> run.
+ *
+ * A plan holds all that a run needs, worked out beforehand: what each tensor must be, and workspaces for callers who bring
+ * none. A run checks its pointers and allocates nothing once every thread has run; one plan may run in many threads.
+ * The search is tune.c's, the kernels verify.c's. */
+#include "internal.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Order of convgen_tensors. */
+enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, PACKED, WORKSPACE, SLOTS };
+_Static_assert(sizeof(convgen_tensors) == SLOTS * sizeof(void *), "convgen_tensors holds one pointer a slot");
+static const char *const slot_name[SLOTS] = {"src", "weights", "bias", "dst", "residual", "packed", "workspace"};
+enum { MAX_THREADS = 1024, POOLED = 64 };
+
+typedef struct cg_slot {
+    size_t bytes, alignment;
+} cg_slot;
+
+/* Idle workspaces. Slots are taken and given by one atomic exchange each, so a fork of the host finds no lock held. */
+typedef struct cg_pool {
+    void *idle[POOLED];
+} cg_pool;
+
+struct convgen_plan {
+    convgen_context *context;
+    convgen_problem problem;
+    cg_kernel kernel;
+    cg_parallel parallel;
+    cg_slot slot[SLOTS];
+    unsigned needs, writes; /* bits of slots */
+    bool packs;             /* the kernel has a packed form of its own */
+    cg_pool *pool;
+    cg_record record; /* the strings of info */
+    convgen_info info;
+    char describe[CG_TEXT];
+};
+
+/* ---- contexts ---- */
+
+static cg_status options_of(const convgen_options *given, convgen_options *o)
+{
+    memset(o, 0, sizeof *o);
+    if (given && given->struct_size == 0)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "options.struct_size is 0; it must be sizeof(convgen_options)");
+    if (given) memcpy(o, given, given->struct_size < sizeof *o ? given->struct_size : sizeof *o); /* of an older caller: its part */
+    o->struct_size = sizeof *o;
+    if (o->threads < 0 || o->threads > MAX_THREADS)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "options.threads is %d; 0 (the default, 1) to %d are allowed", o->threads, MAX_THREADS);
+    if (!o->threads) o->threads = 1;
+    return CONVGEN_OK;
+}
+
+/* Makes a borrowed string of the options our own. */
+static cg_status own(const char **text)
+{
+    if (!*text) return CONVGEN_OK;
+    *text = cg_strdup(*text);
+    return *text ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory for the options");
+}
+
+static void context_free(convgen_context *c)
+{
+    cg_store_free(c->store);
+    cg_script_free(c->script);
+    cg_free((void *)c->options.target);
+    cg_free((void *)c->options.store);
+    cg_free(c);
+}
+
+static void hold(convgen_context *c) { __atomic_add_fetch(&c->references, 1, __ATOMIC_RELAXED); }
+
+static void release(convgen_context *c)
+{
+    if (__atomic_sub_fetch(&c->references, 1, __ATOMIC_ACQ_REL) == 0) context_free(c);
+}
+
+static cg_status context_fill(convgen_context *c, const convgen_options *o)
+{
+    const char *target = o->target ? o->target : getenv("CONVGEN_TARGET");
+    c->references = 1;
+    c->options = *o;
+    c->options.target = c->options.store = NULL; /* not ours to free until they are copies */
+    const char *copies[2] = {o->target, o->store};
+    cg_status status = own(&copies[0]);
+    if (status == CONVGEN_OK) {
+        c->options.target = copies[0];
+        status = own(&copies[1]);
+    }
+    if (status == CONVGEN_OK) {
+        c->options.store = copies[1];
+        c->parallel = (cg_parallel){o->threads, o->parallel_for, o->user};
+        cg_machine_detect(&c->machine);
+        status = cg_script_new(&c->script);
+    }
+    if (status == CONVGEN_OK) status = cg_script_target(c->script, &c->machine, target, &c->target);
+    if (status == CONVGEN_OK) status = cg_store_new(c->options.store, &c->store);
+    return status;
+}
+
+convgen_status convgen_open(const convgen_options *options_or_null, convgen_context **out)
+{
+    if (!out) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_open: out is NULL");
+    convgen_options options;
+    *out = NULL;
+    cg_status status = options_of(options_or_null, &options);
+    if (status != CONVGEN_OK) return status;
+    convgen_context *c = cg_calloc(1, sizeof *c);
+    if (!c) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a context");
+    status = context_fill(c, &options);
+    if (status == CONVGEN_OK) *out = c;
+    else context_free(c);
+    return status;
+}
+
+void convgen_close(convgen_context *context)
+{
+    if (context) release(context);
+}
+
+/* Of one thread. The portable target has no vectors of its own; its peak is that of 128-bit ones. */
+cg_status cg_context_peak(convgen_context *c, const char *wanted, convgen_type type, double *gflops)
+{
+    char name[64];
+    cg_target target = c->target;
+    cg_status status = wanted ? cg_script_target(c->script, &c->machine, wanted, &target) : CONVGEN_OK;
+    if (status != CONVGEN_OK) return status;
+    snprintf(name, sizeof name, "peak %s %s", cg_type_name(type), target.name);
+    if (cg_store_fact(c->store, c->machine.key, name, gflops) == CONVGEN_OK) return CONVGEN_OK;
+    *gflops = cg_measure_peak(&c->machine, target.bits > 128 ? target.bits : 128, type);
+    cg_store_put_fact(c->store, c->machine.key, name, *gflops); /* not remembered: measured again next time */
+    return CONVGEN_OK;
+}
+
+/* ---- what each tensor must be ---- */
+
+#define BIT(slot) (1u << (slot))
+
+static void need(convgen_plan *plan, int slot, size_t bytes, size_t alignment)
+{
+    plan->slot[slot] = (cg_slot){bytes, alignment};
+    plan->needs |= BIT(slot);
+}
+
+static void describe_slots(convgen_plan *plan)
+{
+    const convgen_problem *p = &plan->problem;
+    cg_sizes n = cg_problem_sizes(p);
+    size_t e = n.element;
+    need(plan, SRC, (size_t)n.src * e, e);
+    need(plan, WEIGHTS, (size_t)n.weights * e, e);
+    need(plan, DST, (size_t)n.dst * e, e);
+    if (p->bias) need(plan, BIAS, (size_t)n.bias * e, e);
+    if (p->epilogue.residual) need(plan, RESIDUAL, (size_t)n.dst * e, e);
+    static const unsigned written[] = {BIT(DST), BIT(SRC), BIT(WEIGHTS) | BIT(BIAS)}; /* by pass */
+    plan->writes = written[p->pass];
+    /* A kernel that reads weights as they are still has a packed form for the caller: a copy. So `packed` always replaces them. */
+    plan->packs = plan->kernel.source.packed > 0;
+    size_t packed = plan->packs ? plan->kernel.source.packed : plan->slot[WEIGHTS].bytes;
+    plan->slot[PACKED] = (cg_slot){p->pass == CONVGEN_BACKWARD_WEIGHTS ? 0 : packed, 64};
+    plan->slot[WORKSPACE] = (cg_slot){cg_kernel_workspace(&plan->kernel, plan->parallel.threads), 64};
+}
+
+static bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+{
+    uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
+    return x < y + b_bytes && y < x + a_bytes;
+}
+
+static cg_status check_pointers(const convgen_plan *plan, void *const at[SLOTS], unsigned used)
+{
+    for (int s = 0; s < SLOTS; s++) {
+        if (!(used & BIT(s))) continue;
+        if (!at[s]) return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is NULL; this plan needs it", slot_name[s]);
+        if ((uintptr_t)at[s] & (plan->slot[s].alignment - 1))
+            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is not aligned to %zu bytes", slot_name[s], plan->slot[s].alignment);
+    }
+    return CONVGEN_OK;
+}
+
+static cg_status check_overlaps(const convgen_plan *plan, void *const at[SLOTS], unsigned used, unsigned writes)
+{
+    for (int w = 0; w < SLOTS; w++) {
+        if (!(writes & BIT(w))) continue;
+        for (int s = 0; s < SLOTS; s++) {
+            if (s == w || !(used & BIT(s)) || !overlap(at[w], plan->slot[w].bytes, at[s], plan->slot[s].bytes)) continue;
+            if (w == DST && s == RESIDUAL && at[w] == at[s]) continue;
+            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s overlaps %s, and is written%s", slot_name[w], slot_name[s],
+                           w == DST && s == RESIDUAL ? "; only exactly the same place is allowed" : "");
+        }
+    }
+    return CONVGEN_OK;
+}
+
+/* ---- workspaces ---- */
+
+static void *workspace_take(const convgen_plan *plan)
+{
+    cg_pool *pool = plan->pool;
+    for (int i = 0; i < POOLED; i++) {
+        if (!__atomic_load_n(&pool->idle[i], __ATOMIC_RELAXED)) continue;
+        void *found = __atomic_exchange_n(&pool->idle[i], NULL, __ATOMIC_ACQUIRE);
+        if (found) return found;
+    }
+    void *fresh = cg_aligned(plan->slot[WORKSPACE].bytes);
+    if (!fresh) cg_fail(CONVGEN_NO_MEMORY, "no memory for a workspace of %zu bytes", plan->slot[WORKSPACE].bytes);
+    return fresh;
+}
+
+static void workspace_give(const convgen_plan *plan, void *workspace)
+{
+    cg_pool *pool = plan->pool;
+    for (int i = 0; i < POOLED; i++) {
+        void *none = NULL;
+        if (__atomic_load_n(&pool->idle[i], __ATOMIC_RELAXED)) continue;
+        if (__atomic_compare_exchange_n(&pool->idle[i], &none, workspace, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) return;
+    }
+    cg_free(workspace); /* more threads at once than the pool has places */
+}
+
+static void pool_free(cg_pool *pool)
+{
+    for (int i = 0; pool && i < POOLED; i++) cg_free(pool->idle[i]);
+    cg_free(pool);
+}
+
+/* ---- plans ---- */
+
+static void time_text(double ns, char *text, size_t size)
+{
+    static const struct { double from, unit; const char *name; } units[] = {{1e9, 1e9, "s"}, {1e6, 1e6, "ms"}, {1e3, 1e3, "us"}, {0, 1, "ns"}};
+    int i = 0;
+    while (ns < units[i].from) i++;
+    snprintf(text, size, "%.3g %s", ns / units[i].unit, units[i].name);
+}
+
+static void describe(convgen_plan *plan)
+{
+    const cg_record *r = &plan->record;
+    char time[32] = "not timed", error[48] = "error not measured";
+    if (r->ns_min > 0) time_text(r->ns_min, time, sizeof time);
+    if (r->error_vs_loop >= 0) snprintf(error, sizeof error, "error %.2f of the plain loop's", r->error_vs_loop);
+    else if (r->error_normwise >= 0) snprintf(error, sizeof error, "normwise error %.2g", r->error_normwise);
+    snprintf(plan->describe, sizeof plan->describe, "%s on %s (%s form, %s), %d thread%s: %s, %s", r->schedule, r->target, r->form,
+             r->compiler, r->threads, r->threads == 1 ? "" : "s", time, error);
+}
+
+static void inform(convgen_plan *plan, const cg_outcome *o)
+{
+    const cg_record *r = &plan->record;
+    plan->info = (convgen_info){
+        .problem = r->problem, .family = r->family, .schedule = r->schedule, .form = r->form, .compiler = r->compiler,
+        .target = r->target, .threads = r->threads, .ns_min = r->ns_min, .ns_median = r->ns_median,
+        .error_normwise = r->error_normwise, .error_vs_loop = r->error_vs_loop, .error_vs_bound = r->error_vs_bound,
+        .recalled = o->recalled, .candidates = o->recalled ? 0 : o->candidates, .refused = o->recalled ? 0 : o->refused,
+        .seconds = o->seconds,
+    };
+    describe(plan);
+}
+
+static cg_status build(convgen_plan *plan)
+{
+    convgen_context *c = plan->context;
+    const cg_record *r = &plan->record;
+    char why[CG_WHY] = "";
+    cg_target target;
+    cg_status status = cg_script_target(c->script, &c->machine, r->target, &target);
+    if (status != CONVGEN_OK) return status;
+    cg_request request = {&plan->problem, &c->machine, r->target, r->form, r->threads};
+    status = cg_kernel_new(c->script, &request, r->schedule, r->compiler, target.flags, &plan->kernel, why);
+    if (status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && why[0])
+        cg_fail(status, "schedule %s of \"%s\" cannot be built: %s", r->schedule, r->problem, why);
+    return status;
+}
+
+cg_status cg_plan_for(convgen_context *c, const cg_outcome *outcome, const convgen_problem *p, convgen_plan **out)
+{
+    *out = NULL;
+    convgen_plan *plan = cg_calloc(1, sizeof *plan);
+    if (!plan) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a plan");
+    hold(c);
+    plan->context = c;
+    plan->problem = *p;
+    plan->record = outcome->record;
+    plan->parallel = c->parallel;
+    if (plan->record.threads > 0) plan->parallel.threads = plan->record.threads;
+    else plan->record.threads = plan->parallel.threads;
+    cg_status status = cg_problem_normalise(&plan->problem);
+    if (status == CONVGEN_OK && !(plan->pool = cg_calloc(1, sizeof *plan->pool)))
+        status = cg_fail(CONVGEN_NO_MEMORY, "no memory for a plan");
+    if (status == CONVGEN_OK && !plan->record.problem[0])
+        status = convgen_problem_format(&plan->problem, plan->record.problem, sizeof plan->record.problem);
+    if (status == CONVGEN_OK) status = build(plan);
+    if (status == CONVGEN_OK) {
+        describe_slots(plan);
+        inform(plan, outcome);
+        *out = plan;
+    } else {
+        convgen_plan_free(plan);
+    }
+    return status;
+}
+
+void convgen_plan_free(convgen_plan *plan)
+{
+    if (!plan) return;
+    if (plan->kernel.code) cg_kernel_free(&plan->kernel);
+    pool_free(plan->pool);
+    release(plan->context);
+    cg_free(plan);
+}
+
+/* ---- creating one, with the caller's progress ---- */
+
+typedef struct cg_progress {
+    const convgen_options *options;
+    bool go_on;
+} cg_progress;
+
+static bool progress_go_on(void *user) { return ((cg_progress *)user)->go_on; }
+
+static void progress_say(cg_progress *p, double done, const char *line)
+{
+    if (p->options->progress && p->go_on) p->go_on = p->options->progress(p->options->user, done, line);
+}
+
+static void progress_tried(void *user, const cg_tried *t)
+{
+    char line[CG_NAME + CG_WHY + 32], time[32];
+    if (t->why && t->why[0]) snprintf(line, sizeof line, "%s: refused: %s", t->schedule->name, t->why);
+    else if (t->ns_min > 0) {
+        time_text(t->ns_min, time, sizeof time);
+        snprintf(line, sizeof line, "%s: %s", t->schedule->name, time);
+    } else snprintf(line, sizeof line, "%s: verified", t->schedule->name);
+    progress_say(user, t->done, line);
+}
+
+static cg_status tune(convgen_context *c, const cg_tuning *t, cg_outcome *outcome)
+{
+    cg_judge judge;
+    cg_status status = cg_judge_local(c, false, &judge);
+    if (status != CONVGEN_OK) return status;
+    status = cg_tune(c, &judge, t, outcome);
+    cg_free(judge.self);
+    /* A winner that could not be remembered is still the winner; convgen_error tells. */
+    return status == CONVGEN_STORE && outcome->record.schedule[0] ? CONVGEN_OK : status;
+}
+
+static cg_status check_create(const convgen_context *c, const convgen_problem *p, convgen_effort effort, double seconds)
+{
+    if (!c) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: context is NULL");
+    if (!p) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: problem is NULL");
+    if ((int)effort < CONVGEN_RECALL || effort > CONVGEN_EXHAUSTIVE)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "effort is %d; CONVGEN_RECALL to CONVGEN_EXHAUSTIVE (%d to %d) are allowed", (int)effort,
+                       CONVGEN_RECALL, CONVGEN_EXHAUSTIVE);
+    if (!(seconds >= 0)) return cg_fail(CONVGEN_BAD_ARGUMENT, "seconds is %g; 0 (no limit) or more is allowed", seconds);
+    return CONVGEN_OK;
+}
+
+convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort, double seconds,
+                                   convgen_plan **out)
+{
+    if (!out) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: out is NULL");
+    *out = NULL;
+    cg_status status = check_create(context, problem, effort, seconds);
+    if (status != CONVGEN_OK) return status;
+    cg_outcome outcome = {0};
+    cg_progress progress = {&context->options, true};
+    cg_tuning tuning = {.problem = problem, .effort = effort, .seconds = seconds, .tried = progress_tried, .go_on = progress_go_on,
+                        .user = &progress};
+    if (effort != CONVGEN_RECALL) progress_say(&progress, 0, "looking for a kernel");
+    status = tune(context, &tuning, &outcome);
+    if (status == CONVGEN_OK) status = cg_plan_for(context, &outcome, problem, out);
+    bool useless = status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && status != CONVGEN_NO_EXEC && outcome.recalled;
+    if (!useless || effort == CONVGEN_RECALL) return status;
+    tuning.again = true; /* what was remembered does not build: look again */
+    status = tune(context, &tuning, &outcome);
+    return status == CONVGEN_OK ? cg_plan_for(context, &outcome, problem, out) : status;
+}
+
+/* ---- using one ---- */
+
+size_t convgen_plan_workspace(const convgen_plan *plan) { return plan ? plan->slot[WORKSPACE].bytes : 0; }
+size_t convgen_plan_packed(const convgen_plan *plan) { return plan ? plan->slot[PACKED].bytes : 0; }
+const convgen_info *convgen_plan_info(const convgen_plan *plan) { return plan ? &plan->info : NULL; }
+const char *convgen_plan_describe(const convgen_plan *plan) { return plan ? plan->describe : ""; }
+const cg_kernel *cg_plan_kernel(const convgen_plan *plan) { return &plan->kernel; }
+const cg_parallel *cg_plan_parallel(const convgen_plan *plan) { return &plan->parallel; }
+
+convgen_status convgen_pack(const convgen_plan *plan, const void *weights, void *packed)
+{
+    if (!plan) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_pack: plan is NULL");
+    if (!plan->slot[PACKED].bytes) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_pack: backward weights has no weights to pack");
+    void *at[SLOTS] = {[WEIGHTS] = (void *)weights, [PACKED] = packed};
+    unsigned used = BIT(WEIGHTS) | BIT(PACKED);
+    cg_status status = check_pointers(plan, at, used);
+    if (status == CONVGEN_OK) status = check_overlaps(plan, at, used, BIT(PACKED));
+    if (status != CONVGEN_OK) return status;
+    if (!plan->packs) {
+        memcpy(packed, weights, plan->slot[PACKED].bytes);
+        return CONVGEN_OK;
+    }
+    void *workspace = workspace_take(plan);
+    if (!workspace) return CONVGEN_NO_MEMORY;
+    cg_kernel_pack(&plan->kernel, &plan->parallel, weights, packed, workspace);
+    workspace_give(plan, workspace);
+    return CONVGEN_OK;
+}
+
+static cg_status check_run(const convgen_plan *plan, void *const at[SLOTS], unsigned used)
+{
+    cg_status status = check_pointers(plan, at, used);
+    return status == CONVGEN_OK ? check_overlaps(plan, at, used, (plan->writes | BIT(WORKSPACE)) & used) : status;
+}
+
+convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tensors)
+{
+    if (!plan) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_run: plan is NULL");
+    if (!tensors) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_run: tensors is NULL");
+    void *at[SLOTS];
+    memcpy(at, tensors, sizeof at);
+    bool packed = at[PACKED] && plan->slot[PACKED].bytes;
+    unsigned used = plan->needs | (at[WORKSPACE] ? BIT(WORKSPACE) : 0);
+    if (packed) used = (used & ~BIT(WEIGHTS)) | BIT(PACKED);
+    cg_status status = check_run(plan, at, used);
+    if (status != CONVGEN_OK) return status;
+    void *own = at[WORKSPACE] ? NULL : workspace_take(plan);
+    if (!at[WORKSPACE] && !own) return CONVGEN_NO_MEMORY;
+    cg_operands operands = {at[SRC], packed ? plan->packs ? NULL : at[PACKED] : at[WEIGHTS], used & BIT(BIAS) ? at[BIAS] : NULL, at[DST],
+                            used & BIT(RESIDUAL) ? at[RESIDUAL] : NULL};
+    cg_kernel_run(&plan->kernel, &plan->parallel, &operands, packed && plan->packs ? at[PACKED] : NULL, own ? own : at[WORKSPACE]);
+    if (own) workspace_give(plan, own);
+    return CONVGEN_OK;
+}
+
+convgen_status convgen_certificate(const convgen_plan *plan, convgen_errors *out)
+{
+    if (!plan || !out) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_certificate: %s is NULL", plan ? "out" : "plan");
+    return cg_certificate(&plan->problem, &plan->kernel, &plan->parallel, out);
+}

@@ -1,0 +1,569 @@
+/* tune.c: the search: problem -> record, or schedules -> judged -> raced -> remembered.
+ *
+ * A candidate that is refused keeps its reason and the search goes on; only "nothing survived" is an error. What can be
+ * cut (time, a stop from the caller) keeps the best so far. Where candidates run, here or in a worker, is the judge's
+ * business; cg_judge_local is the judge of this process.
+ * Nothing here knows what a schedule means, beyond its estimate. */
+#include "internal.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The policy of the race, in one place. Times are seconds. */
+enum { TRIES = 12, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
+static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
+static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
+static const double first_run_dropped = 2, first_run_noise = 2e-4; /* first runs shorter than this say nothing */
+static const double hopeless = 8;     /* an estimate this much above the best's is not tried when there are others */
+static const double keep_record = 0.97; /* a new winner must beat the remembered one by 3 % */
+static const double tie = 0.005;
+static const double patience = 6, race_patience = 1; /* MEASURE begins no new candidate, the final no new round, after these:
+                                                        slow kernels need few runs to be told apart */
+static const char form[] = "c";
+
+typedef struct cg_candidate {
+    const cg_schedule *schedule;
+    cg_verdict verdict;
+    cg_timing timing;
+    bool survived, racing;
+    double median[FINAL_ROUNDS];
+} cg_candidate;
+
+typedef struct cg_tuner {
+    convgen_context *context;
+    const cg_judge *judge;
+    const cg_tuning *tuning;
+    cg_outcome *out;
+    convgen_problem problem;
+    cg_record key;       /* what we look for and will remember */
+    char incumbent[CG_NAME]; /* schedule of a record that is there but not taken; "": none */
+    cg_schedule_list list;
+    cg_candidate *at, **ranked;
+    int count;
+    cg_job job;
+    double start, best_ns, best_first; /* over survivors; INFINITY at first */
+    bool survivor, cancelled, out_of_time;
+    cg_status status, store; /* status: why nothing can go on */
+} cg_tuner;
+
+/* ---- problem -> key ---- */
+
+static cg_status key_of(cg_tuner *u, const char *wanted_target)
+{
+    convgen_context *c = u->context;
+    const char *compiler = u->tuning->compiler ? u->tuning->compiler : "tcc";
+    cg_target target = c->target;
+    cg_status status = CONVGEN_OK;
+    if (strlen(compiler) >= CG_NAME)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "the compiler's name has %zu characters, at most %d are allowed", strlen(compiler),
+                       CG_NAME - 1);
+    if (wanted_target) status = cg_script_target(c->script, &c->machine, wanted_target, &target);
+    if (status != CONVGEN_OK) return status;
+    cg_record *k = &u->key;
+    snprintf(k->machine, sizeof k->machine, "%s", c->machine.key);
+    snprintf(k->target, sizeof k->target, "%s", target.name);
+    snprintf(k->form, sizeof k->form, "%s", form);
+    snprintf(k->compiler, sizeof k->compiler, "%s", compiler);
+    k->threads = u->tuning->threads ? u->tuning->threads : c->parallel.threads;
+    k->error_normwise = k->error_vs_loop = k->error_vs_bound = NAN;
+    return convgen_problem_format(&u->problem, k->problem, sizeof k->problem);
+}
+
+static void job_of(cg_tuner *u)
+{
+    cg_job *j = &u->job;
+    j->problem = u->problem;
+    memcpy(j->target, u->key.target, sizeof j->target);
+    memcpy(j->form, u->key.form, sizeof j->form);
+    memcpy(j->compiler, u->key.compiler, sizeof j->compiler);
+    j->threads = u->key.threads;
+}
+
+static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out)
+{
+    memset(u, 0, sizeof *u);
+    memset(out, 0, sizeof *out);
+    *u = (cg_tuner){.context = c, .judge = judge, .tuning = t, .out = out, .problem = *t->problem, .start = cg_now(),
+                    .best_ns = INFINITY, .best_first = INFINITY};
+    cg_status status = cg_problem_normalise(&u->problem);
+    if (status == CONVGEN_OK) status = key_of(u, t->target);
+    if (status == CONVGEN_OK) job_of(u);
+    return status;
+}
+
+/* ---- key -> record ---- */
+
+static bool of_this_version(cg_tuner *u, const cg_record *r)
+{
+    int version = 0;
+    return cg_script_family_version(u->context->script, r->family, &version) == CONVGEN_OK && version == r->version;
+}
+
+/* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent. */
+static cg_status recall(cg_tuner *u)
+{
+    cg_record r;
+    cg_status status = cg_store_find(u->context->store, &u->key, &r);
+    bool recalling = u->tuning->effort == CONVGEN_RECALL;
+    if (status == CONVGEN_STORE && !recalling) { /* searching needs no store; the caller hears of it at the end */
+        u->store = status;
+        return CONVGEN_NO_RECORD;
+    }
+    if (status == CONVGEN_OK && (recalling || !u->tuning->again) && of_this_version(u, &r)) {
+        cg_outcome *o = u->out;
+        o->record = r;
+        o->recalled = o->complete = true;
+        o->chosen.version = r.version;
+        memcpy(o->chosen.name, r.schedule, sizeof o->chosen.name);
+        memcpy(o->chosen.family, r.family, sizeof o->chosen.family);
+        return CONVGEN_OK;
+    }
+    if (status == CONVGEN_OK) memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
+    if (status != CONVGEN_OK && status != CONVGEN_NO_RECORD) return status;
+    if (!recalling) return CONVGEN_NO_RECORD;
+    if (status == CONVGEN_OK)
+        return cg_fail(CONVGEN_NO_RECORD, "what is remembered for \"%s\" is of another version of the family %s; tune it again",
+                       u->key.problem, r.family);
+    return cg_fail(CONVGEN_NO_RECORD, "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first",
+                   u->key.problem, u->key.target, u->key.threads, u->key.threads == 1 ? "" : "s");
+}
+
+/* ---- problem -> schedules ---- */
+
+/* What won elsewhere is tried first: a good time early drops the rest sooner. */
+static void to_front(cg_tuner *u, const char *name)
+{
+    for (int i = 0; i < u->list.count && !u->list.at[i].why[0]; i++)
+        if (!strcmp(u->list.at[i].name, name)) {
+            cg_schedule found = u->list.at[i];
+            memmove(&u->list.at[1], &u->list.at[0], (size_t)i * sizeof found);
+            u->list.at[0] = found;
+            return;
+        }
+}
+
+/* How many of the list are worth a try. libtcc's scalar lanes turn the estimates over, so there none is hopeless. */
+static int worth_trying(const cg_tuner *u, int legal)
+{
+    if (u->tuning->effort != CONVGEN_MEASURE) return legal;
+    double best = INFINITY;
+    for (int i = 0; i < legal; i++) best = fmin(best, u->list.at[i].cycles);
+    int count = legal < TRIES ? legal : TRIES;
+    bool estimates_hold = strcmp(u->key.compiler, "tcc") != 0;
+    while (estimates_hold && count > 3 && u->list.at[count - 1].cycles > hopeless * best) count--;
+    return count;
+}
+
+static cg_status list(cg_tuner *u)
+{
+    cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads};
+    cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
+    if (status != CONVGEN_OK) return status;
+    int legal = 0;
+    while (legal < u->list.count && !u->list.at[legal].why[0]) legal++;
+    cg_record hint;
+    if (u->store == CONVGEN_OK && cg_store_hint(u->context->store, &u->key, &hint) == CONVGEN_OK) to_front(u, hint.schedule);
+    if (u->incumbent[0]) to_front(u, u->incumbent);
+    u->count = worth_trying(u, legal);
+    u->at = cg_calloc((size_t)u->count + 1, sizeof *u->at);
+    u->ranked = cg_calloc((size_t)u->count + 1, sizeof *u->ranked);
+    if (!u->at || !u->ranked) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %d candidates", u->count);
+    for (int i = 0; i < u->count; i++) u->at[i].schedule = &u->list.at[i];
+    return CONVGEN_OK;
+}
+
+/* ---- schedule -> trusted -> timed ---- */
+
+/* Time runs out only once something is usable, a stop from the caller at once. */
+static bool go_on(cg_tuner *u)
+{
+    const cg_tuning *t = u->tuning;
+    if (u->status != CONVGEN_OK || u->cancelled) return false;
+    if (t->go_on && !t->go_on(t->user)) u->cancelled = true;
+    if (t->seconds > 0 && u->survivor && cg_now() - u->start > t->seconds) u->out_of_time = true;
+    return !u->cancelled && !u->out_of_time;
+}
+
+/* Sends one job; false when the candidate is refused (why says it) or nothing can go on (u->status). */
+static bool ask(cg_tuner *u, cg_status (*what)(void *, const cg_job *, cg_result *), cg_candidate *k, cg_result *r)
+{
+    memset(r, 0, sizeof *r);
+    memcpy(u->job.schedule, k->schedule->name, sizeof u->job.schedule);
+    cg_status status = what(u->judge->self, &u->job, r);
+    if (status == CONVGEN_CANCELLED) u->cancelled = true;
+    else if (status != CONVGEN_OK) u->status = status;
+    if (status != CONVGEN_OK) return false;
+    if (r->status == CONVGEN_OK) return true;
+    k->verdict.ok = k->survived = k->racing = false;
+    snprintf(k->verdict.why, sizeof k->verdict.why, "%s", r->verdict.why[0] ? r->verdict.why : convgen_status_text(r->status));
+    return false;
+}
+
+static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
+{
+    cg_result r;
+    u->job.level = (int)level;
+    if (!ask(u, u->judge->verify, k, &r)) return false;
+    k->verdict = r.verdict;
+    if (k->verdict.ok) k->survived = u->survivor = true;
+    else if (!k->verdict.why[0]) snprintf(k->verdict.why, sizeof k->verdict.why, "failed its verification");
+    return k->verdict.ok;
+}
+
+static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
+{
+    cg_result r;
+    u->job.level = -1;
+    u->job.seconds = seconds;
+    if (!ask(u, u->judge->time, k, &r)) return false;
+    k->timing = r.timing;
+    k->timing.ns_min = fmax(k->timing.ns_min, 1e-3); /* 0 would mean refused */
+    k->timing.ns_median = fmax(k->timing.ns_median, k->timing.ns_min);
+    u->best_ns = fmin(u->best_ns, k->timing.ns_min);
+    return true;
+}
+
+/* Round 1. A candidate whose first run was clearly slower than the best's is not run again: that run is its time. */
+static bool timed_briefly(cg_tuner *u, cg_candidate *k)
+{
+    double first = k->verdict.seconds;
+    bool slow = first > first_run_noise && first > first_run_dropped * u->best_first;
+    u->best_first = fmin(u->best_first, first);
+    if (slow) {
+        k->timing = (cg_timing){first * 1e9, first * 1e9, 1};
+        return true;
+    }
+    if (!timed(u, k, brief)) return false;
+    k->racing = k->timing.ns_min <= dropped * u->best_ns;
+    return true;
+}
+
+static void report(cg_tuner *u, const cg_candidate *k)
+{
+    cg_outcome *o = u->out;
+    o->candidates++;
+    if (!k->survived) o->refused++;
+    cg_tried tried = {k->schedule, k->survived ? k->timing.ns_min : 0, k->survived ? k->timing.ns_median : 0, k->verdict.why,
+                      (double)o->candidates / (u->count ? u->count : 1)};
+    if (u->tuning->tried) u->tuning->tried(u->tuning->user, &tried);
+}
+
+static bool patient(const cg_tuner *u)
+{
+    return u->tuning->effort != CONVGEN_MEASURE || u->tuning->seconds > 0 || !isfinite(u->best_ns) || cg_now() - u->start < patience;
+}
+
+static void try_all(cg_tuner *u)
+{
+    for (int i = 0; i < u->count && patient(u) && go_on(u); i++) {
+        cg_candidate *k = &u->at[i];
+        bool usable = verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
+                   && timed_briefly(u, k);           /* trusted  -> timed */
+        if (!usable && (u->status != CONVGEN_OK || u->cancelled)) break;
+        report(u, k); /* one line: time, or why it was refused */
+    }
+}
+
+/* ---- timed -> chosen ---- */
+
+static int by_time(const void *a, const void *b)
+{
+    const cg_candidate *x = *(cg_candidate *const *)a, *y = *(cg_candidate *const *)b;
+    return (x->timing.ns_min > y->timing.ns_min) - (x->timing.ns_min < y->timing.ns_min);
+}
+
+static bool is_incumbent(const cg_tuner *u, const cg_candidate *k) { return !strcmp(k->schedule->name, u->incumbent); }
+
+/* The fastest `most` still racing, within `factor` of the first, and the incumbent with them. */
+static int rank(cg_tuner *u, double factor, int most)
+{
+    int racing = 0, kept = 0;
+    for (int i = 0; i < u->count; i++)
+        if (u->at[i].racing && u->at[i].timing.ns_min > 0) u->ranked[racing++] = &u->at[i];
+    qsort(u->ranked, (size_t)racing, sizeof *u->ranked, by_time);
+    double limit = racing ? factor * u->ranked[0]->timing.ns_min : 0;
+    for (int i = 0; i < racing; i++) {
+        cg_candidate *k = u->ranked[i];
+        if ((i < most && k->timing.ns_min <= limit) || is_incumbent(u, k)) u->ranked[kept++] = k;
+        else k->racing = false;
+    }
+    return kept;
+}
+
+static void second_round(cg_tuner *u)
+{
+    int n = rank(u, second_within, SECOND_ROUND);
+    if (u->best_ns > longer * 1e9) return; /* one run already took longer than this round gives */
+    for (int i = 0; i < n && n > 1 && go_on(u); i++) timed(u, u->ranked[i], longer);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Interleaved, so that drift of the machine does not choose the winner; stopped between rounds only. */
+static void final_rounds(cg_tuner *u)
+{
+    int n = rank(u, final_within, FINALISTS), runs[FINALISTS + 1] = {0};
+    double start = cg_now(), least[FINALISTS + 1];
+    for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++)
+        for (int i = 0; i < n; i++) {
+            cg_candidate *k = u->ranked[i];
+            if (!k->racing || !timed(u, k, final)) continue; /* refused in the final: out */
+            /* Minimum, not mean: noise only ever adds time. */
+            least[i] = runs[i] ? fmin(least[i], k->timing.ns_min) : k->timing.ns_min;
+            k->median[runs[i]++] = k->timing.ns_median;
+        }
+    for (int i = 0; i < n; i++)
+        if (runs[i]) {
+            cg_candidate *k = u->ranked[i];
+            qsort(k->median, (size_t)runs[i], sizeof *k->median, by_value);
+            k->timing = (cg_timing){least[i], k->median[runs[i] / 2], runs[i]};
+        }
+}
+
+static bool faster(const cg_candidate *a, const cg_candidate *b)
+{
+    double x = a->timing.ns_min, y = b->timing.ns_min;
+    return fabs(x - y) <= tie * fmin(x, y) ? a->timing.ns_median < b->timing.ns_median : x < y;
+}
+
+static cg_candidate *winner(cg_tuner *u)
+{
+    cg_candidate *best = NULL, *incumbent = NULL;
+    for (int i = 0; i < u->count; i++) {
+        cg_candidate *k = &u->at[i];
+        if (!k->survived || !k->racing || k->timing.ns_min <= 0) continue;
+        if (!best || faster(k, best)) best = k;
+        if (is_incumbent(u, k)) incumbent = k;
+    }
+    return incumbent && best->timing.ns_min > keep_record * incumbent->timing.ns_min ? incumbent : best;
+}
+
+/* Chosen without a clock: the first by estimate that gives right answers on a sample. */
+static cg_candidate *first_sound(cg_tuner *u)
+{
+    for (int i = 0; i < u->count && go_on(u); i++) {
+        bool sound = verified(u, &u->at[i], CG_VERIFY_SAMPLE);
+        if (u->status != CONVGEN_OK || u->cancelled) break;
+        report(u, &u->at[i]);
+        if (sound) return &u->at[i];
+    }
+    return NULL;
+}
+
+static cg_candidate *fastest(cg_tuner *u)
+{
+    try_all(u);      /* all briefly */
+    second_round(u); /* the best few longer */
+    final_rounds(u); /* finalists interleaved */
+    return winner(u);
+}
+
+static cg_status none(cg_tuner *u)
+{
+    if (u->status != CONVGEN_OK) return u->status;
+    if (u->cancelled) return cg_fail(CONVGEN_CANCELLED, "stopped before any schedule of \"%s\" was usable", u->key.problem);
+    char reasons[3 * CG_WHY] = "";
+    size_t used = 0;
+    int shown = 0;
+    for (int i = 0; i < u->list.count && shown < 3; i++) {
+        const char *why = i < u->count ? u->at[i].verdict.why : u->list.at[i].why;
+        if (!why[0] || used >= sizeof reasons) continue;
+        used += (size_t)snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", shown++ ? "; " : "", u->list.at[i].name, why);
+    }
+    return cg_fail(CONVGEN_NO_CANDIDATE, "no schedule of \"%s\" survived on %s: %s", u->key.problem, u->key.target,
+                   shown ? reasons : "the generator lists none");
+}
+
+static void take(cg_tuner *u, const cg_candidate *k)
+{
+    cg_record *r = &u->out->record;
+    u->out->chosen = *k->schedule;
+    *r = u->key;
+    memcpy(r->schedule, k->schedule->name, sizeof r->schedule);
+    memcpy(r->family, k->schedule->family, sizeof r->family);
+    r->version = k->schedule->version;
+    r->ns_min = k->timing.ns_min;
+    r->ns_median = k->timing.ns_median;
+    r->error_normwise = k->verdict.error_normwise;
+    r->error_vs_loop = k->verdict.error_vs_loop;
+    r->error_vs_bound = k->verdict.error_vs_bound;
+}
+
+/* ---- chosen -> remembered ---- */
+
+/* A cancelled search is used but not remembered: what is remembered is never searched again. */
+static cg_status remember(cg_tuner *u)
+{
+    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled) return CONVGEN_OK;
+    return u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
+}
+
+static cg_status search(cg_tuner *u)
+{
+    cg_status status = list(u);
+    if (status != CONVGEN_OK) return status;
+    cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u) : fastest(u);
+    if (u->status != CONVGEN_OK || !best) return none(u);
+    take(u, best);
+    u->out->complete = !u->cancelled && !u->out_of_time;
+    return remember(u);
+}
+
+cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out)
+{
+    cg_tuner tuner;
+    cg_status status = begin(&tuner, c, judge, t, out);          /* problem -> key */
+    if (status == CONVGEN_OK) status = recall(&tuner);           /* key -> record, when there is one to trust */
+    if (status == CONVGEN_NO_RECORD && t->effort != CONVGEN_RECALL)
+        status = search(&tuner);                                 /* problem -> schedules -> trusted -> timed -> remembered */
+    out->seconds = cg_now() - tuner.start;
+    judge->forget(judge->self);
+    cg_free(tuner.ranked);
+    cg_free(tuner.at);
+    cg_free(tuner.list.at);
+    return status;
+}
+
+/* ---- the judge of this process ---- */
+
+typedef struct cg_built {
+    cg_job job;
+    cg_kernel kernel;
+    unsigned long used;
+} cg_built;
+
+typedef struct cg_local {
+    convgen_context *context;
+    bool guards;
+    convgen_problem problem;
+    cg_trial *trial; /* of `problem`; NULL: none yet */
+    cg_built *built[KERNELS_KEPT];
+    unsigned long clock;
+} cg_local;
+
+static void drop_kernel(cg_built **slot)
+{
+    if (!*slot) return;
+    cg_kernel_free(&(*slot)->kernel);
+    cg_free(*slot);
+    *slot = NULL;
+}
+
+static void local_forget(void *self)
+{
+    cg_local *l = self;
+    for (int i = 0; i < KERNELS_KEPT; i++) drop_kernel(&l->built[i]);
+    cg_trial_free(l->trial);
+    l->trial = NULL;
+}
+
+static cg_status want_problem(cg_local *l, const convgen_problem *p)
+{
+    if (l->trial && cg_problem_equal(&l->problem, p)) return CONVGEN_OK;
+    local_forget(l);
+    l->problem = *p;
+    return cg_trial_new(&l->problem, l->guards, &l->trial);
+}
+
+static bool same_kernel(const cg_job *a, const cg_job *b)
+{
+    return !strcmp(a->schedule, b->schedule) && !strcmp(a->target, b->target) && !strcmp(a->form, b->form)
+        && !strcmp(a->compiler, b->compiler) && a->threads == b->threads;
+}
+
+/* The slot of this job's kernel; when it is not kept, an empty one or the one unused for longest, emptied. */
+static cg_built **slot_of(cg_local *l, const cg_job *job)
+{
+    cg_built **oldest = &l->built[0];
+    for (int i = 0; i < KERNELS_KEPT; i++)
+        if (l->built[i] && same_kernel(&l->built[i]->job, job)) return &l->built[i];
+    for (int i = 0; i < KERNELS_KEPT && *oldest; i++)
+        if (!l->built[i] || l->built[i]->used < (*oldest)->used) oldest = &l->built[i];
+    drop_kernel(oldest);
+    return oldest;
+}
+
+static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why[CG_WHY])
+{
+    convgen_context *c = l->context;
+    cg_target target;
+    cg_status status = cg_script_target(c->script, &c->machine, job->target, &target);
+    if (status != CONVGEN_OK) return status;
+    cg_built *b = cg_calloc(1, sizeof *b);
+    if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
+    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads};
+    status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
+    b->job = *job;
+    if (status == CONVGEN_OK) *slot = b;
+    else cg_free(b);
+    return status;
+}
+
+/* Of a candidate, or of everything? These three will meet the next candidate too. */
+static bool nothing_can_go_on(cg_status s) { return s == CONVGEN_NO_MEMORY || s == CONVGEN_NO_EXEC || s == CONVGEN_CANCELLED; }
+
+/* The kernel of a job, built when it is not kept. NULL with OK: refused, out says why. */
+static cg_status want_kernel(cg_local *l, const cg_job *job, cg_result *out, cg_built ***slot)
+{
+    *slot = NULL;
+    memset(out, 0, sizeof *out);
+    cg_status status = want_problem(l, &job->problem);
+    if (status != CONVGEN_OK) return status;
+    cg_built **s = slot_of(l, job);
+    if (!*s) status = build(l, job, s, out->verdict.why);
+    if (status == CONVGEN_OK) {
+        (*s)->used = ++l->clock;
+        *slot = s;
+        return CONVGEN_OK;
+    }
+    if (nothing_can_go_on(status)) return status;
+    if (!out->verdict.why[0]) snprintf(out->verdict.why, sizeof out->verdict.why, "%s", cg_error_text());
+    out->status = status;
+    return CONVGEN_OK;
+}
+
+static cg_parallel parallel_of(const cg_local *l, const cg_job *job)
+{
+    cg_parallel par = l->context->parallel;
+    par.threads = job->threads;
+    return par;
+}
+
+static cg_status local_verify(void *self, const cg_job *job, cg_result *out)
+{
+    cg_local *l = self;
+    cg_built **slot;
+    cg_status status = want_kernel(l, job, out, &slot);
+    if (status != CONVGEN_OK || !slot || job->level < 0) {
+        out->verdict.ok = status == CONVGEN_OK && slot;
+        return status;
+    }
+    cg_parallel par = parallel_of(l, job);
+    status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
+    if (status != CONVGEN_OK || !out->verdict.ok) drop_kernel(slot);
+    return status;
+}
+
+static cg_status local_time(void *self, const cg_job *job, cg_result *out)
+{
+    cg_local *l = self;
+    cg_built **slot;
+    cg_status status = want_kernel(l, job, out, &slot);
+    if (status != CONVGEN_OK || !slot) return status;
+    cg_parallel par = parallel_of(l, job);
+    return cg_time(l->trial, &(*slot)->kernel, &par, job->seconds, job->cold, &out->timing);
+}
+
+cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out)
+{
+    cg_local *l = cg_calloc(1, sizeof *l);
+    if (!l) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a judge");
+    l->context = c;
+    l->guards = guards;
+    *out = (cg_judge){l, local_verify, local_time, local_forget};
+    return CONVGEN_OK;
+}
