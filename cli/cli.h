@@ -1,0 +1,112 @@
+/* cli.h: what the verbs of the convgen command promise each other.
+ *
+ * The command shows the inside of the library, so it may use internal.h. Results go to stdout; sentences, and progress when
+ * stderr is a terminal, to stderr. Nothing here allocates but through memory.c. */
+#ifndef CONVGEN_CLI_H
+#define CONVGEN_CLI_H
+
+#include "internal.h"
+
+enum { CLI_DONE = 0, CLI_WRONG = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 }; /* exit statuses */
+enum { CLI_GO_ON = -1 };                                                    /* cli_read: nothing to exit for */
+
+/* One bit a verb, for the options' table. */
+enum {
+    CLI_TUNE = 1, CLI_BENCH = 2, CLI_CHECK = 4, CLI_SHOW = 8, CLI_RECORDS = 16, CLI_MACHINE = 32,
+    CLI_PROBLEMS = CLI_TUNE | CLI_BENCH | CLI_CHECK | CLI_SHOW /* verbs whose words are problems */
+};
+
+typedef struct cli_arguments cli_arguments;
+typedef struct cli_verb {
+    const char *name;
+    unsigned bit;
+    const char *arguments, *summary, *text; /* what follows the name; one line; a paragraph */
+    int (*run)(cli_arguments *a);
+} cli_verb;
+
+int cli_tune(cli_arguments *a);
+int cli_bench(cli_arguments *a);
+int cli_check(cli_arguments *a);
+int cli_show(cli_arguments *a);
+int cli_records(cli_arguments *a);
+int cli_machine(cli_arguments *a);
+
+/* ---- options.c: words -> arguments --------------------------------------------------------------------------------- */
+
+enum { CLI_WORDS = 4 };
+struct cli_arguments {
+    const cli_verb *verb;
+    cg_options options, initial; /* as the words so far say; as benchdnn's defaults */
+    const char *idle;            /* a problem option that no problem has followed yet */
+    cg_problem_list problems;
+    const char *words[CLI_WORDS]; /* of a verb that takes no problems */
+    int word_count;
+    const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine; /* NULL: not given */
+    double seconds;                                                                        /* negative: not given */
+    bool json, again, all, cold, peers;
+};
+/* Reads the words after the verb. CLI_GO_ON, or the status to exit with (0 after --help). */
+int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);
+void cli_arguments_free(cli_arguments *a);
+convgen_status cli_open(const cli_arguments *a, convgen_context **out);
+
+/* ---- recall.c: what is remembered, or estimated, of a problem -------------------------------------------------------- */
+
+/* The generator's request; `target` keeps the name. */
+cg_status cli_request(convgen_context *c, const cg_named_problem *np, cg_target *target, cg_request *out);
+/* A trusted record (the family's version matches). CONVGEN_NO_RECORD without a sentence when there is none. */
+cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_outcome *out);
+/* The legal schedule of that name; NULL: the one with the best estimate. */
+cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *name, cg_outcome *out);
+/* --schedule, else the record, else (`estimate`) the best estimate; else a sentence that names `convgen tune`. */
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, cg_outcome *outcome,
+                   convgen_plan **out);
+/* Measured FMA peak of `threads` threads, GFLOP/s; 0 when it cannot be measured. */
+double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads);
+const char *cli_compiler(const cli_arguments *a);
+const char *cli_label(const cg_named_problem *np, char text[CG_TEXT]); /* its name, else the canonical text */
+
+/* ---- output.c: sentences, progress, tables, JSON --------------------------------------------------------------------- */
+
+/* "convgen VERB: sentence" to stderr; the value is the status of the name. */
+int cli_wrong(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_usage(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_failed(const cli_arguments *a); /* the library's last sentence */
+
+void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2))); /* rewrites one line of a terminal */
+void cli_progress_end(void);
+
+typedef struct cli_column {
+    const char *title;
+    bool right;
+} cli_column;
+enum { CLI_COLUMNS = 12 };
+typedef struct cli_table {
+    const cli_column *columns;
+    int count, next, width[CLI_COLUMNS];
+    cg_buffer cells; /* each ended by 0, row after row */
+} cli_table;
+void cli_table_begin(cli_table *t, const cli_column *columns, int count);
+void cli_cell(cli_table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_cell_time(cli_table *t, double ns);                              /* "1.23 ms"; "-" for 0 */
+void cli_cell_number(cli_table *t, const char *format, double value);     /* "-" when not finite */
+int cli_table_end(cli_table *t);                                          /* prints to stdout and frees */
+void cli_time_text(char text[24], double ns);
+
+/* One JSON object a line. */
+void cli_json_begin(void);
+void cli_json_text(const char *key, const char *value);
+void cli_json_number(const char *key, double value); /* null when not finite */
+void cli_json_end(void);
+
+/* A timed problem, as tune, bench and records list report it. */
+typedef struct cli_result {
+    const cg_named_problem *np;
+    const cg_record *record;
+    double ns_min, ns_median, peak;      /* peak: GFLOP/s of all its threads; 0: not known */
+    double candidates, refused, seconds; /* NaN: recalled */
+} cli_result;
+double cli_gflops(const cg_named_problem *np, double ns);
+void cli_json_result(const cli_result *r);
+
+#endif

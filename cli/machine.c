@@ -1,0 +1,79 @@
+/* machine.c: convgen machine: what was detected, and what the machine reaches.
+ *
+ * Peaks and bandwidth are measured once and kept in the store; a store that cannot be written costs only the time. */
+#include "cli.h"
+
+static double bandwidth(convgen_context *c)
+{
+    double value;
+    if (cg_store_fact(c->store, c->machine.key, "bandwidth", &value) == CONVGEN_OK)
+        return value;
+    cli_progress("measuring the memory bandwidth");
+    value = cg_measure_bandwidth();
+    cli_progress_end();
+    (void)cg_store_put_fact(c->store, c->machine.key, "bandwidth", value);
+    return value;
+}
+
+static void size_text(char text[24], long bytes)
+{
+    if (bytes <= 0)
+        snprintf(text, 24, "unknown");
+    else if (bytes % (1 << 20) == 0)
+        snprintf(text, 24, "%ld MB", bytes >> 20);
+    else
+        snprintf(text, 24, "%ld KB", bytes >> 10);
+}
+
+static void print_text(const cg_machine *m, const cg_target *t, double f32, double f64, double memory, const char *store)
+{
+    char l1d[24], l2[24], l3[24];
+    size_text(l1d, m->l1d);
+    size_text(l2, m->l2);
+    size_text(l3, m->l3);
+    printf("processor  %s (%s, family %d, model %d, stepping %d)\n", m->name, m->vendor, m->family, m->model, m->stepping);
+    printf("features   %s\n", m->features);
+    printf("caches     L1 data %s, L2 %s, L3 %s, lines of %d bytes\n", l1d, l2, l3, m->line);
+    printf("cores      %d (those this process may use)\n", m->cores);
+    printf("key        %s\n", m->key);
+    printf("target     %s (%d bits)\n", t->name, t->bits);
+    printf("FMA peak   %.1f GFLOP/s in f32, %.1f in f64, of one core at this width\n", f32, f64);
+    printf("memory     %.1f GB/s read by one core\n", memory);
+    printf("store      %s\n", store);
+}
+
+static void print_json(const cg_machine *m, const cg_target *t, double f32, double f64, double memory, const char *store)
+{
+    const struct {
+        const char *key, *value;
+    } texts[] = { { "machine", m->key }, { "name", m->name },     { "vendor", m->vendor }, { "features", m->features },
+                  { "target", t->name }, { "store", store } };
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {
+        { "family", m->family },           { "model", m->model },           { "stepping", m->stepping },
+        { "l1d", (double)m->l1d },         { "l2", (double)m->l2 },         { "l3", (double)m->l3 },
+        { "line", m->line },               { "cores", m->cores },           { "bits", t->bits },
+        { "peak_gflops_f32", f32 },        { "peak_gflops_f64", f64 },      { "bandwidth_gbs", memory },
+    };
+    cli_json_begin();
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        cli_json_text(texts[i].key, texts[i].value);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        cli_json_number(numbers[i].key, numbers[i].value);
+    cli_json_end();
+}
+
+int cli_machine(cli_arguments *a)
+{
+    convgen_context *c;
+    if (a->word_count)
+        return cli_usage(a, "unexpected word %s; machine takes options only", a->words[0]);
+    if (cli_open(a, &c))
+        return cli_failed(a);
+    double f32 = cli_peak(c, c->target.name, CONVGEN_F32, 1), f64 = cli_peak(c, c->target.name, CONVGEN_F64, 1);
+    (a->json ? print_json : print_text)(&c->machine, &c->target, f32, f64, bandwidth(c), cg_store_path(c->store));
+    convgen_close(c);
+    return CLI_DONE;
+}

@@ -1,0 +1,213 @@
+/* options.c: the words of the command line -> arguments.
+ *
+ * An option is one row of a table. The options of problems are read by problem.c, which reads them in lists too; they hold
+ * for the problems that follow them. Nothing is opened here but lists. */
+#include "cli.h"
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { FLAG, TEXT, SECONDS, LIST } kind;
+typedef struct option {
+    const char *name, *value; /* "--seconds", "S"; value NULL: a flag */
+    unsigned verbs;
+    kind kind;
+    size_t place; /* in cli_arguments */
+    const char *help;
+} option;
+
+#define AT(field) offsetof(cli_arguments, field)
+static const option options[] = {
+    { "--batch", "FILE", CLI_PROBLEMS, LIST, 0, "a list of problems and options, one or more a line, # comments; may be repeated" },
+    { "--compiler", "CC", CLI_TUNE | CLI_BENCH | CLI_CHECK, TEXT, AT(compiler),
+      "tcc (the default: in memory), or a system compiler such as cc" },
+    { "--effort", "E", CLI_TUNE, TEXT, AT(effort), "measure (the default: the best estimates) or exhaustive (every schedule)" },
+    { "--effort", "E", CLI_BENCH, TEXT, AT(effort),
+      "recall (the default) or estimate: without a record, the schedule with the best estimate" },
+    { "--seconds", "S", CLI_TUNE, SECONDS, AT(seconds), "at most this long for each problem, best so far is kept (0, the default: no limit)" },
+    { "--seconds", "S", CLI_BENCH, SECONDS, AT(seconds), "of timing for each problem (default 0.5)" },
+    { "--again", NULL, CLI_TUNE, FLAG, AT(again), "tune also what is remembered; a new winner must be 3 % faster to replace it" },
+    { "--cold", NULL, CLI_BENCH, FLAG, AT(cold), "sweep the caches before each run" },
+    { "--peers", NULL, CLI_BENCH, FLAG, AT(peers), "not in this command: `make bench` compares with other libraries" },
+    { "--all", NULL, CLI_CHECK, FLAG, AT(all), "verify every schedule of the problem; exit status 1 when a legal one fails" },
+    { "--schedule", "NAME", CLI_BENCH | CLI_CHECK | CLI_SHOW, TEXT, AT(schedule), "this schedule, not the remembered or estimated one" },
+    { "--stage", "STAGE", CLI_SHOW, TEXT, AT(stage), "schedules (the default), program, driver, source or code" },
+    { "--problem", "TEXT", CLI_RECORDS, TEXT, AT(problem), "only records of this problem: its options and itself, in one word" },
+    { "--machine", "KEY", CLI_RECORDS, TEXT, AT(machine), "only records of this machine; `this` is the one it runs on" },
+    { "--all", NULL, CLI_RECORDS, FLAG, AT(all), "for forget: all records" },
+    { "--target", "T", CLI_MACHINE, TEXT, AT(target), "avx512, avx2 or portable; default $CONVGEN_TARGET, else the best of this machine" },
+    { "--store", "FILE", ~0u, TEXT, AT(store),
+      "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records" },
+    { "--json", NULL, ~(unsigned)CLI_SHOW, FLAG, AT(json), "one JSON object a line in place of the table" },
+};
+enum { OPTIONS = sizeof options / sizeof options[0] };
+
+/* What cg_option_take reads; here only for the help and for a missing value. */
+static const struct {
+    const char *name, *value, *help;
+} problem_options[] = {
+    { "--dir", "DIR", "FWD_B (the default: with bias), FWD_D, FWD_I, BWD_D, BWD_W, BWD_WB" },
+    { "--dt", "TYPE", "f32 (the default) or f64" },
+    { "--tag", "TAG", "nhwc (the default: channels last) or nchw" },
+    { "--mb", "N", "the batch size, whatever the problem says" },
+    { "--accuracy", "A", "loop (the default: as good as a plain loop), proven, 2x, 8x" },
+    { "--weights", "W", "changing (the default) or fixed: packed once, packing not in the time" },
+    { "--epilogue", "E", "after the bias: relu, clamp:LO:HI, residual, residual+relu ... (default none)" },
+    { "--threads", "N", "threads of one convolution (default 1)" },
+    { "--target", "T", "avx512, avx2 or portable; default $CONVGEN_TARGET, else the best of this machine" },
+    { "--reset", NULL, "back to the defaults" },
+};
+enum { PROBLEM_OPTIONS = sizeof problem_options / sizeof problem_options[0] };
+
+static void help_line(const char *name, const char *value, const char *help)
+{
+    char left[32];
+    snprintf(left, sizeof left, "%s%s%s", name, value ? "=" : "", value ? value : "");
+    printf("  %-18s %s\n", left, help);
+}
+
+static int help(const cli_verb *verb)
+{
+    printf("usage: convgen %s %s\n\n%s%s.\n%s\n\noptions:\n", verb->name, verb->arguments, "To ", verb->summary, verb->text);
+    for (int i = 0; i < OPTIONS; i++)
+        if (options[i].verbs & verb->bit)
+            help_line(options[i].name, options[i].value, options[i].help);
+    if (!(verb->bit & CLI_PROBLEMS))
+        return CLI_DONE;
+    printf("\nA PROBLEM is written as benchdnn writes it:\n"
+           "  [gX][mbX]icX[idX][ihX][iwX]ocX[odX][ohX][owX]kdXkhXkwX[sdX..][pdX..][ddX..][n\"name\"]\n"
+           "for example mb10ic3ih100oc10kh5ph2. The options of problems hold for those after them:\n");
+    for (int i = 0; i < PROBLEM_OPTIONS; i++)
+        help_line(problem_options[i].name, problem_options[i].value, problem_options[i].help);
+    return CLI_DONE;
+}
+
+/* Whether `word` is `name` or `name=...`; *value is what stands after '=', NULL without. */
+static bool is_option(const char *word, const char *name, const char **value)
+{
+    size_t n = strlen(name);
+    if (strncmp(word, name, n) != 0 || (word[n] && word[n] != '='))
+        return false;
+    *value = word[n] ? word + n + 1 : NULL;
+    return true;
+}
+
+static int read_seconds(cli_arguments *a, const option *o, const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= 0 && value <= 1e6))
+        return cli_usage(a, "%s=%s: not a number of seconds from 0 to 1000000", o->name, text);
+    a->seconds = value;
+    return CLI_GO_ON;
+}
+
+static int read_list(cli_arguments *a, const char *path)
+{
+    int before = a->problems.count;
+    if (cg_list_read(path, &a->options, &a->problems))
+        return cli_failed(a);
+    if (a->problems.count == before)
+        return cli_wrong(a, "%s: no problem in this list", path);
+    a->idle = NULL;
+    return CLI_GO_ON;
+}
+
+static int take(cli_arguments *a, const option *o, const char *value)
+{
+    if (!o->value && value)
+        return cli_usage(a, "%s takes no value", o->name);
+    if (o->value && (!value || !*value))
+        return cli_usage(a, "%s needs a value: %s=%s", o->name, o->name, o->value);
+    switch (o->kind) {
+    case FLAG: *(bool *)((char *)a + o->place) = true; return CLI_GO_ON;
+    case TEXT: *(const char **)((char *)a + o->place) = value; return CLI_GO_ON;
+    case SECONDS: return read_seconds(a, o, value);
+    case LIST: return read_list(a, value);
+    }
+    return CLI_GO_ON;
+}
+
+static int unknown_option(const cli_arguments *a, const char *word)
+{
+    int length = (int)strcspn(word, "=");
+    return cli_usage(a, "unknown option %.*s; `convgen %s --help` lists them", length, word, a->verb->name);
+}
+
+static int read_problem_option(cli_arguments *a, const char *word)
+{
+    const char *value;
+    for (int i = 0; i < PROBLEM_OPTIONS; i++)
+        if (problem_options[i].value && is_option(word, problem_options[i].name, &value) && !(value && *value))
+            return cli_usage(a, "%s needs a value: %s=%s", problem_options[i].name, problem_options[i].name, problem_options[i].value);
+    cg_status status = cg_option_take(&a->options, &a->initial, word);
+    if (status == CONVGEN_UNSUPPORTED)
+        return unknown_option(a, word);
+    if (status)
+        return cli_usage(a, "%s", cg_error_text());
+    a->idle = word;
+    return CLI_GO_ON;
+}
+
+static int read_option(cli_arguments *a, const char *word)
+{
+    const char *value;
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return help(a->verb);
+    for (int i = 0; i < OPTIONS; i++)
+        if ((options[i].verbs & a->verb->bit) && is_option(word, options[i].name, &value))
+            return take(a, &options[i], value);
+    return a->verb->bit & CLI_PROBLEMS ? read_problem_option(a, word) : unknown_option(a, word);
+}
+
+static int read_word(cli_arguments *a, const char *word)
+{
+    if (a->verb->bit & CLI_PROBLEMS) {
+        cg_named_problem np;
+        if (cg_problem_parse(word, &a->options, &np) || cg_list_add(&a->problems, &np))
+            return cli_failed(a);
+        a->idle = NULL;
+    } else if (a->word_count == CLI_WORDS)
+        return cli_usage(a, "%s is one word too many; `convgen %s --help` tells what it takes", word, a->verb->name);
+    else
+        a->words[a->word_count++] = word;
+    return CLI_GO_ON;
+}
+
+/* What can only be said when all words are read. */
+static int complete(const cli_arguments *a)
+{
+    if (!(a->verb->bit & CLI_PROBLEMS))
+        return CLI_GO_ON;
+    if (a->problems.count == 0)
+        return cli_usage(a, "no problem is given; `convgen %s --help` tells how one is written", a->verb->name);
+    if (a->idle)
+        return cli_usage(a, "%s stands after the last problem and would change nothing; options of problems stand before them", a->idle);
+    return CLI_GO_ON;
+}
+
+int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words)
+{
+    memset(a, 0, sizeof *a);
+    a->verb = verb;
+    a->seconds = -1;
+    cg_options_default(&a->initial);
+    a->options = a->initial;
+    for (int i = 0; i < count; i++) {
+        int status = words[i][0] == '-' && words[i][1] ? read_option(a, words[i]) : read_word(a, words[i]);
+        if (status != CLI_GO_ON)
+            return status;
+    }
+    return complete(a);
+}
+
+void cli_arguments_free(cli_arguments *a)
+{
+    cg_list_free(&a->problems);
+}
+
+convgen_status cli_open(const cli_arguments *a, convgen_context **out)
+{
+    convgen_options o = { .struct_size = sizeof o, .target = a->target, .store = a->store };
+    return convgen_open(&o, out);
+}

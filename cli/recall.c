@@ -1,0 +1,146 @@
+/* recall.c: a problem -> the schedule that is remembered, asked for, or estimated to be the best, and its plan.
+ *
+ * Nothing is timed here, and nothing is written to the store but the measured peak. */
+#include "cli.h"
+#include <string.h>
+
+const char *cli_compiler(const cli_arguments *a)
+{
+    return a->compiler ? a->compiler : "tcc";
+}
+
+const char *cli_label(const cg_named_problem *np, char text[CG_TEXT])
+{
+    if (np->name[0])
+        return np->name;
+    return convgen_problem_format(&np->problem, text, CG_TEXT) ? "?" : text;
+}
+
+cg_status cli_request(convgen_context *c, const cg_named_problem *np, cg_target *target, cg_request *out)
+{
+    *target = c->target;
+    if (np->target[0]) {
+        cg_status status = cg_script_target(c->script, &c->machine, np->target, target);
+        if (status)
+            return status;
+    }
+    *out = (cg_request){ .problem = &np->problem, .machine = &c->machine, .target = target->name, .form = "c",
+                         .threads = np->threads ? np->threads : 1 };
+    return CONVGEN_OK;
+}
+
+static cg_status key_of(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_record *key)
+{
+    cg_target target;
+    cg_request r;
+    cg_status status = cli_request(c, np, &target, &r);
+    if (status)
+        return status;
+    memset(key, 0, sizeof *key);
+    snprintf(key->machine, sizeof key->machine, "%s", c->machine.key);
+    snprintf(key->target, sizeof key->target, "%s", r.target);
+    snprintf(key->form, sizeof key->form, "%s", r.form);
+    snprintf(key->compiler, sizeof key->compiler, "%s", cli_compiler(a));
+    key->threads = r.threads;
+    return convgen_problem_format(&np->problem, key->problem, sizeof key->problem);
+}
+
+static void fill_chosen(cg_outcome *out)
+{
+    const cg_record *r = &out->record;
+    snprintf(out->chosen.name, sizeof out->chosen.name, "%s", r->schedule);
+    snprintf(out->chosen.family, sizeof out->chosen.family, "%s", r->family);
+    out->chosen.version = r->version;
+    out->complete = true;
+}
+
+cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_outcome *out)
+{
+    cg_record key;
+    int version;
+    cg_status status = key_of(c, a, np, &key);
+    if (status)
+        return status;
+    memset(out, 0, sizeof *out);
+    status = cg_store_find(c->store, &key, &out->record);
+    if (status)
+        return status;
+    if (cg_script_family_version(c->script, out->record.family, &version) || version != out->record.version)
+        return CONVGEN_NO_RECORD; /* another generator made it: never trusted */
+    fill_chosen(out);
+    out->recalled = true;
+    return CONVGEN_OK;
+}
+
+static cg_status no_schedule(const cg_schedule_list *list, const char *name, const char *problem)
+{
+    for (int i = 0; i < list->count; i++)
+        if (!name || strcmp(list->at[i].name, name) == 0)
+            return cg_fail(CONVGEN_NO_CANDIDATE, "%s is refused for %s: %s", list->at[i].name, problem, list->at[i].why);
+    return cg_fail(CONVGEN_NO_CANDIDATE, "%s has no schedule %s; `convgen show PROBLEM --stage=schedules` lists them", problem,
+                   name ? name : "at all");
+}
+
+cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *name, cg_outcome *out)
+{
+    cg_target target;
+    cg_request r;
+    cg_schedule_list list = { 0 };
+    memset(out, 0, sizeof *out);
+    cg_status status = key_of(c, a, np, &out->record);
+    if (!status)
+        status = cli_request(c, np, &target, &r);
+    if (!status)
+        status = cg_script_schedules(c->script, &r, &list);
+    if (status)
+        return status;
+    const cg_schedule *found = NULL;
+    for (int i = 0; i < list.count && !found; i++)
+        if (!list.at[i].why[0] && (!name || strcmp(list.at[i].name, name) == 0))
+            found = &list.at[i];
+    if (found) {
+        cg_record *record = &out->record;
+        snprintf(record->schedule, sizeof record->schedule, "%s", found->name);
+        snprintf(record->family, sizeof record->family, "%s", found->family);
+        record->version = found->version;
+        record->error_normwise = record->error_vs_loop = record->error_vs_bound = 0.0 / 0.0; /* not measured */
+        fill_chosen(out);
+        out->chosen.cycles = found->cycles;
+    } else
+        status = no_schedule(&list, name, out->record.problem);
+    cg_free(list.at);
+    return status;
+}
+
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, cg_outcome *outcome,
+                   convgen_plan **out)
+{
+    char text[CG_TEXT];
+    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : cli_recall(c, a, np, outcome);
+    if (status == CONVGEN_NO_RECORD && estimate)
+        status = cli_choose(c, a, np, NULL, outcome);
+    else if (status == CONVGEN_NO_RECORD)
+        status = cg_fail(status, "%s is not remembered in %s; `convgen tune` finds and remembers a kernel", cli_label(np, text),
+                         cg_store_path(c->store));
+    return status ? status : cg_plan_for(c, outcome, &np->problem, out);
+}
+
+/* One process asks for few pairs, but once a table row: they are kept. */
+double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads)
+{
+    static struct {
+        char target[16];
+        convgen_type type;
+        double value;
+    } known[8];
+    int i = 0;
+    while (i < 7 && known[i].target[0] && (strcmp(known[i].target, target) != 0 || known[i].type != type))
+        i++;
+    if (strcmp(known[i].target, target) != 0 || known[i].type != type) {
+        snprintf(known[i].target, sizeof known[i].target, "%s", target);
+        known[i].type = type;
+        if (cg_context_peak(c, target, type, &known[i].value))
+            known[i].value = 0;
+    }
+    return known[i].value * threads;
+}

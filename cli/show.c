@@ -1,0 +1,49 @@
+/* show.c: convgen show: prints any stage of the way from the problem to the code.
+ *
+ * The texts are the generator's; nothing is compiled or run. */
+#include "cli.h"
+#include <string.h>
+
+static const char *const stages[] = { "schedules", "program", "driver", "source", "code" };
+
+static int check_stage(const cli_arguments *a)
+{
+    for (size_t i = 0; a->stage && i < sizeof stages / sizeof stages[0]; i++)
+        if (strcmp(a->stage, stages[i]) == 0)
+            return CLI_DONE;
+    if (!a->stage)
+        return CLI_DONE;
+    return cli_usage(a, "--stage=%s: the stages are schedules, program, driver, source and code", a->stage);
+}
+
+static int show_one(const cli_arguments *a, convgen_context *c, const cg_named_problem *np)
+{
+    cg_target target;
+    cg_request r;
+    cg_buffer text = { 0 };
+    int status = CLI_DONE;
+    if (cli_request(c, np, &target, &r) || cg_script_show(c->script, &r, a->schedule, a->stage ? a->stage : stages[0], &text))
+        status = cli_failed(a);
+    else if (text.failed)
+        status = cli_wrong(a, "no memory for the text");
+    else if (text.length) {
+        fwrite(text.text, 1, text.length, stdout);
+        if (text.text[text.length - 1] != '\n')
+            putchar('\n');
+    }
+    cg_buffer_free(&text);
+    return status;
+}
+
+int cli_show(cli_arguments *a)
+{
+    convgen_context *c = NULL;
+    int status = check_stage(a);
+    if (status)
+        return status;
+    status = cli_open(a, &c) ? cli_failed(a) : CLI_DONE;
+    for (int i = 0; i < a->problems.count && !status; i++)
+        status = show_one(a, c, &a->problems.at[i]);
+    convgen_close(c);
+    return status;
+}

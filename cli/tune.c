@@ -1,0 +1,291 @@
+/* tune.c: convgen tune: find, verify, time and remember the fastest kernel of each problem.
+ *
+ * What the store remembers is recalled first. The rest is judged in a worker process, which must be forked before any thread
+ * exists: so nothing here may run a convolution. Ctrl-C stops between two candidates, kills the running one, and keeps what
+ * is finished. */
+#include "cli.h"
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+typedef enum { MISSING, RECALLED, TUNED, CUT, FAILED } state; /* CUT: the best of those tried when it was interrupted */
+typedef struct layer {
+    const cg_named_problem *np;
+    cg_outcome outcome;
+    state state;
+} layer;
+typedef struct run {
+    cli_arguments *a;
+    convgen_context *c;
+    cg_judge judge;
+    layer *layers;
+    int count, current;
+    int tried, refused; /* of the current layer, for the progress line */
+    double best, started;
+} run;
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+    cg_worker_interrupt();
+}
+
+/* The second signal kills: the handler is gone after the first. */
+static void catch_interrupts(void)
+{
+    struct sigaction action = { .sa_handler = on_interrupt, .sa_flags = SA_RESETHAND };
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static bool go_on(void *user)
+{
+    (void)user;
+    return !interrupted;
+}
+
+static void show_tried(void *user, const cg_tried *t)
+{
+    run *r = user;
+    char label[CG_TEXT], best[24] = "-";
+    r->tried++;
+    r->refused += t->ns_min <= 0;
+    if (t->ns_min > 0 && t->ns_min < r->best)
+        r->best = t->ns_min;
+    if (isfinite(r->best))
+        cli_time_text(best, r->best);
+    cli_progress("[%d/%d] %s: best %s of %d tried, %d refused; %s", r->current + 1, r->count,
+                 cli_label(r->layers[r->current].np, label), best, r->tried, r->refused, t->schedule->name);
+}
+
+/* ---- results ---- */
+
+static bool has_result(const layer *l)
+{
+    return l->state == RECALLED || l->state == TUNED || l->state == CUT;
+}
+
+static double peak_of(const run *r, const layer *l)
+{
+    return cli_peak(r->c, l->outcome.record.target, l->np->problem.type, l->outcome.record.threads);
+}
+
+static void print_json(const run *r, const layer *l)
+{
+    const cg_record *record = &l->outcome.record;
+    bool fresh = l->state != RECALLED;
+    cli_json_result(&(cli_result){ .np = l->np, .record = record, .ns_min = record->ns_min, .ns_median = record->ns_median,
+                                   .peak = peak_of(r, l), .candidates = fresh ? l->outcome.candidates : NAN,
+                                   .refused = fresh ? l->outcome.refused : NAN, .seconds = fresh ? l->outcome.seconds : NAN });
+}
+
+static void add_row(const run *r, const layer *l, cli_table *t)
+{
+    char label[CG_TEXT];
+    const cg_record *record = &l->outcome.record;
+    double gflops = cli_gflops(l->np, record->ns_min), peak = peak_of(r, l);
+    cli_cell(t, "%s", cli_label(l->np, label));
+    cli_cell(t, "%s", cg_pass_name(&l->np->problem));
+    cli_cell(t, "%s", record->schedule);
+    cli_cell_time(t, record->ns_min);
+    cli_cell_number(t, "%.2f", gflops);
+    cli_cell_number(t, "%.1f", peak > 0 ? 100 * gflops / peak : NAN);
+    cli_cell_number(t, "%.2f", record->error_vs_loop);
+    if (l->state == RECALLED)
+        cli_cell(t, "recalled");
+    else
+        cli_cell(t, "%d", l->outcome.candidates);
+    cli_cell_number(t, "%.0f", l->state == RECALLED ? NAN : l->outcome.refused);
+}
+
+static int count_state(const run *r, state s)
+{
+    int n = 0;
+    for (int i = 0; i < r->count; i++)
+        n += r->layers[i].state == s;
+    return n;
+}
+
+static void print_summary(const run *r)
+{
+    int recalled = count_state(r, RECALLED), tuned = count_state(r, TUNED), rest = r->count - recalled - tuned;
+    char unfinished[40] = "";
+    double seconds = cg_now() - r->started;
+    const char *store = cg_store_path(r->c->store), *s = r->count == 1 ? "" : "s";
+    if (rest)
+        snprintf(unfinished, sizeof unfinished, ", %d not finished", rest);
+    if (recalled == r->count)
+        printf("%d problem%s: %d recalled from %s in %.2f s\n", r->count, s, recalled, store, seconds);
+    else
+        printf("%d problem%s: %d tuned, %d recalled%s in %.1f s, remembered in %s\n", r->count, s, tuned, recalled, unfinished,
+               seconds, store);
+}
+
+static int print_table(const run *r)
+{
+    static const cli_column columns[] = { { "layer", false }, { "pass", false },    { "schedule", false },
+                                          { "time", true },   { "GFLOP/s", true },  { "% of peak", true },
+                                          { "error/loop", true }, { "tried", true }, { "refused", true } };
+    cli_table t;
+    cli_table_begin(&t, columns, sizeof columns / sizeof columns[0]);
+    for (int i = 0; i < r->count; i++)
+        if (has_result(&r->layers[i]))
+            add_row(r, &r->layers[i], &t);
+    int status = cli_table_end(&t);
+    print_summary(r);
+    return status;
+}
+
+/* ---- the work ---- */
+
+static int recall_all(run *r)
+{
+    for (int i = 0; i < r->count && !r->a->again; i++) {
+        cg_status status = cli_recall(r->c, r->a, r->layers[i].np, &r->layers[i].outcome);
+        if (status && status != CONVGEN_NO_RECORD)
+            return cli_failed(r->a);
+        r->layers[i].state = status ? MISSING : RECALLED;
+    }
+    return CLI_DONE;
+}
+
+/* Hours of tuning must not be lost to a store that cannot be written. Only a real write sees a read-only file system and a full
+ * disk, so one is made before the first candidate. */
+static int check_store(const run *r)
+{
+    if (cg_store_put_fact(r->c->store, r->c->machine.key, "cores", r->c->machine.cores))
+        return cli_failed(r->a);
+    return CLI_DONE;
+}
+
+static cg_status tune_one(run *r, layer *l)
+{
+    const cli_arguments *a = r->a;
+    cg_tuning t = { .problem = &l->np->problem, .compiler = a->compiler,
+                    .effort = a->effort && strcmp(a->effort, "exhaustive") == 0 ? CONVGEN_EXHAUSTIVE : CONVGEN_MEASURE,
+                    .seconds = a->seconds > 0 ? a->seconds : 0, .threads = l->np->threads ? l->np->threads : 1,
+                    .target = l->np->target[0] ? l->np->target : NULL, .again = a->again, .tried = show_tried, .go_on = go_on,
+                    .user = r };
+    char label[CG_TEXT];
+    r->tried = r->refused = 0;
+    r->best = INFINITY;
+    cli_progress("[%d/%d] %s", r->current + 1, r->count, cli_label(l->np, label));
+    memset(&l->outcome, 0, sizeof l->outcome);
+    return cg_tune(r->c, &r->judge, &t, &l->outcome);
+}
+
+static state state_of(const cg_outcome *o)
+{
+    return o->recalled ? RECALLED : interrupted && !o->complete ? CUT : TUNED;
+}
+
+/* The sentences of tuning name the problem by its text; a layer that has a name is known by it. */
+static int say_failed(const run *r, const layer *l)
+{
+    return l->np->name[0] ? cli_wrong(r->a, "%s: %s", l->np->name, cg_error_text()) : cli_failed(r->a);
+}
+
+/* A winner that could not be remembered is a result all the same. */
+static cg_status tune_and_judge(run *r, layer *l)
+{
+    cg_status status = tune_one(r, l);
+    bool kept = !status || (status == CONVGEN_STORE && l->outcome.record.schedule[0]);
+    if (status != CONVGEN_CANCELLED)
+        l->state = kept ? state_of(&l->outcome) : FAILED;
+    return status;
+}
+
+/* A failed problem does not stop the others; a store that cannot be written does. */
+static int tune_missing(run *r)
+{
+    int result = CLI_DONE;
+    for (r->current = 0; r->current < r->count; r->current++) {
+        layer *l = &r->layers[r->current];
+        cg_status status = l->state == RECALLED || interrupted ? CONVGEN_OK : tune_and_judge(r, l);
+        if (status && status != CONVGEN_CANCELLED)
+            result = say_failed(r, l);
+        if (r->a->json && has_result(l))
+            print_json(r, l);
+        if (status == CONVGEN_STORE)
+            break;
+    }
+    return result;
+}
+
+static void say_missing(const run *r)
+{
+    char label[CG_TEXT];
+    cli_progress_end();
+    fprintf(stderr, "convgen tune: interrupted; %d of %d problems are finished and remembered in %s; missing:",
+            count_state(r, TUNED) + count_state(r, RECALLED), r->count, cg_store_path(r->c->store));
+    for (int i = 0; i < r->count; i++)
+        if (r->layers[i].state == MISSING || r->layers[i].state == CUT)
+            fprintf(stderr, " %s%s%s", cli_label(r->layers[i].np, label), r->layers[i].np->name[0] ? " " : "",
+                    r->layers[i].np->name[0] ? cg_pass_name(&r->layers[i].np->problem) : "");
+    fputc('\n', stderr);
+}
+
+/* Needs the worker and the store only when something is missing. */
+static int tune_with_worker(run *r)
+{
+    int status = CLI_DONE;
+    bool needed = count_state(r, RECALLED) < r->count;
+    if (needed && (status = check_store(r)))
+        return status;
+    if (needed && cg_worker_start(r->c, &r->judge))
+        return cli_failed(r->a);
+    catch_interrupts();
+    status = tune_missing(r);
+    if (needed)
+        cg_worker_stop(&r->judge);
+    cli_progress_end();
+    return status;
+}
+
+static int tune_all(run *r)
+{
+    int status = recall_all(r);
+    if (status)
+        return status;
+    status = tune_with_worker(r);
+    int results = r->count - count_state(r, MISSING) - count_state(r, FAILED);
+    if (!r->a->json && results && print_table(r))
+        status = CLI_WRONG;
+    if (interrupted && count_state(r, MISSING) + count_state(r, CUT)) {
+        say_missing(r);
+        status = CLI_INTERRUPTED;
+    }
+    return status;
+}
+
+static int check_effort(const cli_arguments *a)
+{
+    if (!a->effort || strcmp(a->effort, "measure") == 0 || strcmp(a->effort, "exhaustive") == 0)
+        return CLI_DONE;
+    return cli_usage(a, "--effort=%s: tuning takes measure or exhaustive%s", a->effort,
+                     strcmp(a->effort, "estimate") == 0 ? "; estimate never times, `convgen bench --effort=estimate` does" : "");
+}
+
+int cli_tune(cli_arguments *a)
+{
+    run r = { .a = a, .count = a->problems.count, .started = cg_now() };
+    int status = check_effort(a);
+    if (status)
+        return status;
+    r.layers = cg_calloc((size_t)r.count, sizeof *r.layers);
+    if (!r.layers)
+        return cli_wrong(a, "no memory for %d problems", r.count);
+    for (int i = 0; i < r.count; i++)
+        r.layers[i].np = &a->problems.at[i];
+    if (cli_open(a, &r.c))
+        status = cli_failed(a);
+    else
+        status = tune_all(&r);
+    convgen_close(r.c);
+    cg_free(r.layers);
+    return status;
+}
