@@ -1,0 +1,37 @@
+# Installs what is missing, then drives CMake: make, make tune, make test, make bench, make install DESTDIR=
+BUILD = build
+COMMANDS = gcc cmake make pkg-config objcopy:binutils
+LIBRARIES = liblua5.4-dev libtcc-dev check libc6-dev
+NETWORKS = --batch=tuned/networks/seed.txt --batch=tuned/networks/resnet50.txt
+
+all: | packages
+	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release
+	cmake --build $(BUILD) --parallel
+
+tune: all
+	CONVGEN_TUNED=tuned $(BUILD)/convgen tune $(NETWORKS)
+
+test: all
+	cd $(BUILD) && ctest --output-on-failure
+
+bench: all
+	CONVGEN_TUNED=tuned bench/run
+
+install: all
+	DESTDIR=$(DESTDIR) cmake --install $(BUILD)
+
+clean:
+	rm -rf $(BUILD)
+
+# Elsewhere than on Debian and its kin, CMake names what it does not find.
+packages:
+	@command -v dpkg-query >/dev/null || exit 0; missing=; \
+	for p in $(COMMANDS); do command -v $${p%:*} >/dev/null || missing="$$missing $${p#*:}"; done; \
+	for p in $(LIBRARIES); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q ' installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	run=; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
+	if command -v apt-get >/dev/null && $$run true 2>/dev/null; then \
+	  $$run apt-get update && DEBIAN_FRONTEND=noninteractive $$run apt-get install -y --no-install-recommends $$missing; \
+	else echo "Please install:$$missing" >&2; exit 1; fi
+
+.PHONY: all tune test bench install clean packages
