@@ -1,0 +1,67 @@
+/* random_problems.h: random convolution problems for tests: small, odd, and over everything that is allowed.
+ *
+ * The seed is $CONVGEN_SEED, else the clock; a failing test prints it. */
+#ifndef RANDOM_PROBLEMS_H
+#define RANDOM_PROBLEMS_H
+
+#include "internal.h"
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+static inline uint64_t test_seed(void)
+{
+    const char *text = getenv("CONVGEN_SEED");
+    return text ? strtoull(text, NULL, 10) : (uint64_t)time(NULL);
+}
+
+/* low..high, both included. */
+static inline int64_t random_in(uint64_t *state, int64_t low, int64_t high)
+{
+    return low + (int64_t)(cg_random(state) % (uint64_t)(high - low + 1));
+}
+
+/* Mostly small, now and then up to `high`. */
+static inline int64_t random_size(uint64_t *state, int64_t small, int64_t high)
+{
+    return random_in(state, 0, 5) ? random_in(state, 1, small) : random_in(state, 1, high);
+}
+
+static inline void random_axis(uint64_t *state, convgen_problem *p, int axis, int64_t most)
+{
+    p->in[axis] = random_size(state, most / 2 + 1, most);
+    p->kernel[axis] = random_in(state, 0, 2) ? random_in(state, 1, 3) : random_size(state, 5, most + 3);
+    p->stride[axis] = random_in(state, 0, 1) ? 1 : random_in(state, 1, 4);
+    p->dilation[axis] = random_in(state, 0, 3) ? 1 : random_in(state, 1, 3);
+    p->pad[axis] = random_in(state, 0, 2) ? random_in(state, 0, 2) : random_in(state, -2, most + 2);
+    int64_t span = (p->kernel[axis] - 1) * p->dilation[axis] + 1;
+    int64_t room = p->in[axis] + p->pad[axis] + random_in(state, -2, 3) - span; /* a trailing pad of its own */
+    p->out[axis] = room < 0 ? 1 : room / p->stride[axis] + 1;
+}
+
+/* A normalised problem of at most about `macs` multiply-adds. */
+static inline convgen_problem random_problem(uint64_t *state, double macs)
+{
+    for (;;) {
+        convgen_problem p = {0};
+        p.pass = (convgen_pass)random_in(state, 0, 2);
+        p.type = (convgen_type)random_in(state, 0, 1);
+        p.layout = random_in(state, 0, 3) ? CONVGEN_NHWC : CONVGEN_NCHW;
+        p.weights = random_in(state, 0, 3) ? CONVGEN_WEIGHTS_CHANGING : CONVGEN_WEIGHTS_FIXED;
+        p.batch = random_in(state, 1, 3);
+        p.groups = random_in(state, 0, 2) ? 1 : random_size(state, 4, 20);
+        p.in_channels = p.groups * (p.groups > 1 ? random_in(state, 1, 3) : random_size(state, 9, 70));
+        p.out_channels = p.groups * (p.groups > 1 ? random_in(state, 1, 3) : random_size(state, 20, 70));
+        int rank = (int)random_in(state, 1, 3);
+        for (int axis = 3 - rank; axis < 3; axis++) random_axis(state, &p, axis, rank == 3 ? 6 : rank == 2 ? 14 : 40);
+        p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
+        if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) {
+            p.epilogue.residual = random_in(state, 0, 1);
+            p.epilogue.activation = (convgen_activation)random_in(state, 0, 2);
+            if (p.epilogue.activation == CONVGEN_CLAMP) p.epilogue.lo = -0.7, p.epilogue.hi = 1.3;
+        }
+        if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
+    }
+}
+
+#endif

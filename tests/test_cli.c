@@ -1,0 +1,464 @@
+/* test_cli.c: the built command as a user meets it: exit statuses, sentences, JSON, interruption.
+ *
+ * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef CONVGEN_COMMAND
+#define CONVGEN_COMMAND "./convgen"
+#endif
+
+extern char **environ;
+
+enum { OUTPUT = 1 << 18, WORDS = 16 };
+static char folder[64], store[96];
+static char out[OUTPUT], err[OUTPUT]; /* of the last run */
+
+static const char *command(void)
+{
+    const char *given = getenv("CONVGEN_COMMAND");
+    return given ? given : CONVGEN_COMMAND;
+}
+
+static char *in_folder(const char *name)
+{
+    static char path[4][160];
+    static int next;
+    next = (next + 1) % 4;
+    snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
+    return path[next];
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_ge(fputs(text, f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+static void read_file(const char *path, char text[OUTPUT])
+{
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, OUTPUT - 1, f) : 0;
+    text[n] = 0;
+    if (f)
+        fclose(f);
+}
+
+static pid_t start(char *const words[])
+{
+    pid_t child;
+    posix_spawn_file_actions_t files;
+    int flags = O_WRONLY | O_CREAT | O_TRUNC;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 1, in_folder("stdout"), flags, 0600);
+    posix_spawn_file_actions_addopen(&files, 2, in_folder("stderr"), flags, 0600);
+    ck_assert_int_eq(posix_spawn(&child, command(), &files, NULL, words, environ), 0);
+    posix_spawn_file_actions_destroy(&files);
+    return child;
+}
+
+static int finish(pid_t child)
+{
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        ck_assert_int_eq(errno, EINTR);
+    read_file(in_folder("stdout"), out);
+    read_file(in_folder("stderr"), err);
+    ck_assert_msg(WIFEXITED(status), "killed by signal %d; stderr: %s", WTERMSIG(status), err);
+    return WEXITSTATUS(status);
+}
+
+/* Runs the command with the words up to NULL; returns its exit status. */
+static int run(const char *first, ...)
+{
+    const char *words[WORDS] = { "convgen", first };
+    va_list more;
+    va_start(more, first);
+    for (int i = 2; first && (words[i] = va_arg(more, const char *)); i++)
+        ck_assert_int_lt(i, WORDS - 1);
+    va_end(more);
+    return finish(start((char *const *)words));
+}
+
+static int count_lines(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+static bool store_is_there(void)
+{
+    return access(store, F_OK) == 0;
+}
+
+static void setup(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/convgen-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(store, sizeof store, "%s/records", folder);
+    setenv("CONVGEN_STORE", store, 1);
+    setenv("CONVGEN_TUNED", folder, 1); /* no shipped records */
+    unsetenv("CONVGEN_TARGET");
+}
+
+static void teardown(void)
+{
+    char line[128];
+    snprintf(line, sizeof line, "rm -rf %s", folder);
+    ck_assert_int_eq(system(line), 0);
+}
+
+#define TINY "mb1ic3ih6oc4kh3ph1n\"tiny\""
+#define TINY_TEXT "mb1ic3ih6oc4kh3ph1"
+
+/* One sentence on stderr that contains `culprit`, nothing on stdout, the store untouched. */
+static void assert_refused(int status, int expected, const char *culprit)
+{
+    ck_assert_msg(status == expected, "exit status %d, not %d; stderr: %s", status, expected, err);
+    ck_assert_msg(count_lines(err) == 1, "not one sentence: %s", err);
+    ck_assert_msg(strstr(err, culprit) != NULL, "\"%s\" is not named in: %s", culprit, err);
+    ck_assert_str_eq(out, "");
+    ck_assert(!store_is_there());
+}
+
+/* ---- bad input ---- */
+
+static const struct {
+    const char *word, *culprit;
+    int status;
+} bad_words[] = {
+    { "ic3ih5oc4kh9", "kh9", 1 },
+    { "ic0ih5oc4kh3", "ic0", 1 },
+    { "g3ic4ih5oc6kh3", "g3", 1 },
+    { "ic99999999999999999999ih5oc4kh3", "ic99999999999999999999", 1 },
+    { "ic2000000000ih2000000000oc4kh3", "ic2000000000", 1 },
+    { "kh3kh3", "kh", 1 },
+    { "ic3ih5oc4kh3zz3", "zz3", 1 },
+    { "--unknown", "--unknown", 2 },
+    { "--threads=0", "--threads=0", 2 },
+    { "--threads=x", "--threads=x", 2 },
+    { "--threads", "--threads", 2 },
+    { "--dt=f16", "--dt=f16", 2 },
+    { "--dir=SIDEWAYS", "SIDEWAYS", 2 },
+    { "--seconds=-1", "--seconds=-1", 2 },
+    { "--seconds=", "--seconds", 2 },
+    { "--json=1", "--json", 2 },
+    { "--effort=some", "--effort=some", 2 },
+    { "--effort=estimate", "--effort=estimate", 2 },
+    { "--batch=/nonexistent/list", "/nonexistent/list", 1 },
+    { "--batch=/", "/", 1 },
+    { "--target=avx9", "avx9", 1 },
+    { "--store=/", "/", 1 },
+    { "--store=/nonexistent/records", "/nonexistent/records", 1 },
+    { "--store=/dev/full", "/dev/full", 1 },
+};
+
+START_TEST(bad_word)
+{
+    int status = run("tune", bad_words[_i].word, TINY, NULL);
+    assert_refused(status, bad_words[_i].status, bad_words[_i].culprit);
+}
+END_TEST
+
+START_TEST(bad_line_of_a_list)
+{
+    write_file(in_folder("list"), "# one\n" TINY_TEXT "\n\n\n# five\n\nic3ih5oc4kh9\n");
+    char word[200];
+    snprintf(word, sizeof word, "--batch=%s", in_folder("list"));
+    assert_refused(run("tune", word, NULL), 1, "list:7: ");
+    write_file(in_folder("list"), "# nothing\n");
+    assert_refused(run("tune", word, NULL), 1, "no problem");
+}
+END_TEST
+
+START_TEST(usage)
+{
+    ck_assert_int_eq(run(NULL), 2);
+    ck_assert_str_eq(out, "");
+    ck_assert_ptr_nonnull(strstr(err, "usage: convgen"));
+    assert_refused(run("tnue", NULL), 2, "did you mean tune?");
+    assert_refused(run("wonderful", NULL), 2, "wonderful");
+    assert_refused(run("tune", NULL), 2, "no problem");
+    assert_refused(run("tune", TINY, "--dt=f64", NULL), 2, "--dt=f64");
+    assert_refused(run("show", TINY, "--stage=nothing", NULL), 2, "nothing");
+    assert_refused(run("bench", TINY, "--effort=exhaustive", NULL), 2, "exhaustive");
+    assert_refused(run("machine", "here", NULL), 2, "here");
+    assert_refused(run("records", NULL), 2, "list");
+    assert_refused(run("records", "burn", NULL), 2, "burn");
+    assert_refused(run("records", "merge", NULL), 2, "FILE");
+    assert_refused(run("records", "list", "list", NULL), 2, "list");
+    assert_refused(run("records", "forget", NULL), 2, "--all");
+    assert_refused(run("records", "merge", "/nonexistent/file", NULL), 1, "/nonexistent/file");
+    assert_refused(run("bench", TINY, NULL), 1, "convgen tune");
+    assert_refused(run("bench", TINY, "--peers", NULL), 1, "make bench");
+    assert_refused(run("bench", "--schedule=fastest", TINY, NULL), 1, "fastest");
+}
+END_TEST
+
+START_TEST(help)
+{
+    static const char *const verbs[] = { "tune", "bench", "check", "show", "records", "machine" };
+    ck_assert_int_eq(run("--help", NULL), 0);
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        ck_assert_ptr_nonnull(strstr(out, verbs[i]));
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        ck_assert_int_eq(run(verbs[i], "--help", NULL), 0);
+        ck_assert_ptr_nonnull(strstr(out, "--store=FILE"));
+        ck_assert_str_eq(err, "");
+    }
+    ck_assert_int_eq(run("--version", NULL), 0);
+    ck_assert_str_eq(out, "convgen 0.1.0\n");
+}
+END_TEST
+
+/* ---- the work ---- */
+
+static const char *const keys[] = { "problem", "dir", "dt", "tag", "threads", "target", "weights", "family", "schedule", "form",
+                                    "ns_min", "ns_median", "gflops", "peak_gflops", "accuracy", "error_normwise",
+                                    "error_vs_loop", "error_vs_bound", "candidates", "refused", "seconds" };
+
+static void assert_keys(void)
+{
+    char key[64];
+    ck_assert_int_eq(out[0], '{');
+    ck_assert_int_eq(out[strlen(out) - 2], '}');
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        snprintf(key, sizeof key, "\"%s\":", keys[i]);
+        ck_assert_msg(strstr(out, key) != NULL, "no key %s in %s", key, out);
+    }
+    ck_assert_ptr_null(strstr(out, "nan"));
+    ck_assert_ptr_null(strstr(out, "inf"));
+}
+
+START_TEST(tune_and_recall)
+{
+    ck_assert_msg(run("tune", TINY, "--dir=BWD_D", TINY, "--dir=BWD_WB", "--dt=f64", TINY, NULL) == 0, "%s", err);
+    ck_assert_str_eq(err, ""); /* progress is for terminals */
+    ck_assert_ptr_nonnull(strstr(out, "3 problems: 3 tuned, 0 recalled"));
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1 problem: 1 recalled from"));
+    ck_assert_ptr_nonnull(strstr(out, store));
+    ck_assert_int_eq(run("records", "list", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "3 records in"));
+    ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
+    assert_keys();
+    ck_assert_ptr_nonnull(strstr(out, "\"candidates\":null,\"refused\":null,\"seconds\":null"));
+    ck_assert_int_eq(run("tune", "--again", "--json", TINY, NULL), 0);
+    assert_keys();
+    ck_assert_ptr_null(strstr(out, "\"candidates\":null"));
+}
+END_TEST
+
+START_TEST(bench)
+{
+    write_file(in_folder("list"), TINY " *3\n--dt=f64 mb1ic4ih5oc3kh2\n");
+    char word[200];
+    snprintf(word, sizeof word, "--batch=%s", in_folder("list"));
+    ck_assert_int_eq(run("tune", word, NULL), 0);
+    ck_assert_msg(run("bench", "--seconds=0.01", word, NULL) == 0, "%s", err);
+    ck_assert_ptr_nonnull(strstr(out, "sum over 4 layers"));
+    ck_assert_msg(run("bench", "--seconds=0", "--cold", "--json", word, NULL) == 0, "%s", err);
+    ck_assert_int_eq(count_lines(out), 2);
+    assert_keys();
+    ck_assert_int_eq(run("bench", "--effort=estimate", "--seconds=0.01", "ic5ih5oc3kh2", NULL), 0);
+}
+END_TEST
+
+START_TEST(check)
+{
+    static const char *const tensors[][3] = { { "FWD_B", "Z ", NULL }, { "BWD_D", "dA ", NULL }, { "BWD_WB", "dW ", "db " } };
+    for (int i = 0; i < 3; i++) {
+        char dir[32];
+        snprintf(dir, sizeof dir, "--dir=%s", tensors[i][0]);
+        ck_assert_msg(run("check", dir, "--dt=f64", TINY, NULL) == 0, "%s", err);
+        ck_assert_ptr_nonnull(strstr(out, "not remembered"));
+        ck_assert_ptr_nonnull(strstr(out, "loop"));
+        ck_assert_ptr_nonnull(strstr(out, "np.sum"));
+        for (int k = 1; k < 3 && tensors[i][k]; k++)
+            ck_assert_ptr_nonnull(strstr(out, tensors[i][k]));
+    }
+    ck_assert_int_eq(run("check", "--json", "--dir=BWD_WB", TINY, NULL), 0);
+    ck_assert_int_eq(count_lines(out), 6);
+    ck_assert_msg(run("check", "--all", TINY, NULL) == 0, "%s%s", out, err);
+    ck_assert_ptr_nonnull(strstr(out, "plain"));
+    ck_assert_ptr_nonnull(strstr(out, " 0 failed"));
+    ck_assert(!store_is_there());
+}
+END_TEST
+
+START_TEST(show)
+{
+    static const char *const stages[] = { "schedules", "program", "driver", "source" };
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
+        char word[32];
+        snprintf(word, sizeof word, "--stage=%s", stages[i]);
+        ck_assert_msg(run("show", word, TINY, NULL) == 0, "%s", err);
+        ck_assert_int_gt(count_lines(out), 1);
+    }
+    ck_assert_int_eq(run("show", "--stage=source", "--schedule=plain", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "cg_stage"));
+    ck_assert(!store_is_there());
+}
+END_TEST
+
+START_TEST(records)
+{
+    char *copy = in_folder("copy");
+    char path[160];
+    snprintf(path, sizeof path, "%s", copy);
+    ck_assert_int_eq(run("records", "list", NULL), 0); /* an absent store is empty */
+    ck_assert_int_eq(run("tune", TINY, "--dir=BWD_D", TINY, NULL), 0);
+    ck_assert_int_eq(run("records", "export", path, NULL), 0);
+    ck_assert_int_eq(run("records", "export", "-", NULL), 0);
+    ck_assert_int_eq(count_lines(out), 2);
+    ck_assert_int_eq(run("records", "export", store, NULL), 1);
+    ck_assert_int_eq(run("records", "verify", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "2 records verified, 0 failed"));
+    ck_assert_int_eq(run("records", "forget", "--problem=--dir=BWD_D " TINY_TEXT, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1 record dropped"));
+    ck_assert_int_eq(run("records", "merge", path, NULL), 0);
+    ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
+    ck_assert_int_eq(count_lines(out), 2);
+    assert_keys();
+    ck_assert_int_eq(run("records", "forget", "--all", NULL), 0);
+    ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
+    ck_assert_str_eq(out, "");
+}
+END_TEST
+
+START_TEST(bad_lines_are_named)
+{
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    FILE *f = fopen(store, "a");
+    ck_assert_ptr_nonnull(f);
+    fputs("garbage\n", f);
+    fclose(f);
+    ck_assert_int_eq(run("records", "list", NULL), 0);
+    ck_assert_int_eq(count_lines(err), 1);
+    ck_assert_ptr_nonnull(strstr(err, "records:"));
+    ck_assert_ptr_nonnull(strstr(out, "1 record in"));
+}
+END_TEST
+
+START_TEST(machine)
+{
+    ck_assert_int_eq(run("machine", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "FMA peak"));
+    ck_assert_int_eq(run("machine", "--json", "--target=portable", NULL), 0);
+    ck_assert_int_eq(count_lines(out), 1);
+    ck_assert_ptr_nonnull(strstr(out, "\"target\":\"portable\""));
+    ck_assert_ptr_nonnull(strstr(out, "\"peak_gflops_f64\":"));
+}
+END_TEST
+
+/* Names and texts come from outside: JSON stays JSON, tables stay lines. */
+START_TEST(hostile_name)
+{
+    ck_assert_msg(run("tune", "--json", "mb1ic3ih4oc2kh3ph1n\"a\\b\xff\xc3\xa9\"", NULL) == 0, "%s", err);
+    ck_assert_msg(strstr(out, "\"name\":\"a\\\\b\\ufffd\xc3\xa9\"") != NULL, "%s", out);
+    ck_assert_int_eq(count_lines(out), 1);
+    ck_assert_int_eq(run("tune", "ic3\033[2J\nic4", NULL), 1);
+    ck_assert_ptr_null(strchr(err, '\033'));
+    ck_assert_int_eq(count_lines(err), 1);
+}
+END_TEST
+
+/* ---- Ctrl-C ---- */
+
+static void pause_until_one_record(void)
+{
+    struct timespec moment = { 0, 20000000 };
+    for (int i = 0; i < 3000; i++) {
+        static char text[OUTPUT];
+        read_file(store, text);
+        if (strstr(text, "schedule="))
+            return;
+        nanosleep(&moment, NULL);
+    }
+    ck_abort_msg("no record appeared within a minute");
+}
+
+/* A list too long to be finished is interrupted after its first record. */
+START_TEST(interrupted)
+{
+    FILE *f = fopen(in_folder("list"), "w");
+    ck_assert_ptr_nonnull(f);
+    for (int i = 0; i < 300; i++)
+        fprintf(f, "mb1ic%dih20oc16kh3ph1n\"layer%d\"\n", i + 3, i);
+    fclose(f);
+    char word[200];
+    snprintf(word, sizeof word, "--batch=%s", in_folder("list"));
+    pid_t child = start((char *const[]){ "convgen", "tune", word, NULL });
+    pause_until_one_record();
+    kill(child, SIGINT);
+    int status = finish(child);
+    ck_assert_msg(status == 130, "exit status %d; stderr: %s", status, err);
+    ck_assert_ptr_nonnull(strstr(err, "interrupted"));
+    ck_assert_ptr_nonnull(strstr(err, "layer299"));
+    ck_assert_ptr_nonnull(strstr(out, "layer0"));
+    ck_assert_int_eq(run("tune", "mb1ic3ih20oc16kh3ph1", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1 recalled from"));
+}
+END_TEST
+
+/* A disk that is full for the store: said before anything is tuned, and what is there stays. */
+START_TEST(full_store)
+{
+    char line[512];
+    static char before[OUTPUT], after[OUTPUT];
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    read_file(store, before);
+    snprintf(line, sizeof line, "ulimit -f 0; %s tune ic5ih5oc3kh2 2>&1 | cat > /dev/null; exit", command());
+    ck_assert_int_ne(system(line), -1);
+    read_file(store, after);
+    ck_assert_str_eq(before, after);
+    ck_assert_int_eq(run("tune", "--store=/dev/full", TINY, NULL), 1);
+    ck_assert_ptr_nonnull(strstr(err, "/dev/full"));
+}
+END_TEST
+
+START_TEST(full_output)
+{
+    char line[512];
+    snprintf(line, sizeof line, "%s --help > /dev/full 2> %s", command(), in_folder("stderr"));
+    int status = system(line);
+    read_file(in_folder("stderr"), err);
+    ck_assert_int_eq(WEXITSTATUS(status), 1);
+    ck_assert_ptr_nonnull(strstr(err, "cannot write the output"));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cli");
+    TCase *group = tcase_create("command");
+    tcase_add_checked_fixture(group, setup, teardown);
+    tcase_set_timeout(group, 240);
+    tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records,
+                                          bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        tcase_add_test(group, tests[i]);
+    suite_add_tcase(suite, group);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

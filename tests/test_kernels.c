@@ -1,0 +1,183 @@
+/* test_kernels.c: every family's kernels against the reference, on random problems and on the lists.
+ *
+ * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
+ * between guard pages; verify compares every output. */
+#include "random_problems.h"
+#include <check.h>
+#include <string.h>
+
+static cg_script *script;
+static cg_machine machine;
+static const char *const target_names[] = {"avx512", "avx2", "portable"};
+
+static void setup(void)
+{
+    cg_machine_detect(&machine);
+    ck_assert_msg(cg_script_new(&script) == CONVGEN_OK, "%s", cg_error_text());
+}
+
+static void teardown(void) { cg_script_free(script); }
+
+/* Builds one schedule and verifies it fully; a failure names everything that makes it again. */
+static void verify_schedule(const cg_request *r, const char *schedule, const char *compiler, const char *flags, int threads,
+                            cg_trial *trial, uint64_t seed)
+{
+    char text[CG_TEXT], why[CG_WHY] = "";
+    convgen_problem_format(r->problem, text, sizeof text);
+    cg_kernel kernel;
+    cg_status status = cg_kernel_new(script, r, schedule, compiler, flags, &kernel, why);
+    ck_assert_msg(status == CONVGEN_OK, "seed %llu: %s, %s on %s by %s does not build: %s (%s)", (unsigned long long)seed, text,
+                  schedule, r->target, compiler, why, cg_error_text());
+    cg_parallel parallel = {.threads = threads};
+    cg_verdict verdict;
+    status = cg_verify(trial, &kernel, &parallel, CG_VERIFY_FULL, &verdict);
+    ck_assert_msg(status == CONVGEN_OK && verdict.ok, "seed %llu: %s, %s on %s by %s, %d threads: %s (%s)", (unsigned long long)seed,
+                  text, schedule, r->target, compiler, threads, verdict.why, status ? cg_error_text() : "");
+    cg_kernel_free(&kernel);
+}
+
+/* One random legal schedule of each family. */
+static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *compiler, const char *flags,
+                            uint64_t seed)
+{
+    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = "c", .threads = 1};
+    cg_schedule_list list;
+    ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "seed %llu: %s", (unsigned long long)seed, cg_error_text());
+    cg_trial *trial;
+    ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
+    int legal = 0;
+    while (legal < list.count && !list.at[legal].why[0]) legal++;
+    ck_assert_msg(legal >= 1, "no legal schedule");
+    for (int i = 0; i < legal; i++) {
+        int first = 0, members = 0;
+        while (strcmp(list.at[first].family, list.at[i].family) != 0) first++;
+        if (first != i) continue; /* this family had its turn */
+        for (int k = 0; k < legal; k++) members += !strcmp(list.at[k].family, list.at[i].family);
+        int64_t pick = random_in(state, 0, members - 1);
+        for (int k = 0; k < legal; k++) {
+            if (strcmp(list.at[k].family, list.at[i].family) || pick-- > 0) continue;
+            verify_schedule(&r, list.at[k].name, compiler, flags, (int)random_in(state, 1, 3), trial, seed);
+            break;
+        }
+    }
+    cg_trial_free(trial);
+    cg_free(list.at);
+}
+
+START_TEST(random_problems_of_every_family)
+{
+    uint64_t seed = test_seed(), state = seed;
+    for (int i = 0; i < 2000; i++) {
+        convgen_problem p = random_problem(&state, 60e3);
+        verify_families(&p, &state, target_names[random_in(&state, 0, 2)], "tcc", "", seed);
+    }
+}
+END_TEST
+
+START_TEST(the_system_compiler_gives_the_same)
+{
+    uint64_t seed = test_seed(), state = seed;
+    for (int i = 0; i < 40; i++) {
+        convgen_problem p = random_problem(&state, 300e3);
+        cg_target target;
+        if (cg_script_target(script, &machine, target_names[i % 3], &target) != CONVGEN_OK) continue;
+        verify_families(&p, &state, target.name, "cc", target.flags, seed);
+    }
+}
+END_TEST
+
+/* `most` schedules of each problem of a list, best estimates first; 0: all. */
+static void verify_list(const char *name, int most)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/tests/problems/%s", CONVGEN_SOURCE_DIR, name);
+    cg_options options;
+    cg_options_default(&options);
+    cg_problem_list problems = {0};
+    ck_assert_msg(cg_list_read(path, &options, &problems) == CONVGEN_OK, "%s", cg_error_text());
+    ck_assert_int_gt(problems.count, 5);
+    for (int i = 0; i < problems.count; i++) {
+        const convgen_problem *p = &problems.at[i].problem;
+        cg_request r = {.problem = p, .machine = &machine, .target = target_names[i % 3], .form = "c", .threads = 1};
+        cg_schedule_list list;
+        ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
+        cg_trial *trial;
+        ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
+        for (int k = 0; k < list.count && !list.at[k].why[0] && (!most || k < most); k++)
+            verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, 0);
+        cg_trial_free(trial);
+        cg_free(list.at);
+    }
+    cg_list_free(&problems);
+}
+
+START_TEST(smoke_list) { verify_list("smoke.txt", 0); }
+END_TEST
+START_TEST(edges_list) { verify_list("edges.txt", 0); }
+END_TEST
+START_TEST(networks_list) { verify_list("networks.txt", 3); }
+END_TEST
+
+/* The bits of an output for 1, 2 and 3 threads. */
+START_TEST(threads_change_no_bit)
+{
+    uint64_t seed = test_seed(), state = seed;
+    for (int i = 0; i < 20; i++) {
+        convgen_problem p = random_problem(&state, 200e3);
+        cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "c", .threads = 1};
+        cg_schedule_list list;
+        ck_assert_int_eq(cg_script_schedules(script, &r, &list), CONVGEN_OK);
+        char why[CG_WHY];
+        cg_kernel kernel;
+        ck_assert_int_eq(cg_kernel_new(script, &r, list.at[0].name, "tcc", "", &kernel, why), CONVGEN_OK);
+        cg_sizes n = cg_problem_sizes(&p);
+        size_t bytes[5] = {n.src * n.element, n.weights * n.element, n.bias * n.element, n.dst * n.element, n.dst * n.element};
+        void *data[5], *before = NULL;
+        for (int k = 0; k < 5; k++) {
+            data[k] = cg_aligned(bytes[k]);
+            for (int64_t e = 0; e < (int64_t)(bytes[k] / n.element); e++) {
+                if (n.element == 4) ((float *)data[k])[e] = (float)cg_uniform(&state);
+                else ((double *)data[k])[e] = cg_uniform(&state);
+            }
+        }
+        int out = p.pass == CONVGEN_FORWARD ? 3 : p.pass == CONVGEN_BACKWARD_DATA ? 0 : 1;
+        for (int threads = 1; threads <= 3; threads++) {
+            cg_parallel parallel = {.threads = threads};
+            cg_operands o = {data[0], data[1], data[2], data[3], data[4]};
+            void *workspace = cg_aligned(cg_kernel_workspace(&kernel, threads));
+            memset(data[out], 0xff, bytes[out]);
+            cg_kernel_run(&kernel, &parallel, &o, NULL, workspace);
+            cg_free(workspace);
+            if (!before) {
+                before = cg_malloc(bytes[out]);
+                memcpy(before, data[out], bytes[out]);
+            }
+            ck_assert_msg(!memcmp(before, data[out], bytes[out]), "seed %llu: %d threads differ", (unsigned long long)seed, threads);
+        }
+        cg_free(before);
+        for (int k = 0; k < 5; k++) cg_free(data[k]);
+        cg_kernel_free(&kernel);
+        cg_free(list.at);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kernels");
+    TCase *kernels = tcase_create("kernels");
+    tcase_add_checked_fixture(kernels, setup, teardown);
+    tcase_set_timeout(kernels, 900);
+    tcase_add_test(kernels, smoke_list);
+    tcase_add_test(kernels, random_problems_of_every_family);
+    tcase_add_test(kernels, edges_list);
+    tcase_add_test(kernels, networks_list);
+    tcase_add_test(kernels, the_system_compiler_gives_the_same);
+    tcase_add_test(kernels, threads_change_no_bit);
+    suite_add_tcase(suite, kernels);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

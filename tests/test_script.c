@@ -1,0 +1,392 @@
+/* test_script.c: the generator behind its limits: sandbox, memory, time, checked answers, failing allocations. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <check.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
+static cg_machine machine;
+static convgen_problem problem;
+static cg_request request = {.problem = &problem, .machine = &machine, .target = "portable", .form = "c", .threads = 1};
+static char folder[] = "/tmp/convgen-test-XXXXXX";
+
+/* ---- a generator of our own ---- */
+
+static void write_generator(const char *path, const char *text)
+{
+    char whole[200];
+    snprintf(whole, sizeof whole, "%s/%s", folder, path);
+    FILE *file = fopen(whole, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void make_folder(void)
+{
+    char path[200];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    setenv("CONVGEN_GEN_DIR", folder, 1);
+    snprintf(path, sizeof path, "%s/gen", folder);
+    mkdir(path, 0700);
+    snprintf(path, sizeof path, "%s/templates", folder);
+    mkdir(path, 0700);
+    write_generator("templates/t.in", "text of t");
+}
+
+static void remove_folder(void)
+{
+    static const char *const names[] = {"gen/convgen.lua", "gen/other.lua", "gen", "templates/t.in", "templates", ""};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[200];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        remove(path);
+    }
+}
+
+/* Runs source() of a generator with this body; gives the status, and the source when it is wanted. */
+static cg_status source_of(const char *body, cg_source *out, char why[CG_WHY])
+{
+    char text[4000];
+    cg_script *s;
+    cg_source source;
+    snprintf(text, sizeof text, "local convgen = {}\nfunction convgen.source(request, schedule)\n%s\nend\nreturn convgen\n", body);
+    write_generator("gen/convgen.lua", text);
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    cg_status status = cg_script_source(s, &request, "a.b", &source, why);
+    cg_script_free(s);
+    if (!status && out)
+        *out = source;
+    else if (!status)
+        cg_source_free(&source);
+    return status;
+}
+
+static void setup(void)
+{
+    cg_machine_detect(&machine);
+    ck_assert_int_eq(convgen_problem_parse("--dt=f32 mb1ic3ih6oc4kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+}
+
+static void setup_own(void)
+{
+    setup();
+    make_folder();
+}
+
+#define GOOD "text='int x;', packed=64, shared=0, chains=1, stages={{name='compute', symbol='f', tasks=3, scratch=128, pack=false}}"
+
+START_TEST(a_good_answer)
+{
+    char why[CG_WHY];
+    cg_source s;
+    ck_assert_msg(source_of("return {" GOOD "}", &s, why) == CONVGEN_OK, "%s", why);
+    ck_assert_str_eq(s.text, "int x;");
+    ck_assert_uint_eq(s.length, 6);
+    ck_assert_uint_eq(s.packed, 64);
+    ck_assert_int_eq(s.stage_count, 1);
+    ck_assert_str_eq(s.stage[0].symbol, "f");
+    ck_assert_int_eq(s.stage[0].tasks, 3);
+    ck_assert_uint_eq(s.stage[0].scratch, 128);
+    cg_source_free(&s);
+}
+END_TEST
+
+START_TEST(the_request_is_told)
+{
+    char why[CG_WHY];
+    cg_status status = source_of(
+        "local p = request.problem\n"
+        "assert(schedule == 'a.b' and request.target == 'portable' and request.form == 'c' and request.threads == 1)\n"
+        "assert(p.pass == 'forward' and p.type == 'f32' and p.layout == 'nhwc' and p.accuracy == 'loop' and p.weights == 'changing')\n"
+        "assert(p.batch == 1 and p.groups == 1 and p.ic == 3 and p.oc == 4 and p.bias == true)\n"
+        "assert(p.input[1] == 1 and p.input[3] == 6 and p.output[2] == 6 and p.kernel[2] == 3 and p.pad[3] == 1 and #p.stride == 3)\n"
+        "assert(p.epilogue.activation == 'none' and p.epilogue.residual == false and type(p.text) == 'string')\n"
+        "assert(math.type(p.ic) == 'integer' and request.machine.cores >= 1 and type(request.machine.features) == 'table')\n"
+        "return {" GOOD "}", NULL, why);
+    ck_assert_msg(status == CONVGEN_OK, "%s", why);
+}
+END_TEST
+
+START_TEST(refused_with_a_reason)
+{
+    char why[CG_WHY];
+    ck_assert_int_eq(source_of("return nil, 'needs 34 registers'", NULL, why), CONVGEN_UNSUPPORTED);
+    ck_assert_str_eq(why, "needs 34 registers");
+    ck_assert_str_eq(cg_error_text(), why);
+}
+END_TEST
+
+/* What a generator may do wrong, and what the sentence must name. */
+static const struct {
+    const char *body, *names;
+} wrong[] = {
+    {"error 'broken on purpose'", "broken on purpose"},
+    {"error {}", "without a message"},
+    {"return nothing.field", "gen/convgen.lua:3"},
+    {"return 5", "table expected"},
+    {"return {text=5, packed=0, shared=0, chains=1, stages={}}", "text"},
+    {"return {text='a\\0b', packed=0, shared=0, chains=1, stages={}}", "text"},
+    {"return {text=('x'):rep(17 << 20), packed=0, shared=0, chains=1, stages={}}", "text"},
+    {"return {text='', packed=-1, shared=0, chains=1, stages={}}", "packed"},
+    {"return {text='', packed=0.5, shared=0, chains=1, stages={}}", "packed"},
+    {"return {text='', packed=0, shared=1 << 60, chains=1, stages={}}", "shared"},
+    {"return {text='', packed=0, shared=0, chains=1000, stages={}}", "chains"},
+    {"return {text='', packed=0, shared=0, chains=1, stages=7}", "stages"},
+    {"local s = {} for i = 1, 17 do s[i] = {} end return {text='', packed=0, shared=0, chains=1, stages=s}", "stages"},
+    {"return {text='', packed=0, shared=0, chains=1, stages={7}}", "stages"},
+    {"return {text='', packed=0, shared=0, chains=1, stages={{name=('n'):rep(24), symbol='s', tasks=1, scratch=0}}}", "name"},
+    {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='a b', tasks=1, scratch=0}}}", "symbol"},
+    {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='s', tasks=-1, scratch=0}}}", "tasks"},
+    {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='s', tasks=1}}}", "scratch"},
+    {"return setmetatable({}, {__index = function() error 'in a metamethod' end})", "in a metamethod"},
+    {"return require 'absent'", "absent"},
+    {"return require '../../etc/passwd'", "no module"},
+    {"return require '/etc/passwd'", "no module"},
+    {"return template_text '../gen/convgen.lua'", "no template"},
+    {"local function f() return f() + 1 end return f()", "stack overflow"},
+    {"io.open '/etc/passwd'", "io"},
+    {"os.exit()", "os"},
+    {"load 'return 1'", "load"},
+    {"loadfile 'x'", "loadfile"},
+    {"dofile 'x'", "dofile"},
+    {"print 'x'", "print"},
+    {"package.loadlib()", "package"},
+    {"debug.getregistry()", "debug"},
+    {"coroutine.create()", "coroutine"},
+};
+
+START_TEST(wrong_answers)
+{
+    char why[CG_WHY];
+    cg_status status = source_of(wrong[_i].body, NULL, why);
+    ck_assert_msg(status == CONVGEN_INTERNAL, "%s: status %d, %s", wrong[_i].body, status, why);
+    ck_assert_msg(strstr(why, wrong[_i].names) != NULL, "%s: %s", wrong[_i].body, why);
+}
+END_TEST
+
+START_TEST(memory_limit)
+{
+    char why[CG_WHY];
+    ck_assert_int_eq(source_of("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1 << 20) .. i end", NULL, why), CONVGEN_NO_MEMORY);
+    ck_assert_int_eq(source_of("return ('x'):rep(1 << 30)", NULL, why), CONVGEN_NO_MEMORY);
+}
+END_TEST
+
+START_TEST(a_runaway_is_stopped)
+{
+    char why[CG_WHY];
+    double start = cg_now();
+    ck_assert_int_eq(source_of("while true do pcall(function() while true do end end) end", NULL, why), CONVGEN_INTERNAL);
+    ck_assert_msg(strstr(why, "20 seconds") != NULL, "%s", why);
+    ck_assert(cg_now() - start < 40);
+}
+END_TEST
+
+START_TEST(modules_and_templates)
+{
+    char why[CG_WHY];
+    write_generator("gen/other.lua", "count = (count or 0) + 1 return {value = count}");
+    cg_status status = source_of("assert(require 'other'.value == 1 and require 'other'.value == 1)\n"
+                                 "assert(template_text 't.in' == 'text of t') return {" GOOD "}", NULL, why);
+    ck_assert_msg(status == CONVGEN_OK, "%s", why);
+    write_generator("gen/other.lua", "return require 'other'");
+    ck_assert_int_eq(source_of("return require 'other'", NULL, why), CONVGEN_INTERNAL);
+    ck_assert_msg(strstr(why, "requires itself") != NULL, "%s", why);
+    write_generator("gen/other.lua", "\x1bLua is not text");
+    ck_assert_int_eq(source_of("return require 'other'", NULL, why), CONVGEN_INTERNAL);
+    ck_assert_msg(strstr(why, "binary") != NULL, "%s", why);
+}
+END_TEST
+
+START_TEST(numbers_in_any_locale)
+{
+    char why[CG_WHY];
+    if (!setlocale(LC_ALL, "de_DE.UTF-8"))
+        return; /* not installed */
+    cg_status status = source_of("assert(('%.2f'):format(0.5) == '0.50') return {" GOOD "}", NULL, why);
+    ck_assert_msg(status == CONVGEN_OK, "%s", why);
+}
+END_TEST
+
+/* ---- the generator that is embedded ---- */
+
+START_TEST(targets)
+{
+    cg_script *s;
+    cg_target best, t;
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    ck_assert_msg(cg_script_target(s, &machine, NULL, &best) == CONVGEN_OK, "%s", cg_error_text());
+    ck_assert_int_eq(cg_script_target(s, &machine, best.name, &t), CONVGEN_OK);
+    ck_assert_int_eq(t.bits, best.bits);
+    ck_assert_int_eq(cg_script_target(s, &machine, "portable", &t), CONVGEN_OK);
+    ck_assert_int_eq(cg_script_target(s, &machine, "z80", &t), CONVGEN_UNSUPPORTED);
+    ck_assert(strstr(cg_error_text(), "z80") && strstr(cg_error_text(), "portable"));
+    cg_machine bare = {.line = 64, .cores = 1};
+    ck_assert_int_eq(cg_script_target(s, &bare, "", &t), CONVGEN_OK);
+    ck_assert_str_eq(t.name, "portable");
+    ck_assert_int_eq(cg_script_target(s, &bare, "avx2", &t), CONVGEN_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(cg_error_text(), "needs avx2"));
+    cg_script_free(s);
+}
+END_TEST
+
+/* The whole way once; the first status that is not OK. */
+static cg_status go_through(void)
+{
+    cg_script *s = NULL;
+    cg_target target;
+    cg_schedule_list list = {0};
+    cg_source source = {0};
+    cg_buffer text = {0};
+    char why[CG_WHY];
+    int version;
+    cg_status status = cg_script_new(&s);
+    if (!status && !(status = cg_script_target(s, &machine, "portable", &target)) &&
+        !(status = cg_script_schedules(s, &request, &list)) &&
+        !(status = cg_script_family_version(s, list.at[0].family, &version)) &&
+        !(status = cg_script_source(s, &request, list.at[0].name, &source, why)))
+        status = cg_script_show(s, &request, list.at[0].name, "source", &text);
+    cg_free(list.at);
+    cg_source_free(&source);
+    cg_buffer_free(&text);
+    cg_script_free(s);
+    return status;
+}
+
+START_TEST(every_failing_allocation)
+{
+    cg_status status = CONVGEN_NO_MEMORY;
+    double start = cg_now();
+    ck_assert_msg(go_through() == CONVGEN_OK, "%s", cg_error_text());
+    for (long n = 1; status; n++) { /* every n first, then in growing steps */
+        cg_fail_allocation = n;
+        status = go_through();
+        bool all = cg_fail_allocation > 0; /* it ended before the n-th */
+        cg_fail_allocation = 0;
+        ck_assert_msg(!status || status == CONVGEN_NO_MEMORY, "n = %ld: %s", n, cg_error_text());
+        if (!status && !all) /* Lua collected its garbage and went on */
+            status = CONVGEN_NO_MEMORY;
+        n += cg_now() - start > (SANITIZED ? 10 : 5) ? n / 20 : 0;
+    }
+}
+END_TEST
+
+/* A state that met a failing allocation is as good as new afterwards. */
+START_TEST(usable_after_a_failure)
+{
+    cg_script *s;
+    cg_source source;
+    cg_schedule_list list;
+    char why[CG_WHY];
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    for (long n = 1; n < 2000; n = n * 5 / 4 + 1) {
+        cg_fail_allocation = n;
+        cg_status status = cg_script_schedules(s, &request, &list);
+        cg_fail_allocation = 0;
+        ck_assert(!status || status == CONVGEN_NO_MEMORY);
+        if (!status)
+            cg_free(list.at);
+    }
+    ck_assert_msg(cg_script_schedules(s, &request, &list) == CONVGEN_OK, "%s", cg_error_text());
+    ck_assert_int_gt(list.count, 0);
+    for (int i = 0; i < list.count; i++) {
+        if (list.at[i].why[0])
+            continue;
+        ck_assert_msg(cg_script_source(s, &request, list.at[i].name, &source, why) == CONVGEN_OK, "%s: %s", list.at[i].name, why);
+        ck_assert_uint_gt(source.length, 100);
+        cg_source_free(&source);
+    }
+    cg_free(list.at);
+    ck_assert_int_ne(cg_script_source(s, &request, "no.such", &source, why), CONVGEN_OK);
+    ck_assert_msg(strstr(why, "no.such") != NULL, "%s", why);
+    int version;
+    ck_assert_int_eq(cg_script_family_version(s, "nosuch", &version), CONVGEN_UNSUPPORTED);
+    cg_script_free(s);
+}
+END_TEST
+
+static void *ask(void *s)
+{
+    for (int i = 0; i < 20; i++) {
+        cg_schedule_list list;
+        if (cg_script_schedules(s, &request, &list))
+            return s;
+        cg_free(list.at);
+    }
+    return NULL;
+}
+
+START_TEST(threads)
+{
+    cg_script *s;
+    pthread_t thread[3];
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    for (int i = 0; i < 3; i++)
+        pthread_create(&thread[i], NULL, ask, s);
+    for (int i = 0; i < 3; i++) {
+        void *failed;
+        pthread_join(thread[i], &failed);
+        ck_assert_ptr_null(failed);
+    }
+    cg_script_free(s);
+}
+END_TEST
+
+START_TEST(the_first_source_is_quick)
+{
+    double best = 1;
+    for (int i = 0; i < 10; i++) { /* minimum: noise only ever adds time */
+        double start = cg_now();
+        ck_assert_int_eq(go_through(), CONVGEN_OK);
+        double seconds = cg_now() - start;
+        best = seconds < best ? seconds : best;
+    }
+    if (getenv("CONVGEN_SEED"))
+        printf("first source: %.2f ms\n", best * 1e3);
+    ck_assert_msg(best < (SANITIZED ? 0.5 : 0.05), "%.1f ms", best * 1e3);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("script");
+    TCase *own = tcase_create("own");
+    tcase_add_checked_fixture(own, setup_own, remove_folder);
+    tcase_add_test(own, a_good_answer);
+    tcase_add_test(own, the_request_is_told);
+    tcase_add_test(own, refused_with_a_reason);
+    tcase_add_loop_test(own, wrong_answers, 0, (int)(sizeof wrong / sizeof *wrong));
+    tcase_add_test(own, memory_limit);
+    tcase_add_test(own, a_runaway_is_stopped);
+    tcase_add_test(own, modules_and_templates);
+    tcase_add_test(own, numbers_in_any_locale);
+    tcase_set_timeout(own, 120);
+    suite_add_tcase(suite, own);
+    TCase *embedded = tcase_create("embedded");
+    tcase_add_checked_fixture(embedded, setup, NULL);
+    tcase_add_test(embedded, targets);
+    tcase_add_test(embedded, every_failing_allocation);
+    tcase_add_test(embedded, usable_after_a_failure);
+    tcase_add_test(embedded, threads);
+    tcase_add_test(embedded, the_first_source_is_quick);
+    tcase_set_timeout(embedded, 300);
+    suite_add_tcase(suite, embedded);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failures = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failures != 0;
+}

@@ -1,0 +1,124 @@
+/* test_timer.c: times of kernels that take a known time; bounds are wide, the machine may be busy. */
+#include "internal.h"
+#include <check.h>
+#include <stdlib.h>
+#include <time.h>
+
+static long runs, packs;
+static double each;
+
+static void spin_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)call, (void)scratch, (void)first, (void)last;
+    for (double end = cg_now() + each; cg_now() < end;) {}
+    runs++;
+}
+
+static void pack_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)call, (void)scratch, (void)first, (void)last;
+    packs++;
+}
+
+static const cg_parallel serial = {.threads = 1};
+
+static cg_timing timing(const char *text, double run, double seconds, bool cold)
+{
+    cg_kernel k = {.source = {.packed = 64, .stage_count = 2, .chains = 1,
+                              .stage = {{.tasks = 1, .pack = true}, {.tasks = 1, .scratch = 64}}},
+                   .stage = {pack_stage, spin_stage}};
+    convgen_problem p;
+    cg_trial *t;
+    cg_timing out;
+    each = run;
+    runs = packs = 0;
+    ck_assert_int_eq(convgen_problem_parse(text, &p), CONVGEN_OK);
+    ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
+    ck_assert_int_eq(cg_time(t, &k, &serial, seconds, cold, &out), CONVGEN_OK);
+    cg_trial_free(t);
+    ck_assert_int_eq(out.runs, runs);
+    ck_assert(out.ns_min <= out.ns_median);
+    return out;
+}
+
+START_TEST(a_known_time)
+{
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-4, 0.02, false);
+    ck_assert_msg(t.ns_min >= 1e5 && t.ns_min < 2e5, "%g ns", t.ns_min);
+    ck_assert_int_ge(t.runs, 3);
+    ck_assert_int_le(t.runs, 201);
+    ck_assert_int_eq(packs, runs);
+}
+END_TEST
+
+START_TEST(short_runs_are_repeated)
+{
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-6, 0.02, false);
+    ck_assert_msg(t.ns_min >= 1e3 && t.ns_min < 3e3, "%g ns", t.ns_min);
+    ck_assert_int_ge(t.runs, 1000);
+}
+END_TEST
+
+START_TEST(a_long_run_runs_once)
+{
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 0.02, 0.005, false);
+    ck_assert_int_eq(t.runs, 1);
+    ck_assert(t.ns_min >= 2e7 && t.ns_min == t.ns_median);
+    t = timing("mb1ic1ih8oc1kh3", 1e-6, 0, false);
+    ck_assert_int_eq(t.runs, 1);
+}
+END_TEST
+
+START_TEST(fixed_weights_are_packed_before)
+{
+    timing("--weights=fixed mb1ic1ih8oc1kh3", 1e-5, 0.005, false);
+    ck_assert_int_eq(packs, 1);
+}
+END_TEST
+
+START_TEST(cold_runs)
+{
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-5, 0.1, true);
+    ck_assert_msg(t.ns_min >= 1e4 && t.ns_min < 1e5, "%g ns", t.ns_min);
+}
+END_TEST
+
+START_TEST(memory)
+{
+    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = 1}}}, .stage = {spin_stage}};
+    cg_status status = CONVGEN_NO_MEMORY;
+    each = 0;
+    for (long n = 1; status; n++) {
+        convgen_problem p;
+        cg_trial *t;
+        cg_timing out;
+        ck_assert_int_lt(n, 100);
+        ck_assert_int_eq(convgen_problem_parse("mb1ic1ih8oc1kh3", &p), CONVGEN_OK);
+        ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
+        cg_fail_allocation = n;
+        status = cg_time(t, &k, &serial, 1e-4, true, &out);
+        ck_assert_int_eq(cg_fail_allocation == 0, status != CONVGEN_OK);
+        cg_fail_allocation = 0;
+        cg_trial_free(t);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("timer");
+    TCase *t = tcase_create("timer");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, a_known_time);
+    tcase_add_test(t, short_runs_are_repeated);
+    tcase_add_test(t, a_long_run_runs_once);
+    tcase_add_test(t, fixed_weights_are_packed_before);
+    tcase_add_test(t, cold_runs);
+    tcase_add_test(t, memory);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,393 @@
+/* test_tune.c: the search, with a judge that knows the times beforehand (nothing is compiled), and once with the real one. */
+#include "internal.h"
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST = CG_SCHEDULES };
+
+/* What the judge will say of the generator's i-th schedule. */
+typedef struct fake {
+    char name[MOST][CG_NAME];
+    double ns[MOST], first[MOST]; /* first: seconds of the first run */
+    const char *why[MOST];        /* NULL: right */
+    int count, verified[MOST], timed[MOST], order[MOST], asked, forgotten, level;
+    cg_status fatal; /* of the next verify */
+} fake;
+
+static fake f;
+static convgen_context *context;
+static cg_judge judge;
+static convgen_problem problem;
+static char store[64];
+
+static int index_of(const char *name)
+{
+    for (int i = 0; i < f.count; i++)
+        if (!strcmp(f.name[i], name)) return i;
+    ck_abort_msg("the judge was asked for %s, which the generator does not list", name);
+    return -1;
+}
+
+static cg_status fake_verify(void *self, const cg_job *job, cg_result *out)
+{
+    (void)self;
+    int i = index_of(job->schedule);
+    memset(out, 0, sizeof *out);
+    f.verified[i]++;
+    f.order[f.asked++] = i;
+    f.level = job->level;
+    if (f.fatal) return cg_fail(f.fatal, "nothing goes on");
+    out->verdict = (cg_verdict){.ok = !f.why[i], .seconds = f.first[i], .error_vs_loop = 0.5};
+    if (f.why[i]) strcpy(out->verdict.why, f.why[i]);
+    return CONVGEN_OK;
+}
+
+static cg_status fake_time(void *self, const cg_job *job, cg_result *out)
+{
+    (void)self;
+    int i = index_of(job->schedule);
+    memset(out, 0, sizeof *out);
+    f.timed[i]++;
+    out->timing = (cg_timing){f.ns[i], f.ns[i] * 1.1, 1};
+    return CONVGEN_OK;
+}
+
+static void fake_forget(void *self) { (void)self, f.forgotten++; }
+
+static void open_with(const char *path)
+{
+    convgen_options o = {.struct_size = sizeof o, .store = path};
+    ck_assert_msg(convgen_open(&o, &context) == CONVGEN_OK, "%s", convgen_error(NULL));
+}
+
+static cg_record key(void)
+{
+    cg_record k = {.threads = 1};
+    strcpy(k.machine, context->machine.key);
+    strcpy(k.target, context->target.name);
+    strcpy(k.form, "c");
+    strcpy(k.compiler, "tcc");
+    convgen_problem_format(&problem, k.problem, sizeof k.problem);
+    return k;
+}
+
+static void begin(void)
+{
+    snprintf(store, sizeof store, "/tmp/convgen-tune-%d", (int)getpid());
+    open_with(store);
+    ck_assert_int_eq(convgen_problem_parse("mb2ic4ih6oc6kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+    cg_request request = {&problem, &context->machine, context->target.name, "c", 1};
+    cg_schedule_list list;
+    ck_assert_msg(cg_script_schedules(context->script, &request, &list) == CONVGEN_OK, "%s", convgen_error(NULL));
+    memset(&f, 0, sizeof f);
+    for (; f.count < list.count && !list.at[f.count].why[0]; f.count++) {
+        strcpy(f.name[f.count], list.at[f.count].name);
+        f.ns[f.count] = 1e5 * (1 + f.count);
+        f.first[f.count] = f.ns[f.count] * 1e-9;
+    }
+    cg_free(list.at);
+    ck_assert_int_ge(f.count, 2); /* these tests need something to choose from */
+    judge = (cg_judge){NULL, fake_verify, fake_time, fake_forget};
+}
+
+static void end(void)
+{
+    char lock[80];
+    convgen_close(context);
+    snprintf(lock, sizeof lock, "%s.lock", store);
+    unlink(store);
+    unlink(lock);
+}
+
+static cg_outcome out;
+static cg_status tune(convgen_effort effort)
+{
+    cg_tuning t = {.problem = &problem, .effort = effort};
+    return cg_tune(context, &judge, &t, &out);
+}
+
+/* A line in the store for one of the schedules, as another generator version or thread count would have left it. */
+static void remembered(int schedule, int version_offset, int threads)
+{
+    cg_record r = key();
+    cg_request request = {&problem, &context->machine, context->target.name, "c", 1};
+    cg_schedule_list list;
+    ck_assert_int_eq(cg_script_schedules(context->script, &request, &list), CONVGEN_OK);
+    strcpy(r.schedule, list.at[schedule].name);
+    strcpy(r.family, list.at[schedule].family);
+    r.version = list.at[schedule].version + version_offset;
+    r.threads = threads;
+    r.ns_min = r.ns_median = 5;
+    r.error_normwise = r.error_vs_loop = r.error_vs_bound = NAN;
+    cg_free(list.at);
+    ck_assert_int_eq(cg_store_put(context->store, &r), CONVGEN_OK);
+}
+
+START_TEST(the_fastest_wins_and_is_remembered)
+{
+    f.ns[1] = 9e4;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_str_eq(out.chosen.name, f.name[1]);
+    ck_assert(out.complete && !out.recalled);
+    ck_assert_int_eq(out.candidates, f.count);
+    ck_assert_int_eq(out.refused, 0);
+    ck_assert(out.record.ns_min == 9e4 && out.record.error_vs_loop == 0.5);
+    ck_assert_int_ge(f.forgotten, 1);
+    int asked = f.asked;
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(out.recalled && out.complete);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(out.recalled);
+    ck_assert_int_eq(f.asked, asked);
+    cg_tuning again = {.problem = &problem, .effort = CONVGEN_MEASURE, .again = true};
+    ck_assert_int_eq(cg_tune(context, &judge, &again, &out), CONVGEN_OK);
+    ck_assert(!out.recalled);
+    ck_assert_int_gt(f.asked, asked);
+}
+END_TEST
+
+static char said[MOST][CG_WHY];
+static int said_count;
+static void listen(void *user, const cg_tried *t)
+{
+    (void)user;
+    ck_assert((t->ns_min == 0) == (t->why[0] != 0));
+    ck_assert(t->done > 0 && t->done <= 1);
+    snprintf(said[said_count++], CG_WHY, "%s|%s", t->schedule->name, t->why);
+}
+
+START_TEST(a_refused_candidate_keeps_its_reason)
+{
+    char expected[CG_WHY];
+    f.why[0] = "output 3 is wrong";
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_MEASURE, .tried = listen};
+    said_count = 0;
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    ck_assert_str_ne(out.record.schedule, f.name[0]);
+    ck_assert_int_eq(out.refused, 1);
+    ck_assert_int_eq(said_count, out.candidates);
+    snprintf(expected, sizeof expected, "%s|output 3 is wrong", f.name[0]);
+    ck_assert_str_eq(said[0], expected);
+    ck_assert_int_eq(f.timed[0], 0);
+}
+END_TEST
+
+START_TEST(nothing_survived_names_reasons)
+{
+    for (int i = 0; i < f.count; i++) f.why[i] = "too tall";
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_NO_CANDIDATE);
+    ck_assert_ptr_nonnull(strstr(convgen_error(NULL), "too tall"));
+    ck_assert_ptr_nonnull(strstr(convgen_error(NULL), f.name[0]));
+    ck_assert_int_eq(tune(CONVGEN_ESTIMATE), CONVGEN_NO_CANDIDATE);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+}
+END_TEST
+
+START_TEST(what_cannot_go_on_is_an_error)
+{
+    f.fatal = CONVGEN_NO_MEMORY;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_NO_MEMORY);
+    ck_assert_int_eq(f.asked, 1);
+    f.fatal = CONVGEN_CANCELLED; /* an interrupted worker */
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_CANCELLED);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+}
+END_TEST
+
+START_TEST(recall_without_a_record)
+{
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+    ck_assert_ptr_nonnull(strstr(convgen_error(NULL), key().problem));
+    ck_assert_int_eq(f.asked, 0);
+}
+END_TEST
+
+START_TEST(estimate_takes_the_first_sound_one_untimed)
+{
+    f.why[0] = "wrong";
+    ck_assert_int_eq(tune(CONVGEN_ESTIMATE), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert(out.record.ns_min == 0);
+    ck_assert_int_eq(f.asked, 2);
+    ck_assert_int_eq(f.timed[1], 0);
+    ck_assert_int_eq(f.level, CG_VERIFY_SAMPLE);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD); /* what was never timed is not remembered */
+}
+END_TEST
+
+static int allowed;
+static bool some(void *user) { (void)user; return allowed-- > 0; }
+
+START_TEST(a_stop_keeps_the_best_so_far)
+{
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .go_on = some};
+    allowed = 0;
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_CANCELLED);
+    ck_assert_int_eq(f.asked, 0);
+    allowed = 1;
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    ck_assert(!out.complete);
+    ck_assert_int_eq(out.candidates, 1);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD); /* else the rest would never be tried */
+}
+END_TEST
+
+START_TEST(time_runs_out_after_something_usable)
+{
+    f.why[0] = "wrong";
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .seconds = 1e-9};
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_int_eq(out.candidates, 2);
+    ck_assert(out.complete == false);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+}
+END_TEST
+
+START_TEST(a_clearly_slower_first_run_is_the_last)
+{
+    f.first[1] = 2.5 * f.first[0];
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert_int_eq(f.timed[1], 0);
+    ck_assert_int_eq(f.verified[1], 1);
+    ck_assert_int_eq(out.candidates, f.count);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    ck_assert_int_ge(f.timed[0], 2); /* briefly, and in the final */
+}
+END_TEST
+
+START_TEST(an_incumbent_goes_only_for_three_percent)
+{
+    remembered(1, 7, 1); /* of another version: not trusted, but there */
+    for (int i = 0; i < f.count; i++) f.ns[i] = 1e6, f.first[i] = 1e-3;
+    f.ns[1] = 1e5;
+    f.ns[0] = 0.98e5;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(!out.recalled);
+    ck_assert_int_eq(f.order[0], 1); /* tried first */
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK); /* now of this version */
+    f.ns[0] = 0.96e5;
+    cg_tuning again = {.problem = &problem, .effort = CONVGEN_MEASURE, .again = true};
+    ck_assert_int_eq(cg_tune(context, &judge, &again, &out), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+}
+END_TEST
+
+START_TEST(recall_refuses_another_version)
+{
+    remembered(0, 1, 1);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+    ck_assert_ptr_nonnull(strstr(convgen_error(NULL), "another version"));
+}
+END_TEST
+
+START_TEST(a_hint_is_tried_first)
+{
+    int last = f.count - 1;
+    remembered(last, 0, 5);
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert_int_eq(f.order[0], last);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+}
+END_TEST
+
+START_TEST(a_store_that_cannot_be_written_still_gives_a_winner)
+{
+    convgen_close(context);
+    open_with("/proc/nowhere/records");
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_STORE);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    convgen_plan *plan;
+    ck_assert_msg(convgen_plan_create(context, &problem, CONVGEN_MEASURE, 0.01, &plan) == CONVGEN_OK, "%s", convgen_error(NULL));
+    convgen_plan_free(plan);
+}
+END_TEST
+
+static cg_status tune_for_real(void)
+{
+    cg_judge local;
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_MEASURE, .seconds = 1e-9, .again = true};
+    cg_status status = cg_judge_local(context, false, &local);
+    if (status != CONVGEN_OK) return status;
+    status = cg_tune(context, &local, &t, &out);
+    cg_free(local.self);
+    return status;
+}
+
+START_TEST(the_real_judge)
+{
+    ck_assert_msg(tune_for_real() == CONVGEN_OK, "%s", convgen_error(NULL));
+    ck_assert(out.record.ns_min > 0);
+}
+END_TEST
+
+/* Every allocation fails in turn. A failing store is the one that a search survives: the winner is there all the same. */
+START_TEST(every_allocation_may_fail)
+{
+    convgen_problem_parse("mb1ic1ih2oc1oh2kh1", &problem);
+    ck_assert_int_eq(tune_for_real(), CONVGEN_OK); /* what is made once is made */
+    for (long n = 1;; n++) {
+        cg_fail_allocation = n;
+        cg_status status = tune_for_real();
+        bool reached = cg_fail_allocation == 0;
+        cg_fail_allocation = 0;
+        if (!reached) {
+            ck_assert_msg(status == CONVGEN_OK, "%s", convgen_error(NULL));
+            break;
+        }
+        ck_assert_msg(status == CONVGEN_NO_MEMORY || status == CONVGEN_STORE || status == CONVGEN_OK, "allocation %ld: status %d, %s",
+                      n, (int)status, convgen_error(NULL));
+        ck_assert_int_lt(n, 2000000);
+    }
+}
+END_TEST
+
+START_TEST(with_a_worker)
+{
+    cg_judge worker;
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE};
+    ck_assert_int_eq(cg_worker_start(context, &worker), CONVGEN_OK);
+    ck_assert_msg(cg_tune(context, &worker, &t, &out) == CONVGEN_OK, "%s", convgen_error(NULL));
+    ck_assert(out.record.ns_min > 0);
+    ck_assert_int_eq(out.refused, 0);
+    cg_worker_stop(&worker);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("tune");
+    TCase *t = tcase_create("tune");
+    tcase_add_checked_fixture(t, begin, end);
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, the_fastest_wins_and_is_remembered);
+    tcase_add_test(t, a_refused_candidate_keeps_its_reason);
+    tcase_add_test(t, nothing_survived_names_reasons);
+    tcase_add_test(t, what_cannot_go_on_is_an_error);
+    tcase_add_test(t, recall_without_a_record);
+    tcase_add_test(t, estimate_takes_the_first_sound_one_untimed);
+    tcase_add_test(t, a_stop_keeps_the_best_so_far);
+    tcase_add_test(t, time_runs_out_after_something_usable);
+    tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
+    tcase_add_test(t, an_incumbent_goes_only_for_three_percent);
+    tcase_add_test(t, recall_refuses_another_version);
+    tcase_add_test(t, a_hint_is_tried_first);
+    tcase_add_test(t, a_store_that_cannot_be_written_still_gives_a_winner);
+    tcase_add_test(t, the_real_judge);
+    tcase_add_test(t, with_a_worker);
+    tcase_add_test(t, every_allocation_may_fail);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}

@@ -1,0 +1,406 @@
+/* test_verify.c: kernels written by hand, right ones and broken ones; each broken one must be refused for its reason. */
+#include "internal.h"
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the kernel under test does wrong. */
+typedef enum {
+    NOTHING, OFF_BY_ONE, NOT_WRITTEN, WRITES_BEYOND, WRITES_BEFORE, WRITES_INPUT, READS_SCRATCH, READS_BEYOND, SPREADS_NAN,
+    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE
+} fault;
+static fault broken;
+static convgen_problem now;
+static int now_chains = 1;
+
+static const cg_parallel serial = {.threads = 1};
+
+static convgen_problem problem(const char *text)
+{
+    convgen_problem p;
+    ck_assert_msg(convgen_problem_parse(text, &p) == CONVGEN_OK, "%s: %s", text, cg_error_text());
+    return p;
+}
+
+/* ---- a forward kernel, f32, channels last, one group, by the formula ------------------------------------------------ */
+
+enum { PACKED_ROOM = 4096, SCRATCH_ROOM = 256 };
+
+static void pack_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)scratch, (void)first, (void)last;
+    memcpy(call->packed, call->weights, (size_t)(cg_problem_sizes(&now).weights) * 4);
+}
+
+static float step(float a, float b, float sum)
+{
+    volatile float product = a * b;
+    return broken == NO_FMA ? sum + product : fmaf(a, b, sum);
+}
+
+static float one_output(const cg_call *call, long n, long y, long x, long c)
+{
+    long ic = now.in_channels, oc = now.out_channels, kh = now.kernel[1], kw = now.kernel[2];
+    const float *src = call->src, *w = call->packed;
+    float sum = 0;
+    for (long t = 0; t < kh * kw; t++) {
+        long k = broken == OTHER_ORDER ? kh * kw - 1 - t : t, h = y + k / kw - now.pad[1], v = x + k % kw - now.pad[2];
+        if (h < 0 || v < 0 || h >= now.in[1] || v >= now.in[2]) continue;
+        for (long i = 0; i < ic; i++) {
+            float a = src[((n * now.in[1] + h) * now.in[2] + v) * ic + i];
+            sum = step(broken == SKIPS_NAN && isnan(a) ? 0 : a, w[(k * ic + i) * oc + c], sum);
+        }
+    }
+    return now.bias ? sum + ((const float *)call->bias)[c] : sum;
+}
+
+static void damage(const cg_call *call, void *scratch, float *y, long count)
+{
+    cg_sizes s = cg_problem_sizes(&now);
+    switch (broken) {
+    case OFF_BY_ONE: y[count / 2] = nextafterf(y[count / 2], 1e9f); break;
+    case LAST_ONLY: y[count - 1] += 1; break;
+    case WRITES_BEYOND: y[count] = 1; break;
+    case WRITES_BEFORE: y[-1] = 1; break;
+    case WRITES_INPUT: ((float *)call->src)[s.src / 2] = 0; break;
+    case READS_SCRATCH: y[3] += 0 * *(float *)scratch; break;
+    case READS_BEYOND: y[3] += 0 * ((float *)call->src)[s.src]; break;
+    case SPREADS_NAN:
+        for (long i = 0; i < s.src; i++)
+            if (isnan(((float *)call->src)[i])) y[0] = y[count - 1] = NAN;
+        break;
+    case OVERRUNS_WORKSPACE: *(float *)((char *)scratch + SCRATCH_ROOM) = 1; break;
+    default: break;
+    }
+}
+
+static void forward_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    long pixels = now.out[1] * now.out[2], oc = now.out_channels;
+    float *dst = call->dst;
+    for (long n = first; n < last; n++)
+        for (long e = 0; e < pixels * oc; e++)
+            if (broken != NOT_WRITTEN || n != 1 || e != 5)
+                dst[n * pixels * oc + e] = one_output(call, n, e / oc / now.out[2], e / oc % now.out[2], e % oc);
+    if (last == now.batch) damage(call, scratch, dst, now.batch * pixels * oc);
+}
+
+/* ---- any problem: the reference as a kernel --------------------------------------------------------------------------- */
+
+static void reference_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    cg_operands o = {call->src, call->weights, call->bias, call->dst, call->residual};
+    void *out[3] = {call->dst, call->src, call->weights};
+    (void)scratch, (void)first, (void)last;
+    cg_order order = broken == NO_FMA ? CG_LOOP : CG_CANONICAL;
+    cg_reference(&now, &o, order, now_chains, false, 0, cg_output_elements(&now, false), out[now.pass]);
+    if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
+        cg_reference(&now, &o, order, 1, true, 0, now.out_channels, call->bias);
+        if (broken == LAST_ONLY) ((float *)call->bias)[now.out_channels - 1] += 1;
+    }
+}
+
+static cg_kernel forward_kernel(void)
+{
+    return (cg_kernel){.source = {.packed = PACKED_ROOM, .stage_count = 2, .chains = 1,
+                                  .stage = {{.name = "pack", .tasks = 1, .pack = true},
+                                            {.name = "compute", .tasks = now.batch, .scratch = SCRATCH_ROOM}}},
+                       .stage = {pack_stage, forward_stage}};
+}
+
+static cg_kernel reference_kernel(void)
+{
+    return (cg_kernel){.source = {.stage_count = 1, .chains = now_chains, .stage = {{.name = "compute", .tasks = 1}}},
+                       .stage = {reference_stage}};
+}
+
+static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
+
+static cg_verdict verdict_of(const cg_kernel *k, bool guards, cg_verify_level level)
+{
+    cg_trial *t;
+    cg_verdict v;
+    ck_assert_int_eq(cg_trial_new(&now, guards, &t), CONVGEN_OK);
+    ck_assert_int_eq(cg_verify(t, k, &serial, level, &v), CONVGEN_OK);
+    cg_trial_free(t);
+    return v;
+}
+
+static void expect_refusal(fault f, cg_verify_level level, const char *reason)
+{
+    broken = f;
+    cg_kernel k = forward_kernel();
+    cg_verdict v = verdict_of(&k, false, level);
+    broken = NOTHING;
+    ck_assert_msg(!v.ok && strstr(v.why, reason), "fault %d: ok %d, \"%s\" instead of \"%s\"", f, v.ok, v.why, reason);
+}
+
+START_TEST(right_kernels_pass)
+{
+    static const char *const weights[] = {"", "--weights=fixed "};
+    for (int guards = 0; guards < 2; guards++)
+        for (int fixed = 0; fixed < 2; fixed++)
+            for (int level = 0; level < 2; level++) {
+                char text[128];
+                snprintf(text, sizeof text, "%s%s", weights[fixed], forward_text);
+                now = problem(text);
+                cg_kernel k = forward_kernel();
+                cg_verdict v = verdict_of(&k, guards, level);
+                ck_assert_msg(v.ok, "%s", v.why);
+                ck_assert(v.seconds > 0);
+                if (level == CG_VERIFY_SAMPLE) continue;
+                ck_assert_msg(v.error_vs_bound > 0 && v.error_vs_bound < 1, "%g of the bound", v.error_vs_bound);
+                ck_assert(v.error_normwise > 1e-9 && v.error_normwise < 1e-6);
+                ck_assert(v.error_vs_loop > 0.3 && v.error_vs_loop < 1.5);
+            }
+}
+END_TEST
+
+START_TEST(broken_kernels_are_refused)
+{
+    static const struct {
+        fault f;
+        const char *reason;
+    } rows[] = {
+        {OFF_BY_ONE, "the canonical order gives"},
+        {NOT_WRITTEN, "output 125 (n 1, d 0, h 0, w 1, c 1) was never written"},
+        {WRITES_BEYOND, "wrote beyond the end of dst"},
+        {WRITES_BEFORE, "wrote before the start of dst"},
+        {WRITES_INPUT, "wrote into its input src"},
+        {READS_SCRATCH, "workspace that was never written"},
+        {READS_BEYOND, "memory beyond an operand"},
+        {SPREADS_NAN, "spread beyond its receptive field"},
+        {OTHER_ORDER, "the canonical order gives"},
+        {NO_FMA, "the canonical order gives"},
+        {SKIPS_NAN, "the canonical order gives nan (integer data)"},
+        {LAST_ONLY, "output 239 (n 1, d 0, h 5, w 4, c 3) is"},
+        {OVERRUNS_WORKSPACE, "wrote beyond the end of the workspace"},
+    };
+    now = problem(forward_text);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) expect_refusal(rows[i].f, CG_VERIFY_FULL, rows[i].reason);
+}
+END_TEST
+
+START_TEST(a_sample_finds_the_gross_faults)
+{
+    now = problem(forward_text);
+    expect_refusal(WRITES_BEYOND, CG_VERIFY_SAMPLE, "wrote beyond the end of dst");
+    expect_refusal(OTHER_ORDER, CG_VERIFY_SAMPLE, "the canonical order gives");
+    now = problem("--dir=FWD_B --tag=nhwc mb2ic3ih60iw50oc4kh3kw3ph1pw1"); /* more outputs than a sample has */
+    expect_refusal(OTHER_ORDER, CG_VERIFY_SAMPLE, "the canonical order gives");
+    expect_refusal(LAST_ONLY, CG_VERIFY_SAMPLE, "the canonical order gives");
+}
+END_TEST
+
+/* A trial survives what a broken candidate did to its data. */
+START_TEST(a_trial_recovers)
+{
+    cg_trial *t;
+    cg_verdict v;
+    now = problem(forward_text);
+    cg_kernel k = forward_kernel();
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    for (fault f = NOTHING; f <= OVERRUNS_WORKSPACE; f++) {
+        broken = f;
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_int_eq(v.ok, f == NOTHING);
+        broken = NOTHING;
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_msg(v.ok, "after fault %d: %s", f, v.why);
+    }
+    cg_trial_free(t);
+}
+END_TEST
+
+static void child_reads(void)
+{
+    broken = READS_BEYOND;
+    now = problem(forward_text);
+    cg_kernel k = forward_kernel();
+    verdict_of(&k, true, CG_VERIFY_FULL);
+}
+
+START_TEST(guard_pages_fault)
+{
+    child_reads(); /* SIGSEGV, as the case says */
+}
+END_TEST
+
+static const char *const problems[] = {
+    "--dir=FWD_D --dt=f64 --tag=nchw g2mb2ic4ih7oc6kh3ph1",
+    "--dir=FWD_B --epilogue=residual+relu mb1ic5ih4oc3kh2",
+    "--dir=BWD_D --tag=nhwc mb2ic3ih9oc40kh3sh2ph1",
+    "--dir=BWD_D --dt=f64 --tag=nchw mb2ic3ih9oc4kh3sh2ph1",
+    "--dir=BWD_W --tag=nhwc g3mb2ic3ih9oc6kh3ph1",
+    "--dir=BWD_WB --tag=nchw mb2ic3ih30oc4kh3ph1",
+    "--dir=BWD_WB --dt=f64 mb2ic3id3ih5iw4oc4kd2kh3kw1",
+    "mb1ic1ih1oc1kh1",
+};
+
+START_TEST(all_passes)
+{
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
+        for (int guards = 0; guards < 2; guards++)
+            for (int level = 0; level < 2; level++) {
+                now = problem(problems[i]);
+                cg_kernel k = reference_kernel();
+                cg_verdict v = verdict_of(&k, guards, level);
+                ck_assert_msg(v.ok, "%s: %s", problems[i], v.why);
+            }
+}
+END_TEST
+
+START_TEST(bias_gradients_are_checked)
+{
+    now = problem("--dir=BWD_WB --tag=nchw mb2ic3ih30oc4kh3ph1");
+    broken = LAST_ONLY;
+    cg_kernel k = reference_kernel();
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(!v.ok && strstr(v.why, "bias gradient 3"), "%s", v.why);
+    v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
+    ck_assert_msg(!v.ok && strstr(v.why, "bias gradient 3"), "%s", v.why);
+    broken = NOTHING;
+}
+END_TEST
+
+START_TEST(split_sums)
+{
+    now = problem("--dir=FWD_D mb1ic640ih1oc4kh1");
+    now_chains = 4;
+    cg_kernel k = reference_kernel();
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(v.ok, "%s", v.why);
+    k.source.chains = 1;
+    v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(!v.ok && strstr(v.why, "the canonical order gives"), "%s", v.why);
+    k.source.chains = 4;
+    now.accuracy = CONVGEN_PROVEN;
+    v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(!v.ok && strstr(v.why, "canonical"), "%s", v.why);
+    now_chains = 1;
+}
+END_TEST
+
+/* Judged by its error, not by its bits: another order passes, a wrong answer does not. */
+START_TEST(transforming_families)
+{
+    now = problem("--dir=FWD_D mb2ic64ih9oc8kh3ph1");
+    broken = NO_FMA;
+    cg_kernel k = reference_kernel();
+    k.source.chains = 0;
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(v.ok && v.error_vs_loop == 1 && isnan(v.error_vs_bound), "%s", v.why);
+    now = problem(forward_text);
+    k = forward_kernel();
+    k.source.chains = 0;
+    for (broken = OFF_BY_ONE; broken <= OVERRUNS_WORKSPACE; broken++) {
+        bool bits = broken == OFF_BY_ONE || broken == OTHER_ORDER || broken == NO_FMA || broken == SKIPS_NAN || broken == SPREADS_NAN;
+        v = verdict_of(&k, false, CG_VERIFY_FULL);
+        ck_assert_msg(v.ok == bits, "fault %d: ok %d, %s", broken, v.ok, v.why);
+    }
+    broken = NOTHING;
+}
+END_TEST
+
+START_TEST(every_allocation_may_fail)
+{
+    cg_status status = CONVGEN_NO_MEMORY;
+    now = problem(forward_text);
+    cg_kernel k = forward_kernel();
+    for (long n = 1; status; n++) {
+        cg_trial *t = NULL;
+        cg_verdict v;
+        ck_assert_int_lt(n, 1000);
+        cg_fail_allocation = n;
+        status = cg_trial_new(&now, n % 2, &t);
+        if (!status) status = cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v);
+        ck_assert(status == CONVGEN_OK || status == CONVGEN_NO_MEMORY);
+        ck_assert(status || v.ok);
+        bool reached = cg_fail_allocation == 0;
+        cg_fail_allocation = 0;
+        ck_assert_msg(reached == (status != CONVGEN_OK), "allocation %ld failed and nobody said so", n);
+        cg_trial_free(t);
+    }
+}
+END_TEST
+
+START_TEST(certificates)
+{
+    convgen_errors e;
+    now = problem(forward_text);
+    cg_kernel k = forward_kernel();
+    ck_assert_int_eq(cg_certificate(&now, &k, &serial, &e), CONVGEN_OK);
+    ck_assert_int_eq(e.outputs, 240);
+    ck_assert_int_eq(e.terms, 28);
+    ck_assert(e.plan.normwise > 0 && e.plan.normwise < e.loop.normwise * 1.2 && e.course.normwise < 1e-6);
+    ck_assert(e.plan.of_bound < 1 && e.loop.of_bound < 1 && e.course.of_bound < 1);
+    ck_assert(e.plan.ulp_max >= 0.5 && e.plan.ulp_mean > 0 && e.plan.ulp_mean < e.plan.ulp_max);
+    ck_assert(!e.has_bias_gradient && isnan(e.bias_plan.normwise));
+    now = problem("--dir=BWD_WB --dt=f64 mb10ic3ih20oc10kh5ph2");
+    ck_assert_int_eq(cg_certificate(&now, NULL, &serial, &e), CONVGEN_OK);
+    ck_assert(isnan(e.plan.normwise) && e.loop.normwise > 1e-17 && e.loop.normwise < 1e-14 && e.course.normwise < e.loop.normwise);
+    ck_assert(e.has_bias_gradient && e.bias_outputs == 10 && e.bias_terms == 4000);
+    ck_assert(e.bias_course.normwise < e.bias_loop.normwise);
+    k = reference_kernel();
+    broken = LAST_ONLY;
+    now = problem("--dir=BWD_WB mb2ic3ih20oc10kh5ph2");
+    ck_assert_int_eq(cg_certificate(&now, &k, &serial, &e), CONVGEN_OK);
+    ck_assert(e.bias_plan.of_bound > 1 && e.plan.of_bound < 1);
+    broken = NOTHING;
+}
+END_TEST
+
+static long shares[2];
+static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    float *mine = scratch;
+    (void)call;
+    *mine = (float)first;
+    __atomic_fetch_add(&shares[0], last - first, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&shares[1], (uintptr_t)scratch % 64 == 0, __ATOMIC_RELAXED);
+}
+
+START_TEST(workspaces)
+{
+    cg_kernel k = {.source = {.packed = 100, .shared = 65, .stage_count = 2, .chains = 1,
+                              .stage = {{.tasks = 7, .scratch = 100}, {.tasks = 5, .scratch = 300}}},
+                   .stage = {sharing_stage, sharing_stage}};
+    ck_assert_uint_eq(cg_kernel_workspace(&k, 3), 128 + 128 + 3 * 320);
+    cg_parallel par = {.threads = 3};
+    void *w = cg_aligned(cg_kernel_workspace(&k, 3));
+    cg_operands o = {0};
+    cg_kernel_run(&k, &par, &o, NULL, w);
+    ck_assert_int_eq(shares[0], 12);
+    ck_assert(shares[1] >= 2);
+    cg_free(w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("verify");
+    TCase *t = tcase_create("verify"), *crash = tcase_create("crash");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, right_kernels_pass);
+    tcase_add_test(t, broken_kernels_are_refused);
+    tcase_add_test(t, a_sample_finds_the_gross_faults);
+    tcase_add_test(t, a_trial_recovers);
+    tcase_add_test(t, all_passes);
+    tcase_add_test(t, bias_gradients_are_checked);
+    tcase_add_test(t, split_sums);
+    tcase_add_test(t, transforming_families);
+    tcase_add_test(t, every_allocation_may_fail);
+    tcase_add_test(t, certificates);
+    tcase_add_test(t, workspaces);
+#if !defined(__SANITIZE_ADDRESS__) /* it reports the fault itself and exits */
+    tcase_add_test_raise_signal(crash, guard_pages_fault, 11);
+#endif
+    suite_add_tcase(s, t);
+    suite_add_tcase(s, crash);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

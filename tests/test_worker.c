@@ -1,0 +1,229 @@
+/* test_worker.c: candidates that crash, hang or leave, and what is left of them. The judge in the worker is the test's own. */
+#include "internal.h"
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int judged_before; /* in the worker: how many jobs this very process has seen */
+
+static void misbehave(const char *schedule)
+{
+    if (!strcmp(schedule, "crash")) *(volatile int *)16 = 1;
+    if (!strcmp(schedule, "abort")) abort();
+    if (!strcmp(schedule, "hang"))
+        for (;;) pause();
+    if (!strcmp(schedule, "leave")) _exit(3);
+    if (!strcmp(schedule, "print")) printf("a candidate that prints\n"), fflush(stdout);
+    if (!strcmp(schedule, "close"))
+        for (int fd = 3; fd < 100; fd++) close(fd);
+}
+
+static cg_status odd_verify(void *self, const cg_job *job, cg_result *out)
+{
+    (void)self;
+    misbehave(job->schedule);
+    memset(out, 0, sizeof *out);
+    out->verdict.ok = strcmp(job->schedule, "wrong") != 0;
+    out->verdict.seconds = job->seconds;
+    if (!out->verdict.ok) strcpy(out->verdict.why, "output 7 is wrong");
+    if (!strcmp(job->schedule, "memory")) return cg_fail(CONVGEN_NO_MEMORY, "no memory for 42 bytes");
+    out->timing.runs = ++judged_before;
+    return CONVGEN_OK;
+}
+
+static cg_status odd_time(void *self, const cg_job *job, cg_result *out)
+{
+    cg_status status = odd_verify(self, job, out);
+    out->timing.ns_min = 12.5;
+    return status;
+}
+
+static void odd_forget(void *self) { (void)self, judged_before = 1000; }
+
+static cg_status odd_judge(convgen_context *c, cg_judge *out)
+{
+    (void)c;
+    *out = (cg_judge){NULL, odd_verify, odd_time, odd_forget};
+    return CONVGEN_OK;
+}
+
+static cg_judge judge;
+
+static cg_job job(const char *schedule)
+{
+    cg_job j = {.threads = 1, .seconds = 0.25};
+    ck_assert_int_eq(convgen_problem_parse("mb1ic1ih3oc1oh3kh1", &j.problem), CONVGEN_OK);
+    strcpy(j.schedule, schedule);
+    strcpy(j.compiler, "tcc");
+    return j;
+}
+
+static cg_result verify(const char *schedule)
+{
+    cg_job j = job(schedule);
+    cg_result r;
+    ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_OK);
+    return r;
+}
+
+static int open_files(void)
+{
+    int count = 0;
+    DIR *d = opendir("/proc/self/fd");
+    while (readdir(d)) count++;
+    closedir(d);
+    return count;
+}
+
+static void begin(void)
+{
+    setenv("CONVGEN_TIME_LIMIT", "0.3", 1);
+    ck_assert_int_eq(cg_worker_start_with(NULL, odd_judge, &judge), CONVGEN_OK);
+}
+
+static void end(void)
+{
+    cg_worker_stop(&judge);
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); /* no child is left, not even a dead one */
+    ck_assert_int_eq(errno, ECHILD);
+}
+
+START_TEST(answers_come_back)
+{
+    cg_result r = verify("good");
+    ck_assert(r.verdict.ok);
+    ck_assert(r.verdict.seconds == 0.25);
+    r = verify("wrong");
+    ck_assert(!r.verdict.ok);
+    ck_assert_str_eq(r.verdict.why, "output 7 is wrong");
+    cg_job j = job("good");
+    ck_assert_int_eq(judge.time(judge.self, &j, &r), CONVGEN_OK);
+    ck_assert(r.timing.ns_min == 12.5);
+    ck_assert_int_eq(r.timing.runs, 3);
+    judge.forget(judge.self);
+    ck_assert_int_eq(verify("good").timing.runs, 1001);
+}
+END_TEST
+
+START_TEST(a_crash_refuses)
+{
+    verify("good");
+    cg_result r = verify("crash");
+    ck_assert_int_ne(r.status, CONVGEN_OK);
+    ck_assert(!r.verdict.ok);
+    ck_assert_str_eq(r.verdict.why, "crashed (signal 11, SIGSEGV)");
+    ck_assert_str_eq(verify("abort").verdict.why, "crashed (signal 6, SIGABRT)");
+    ck_assert_str_eq(verify("leave").verdict.why, "ended the worker process (exit status 3)");
+    ck_assert_int_ne(verify("close").status, CONVGEN_OK);
+    r = verify("good");
+    ck_assert(r.verdict.ok);
+    ck_assert_int_eq(r.timing.runs, 1); /* a new worker */
+}
+END_TEST
+
+START_TEST(a_hang_refuses)
+{
+    double start = cg_now();
+    cg_result r = verify("hang");
+    ck_assert_str_eq(r.verdict.why, "ran longer than 0.3 s");
+    ck_assert(cg_now() - start < 5);
+    ck_assert(verify("good").verdict.ok);
+}
+END_TEST
+
+START_TEST(no_memory_is_not_a_refusal)
+{
+    cg_job j = job("memory");
+    cg_result r;
+    ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_NO_MEMORY);
+    ck_assert_str_eq(cg_error_text(), "no memory for 42 bytes");
+}
+END_TEST
+
+START_TEST(a_worker_killed_while_idle_is_replaced)
+{
+    verify("good");
+    char path[64], line[64] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "r");
+    if (!f || !fgets(line, sizeof line, f)) line[0] = 0;
+    if (f) fclose(f);
+    if (!line[0]) return; /* a kernel without this file */
+    kill((pid_t)atoi(line), SIGKILL);
+    usleep(50000);
+    ck_assert(verify("good").verdict.ok);
+}
+END_TEST
+
+static void interrupt(int signal) { (void)signal, cg_worker_interrupt(); }
+
+START_TEST(an_interrupt_cancels)
+{
+    setenv("CONVGEN_TIME_LIMIT", "60", 1);
+    signal(SIGALRM, interrupt);
+    verify("good");
+    cg_job j = job("hang");
+    cg_result r;
+    ualarm(100000, 0);
+    double start = cg_now();
+    ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_CANCELLED);
+    ck_assert(cg_now() - start < 10);
+    ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_CANCELLED); /* and it stays so */
+}
+END_TEST
+
+START_TEST(nothing_leaks)
+{
+    verify("good");
+    int before = open_files();
+    for (int i = 0; i < 20; i++) verify(i % 2 ? "crash" : "leave");
+    ck_assert(verify("good").verdict.ok);
+    ck_assert_int_eq(open_files(), before);
+}
+END_TEST
+
+START_TEST(prints_do_not_reach_the_results)
+{
+    int pair[2], saved = dup(STDOUT_FILENO);
+    char got[8];
+    cg_worker_stop(&judge);
+    ck_assert_int_eq(pipe(pair), 0);
+    fflush(stdout);
+    dup2(pair[1], STDOUT_FILENO);
+    close(pair[1]);
+    ck_assert_int_eq(cg_worker_start_with(NULL, odd_judge, &judge), CONVGEN_OK);
+    dup2(saved, STDOUT_FILENO);
+    verify("print");
+    ck_assert_int_eq(read(pair[0], got, sizeof got), 0); /* and the worker does not hold our end */
+    close(pair[0]);
+    close(saved);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("worker");
+    TCase *t = tcase_create("worker");
+    tcase_add_checked_fixture(t, begin, end);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, answers_come_back);
+    tcase_add_test(t, a_crash_refuses);
+    tcase_add_test(t, a_hang_refuses);
+    tcase_add_test(t, no_memory_is_not_a_refusal);
+    tcase_add_test(t, a_worker_killed_while_idle_is_replaced);
+    tcase_add_test(t, an_interrupt_cancels);
+    tcase_add_test(t, nothing_leaks);
+    tcase_add_test(t, prints_do_not_reach_the_results);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
