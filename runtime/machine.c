@@ -27,39 +27,45 @@ static const struct {
     unsigned leaf, subleaf;
     int reg, bit;
     unsigned state;
-} feature_rows[] = { /* sorted by name: the text of features is */
-    {"avx", 1, 0, ECX, 28, YMM},          {"avx2", 7, 0, EBX, 5, YMM},          {"avx512_bf16", 7, 1, EAX, 5, ZMM},
-    {"avx512_fp16", 7, 0, EDX, 23, ZMM},  {"avx512_vnni", 7, 0, ECX, 11, ZMM},  {"avx512bw", 7, 0, EBX, 30, ZMM},
-    {"avx512cd", 7, 0, EBX, 28, ZMM},     {"avx512dq", 7, 0, EBX, 17, ZMM},     {"avx512f", 7, 0, EBX, 16, ZMM},
-    {"avx512vl", 7, 0, EBX, 31, ZMM},     {"bmi2", 7, 0, EBX, 8, NO_STATE},     {"f16c", 1, 0, ECX, 29, YMM},
-    {"fma", 1, 0, ECX, 12, YMM},          {"sse2", 1, 0, EDX, 26, NO_STATE},    {"sse4_1", 1, 0, ECX, 19, NO_STATE},
+} feature_rows[] = {
+    /* sorted by name: the text of features is */
+    {"avx", 1, 0, ECX, 28, YMM},         {"avx2", 7, 0, EBX, 5, YMM},         {"avx512_bf16", 7, 1, EAX, 5, ZMM},
+    {"avx512_fp16", 7, 0, EDX, 23, ZMM}, {"avx512_vnni", 7, 0, ECX, 11, ZMM}, {"avx512bw", 7, 0, EBX, 30, ZMM},
+    {"avx512cd", 7, 0, EBX, 28, ZMM},    {"avx512dq", 7, 0, EBX, 17, ZMM},    {"avx512f", 7, 0, EBX, 16, ZMM},
+    {"avx512vl", 7, 0, EBX, 31, ZMM},    {"bmi2", 7, 0, EBX, 8, NO_STATE},    {"f16c", 1, 0, ECX, 29, YMM},
+    {"fma", 1, 0, ECX, 12, YMM},         {"sse2", 1, 0, EDX, 26, NO_STATE},   {"sse4_1", 1, 0, ECX, 19, NO_STATE},
 };
 
-static bool leaf(unsigned number, unsigned sub, unsigned reg[4]) {
+static bool leaf(unsigned number, unsigned sub, unsigned reg[4])
+{
     return __get_cpuid_count(number, sub, &reg[EAX], &reg[EBX], &reg[ECX], &reg[EDX]) != 0;
 }
 
 /* XCR0, or 0 where the system does not use xsave: which registers it saves. */
-static unsigned saved_state(void) {
+static unsigned saved_state(void)
+{
     unsigned reg[4], low, high;
     if (!leaf(1, 0, reg) || !(reg[ECX] & bit_OSXSAVE)) return 0;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
 }
 
-static void detect_features(cg_machine *m) {
+static void detect_features(cg_machine *m)
+{
     unsigned state = saved_state(), reg[4];
     size_t used = 0;
     for (size_t i = 0; i < sizeof feature_rows / sizeof feature_rows[0]; i++) {
         unsigned needs = feature_rows[i].state;
         if ((state & needs) != needs || !leaf(feature_rows[i].leaf, feature_rows[i].subleaf, reg)) continue;
         if (!(reg[feature_rows[i].reg] >> feature_rows[i].bit & 1)) continue;
-        int wrote = snprintf(m->features + used, sizeof m->features - used, "%s%s", used ? " " : "", feature_rows[i].name);
+        int wrote =
+            snprintf(m->features + used, sizeof m->features - used, "%s%s", used ? " " : "", feature_rows[i].name);
         used += (size_t)wrote;
     }
 }
 
-static void detect_identity(cg_machine *m) {
+static void detect_identity(cg_machine *m)
+{
     unsigned reg[4];
     if (leaf(0, 0, reg)) {
         memcpy(m->vendor, &reg[EBX], 4), memcpy(m->vendor + 4, &reg[EDX], 4), memcpy(m->vendor + 8, &reg[ECX], 4);
@@ -76,7 +82,8 @@ static void detect_identity(cg_machine *m) {
 }
 
 /* Deterministic cache parameters: the same layout in Intel's leaf 4 and AMD's 0x8000001d. */
-static void detect_caches_in(cg_machine *m, unsigned number) {
+static void detect_caches_in(cg_machine *m, unsigned number)
+{
     long *level[] = {&m->l1d, &m->l2, &m->l3};
     unsigned reg[4];
     for (unsigned i = 0; i < 16 && leaf(number, i, reg); i++) {
@@ -89,14 +96,16 @@ static void detect_caches_in(cg_machine *m, unsigned number) {
     }
 }
 
-static void detect_processor(cg_machine *m) {
+static void detect_processor(cg_machine *m)
+{
     detect_identity(m);
     detect_features(m);
     detect_caches_in(m, 4);
     if (!m->l1d) detect_caches_in(m, 0x8000001du);
 }
 #else
-static void detect_processor(cg_machine *m) {
+static void detect_processor(cg_machine *m)
+{
     struct utsname system;
     if (uname(&system)) return;
     snprintf(m->vendor, sizeof m->vendor, "%.15s", system.machine);
@@ -106,12 +115,14 @@ static void detect_processor(cg_machine *m) {
 
 /* ---- what the system knows ----------------------------------------------------------------------------------------- */
 
-static long asked(int name) {
+static long asked(int name)
+{
     long value = sysconf(name);
     return value > 0 ? value : 0;
 }
 
-static void complete_caches(cg_machine *m) {
+static void complete_caches(cg_machine *m)
+{
     if (!m->l1d) m->l1d = asked(_SC_LEVEL1_DCACHE_SIZE);
     if (!m->l2) m->l2 = asked(_SC_LEVEL2_CACHE_SIZE);
     if (!m->l3) m->l3 = asked(_SC_LEVEL3_CACHE_SIZE);
@@ -119,7 +130,8 @@ static void complete_caches(cg_machine *m) {
     if (!m->line) m->line = 64;
 }
 
-static int count_cores(void) {
+static int count_cores(void)
+{
     cpu_set_t set[16]; /* 16,384 processors */
     if (!sched_getaffinity(0, sizeof set, set)) return CPU_COUNT_S(sizeof set, set);
     long online = asked(_SC_NPROCESSORS_ONLN);
@@ -127,7 +139,8 @@ static int count_cores(void) {
 }
 
 /* Single spaces, none at the ends, printable: names come padded from the processor. */
-static void tidy(char *text) {
+static void tidy(char *text)
+{
     char *to = text;
     for (const char *from = text; *from; from++) {
         char c = *from > ' ' && *from < 127 ? *from : ' ';
@@ -137,15 +150,17 @@ static void tidy(char *text) {
     *to = 0;
 }
 
-static void make_key(cg_machine *m) {
+static void make_key(cg_machine *m)
+{
     unsigned features = (unsigned)cg_hash(m->features, strlen(m->features), 0);
-    snprintf(m->key, sizeof m->key, "%s-%d-%d-%08x-%ldk-%ldk-%ldk", *m->vendor ? m->vendor : "unknown", m->family, m->model, features,
-             m->l1d / 1024, m->l2 / 1024, m->l3 / 1024);
+    snprintf(m->key, sizeof m->key, "%s-%d-%d-%08x-%ldk-%ldk-%ldk", *m->vendor ? m->vendor : "unknown", m->family,
+             m->model, features, m->l1d / 1024, m->l2 / 1024, m->l3 / 1024);
     for (char *c = m->key; *c; c++)
         if (*c == ' ') *c = '_';
 }
 
-void cg_machine_detect(cg_machine *m) {
+void cg_machine_detect(cg_machine *m)
+{
     memset(m, 0, sizeof *m);
     detect_processor(m);
     complete_caches(m);
@@ -155,7 +170,8 @@ void cg_machine_detect(cg_machine *m) {
     make_key(m);
 }
 
-bool cg_machine_has(const cg_machine *m, const char *feature) {
+bool cg_machine_has(const cg_machine *m, const char *feature)
+{
     size_t length = strlen(feature);
     for (const char *at = m->features; *at;) {
         size_t word = strcspn(at, " ");
@@ -181,18 +197,19 @@ typedef void peak_fn(long rounds);
 
 /* Twelve chains a = a*x + y, written out so that they stay in registers. They begin differently, else a compiler sees that they
  * are one; they converge to y/(1-x), far from denormals. */
-#define PEAK(name, attribute, vector, element, set, fma)                                                       \
-    __attribute__((OPTIMISED attribute)) static void name(long rounds) {                                       \
-        vector x = set((element)0.9375), y = set((element)0.75);                                               \
-        vector a0 = y, a1 = a0 + y, a2 = a1 + y, a3 = a2 + y, a4 = a3 + y, a5 = a4 + y, a6 = a5 + y,           \
-               a7 = a6 + y, a8 = a7 + y, a9 = a8 + y, a10 = a9 + y, a11 = a10 + y;                             \
-        for (long i = 0; i < rounds; i++) {                                                                    \
-            a0 = fma(a0, x, y), a1 = fma(a1, x, y), a2 = fma(a2, x, y), a3 = fma(a3, x, y);                    \
-            a4 = fma(a4, x, y), a5 = fma(a5, x, y), a6 = fma(a6, x, y), a7 = fma(a7, x, y);                    \
-            a8 = fma(a8, x, y), a9 = fma(a9, x, y), a10 = fma(a10, x, y), a11 = fma(a11, x, y);                \
-        }                                                                                                      \
-        a0 = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9 + a10 + a11;                                      \
-        sink = (double)a0[0];                                                                                  \
+#define PEAK(name, attribute, vector, element, set, fma)                                                               \
+    __attribute__((OPTIMISED attribute)) static void name(long rounds)                                                 \
+    {                                                                                                                  \
+        vector x = set((element)0.9375), y = set((element)0.75);                                                       \
+        vector a0 = y, a1 = a0 + y, a2 = a1 + y, a3 = a2 + y, a4 = a3 + y, a5 = a4 + y, a6 = a5 + y, a7 = a6 + y,      \
+               a8 = a7 + y, a9 = a8 + y, a10 = a9 + y, a11 = a10 + y;                                                  \
+        for (long i = 0; i < rounds; i++) {                                                                            \
+            a0 = fma(a0, x, y), a1 = fma(a1, x, y), a2 = fma(a2, x, y), a3 = fma(a3, x, y);                            \
+            a4 = fma(a4, x, y), a5 = fma(a5, x, y), a6 = fma(a6, x, y), a7 = fma(a7, x, y);                            \
+            a8 = fma(a8, x, y), a9 = fma(a9, x, y), a10 = fma(a10, x, y), a11 = fma(a11, x, y);                        \
+        }                                                                                                              \
+        a0 = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9 + a10 + a11;                                              \
+        sink = (double)a0[0];                                                                                          \
     }
 
 #if CG_X86
@@ -227,7 +244,8 @@ static const struct {
 };
 
 /* The best of short runs: noise, and the time the core takes to raise its clock, only ever slow it down. */
-static double measure(peak_fn *run, int lanes) {
+static double measure(peak_fn *run, int lanes)
+{
     double best = 0, end = cg_now() + PEAK_SECONDS;
     for (double now = cg_now(); now < end;) {
         double start = now;
@@ -239,10 +257,12 @@ static double measure(peak_fn *run, int lanes) {
     return best;
 }
 
-double cg_measure_peak(const cg_machine *m, int bits, convgen_type type) {
+double cg_measure_peak(const cg_machine *m, int bits, convgen_type type)
+{
     for (size_t i = 0; i < sizeof peak_rows / sizeof peak_rows[0]; i++) {
         if (peak_rows[i].bits != bits) continue;
-        if (peak_rows[i].needs && !(cg_machine_has(m, peak_rows[i].needs) && cg_machine_has(m, peak_rows[i].also))) continue;
+        if (peak_rows[i].needs && !(cg_machine_has(m, peak_rows[i].needs) && cg_machine_has(m, peak_rows[i].also)))
+            continue;
         return measure(peak_rows[i].run[type == CONVGEN_F64], bits / (type == CONVGEN_F64 ? 64 : 32));
     }
     return 0;
@@ -253,7 +273,8 @@ double cg_measure_peak(const cg_machine *m, int bits, convgen_type type) {
 typedef uint64_t u64x4 __attribute__((vector_size(32)));
 
 /* One pass over `count` vectors; eight sums, so that additions do not wait for each other. */
-__attribute__((OPTIMISED unused)) static void read_all(const u64x4 *data, size_t count) {
+__attribute__((OPTIMISED unused)) static void read_all(const u64x4 *data, size_t count)
+{
     u64x4 sum[8] = {{0}}, all = {0};
     for (size_t i = 0; i + 8 <= count; i += 8)
         for (int j = 0; j < 8; j++) sum[j] += data[i + (size_t)j];
@@ -261,19 +282,22 @@ __attribute__((OPTIMISED unused)) static void read_all(const u64x4 *data, size_t
     sink = (double)(all[0] ^ all[1] ^ all[2] ^ all[3]);
 }
 
-static size_t beyond_caches(void) {
+static size_t beyond_caches(void)
+{
     const long least = 64L << 20, most = 512L << 20;
     cg_machine m;
     cg_machine_detect(&m);
     return (size_t)(m.l3 > most / 4 ? most : m.l3 * 4 > least ? m.l3 * 4 : least);
 }
 
-double cg_measure_bandwidth(void) {
+double cg_measure_bandwidth(void)
+{
     size_t size = beyond_caches();
     u64x4 *data = cg_aligned(size);
     double best = 0;
     if (!data) return 0;
-    madvise((void *)(((uintptr_t)data + 4095) & ~(uintptr_t)4095), size - 4096, MADV_HUGEPAGE); /* memory, not the page tables */
+    /* To measure memory, not the page tables. */
+    madvise((void *)(((uintptr_t)data + 4095) & ~(uintptr_t)4095), size - 4096, MADV_HUGEPAGE);
     memset(data, 1, size); /* else every page would be the same page of zeros */
     for (int run = 0; run < 4; run++) {
         double start = cg_now();

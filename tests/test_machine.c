@@ -5,7 +5,8 @@
 #include <sched.h>
 #include <string.h>
 
-START_TEST(the_description_is_complete) {
+START_TEST(the_description_is_complete)
+{
     cg_machine m;
     cg_machine_detect(&m);
     ck_assert(*m.vendor && *m.name && *m.key);
@@ -17,7 +18,8 @@ START_TEST(the_description_is_complete) {
 }
 END_TEST
 
-START_TEST(detection_repeats_itself) {
+START_TEST(detection_repeats_itself)
+{
     cg_machine a, b;
     memset(&a, 0xaa, sizeof a);
     memset(&b, 0x55, sizeof b);
@@ -27,7 +29,8 @@ START_TEST(detection_repeats_itself) {
 }
 END_TEST
 
-START_TEST(features_are_sorted_and_found_whole) {
+START_TEST(features_are_sorted_and_found_whole)
+{
     cg_machine m;
     char copy[sizeof m.features], *last = NULL;
     cg_machine_detect(&m);
@@ -39,7 +42,8 @@ START_TEST(features_are_sorted_and_found_whole) {
     }
     strcpy(m.features, "avx2 avx512f fma");
     ck_assert(cg_machine_has(&m, "avx2") && cg_machine_has(&m, "fma") && cg_machine_has(&m, "avx512f"));
-    ck_assert(!cg_machine_has(&m, "avx") && !cg_machine_has(&m, "avx512") && !cg_machine_has(&m, "ma") && !cg_machine_has(&m, ""));
+    ck_assert(!cg_machine_has(&m, "avx") && !cg_machine_has(&m, "avx512") && !cg_machine_has(&m, "ma")
+              && !cg_machine_has(&m, ""));
     ck_assert(!cg_machine_has(&m, "avx2 avx512f"));
 }
 END_TEST
@@ -48,7 +52,8 @@ END_TEST
 #if defined(__x86_64__)
 #define AGREES(name) ck_assert_msg(cg_machine_has(&m, name) == !!__builtin_cpu_supports(name), "%s", name)
 #define AGREES_AS(ours, gcc) ck_assert_msg(cg_machine_has(&m, ours) == !!__builtin_cpu_supports(gcc), "%s", ours)
-START_TEST(the_compiler_sees_the_same_features) {
+START_TEST(the_compiler_sees_the_same_features)
+{
     cg_machine m;
     cg_machine_detect(&m);
     AGREES("sse2");
@@ -69,7 +74,8 @@ END_TEST
 #endif
 
 /* The system's list, where there is one in a form that we know. */
-START_TEST(the_system_sees_every_feature_that_is_listed) {
+START_TEST(the_system_sees_every_feature_that_is_listed)
+{
     cg_machine m;
     char line[8192];
     bool found = false;
@@ -87,7 +93,8 @@ START_TEST(the_system_sees_every_feature_that_is_listed) {
 }
 END_TEST
 
-START_TEST(cores_follow_the_affinity_mask) {
+START_TEST(cores_follow_the_affinity_mask)
+{
     cg_machine m;
     cpu_set_t all, one;
     cg_machine_detect(&m);
@@ -104,7 +111,8 @@ START_TEST(cores_follow_the_affinity_mask) {
 }
 END_TEST
 
-START_TEST(peaks_are_of_what_the_machine_has) {
+START_TEST(peaks_are_of_what_the_machine_has)
+{
     cg_machine m, none = {0};
     cg_machine_detect(&m);
     ck_assert(cg_measure_peak(&none, 512, CONVGEN_F32) == 0 && cg_measure_peak(&none, 256, CONVGEN_F64) == 0);
@@ -113,14 +121,16 @@ START_TEST(peaks_are_of_what_the_machine_has) {
     ck_assert((cg_measure_peak(&m, 256, CONVGEN_F32) > 0) == (cg_machine_has(&m, "avx2") && cg_machine_has(&m, "fma")));
     double single = cg_measure_peak(&m, 128, CONVGEN_F32), twice = cg_measure_peak(&m, 128, CONVGEN_F64);
     ck_assert_msg(single > 0.2 && single < 1000, "%g GFLOP/s", single);
-    ck_assert_msg(single > 1.2 * twice && single < 4 * twice, "f32 %g, f64 %g: wide limits, for busy machines", single, twice);
+    ck_assert_msg(single > 1.2 * twice && single < 4 * twice, "f32 %g, f64 %g: wide limits, for busy machines", single,
+                  twice);
     ck_assert(cg_measure_peak(&none, 128, CONVGEN_F32) > 0);
 }
 END_TEST
 
 /* No x86 core retires more than two 256-bit fma in a cycle: a higher figure means that the compiler saw through the loop. */
 #if defined(__x86_64__)
-static double cycle_seconds(void) {
+static double cycle_seconds(void)
+{
     enum { TIMES = 2000 };
     double best = 1;
     for (int run = 0; run < 300; run++) {
@@ -134,7 +144,8 @@ static double cycle_seconds(void) {
     return best;
 }
 
-START_TEST(chains_are_not_merged) {
+START_TEST(chains_are_not_merged)
+{
     cg_machine m;
     cg_machine_detect(&m);
     for (int type = CONVGEN_F32; type <= CONVGEN_F64; type++) {
@@ -146,7 +157,8 @@ START_TEST(chains_are_not_merged) {
 END_TEST
 #endif
 
-START_TEST(bandwidth_is_sane) {
+START_TEST(bandwidth_is_sane)
+{
     double rate = cg_measure_bandwidth();
     ck_assert_msg(rate > 0.05 && rate < 5000, "%g GB/s", rate);
     cg_fail_allocation = 1;
@@ -154,7 +166,8 @@ START_TEST(bandwidth_is_sane) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("machine");
     TCase *detected = tcase_create("detected"), *measured = tcase_create("measured");
     tcase_add_test(detected, the_description_is_complete);
@@ -165,6 +178,7 @@ int main(void) {
 #endif
     tcase_add_test(detected, the_system_sees_every_feature_that_is_listed);
     tcase_add_test(detected, cores_follow_the_affinity_mask);
+    tcase_set_timeout(detected, 60);
     tcase_set_timeout(measured, 120);
     tcase_add_test(measured, peaks_are_of_what_the_machine_has);
 #if defined(__x86_64__)

@@ -14,20 +14,23 @@
 #define CONVGEN_SOURCE_DIR "."
 #endif
 
-static uint64_t seed(void) {
+static uint64_t seed(void)
+{
     static uint64_t value;
     const char *given = getenv("CONVGEN_SEED");
     if (!value) value = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
     return value;
 }
 
-static int64_t pick(uint64_t *state, int64_t least, int64_t most) {
+static int64_t pick(uint64_t *state, int64_t least, int64_t most)
+{
     return least + (int64_t)(cg_random(state) % (uint64_t)(most - least + 1));
 }
 
 /* ---- the notation ---- */
 
-START_TEST(descriptors_have_their_canonical_form) {
+START_TEST(descriptors_have_their_canonical_form)
+{
     cg_buffer file = {NULL, 0, 0, false};
     int count = 0;
     ck_assert_int_eq(cg_read_file(CONVGEN_SOURCE_DIR "/tests/problems/descriptors.txt", 1 << 20, &file), CONVGEN_OK);
@@ -48,13 +51,15 @@ START_TEST(descriptors_have_their_canonical_form) {
 }
 END_TEST
 
-static int64_t random_size(uint64_t *state) {
+static int64_t random_size(uint64_t *state)
+{
     static const int64_t most[] = {1, 3, 9, 40, 300, 40000};
     return pick(state, 1, most[cg_random(state) % 6]);
 }
 
 /* Half of the time 1 (or 0 for pads), so that every dimension is often absent. */
-static void random_axis(uint64_t *state, convgen_problem *p, int a) {
+static void random_axis(uint64_t *state, convgen_problem *p, int a)
+{
     bool plain = cg_random(state) % 3 == 0;
     p->in[a] = plain ? 1 : random_size(state);
     p->kernel[a] = plain ? 1 : pick(state, 1, 11);
@@ -65,7 +70,8 @@ static void random_axis(uint64_t *state, convgen_problem *p, int a) {
     if (cg_random(state) % 500 == 0) p->pad[a] = INT32_MAX - pick(state, 0, 2) * 0x7fffffff;
 }
 
-static void random_epilogue(uint64_t *state, convgen_problem *p) {
+static void random_epilogue(uint64_t *state, convgen_problem *p)
+{
     if (p->pass != CONVGEN_FORWARD || cg_random(state) % 2) return;
     p->epilogue.residual = cg_random(state) % 2;
     p->epilogue.activation = cg_random(state) % 3;
@@ -75,7 +81,8 @@ static void random_epilogue(uint64_t *state, convgen_problem *p) {
     p->epilogue.lo = a < b ? a : b, p->epilogue.hi = a < b ? b : a;
 }
 
-static void random_problem(uint64_t *state, convgen_problem *p) {
+static void random_problem(uint64_t *state, convgen_problem *p)
+{
     memset(p, 0, sizeof *p);
     p->pass = cg_random(state) % 3;
     p->type = cg_random(state) % 2;
@@ -91,7 +98,8 @@ static void random_problem(uint64_t *state, convgen_problem *p) {
     random_epilogue(state, p);
 }
 
-START_TEST(what_is_formatted_parses_back) {
+START_TEST(what_is_formatted_parses_back)
+{
     uint64_t state = seed();
     int legal = 0;
     for (int i = 0; i < 100000; i++) {
@@ -101,17 +109,20 @@ START_TEST(what_is_formatted_parses_back) {
         if (cg_problem_normalise(&p)) continue;
         legal++;
         ck_assert_msg(convgen_problem_format(&p, text, sizeof text) == CONVGEN_OK, "seed %lu", (unsigned long)seed());
-        ck_assert_msg(convgen_problem_parse(text, &again) == CONVGEN_OK, "seed %lu: %s", (unsigned long)seed(), cg_error_text());
+        ck_assert_msg(convgen_problem_parse(text, &again) == CONVGEN_OK, "seed %lu: %s", (unsigned long)seed(),
+                      cg_error_text());
         ck_assert_msg(cg_problem_equal(&p, &again), "seed %lu: %s is another problem", (unsigned long)seed(), text);
         ck_assert_int_eq(convgen_problem_format(&again, twice, sizeof twice), CONVGEN_OK);
-        ck_assert_msg(!strcmp(text, twice) && !strpbrk(text, "\"\n"), "seed %lu: %s, then %s", (unsigned long)seed(), text, twice);
+        ck_assert_msg(!strcmp(text, twice) && !strpbrk(text, "\"\n"), "seed %lu: %s, then %s", (unsigned long)seed(),
+                      text, twice);
     }
     ck_assert_int_gt(legal, 50000);
 }
 END_TEST
 
 /* Random bytes and mutilated problems: an answer or a sentence, never a crash (run it under the sanitizers). */
-START_TEST(noise_is_refused_with_a_sentence) {
+START_TEST(noise_is_refused_with_a_sentence)
+{
     static const char letters[] = "gmbicodhwksp_n0123456789-\"=# *\t.:+";
     static const char good[] = "--dir=BWD_WB --epilogue=clamp:0:6 g3mb1ic6ih5iw7oc9oh5ow7kh3kw3sh1ph1dh2n\"a\"";
     uint64_t state = seed();
@@ -124,7 +135,8 @@ START_TEST(noise_is_refused_with_a_sentence) {
         for (size_t j = 0; j < length; j++)
             if (i % 2 == 0 || cg_random(&state) % 20 == 0) text[j] = letters[cg_random(&state) % (sizeof letters - 1)];
         text[length] = 0;
-        if (convgen_problem_parse(text, &p)) ck_assert_msg(*cg_error_text() && p.batch == -7, "seed %lu: %s", (unsigned long)seed(), text);
+        if (convgen_problem_parse(text, &p))
+            ck_assert_msg(*cg_error_text() && p.batch == -7, "seed %lu: %s", (unsigned long)seed(), text);
         else ck_assert_msg(p.batch >= 1, "seed %lu: %s", (unsigned long)seed(), text);
     }
 }
@@ -202,18 +214,21 @@ static const struct {
     {"--dir=BWD_D --epilogue=relu ic3iw5oc4kw3", "--dir=BWD_D has no epilogue"},
 };
 
-START_TEST(bad_text_names_its_culprit) {
+START_TEST(bad_text_names_its_culprit)
+{
     convgen_problem p;
     memset(&p, 0x5a, sizeof p);
     convgen_problem before = p;
-    ck_assert_msg(convgen_problem_parse(bad_rows[_i].text, &p) == CONVGEN_BAD_PROBLEM, "%s is accepted", bad_rows[_i].text);
+    ck_assert_msg(convgen_problem_parse(bad_rows[_i].text, &p) == CONVGEN_BAD_PROBLEM, "%s is accepted",
+                  bad_rows[_i].text);
     ck_assert_msg(strstr(cg_error_text(), bad_rows[_i].culprit) != NULL, "%s: %s", bad_rows[_i].text, cg_error_text());
     ck_assert(!strchr(cg_error_text(), '\n'));
     ck_assert_int_eq(memcmp(&p, &before, sizeof p), 0);
 }
 END_TEST
 
-START_TEST(null_and_small_buffers_are_a_status) {
+START_TEST(null_and_small_buffers_are_a_status)
+{
     convgen_problem p = {0};
     char text[CG_TEXT];
     ck_assert_int_eq(convgen_problem_parse(NULL, &p), CONVGEN_BAD_ARGUMENT);
@@ -227,7 +242,8 @@ START_TEST(null_and_small_buffers_are_a_status) {
 }
 END_TEST
 
-START_TEST(numbers_do_not_depend_on_the_locale) {
+START_TEST(numbers_do_not_depend_on_the_locale)
+{
     convgen_problem p;
     char text[CG_TEXT];
     if (!setlocale(LC_ALL, "de_DE.UTF-8")) setlocale(LC_ALL, "C"); /* where there is none, this tests less */
@@ -240,11 +256,13 @@ END_TEST
 
 /* ---- the struct ---- */
 
-static convgen_problem sample(void) {
+static convgen_problem sample(void)
+{
     return (convgen_problem){.in_channels = 3, .out_channels = 4, .in = {0, 5, 5}, .kernel = {0, 3, 3}};
 }
 
-START_TEST(zero_is_the_default) {
+START_TEST(zero_is_the_default)
+{
     convgen_problem p = sample();
     char text[CG_TEXT];
     ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
@@ -255,7 +273,8 @@ START_TEST(zero_is_the_default) {
 }
 END_TEST
 
-START_TEST(sizes_count_groups_once) {
+START_TEST(sizes_count_groups_once)
+{
     convgen_problem p;
     ck_assert_int_eq(convgen_problem_parse("--dt=f64 g2mb3ic4ih5oc6kh3ph1", &p), CONVGEN_OK);
     cg_sizes s = cg_problem_sizes(&p);
@@ -263,17 +282,18 @@ START_TEST(sizes_count_groups_once) {
 }
 END_TEST
 
-#define REFUSED(status, change)                               \
-    do {                                                      \
-        convgen_problem p = sample(), before;                 \
-        change;                                               \
-        before = p;                                           \
-        ck_assert_int_eq(cg_problem_normalise(&p), status);   \
-        ck_assert_int_eq(memcmp(&p, &before, sizeof p), 0);   \
-        ck_assert(*cg_error_text() != 0);                     \
+#define REFUSED(status, change)                                                                                        \
+    do {                                                                                                               \
+        convgen_problem p = sample(), before;                                                                          \
+        change;                                                                                                        \
+        before = p;                                                                                                    \
+        ck_assert_int_eq(cg_problem_normalise(&p), status);                                                            \
+        ck_assert_int_eq(memcmp(&p, &before, sizeof p), 0);                                                            \
+        ck_assert(*cg_error_text() != 0);                                                                              \
     } while (0)
 
-START_TEST(malformed_structs_are_refused_untouched) {
+START_TEST(malformed_structs_are_refused_untouched)
+{
     REFUSED(CONVGEN_BAD_PROBLEM, p.batch = -1);
     REFUSED(CONVGEN_BAD_PROBLEM, p.groups = INT64_MIN);
     REFUSED(CONVGEN_BAD_PROBLEM, p.in_channels = 0);
@@ -298,9 +318,15 @@ START_TEST(malformed_structs_are_refused_untouched) {
 }
 END_TEST
 
-START_TEST(the_largest_sizes_still_have_a_text) {
-    convgen_problem p = {.in_channels = 1, .out_channels = 1, .pass = CONVGEN_FORWARD, .type = CONVGEN_F64, .layout = CONVGEN_NCHW,
-                         .accuracy = CONVGEN_PROVEN, .weights = CONVGEN_WEIGHTS_FIXED,
+START_TEST(the_largest_sizes_still_have_a_text)
+{
+    convgen_problem p = {.in_channels = 1,
+                         .out_channels = 1,
+                         .pass = CONVGEN_FORWARD,
+                         .type = CONVGEN_F64,
+                         .layout = CONVGEN_NCHW,
+                         .accuracy = CONVGEN_PROVEN,
+                         .weights = CONVGEN_WEIGHTS_FIXED,
                          .epilogue = {true, CONVGEN_CLAMP, -1.2345678901234567e-300, 1.2345678901234567e-300}};
     char text[CG_TEXT];
     convgen_problem again;
@@ -318,7 +344,8 @@ END_TEST
 
 /* ---- options and names ---- */
 
-START_TEST(options_hold_until_reset) {
+START_TEST(options_hold_until_reset)
+{
     cg_options o, initial;
     cg_named_problem n;
     cg_options_default(&initial);
@@ -340,7 +367,8 @@ START_TEST(options_hold_until_reset) {
 }
 END_TEST
 
-START_TEST(long_names_are_cut_between_characters) {
+START_TEST(long_names_are_cut_between_characters)
+{
     cg_options o;
     cg_named_problem n;
     char text[200] = "ic1iw1oc1kw1n", name[100];
@@ -356,19 +384,22 @@ END_TEST
 
 static char folder[64];
 
-static void make_folder(void) {
+static void make_folder(void)
+{
     strcpy(folder, "/tmp/convgen_test_XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 
-static void remove_folder(void) {
+static void remove_folder(void)
+{
     static const char *const names[] = {"a.txt", "b.txt"};
     char path[128];
     for (int i = 0; i < 2; i++) snprintf(path, sizeof path, "%s/%s", folder, names[i]), unlink(path);
     rmdir(folder);
 }
 
-static void write_list(const char *name, const char *text, size_t length, char path[128]) {
+static void write_list(const char *name, const char *text, size_t length, char path[128])
+{
     snprintf(path, 128, "%s/%s", folder, name);
     FILE *f = fopen(path, "w");
     ck_assert_ptr_nonnull(f);
@@ -376,18 +407,25 @@ static void write_list(const char *name, const char *text, size_t length, char p
     fclose(f);
 }
 
-static cg_status read_text(const char *text, cg_problem_list *list) {
+static cg_status read_text(const char *text, cg_problem_list *list)
+{
     char path[128];
     write_list("a.txt", text, strlen(text), path);
     return cg_list_read(path, NULL, list);
 }
 
-START_TEST(lists_hold_options_comments_and_multiplicities) {
+START_TEST(lists_hold_options_comments_and_multiplicities)
+{
     cg_problem_list list = {0};
     char path[128];
     write_list("b.txt", "ic7iw3oc1kw1\n--dt=f64", 21, path);
-    ck_assert_msg(read_text("# head --dir=BAD\r\n--dir=BWD_D ic1iw3oc1kw1 *4 ic2iw3oc1kw1 # ic9 *3\n\n\tic3iw3oc1kw1n\"x # y\" *2\n"
-                            "--batch=b.txt\nic4iw3oc1kw1\n--reset ic5iw3oc1kw1", &list) == CONVGEN_OK, "%s", cg_error_text());
+    ck_assert_msg(
+        read_text(
+            "# head --dir=BAD\r\n--dir=BWD_D ic1iw3oc1kw1 *4 ic2iw3oc1kw1 # ic9 *3\n\n\tic3iw3oc1kw1n\"x # y\" *2\n"
+            "--batch=b.txt\nic4iw3oc1kw1\n--reset ic5iw3oc1kw1",
+            &list)
+            == CONVGEN_OK,
+        "%s", cg_error_text());
     ck_assert_int_eq(list.count, 6);
     const int channels[] = {1, 2, 3, 7, 4, 5}, multiplicity[] = {4, 1, 2, 1, 1, 1};
     const char *const dirs[] = {"BWD_D", "BWD_D", "BWD_D", "BWD_D", "BWD_D", "FWD_B"};
@@ -419,7 +457,8 @@ static const struct {
     {"\n--batch=missing.txt\n", ":2: "},
 };
 
-START_TEST(a_bad_line_is_named_and_nothing_is_added) {
+START_TEST(a_bad_line_is_named_and_nothing_is_added)
+{
     cg_problem_list list = {0};
     char place[256];
     ck_assert_int_ne(read_text(bad_lists[_i].text, &list), CONVGEN_OK);
@@ -430,7 +469,8 @@ START_TEST(a_bad_line_is_named_and_nothing_is_added) {
 }
 END_TEST
 
-START_TEST(binary_long_and_missing_lists_are_refused) {
+START_TEST(binary_long_and_missing_lists_are_refused)
+{
     cg_problem_list list = {0};
     char path[128], longest[3000];
     write_list("a.txt", "ic1\0", 5, path);
@@ -449,7 +489,8 @@ START_TEST(binary_long_and_missing_lists_are_refused) {
 }
 END_TEST
 
-START_TEST(every_failed_allocation_is_reported) {
+START_TEST(every_failed_allocation_is_reported)
+{
     char path[128], text[] = "ic1iw1oc1kw1\n--batch=b.txt";
     write_list("b.txt", "ic2iw1oc1kw1\n", 13, path);
     write_list("a.txt", text, strlen(text), path);
@@ -478,12 +519,14 @@ static const struct {
     int distinct;
     long layers;
 } shipped[] = {
-    {"tuned/networks/seed.txt", 3, 3},         {"tuned/networks/resnet50.txt", 20, 53}, {"tuned/networks/vgg16.txt", 9, 13},
-    {"tuned/networks/mobilenetv2.txt", 30, 52}, {"tests/problems/smoke.txt", 16, 16},    {"tests/problems/networks.txt", 13, 13},
+    {"tuned/networks/seed.txt", 3, 3},    {"tuned/networks/resnet50.txt", 20, 53},
+    {"tuned/networks/vgg16.txt", 9, 13},  {"tuned/networks/mobilenetv2.txt", 30, 52},
+    {"tests/problems/smoke.txt", 16, 16}, {"tests/problems/networks.txt", 13, 13},
     {"tests/problems/edges.txt", 0, 0},
 };
 
-START_TEST(shipped_lists_hold_what_they_say) {
+START_TEST(shipped_lists_hold_what_they_say)
+{
     cg_problem_list list = {0};
     char path[512];
     long layers = 0;
@@ -492,8 +535,8 @@ START_TEST(shipped_lists_hold_what_they_say) {
     for (int i = 0; i < list.count; i++) {
         layers += list.at[i].multiplicity;
         for (int j = 0; j < i; j++)
-            ck_assert_msg(!cg_problem_equal(&list.at[i].problem, &list.at[j].problem), "%s: %d and %d (%s) are the same", path, j + 1,
-                          i + 1, list.at[i].name);
+            ck_assert_msg(!cg_problem_equal(&list.at[i].problem, &list.at[j].problem),
+                          "%s: %d and %d (%s) are the same", path, j + 1, i + 1, list.at[i].name);
     }
     if (shipped[_i].layers) ck_assert_int_eq(list.count, shipped[_i].distinct);
     else ck_assert_int_ge(list.count, 60);
@@ -504,10 +547,12 @@ END_TEST
 
 #define COUNT(rows) (int)(sizeof rows / sizeof rows[0])
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("problem");
     TCase *text = tcase_create("text"), *lists = tcase_create("lists");
-    tcase_set_timeout(text, 120);
+    tcase_set_timeout(text, 120); /* for sanitizers on a busy machine */
+    tcase_set_timeout(lists, 60);
     tcase_add_test(text, descriptors_have_their_canonical_form);
     tcase_add_test(text, what_is_formatted_parses_back);
     tcase_add_test(text, noise_is_refused_with_a_sentence);

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[64], path[96], other[96];
+static char folder[72], path[96], other[96];
 
 static uint64_t seed_of_run(void)
 {
@@ -29,7 +29,7 @@ static uint64_t seed_of_run(void)
 
 static void setup(void)
 {
-    snprintf(folder, sizeof folder, "%.40s/convgen-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    snprintf(folder, sizeof folder, "%.40s/convgen-records-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/records", folder);
     snprintf(other, sizeof other, "%s/other.records", folder);

@@ -253,6 +253,7 @@ END_TEST
 
 START_TEST(a_clearly_slower_first_run_is_the_last)
 {
+    f.first[0] = 0.03; /* short runs are not judged by their first */
     f.first[1] = 2.5 * f.first[0];
     ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
     ck_assert_int_eq(f.timed[1], 0);

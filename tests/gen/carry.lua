@@ -1,7 +1,9 @@
 -- Five programs of the kinds that the families are made of, and one of every operation, through the whole C form: lowered,
--- compiled in each body of vec.h for each target that this machine has, and compared bit for bit with plain C.
+-- compiled in each body of vec.h for each target that this machine has, and compared bit for bit with plain C; and through the
+-- machine form.
 local suite = require "suite"
-local program, targets, c = require "program", require "targets", require "lower/c"
+local program, targets, c, machine = require "program", require "targets", require "lower/c", require "lower/machine"
+local registers = require "registers"
 
 ---- the programs ----------------------------------------------------------------------------------------------------
 local builders = {}
@@ -467,14 +469,16 @@ local function here(target)
 end
 
 -- All programs of one type and target in one file; they must be visible to the plain C, so not static.
-local function source(type_, target)
-  local text = { c.prelude(type_, target) }
+local function source(type_, target, form)
+  local text = { c.prelude(type_, target), form == machine and machine.prelude() or nil }
   for _, name in ipairs { "tile", "relayout", "window", "winograd", "pack", "every" } do
     local k = program.new { name = name, type = type_, target = target }
     if builders[name](k) ~= false then
       k:finish()
       assert(#program.print(k) > 0)
-      text[#text + 1] = c.kernel(k):gsub("^static ", "")
+      local fits = form ~= machine or registers.allocate(k, target) -- else the plain C finds the C form
+      text[#text + 1] = (fits and form or c).kernel(k):gsub("^static ", "")
+      if form == machine and fits then text[#text + 1] = ('__asm__(".globl %s");'):format(name) end
     end
   end
   return table.concat(text, "\n")
@@ -498,7 +502,7 @@ for _, name in ipairs { "avx512", "avx2", "portable", "scalar" } do
       local stem = ("%s/%s_%s"):format(folder, type_, name)
       local lanes = target.lanes or target.bits // 8 // (type_ == "f32" and 4 or 8)
       suite.case(stem, function()
-        write(stem .. ".c", source(type_, target))
+        write(stem .. ".c", source(type_, target, c))
         write(stem .. ".plain.c", plain)
         run(("%s -std=gnu11 -O1 -ffp-contract=off -DT=%s -DL=%d -DVECTORS=%d -DSEED=%dull -c -o %s.plain.o %s.plain.c"):format(cc,
           names[type_], lanes, lanes > 1 and 1 or 0, seed, stem, stem))
@@ -510,6 +514,13 @@ for _, name in ipairs { "avx512", "avx2", "portable", "scalar" } do
             compare(stem, ("%s %s -O3 %s %s -DCG_BODY=%d"):format(cc, flags, target.flags, body == 1 and fma or "", body))
           end)
         end
+      end
+      if name ~= "portable" and here(targets.avx2) then
+        suite.case(stem .. " machine form", function()
+          write(stem .. "_machine.c", source(type_, target, machine))
+          run(("cp %s.plain.o %s_machine.plain.o"):format(stem, stem))
+          compare(stem .. "_machine", ("%s %s -O3"):format(cc, flags))
+        end)
       end
       if has_tcc then suite.case(stem .. " tcc", function() compare(stem, "tcc -nostdlib -nostdinc") end) end
     end

@@ -1,0 +1,227 @@
+-- Random programs in the machine form against the same in C: more pointers and counts than registers, arguments on the stack,
+-- more ranges than mask registers, jumps of both lengths, offsets beyond 32 bits. (carry.lua has every operation.)
+local suite = require "suite"
+local program, targets, c, machine = require "program", require "targets", require "lower/c", require "lower/machine"
+local registers = require "registers"
+
+local seed = math.tointeger(tonumber(os.getenv "CONVGEN_SEED")) or os.time()
+math.randomseed(seed)
+local random = math.random
+local programs = 8 -- in a file
+
+---- random programs -------------------------------------------------------------------------------------------------------------
+-- Arrays are entered in the middle; what a program can move its pointers by stays far from their ends.
+local length, reach = 1 << 16, 200
+
+local function pick_from(list) return list[random(#list)] end
+
+local function random_program(name, type_, target)
+  local k = program.new { name = name, type = type_, target = target }
+  local far = (1 << 31) // k.size + random(1000)
+  local ins, outs, counts, tables, vectors, slots = {}, {}, {}, {}, {}, {}
+  local some = { { ins, 6, function(n) return k:pointer("in" .. n, "in") end }, { outs, 5, function(n) return k:pointer("out" .. n, "out") end },
+    { counts, 4, function(n) return k:count("count" .. n) end }, { tables, 2, function(n) return k:table("table" .. n) end } }
+  for _, row in ipairs(some) do for n = 1, random(row[2]) do row[1][n] = row[3](n) end end
+  for n = 1, 6 do
+    vectors[n] = k:vector "v"
+    k:load(vectors[n], k:at(pick_from(ins), random(reach)))
+    slots[n] = k:slot()
+    k:spill(slots[n], vectors[n])
+  end
+  local moves = 8
+  local body
+  local function at(list) return k:at(pick_from(list), random(-reach, reach)) end
+  local function range()
+    local first = random(2) == 1 and 0 or random(0, k.lanes - 1)
+    return first, random(1, k.lanes - first)
+  end
+  local function operand()
+    local kind = random(4)
+    return kind == 1 and k:memory(at(ins)) or kind == 2 and k:memory_broadcast(at(ins)) or pick_from(vectors)
+  end
+  local function arithmetic() k[pick_from { "add", "sub", "mul", "max", "min", "fma", "fnma" }](k, pick_from(vectors), pick_from(vectors), operand()) end
+  local function widths(list, p) -- a pointer of the block; after it nobody knows the pointer
+    list[#list + 1] = p
+  end
+  local actions = {
+    arithmetic, arithmetic, arithmetic,
+    function() k:load(pick_from(vectors), at(ins), range()) end,
+    function() k:store(at(outs), pick_from(vectors), range()) end,
+    function() k:store(at(outs), pick_from(vectors)) end,
+    function() k:constant(pick_from(vectors), random(5) / 4) end,
+    function() k:zero(pick_from(vectors)) end,
+    function() k:broadcast(pick_from(vectors), at(ins)) end,
+    function() k:spill(pick_from(slots), pick_from(vectors)) end,
+    function() k:fill(pick_from(vectors), pick_from(slots)) end,
+    function() k:prefetch(at(ins), random(3)) end,
+    function()
+      local p, offset = pick_from(outs), k.lanes * random(-5, 5)
+      for i = 0, random(0, 2) do k:stream(k:at(p, offset + i * k.lanes), pick_from(vectors)) end
+    end,
+    function()
+      local list = pick_from { ins, outs }
+      local p = k:copy("p", pick_from(list))
+      if random(2) == 1 then k:advance(p, random(-reach, reach)) end
+      widths(list, p)
+    end,
+    function()
+      local list = pick_from { ins, outs }
+      widths(list, k:pick("p", pick_from(list), pick_from(tables), random(0, 7)))
+    end,
+    function()
+      if moves == 0 then return end
+      moves = moves - 1
+      k:advance(pick_from(pick_from { ins, outs }), random(-20, 20))
+    end,
+    function() -- far away and back
+      local p = pick_from(ins)
+      k:advance(p, far)
+      k:load(pick_from(vectors), k:at(p, -far + random(reach)))
+      k:advance(p, -far)
+    end,
+  }
+  if k.lanes > 1 then
+    local parts = k.lanes // k.part
+    actions[#actions + 1] = function() k:insert(pick_from(vectors), random(0, parts - 1), at(ins)) end
+    actions[#actions + 1] = function() k:extract(at(outs), pick_from(vectors), random(0, parts - 1)) end
+    actions[#actions + 1] = function()
+      local from = random(0, 6 - k.part)
+      k:transpose { table.unpack(vectors, from + 1, from + k.part) }
+    end
+  end
+  function body(depth, most)
+    local known_ins, known_outs = #ins, #outs
+    for _ = 1, random(3, most) do
+      if depth < 3 and random(6) == 1 then
+        k:loop(random(2) == 1 and random(0, 3) or pick_from(counts), function() body(depth + 1, most // 2) end)
+      else
+        pick_from(actions)()
+      end
+    end
+    while #ins > known_ins do table.remove(ins) end
+    while #outs > known_outs do table.remove(outs) end
+  end
+  body(0, 40)
+  for n = 1, 6 do k:store(k:at(outs[1], (n - 1) * k.lanes), vectors[n]) end
+  return k:finish()
+end
+
+---- a program that runs both --------------------------------------------------------------------------------------------------
+local harness = [[
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum { LENGTH = @LENGTH@, MIDDLE = LENGTH / 2 };
+static T ins[6][LENGTH], outs[3][5][LENGTH];
+static long tables[2][64];
+static unsigned long long state = @SEED@;
+static T number(void) {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return (T)((double)(state >> 40) / 8388608.0 - 1.0);
+}
+static int same(const char *name) {
+    for (int o = 0; o < 5; o++)
+        for (long i = 0; i < LENGTH; i++) {
+            T a = outs[0][o][i], b = outs[1][o][i];
+            if (memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b)) continue;
+            fprintf(stderr, "%s: out%d[%ld] is %.9g in machine form, %.9g in C\n", name, o + 1, i - MIDDLE, (double)b, (double)a);
+            return 0;
+        }
+    return 1;
+}
+]]
+
+-- One call of a program with the outputs of one side.
+local function call(k, prefix, side, counts)
+  local args = {}
+  for i, a in ipairs(k.args) do
+    local kind, n = a.name:match "^(%a+)(%d+)$"
+    args[i] = kind == "count" and tostring(counts[n + 0]) or kind == "table" and ("tables[%d] + 8"):format(n - 1)
+      or kind == "in" and ("ins[%d] + MIDDLE"):format(n - 1) or ("outs[%d][%d] + MIDDLE"):format(side, n - 1)
+  end
+  return ("    %s%s(%s);"):format(prefix, k.name, table.concat(args, ", "))
+end
+
+local names = { f32 = "float", f64 = "double" }
+
+local function source(type_, target)
+  local text = { c.prelude(type_, target), machine.prelude(), "typedef " .. names[type_] .. " T;",
+    (harness:gsub("@LENGTH@", length):gsub("@SEED@", seed .. "ull")) }
+  local main = { "int main(void) {", "    int good = 1;",
+    "    for (int i = 0; i < 6; i++) for (long j = 0; j < LENGTH; j++) ins[i][j] = number();",
+    "    for (int i = 0; i < 5; i++) for (long j = 0; j < LENGTH; j++) outs[2][i][j] = number();",
+    "    for (int i = 0; i < 2; i++) for (long j = 0; j < 64; j++) tables[i][j] = (long)(number() * 300);" }
+  for n = 1, programs do
+    local k
+    repeat k = random_program("f" .. n, type_, target) until registers.allocate(k, target)
+    text[#text + 1] = machine.kernel(k)
+    text[#text + 1] = c.kernel(k):gsub("^static void ", "static void c_")
+    for _, counts in ipairs { { 0, 1, 2, 3 }, { 2, 3, 1, -1 }, { 4, 2, 0, 1 } } do
+      main[#main + 1] = "    memcpy(outs[0], outs[2], sizeof outs[2]), memcpy(outs[1], outs[2], sizeof outs[2]);"
+      main[#main + 1] = call(k, "c_", 0, counts)
+      main[#main + 1] = call(k, "", 1, counts)
+      main[#main + 1] = ('    good &= same("%s");'):format(k.name)
+    end
+  end
+  main[#main + 1] = "    return !good;\n}\n"
+  return table.concat(text, "\n") .. "\n" .. table.concat(main, "\n")
+end
+
+local function read(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "a"
+  pipe:close()
+  return text
+end
+
+local cc = os.getenv "CC" or "cc"
+local folder = read "mktemp -d":gsub("%s+$", "")
+local features = " " .. read "grep -m1 ^flags /proc/cpuinfo 2>/dev/null":gsub("\n", " ") .. " "
+
+local function run(command)
+  if not os.execute(("%s >%s/log 2>&1"):format(command, folder)) then
+    error(("%s\n%s(CONVGEN_SEED=%d)"):format(command, read(("head -c 2000 %s/log"):format(folder)), seed), 0)
+  end
+end
+
+local function here(target)
+  for _, need in ipairs(target.needs) do
+    if not features:find(" " .. need .. " ", 1, true) then return false end
+  end
+  return true
+end
+
+for _, name in ipairs { "avx512", "avx2", "scalar" } do
+  for _, type_ in ipairs { "f32", "f64" } do
+    if here(targets[name]) and here(targets.avx2) then
+      suite.case(("random programs %s %s"):format(name, type_), function()
+        local stem = ("%s/%s_%s"):format(folder, name, type_)
+        local f = assert(io.open(stem .. ".c", "w"))
+        f:write(source(type_, targets[name]))
+        f:close()
+        run(("%s -std=gnu11 -O1 -ffp-contract=off -DCG_BODY=3 -o %s.test %s.c -lm"):format(cc, stem, stem))
+        run(stem .. ".test")
+      end)
+    end
+  end
+end
+
+-- As the assembler has it: the text is the same function as the bytes, but for what as writes shorter.
+suite.case("mnemonics", function()
+  if not os.execute "command -v as >/dev/null 2>&1 && command -v objdump >/dev/null 2>&1" then return end
+  for n = 1, 20 do
+    local k = random_program("f" .. n, pick_from { "f32", "f64" }, targets[pick_from { "avx512", "avx2" }])
+    if registers.allocate(k, k.target) then
+      local text = machine.mnemonics(k)
+      local f = assert(io.open(folder .. "/text.s", "w"))
+      f:write(text)
+      f:close()
+      run(("as -o %s/text.o %s/text.s"):format(folder, folder))
+      local as = read(("objdump -d -w --no-show-raw-insn %s/text.o"):format(folder)):gsub("^.->:", ""):gsub("%s+%x+:\t", "\n")
+      assert(#as > 0 and #machine.listing(k) > #text)
+    end
+  end
+end)
+
+os.execute(("rm -rf '%s'"):format(folder))
+return suite.failures()

@@ -1,0 +1,15 @@
+#!/bin/sh
+# The README's example compiles without a warning and runs. Arguments: source folder, build folder.
+set -eu
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+sed -n '/^```c$/,/^```$/p' "$1/README.md" | grep -v '^```' > "$work/example.c"
+lines=$(sed -n '/^int main/,$p' "$work/example.c" | wc -l)
+[ "$lines" -le 15 ] || { echo "the example's main has $lines lines, at most 15"; exit 1; }
+cc -Wall -Wextra -Werror -I "$1/runtime" "$work/example.c" -o "$work/example" -L "$2" -lconvgen -Wl,-rpath,"$2"
+CONVGEN_STORE="$work/store" "$work/example" | grep direct
+# The commands that need no time run as well, from the source folder.
+cd "$1"
+sed -n 's/^build\/convgen \(show.*--stage=[a-z]*\).*/\1/p' README.md | while read -r line; do
+    CONVGEN_STORE="$work/store" "$2/convgen" $line > "$work/out"
+    [ -s "$work/out" ] || { echo "convgen $line printed nothing"; exit 1; }
+done
