@@ -221,7 +221,7 @@ static int verify_problem(sweep *s, const cg_named_problem *np)
     char label[CG_TEXT];
     int status = CLI_DONE;
     cli_table_begin(&s->table, columns, sizeof columns / sizeof columns[0]);
-    if (cli_request(s->c, np, &target, &r) || cg_script_schedules(s->c->script, &r, &list) || verify_list(s, np, &r, &list))
+    if (cli_request(s->c, s->a, np, &target, &r) || cg_script_schedules(s->c->script, &r, &list) || verify_list(s, np, &r, &list))
         status = cli_failed(s->a);
     cli_progress_end();
     if (!s->a->json)

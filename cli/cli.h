@@ -53,7 +53,7 @@ convgen_status cli_open(const cli_arguments *a, convgen_context **out);
 /* ---- recall.c: what is remembered, or estimated, of a problem -------------------------------------------------------- */
 
 /* The generator's request; `target` keeps the name. */
-cg_status cli_request(convgen_context *c, const cg_named_problem *np, cg_target *target, cg_request *out);
+cg_status cli_request(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_target *target, cg_request *out);
 /* A trusted record (the family's version matches). CONVGEN_NO_RECORD without a sentence when there is none. */
 cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_outcome *out);
 /* The legal schedule of that name; NULL: the one with the best estimate. */

@@ -16,7 +16,7 @@ const char *cli_label(const cg_named_problem *np, char text[CG_TEXT])
     return convgen_problem_format(&np->problem, text, CG_TEXT) ? "?" : text;
 }
 
-cg_status cli_request(convgen_context *c, const cg_named_problem *np, cg_target *target, cg_request *out)
+cg_status cli_request(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_target *target, cg_request *out)
 {
     *target = c->target;
     if (np->target[0]) {
@@ -24,7 +24,7 @@ cg_status cli_request(convgen_context *c, const cg_named_problem *np, cg_target 
         if (status)
             return status;
     }
-    *out = (cg_request){ .problem = &np->problem, .machine = &c->machine, .target = target->name, .form = "c",
+    *out = (cg_request){ .problem = &np->problem, .machine = &c->machine, .target = target->name, .form = cg_form(target, cli_compiler(a)),
                          .threads = np->threads ? np->threads : 1 };
     return CONVGEN_OK;
 }
@@ -33,7 +33,7 @@ static cg_status key_of(convgen_context *c, const cli_arguments *a, const cg_nam
 {
     cg_target target;
     cg_request r;
-    cg_status status = cli_request(c, np, &target, &r);
+    cg_status status = cli_request(c, a, np, &target, &r);
     if (status)
         return status;
     memset(key, 0, sizeof *key);
@@ -89,7 +89,7 @@ cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_
     memset(out, 0, sizeof *out);
     cg_status status = key_of(c, a, np, &out->record);
     if (!status)
-        status = cli_request(c, np, &target, &r);
+        status = cli_request(c, a, np, &target, &r);
     if (!status)
         status = cg_script_schedules(c->script, &r, &list);
     if (status)

@@ -22,7 +22,7 @@ static int show_one(const cli_arguments *a, convgen_context *c, const cg_named_p
     cg_request r;
     cg_buffer text = { 0 };
     int status = CLI_DONE;
-    if (cli_request(c, np, &target, &r) || cg_script_show(c->script, &r, a->schedule, a->stage ? a->stage : stages[0], &text))
+    if (cli_request(c, a, np, &target, &r) || cg_script_show(c->script, &r, a->schedule, a->stage ? a->stage : stages[0], &text))
         status = cli_failed(a);
     else if (text.failed)
         status = cli_wrong(a, "no memory for the text");

@@ -7,6 +7,7 @@ local driver = require "driver"
 local program = require "program"
 local template = require "template"
 local lower_c = require "lower/c"
+local lower_machine = require "lower/machine"
 
 local convgen = {}
 
@@ -22,7 +23,7 @@ function convgen.targets()
   local list = {}
   for _, name in ipairs(targets.order) do
     local t = targets[name]
-    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags }
+    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine }
   end
   return list
 end
@@ -34,9 +35,21 @@ end
 
 function convgen.schedules(request) return space.list(prepare(request), request.target, request.machine) end
 
+local forms = { c = lower_c, machine = lower_machine }
+
+local function form_of(request)
+  local form = forms[request.form]
+  if not form then return nil, ("form %s is not there; the forms are: c, machine"):format(request.form) end
+  if form == lower_machine and not targets[request.target].machine then
+    return nil, ("the machine form needs AVX2 or AVX-512, %s has neither"):format(request.target)
+  end
+  return form
+end
+
 -- The schedule's kernels and stages.
 local function build(request, name)
-  if request.form ~= "c" then return nil, ("form %s is not there; the forms are: c"):format(request.form) end
+  local form, why_not = form_of(request)
+  if not form then return nil, why_not end
   local family, schedule = space.parse(name)
   if not family then return nil, ("'%s' is no schedule; `convgen show PROBLEM --stage=schedules` lists them"):format(name) end
   local result, why = family.stages(prepare(request), schedule, targets[request.target], request.machine)
@@ -47,9 +60,9 @@ end
 
 local function c_type(request) return request.problem.type == "f32" and "float" or "double" end
 
-local function kernels_text(result)
+local function kernels_text(result, text)
   local list = {}
-  for i, kernel in ipairs(result.kernels) do list[i] = lower_c.kernel(kernel) end
+  for i, kernel in ipairs(result.kernels) do list[i] = text(kernel) end
   return table.concat(list, "\n")
 end
 
@@ -63,10 +76,11 @@ end
 local function kernel_target(result) return result.kernels[1].target end
 
 local function source_text(request, name, result)
+  local form = form_of(request)
   return template.fill("kernel.c.in", {
     PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
-    PRELUDE = lower_c.prelude(request.problem.type, kernel_target(result)),
-    KERNELS = kernels_text(result), STAGES = stages_text(request, result),
+    PRELUDE = form.prelude(request.problem.type, kernel_target(result)),
+    KERNELS = kernels_text(result, form.kernel), STAGES = stages_text(request, result),
   })
 end
 
@@ -91,22 +105,25 @@ local function show_schedules(request)
   return table.concat(lines, "\n") .. "\n(estimates in cycles)\n"
 end
 
-local function show_program(_, _, result)
-  local list = {}
-  for i, kernel in ipairs(result.kernels) do list[i] = program.print(kernel) end
-  return table.concat(list, "\n")
+local function show_program(_, _, result) return kernels_text(result, program.print) end
+
+-- Instructions beside the operations that they come from.
+local function show_code(request, _, result)
+  local form, why = form_of(setmetatable({ form = "machine" }, { __index = request }))
+  if not form then return nil, why end
+  return kernels_text(result, form.listing)
 end
 
 local views = {
   program = show_program,
   driver = function(request, _, result) return stages_text(request, result) end,
   source = source_text,
+  code = show_code,
 }
 
 -- One stage of the pipeline as text; without a schedule the best estimate's.
 function convgen.show(request, name, stage)
   if stage == "schedules" then return show_schedules(request) end
-  if stage == "code" then return nil, "stage code shows machine code, which the C form leaves to the compiler" end
   local view = views[stage]
   if not view then return nil, ("'%s' is no stage; the stages are: schedules, program, driver, source, code"):format(stage) end
   name = name or convgen.schedules(request)[1].name

@@ -2,15 +2,17 @@
 --
 -- bits: the width of a vector (0: scalars). registers: how many vectors fit. needs: processor features. flags: what a system
 -- compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes; mask_registers: ranges of lanes
--- need no vector register. intrinsics: where body 1 of vec.h applies. An internal row is never chosen as a machine's target.
+-- need no vector register. machine: lower/machine writes for it. intrinsics: where body 1 of vec.h applies. An internal row is
+-- never chosen as a machine's target.
 local targets = {
   avx512 = {
     bits = 512, registers = 32, needs = { "avx512f", "avx512vl", "avx512dq", "avx512bw", "avx2", "fma" },
     flags = "-mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma", broadcast_operand = true, mask_registers = true,
+    machine = true,
     intrinsics = "defined(__AVX512F__) && defined(__AVX512DQ__)",
   },
   avx2 = {
-    bits = 256, registers = 16, needs = { "avx2", "fma" }, flags = "-mavx2 -mfma",
+    bits = 256, registers = 16, needs = { "avx2", "fma" }, flags = "-mavx2 -mfma", machine = true,
     intrinsics = "defined(__AVX2__) && defined(__FMA__)",
   },
   portable = {

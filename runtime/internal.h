@@ -144,7 +144,10 @@ typedef struct cg_target {
     char name[16];
     int bits;
     char flags[160]; /* what a system compiler needs: "-mavx512f ..." */
+    bool machine;    /* the machine form exists for it */
 } cg_target;
+/* The form that a compiler gets: libtcc, which knows no vectors, the machine form where there is one; others C. */
+const char *cg_form(const cg_target *target, const char *compiler);
 /* wanted NULL or "": the best the machine has. Else that one, CONVGEN_UNSUPPORTED naming what it needs or which there are. */
 cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted, cg_target *out);
 

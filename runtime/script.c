@@ -296,6 +296,14 @@ static lua_Integer get_integer(lua_State *lua, const char *field, lua_Integer lo
 }
 
 /* A text field without zeros of at most size - 1 bytes. */
+static bool get_flag(lua_State *lua, const char *field)
+{
+    lua_getfield(lua, -1, field);
+    bool flag = lua_toboolean(lua, -1);
+    lua_pop(lua, 1);
+    return flag;
+}
+
 static void get_text(lua_State *lua, const char *field, char *to, size_t size)
 {
     size_t length = 0;
@@ -487,6 +495,7 @@ static int choose_target(lua_State *lua)
         get_word(lua, "name", row.name, sizeof row.name);
         get_text(lua, "flags", row.flags, sizeof row.flags);
         row.bits = (int)get_integer(lua, "bits", 0, 4096);
+        row.machine = get_flag(lua, "machine");
         append_word(job->names, row.name);
         bool suits = machine_suits(lua, job->machine, job->lacks);
         job->known = job->wanted ? !strcmp(job->wanted, row.name) : suits;
@@ -497,6 +506,11 @@ static int choose_target(lua_State *lua)
         lua_pop(lua, 1);
     }
     return 0;
+}
+
+const char *cg_form(const cg_target *target, const char *compiler)
+{
+    return target->machine && !strcmp(compiler, "tcc") ? "machine" : "c";
 }
 
 cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted, cg_target *out)
@@ -611,9 +625,7 @@ static void read_stage(lua_State *lua, cg_stage *out)
     get_word(lua, "symbol", out->symbol, sizeof out->symbol);
     out->tasks = (long)get_integer(lua, "tasks", 0, SIZE_LIMIT);
     out->scratch = (size_t)get_integer(lua, "scratch", 0, SIZE_LIMIT);
-    lua_getfield(lua, -1, "pack");
-    out->pack = lua_toboolean(lua, -1);
-    lua_pop(lua, 1);
+    out->pack = get_flag(lua, "pack");
 }
 
 /* Copies the text on top, which may be of `limit` bytes and hold no zeros. */

@@ -20,7 +20,6 @@ static const double keep_record = 0.97; /* a new winner must beat the remembered
 static const double tie = 0.005;
 static const double patience = 6, race_patience = 1; /* MEASURE begins no new candidate when the best is slow, the final no new
                                                         round, after these */
-static const char form[] = "c";
 
 typedef struct cg_candidate {
     const cg_schedule *schedule;
@@ -63,7 +62,7 @@ static cg_status key_of(cg_tuner *u, const char *wanted_target)
     cg_record *k = &u->key;
     snprintf(k->machine, sizeof k->machine, "%s", c->machine.key);
     snprintf(k->target, sizeof k->target, "%s", target.name);
-    snprintf(k->form, sizeof k->form, "%s", form);
+    snprintf(k->form, sizeof k->form, "%s", cg_form(&target, compiler));
     snprintf(k->compiler, sizeof k->compiler, "%s", compiler);
     k->threads = u->tuning->threads ? u->tuning->threads : c->parallel.threads;
     k->error_normwise = k->error_vs_loop = k->error_vs_bound = NAN;

@@ -10,6 +10,13 @@ static cg_script *script;
 static cg_machine machine;
 static const char *const target_names[] = {"avx512", "avx2", "portable"};
 
+/* The machine form runs only where the processor has the target; the C form of any target runs by libtcc everywhere. */
+static const char *form_for(const char *name, bool want_machine)
+{
+    cg_target target;
+    return want_machine && cg_script_target(script, &machine, name, &target) == CONVGEN_OK ? cg_form(&target, "tcc") : "c";
+}
+
 static void setup(void)
 {
     cg_machine_detect(&machine);
@@ -26,21 +33,21 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
     convgen_problem_format(r->problem, text, sizeof text);
     cg_kernel kernel;
     cg_status status = cg_kernel_new(script, r, schedule, compiler, flags, &kernel, why);
-    ck_assert_msg(status == CONVGEN_OK, "seed %llu: %s, %s on %s by %s does not build: %s (%s)", (unsigned long long)seed, text,
-                  schedule, r->target, compiler, why, cg_error_text());
+    ck_assert_msg(status == CONVGEN_OK, "seed %llu: %s, %s on %s (%s form) by %s does not build: %s (%s)", (unsigned long long)seed,
+                  text, schedule, r->target, r->form, compiler, why, cg_error_text());
     cg_parallel parallel = {.threads = threads};
     cg_verdict verdict;
     status = cg_verify(trial, &kernel, &parallel, CG_VERIFY_FULL, &verdict);
-    ck_assert_msg(status == CONVGEN_OK && verdict.ok, "seed %llu: %s, %s on %s by %s, %d threads: %s (%s)", (unsigned long long)seed,
-                  text, schedule, r->target, compiler, threads, verdict.why, status ? cg_error_text() : "");
+    ck_assert_msg(status == CONVGEN_OK && verdict.ok, "seed %llu: %s, %s on %s (%s form) by %s, %d threads: %s (%s)",
+                  (unsigned long long)seed, text, schedule, r->target, r->form, compiler, threads, verdict.why, status ? cg_error_text() : "");
     cg_kernel_free(&kernel);
 }
 
 /* One random legal schedule of each family. */
-static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *compiler, const char *flags,
-                            uint64_t seed)
+static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *form, const char *compiler,
+                            const char *flags, uint64_t seed)
 {
-    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = "c", .threads = 1};
+    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = 1};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "seed %llu: %s", (unsigned long long)seed, cg_error_text());
     cg_trial *trial;
@@ -69,7 +76,8 @@ START_TEST(random_problems_of_every_family)
     uint64_t seed = test_seed(), state = seed;
     for (int i = 0; i < 2000; i++) {
         convgen_problem p = random_problem(&state, 60e3);
-        verify_families(&p, &state, target_names[random_in(&state, 0, 2)], "tcc", "", seed);
+        const char *target = target_names[random_in(&state, 0, 2)];
+        verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
     }
 }
 END_TEST
@@ -81,7 +89,7 @@ START_TEST(the_system_compiler_gives_the_same)
         convgen_problem p = random_problem(&state, 300e3);
         cg_target target;
         if (cg_script_target(script, &machine, target_names[i % 3], &target) != CONVGEN_OK) continue;
-        verify_families(&p, &state, target.name, "cc", target.flags, seed);
+        verify_families(&p, &state, target.name, "c", "cc", target.flags, seed);
     }
 }
 END_TEST
@@ -98,7 +106,8 @@ static void verify_list(const char *name, int most)
     ck_assert_int_gt(problems.count, 5);
     for (int i = 0; i < problems.count; i++) {
         const convgen_problem *p = &problems.at[i].problem;
-        cg_request r = {.problem = p, .machine = &machine, .target = target_names[i % 3], .form = "c", .threads = 1};
+        const char *target = target_names[i % 3];
+        cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form_for(target, i % 4), .threads = 1};
         cg_schedule_list list;
         ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
         cg_trial *trial;

@@ -71,6 +71,7 @@ local function survey(k)
   for _, a in ipairs(k.args) do if k.used[a] then touch(a, 0) end end
   walk(k.body)
   for _, span in ipairs(s.order) do
+    span.last = math.max(span.last, span.first + 1) -- even what nobody reads is written somewhere
     for _, loop in ipairs(s.loops) do
       if span.first < loop.first and span.last > loop.first and span.last < loop.last then span.last = loop.last end
     end
