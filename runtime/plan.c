@@ -44,7 +44,8 @@ static cg_status options_of(const convgen_options *given, convgen_options *o)
     memset(o, 0, sizeof *o);
     if (given && given->struct_size == 0)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "options.struct_size is 0; it must be sizeof(convgen_options)");
-    if (given) memcpy(o, given, given->struct_size < sizeof *o ? given->struct_size : sizeof *o); /* of an older caller: its part */
+    size_t known = given && given->struct_size < sizeof *o ? given->struct_size : sizeof *o; /* of an older caller: its part */
+    if (given) memcpy(o, given, known);
     o->struct_size = sizeof *o;
     if (o->threads < 0 || o->threads > MAX_THREADS)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "options.threads is %d; 0 (the default, 1) to %d are allowed", o->threads, MAX_THREADS);
@@ -229,7 +230,8 @@ static void pool_free(cg_pool *pool)
 
 static void time_text(double ns, char *text, size_t size)
 {
-    static const struct { double from, unit; const char *name; } units[] = {{1e9, 1e9, "s"}, {1e6, 1e6, "ms"}, {1e3, 1e3, "us"}, {0, 1, "ns"}};
+    static const struct { double from, unit; const char *name; } units[] = {
+        {1e9, 1e9, "s"}, {1e6, 1e6, "ms"}, {1e3, 1e3, "us"}, {0, 1, "ns"}};
     int i = 0;
     while (ns < units[i].from) i++;
     snprintf(text, size, "%.3g %s", ns / units[i].unit, units[i].name);
@@ -352,8 +354,8 @@ static cg_status check_create(const convgen_context *c, const convgen_problem *p
     if (!c) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: context is NULL");
     if (!p) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: problem is NULL");
     if ((int)effort < CONVGEN_RECALL || effort > CONVGEN_EXHAUSTIVE)
-        return cg_fail(CONVGEN_BAD_ARGUMENT, "effort is %d; CONVGEN_RECALL to CONVGEN_EXHAUSTIVE (%d to %d) are allowed", (int)effort,
-                       CONVGEN_RECALL, CONVGEN_EXHAUSTIVE);
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "effort is %d; CONVGEN_RECALL to CONVGEN_EXHAUSTIVE (%d to %d) are allowed",
+                       (int)effort, CONVGEN_RECALL, CONVGEN_EXHAUSTIVE);
     if (!(seconds >= 0)) return cg_fail(CONVGEN_BAD_ARGUMENT, "seconds is %g; 0 (no limit) or more is allowed", seconds);
     return CONVGEN_OK;
 }
@@ -427,7 +429,8 @@ convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tens
     if (status != CONVGEN_OK) return status;
     void *own = at[WORKSPACE] ? NULL : workspace_take(plan);
     if (!at[WORKSPACE] && !own) return CONVGEN_NO_MEMORY;
-    cg_operands operands = {at[SRC], packed ? plan->packs ? NULL : at[PACKED] : at[WEIGHTS], used & BIT(BIAS) ? at[BIAS] : NULL, at[DST],
+    void *weights = !packed ? at[WEIGHTS] : plan->packs ? NULL : at[PACKED];
+    cg_operands operands = {at[SRC], weights, used & BIT(BIAS) ? at[BIAS] : NULL, at[DST],
                             used & BIT(RESIDUAL) ? at[RESIDUAL] : NULL};
     cg_kernel_run(&plan->kernel, &plan->parallel, &operands, packed && plan->packs ? at[PACKED] : NULL, own ? own : at[WORKSPACE]);
     if (own) workspace_give(plan, own);

@@ -124,7 +124,8 @@ static cg_status recall(cg_tuner *u)
     if (status == CONVGEN_OK)
         return cg_fail(CONVGEN_NO_RECORD, "what is remembered for \"%s\" is of another version of the family %s; tune it again",
                        u->key.problem, r.family);
-    return cg_fail(CONVGEN_NO_RECORD, "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first",
+    return cg_fail(CONVGEN_NO_RECORD,
+                   "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first",
                    u->key.problem, u->key.target, u->key.threads, u->key.threads == 1 ? "" : "s");
 }
 
@@ -142,14 +143,14 @@ static void to_front(cg_tuner *u, const char *name)
         }
 }
 
-/* How many of the list are worth a try. libtcc's scalar lanes turn the estimates over, so there none is hopeless. */
+/* How many of the list are worth a try. Scalar lanes (C through libtcc) turn the estimates over: there none is hopeless. */
 static int worth_trying(const cg_tuner *u, int legal)
 {
     if (u->tuning->effort != CONVGEN_MEASURE) return legal;
     double best = INFINITY;
     for (int i = 0; i < legal; i++) best = fmin(best, u->list.at[i].cycles);
     int count = legal < TRIES ? legal : TRIES;
-    bool estimates_hold = strcmp(u->key.compiler, "tcc") != 0;
+    bool estimates_hold = strcmp(u->key.compiler, "tcc") != 0 || strcmp(u->key.form, "c") != 0;
     while (estimates_hold && count > 3 && u->list.at[count - 1].cycles > hopeless * best) count--;
     return count;
 }

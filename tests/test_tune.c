@@ -63,12 +63,14 @@ static void open_with(const char *path)
     ck_assert_msg(convgen_open(&o, &context) == CONVGEN_OK, "%s", convgen_error(NULL));
 }
 
+static const char *form(void) { return cg_form(&context->target, "tcc"); }
+
 static cg_record key(void)
 {
     cg_record k = {.threads = 1};
     strcpy(k.machine, context->machine.key);
     strcpy(k.target, context->target.name);
-    strcpy(k.form, "c");
+    strcpy(k.form, form());
     strcpy(k.compiler, "tcc");
     convgen_problem_format(&problem, k.problem, sizeof k.problem);
     return k;
@@ -80,7 +82,7 @@ static void begin(void)
     open_with(store);
     ck_assert_int_eq(convgen_problem_parse("mb2ic4ih6oc6kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
-    cg_request request = {&problem, &context->machine, context->target.name, "c", 1};
+    cg_request request = {&problem, &context->machine, context->target.name, form(), 1};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(context->script, &request, &list) == CONVGEN_OK, "%s", convgen_error(NULL));
     memset(&f, 0, sizeof f);
@@ -114,7 +116,7 @@ static cg_status tune(convgen_effort effort)
 static void remembered(int schedule, int version_offset, int threads)
 {
     cg_record r = key();
-    cg_request request = {&problem, &context->machine, context->target.name, "c", 1};
+    cg_request request = {&problem, &context->machine, context->target.name, form(), 1};
     cg_schedule_list list;
     ck_assert_int_eq(cg_script_schedules(context->script, &request, &list), CONVGEN_OK);
     strcpy(r.schedule, list.at[schedule].name);
