@@ -11,9 +11,10 @@ local lower_machine = require "lower/machine"
 
 local convgen = {}
 
--- Multiply-adds of a problem, padded taps counted.
+-- The problem with what families derive from it: multiply-adds (padded taps counted), threads to share the work among.
 local function prepare(request)
   local p = request.problem
+  p.threads = request.threads or 1
   local k, o = p.kernel, p.output
   p.macs = 1.0 * p.batch * o[1] * o[2] * o[3] * p.oc * (p.ic // p.groups) * k[1] * k[2] * k[3]
   return p

@@ -73,7 +73,11 @@ function driver.floor_div(a, b)
 end
 
 -- a / b of a that is never negative.
-function driver.quotient(a, b) return b == 1 and lift(a) or node("/", lift(a), lift(b)) end
+function driver.quotient(a, b)
+  a = lift(a)
+  if b == 1 then return a end
+  return constant(a) and lift(constant(a) // b) or node("/", a, lift(b))
+end
 
 function driver.ceil_div(a, b) return driver.floor_div(lift(a) + (b - 1), b) end
 

@@ -37,7 +37,7 @@ local function gathering_cycles(p, schedule, target, machine)
   local s = gathering.shape(p)
   local size = p.type == "f32" and 4 or 8
   local lanes = target.bits // 8 // size
-  local cycles = 0
+  local cycles, tasks = 0, 0
   local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
   for _, run in ipairs(cut.column_runs(tiles)) do
     gathering.each_phase(s, function(axes)
@@ -50,14 +50,16 @@ local function gathering_cycles(p, schedule, target, machine)
         end
         row = row + part.count * steps
       end
-      cycles = cycles + run.count * p.groups * s.p.batch * axes[1].outputs * axes[2].outputs * row
+      local planes = run.count * p.groups * s.p.batch * axes[1].outputs
+      cycles = cycles + planes * axes[2].outputs * row
+      tasks = tasks + planes * ((axes[2].outputs + schedule.rows - 1) // schedule.rows)
     end)
   end
   local panel = s.taps * s.from.channels * tiles[1].width * size
   local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
   if panel > 0.6 * l2 then cycles = cycles * 1.15 end
-  -- Fewer rows a task read the panel again more often.
-  cycles = cycles * (1 + 0.02 / schedule.rows)
+  -- Fewer rows a task read the panel again more often; too few tasks leave threads idle.
+  cycles = cycles * (1 + 0.02 / schedule.rows) * ((tasks + p.threads - 1) // p.threads) / tasks
   if p.weights == "changing" then cycles = cycles + s.taps * s.from.channels * s.to.channels * p.groups / lanes * 2 end
   return cycles
 end

@@ -89,37 +89,98 @@ local function bias_kernel(p, tile, target, name)
   return k:finish()
 end
 
-local function gradient_part(p, inputs, run, width, target, kernels)
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local kernel = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. #kernels)
-  local zero = zero_kernel(p, inputs.size, run.tile, target, "zero" .. #kernels)
-  kernels[#kernels + 1], kernels[#kernels + 2] = kernel, zero
-  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
+-- A kernel for each run of equal column tiles and run of equal input pieces.
+local function tile_kinds(p, schedule, target, kernels)
+  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local kinds = {}
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
+    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
+      local n = #kernels
+      kernels[n + 1] = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n)
+      kernels[n + 2] = zero_kernel(p, inputs.size, run.tile, target, "zero" .. n)
+      kinds[#kinds + 1] = { run = run, inputs = inputs, gradient = kernels[n + 1], zero = kernels[n + 2] }
+    end
+  end
+  return kinds
+end
 
-  local function body(d, g, kd, kh, kw, tile, m)
-    local d_low, d_end = gather.valid_outputs(d, p, 1, kd, "od")
-    local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
-    local w_low, w_end = gather.valid_outputs(d, p, 3, kw, "ow")
-    local c = d:let("c", g * ocg + (tile + run.index) * width)
-    local i = d:let("i", m * inputs.size + inputs.first)
-    local to = d:let("to", (((kd * p.kernel[2] + kh) * p.kernel[3] + kw) * icg + i) * p.oc + c)
-    d:call(zero, { { d.weights, to } })
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", d_low, d_end, 1, function(od)
-        local from = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
-          g * icg + i)
-        local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + c)
-        parts.blocks(d, driver, p.output[2], p.output[3], { low = h_low, high = h_end }, { low = w_low, high = w_end },
-          function(row, rows, column, cols)
-            d:call(kernel, { { d.src, from + (row * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row +
-              (column * p.stride[3] + kw * p.dilation[3] - p.pad[3]) * p.ic },
-              { d.dst, with + row * dst_row + column * p.oc }, { d.weights, to }, rows, cols })
-          end)
+-- The part [low, high) of each index that slice number `slice` of `slices` visits: the index that divides best is cut.
+local function sliced(counts, slice, slices)
+  local best, least
+  for i, count in ipairs(counts) do
+    local waste = (count + slices - 1) // slices * slices / count
+    if not best or waste < least then best, least = i, waste end
+  end
+  local ranges = {}
+  for i, count in ipairs(counts) do
+    ranges[i] = i ~= best and { 0, count } or
+      { driver.quotient(slice * count, slices), driver.quotient(slice * count + count, slices) }
+  end
+  return ranges
+end
+
+-- Visits the tiles of one kind that belong to a slice: visit(g, kd, kh, kw, first output channel, first input channel of a group,
+-- where the gradient begins).
+local function each_tile(d, p, kind, width, slice, visit)
+  local kernel, icg, ocg = p.kernel, p.ic // p.groups, p.oc // p.groups
+  local run, inputs = kind.run, kind.inputs
+  local ranges = sliced({ p.groups, kernel[1] * kernel[2] * kernel[3], run.count, inputs.count }, slice, p.threads)
+  d:loop("g", ranges[1][1], ranges[1][2], 1, function(g)
+    d:loop("tap", ranges[2][1], ranges[2][2], 1, function(tap)
+      local kd = d:let("kd", driver.quotient(tap, kernel[2] * kernel[3]))
+      local kh = d:let("kh", driver.rest(driver.quotient(tap, kernel[3]), kernel[2]))
+      local kw = d:let("kw", driver.rest(tap, kernel[3]))
+      d:loop("tile", ranges[3][1], ranges[3][2], 1, function(tile)
+        d:loop("m", ranges[4][1], ranges[4][2], 1, function(m)
+          local c = d:let("c", g * ocg + (tile + run.index) * width)
+          local i = d:let("i", m * inputs.size + inputs.first)
+          visit(g, kd, kh, kw, c, i, d:let("to", (tap * icg + i) * p.oc + c))
+        end)
       end)
     end)
+  end)
+end
+
+-- One block of pixels for all tiles of a slice, so that the block is read from the cache near the processor but once.
+local function block_body(d, p, kinds, width, slice, n, od, first_row, chunk)
+  local src_row, dst_row, icg = p.input[3] * p.ic, p.output[3] * p.oc, p.ic // p.groups
+  local function clipped(name, axis, k, at, size)
+    local low, stop = gather.valid_outputs(d, p, axis, k, name)
+    if at then low, stop = d:let(name .. "_from", driver.max(low, at)), driver.min(stop, at + size) end
+    return low, d:let(name .. "_count", driver.max(stop - low, 0))
   end
-  return { body = body, indices = { { "g", p.groups }, { "kd", p.kernel[1] }, { "kh", p.kernel[2] }, { "kw", p.kernel[3] },
-    { "tile", run.count }, { "m", inputs.count } } }
+  for _, kind in ipairs(kinds) do
+    each_tile(d, p, kind, width, slice, function(g, kd, kh, kw, c, i, to)
+      local _, planes = clipped("od", 1, kd, od, 1)
+      local row, rows = clipped("row", 2, kh, first_row, parts.block_rows(p.output[3]))
+      local column, columns = clipped("column", 3, kw, chunk, parts.block)
+      local from = (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
+        (row * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row +
+        (column * p.stride[3] + kw * p.dilation[3] - p.pad[3]) * p.ic + g * icg + i
+      local with = (n * p.output[1] + od) * (p.output[2] * dst_row) + row * dst_row + column * p.oc + c
+      d:call(kind.gradient, { { d.src, from }, { d.dst, with }, { d.weights, to }, planes * rows, columns })
+    end)
+  end
+end
+
+-- A task is a slice of the output tiles; it goes over the pixels once.
+local function gradient_part(p, kinds, width)
+  local height, columns = p.output[2], p.output[3]
+  return { indices = { { "slice", p.threads } }, body = function(d, slice)
+    for _, kind in ipairs(kinds) do
+      each_tile(d, p, kind, width, slice, function(_, _, _, _, _, _, to) d:call(kind.zero, { { d.weights, to } }) end)
+    end
+    d:loop("n", 0, p.batch, 1, function(n)
+      d:loop("od", 0, p.output[1], 1, function(od)
+        d:loop("block", 0, height, parts.block_rows(columns), function(row)
+          if columns <= parts.block then return block_body(d, p, kinds, width, slice, n, od, row) end
+          d:loop("chunk", 0, columns, parts.block, function(chunk)
+            block_body(d, p, kinds, width, slice, n, od, row, chunk)
+          end)
+        end)
+      end)
+    end)
+  end }
 end
 
 local function bias_part(p, run, width, target, kernels)
@@ -145,14 +206,9 @@ end
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gradient.stages(p, schedule, target)
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
-  local kernels, list = {}, {}
-  local width = schedule.vectors * lanes
-  for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
-    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
-      list[#list + 1] = gradient_part(p, inputs, run, width, target, kernels)
-    end
-  end
-  local stages = { driver.stage { name = "compute", parts = list } }
+  local kernels = {}
+  local kinds = tile_kinds(p, schedule, target, kernels)
+  local stages = { driver.stage { name = "compute", parts = { gradient_part(p, kinds, schedule.vectors * lanes) } } }
   if p.bias then
     local bias = {}
     local wide = math.min(4, (p.oc + lanes - 1) // lanes)
