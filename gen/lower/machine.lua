@@ -15,7 +15,7 @@ local callee_saves = { [3] = true, [5] = true, [12] = true, [13] = true, [14] = 
 local c_types = { f32 = "float", f64 = "double" }
 local formats = { f32 = "<f", f64 = "<d" }
 
----- where pointers and counts live ------------------------------------------------------------------------------------------------
+---- where pointers and counts live ------------------------------------------------------------------------------------
 
 -- Lifetimes of arguments, pointer variables and loop counters (known by their loop operation), in positions; and which ranges of
 -- lanes occur. What is used in loops weighs more.
@@ -30,8 +30,13 @@ local function survey(k)
     end
     span.last, span.weight = s.position, span.weight + weight
   end
-  local function touch_pointer(thing)
-    if thing.kind == "pointer" or thing.kind == "table" then touch(thing, s.weight) end
+  local function touch_pointers(op) -- in all the fields that can hold one: program.reads would cost as much as the encoding
+    local a, y = op.a, op.y
+    if a then touch(a.pointer, s.weight) end
+    if y and y.address then touch(y.address.pointer, s.weight) end
+    if op.from then touch(op.from, s.weight) end
+    if op.tab then touch(op.tab, s.weight) end
+    if op.p then touch(op.p, s.weight) end
   end
   local function touch_range(op)
     local key = op.first << 8 | op.count
@@ -62,8 +67,7 @@ local function survey(k)
       s.position = s.position + 1
       if op.op == "loop" then walk_loop(op) else
         if op.count then touch_range(op) end
-        program.reads(op, touch_pointer)
-        program.writes(op, touch_pointer)
+        touch_pointers(op)
         if op.from then s.spans[op.p].from = op.from end
       end
     end
@@ -86,7 +90,8 @@ local function free_register(taken, span, n)
   return true
 end
 
--- The heaviest choose first: the register they come from, else one that is nobody's, else any; who finds none lives on the stack.
+-- The heaviest choose first: the register they come from, else one that is nobody's, else any; who finds none lives on the
+-- stack.
 local function place(k, spans)
   local register, on_stack, hint, taken, arriving, by_weight = {}, {}, {}, {}, {}, { table.unpack(spans) }
   for i, a in ipairs(k.args) do hint[a] = incoming[i] end
@@ -100,21 +105,24 @@ local function place(k, spans)
     table.insert(taken[n], span)
     register[span.thing] = n
   end
+  local function free(span, n, also)
+    return free_register(taken, span, n) and (not also or free_register(also, span, n)) and n
+  end
   local function first_free(span, also)
     for _, n in ipairs(general) do
-      if free_register(taken, span, n) and (not also or free_register(also, span, n)) then return n end
+      if free(span, n, also) then return n end
     end
   end
   for _, span in ipairs(by_weight) do
-    local from = span.thing.op == "loop" and span.thing.count or span.from or span.thing
-    local wish = hint[span.thing] or register[from] or hint[from]
-    local n = wish and free_register(taken, span, wish) and wish or first_free(span, arriving) or first_free(span)
+    local own, from = hint[span.thing], span.thing.op == "loop" and span.thing.count or span.from
+    local source = from and (register[from] or hint[from])
+    local n = own and free(span, own) or source and free(span, source, arriving) or first_free(span, arriving) or first_free(span)
     if n then take(span, n) else on_stack[#on_stack + 1] = span.thing end
   end
   return register, on_stack
 end
 
----- emission ------------------------------------------------------------------------------------------------------------------------
+---- emission ----------------------------------------------------------------------------------------------------------
 
 local function put(s, bytes, text)
   local n = s.n + 1
@@ -127,7 +135,9 @@ local function vector(s, form, reg, v, rm, base, disp, mask, all, imm)
     s.texts and encoder.text(form, reg, v, rm, base, disp, mask, all, imm))
 end
 
-local function integer(s, name, reg, rm, base, disp, imm) vector(s, encoder.form(name), reg, nil, rm, base, disp, nil, nil, imm) end
+local function integer(s, name, reg, rm, base, disp, imm)
+  vector(s, encoder.form(name), reg, nil, rm, base, disp, nil, nil, imm)
+end
 
 -- A load or broadcast from the pool: `where(s)` gives the offset there once the pool is known.
 local function pooled(s, form, reg, where)
@@ -182,7 +192,7 @@ local function assign(s, thing, from)
   end
 end
 
----- operations ------------------------------------------------------------------------------------------------------------------------
+---- operations --------------------------------------------------------------------------------------------------------
 
 local function whole(s, form, reg, a)
   local base, disp = address(s, a)
@@ -347,7 +357,7 @@ end
 local function spill(s, op) vector(s, s.forms.store, s.map[op.x], nil, nil, rsp, s.slot[op.slot]) end
 local function fill(s, op) vector(s, s.forms.load, s.map[op.d], nil, nil, rsp, s.slot[op.slot]) end
 
----- jumps -------------------------------------------------------------------------------------------------------------------------------
+---- jumps -------------------------------------------------------------------------------------------------------------
 
 local function size_of(s, first, last)
   local size = 0
@@ -426,7 +436,8 @@ local function begin_count(s, op)
   end
   local at = counter or rax
   if s.register[count] ~= at then
-    if s.register[count] then integer(s, "copy", s.register[count], at) else integer(s, "read", at, nil, rsp, s.slot[count]) end
+    if s.register[count] then integer(s, "copy", s.register[count], at)
+    else integer(s, "read", at, nil, rsp, s.slot[count]) end
   end
   if not counter then assign(s, op, rax) end
   integer(s, "test", at, at)
@@ -464,7 +475,7 @@ function block(s, ops)
   end
 end
 
----- the frame around it -----------------------------------------------------------------------------------------------------------------
+---- the frame around it -----------------------------------------------------------------------------------------------
 
 local vector_names = { "load", "store", "stream", "broadcast", "fma", "fnma", "add", "sub", "mul", "max", "min" }
 local scalar_names = { load = "load_one", store = "store_one", broadcast = "load_one", fma = "fma_one", fnma = "fnma_one",
@@ -620,7 +631,7 @@ local function generate(k, with_texts)
   return s
 end
 
----- texts ---------------------------------------------------------------------------------------------------------------------------------
+---- texts -------------------------------------------------------------------------------------------------------------
 
 local function prototype(k)
   local spelled = { count = "long ", table = "const long *" }

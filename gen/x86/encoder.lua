@@ -21,7 +21,7 @@ local maps = { ["0F"] = 1, ["0F38"] = 2, ["0F3A"] = 3 }
 local immediates = { ib = "<I1", id = "<I4", io = "<i8", cb = "<I1", cd = "<I4" }
 local immediate_masks = { ib = 0xFF, id = 0xFFFFFFFF, cb = 0xFF, cd = 0xFFFFFFFF }
 
----- ModRM, SIB and displacement: what follows the prefixes, which are a number of 1 to 4 bytes ------------------------------------
+---- ModRM, SIB and displacement: what follows the prefixes, which are a number of 1 to 4 bytes ------------------------
 
 local formats = {}
 for length = 1, 4 do
@@ -55,7 +55,7 @@ local function operand(length, head, opcode, reg, rm, base, disp, n)
   return memory(length, head, opcode, reg, base, disp, n)
 end
 
----- VEX and EVEX ---------------------------------------------------------------------------------------------------------------
+---- VEX and EVEX ------------------------------------------------------------------------------------------------------
 
 -- Bits of registers are stored inverted: a prefix begins with ones there, and xor puts them right.
 local function evex(f, reg, v, rm, base, disp, mask, all)
@@ -118,7 +118,7 @@ local function read_vector(f, row, t, bits)
   end
 end
 
----- instructions without VEX ------------------------------------------------------------------------------------------------------
+---- instructions without VEX ------------------------------------------------------------------------------------------
 
 local function read_code(text)
   local c = { bytes = {}, text = text }
@@ -165,7 +165,7 @@ local function read_legacy(f, row)
   for i, text in ipairs(codes) do f.codes[i] = read_code(text) end
 end
 
----- forms ---------------------------------------------------------------------------------------------------------------------
+---- forms -------------------------------------------------------------------------------------------------------------
 
 local known = {}
 
@@ -182,7 +182,7 @@ end
 
 function encoder.encode(f, ...) return f.encode(f, ...) end
 
----- the GNU spelling ------------------------------------------------------------------------------------------------------------
+---- the GNU spelling --------------------------------------------------------------------------------------------------
 
 local names64 = { [0] = "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" }
 local names32 = { [0] = "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi" }

@@ -6,7 +6,8 @@
 --   Wt  W0 or W1;  WIGt  the same under EVEX, nothing under VEX
 -- L is the vector's length, LIG one element. op is the manual's operand encoding: R is in ModRM.reg, V in vvvv, M in ModRM.r/m,
 -- O in the opcode, I immediate, D a jump. tuple: the unit of EVEX's compressed displacement (full: the vector, one: an element,
--- part: 128 bits); low: there is no EVEX form. r and m: registers that are none of the row's vectors. A row with several codes is encoded with the first whose immediate or distance fits.
+-- part: 128 bits). low: there is no EVEX form. r and m: registers that are none of the row's vectors. A row with several codes
+-- is encoded with the first whose immediate or distance fits.
 return {
   -- vectors
   load        = { means = "d = memory",        gnu = "vmovup%t",      op = "RM",   code = "VEX.L.Pt.0F.WIGt 10 /r" },
