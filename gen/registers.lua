@@ -66,10 +66,7 @@ local function scan(spans)
   return map, used
 end
 
--- {map = virtual register -> machine number from 0, used = how many, temporary = the number of a spare one, if needed},
--- or nil and why not.
-function registers.allocate(k, target)
-  if not k.finished then error(("program %s: registers before finish"):format(k.name), 0) end
+local function allocate(k, target)
   local s = survey(k, target)
   extend_over_loops(s.order, s.loops)
   local map, used = scan(s.order)
@@ -79,6 +76,20 @@ function registers.allocate(k, target)
     return nil, ("needs %d registers, %s has %d"):format(used, target.name, target.registers)
   end
   return { map = map, used = used, temporary = temporary }
+end
+
+-- {map = virtual register -> machine number from 0, used = how many, temporary = the number of a spare one, if needed},
+-- or nil and why not. A family asks whether a program fits and the lowering asks again: a finished program keeps the answer.
+function registers.allocate(k, target)
+  if not k.finished then error(("program %s: registers before finish"):format(k.name), 0) end
+  k.allocated = k.allocated or {}
+  local known = k.allocated[target]
+  if not known then
+    local result, why = allocate(k, target)
+    known = { result, why }
+    k.allocated[target] = known
+  end
+  return known[1], known[2]
 end
 
 return registers

@@ -14,7 +14,7 @@ local most_variants, most_parts = 12, 16
 ---- schedules: direct.p7.v4.rows4 and direct.i8.v2 -----------------------------------------------------------------------------
 
 function direct.print(s)
-  if s.inputs then return ("direct.i%d.v%d"):format(s.inputs, s.vectors) end
+  if s.inputs then return ("direct.i%d.v%d%s"):format(s.inputs, s.vectors, s.copies and ".copies" or "") end
   return ("direct.p%d.v%d.rows%d"):format(s.pixels, s.vectors, s.rows)
 end
 
@@ -23,9 +23,9 @@ function direct.parse(name)
   if pixels then
     return { family = "direct", pixels = tonumber(pixels), vectors = tonumber(vectors), rows = tonumber(rows) }
   end
-  local inputs
-  inputs, vectors = name:match "^direct%.i(%d+)%.v(%d+)$"
-  return inputs and { family = "direct", inputs = tonumber(inputs), vectors = tonumber(vectors) } or nil
+  local inputs, rest
+  inputs, vectors, rest = name:match "^direct%.i(%d+)%.v(%d+)(.*)$"
+  return inputs and { family = "direct", inputs = tonumber(inputs), vectors = tonumber(vectors), copies = rest == ".copies" } or nil
 end
 
 ---- the space and its estimate ---------------------------------------------------------------------------------------------------------
@@ -74,6 +74,8 @@ local function gradient_cycles(p, schedule, target)
       cycles = cycles + p.groups * taps * calls * pixels * step_cycles(inputs.size, run.tile.vectors)
     end
   end
+  -- Pixels far apart share few sets of the caches.
+  if p.stride[3] > 1 and not schedule.copies then cycles = cycles * 1.05 end
   return cycles
 end
 
@@ -107,7 +109,9 @@ local function misfit(p, schedule, target)
   if m > most then
     return ("needs %d registers, %s has %d"):format(m * v + other_registers(p, target, v), target.name, target.registers)
   end
-  if schedule.inputs then return nil end
+  if schedule.inputs then
+    return schedule.copies and select(2, gradient.copied_bytes(p)) or nil
+  end
   local s = gathering.shape(p)
   local variants = 0
   gathering.each_phase(s, function(axes)
@@ -130,10 +134,12 @@ local function candidates(p, target)
   end
   if p.pass == "backward_weights" then
     local icg, ocg = p.ic // p.groups, p.oc // p.groups
+    local strided = p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p)
     for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
       local most = most_rows(p, target, v)
       for _, m in ipairs { most, most // 2 } do
         if m >= 1 then add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v } end
+        if m >= 1 and strided then add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v, copies = true } end
       end
     end
     return list

@@ -7,8 +7,13 @@ local parts = require "parts"
 local cut = require "tiles"
 local direct_gradient = {}
 
--- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there.
-local function gradient_kernel(p, inputs, tile, target, name)
+-- Whether all output pixels are one block, whose sum then is the gradient: nothing is there to be added to.
+local function one_block(p)
+  return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
+end
+
+-- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more.
+local function gradient_kernel(p, inputs, tile, target, name, source)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("diff_weights", "inout")
   local rows, cols = k:count("rows"), k:count("columns")
@@ -30,20 +35,70 @@ local function gradient_kernel(p, inputs, tile, target, name)
         k:broadcast(a, k:at(x, m))
         for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
       end
-      k:advance(x, p.stride[3] * p.ic)
+      k:advance(x, source.column)
       k:advance(y, p.oc)
     end)
-    k:advance(src, p.stride[2] * p.input[3] * p.ic)
+    k:advance(src, source.row)
     k:advance(diff, p.output[3] * p.oc)
   end)
   for m = 0, inputs - 1 do
     for v = 0, tile.vectors - 1 do
       local at = k:at(out, m * p.oc + v * k.lanes)
-      k:load(b[v], at, 0, last(v))
-      k:add(b[v], b[v], acc[m][v])
-      k:store(at, b[v], 0, last(v))
+      if not one_block(p) then
+        k:load(b[v], at, 0, last(v))
+        k:add(acc[m][v], b[v], acc[m][v])
+      end
+      k:store(at, acc[m][v], 0, last(v))
     end
   end
+  return k:finish()
+end
+
+-- Input pixels of a block side by side, for a strided 1x1: where the input is, its pixels lie in few sets of the caches. The
+-- distance between pixels is an odd number of cache lines.
+local function copied_pitch(p)
+  local size = p.type == "f32" and 4 or 8
+  return ((p.ic * size + 63) // 64 | 1) * 64 // size
+end
+
+-- Bytes of such a block, or nil and why there is none.
+function direct_gradient.copied_bytes(p)
+  if p.groups > 1 then return nil, "copies inputs of one group only" end
+  for i = 1, 3 do
+    if p.kernel[i] ~= 1 or p.pad[i] ~= 0 or (p.output[i] - 1) * p.stride[i] >= p.input[i] then
+      return nil, "copies inputs of a 1x1 kernel without a pad only"
+    end
+  end
+  local pixels = math.min(parts.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], parts.block)
+  local bytes = pixels * copied_pitch(p) * (p.type == "f32" and 4 or 8)
+  if bytes > 1 << 20 then return nil, ("would copy %d bytes, at most %d"):format(bytes, 1 << 20) end
+  return bytes
+end
+
+local function copy_kernel(p, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local src, out, rows, cols = k:pointer("src", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
+  local r, lanes = k:vector("r"), k.lanes
+  local rest = p.ic % lanes
+  k:loop(rows, function()
+    local from = k:copy("from", src)
+    k:loop(cols, function()
+      local x, y = k:copy("x", from), k:copy("y", out)
+      k:loop(p.ic // lanes, function()
+        k:load(r, k:at(x))
+        k:store(k:at(y), r)
+        k:advance(x, lanes)
+        k:advance(y, lanes)
+      end)
+      if rest > 0 then
+        k:load(r, k:at(x), 0, rest)
+        k:store(k:at(y), r, 0, rest)
+      end
+      k:advance(from, p.stride[3] * p.ic)
+      k:advance(out, copied_pitch(p))
+    end)
+    k:advance(src, p.stride[2] * p.input[3] * p.ic)
+  end)
   return k:finish()
 end
 
@@ -91,13 +146,15 @@ end
 
 -- A kernel for each run of equal column tiles and run of equal input pieces.
 local function tile_kinds(p, schedule, target, kernels)
+  local source = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
+  if schedule.copies then source = { column = copied_pitch(p), row = math.min(p.output[3], parts.block) * copied_pitch(p) } end
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
   local kinds = {}
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       local n = #kernels
-      kernels[n + 1] = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n)
-      kernels[n + 2] = zero_kernel(p, inputs.size, run.tile, target, "zero" .. n)
+      kernels[n + 1] = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, source)
+      if not one_block(p) then kernels[n + 2] = zero_kernel(p, inputs.size, run.tile, target, "zero" .. n) end
       kinds[#kinds + 1] = { run = run, inputs = inputs, gradient = kernels[n + 1], zero = kernels[n + 2] }
     end
   end
@@ -142,12 +199,19 @@ local function each_tile(d, p, kind, width, slice, visit)
 end
 
 -- One block of pixels for all tiles of a slice, so that the block is read from the cache near the processor but once.
-local function block_body(d, p, kinds, width, slice, n, od, first_row, chunk)
+local function block_body(d, p, kinds, width, copy, slice, n, od, first_row, chunk)
   local src_row, dst_row, icg = p.input[3] * p.ic, p.output[3] * p.oc, p.ic // p.groups
   local function clipped(name, axis, k, at, size)
     local low, stop = gather.valid_outputs(d, p, axis, k, name)
     if at then low, stop = d:let(name .. "_from", driver.max(low, at)), driver.min(stop, at + size) end
     return low, d:let(name .. "_count", driver.max(stop - low, 0))
+  end
+  if copy then
+    local rows = driver.min(driver.expr(p.output[2]) - first_row, parts.block_rows(p.output[3]))
+    local columns = chunk and driver.min(driver.expr(p.output[3]) - chunk, parts.block) or driver.expr(p.output[3])
+    local from = (n * p.input[1] + od * p.stride[1]) * (p.input[2] * src_row) + first_row * (p.stride[2] * src_row) +
+      (chunk or 0) * (p.stride[3] * p.ic)
+    d:call(copy, { { d.src, from }, { d.scratch }, rows, columns })
   end
   for _, kind in ipairs(kinds) do
     each_tile(d, p, kind, width, slice, function(g, kd, kh, kw, c, i, to)
@@ -158,24 +222,25 @@ local function block_body(d, p, kinds, width, slice, n, od, first_row, chunk)
         (row * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row +
         (column * p.stride[3] + kw * p.dilation[3] - p.pad[3]) * p.ic + g * icg + i
       local with = (n * p.output[1] + od) * (p.output[2] * dst_row) + row * dst_row + column * p.oc + c
-      d:call(kind.gradient, { { d.src, from }, { d.dst, with }, { d.weights, to }, planes * rows, columns })
+      local source = copy and { d.scratch, i } or { d.src, from }
+      d:call(kind.gradient, { source, { d.dst, with }, { d.weights, to }, planes * rows, columns })
     end)
   end
 end
 
 -- A task is a slice of the output tiles; it goes over the pixels once.
-local function gradient_part(p, kinds, width)
+local function gradient_part(p, kinds, width, copy)
   local height, columns = p.output[2], p.output[3]
   return { indices = { { "slice", p.threads } }, body = function(d, slice)
-    for _, kind in ipairs(kinds) do
+    for _, kind in ipairs(one_block(p) and {} or kinds) do
       each_tile(d, p, kind, width, slice, function(_, _, _, _, _, _, to) d:call(kind.zero, { { d.weights, to } }) end)
     end
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
         d:loop("block", 0, height, parts.block_rows(columns), function(row)
-          if columns <= parts.block then return block_body(d, p, kinds, width, slice, n, od, row) end
+          if columns <= parts.block then return block_body(d, p, kinds, width, copy, slice, n, od, row) end
           d:loop("chunk", 0, columns, parts.block, function(chunk)
-            block_body(d, p, kinds, width, slice, n, od, row, chunk)
+            block_body(d, p, kinds, width, copy, slice, n, od, row, chunk)
           end)
         end)
       end)
@@ -208,7 +273,10 @@ function direct_gradient.stages(p, schedule, target)
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
   local kernels = {}
   local kinds = tile_kinds(p, schedule, target, kernels)
-  local stages = { driver.stage { name = "compute", parts = { gradient_part(p, kinds, schedule.vectors * lanes) } } }
+  local copy = schedule.copies and copy_kernel(p, target, "copy")
+  kernels[#kernels + 1] = copy or nil
+  local stages = { driver.stage { name = "compute", scratch = copy and direct_gradient.copied_bytes(p),
+    parts = { gradient_part(p, kinds, schedule.vectors * lanes, copy) } } }
   if p.bias then
     local bias = {}
     local wide = math.min(4, (p.oc + lanes - 1) // lanes)
