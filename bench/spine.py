@@ -4,7 +4,9 @@
 1. ResNet-50's 56x56 layers (3x3 and 1x1, f32) against the processor's measured FMA peak.
 2. The layer of a CNN written in NumPy (batch 10, 100x100x3, 5x5 to 10 channels, f64) against einsum on one thread, each pass.
 
-Usage: bench/spine.py CONVGEN [ROUNDS]. Needs NumPy and a C compiler; tunes what is not remembered first.
+Usage: bench/spine.py CONVGEN [ROUNDS] [--json]. Needs NumPy; the first form needs a C compiler. Tunes what is not remembered first.
+--json: only the second claim, with the form that the command chooses by itself, as JSON lines for bench/bars.py; the backward passes
+are taken together (dA, dW and db).
 """
 import json
 import os
@@ -18,8 +20,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-COMMAND = sys.argv[1]
-ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+WORDS = [word for word in sys.argv[1:] if word != "--json"]
+COMMAND = WORDS[0]
+ROUNDS = int(WORDS[1]) if len(WORDS) > 1 else 5
+JSON = "--json" in sys.argv
+COMPILER = [] if JSON else ["--compiler=cc"]
 SEED = "mb10ic3ih100oc10kh5ph2"
 PASSES = {"forward": "FWD_B", "backward data": "BWD_D", "backward weights": "BWD_WB"}
 PEAK_LAYERS = ["mb1ic64ih56oc64kh3ph1", "mb1ic64ih56oc64kh1", "mb1ic64ih56oc256kh1", "mb1ic256ih56oc64kh1"]
@@ -27,7 +32,7 @@ PEAK_LAYERS = ["mb1ic64ih56oc64kh3ph1", "mb1ic64ih56oc64kh1", "mb1ic64ih56oc256k
 
 def convgen(verb, *words):
     """The JSON lines of one run of the command."""
-    run = subprocess.run([COMMAND, verb, "--json", "--compiler=cc", "--threads=1", *words], check=True, stdout=subprocess.PIPE)
+    run = subprocess.run([COMMAND, verb, "--json", *COMPILER, "--threads=1", *words], check=True, stdout=subprocess.PIPE)
     return [json.loads(line) for line in run.stdout.splitlines() if b'"problem"' in line]
 
 
@@ -59,18 +64,30 @@ def seconds(f):
     return time.perf_counter() - start
 
 
+def print_json(ours, theirs):
+    for name, passes in {"forward": ["forward"], "backward": ["backward data", "backward weights"]}.items():
+        line = {who: {"ns_min": 1e9 * sum(min(times[p]) for p in passes),
+                      "ns_median": 1e9 * sum(statistics.median(times[p]) for p in passes)}
+                for who, times in (("convgen", ours), ("einsum", theirs))}
+        print(json.dumps({"name": name, "problem": SEED, "dt": "f64", "peer": "einsum", "contestants": line}))
+
+
 def main():
     seed = {name: ["--dt=f64", f"--dir={direction}", SEED] for name, direction in PASSES.items()}
-    for words in [*seed.values(), ["--dir=FWD_D", *PEAK_LAYERS]]:
+    peak_layers = [] if JSON else [["--dir=FWD_D", *PEAK_LAYERS]]
+    for words in [*seed.values(), *peak_layers]:
         convgen("tune", *words)
     numpy_passes = einsum_passes()
     peak, ours, theirs = {}, {name: [] for name in seed}, {name: [] for name in seed}
     for _ in range(ROUNDS):
-        for line in convgen("bench", "--dir=FWD_D", *PEAK_LAYERS):
-            peak.setdefault(line["problem"], []).append(line)
+        for words in peak_layers:
+            for line in convgen("bench", *words):
+                peak.setdefault(line["problem"], []).append(line)
         for name, words in seed.items():
             theirs[name].append(seconds(numpy_passes[name]))
             ours[name].append(convgen("bench", *words)[0]["ns_min"] * 1e-9)
+    if JSON:
+        return print_json(ours, theirs)
     print("share of the FMA peak (at least 0.8)      best   median")
     for problem, lines in peak.items():
         shares = [line["gflops"] / line["peak_gflops"] for line in lines]

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""The claims of bench/bars.txt, measured and judged; a plot of the ratio per layer.
+
+Usage: bench/bars.py BUILD [--only=GLOB] [--list] [--seconds=S]     run at the top of the source tree
+  BUILD          the build folder: peers, convgen; results go to BUILD/bench/ (one file of JSON lines a run, ratios.svg)
+  --only=GLOB    claims whose text matches, e.g. 'ResNet-50 forward*', or all of one run, e.g. avx2
+  --seconds=S    of timing for each contestant and layer
+Exit status 1 when a bar is missed or a run fails. Ratios are of minima; those of medians stand beside.
+"""
+import fnmatch
+import json
+import math
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def read_table(path):
+    """(runs by name, claims as dictionaries)."""
+    names, runs, claims = ("what", "bound", "figure", "over", "layers", "run"), {}, []
+    with open(path, encoding="utf-8") as f:
+        for line in f:
+            cells = [cell.strip() for cell in line.split("|")]
+            if line.startswith("#") or not line.strip():
+                continue
+            if len(cells) == len(names):
+                claims.append(dict(zip(names, cells)))
+            else:
+                name, words = line.split(" = ")
+                runs[name.strip()] = words.strip()
+    return runs, claims
+
+
+def command(run, build, seconds):
+    """The words to start for a run, and the variables to start them with."""
+    kind, *words = run.split()
+    environment = dict(os.environ)
+    if kind == "peers":
+        return [f"{build}/peers", "--json", *seconds, *words], environment
+    if kind == "tune":
+        environment["CONVGEN_TUNED"] = "/dev/null"
+        store = f"{build}/bench/fresh-records"
+        for left in (store, store + ".lock"):
+            if os.path.exists(left):
+                os.remove(left)
+        return [f"{build}/convgen", "tune", "--json", f"--store={store}", *words], environment
+    return [sys.executable, f"{HERE}/spine.py", f"{build}/convgen", "--json"], environment
+
+
+def measure(name, run, build, seconds):
+    """The JSON lines of a run, kept in a file; what went before a failure counts."""
+    words, environment = command(run, build, seconds)
+    print("# " + " ".join(words), flush=True)
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=False, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for line in lines:
+        show(line)
+    with open(f"{build}/bench/{name}.jsonl", "w", encoding="utf-8") as f:
+        f.write(done.stdout)
+    return lines, done.returncode == 0
+
+
+def show(line):
+    """A line of the log: GFLOP/s of each (best, median), ratio (minima, medians), share of the peak."""
+    if "flops" not in line:
+        return
+    cells = [f"{who} {c['gflops']:.1f} {line['flops'] / c['ns_median']:.1f}" for who, c in line["contestants"].items()]
+    ours, peak = line["contestants"].get("convgen"), line["peak_gflops"]
+    share = f"  {100 * ours['gflops'] / peak:.0f}% of {peak:.0f}" if ours and peak else ""
+    ratio = f"  x{line['ratio_min']:.2f} x{line['ratio_median']:.2f}" if "ratio_min" in line else ""
+    how = f"  {ours['how']}" if ours else ""
+    print(f"{(line['name'] or line['problem'])[:32]:32} {line['pass']:16} " + " | ".join(cells) + ratio + share + how, flush=True)
+
+
+def ratio(line, over, key):
+    """How many times faster convgen is than the best of `over`; None where one did not take part."""
+    all_ = line.get("contestants", {})
+    theirs = [all_[who][key] for who in over.split(",") if who in all_]
+    return min(theirs) / all_["convgen"][key] if theirs and "convgen" in all_ else None
+
+
+def chosen(line, layers):
+    name = f"{line.get('name') or line.get('problem')}/{line.get('pass')}" if "pass" in line else line.get("name", "")
+    return any(fnmatch.fnmatch(name, pattern) for pattern in layers.split())
+
+
+def geometric(values):
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def figure(row, lines):
+    """(by minima, by medians, remark) of a row."""
+    if row["figure"] in ("rate", "total"):
+        fresh = [line for line in lines if line.get("seconds")]
+        if row["figure"] == "total":
+            return sum(line["seconds"] for line in fresh) if fresh else None, None, f"{len(fresh)} layers"
+        rates = [(line["candidates"] - line["refused"]) / line["seconds"] for line in fresh]
+        return sum(rates) / len(rates) if rates else None, None, f"{len(fresh)} layers"
+    mine = [line for line in lines if chosen(line, row["layers"])]
+    found = [(ratio(line, row["over"], "ns_min"), ratio(line, row["over"], "ns_median"), line) for line in mine]
+    missing = [f[2] for f in found if f[0] is None]
+    found = [f for f in found if f[0] is not None]
+    if not found:
+        return None, None, "nothing measured"
+    worst = min(found, key=lambda f: f[0])
+    remark = f"{len(found)} layers, least {worst[0]:.2f} ({worst[2]['name'] or worst[2]['problem']})"
+    if missing:
+        remark += f", {len(missing)} without a peer or a result"
+    if row["figure"] == "each":
+        return worst[0], worst[1], remark
+    return geometric([f[0] for f in found]), geometric([f[1] for f in found]), remark
+
+
+def verdict(row, value):
+    if value is None:
+        return "MISSING"
+    if row["bound"] == "-":
+        return "shown"
+    sign, bound = row["bound"].split()
+    return "met" if (value >= float(bound) if sign == ">=" else value <= float(bound)) else "MISSED"
+
+
+def plot(build, runs):
+    """Ratio per layer of every run that has peers, through gnuplot where it is."""
+    blocks = []
+    for run, (lines, _) in runs.items():
+        points = [(line["name"] or line["problem"], line["pass"], line["ratio_min"]) for line in lines if "ratio_min" in line]
+        if points:
+            blocks.append((run, points))
+    with open(f"{build}/bench/ratios.dat", "w", encoding="utf-8") as f:
+        for run, points in blocks:
+            f.write(f'"{run}"\n')
+            f.writelines(f'"{name.split(":")[-1].replace("_", " ")} {pass_.replace("_", " ")}" {value:.4f}\n' for name, pass_, value in points)
+            f.write("\n\n")
+    if blocks:
+        files = f"data='{build}/bench/ratios.dat'; out='{build}/bench/ratios.svg'; blocks={len(blocks)}"
+        try:
+            subprocess.run(["gnuplot", "-e", files, f"{HERE}/ratios.gp"], check=True)
+            print(f"# plot: {build}/bench/ratios.svg")
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"# no plot: {error}")
+
+
+def main():
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    if len(words) != 1:
+        sys.exit(__doc__)
+    build, pattern = words[0], next((w[7:] for w in sys.argv if w.startswith("--only=")), "*")
+    texts, claims = read_table(f"{HERE}/bars.txt")
+    table = [row for row in claims if fnmatch.fnmatch(row["what"], pattern) or row["run"] == pattern]
+    if "--list" in sys.argv:
+        print("\n".join(row["what"] for row in table))
+        return 0
+    os.makedirs(f"{build}/bench", exist_ok=True)
+    seconds = [word for word in sys.argv if word.startswith("--seconds=")]
+    runs = {}
+    for row in table:
+        if row["run"] not in runs:
+            runs[row["run"]] = measure(row["run"], texts[row["run"]], build, seconds)
+    print(f"\n{'what':46} {'at least':>8} {'minima':>8} {'medians':>8}  verdict")
+    results = [(row, *figure(row, runs[row["run"]][0])) for row in table]
+    for row, value, median, remark in results:
+        cells = [f"{v:8.2f}" if v is not None else f"{'':8}" for v in (value, median)]
+        print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value):8} {remark}")
+    plot(build, runs)
+    for run, (_, good) in runs.items():
+        if not good:
+            print(f"# failed or wrong: {run}")
+    missed = any(verdict(row, value) in ("MISSED", "MISSING") for row, value, *_ in results)
+    return 1 if missed or not all(good for _, good in runs.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
