@@ -1,0 +1,358 @@
+-- depthwise_gather.lua: the part of the depthwise family for forward and backward data: a tile of output rows and pixels of one
+-- vector of channels, each input vector loaded once and used by every output that its taps reach.
+--
+-- Along h and w each output's taps are known when the kernel is written, so a strided backward pass needs no phases: its tile is
+-- as wide as the stride or a multiple. Tensors and weights are read where they are; nothing is packed. One call makes a row of
+-- tiles for all whole vectors of channels.
+local program = require "program"
+local driver = require "driver"
+local gather = require "gather"
+local parts = require "parts"
+local cut = require "tiles"
+local depthwise_gather = {}
+
+---- axes: which input positions the taps of an output reach ------------------------------------------------------------------------
+
+-- Forward along axis i; backward weights reaches the same way, from some of the taps.
+function depthwise_gather.forward_axis(p, i, first_tap, taps)
+  local stride, dilation = p.stride[i], p.dilation[i]
+  local offset = (first_tap or 0) * dilation - p.pad[i]
+  taps = taps or p.kernel[i]
+  return { outputs = p.output[i], inputs = p.input[i], taps = taps, unit = 1, descending = false,
+    position = function(j, tap) return j * stride + tap * dilation + offset end,
+    span = function(first, last) return first * stride + offset, last * stride + (taps - 1) * dilation + offset end,
+    reference = function(j) return j * stride end }
+end
+
+local function backward_axis(p, i)
+  local stride, dilation, pad, taps = p.stride[i], p.dilation[i], p.pad[i], p.kernel[i]
+  return { outputs = p.input[i], inputs = p.output[i], taps = taps, unit = stride, descending = true,
+    position = function(x, tap)
+      local at = x + pad - tap * dilation
+      return at % stride == 0 and at // stride or nil
+    end,
+    span = function(first, last) return (first + pad - (taps - 1) * dilation) // stride, (last + pad) // stride end,
+    reference = function(x) return x // stride end }
+end
+
+-- The positions that a tile reaches, in the order that keeps every output's taps ascending, relative to the tile's reference:
+-- {at, uses = list of {output, tap}}.
+local function positions(axis, first, size)
+  local by_position, list = {}, {}
+  for m = 0, size - 1 do
+    for tap = 0, axis.taps - 1 do
+      local x = axis.position(first + m, tap)
+      if x and x >= 0 and x < axis.inputs then
+        if not by_position[x] then
+          by_position[x] = { at = x - axis.reference(first), uses = {} }
+          list[#list + 1] = by_position[x]
+        end
+        table.insert(by_position[x].uses, { output = m, tap = tap })
+      end
+    end
+  end
+  table.sort(list, function(a, b)
+    if axis.descending then return a.at > b.at end
+    return a.at < b.at
+  end)
+  return list
+end
+
+local function positions_key(list)
+  local words = {}
+  for i, position in ipairs(list) do
+    words[i] = position.at .. ":"
+    for _, use in ipairs(position.uses) do words[i] = words[i] .. use.output .. "," .. use.tap .. ";" end
+  end
+  return table.concat(words, " ")
+end
+
+local function count_uses(list)
+  local n = 0
+  for _, position in ipairs(list) do n = n + #position.uses end
+  return n
+end
+
+-- A tile's pattern: {size, positions, uses}; tiles whose taps are all inside share one without being looked at.
+local function variant_of(axis, first, size, known)
+  local low, high = axis.span(first, first + size - 1)
+  local inside = low >= 0 and high < axis.inputs and "inside " .. size or nil
+  if inside and known[inside] then return known[inside] end
+  local list = positions(axis, first, size)
+  local key = size .. " " .. positions_key(list)
+  local variant = known[key] or { size = size, positions = list, uses = count_uses(list), key = key }
+  known[key] = variant
+  if inside then known[inside] = variant end
+  return variant
+end
+
+-- Outputs [from, to) of an axis as runs of equal tiles of at most `most`: {variant, first, count}.
+function depthwise_gather.runs(axis, most, from, to, known)
+  from, to, known = from or 0, to or axis.outputs, known or {}
+  local runs, unit = {}, axis.unit
+  for _, piece in ipairs(cut.even_pieces((to - from + unit - 1) // unit, math.max(1, most // unit))) do
+    local first = from + piece.first * unit
+    local variant = variant_of(axis, first, math.min(piece.size * unit, to - first), known)
+    local run = runs[#runs]
+    if run and run.variant == variant then run.count = run.count + 1
+    else runs[#runs + 1] = { variant = variant, first = first, count = 1 } end
+  end
+  return runs
+end
+
+function depthwise_gather.variants(runs)
+  local list, seen = {}, {}
+  for _, run in ipairs(runs) do
+    if not seen[run.variant] then list[#list + 1] = run.variant end
+    seen[run.variant] = true
+  end
+  return list
+end
+
+---- the shape of a problem ------------------------------------------------------------------------------------------------------------
+
+function depthwise_gather.shape(p, schedule)
+  local forward = p.pass == "forward"
+  local axis = forward and depthwise_gather.forward_axis or backward_axis
+  local s = { p = p, forward = forward, channels = p.ic, axes = gather.axes(p), pixels = axis(p, 3),
+    from = { base = forward and "src" or "dst", size = forward and p.input or p.output },
+    to = { base = forward and "dst" or "src", size = forward and p.output or p.input } }
+  s.columns = depthwise_gather.runs(s.pixels, schedule.pixels)
+  s.column_variants = depthwise_gather.variants(s.columns)
+  if schedule.rows then
+    s.lines = axis(p, 2)
+    s.row_runs = depthwise_gather.runs(s.lines, schedule.rows)
+    s.row_variants = depthwise_gather.variants(s.row_runs)
+  end
+  return s
+end
+
+-- One plane of taps, always: the weights then stay in registers for a whole row.
+function depthwise_gather.single_plane(s) return s.p.kernel[1] == 1 and gather.always_inside(s.axes[1][1]) and #s.axes[1] == 1 end
+
+---- the kernel -------------------------------------------------------------------------------------------------------------------------
+
+-- acc[output row][output pixel] of one tile, from one place of the input: `rows` are positions along h, `columns` along w.
+local function taps(k, s, acc, x, from, rows, columns, weight, lanes)
+  local row_pitch = s.from.size[3] * s.channels
+  for _, row in ipairs(rows) do
+    for _, column in ipairs(columns) do
+      local at = k:at(from, row.at * row_pitch + column.at * s.channels)
+      local once = #row.uses * #column.uses == 1 and lanes == k.lanes
+      if not once then k:load(x, at, 0, lanes) end
+      for _, r in ipairs(row.uses) do
+        for _, c in ipairs(column.uses) do
+          local w = weight(r.tap, c.tap)
+          k:fma(acc[r.output][c.output], w, once and k:memory(at) or x)
+        end
+      end
+    end
+  end
+end
+
+-- The taps that positions use, ascending.
+local function used_taps(list)
+  local used, out = {}, {}
+  for _, position in ipairs(list) do
+    for _, use in ipairs(position.uses) do used[use.tap] = true end
+  end
+  for tap in pairs(used) do out[#out + 1] = tap end
+  table.sort(out)
+  return out
+end
+
+local one_row = { { at = 0, uses = { { output = 0, tap = 0 } } } }
+
+-- Tap by tap, for rows of weights that do not fit the registers: each weight is loaded once, the input at every use.
+local function streamed_taps(k, s, acc, x, w, from, weights, columns, lanes)
+  for _, tap in ipairs(used_taps(columns)) do
+    k:load(w, k:at(weights, tap * s.channels), 0, lanes)
+    for _, column in ipairs(columns) do
+      for _, use in ipairs(column.uses) do
+        if use.tap == tap then
+          local at = k:at(from, column.at * s.channels)
+          if lanes < k.lanes then k:load(x, at, 0, lanes) end
+          k:fma(acc[0][use.output], w, lanes < k.lanes and x or k:memory(at))
+        end
+      end
+    end
+  end
+end
+
+-- variant: of the rows, or nil when the rows of taps are a loop. lanes: of a vector; blocks: how many vectors of channels.
+local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
+  local p, from, to = s.p, s.from, s.to
+  local k = program.new { name = name, type = p.type, target = target }
+  local input, weights = k:pointer(from.base, "in"), k:pointer("weights", "in")
+  local bias = s.forward and p.bias and k:pointer("bias", "in")
+  local residual = s.forward and p.epilogue.residual and k:pointer("residual", "in")
+  local output = k:pointer(to.base, "out")
+  local one_plane = depthwise_gather.single_plane(s)
+  local planes = not one_plane and k:count("planes")
+  local rows = not variant and k:count("rows")
+  local in_row, out_row = from.size[3] * s.channels, to.size[3] * s.channels
+  local weights_row = p.kernel[3] * s.channels
+
+  local acc, w, x = {}, {}, k:vector("x")
+  for r = 0, (variant and variant.size or 1) - 1 do
+    acc[r] = {}
+    for m = 0, s.columns[1].variant.size - 1 do acc[r][m] = k:vector(("acc%d_%d"):format(r, m)) end
+  end
+  local function weight(kh, kw)
+    local at = kh * p.kernel[3] + kw
+    w[at] = w[at] or k:vector(("w%d_%d"):format(kh, kw))
+    return w[at]
+  end
+  local function load_weights(at, row_taps, column_taps)
+    for _, kh in ipairs(row_taps) do
+      for _, kw in ipairs(column_taps) do
+        k:load(weight(kh, kw), k:at(at, kh * weights_row + kw * s.channels), 0, lanes)
+      end
+    end
+  end
+  local held = {} -- the taps of the whole row of tiles
+  for kw = 0, p.kernel[3] - 1 do held[kw + 1] = kw end
+
+  local function plane(place, with, columns)
+    if variant then
+      if not one_plane then load_weights(with, used_taps(variant.positions), used_taps(columns)) end
+      return taps(k, s, acc, x, place, variant.positions, columns, weight, lanes)
+    end
+    local line, line_weights = k:copy("line", place), k:copy("line_weights", with)
+    k:loop(rows, function()
+      if schedule.streamed then
+        streamed_taps(k, s, acc, x, weight(0, 0), line, line_weights, columns, lanes)
+      else
+        load_weights(line_weights, { 0 }, used_taps(columns))
+        taps(k, s, acc, x, line, one_row, columns, weight, lanes)
+      end
+      k:advance(line, s.row_step * in_row)
+      k:advance(line_weights, s.row_tap_stride * weights_row)
+    end)
+  end
+
+  local function tile(column, place, out, extra)
+    local height = variant and variant.size or 1
+    for r = 0, height - 1 do
+      for m = 0, column.size - 1 do k:zero(acc[r][m]) end
+    end
+    if one_plane then
+      plane(place, weights, column.positions)
+    else
+      local at, with = k:copy("plane", place), k:copy("plane_weights", weights)
+      k:loop(planes, function()
+        plane(at, with, column.positions)
+        k:advance(at, s.plane_step * from.size[2] * in_row)
+        k:advance(with, s.plane_tap_stride * p.kernel[2] * weights_row)
+      end)
+    end
+    for r = 0, height - 1 do
+      for m = 0, column.size - 1 do
+        local at = r * out_row + m * s.channels
+        if s.forward then
+          parts.epilogue(k, p, acc[r][m], x, bias and k:at(bias), residual and k:at(extra, at), 0, lanes)
+        end
+        k:store(k:at(out, at), acc[r][m], 0, lanes)
+      end
+    end
+  end
+
+  local function row()
+    if one_plane and variant then load_weights(weights, used_taps(variant.positions), held) end
+    for _, run in ipairs(s.columns) do
+      local place, out, extra = k:copy("place", input), k:copy("out", output), residual and k:copy("extra", residual)
+      local function advance(first, last)
+        k:advance(place, (s.pixels.reference(last) - s.pixels.reference(first)) * s.channels)
+        k:advance(out, (last - first) * s.channels)
+        if residual then k:advance(extra, (last - first) * s.channels) end
+      end
+      advance(0, run.first)
+      k:loop(run.count, function()
+        tile(run.variant, place, out, extra)
+        if run.count > 1 then advance(run.first, run.first + run.variant.size) end
+      end)
+    end
+  end
+  k:loop(blocks, function()
+    row()
+    if blocks > 1 then
+      for _, pointer in ipairs { input, weights, output, bias or nil } do k:advance(pointer, lanes) end
+      if residual then k:advance(residual, lanes) end
+    end
+  end)
+  return k:finish()
+end
+
+---- the stage -------------------------------------------------------------------------------------------------------------------------
+
+-- Whole vectors of channels, and what is left: {first, lanes, blocks}.
+function depthwise_gather.channel_parts(channels, lanes)
+  local list, whole = {}, channels // lanes
+  if whole > 0 then list[1] = { first = 0, lanes = lanes, blocks = whole } end
+  if channels % lanes > 0 then list[#list + 1] = { first = whole * lanes, lanes = channels % lanes, blocks = 1 } end
+  return list
+end
+
+-- Tasks over image, plane and row tile of one run of rows (or, with run-time rows, of one phase of rows).
+local function compute_part(s, schedule, plane_axis, row_run, row_axis, target, kernels)
+  local p, from, to = s.p, s.from, s.to
+  s.plane_step, s.plane_tap_stride = plane_axis.tap_step, plane_axis.tap_stride
+  if row_axis then s.row_step, s.row_tap_stride = row_axis.tap_step, row_axis.tap_stride end
+  local list = depthwise_gather.channel_parts(s.channels, target.bits // 8 // (p.type == "f32" and 4 or 8))
+  for _, part in ipairs(list) do
+    part.kernel = row_kernel(s, schedule, row_run and row_run.variant, part.lanes, part.blocks, target, "rows" .. #kernels)
+    kernels[#kernels + 1] = part.kernel
+  end
+  local in_row, out_row = from.size[3] * s.channels, to.size[3] * s.channels
+  local weights_row = p.kernel[3] * s.channels
+  local one_plane = depthwise_gather.single_plane(s)
+
+  local function body(d, n, jd, tile)
+    local plane, planes = gather.tap_range(d, plane_axis, jd, "plane")
+    local in_line, out_line, rows
+    local with = (plane * plane_axis.tap_stride + plane_axis.first_tap) * (p.kernel[2] * weights_row)
+    if row_run then
+      local reference = s.lines.reference
+      in_line = tile * (reference(row_run.first + row_run.variant.size) - reference(row_run.first)) + reference(row_run.first)
+      out_line = tile * row_run.variant.size + row_run.first
+    else
+      local line
+      line, rows = gather.tap_range(d, row_axis, tile, "row")
+      in_line = tile * row_axis.step + row_axis.offset + line * row_axis.tap_step
+      out_line = tile * row_axis.stride + row_axis.start
+      with = with + (line * row_axis.tap_stride + row_axis.first_tap) * weights_row
+    end
+    with = d:let("with", with)
+    local here = d:let("here", (n * from.size[1] + jd * plane_axis.step + plane_axis.offset + plane * plane_axis.tap_step) *
+      (from.size[2] * in_row) + in_line * in_row)
+    local there = d:let("there", (n * to.size[1] + jd * plane_axis.stride + plane_axis.start) * (to.size[2] * out_row) +
+      out_line * out_row)
+    for _, part in ipairs(list) do
+      local args = { { d[from.base], here + part.first }, { d.weights, with + part.first } }
+      if s.forward and p.bias then args[#args + 1] = { d.bias, part.first } end
+      if s.forward and p.epilogue.residual then args[#args + 1] = { d.residual, there + part.first } end
+      args[#args + 1] = { d[to.base], there + part.first }
+      if not one_plane then args[#args + 1] = planes end
+      if rows then args[#args + 1] = rows end
+      d:call(part.kernel, args)
+    end
+  end
+  return { body = body, indices = { { "n", p.batch }, { "jd", plane_axis.outputs },
+    { "tile", row_run and row_run.count or row_axis.outputs } } }
+end
+
+-- Kernels and stages of a schedule; see families in convgen.lua.
+function depthwise_gather.stages(p, schedule, target)
+  local s, kernels, list = depthwise_gather.shape(p, schedule), {}, {}
+  for _, plane_axis in ipairs(s.axes[1]) do
+    for _, run in ipairs(s.row_runs or {}) do
+      list[#list + 1] = compute_part(s, schedule, plane_axis, run, nil, target, kernels)
+    end
+    for _, row_axis in ipairs(s.row_runs and {} or s.axes[2]) do
+      list[#list + 1] = compute_part(s, schedule, plane_axis, nil, row_axis, target, kernels)
+    end
+  end
+  return { kernels = kernels, stages = { driver.stage { name = "compute", parts = list } }, packed = 0, shared = 0 }
+end
+
+return depthwise_gather
