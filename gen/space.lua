@@ -4,7 +4,7 @@
 local targets = require "targets"
 local space = {}
 
-local families = { require "families/direct", require "families/plain" }
+local families = { require "families/direct", require "families/planar", require "families/depthwise", require "families/plain" }
 
 function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end

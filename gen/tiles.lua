@@ -87,10 +87,20 @@ local function segments_key(list)
   return table.concat(words, " ")
 end
 
+-- Whether all pixels of a tile may use all taps.
+local function inner(axis, tile)
+  local last, taps = tile.first + tile.size - 1, axis.taps - 1
+  return taps >= 0 and gather.inside(axis, tile.first, 0) and gather.inside(axis, tile.first, taps) and
+    gather.inside(axis, last, 0) and gather.inside(axis, last, taps)
+end
+
 -- The tiles of a row as runs {variant, first, size, count}; a variant is {size, segments}.
 function cut.row_runs(axis, pixels, contiguous)
   local variants, by_key, runs = {}, {}, {}
-  for _, tile in ipairs(cut.even_pieces(axis.outputs, pixels)) do
+  local function variant_of(tile)
+    local whole = inner(axis, tile)
+    local known = whole and by_key[tile.size]
+    if known then return known end
     local list = merged(segments(axis, tile), contiguous)
     local key = tile.size .. " " .. segments_key(list)
     local variant = by_key[key]
@@ -99,6 +109,11 @@ function cut.row_runs(axis, pixels, contiguous)
       by_key[key] = variant
       variants[#variants + 1] = variant
     end
+    if whole then by_key[tile.size] = variant end -- most tiles of a long row: their segments are not made again
+    return variant
+  end
+  for _, tile in ipairs(cut.even_pieces(axis.outputs, pixels)) do
+    local variant = variant_of(tile)
     local run = runs[#runs]
     if run and run.variant == variant then run.count = run.count + 1
     else runs[#runs + 1] = { variant = variant, first = tile.first, count = 1 } end

@@ -1,0 +1,531 @@
+-- planar_gradient.lua: the part of the planar family for backward weights. Two forms, each one sweep over blocks of output pixels:
+--
+-- window (channels-last): the lanes are the window of a row, kw and input channels, which stands together in memory; output
+--   channels are broadcast; several rows of the kernel at once, where all of them see all rows of a block.
+-- turned (channels-first): a block of the output's gradient is turned so that output channels are the lanes; input channels, and a
+--   few taps of a row when channels are few, are broadcast.
+--
+-- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees another's pixels.
+-- Totals of a task stay in scratch until the end.
+local program = require "program"
+local driver = require "driver"
+local gather = require "gather"
+local parts = require "parts"
+local cut = require "tiles"
+local relayout = require "families/planar_relayout"
+local planar_gradient = {}
+
+planar_gradient.most_border = 32
+
+local function round_up(n, to) return (n + to - 1) // to * to end
+
+local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+
+---- a row of pixels ------------------------------------------------------------------------------------------------------------------
+
+-- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low, high}
+-- (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
+function planar_gradient.row_of(p, first, last)
+  local s, dilation, pad, width, outputs = p.stride[3], p.dilation[3], p.pad[3], p.input[3], p.output[3]
+  local function sees(pixel, k)
+    local x = pixel * s + k * dilation - pad
+    return x >= 0 and x < width
+  end
+  local row, partly = { ends = {}, from = 0, count = 0 }, {}
+  for pixel = 0, outputs - 1 do
+    local low, high
+    for k = first, last do if sees(pixel, k) then low, high = low or k, k end end
+    if low == first and high == last then
+      if row.count == 0 then row.from = pixel end
+      row.count = row.count + 1
+    elseif low then
+      partly[#partly + 1] = { at = pixel, low = low - first, high = high - first }
+    end
+  end
+  if row.count == 0 then row.from = partly[1] and partly[1].at or 0 end
+  for i, e in ipairs(partly) do
+    row.ends[i] = { at = e.at - row.from, after = row.count > 0 and e.at > row.from or false, low = e.low, high = e.high }
+  end
+  return row
+end
+
+local function key_of(row)
+  local words = {}
+  -- Ends behind the middle are addressed from its end, so that rows of any length share a kernel.
+  for i, e in ipairs(row.ends) do
+    words[i] = ("%d%s:%d-%d"):format(e.after and e.at - row.count or e.at, e.after and "+" or "", e.low, e.high)
+  end
+  return table.concat(words, " ")
+end
+
+-- The sweep over one row: step(x, g, at, low, high) for a pixel `at` pixels from where x and g stand.
+local function sweep(k, row, x, g, x_step, g_step, columns, last_tap, step)
+  for _, e in ipairs(row.ends) do if not e.after then step(x, g, e.at, e.low, e.high) end end
+  k:loop(columns, function()
+    step(x, g, 0, 0, last_tap)
+    k:advance(x, x_step)
+    k:advance(g, g_step)
+  end)
+  for _, e in ipairs(row.ends) do if e.after then step(x, g, e.at - row.count, e.low, e.high) end end
+end
+
+local function accumulators(k, rows, columns, name)
+  local acc = {}
+  for m = 0, rows - 1 do
+    acc[m] = {}
+    for v = 0, columns - 1 do
+      acc[m][v] = k:vector(("%s%d_%d"):format(name, m, v))
+      k:zero(acc[m][v])
+    end
+  end
+  return acc
+end
+
+-- total[m][v] += acc[m][v]
+local function add_totals(k, acc, total, rows, columns, temp, at)
+  for m = 0, rows - 1 do
+    for v = 0, columns - 1 do
+      local place = k:at(total, at + (m * columns + v) * k.lanes)
+      k:load(temp, place)
+      k:add(temp, temp, acc[m][v])
+      k:store(place, temp)
+    end
+  end
+end
+
+local function zero_kernel(p, vectors, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local out, zero = k:pointer("out", "out"), k:vector "zero"
+  k:zero(zero)
+  k:loop(vectors, function()
+    k:store(k:at(out), zero)
+    k:advance(out, k.lanes)
+  end)
+  return k:finish()
+end
+
+---- window ---------------------------------------------------------------------------------------------------------------------------------
+
+-- acc[kh][o][v] over one block, all of whose rows all kernel rows see.
+local function window_kernel(p, row, rows, outputs, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local src, diff, total, spare = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout"),
+    k:pointer("spare", "inout")
+  local columns, count = k:count "columns", k:count "rows"
+  local window = p.kernel[3] * p.ic
+  local vectors = (window + k.lanes - 1) // k.lanes
+  local acc, x, w, part = {}, {}, k:vector "w", k:vector "part"
+  for i = 0, rows - 1 do
+    acc[i], x[i] = accumulators(k, outputs, vectors, ("acc%d_"):format(i)), {}
+    for v = 0, vectors - 1 do x[i][v] = k:vector(("x%d_%d"):format(i, v)) end
+  end
+  local row_pitch = p.dilation[2] * p.input[3] * p.ic -- from one kernel row's window to the next one's
+
+  -- The lanes of vector v that taps low..high are.
+  local function lanes(v, low, high)
+    local first, last = math.max(low * p.ic - v * k.lanes, 0), math.min((high + 1) * p.ic - v * k.lanes, k.lanes)
+    return first, last - first
+  end
+  local function step(a, g, at, low, high)
+    local all = low == 0 and high == p.kernel[3] - 1
+    local used = {}
+    for v = 0, vectors - 1 do
+      local first, lanes_here = lanes(v, low, high)
+      if lanes_here > 0 then
+        used[#used + 1] = v
+        for i = 0, rows - 1 do
+          k:load(x[i][v], k:at(a, at * p.stride[3] * p.ic + v * k.lanes + i * row_pitch), first, lanes_here)
+        end
+      end
+    end
+    for o = 0, outputs - 1 do
+      k:broadcast(w, k:at(g, at * p.oc + o))
+      -- Lanes of taps in the padding must not see this pixel, were it NaN.
+      if not all then k:store(k:at(spare, o * k.lanes), w) end
+      for _, v in ipairs(used) do
+        local first, lanes_here = lanes(v, low, high)
+        local factor = w
+        if not all and lanes_here < k.lanes then
+          factor = part
+          k:load(part, k:at(spare, o * k.lanes), first, lanes_here)
+        end
+        for i = 0, rows - 1 do k:fma(acc[i][o][v], x[i][v], factor) end
+      end
+    end
+  end
+  k:loop(count, function()
+    local a, g = k:copy("a", src), k:copy("g", diff)
+    sweep(k, row, a, g, p.stride[3] * p.ic, p.oc, columns, p.kernel[3] - 1, step)
+    k:advance(src, p.stride[2] * p.input[3] * p.ic)
+    k:advance(diff, p.output[3] * p.oc)
+  end)
+  for i = 0, rows - 1 do add_totals(k, acc[i], total, outputs, vectors, w, i * outputs * vectors * k.lanes) end
+  return k:finish()
+end
+
+-- Totals [o][kw, i] to weights [kw, i][o] of one kernel row.
+local function window_out_kernel(p, outputs, pitch, target, name)
+  local window = p.kernel[3] * p.ic
+  return relayout.to_pixels({ channels = outputs, pixels = window, pitch = p.oc, limit = (window - 1) * p.oc + outputs, row = pitch },
+    { name = name, type = p.type, target = target })
+end
+
+-- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some rows of the
+-- kernel do not see all rows go kernel row by kernel row.
+local function window_part(p, tile, piece, target, kernels)
+  local lanes = lanes_of(p, target)
+  local pitch = round_up(p.kernel[3] * p.ic, lanes)
+  local row = planar_gradient.row_of(p, 0, p.kernel[3] - 1)
+  local one = piece.size * pitch -- totals of a kernel row
+  local all = tile.rows * one
+  local single = window_kernel(p, row, 1, piece.size, target, "window" .. #kernels)
+  local zero = zero_kernel(p, all // lanes, target, "zero" .. #kernels)
+  local out = window_out_kernel(p, piece.size, pitch, target, "out" .. #kernels)
+  for _, made in ipairs { single, zero, out } do kernels[#kernels + 1] = made end
+  local together
+  if tile.rows > 1 then
+    together = window_kernel(p, row, tile.rows, piece.size, target, "windows" .. #kernels)
+    kernels[#kernels + 1] = together
+  end
+  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
+  local step = parts.block_rows(p.output[3])
+
+  local function body(d, kd, at)
+    local d_low, d_end = gather.valid_outputs(d, p, 1, kd, "od")
+    local low, high = gather.valid_outputs(d, p, 2, tile.first + tile.rows - 1, "oh")
+    if together then -- what the last kernel row sees begins first, what the first one sees ends last
+      low = gather.valid_outputs(d, p, 2, tile.first, "oh")
+    end
+    local o = d:let("o", at * piece.size + piece.first)
+    d:call(zero, { { d.scratch } })
+    d:loop("n", 0, p.batch, 1, function(n)
+      d:loop("od", d_low, d_end, 1, function(od)
+        local from = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
+          (row.from * p.stride[3] - p.pad[3]) * p.ic)
+        local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + row.from * p.oc + o)
+        local function call(kernel, kh, first, rows, total)
+          d:call(kernel, { { d.src, from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row },
+            { d.dst, with + first * dst_row }, { d.scratch, total }, { d.scratch, all }, row.count, rows })
+        end
+        d:loop("block", 0, p.output[2], step, function(block)
+          local last = d:let("last", driver.min(block + step, p.output[2]))
+          local function by_row(from_row, to_row)
+            d:loop("kh", tile.first, tile.first + tile.rows, 1, function(kh)
+              local h_low, h_end = from_row, to_row
+              if together then h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh") end
+              local first = d:let("row", driver.max(block, h_low))
+              call(single, kh, first, d:let("rows", driver.max(driver.min(last, h_end) - first, 0)), (kh - tile.first) * one)
+            end)
+          end
+          if not together then return by_row(low, high) end
+          local inside = driver.all(driver.less(low - 1, block), driver.less(last - 1, high))
+          d:when(inside, function() call(together, tile.first, block, last - block, 0) end)
+          d:when(driver.less(block, low), by_row)
+          d:when(driver.all(driver.less(low - 1, block), driver.less(high, last)), by_row)
+        end)
+      end)
+    end)
+    for i = 0, tile.rows - 1 do
+      d:call(out, { { d.scratch, i * one }, { d.weights, ((kd * p.kernel[2] + tile.first + i) * p.kernel[3]) * (p.ic * p.oc) + o } })
+    end
+  end
+  return { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, body = body, scratch = all + piece.size * lanes }
+end
+
+-- `blocks` blocks of `rows` rows each: chains of additions beside each other, added to diff_bias one after another.
+local function bias_kernel(p, tile, blocks, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local diff, out, pixels = k:pointer("diff_dst", "in"), k:pointer("diff_bias", "inout"), k:count "pixels"
+  local g, acc = k:vector "g", accumulators(k, blocks, tile.vectors, "acc")
+  local block = parts.block_rows(p.output[3]) * p.output[3] * p.oc
+  local function last(v) return v == tile.vectors - 1 and tile.last or k.lanes end
+  k:loop(pixels, function()
+    for b = 0, blocks - 1 do
+      for v = 0, tile.vectors - 1 do
+        k:load(g, k:at(diff, b * block + v * k.lanes), 0, last(v))
+        k:add(acc[b][v], acc[b][v], g)
+      end
+    end
+    k:advance(diff, p.oc)
+  end)
+  for v = 0, tile.vectors - 1 do
+    local place = k:at(out, v * k.lanes)
+    k:load(g, place, 0, last(v))
+    for b = 0, blocks - 1 do k:add(g, g, acc[b][v]) end
+    k:store(place, g, 0, last(v))
+  end
+  return k:finish()
+end
+
+local function bias_zero_kernel(p, tile, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local out, zero = k:pointer("out", "out"), k:vector "zero"
+  k:zero(zero)
+  for v = 0, tile.vectors - 1 do
+    k:store(k:at(out, v * k.lanes), zero, 0, v == tile.vectors - 1 and tile.last or k.lanes)
+  end
+  return k:finish()
+end
+
+local function bias_part(p, run, width, target, kernels)
+  local together = 4
+  local zero = bias_zero_kernel(p, run.tile, target, "zero" .. #kernels)
+  local one, many = bias_kernel(p, run.tile, 1, target, "bias" .. #kernels), nil
+  kernels[#kernels + 1], kernels[#kernels + 2] = zero, one
+  local step, row = parts.block_rows(p.output[3]), p.output[3] * p.oc
+  local groups = p.output[2] // (step * together)
+  if groups > 0 then
+    many = bias_kernel(p, run.tile, together, target, "biases" .. #kernels)
+    kernels[#kernels + 1] = many
+  end
+  return { indices = { { "tile", run.count } }, body = function(d, tile)
+    local c = d:let("c", (tile + run.index) * width)
+    d:call(zero, { { d.bias, c } })
+    d:loop("plane", 0, p.batch * p.output[1], 1, function(plane)
+      local with = d:let("with", plane * (p.output[2] * row) + c)
+      local done = groups * together * step
+      d:loop("block", 0, done, together * step, function(block)
+        d:call(many, { { d.dst, with + block * row }, { d.bias, c }, step * p.output[3] })
+      end)
+      d:loop("block", done, p.output[2], step, function(block)
+        d:call(one, { { d.dst, with + block * row }, { d.bias, c }, driver.min(p.output[2] - block, step) * p.output[3] })
+      end)
+    end)
+  end }
+end
+
+local function window_stages(p, schedule, target)
+  local kernels, list, scratch = {}, {}, 0
+  for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
+    for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
+      local part = window_part(p, { first = rows.first, rows = rows.size }, piece, target, kernels)
+      list[#list + 1], scratch = part, math.max(scratch, part.scratch)
+    end
+  end
+  local size = p.type == "f32" and 4 or 8
+  local stages = { driver.stage { name = "compute", parts = list, scratch = scratch * size } }
+  if p.bias then
+    local bias = {}
+    local wide = math.min(4, (p.oc + lanes_of(p, target) - 1) // lanes_of(p, target))
+    if target.registers < 32 then wide = math.min(wide, 2) end
+    for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes_of(p, target)))) do
+      bias[#bias + 1] = bias_part(p, run, wide * lanes_of(p, target), target, kernels)
+    end
+    stages[2] = driver.stage { name = "bias", parts = bias }
+  end
+  return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
+end
+
+---- turned -----------------------------------------------------------------------------------------------------------------------------------
+
+-- acc[tap][i][v] over one block whose gradient stands in scratch as [pixel][vectors * lanes].
+local function turned_kernel(p, row, taps, inputs, vectors, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
+  local columns, rows = k:count "columns", k:count "rows"
+  local acc, x, g = accumulators(k, taps * inputs, vectors, "acc"), k:vector "x", {}
+  for v = 0, vectors - 1 do g[v] = k:vector("g" .. v) end
+  local width, channel = vectors * k.lanes, p.input[1] * p.input[2] * p.input[3]
+  local function step(a, b, at, low, high)
+    for v = 0, vectors - 1 do k:load(g[v], k:at(b, at * width + v * k.lanes)) end
+    for tap = low, high do
+      for i = 0, inputs - 1 do
+        local m = tap * inputs + i
+        k:broadcast(x, k:at(a, at * p.stride[3] + tap * p.dilation[3] + i * channel))
+        for v = 0, vectors - 1 do k:fma(acc[m][v], g[v], x) end
+      end
+    end
+  end
+  k:loop(rows, function()
+    local a, b = k:copy("a", src), k:copy("b", diff)
+    sweep(k, row, a, b, p.stride[3], width, columns, taps - 1, step)
+    k:advance(src, p.stride[2] * p.input[3])
+    k:advance(diff, p.output[3] * width)
+  end)
+  add_totals(k, acc, total, taps * inputs, vectors, x, 0)
+  return k:finish()
+end
+
+-- Totals of one (kd, kh, tile of taps, i): [tap][channels of the output] to weights [o][i][tap].
+local function turned_out_kernel(p, taps, inputs, width, channels, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
+  local all_taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+  k:loop(channels, function()
+    local a, b = k:copy("a", from), k:copy("b", to)
+    k:loop(inputs, function()
+      for tap = 0, taps - 1 do
+        k:load(r, k:at(a, tap * inputs * width), 0, 1)
+        k:store(k:at(b, tap), r, 0, 1)
+      end
+      k:advance(a, width)
+      k:advance(b, all_taps)
+    end)
+    k:advance(from, 1)
+    k:advance(to, p.ic // p.groups * all_taps)
+  end)
+  return k:finish()
+end
+
+local function turned_bias_kernel(p, vectors, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local diff, total, pixels = k:pointer("diff_dst", "in"), k:pointer("total", "inout"), k:count "pixels"
+  local acc, g = accumulators(k, 1, vectors, "acc"), k:vector "g"
+  k:loop(pixels, function()
+    for v = 0, vectors - 1 do k:add(acc[0][v], acc[0][v], k:memory(k:at(diff, v * k.lanes))) end
+    k:advance(diff, vectors * k.lanes)
+  end)
+  add_totals(k, acc, total, 1, vectors, g, 0)
+  return k:finish()
+end
+
+local function copy_out_kernel(p, vectors, channels, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local from, to, r = k:pointer("total", "in"), k:pointer("bias", "out"), k:vector "r"
+  for v = 0, vectors - 1 do
+    local count = math.min(channels - v * k.lanes, k.lanes)
+    k:load(r, k:at(from, v * k.lanes), 0, count)
+    k:store(k:at(to, v * k.lanes), r, 0, count)
+  end
+  return k:finish()
+end
+
+-- Input channels of a task: as many as keep its totals within about 256 KB, and at least four tasks where channels allow.
+local function inputs_of_task(p, schedule, target, runs)
+  local icg = p.ic // p.groups
+  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+  local fit = (256 << 10) // (taps * schedule.vectors * target.bits // 8)
+  local share = math.max(1, 4 // math.max(p.groups * runs, 1))
+  return cut.piece_runs(icg, round_up(math.max(math.min(fit, (icg + share - 1) // share), 1), schedule.inputs))
+end
+
+-- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernels and its place among the totals.
+local function turned_tiles(p, schedule, inputs, channels, vectors, target, kernels)
+  local tiles, by_key, at = {}, {}, 0
+  local lanes = lanes_of(p, target)
+  for _, taps in ipairs(cut.even_pieces(p.kernel[3], schedule.taps)) do
+    local row = planar_gradient.row_of(p, taps.first, taps.first + taps.size - 1)
+    for _, run in ipairs(cut.piece_runs(inputs, schedule.inputs)) do
+      local key = ("%d %d %s"):format(taps.size, run.size, key_of(row))
+      local made = by_key[key]
+      if not made then
+        made = { kernel = turned_kernel(p, row, taps.size, run.size, vectors, target, "turned" .. #kernels),
+          out = turned_out_kernel(p, taps.size, run.size, vectors * lanes, channels, target, "out" .. #kernels) }
+        by_key[key], kernels[#kernels + 1], kernels[#kernels + 2] = made, made.kernel, made.out
+      end
+      tiles[#tiles + 1] = { kernel = made.kernel, out = made.out, row = row, tap = taps.first, run = run, at = at,
+        size = taps.size * run.size * vectors * lanes }
+      at = at + run.count * tiles[#tiles].size
+    end
+  end
+  return tiles, at
+end
+
+-- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels.
+local function turned_part(p, schedule, run, task_inputs, target, kernels)
+  local lanes, icg, ocg = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups
+  local vectors, channels = run.tile.vectors, run.tile.width - lanes + run.tile.last
+  local width, pixels = vectors * lanes, p.output[1] * p.output[2] * p.output[3]
+  local tiles, per_row = turned_tiles(p, schedule, task_inputs.size, channels, vectors, target, kernels)
+  local step = math.min(parts.block_rows(p.output[3]), p.output[2])
+  local totals = p.kernel[1] * p.kernel[2] * per_row
+  local bias_at, diff_at = totals, totals + width
+  local turn = relayout.to_pixels({ channels = channels, pixels = p.output[3], pitch = width, limit = p.output[3] * width,
+    row = pixels, loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
+  local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
+  kernels[#kernels + 1], kernels[#kernels + 2] = turn, zero
+  local bias, bias_out
+  if p.bias and task_inputs.first == 0 then
+    bias = turned_bias_kernel(p, vectors, target, "bias" .. #kernels)
+    bias_out = copy_out_kernel(p, vectors, channels, target, "bias_out" .. #kernels)
+    kernels[#kernels + 1], kernels[#kernels + 2] = bias, bias_out
+  end
+  local channel = p.input[1] * p.input[2] * p.input[3]
+
+  local function each_tile(d, body)
+    d:loop("kd", 0, p.kernel[1], 1, function(kd)
+      d:loop("kh", 0, p.kernel[2], 1, function(kh)
+        local row_totals = d:let("totals", (kd * p.kernel[2] + kh) * per_row)
+        body(kd, kh, function(visit)
+          for _, tile in ipairs(tiles) do
+            d:loop("m", 0, tile.run.count, 1, function(m)
+              visit(tile, tile.run.first + m * tile.run.size, row_totals + tile.at + m * tile.size)
+            end)
+          end
+        end)
+      end)
+    end)
+  end
+  local function block_body(d, n, g, i_first, od, block, last)
+    each_tile(d, function(kd, kh, each)
+      local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
+      local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
+      local first = d:let("first_row", driver.max(block, h_low))
+      local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
+      d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
+        local from = d:let("from", (n * p.ic + g * icg + i_first) * channel + id * (p.input[2] * p.input[3]) +
+          (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * p.input[3])
+        each(function(tile, i, total)
+          local x = tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]
+          d:call(tile.kernel, { { d.src, from + i * channel + x },
+            { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) }, { d.scratch, total },
+            tile.row.count, rows })
+        end)
+      end)
+    end)
+  end
+  local function body(d, g, tile_number, chunk)
+    local o = d:let("o", g * ocg + (tile_number + run.index) * (schedule.vectors * lanes))
+    local i_first = d:let("i_first", chunk * task_inputs.size + task_inputs.first)
+    d:call(zero, { { d.scratch } })
+    d:loop("n", 0, p.batch, 1, function(n)
+      d:loop("od", 0, p.output[1], 1, function(od)
+        local with = d:let("with", (n * p.oc + o) * pixels + od * (p.output[2] * p.output[3]))
+        d:loop("block", 0, p.output[2], step, function(block)
+          local last = d:let("last", driver.min(block + step, p.output[2]))
+          d:loop("row", block, last, 1, function(row)
+            d:call(turn, { { d.dst, with + row * p.output[3] }, { d.scratch, (row - block) * (p.output[3] * width) + diff_at } })
+          end)
+          if bias then
+            d:when(driver.equal(i_first, 0), function()
+              d:call(bias, { { d.scratch, diff_at }, { d.scratch, bias_at }, (last - block) * p.output[3] })
+            end)
+          end
+          block_body(d, n, g, i_first, od, block, last)
+        end)
+      end)
+    end)
+    local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+    each_tile(d, function(kd, kh, each)
+      local to = d:let("to", (o * icg + i_first) * taps + (kd * p.kernel[2] + kh) * p.kernel[3])
+      each(function(tile, i, total)
+        d:call(tile.out, { { d.scratch, total }, { d.weights, to + i * taps + tile.tap } })
+      end)
+    end)
+    if bias then
+      d:when(driver.equal(i_first, 0), function() d:call(bias_out, { { d.scratch, bias_at }, { d.bias, o } }) end)
+    end
+  end
+  return { indices = { { "g", p.groups }, { "tile", run.count }, { "chunk", task_inputs.count } }, body = body,
+    scratch = diff_at + step * p.output[3] * width }
+end
+
+local function turned_stages(p, schedule, target)
+  local kernels, list, scratch = {}, {}, 0
+  local columns = cut.columns(p.oc // p.groups, schedule.vectors, lanes_of(p, target))
+  for _, run in ipairs(cut.column_runs(columns)) do
+    for _, inputs in ipairs(inputs_of_task(p, schedule, target, #columns)) do
+      local part = turned_part(p, schedule, run, inputs, target, kernels)
+      list[#list + 1], scratch = part, math.max(scratch, part.scratch)
+    end
+  end
+  return { kernels = kernels, packed = 0, shared = 0,
+    stages = { driver.stage { name = "compute", parts = list, scratch = scratch * (p.type == "f32" and 4 or 8) } } }
+end
+
+-- Kernels and stages of a schedule; see families in convgen.lua.
+function planar_gradient.stages(p, schedule, target)
+  return (schedule.outputs and window_stages or turned_stages)(p, schedule, target)
+end
+
+return planar_gradient
