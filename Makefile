@@ -29,9 +29,9 @@ packages:
 	for p in $(COMMANDS); do command -v $${p%:*} >/dev/null || missing="$$missing $${p#*:}"; done; \
 	for p in $(LIBRARIES); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q ' installed' || missing="$$missing $$p"; done; \
 	[ -z "$$missing" ] && exit 0; \
-	run=; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
+	run=; [ "$$(id -u)" = 0 ] || run="sudo -n"; [ -z "$$run" ] || [ ! -t 0 ] || run=sudo; \
 	if command -v apt-get >/dev/null && $$run true 2>/dev/null; then \
-	  $$run apt-get update && DEBIAN_FRONTEND=noninteractive $$run apt-get install -y --no-install-recommends $$missing; \
-	else echo "Please install:$$missing" >&2; exit 1; fi
+	  $$run apt-get update && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	else echo "Missing packages:$$missing. Please install them as root: apt-get install$$missing" >&2; exit 1; fi
 
 .PHONY: all tune test bench install clean packages

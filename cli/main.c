@@ -22,7 +22,9 @@ static const cli_verb verbs[] = {
       "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate.",
       cli_check },
     { "show", CLI_SHOW, "[options] PROBLEM... --stage=STAGE", "print any stage of the way from the problem to the code",
-      "Without --schedule it shows the schedule with the best estimate.", cli_show },
+      "Without --schedule it shows the schedule with the best estimate. What libtcc gets on a processor with AVX2 or AVX-512\n"
+      "is machine code in data directives: --stage=code lists it as instructions, and --compiler=cc shows what a system\n"
+      "compiler gets instead: C.", cli_show },
     { "records", CLI_RECORDS, "[options] list | merge FILE | export FILE | forget | verify", "look at and change the store",
       "  list         prints the records; lines that cannot be read are named on stderr\n"
       "  merge FILE   adds the records of FILE; of two for the same problem the faster one stays\n"

@@ -1,8 +1,9 @@
 /* options.c: the words of the command line -> arguments.
  *
- * An option is one row of a table. The options of problems are read by problem.c, which reads them in lists too; they hold
+ * An option is one row of a table. The options of problems are read by notation.c, in lists as well; they hold
  * for the problems that follow them. Nothing is opened here but lists. */
 #include "cli.h"
+#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@ typedef struct option {
 #define AT(field) offsetof(cli_arguments, field)
 static const option options[] = {
     { "--batch", "FILE", CLI_PROBLEMS, LIST, 0, "a list of problems and options, one or more a line, # comments; may be repeated" },
-    { "--compiler", "CC", CLI_TUNE | CLI_BENCH | CLI_CHECK, TEXT, AT(compiler),
-      "tcc (the default: in memory), or a system compiler such as cc" },
+    { "--compiler", "CC", CLI_PROBLEMS, TEXT, AT(compiler),
+      "tcc (the default: in memory), or a system compiler such as cc, which gets C in place of machine code" },
     { "--effort", "E", CLI_TUNE, TEXT, AT(effort), "measure (the default: the best estimates) or exhaustive (every schedule)" },
     { "--effort", "E", CLI_BENCH, TEXT, AT(effort),
       "recall (the default) or estimate: without a record, the schedule with the best estimate" },
@@ -68,7 +69,8 @@ static void help_line(const char *name, const char *value, const char *help)
 
 static int help(const cli_verb *verb)
 {
-    printf("usage: convgen %s %s\n\n%s%s.\n%s\n\noptions:\n", verb->name, verb->arguments, "To ", verb->summary, verb->text);
+    printf("usage: convgen %s %s\n\n%c%s.\n%s\n\noptions:\n", verb->name, verb->arguments, toupper(verb->summary[0]),
+           verb->summary + 1, verb->text);
     for (int i = 0; i < OPTIONS; i++)
         if (options[i].verbs & verb->bit)
             help_line(options[i].name, options[i].value, options[i].help);

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 typedef enum { MISSING, RECALLED, TUNED, CUT, FAILED } state; /* CUT: the best of those tried when it was interrupted */
 typedef struct layer {
@@ -25,18 +26,33 @@ typedef struct run {
 } run;
 
 static volatile sig_atomic_t interrupted;
+static volatile time_t interrupted_at;
 
-static void on_interrupt(int signal)
+static time_t second_now(void)
 {
-    (void)signal;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* The first stops the search, one that comes later kills. Some senders (timeout, a shell) signal the process and its group at
+ * once: two at the same time are one. */
+static void on_interrupt(int number)
+{
+    if (interrupted && second_now() > interrupted_at + 1) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+    if (interrupted)
+        return;
+    interrupted_at = second_now();
     interrupted = 1;
     cg_worker_interrupt();
 }
 
-/* The second signal kills: the handler is gone after the first. */
 static void catch_interrupts(void)
 {
-    struct sigaction action = { .sa_handler = on_interrupt, .sa_flags = SA_RESETHAND };
+    struct sigaction action = { .sa_handler = on_interrupt };
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -157,9 +173,7 @@ static int recall_all(run *r)
  * disk, so one is made before the first candidate. */
 static int check_store(const run *r)
 {
-    if (cg_store_put_fact(r->c->store, r->c->machine.key, "cores", r->c->machine.cores))
-        return cli_failed(r->a);
-    return CLI_DONE;
+    return cg_store_check(r->c->store) ? cli_failed(r->a) : CLI_DONE;
 }
 
 static cg_status tune_one(run *r, layer *l)
@@ -219,13 +233,16 @@ static int tune_missing(run *r)
 static void say_missing(const run *r)
 {
     char label[CG_TEXT];
+    const char *comma = "";
     cli_progress_end();
     fprintf(stderr, "convgen tune: interrupted; %d of %d problems are finished and remembered in %s; missing:",
             count_state(r, TUNED) + count_state(r, RECALLED), r->count, cg_store_path(r->c->store));
     for (int i = 0; i < r->count; i++)
-        if (r->layers[i].state == MISSING || r->layers[i].state == CUT)
-            fprintf(stderr, " %s%s%s", cli_label(r->layers[i].np, label), r->layers[i].np->name[0] ? " " : "",
+        if (r->layers[i].state == MISSING || r->layers[i].state == CUT) {
+            fprintf(stderr, "%s %s%s%s", comma, cli_label(r->layers[i].np, label), r->layers[i].np->name[0] ? " " : "",
                     r->layers[i].np->name[0] ? cg_pass_name(&r->layers[i].np->problem) : "");
+            comma = ",";
+        }
     fputc('\n', stderr);
 }
 

@@ -66,11 +66,7 @@ void cg_buffer_printf(cg_buffer *b, const char *format, ...) __attribute__((form
 void cg_buffer_free(cg_buffer *b);
 cg_status cg_read_file(const char *path, size_t limit, cg_buffer *out); /* CONVGEN_STORE with path and reason on failure */
 
-/* ---- problem.c: text <-> problem, legality, sizes ---------------------------------------------------------------- */
-
-/* Fills defaults in place (0 -> 1, out computed) and checks; after it every size is >= 1 and no product of a tensor's sizes
- * times 16 overflows int64. Says what is wrong, naming the dimension and what is allowed. */
-cg_status cg_problem_normalise(convgen_problem *p);
+/* ---- notation.c: the text of a problem, read and written ------------------------------------------------------------ */
 
 /* The state of a list reader: options hold from their place on. */
 typedef struct cg_options {
@@ -83,6 +79,7 @@ void cg_options_default(cg_options *o); /* FWD_B, f32, nhwc, loop, changing, as 
 /* One word: "--key=value" of a problem option. CONVGEN_OK taken; CONVGEN_UNSUPPORTED not a problem option (no error set);
  * CONVGEN_BAD_PROBLEM a bad value. --reset restores `initial`. */
 cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *word);
+cg_status cg_option_unknown(const char *word); /* says which there are */
 
 typedef struct cg_named_problem {
     convgen_problem problem; /* normalised */
@@ -91,7 +88,21 @@ typedef struct cg_named_problem {
     char target[16];
     long multiplicity; /* how often a network has this layer: a trailing "*N" of a list line (ours), else 1 */
 } cg_named_problem;
+/* The descriptor alone; the options stood before it. */
 cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out);
+const char *cg_pass_name(const convgen_problem *p);   /* "FWD_D", "FWD_B", "BWD_D", "BWD_W", "BWD_WB": the dir */
+const char *cg_type_name(convgen_type t);             /* "f32" */
+const char *cg_tag_name(convgen_layout l);            /* "nhwc" */
+const char *cg_accuracy_name(convgen_accuracy a);     /* "loop" */
+const char *cg_weights_name(convgen_weights w);       /* "changing" */
+/* Numbers of a text that travels between machines have a point, whatever the host's locale says; written in the fewest digits
+ * that read back exactly. */
+double cg_read_real(const char *text, char **end);
+void cg_write_real(double value, char text[40]);
+bool cg_whole_number(const char *text, int64_t least, int64_t most, int64_t *out); /* all of text, decimal */
+cg_status cg_fail_at(cg_status status, const char *place); /* puts a place before the error sentence */
+
+/* ---- list.c: a text -> its words, one problem or many -------------------------------------------------------------- */
 
 typedef struct cg_problem_list {
     cg_named_problem *at;
@@ -103,6 +114,13 @@ cg_status cg_list_add(cg_problem_list *list, const cg_named_problem *p);
 cg_status cg_list_read(const char *path, const cg_options *initial, cg_problem_list *list);
 void cg_list_free(cg_problem_list *list);
 
+/* ---- problem.c: legality, sizes ------------------------------------------------------------------------------------- */
+
+#define CG_MOST ((int64_t)INT32_MAX) /* of any dimension: so out * stride + kernel * dilation + pad stays within int64 */
+/* Fills defaults in place (0 -> 1, out computed) and checks; after it every size is >= 1 and no product of a tensor's sizes
+ * times 16 overflows int64. Says what is wrong, naming the dimension and what is allowed. */
+cg_status cg_problem_normalise(convgen_problem *p);
+
 /* After normalise. Element counts; index arithmetic is int64. */
 typedef struct cg_sizes {
     int64_t src, weights, bias, dst; /* elements of each tensor, bias = out_channels */
@@ -110,11 +128,6 @@ typedef struct cg_sizes {
     double macs;                     /* multiply-adds with padded taps counted, as the field counts */
 } cg_sizes;
 cg_sizes cg_problem_sizes(const convgen_problem *p);
-const char *cg_pass_name(const convgen_problem *p);   /* "FWD_D", "FWD_B", "BWD_D", "BWD_W", "BWD_WB": the dir */
-const char *cg_type_name(convgen_type t);             /* "f32" */
-const char *cg_tag_name(convgen_layout l);            /* "nhwc" */
-const char *cg_accuracy_name(convgen_accuracy a);     /* "loop" */
-const char *cg_weights_name(convgen_weights w);       /* "changing" */
 bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
 /* ---- machine.c: what this processor is --------------------------------------------------------------------------- */
@@ -244,9 +257,9 @@ int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the
 enum { CG_BLOCK = 512 };
 static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG_BLOCK / ow; }
 
-/* ---- verify.c: code -> trusted --------------------------------------------------------------------------------------- */
+/* ---- kernel.c: source and code -> a kernel that runs ------------------------------------------------------------------- */
 
-/* Runs code on operands; how stages become calls. Shared by verify, timer and plan. */
+/* How stages become calls. */
 typedef struct cg_kernel {
     cg_source source; /* its text may be NULL */
     cg_code *code;
@@ -255,12 +268,15 @@ typedef struct cg_kernel {
 cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule, const char *compiler, const char *flags,
                         cg_kernel *out, char why[CG_WHY]);
 void cg_kernel_free(cg_kernel *k);
+static inline size_t cg_round64(size_t n) { return (n + 63) & ~(size_t)63; }
 /* Bytes of a workspace: [packed][shared][scratch x threads], each part rounded up to 64. */
 size_t cg_kernel_workspace(const cg_kernel *k, int threads);
 /* packed NULL: weights are packed into the workspace first. workspace: 64-byte aligned. */
 struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
+
+/* ---- verify.c: code -> trusted --------------------------------------------------------------------------------------- */
 
 /* A problem's data and expected answers, made once and used for all its candidates. */
 typedef struct cg_trial cg_trial;
@@ -282,6 +298,29 @@ cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *p
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
 cg_status cg_trial_data(cg_trial *t, cg_operands *out);
+
+/* ---- certificate.c: how exact an answer is ---------------------------------------------------------------------------- */
+
+/* Ranges spread over `total` outputs: all of them, or short ones at the start, the end, and at random places between; so many
+ * that they sum about `budget` terms, `most` outputs at most. */
+typedef struct cg_spread {
+    int64_t total, length, ranges;
+    bool whole;
+} cg_spread;
+cg_spread cg_spread_over(int64_t total, int64_t terms, double budget, double most);
+int64_t cg_spread_range(const cg_spread *s, int64_t i, int64_t *first); /* the length of range i */
+typedef struct cg_meter {
+    double error2, exact2, ulp_sum, ulp_max, of_bound;
+    int64_t n;
+} cg_meter;
+convgen_figures cg_meter_read(const cg_meter *m);
+typedef struct cg_measure {
+    cg_meter got, loop, course;
+    int64_t outputs, terms;
+} cg_measure;
+/* Errors of `got` (all outputs; may be NULL), of loop and course, on the outputs of a spread. */
+cg_status cg_measure_outputs(const convgen_problem *p, const cg_operands *o, bool bias, const cg_spread *s, const void *got,
+                             cg_measure *m);
 /* The certificate of an answer; see convgen_errors. A kernel NULL leaves plan figures NaN. */
 cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const struct cg_parallel *par, convgen_errors *out);
 
@@ -306,8 +345,9 @@ typedef struct cg_parallel {
 /* Contiguous shares; no region for one thread or one task; serial in a child of a fork. */
 void cg_parallel_run(const cg_parallel *par, long tasks, void (*body)(void *task, long first, long last, int thread), void *task);
 
-/* ---- records.c: timed -> remembered -------------------------------------------------------------------------------------- */
+/* ---- records.c: timed -> remembered, a line each --------------------------------------------------------------------------- */
 
+enum { CG_LINE = 4096 }; /* bytes of a line at most */
 typedef struct cg_record {
     char machine[CG_KEY], target[16];
     int threads;
@@ -317,6 +357,46 @@ typedef struct cg_record {
     char schedule[CG_NAME], form[12], compiler[CG_NAME];
     double ns_min, ns_median, error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
 } cg_record;
+/* A small figure by name beside the records ("peak ..."). */
+typedef struct cg_fact {
+    char machine[CG_KEY], name[CG_NAME];
+    double value;
+} cg_fact;
+void cg_record_format(const cg_record *r, cg_buffer *line);                              /* one line with its checksum and \n */
+cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char why[CG_WHY]);
+void cg_fact_format(const cg_fact *f, cg_buffer *line);
+cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY]);
+typedef enum { CG_RECORD_LINE, CG_FACT_LINE, CG_COMMENT_LINE, CG_FUTURE_LINE } cg_line_kind;
+cg_line_kind cg_line_kind_of(const char *line, size_t length); /* by its beginning; what is nothing else is a bad record */
+int cg_record_order(const void *a, const void *b); /* of their keys: machine to compiler */
+int cg_fact_order(const void *a, const void *b);
+/* The record nearer to the key than *nearest, and how near it is; 0 is the key itself. *nearest 1 looks only for that one. The
+ * latest line wins. OK also when there is none. */
+cg_status cg_record_search(const cg_buffer *text, const cg_record *key, int *nearest, cg_record *out);
+cg_status cg_fact_search(const cg_buffer *text, const cg_fact *key, double *value); /* CONVGEN_NO_RECORD: none */
+
+/* ---- book.c: all lines of a file --------------------------------------------------------------------------------------------- */
+
+typedef struct cg_record_list {
+    cg_record *at;
+    int count, room;
+    char (*bad)[CG_WHY]; /* lines that were skipped, named: "records:12: checksum does not match" */
+    int bad_count, bad_room;
+} cg_record_list;
+void cg_records_free(cg_record_list *list);
+typedef struct cg_book {
+    cg_record_list records;
+    cg_fact *fact;
+    int fact_count, fact_room;
+    cg_buffer kept; /* comments and lines of later formats, as they are */
+} cg_book;
+cg_status cg_book_parse(cg_book *b, const char *path, const cg_buffer *text); /* into an empty one; path names the bad lines */
+void cg_book_format(const cg_book *b, cg_buffer *out);
+cg_status cg_book_join(cg_book *ours, const cg_book *other); /* newer versions win, then the faster */
+void cg_book_free(cg_book *b);
+
+/* ---- store.c: the files of records -------------------------------------------------------------------------------------------- */
+
 typedef struct cg_store cg_store;
 /* path NULL: see convgen_options.store. Opens nothing yet. */
 cg_status cg_store_new(const char *path, cg_store **out);
@@ -327,17 +407,9 @@ const char *cg_store_path(const cg_store *s);
 cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
 /* Like find, for any thread count, version or compiler: the nearest one. */
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
+cg_status cg_store_check(const cg_store *s); /* writes and takes back: CONVGEN_STORE when a record could not be kept now */
 cg_status cg_store_put(cg_store *s, const cg_record *r); /* appended under the lock, a torn tail is ended first, flushed */
-typedef struct cg_record_list {
-    cg_record *at;
-    int count, room;
-    char (*bad)[CG_WHY]; /* lines that were skipped, named: "records:12: checksum does not match" */
-    int bad_count, bad_room;
-} cg_record_list;
 cg_status cg_records_read(const char *path, cg_record_list *out); /* latest of each key, sorted, stable; others skipped and named */
-void cg_records_free(cg_record_list *list);
-void cg_record_format(const cg_record *r, cg_buffer *line);                              /* one line with its checksum and \n */
-cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char why[CG_WHY]);
 cg_status cg_store_merge(cg_store *s, const char *from); /* newer... the faster of equal keys wins; atomic */
 typedef bool cg_record_filter(const cg_record *r, void *user);
 cg_status cg_store_forget(cg_store *s, cg_record_filter *drop, void *user, int *dropped); /* atomic rename */

@@ -2,7 +2,7 @@
  *
  * A plan holds all that a run needs, worked out beforehand: what each tensor must be, and workspaces for callers who bring
  * none. A run checks its pointers and allocates nothing once every thread has run; one plan may run in many threads.
- * The search is tune.c's, the kernels verify.c's. */
+ * The search is tune.c's, the kernels kernel.c's. */
 #include "internal.h"
 #include <math.h>
 #include <stdlib.h>
@@ -176,6 +176,8 @@ static cg_status check_pointers(const convgen_plan *plan, void *const at[SLOTS],
         if (!at[s]) return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is NULL; this plan needs it", slot_name[s]);
         if ((uintptr_t)at[s] & (plan->slot[s].alignment - 1))
             return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is not aligned to %zu bytes", slot_name[s], plan->slot[s].alignment);
+        if ((uintptr_t)at[s] > UINTPTR_MAX - plan->slot[s].bytes)
+            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s has no room for its %zu bytes", slot_name[s], plan->slot[s].bytes);
     }
     return CONVGEN_OK;
 }

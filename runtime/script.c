@@ -53,12 +53,10 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
         return NULL;
     }
     bool shrinks = old && size <= old_size;
-    if (!shrinks && size - old_size > MEMORY_LIMIT - s->used)
-        return NULL;
+    if (!shrinks && size - old_size > MEMORY_LIMIT - s->used) return NULL;
     void *p = cg_realloc(old, size);
     if (!p) {
-        if (!shrinks)
-            return NULL;
+        if (!shrinks) return NULL;
         p = old; /* Lua relies on it that a shrink never fails */
     }
     s->used += size - old_size;
@@ -73,8 +71,7 @@ static cg_script *script_of(lua_State *lua)
 static void look_at_clock(lua_State *lua, lua_Debug *where)
 {
     (void)where;
-    if (cg_now() <= script_of(lua)->deadline)
-        return;
+    if (cg_now() <= script_of(lua)->deadline) return;
     lua_sethook(lua, look_at_clock, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
     luaL_error(lua, "the generator ran longer than %d seconds", TIME_LIMIT);
 }
@@ -104,8 +101,7 @@ static void push_file(lua_State *lua, const char *name)
     cg_script *s = script_of(lua);
     const char *path = lua_pushfstring(lua, "%s/%s", s->folder, name);
     cg_buffer_free(&s->file);
-    if (cg_read_file(path, FILE_LIMIT, &s->file))
-        luaL_error(lua, "%s", cg_error_text());
+    if (cg_read_file(path, FILE_LIMIT, &s->file)) luaL_error(lua, "%s", cg_error_text());
     lua_pushlstring(lua, s->file.text, s->file.length);
     lua_remove(lua, -2);
 }
@@ -114,16 +110,14 @@ static void push_file(lua_State *lua, const char *name)
 static int template_text(lua_State *lua)
 {
     const char *name = luaL_checkstring(lua, 1);
-    if (!is_file_name(name))
-        return luaL_error(lua, "no template is called '%s'", name);
+    if (!is_file_name(name)) return luaL_error(lua, "no template is called '%s'", name);
     name = lua_pushfstring(lua, "templates/%s", name);
     if (script_of(lua)->folder) {
         push_file(lua, name);
         return 1;
     }
     const struct cg_embedded *file = find_embedded(name);
-    if (!file)
-        return luaL_error(lua, "no file %s in the generator", name);
+    if (!file) return luaL_error(lua, "no file %s in the generator", name);
     lua_pushlstring(lua, (const char *)file->data, file->size);
     return 1;
 }
@@ -141,15 +135,12 @@ static int run_module(lua_State *lua)
         const char *text = lua_tolstring(lua, -1, &size);
         status = luaL_loadbufferx(lua, text, size, chunk, "t");
     } else {
-        if (!(file = find_embedded(name)))
-            return luaL_error(lua, "no file %s in the generator", name);
+        if (!(file = find_embedded(name))) return luaL_error(lua, "no file %s in the generator", name);
         status = luaL_loadbufferx(lua, (const char *)file->data, file->size, chunk, "b");
     }
-    if (status)
-        return lua_error(lua);
+    if (status) return lua_error(lua);
     lua_call(lua, 0, 1);
-    if (!lua_istable(lua, -1))
-        return luaL_error(lua, "%s does not return a table", name);
+    if (!lua_istable(lua, -1)) return luaL_error(lua, "%s does not return a table", name);
     return 1;
 }
 
@@ -159,22 +150,17 @@ static int require(lua_State *lua)
 {
     const char *module = luaL_checkstring(lua, 1);
     lua_settop(lua, 1);
-    if (lua_getfield(lua, lua_upvalueindex(1), module) == LUA_TTABLE)
-        return 1;
-    if (lua_isboolean(lua, -1))
-        return luaL_error(lua, "gen/%s.lua requires itself", module);
-    if (!is_file_name(module))
-        return luaL_error(lua, "no module is called '%s'", module);
+    if (lua_getfield(lua, lua_upvalueindex(1), module) == LUA_TTABLE) return 1;
+    if (lua_isboolean(lua, -1)) return luaL_error(lua, "gen/%s.lua requires itself", module);
+    if (!is_file_name(module)) return luaL_error(lua, "no module is called '%s'", module);
     lua_pushboolean(lua, 0);
     lua_setfield(lua, lua_upvalueindex(1), module);
     lua_pushcfunction(lua, run_module);
     lua_pushvalue(lua, 1);
     int error = lua_pcall(lua, 1, 1, 0);
     lua_pushvalue(lua, 1);
-    if (error)
-        lua_pushnil(lua);
-    else
-        lua_pushvalue(lua, -2);
+    if (error) lua_pushnil(lua);
+    else lua_pushvalue(lua, -2);
     lua_rawset(lua, lua_upvalueindex(1)); /* the key is there: no allocation */
     return error ? lua_error(lua) : 1;
 }
@@ -212,8 +198,7 @@ static void push_function(lua_State *lua, const char *name)
     lua_getglobal(lua, "require");
     lua_pushliteral(lua, "convgen");
     lua_call(lua, 1, 1);
-    if (lua_getfield(lua, -1, name) != LUA_TFUNCTION)
-        luaL_error(lua, "gen/convgen.lua has no function %s", name);
+    if (lua_getfield(lua, -1, name) != LUA_TFUNCTION) luaL_error(lua, "gen/convgen.lua has no function %s", name);
     lua_remove(lua, -2);
 }
 
@@ -252,29 +237,22 @@ cg_status cg_script_new(cg_script **out)
     const char *folder = secure_getenv("CONVGEN_GEN_DIR");
     *out = NULL;
     cg_script *s = cg_calloc(1, sizeof *s);
-    if (!s)
-        return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
+    if (!s) return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
     pthread_mutex_init(&s->lock, NULL);
-    if (folder && *folder && !(s->folder = cg_strdup(folder)))
-        return new_failed(s);
+    if (folder && *folder && !(s->folder = cg_strdup(folder))) return new_failed(s);
     s->lua = lua_newstate(allocate, s);
-    if (!s->lua)
-        return new_failed(s);
+    if (!s->lua) return new_failed(s);
     *(cg_script **)lua_getextraspace(s->lua) = s;
     cg_status status = protect(s, open_state, NULL);
-    if (status)
-        cg_script_free(s);
-    else
-        *out = s;
+    if (status) cg_script_free(s);
+    else *out = s;
     return status;
 }
 
 void cg_script_free(cg_script *s)
 {
-    if (!s)
-        return;
-    if (s->lua)
-        lua_close(s->lua);
+    if (!s) return;
+    if (s->lua) lua_close(s->lua);
     pthread_mutex_destroy(&s->lock);
     cg_buffer_free(&s->file);
     cg_free(s->folder);
@@ -295,7 +273,6 @@ static lua_Integer get_integer(lua_State *lua, const char *field, lua_Integer lo
     return value;
 }
 
-/* A text field without zeros of at most size - 1 bytes. */
 static bool get_flag(lua_State *lua, const char *field)
 {
     lua_getfield(lua, -1, field);
@@ -304,6 +281,7 @@ static bool get_flag(lua_State *lua, const char *field)
     return flag;
 }
 
+/* A text field without zeros of at most size - 1 bytes. */
 static void get_text(lua_State *lua, const char *field, char *to, size_t size)
 {
     size_t length = 0;
@@ -334,8 +312,7 @@ static void copy_why(lua_State *lua, int index, char why[CG_WHY])
 /* The length of the array on top, at most `most`. */
 static int get_length(lua_State *lua, const char *what, lua_Integer most)
 {
-    if (!lua_istable(lua, -1))
-        luaL_error(lua, "gen/convgen.lua: %s must be a table", what);
+    if (!lua_istable(lua, -1)) luaL_error(lua, "gen/convgen.lua: %s must be a table", what);
     lua_Unsigned length = lua_rawlen(lua, -1);
     if (length > (lua_Unsigned)most)
         luaL_error(lua, "gen/convgen.lua: %s has %I entries, allowed are %I", what, (lua_Integer)length, most);
@@ -396,8 +373,7 @@ static void push_problem(lua_State *lua, const convgen_problem *p)
 {
     static const char *const passes[] = {"forward", "backward_data", "backward_weights"};
     char text[CG_TEXT];
-    if (convgen_problem_format(p, text, sizeof text))
-        luaL_error(lua, "%s", cg_error_text());
+    if (convgen_problem_format(p, text, sizeof text)) luaL_error(lua, "%s", cg_error_text());
     lua_createtable(lua, 0, 20);
     set_text(lua, "pass", passes[p->pass]);
     set_text(lua, "type", cg_type_name(p->type));
@@ -475,8 +451,7 @@ static bool machine_suits(lua_State *lua, const cg_machine *m, char lacks[CG_WHY
     for (int i = 0; i < count; i++) {
         lua_rawgeti(lua, -1, i + 1);
         const char *need = luaL_checkstring(lua, -1);
-        if (!cg_machine_has(m, need))
-            append_word(lacks, need);
+        if (!cg_machine_has(m, need)) append_word(lacks, need);
         lua_pop(lua, 1);
     }
     lua_pop(lua, 1);
@@ -517,8 +492,7 @@ cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted
 {
     target_job job = {.machine = m, .wanted = wanted && *wanted ? wanted : NULL, .out = out};
     cg_status status = protect(s, choose_target, &job);
-    if (status || job.found)
-        return status;
+    if (status || job.found) return status;
     if (job.known)
         return cg_fail(CONVGEN_UNSUPPORTED, "target %.40s needs %s, which this machine lacks", wanted, job.lacks);
     return cg_fail(CONVGEN_UNSUPPORTED, "no target is called %.40s; there are %s", job.wanted ? job.wanted : "\"\"", job.names);
@@ -539,8 +513,7 @@ static void read_schedule(lua_State *lua, cg_schedule *out)
     lua_getfield(lua, -1, "cycles");
     out->cycles = lua_tonumber(lua, -1);
     lua_getfield(lua, -2, "why");
-    if (lua_toboolean(lua, -1))
-        copy_why(lua, -1, out->why);
+    if (lua_toboolean(lua, -1)) copy_why(lua, -1, out->why);
     lua_pop(lua, 2);
 }
 
@@ -554,8 +527,7 @@ static int list_schedules(lua_State *lua)
     if (count > CG_SCHEDULES) /* best first: what is cut would not be tried */
         count = CG_SCHEDULES;
     job->list.at = cg_calloc((size_t)count, sizeof *job->list.at);
-    if (!job->list.at)
-        return 0;
+    if (!job->list.at) return 0;
     for (int i = 0; i < count; i++) {
         push_entry(lua, "schedules()", i);
         read_schedule(lua, &job->list.at[i]);
@@ -570,12 +542,9 @@ cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_lis
     schedules_job job = {.request = r};
     *list = (cg_schedule_list){0};
     cg_status status = protect(s, list_schedules, &job);
-    if (!status && !job.list.at)
-        status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the list of schedules");
-    if (status)
-        cg_free(job.list.at);
-    else
-        *list = job.list;
+    if (!status && !job.list.at) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the list of schedules");
+    if (status) cg_free(job.list.at);
+    else *list = job.list;
     return status;
 }
 
@@ -602,8 +571,7 @@ cg_status cg_script_family_version(cg_script *s, const char *family, int *versio
 {
     version_job job = {.family = family};
     cg_status status = protect(s, ask_version, &job);
-    if (!status && !job.known)
-        return cg_fail(CONVGEN_UNSUPPORTED, "no family of schedules is called %.40s", family);
+    if (!status && !job.known) return cg_fail(CONVGEN_UNSUPPORTED, "no family of schedules is called %.40s", family);
     *version = job.version;
     return status;
 }
@@ -659,8 +627,7 @@ static int make_source(lua_State *lua)
     push_request(lua, job->request);
     lua_pushstring(lua, job->schedule);
     lua_call(lua, 2, 2);
-    if (was_refused(lua, job))
-        return 0;
+    if (was_refused(lua, job)) return 0;
     luaL_checktype(lua, -1, LUA_TTABLE);
     lua_getfield(lua, -1, "text");
     take_text(lua, "text of source()", SOURCE_LIMIT, &job->text);
@@ -680,14 +647,10 @@ static int make_source(lua_State *lua)
 /* What a call with a text as its answer comes to; `text` is the caller's only when this is CONVGEN_OK. */
 static cg_status settle(cg_status status, source_job *job)
 {
-    if (!status && job->text.failed)
-        status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
-    if (!status && job->refused)
-        status = cg_fail(CONVGEN_UNSUPPORTED, "%s", job->why);
-    else if (status)
-        snprintf(job->why, CG_WHY, "%s", cg_error_text());
-    if (status)
-        cg_buffer_free(&job->text);
+    if (!status && job->text.failed) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
+    if (!status && job->refused) status = cg_fail(CONVGEN_UNSUPPORTED, "%s", job->why);
+    else if (status) snprintf(job->why, CG_WHY, "%s", cg_error_text());
+    if (status) cg_buffer_free(&job->text);
     return status;
 }
 
@@ -697,8 +660,7 @@ cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedu
     why[0] = 0;
     *out = (cg_source){0};
     cg_status status = settle(protect(s, make_source, &job), &job);
-    if (status)
-        return status;
+    if (status) return status;
     *out = job.source;
     out->text = job.text.text;
     out->length = job.text.length;
@@ -719,8 +681,7 @@ static int make_show(lua_State *lua)
     lua_pushstring(lua, job->schedule); /* NULL is nil */
     lua_pushstring(lua, job->stage);
     lua_call(lua, 3, 2);
-    if (!was_refused(lua, job))
-        take_text(lua, "what show() gives", SOURCE_LIMIT, &job->text);
+    if (!was_refused(lua, job)) take_text(lua, "what show() gives", SOURCE_LIMIT, &job->text);
     return 0;
 }
 
@@ -729,8 +690,7 @@ cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule
     char why[CG_WHY] = "";
     source_job job = {.request = r, .schedule = schedule, .stage = stage, .why = why};
     cg_status status = settle(protect(s, make_show, &job), &job);
-    if (status)
-        return status;
+    if (status) return status;
     cg_buffer_add(out, job.text.text, job.text.length);
     cg_buffer_free(&job.text);
     return out->failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote") : CONVGEN_OK;

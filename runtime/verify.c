@@ -1,8 +1,8 @@
 /* verify.c: code -> trusted.
  *
- * Runs a kernel on operands, and judges it: every output must be the canonical chain's, on random data and on small integers
- * with one NaN among them, with poisoned outputs and workspace, and with nothing written (or, between guard pages, read)
- * beyond an operand. A refusal names the output or the operand.
+ * Judges a kernel: every output must be the canonical chain's, on random data and on small integers with one NaN among them,
+ * with poisoned outputs and workspace, and with nothing written (or, between guard pages, read) beyond an operand. A refusal
+ * names the output or the operand.
  *
  * Limit: outside the command's worker, reads beyond an operand show only when they reach a result; a kernel that crashes takes
  * the process with it. Transforming families (chains 0) are judged by their normwise error and on integers after rounding. */
@@ -10,99 +10,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-/* ---- kernels -------------------------------------------------------------------------------------------------------- */
-
-static size_t round64(size_t n)
-{
-    return (n + 63) & ~(size_t)63;
-}
-
-static size_t scratch_bytes(const cg_kernel *k)
-{
-    size_t most = 0;
-    for (int i = 0; i < k->source.stage_count; i++)
-        if (k->source.stage[i].scratch > most) most = k->source.stage[i].scratch;
-    return round64(most);
-}
-
-cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule, const char *compiler, const char *flags,
-                        cg_kernel *out, char why[CG_WHY])
-{
-    memset(out, 0, sizeof *out);
-    why[0] = 0;
-    cg_status status = cg_script_source(s, r, schedule, &out->source, why);
-    if (!status) status = cg_code_new(out->source.text, compiler, flags, &out->code, why);
-    for (int i = 0; !status && i < out->source.stage_count; i++) {
-        const char *symbol = out->source.stage[i].symbol;
-        void *address = cg_code_symbol(out->code, symbol);
-        memcpy(&out->stage[i], &address, sizeof address); /* ISO C has no cast from data to function */
-        if (address) continue;
-        snprintf(why, CG_WHY, "the compiled code has no function %s", symbol);
-        status = cg_fail(CONVGEN_INTERNAL, "%s: %s", schedule, why);
-    }
-    cg_free(out->source.text);
-    out->source.text = NULL;
-    if (status) cg_kernel_free(out);
-    return status;
-}
-
-void cg_kernel_free(cg_kernel *k)
-{
-    cg_source_free(&k->source);
-    cg_code_free(k->code);
-    memset(k, 0, sizeof *k);
-}
-
-size_t cg_kernel_workspace(const cg_kernel *k, int threads)
-{
-    return round64(k->source.packed) + round64(k->source.shared) + scratch_bytes(k) * (size_t)threads;
-}
-
-typedef struct stage_task {
-    cg_stage_fn *run;
-    const cg_call *call;
-    char *scratch;
-    size_t scratch_bytes;
-} stage_task;
-
-static void stage_share(void *task, long first, long last, int thread)
-{
-    const stage_task *t = task;
-    t->run(t->call, t->scratch + (size_t)thread * t->scratch_bytes, first, last);
-}
-
-typedef enum { PACK = 1, COMPUTE = 2 } phases;
-
-static void run_stages(const cg_kernel *k, const cg_parallel *par, const cg_call *call, char *scratch, int which)
-{
-    stage_task t = {NULL, call, scratch, scratch_bytes(k)};
-    for (int i = 0; i < k->source.stage_count; i++) {
-        const cg_stage *s = &k->source.stage[i];
-        if (!(which & (s->pack ? PACK : COMPUTE))) continue;
-        t.run = k->stage[i];
-        cg_parallel_run(par, s->tasks, stage_share, &t);
-    }
-}
-
-static cg_call call_of(const cg_kernel *k, const cg_operands *o, void *packed, char *workspace)
-{
-    return (cg_call){o->src, o->weights, o->bias, o->dst, o->residual, packed ? packed : workspace,
-                     workspace + round64(k->source.packed)};
-}
-
-void cg_kernel_run(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, void *packed, void *workspace)
-{
-    cg_call call = call_of(k, o, packed, workspace);
-    run_stages(k, par, &call, (char *)call.shared + round64(k->source.shared), packed ? COMPUTE : PACK | COMPUTE);
-}
-
-void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weights, void *packed, void *workspace)
-{
-    cg_operands o = {.weights = (void *)weights}; /* only read */
-    cg_call call = call_of(k, &o, packed, workspace);
-    run_stages(k, par, &call, (char *)call.shared + round64(k->source.shared), PACK);
-}
 
 /* ---- memory that tells when it was overrun ----------------------------------------------------------------------------- */
 
@@ -143,10 +50,10 @@ static cg_status block_new(block *b, size_t size, bool right, size_t alignment, 
         b->data = b->guarded.data;
         return status;
     }
-    b->heap_size = ZONE + round64(size) + ZONE;
+    b->heap_size = ZONE + cg_round64(size) + ZONE;
     b->heap = cg_aligned(b->heap_size);
     if (!b->heap) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
-    b->data = b->heap + ZONE + (right ? round64(size) - size : 0);
+    b->data = b->heap + ZONE + (right ? cg_round64(size) - size : 0);
     fill_words(b->heap, b->heap_size, poisons[BEYOND].word);
     return CONVGEN_OK;
 }
@@ -375,128 +282,6 @@ static int output_count(const convgen_problem *p)
     return 1 + (p->pass == CONVGEN_BACKWARD_WEIGHTS && p->bias);
 }
 
-/* ---- figures ----------------------------------------------------------------------------------------------------------------- */
-
-/* Ranges spread over `total` outputs: all of them, or short ones at the start, the end, and at random places between. */
-typedef struct spread {
-    int64_t total, length, ranges;
-    bool whole;
-} spread;
-
-static spread spread_over(int64_t total, int64_t terms, double budget, double most)
-{
-    double affordable = fmax(fmin(budget / (double)(terms > 0 ? terms : 1), most), 2);
-    if ((double)total <= affordable) return (spread){total, 1 << 16, (total + 65535) >> 16, true};
-    int64_t length = affordable < 64 ? (int64_t)affordable / 2 : 32; /* some of one row: they share their list of terms */
-    if (length > total / 2) length = total / 2;
-    return (spread){total, length, (int64_t)affordable / length, false};
-}
-
-static int64_t spread_range(const spread *s, int64_t i, int64_t *first)
-{
-    if (s->whole) {
-        *first = i * s->length;
-        return s->total - *first < s->length ? s->total - *first : s->length;
-    }
-    int64_t each = s->total / s->ranges, slack = each > s->length ? each - s->length : 0;
-    *first = i == 0 ? 0 : i == s->ranges - 1 ? s->total - s->length : i * each + (int64_t)(mix((uint64_t)i) % (uint64_t)(slack + 1));
-    return s->length;
-}
-
-typedef struct meter {
-    double error2, exact2, ulp_sum, ulp_max, of_bound;
-    int64_t n;
-} meter;
-
-/* Of the exact value rounded to the type; below the normal numbers (and for 0) that of the smallest normal one. */
-static double ulp_of(convgen_type type, double exact)
-{
-    int digits = type == CONVGEN_F32 ? 24 : 53, lowest = type == CONVGEN_F32 ? -125 : -1021, e = lowest;
-    double rounded = fabs(type == CONVGEN_F32 ? (double)(float)exact : exact);
-    if (rounded > 0) frexp(rounded, &e);
-    return ldexp(1, (e < lowest ? lowest : e) - digits);
-}
-
-static void meter_add(meter *m, convgen_type type, double got, double high, double low, double magnitude, int64_t terms)
-{
-    double u = type == CONVGEN_F32 ? 0x1p-24 : 0x1p-53, error = fabs((got - high) - low);
-    double bound = (double)terms * u / (1 - (double)terms * u) * magnitude;
-    if (isnan(error)) error = INFINITY;
-    double part = error == 0 ? 0 : bound > 0 ? error / bound : INFINITY, ulps = error / ulp_of(type, high);
-    m->error2 += error * error;
-    m->exact2 += high * high;
-    m->ulp_sum += ulps;
-    m->ulp_max = fmax(m->ulp_max, ulps);
-    m->of_bound = fmax(m->of_bound, part);
-    m->n++;
-}
-
-static convgen_figures meter_read(const meter *m)
-{
-    double normwise = m->error2 == 0 ? 0 : sqrt(m->error2 / m->exact2);
-    return (convgen_figures){m->ulp_max, m->n ? m->ulp_sum / (double)m->n : 0, normwise, m->of_bound};
-}
-
-typedef struct measure {
-    meter got, loop, course;
-    int64_t outputs, terms;
-} measure;
-
-static double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
-
-typedef struct room {
-    double *high, *low, *magnitude;
-    int64_t *terms;
-    void *loop, *course;
-} room;
-
-static cg_status room_new(room *r, size_t count)
-{
-    void **const part[] = {(void **)&r->high, (void **)&r->low, (void **)&r->magnitude, (void **)&r->terms, &r->loop, &r->course};
-    bool ok = true;
-    for (size_t i = 0; i < sizeof part / sizeof *part; i++) ok = (*part[i] = cg_malloc(count * 8)) && ok;
-    return ok ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory to measure %zu outputs", count);
-}
-
-static void room_free(room *r)
-{
-    cg_free(r->high), cg_free(r->low), cg_free(r->magnitude), cg_free(r->terms), cg_free(r->loop), cg_free(r->course);
-}
-
-static void measure_range(measure *m, convgen_type type, const room *r, const void *got, int64_t first, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double high = r->high[i], low = r->low[i], magnitude = r->magnitude[i];
-        int64_t terms = r->terms[i];
-        if (got) meter_add(&m->got, type, at(type, got, first + i), high, low, magnitude, terms);
-        meter_add(&m->loop, type, at(type, r->loop, i), high, low, magnitude, terms);
-        meter_add(&m->course, type, at(type, r->course, i), high, low, magnitude, terms);
-        if (terms > m->terms) m->terms = terms;
-    }
-    m->outputs += n;
-}
-
-/* Errors of `got` (all outputs; may be NULL), of loop and course, on the outputs of a spread. */
-static cg_status measure_outputs(const convgen_problem *p, const cg_operands *o, bool bias, const spread *s, const void *got,
-                                 measure *m)
-{
-    room r = {0};
-    memset(m, 0, sizeof *m);
-    cg_status status = room_new(&r, (size_t)(s->length < s->total ? s->length : s->total));
-    for (int64_t i = 0; i < s->ranges && !status; i++) {
-        int64_t first, n = spread_range(s, i, &first);
-        status = cg_reference_exact(p, o, bias, first, n, r.high, r.low, r.magnitude, r.terms);
-        if (!status) status = cg_reference(p, o, CG_LOOP, 1, bias, first, n, r.loop);
-        if (!status) status = cg_reference(p, o, CG_COURSE, 1, bias, first, n, r.course);
-        if (!status) measure_range(m, p->type, &r, got, first, n);
-    }
-    room_free(&r);
-    return status;
-}
-
 /* ---- judging -------------------------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static cg_status refuse(cg_verdict *v, const char *format, ...)
@@ -531,6 +316,11 @@ static const char *poison_means(convgen_type type, const void *value)
     for (int i = 0; i < POISONS; i++)
         if ((high | quiet) == (poisons[i].word | quiet)) return poisons[i].means;
     return NULL;
+}
+
+static double at(convgen_type type, const void *data, int64_t i)
+{
+    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
 }
 
 static bool same(convgen_type type, const void *got, const void *want, int64_t i)
@@ -608,7 +398,7 @@ static cg_status bench_new(const cg_trial *t, const cg_kernel *k, int threads, b
     bool fixed = t->p.weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
     memset(b, 0, sizeof *b);
     cg_status status = block_new(&b->workspace, cg_kernel_workspace(k, threads), right, 64, t->guards);
-    if (!status && fixed) status = block_new(&b->packed, round64(k->source.packed), right, 64, t->guards);
+    if (!status && fixed) status = block_new(&b->packed, cg_round64(k->source.packed), right, 64, t->guards);
     if (status) return status;
     fill_words(b->workspace.data, b->workspace.size, word);
     fill_words(b->packed.data, b->packed.size, word);
@@ -676,12 +466,12 @@ static double allowed(const convgen_problem *p)
 
 static cg_status take_figures(cg_trial *t, const void *got, double budget, cg_verdict *v)
 {
-    measure m;
+    cg_measure m;
     int64_t total = cg_output_elements(&t->p, false);
-    spread s = spread_over(total, cg_reference_terms(&t->p, false), budget, 65536);
-    cg_status status = measure_outputs(&t->p, &t->sets[RANDOM].o, false, &s, got, &m);
+    cg_spread s = cg_spread_over(total, cg_reference_terms(&t->p, false), budget, 65536);
+    cg_status status = cg_measure_outputs(&t->p, &t->sets[RANDOM].o, false, &s, got, &m);
     if (status) return status;
-    double mine = meter_read(&m.got).normwise, loop = meter_read(&m.loop).normwise;
+    double mine = cg_meter_read(&m.got).normwise, loop = cg_meter_read(&m.loop).normwise;
     v->error_normwise = mine;
     v->error_vs_loop = mine == loop ? 1 : mine / loop;
     v->error_vs_bound = m.got.of_bound;
@@ -737,10 +527,10 @@ static cg_status judge_few(cg_trial *t, const cg_kernel *k, bool bias, cg_verdic
 {
     double want[32];
     cg_status status = CONVGEN_OK;
-    spread s = spread_over(cg_output_elements(&t->p, bias), cg_reference_terms(&t->p, bias), few_terms, FEW);
+    cg_spread s = cg_spread_over(cg_output_elements(&t->p, bias), cg_reference_terms(&t->p, bias), few_terms, FEW);
     if (s.length > 32) s.length = 32, s.ranges = (s.total + 31) / 32;
     for (int64_t i = 0; i < s.ranges && !status && v->ok; i++) {
-        int64_t first, n = spread_range(&s, i, &first);
+        int64_t first, n = cg_spread_range(&s, i, &first);
         status = cg_reference(&t->p, &t->sets[RANDOM].o, CG_CANONICAL, k->source.chains, bias, first, n, want);
         if (!status) v->ok = compare(t, RANDOM, bias, output_of(t, RANDOM, bias), want, first, n, same, v);
     }
@@ -764,55 +554,5 @@ cg_status cg_verify(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_
     if (level == CG_VERIFY_SAMPLE) return judge_sample(t, k, par, out);
     cg_status status = judge_all(t, RANDOM, k, par, out);
     if (!status && out->ok) status = judge_all(t, INTEGERS, k, par, out);
-    return status;
-}
-
-/* ---- certificate ------------------------------------------------------------------------------------------------------------------ */
-
-static const convgen_figures unknown = {NAN, NAN, NAN, NAN};
-
-static convgen_figures plan_figures(const cg_kernel *k, const measure *m)
-{
-    convgen_figures f = k ? meter_read(&m->got) : unknown;
-    if (k && !k->source.chains) f.of_bound = NAN;
-    return f;
-}
-
-static cg_status certify(cg_trial *t, const cg_kernel *k, bool bias, measure *m)
-{
-    int64_t total = cg_output_elements(&t->p, bias);
-    spread s = spread_over(total, cg_reference_terms(&t->p, bias), 2e8, 0x1p40);
-    return measure_outputs(&t->p, &t->sets[PLAIN].o, bias, &s, k ? output_of(t, PLAIN, bias) : NULL, m);
-}
-
-cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, convgen_errors *out)
-{
-    cg_trial *t = NULL;
-    measure m;
-    bench b = {0};
-    cg_operands data;
-    memset(out, 0, sizeof *out);
-    out->bias_plan = out->bias_loop = out->bias_course = unknown;
-    cg_status status = cg_trial_new(p, false, &t);
-    if (!status) status = cg_trial_data(t, &data);
-    if (!status && k) status = bench_new(t, k, par->threads, false, poisons[UNWRITTEN].word, &b);
-    if (status) goto done;
-    if (k) run_once(k, par, &data, &b, poisons[UNWRITTEN].word);
-    if ((status = certify(t, k, false, &m))) goto done;
-    out->outputs = m.outputs;
-    out->terms = m.terms;
-    out->plan = plan_figures(k, &m);
-    out->loop = meter_read(&m.loop);
-    out->course = meter_read(&m.course);
-    if (output_count(p) == 1 || (status = certify(t, k, true, &m))) goto done;
-    out->has_bias_gradient = true;
-    out->bias_outputs = m.outputs;
-    out->bias_terms = m.terms;
-    out->bias_plan = plan_figures(k, &m);
-    out->bias_loop = meter_read(&m.loop);
-    out->bias_course = meter_read(&m.course);
-done:
-    bench_free(&b);
-    cg_trial_free(t);
     return status;
 }

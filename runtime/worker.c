@@ -1,9 +1,13 @@
 /* worker.c: a process that may crash for us.
  *
  * Forked before any thread exists, it answers jobs with a judge of its own, on memory between guard pages. A candidate that
- * kills it, or runs longer than the time limit, is refused with that reason; the next job forks a new worker.
+ * kills it, or runs longer than the time limit, is refused with that reason; the next job forks a new worker. What a killed
+ * worker's compiler leaves behind is removed: its temporary folder is the parent's.
  * For the command alone: the parent must never have run a parallel region, and one worker exists at a time. */
+#define _GNU_SOURCE
 #include "internal.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,10 +23,13 @@
 
 typedef enum { VERIFY, TIME, FORGET } cg_verb;
 
+enum { PATH = 256 };
+
 /* The message's number comes back with the answer: a candidate may have written anything anywhere in the worker. */
 typedef struct cg_message {
     uint64_t number;
     cg_verb verb;
+    char folder[PATH]; /* for temporary files; "": wherever they go */
     cg_job job;
 } cg_message;
 typedef struct cg_answer {
@@ -36,6 +43,7 @@ typedef struct cg_worker {
     cg_judge_maker *make;
     int socket; /* -1: no worker */
     uint64_t number;
+    char folder[PATH]; /* where this worker's compilers write; "": none was needed yet */
 } cg_worker;
 
 static volatile sig_atomic_t interrupted, running; /* running: the worker's id, 0 none */
@@ -59,6 +67,7 @@ static void loop(int socket, const cg_judge *judge)
             judge->forget(judge->self);
             continue;
         }
+        if (m.folder[0]) setenv("TMPDIR", m.folder, 1);
         answer(judge, &m, &a);
         if (send(socket, &a, sizeof a, MSG_NOSIGNAL) != (ssize_t)sizeof a) return;
     }
@@ -105,6 +114,39 @@ static void child(const cg_worker *w, int socket, pid_t parent)
 
 /* ---- the parent ---- */
 
+static bool external(const cg_job *job) { return job->compiler[0] && strcmp(job->compiler, "tcc") != 0; }
+
+/* Without one the compiler's files go where they always go, and stay there when the worker is killed. */
+static void folder_make(cg_worker *w)
+{
+    const char *base = secure_getenv("TMPDIR");
+    int length = snprintf(w->folder, sizeof w->folder, "%s/convgen-XXXXXX", base && *base ? base : "/tmp");
+    if (length < 0 || length >= PATH - 32 || !mkdtemp(w->folder)) w->folder[0] = 0;
+}
+
+/* The files of a folder, and the folders in it with their files. */
+static void folder_empty(const char *path, int depth)
+{
+    char inner[2 * PATH];
+    DIR *folder = opendir(path);
+    if (!folder) return;
+    for (struct dirent *e; (e = readdir(folder));) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        int length = snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
+        if (length < 0 || length >= (int)sizeof inner || !unlink(inner)) continue;
+        if (depth > 0) folder_empty(inner, depth - 1);
+        rmdir(inner);
+    }
+    closedir(folder);
+}
+
+/* A compiler that outlives its worker may add a file in between: then once more. */
+static void folder_remove(cg_worker *w)
+{
+    for (int i = 0; w->folder[0] && i < 10 && rmdir(w->folder) && errno != ENOENT; i++) folder_empty(w->folder, 1);
+    w->folder[0] = 0;
+}
+
 /* Ends the worker, however it is, and returns its wait status. The id is unset before it is reaped: from then on it may be
  * another process's, and cg_worker_interrupt must not meet it. */
 static int reap(cg_worker *w)
@@ -114,9 +156,9 @@ static int reap(cg_worker *w)
     running = 0;
     if (w->socket >= 0) close(w->socket);
     w->socket = -1;
-    if (!pid) return 0;
-    kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    if (pid) kill(pid, SIGKILL);
+    while (pid && waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    folder_remove(w);
     return status;
 }
 
@@ -156,8 +198,8 @@ static double time_limit(const cg_job *job)
     const char *text = getenv("CONVGEN_TIME_LIMIT");
     double given = text ? strtod(text, NULL) : 0;
     if (given > 0 && given < 1e6) return given;
-    bool external = strcmp(job->compiler, "tcc") != 0; /* a system compiler has two minutes of its own */
-    return 60 + 4e-8 * cg_problem_sizes(&job->problem).macs + job->seconds + (external ? 120 : 0);
+    int compiler = external(job) ? 120 : 0; /* as toolchain.c allows it */
+    return 60 + 4e-8 * cg_problem_sizes(&job->problem).macs + job->seconds + compiler;
 }
 
 /* True when something can be read within the time; false when it ran out. */
@@ -187,7 +229,38 @@ static cg_status refused(cg_result *out, int status, double limit, bool late)
     return CONVGEN_OK;
 }
 
-static bool sent(cg_worker *w, const cg_message *m) { return send(w->socket, m, sizeof *m, MSG_NOSIGNAL) == (ssize_t)sizeof *m; }
+/* Field by field: what lies between the fields of a struct is nobody's to send. */
+static void pack_problem(convgen_problem *to, const convgen_problem *p)
+{
+    to->pass = p->pass, to->type = p->type, to->layout = p->layout, to->accuracy = p->accuracy, to->weights = p->weights;
+    to->batch = p->batch, to->groups = p->groups, to->in_channels = p->in_channels, to->out_channels = p->out_channels;
+    memcpy(to->in, p->in, sizeof p->in), memcpy(to->out, p->out, sizeof p->out), memcpy(to->kernel, p->kernel, sizeof p->kernel);
+    memcpy(to->stride, p->stride, sizeof p->stride), memcpy(to->dilation, p->dilation, sizeof p->dilation);
+    memcpy(to->pad, p->pad, sizeof p->pad);
+    to->bias = p->bias;
+    to->epilogue.residual = p->epilogue.residual, to->epilogue.activation = p->epilogue.activation;
+    to->epilogue.lo = p->epilogue.lo, to->epilogue.hi = p->epilogue.hi;
+}
+
+static void pack(cg_message *m, uint64_t number, cg_verb verb, const cg_job *job)
+{
+    memset(m, 0, sizeof *m);
+    m->number = number, m->verb = verb;
+    if (!job) return;
+    pack_problem(&m->job.problem, &job->problem);
+    snprintf(m->job.schedule, sizeof m->job.schedule, "%s", job->schedule);
+    snprintf(m->job.target, sizeof m->job.target, "%s", job->target);
+    snprintf(m->job.form, sizeof m->job.form, "%s", job->form);
+    snprintf(m->job.compiler, sizeof m->job.compiler, "%s", job->compiler);
+    m->job.threads = job->threads, m->job.level = job->level, m->job.seconds = job->seconds, m->job.cold = job->cold;
+}
+
+static bool sent(cg_worker *w, cg_message *m)
+{
+    if (external(&m->job) && !w->folder[0]) folder_make(w);
+    memcpy(m->folder, w->folder, sizeof m->folder);
+    return send(w->socket, m, sizeof *m, MSG_NOSIGNAL) == (ssize_t)sizeof *m;
+}
 
 static cg_status want_worker(cg_worker *w)
 {
@@ -198,9 +271,10 @@ static cg_status want_worker(cg_worker *w)
 /* One job to the worker and its answer back. */
 static cg_status ask(cg_worker *w, cg_verb verb, const cg_job *job, cg_result *out)
 {
-    cg_message m = {.number = ++w->number, .verb = verb, .job = *job};
+    cg_message m;
     cg_answer a;
     cg_status status = want_worker(w);
+    pack(&m, ++w->number, verb, job);
     if (status != CONVGEN_OK) return status;
     if (!sent(w, &m)) { /* it died while idle, so not of this job */
         reap(w);
@@ -226,7 +300,8 @@ static cg_status worker_time(void *self, const cg_job *job, cg_result *out) { re
 static void worker_forget(void *self)
 {
     cg_worker *w = self;
-    cg_message m = {.number = ++w->number, .verb = FORGET};
+    cg_message m;
+    pack(&m, ++w->number, FORGET, NULL);
     if (w->socket >= 0 && !sent(w, &m)) reap(w);
 }
 
@@ -236,7 +311,7 @@ cg_status cg_worker_start_with(convgen_context *c, cg_judge_maker *make, cg_judg
 {
     cg_worker *w = cg_calloc(1, sizeof *w);
     if (!w) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a worker");
-    *w = (cg_worker){c, make, -1, 0};
+    *w = (cg_worker){.context = c, .make = make, .socket = -1};
     interrupted = 0;
     cg_status status = start(w);
     if (status != CONVGEN_OK) {

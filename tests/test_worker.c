@@ -7,14 +7,37 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static int judged_before; /* in the worker: how many jobs this very process has seen */
 
+static volatile int *volatile nowhere = (volatile int *)16; /* volatile: the compiler must not see where it points */
+
+static void write_in(const char *folder, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    if (f) fclose(f);
+}
+
+/* As a compiler that is killed at work leaves its temporary folder. */
+static void litter(void)
+{
+    char inner[256];
+    snprintf(inner, sizeof inner, "%s/inner", getenv("TMPDIR"));
+    mkdir(inner, 0700);
+    write_in(inner, "kernel.c");
+    write_in(getenv("TMPDIR"), "object");
+    abort();
+}
+
 static void misbehave(const char *schedule)
 {
-    if (!strcmp(schedule, "crash")) *(volatile int *)16 = 1;
+    if (!strcmp(schedule, "crash")) *nowhere = 1;
+    if (!strcmp(schedule, "litter")) litter();
     if (!strcmp(schedule, "abort")) abort();
     if (!strcmp(schedule, "hang"))
         for (;;) pause();
@@ -32,6 +55,7 @@ static cg_status odd_verify(void *self, const cg_job *job, cg_result *out)
     out->verdict.ok = strcmp(job->schedule, "wrong") != 0;
     out->verdict.seconds = job->seconds;
     if (!out->verdict.ok) strcpy(out->verdict.why, "output 7 is wrong");
+    if (!strcmp(job->schedule, "where")) snprintf(out->verdict.why, CG_WHY, "%s", getenv("TMPDIR"));
     if (!strcmp(job->schedule, "memory")) return cg_fail(CONVGEN_NO_MEMORY, "no memory for 42 bytes");
     out->timing.runs = ++judged_before;
     return CONVGEN_OK;
@@ -64,13 +88,16 @@ static cg_job job(const char *schedule)
     return j;
 }
 
-static cg_result verify(const char *schedule)
+static cg_result verify_with(const char *compiler, const char *schedule)
 {
     cg_job j = job(schedule);
     cg_result r;
+    strcpy(j.compiler, compiler);
     ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_OK);
     return r;
 }
+
+static cg_result verify(const char *schedule) { return verify_with("tcc", schedule); }
 
 static int open_files(void)
 {
@@ -178,6 +205,19 @@ START_TEST(an_interrupt_cancels)
 }
 END_TEST
 
+START_TEST(what_a_killed_compiler_leaves_is_removed)
+{
+    cg_result first = verify_with("cc", "where");
+    ck_assert_int_eq(access(first.verdict.why, W_OK), 0);
+    ck_assert_str_eq(verify_with("cc", "litter").verdict.why, "crashed (signal 6, SIGABRT)");
+    ck_assert_int_eq(access(first.verdict.why, F_OK), -1);
+    cg_result second = verify_with("cc", "where");
+    ck_assert_str_ne(first.verdict.why, second.verdict.why);
+    cg_worker_stop(&judge);
+    ck_assert_int_eq(access(second.verdict.why, F_OK), -1);
+}
+END_TEST
+
 START_TEST(nothing_leaks)
 {
     verify("good");
@@ -218,6 +258,7 @@ int main(void)
     tcase_add_test(t, no_memory_is_not_a_refusal);
     tcase_add_test(t, a_worker_killed_while_idle_is_replaced);
     tcase_add_test(t, an_interrupt_cancels);
+    tcase_add_test(t, what_a_killed_compiler_leaves_is_removed);
     tcase_add_test(t, nothing_leaks);
     tcase_add_test(t, prints_do_not_reach_the_results);
     suite_add_tcase(s, t);

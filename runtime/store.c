@@ -1,0 +1,442 @@
+/* store.c: the files that records are remembered in: the user's, and those that ship with convgen.
+ *
+ * Writers exclude each other by flock on PATH.lock, which is opened anew for each operation: so the lock also holds
+ * between threads, and no mutex is there that a fork could leave locked. Readers need no lock: appends are one write,
+ * rewrites one rename. A store of more than 64 MB is refused. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef CONVGEN_TUNED_DIR
+#define CONVGEN_TUNED_DIR "/usr/local/share/convgen/tuned"
+#endif
+
+enum { STORE_LIMIT = 64 << 20, LOCK_SECONDS = 20 };
+
+struct cg_store {
+    char *path;
+    bool own_folder; /* the default path: its folders are ours to make */
+};
+
+static cg_status no_memory(void)
+{
+    return cg_fail(CONVGEN_NO_MEMORY, "not enough memory for the records");
+}
+
+static cg_status store_failed(const char *verb, const char *path, const char *reason)
+{
+    return cg_fail(CONVGEN_STORE, "cannot %s the records in %s: %s", verb, path, reason);
+}
+
+/* The text of a file. A missing one is empty when `may_miss`; so is a device such as /dev/null, which remembers nothing. */
+static cg_status text_read(const char *path, bool may_miss, cg_buffer *out)
+{
+    struct stat st;
+    if (stat(path, &st)) return may_miss && errno == ENOENT ? CONVGEN_OK : store_failed("read", path, strerror(errno));
+    if (S_ISCHR(st.st_mode)) return CONVGEN_OK;
+    if (S_ISDIR(st.st_mode)) return store_failed("read", path, strerror(EISDIR));
+    if (!S_ISREG(st.st_mode)) return store_failed("read", path, "it is not a file");
+    return cg_read_file(path, STORE_LIMIT, out);
+}
+
+static cg_status book_read(const char *path, bool may_miss, cg_book *out)
+{
+    cg_buffer text = {0};
+    cg_status status = text_read(path, may_miss, &text);
+    if (!status) status = cg_book_parse(out, path, &text);
+    cg_buffer_free(&text);
+    return status;
+}
+
+cg_status cg_records_read(const char *path, cg_record_list *out)
+{
+    cg_book b = {0};
+    *out = (cg_record_list){0};
+    cg_status status = book_read(path, true, &b);
+    if (!status) *out = b.records, b.records = (cg_record_list){0};
+    cg_book_free(&b);
+    return status;
+}
+
+/* ---- the store's place --------------------------------------------------------------------------------------------- */
+
+static const char *environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* The first of these that is there. A cache folder must be an absolute path (XDG Base Directory Specification). */
+static const struct {
+    const char *variable, *rest;
+    bool absolute;
+} places[] = {
+    {"CONVGEN_STORE", "", false},
+    {"XDG_CACHE_HOME", "/convgen/records", true},
+    {"HOME", "/.cache/convgen/records", true},
+};
+
+static void default_path(cg_buffer *path, bool *own_folder)
+{
+    for (size_t i = 0; i < sizeof places / sizeof *places && !path->length && !path->failed; i++) {
+        const char *value = environment(places[i].variable);
+        if (!value || (places[i].absolute && value[0] != '/')) continue;
+        cg_buffer_printf(path, "%s%s", value, places[i].rest);
+        *own_folder = places[i].absolute;
+    }
+}
+
+cg_status cg_store_new(const char *path, cg_store **out)
+{
+    cg_buffer text = {0};
+    cg_status status = CONVGEN_OK;
+    cg_store *s = cg_calloc(1, sizeof *s);
+    *out = NULL;
+    if (!s) return no_memory();
+    if (path && *path) cg_buffer_add(&text, path, strlen(path));
+    else default_path(&text, &s->own_folder);
+    if (!text.failed && !text.length)
+        status = cg_fail(CONVGEN_STORE, "no place for the records: name a file, or set $CONVGEN_STORE, "
+                                        "$XDG_CACHE_HOME or $HOME");
+    else if (text.failed || !(s->path = cg_strdup(text.text)))
+        status = no_memory();
+    cg_buffer_free(&text);
+    if (status) cg_store_free(s);
+    else *out = s;
+    return status;
+}
+
+void cg_store_free(cg_store *s)
+{
+    if (!s) return;
+    cg_free(s->path);
+    cg_free(s);
+}
+
+const char *cg_store_path(const cg_store *s)
+{
+    return s->path;
+}
+
+/* ---- the lock ------------------------------------------------------------------------------------------------------ */
+
+typedef struct hold {
+    int fd;              /* of the lock; -1: a device, which needs none */
+    char path[PATH_MAX]; /* where the store really is, so that a link to it shares its lock and survives a rename */
+} hold;
+
+static void make_folders(const char *path)
+{
+    char folder[PATH_MAX];
+    if (snprintf(folder, sizeof folder, "%s", path) >= (int)sizeof folder) return;
+    for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(folder, 0700); /* a failure shows when the lock is opened */
+        *slash = '/';
+    }
+}
+
+static int lock_open(const cg_store *s, const char *path)
+{
+    char name[PATH_MAX];
+    if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) return errno = ENAMETOOLONG, -1;
+    int fd = open(name, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd >= 0 || errno != ENOENT || !s->own_folder) return fd;
+    make_folders(path);
+    return open(name, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+}
+
+/* Tries again and again rather than block: a stopped process that holds the lock must not stop all others for ever. */
+static bool lock_wait(int fd)
+{
+    double end = cg_now() + LOCK_SECONDS;
+    for (long pause = 100000; flock(fd, LOCK_EX | LOCK_NB); pause = pause < 5000000 ? pause * 2 : pause) {
+        if (errno != EWOULDBLOCK && errno != EINTR) return false;
+        if (cg_now() > end) return errno = ETIMEDOUT, false;
+        nanosleep(&(struct timespec){0, pause}, NULL);
+    }
+    return true;
+}
+
+static cg_status hold_take(const cg_store *s, hold *h)
+{
+    struct stat st;
+    h->fd = -1;
+    if (!realpath(s->path, h->path) && snprintf(h->path, sizeof h->path, "%s", s->path) >= (int)sizeof h->path)
+        return store_failed("write", s->path, strerror(ENAMETOOLONG));
+    if (!stat(h->path, &st)) {
+        if (S_ISCHR(st.st_mode)) return CONVGEN_OK;
+        if (S_ISDIR(st.st_mode)) return store_failed("write", s->path, strerror(EISDIR));
+        if (!S_ISREG(st.st_mode)) return store_failed("write", s->path, "it is not a file");
+    }
+    h->fd = lock_open(s, h->path);
+    if (h->fd < 0) return store_failed("write", s->path, strerror(errno));
+    if (lock_wait(h->fd)) return CONVGEN_OK;
+    store_failed("write", s->path, errno == ETIMEDOUT ? "another process holds the lock" : strerror(errno));
+    close(h->fd);
+    return CONVGEN_STORE;
+}
+
+static void hold_give(hold *h)
+{
+    if (h->fd < 0) return;
+    flock(h->fd, LOCK_UN); /* not by close alone: a forked child may have a copy of the descriptor */
+    close(h->fd);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------- */
+
+static bool write_all(int fd, const char *text, size_t length)
+{
+    while (length) {
+        ssize_t n = write(fd, text, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        text += n, length -= (size_t)n;
+    }
+    return true;
+}
+
+/* EINVAL, EROFS: nothing there to flush, such as a device. */
+static bool flush(int fd)
+{
+    return !fdatasync(fd) || errno == EINVAL || errno == EROFS;
+}
+
+/* One write; what a full disk cut short is taken back. `text` begins with a line end that only follows a torn line. */
+static const char *append_text(int fd, const char *text, size_t length, bool keep)
+{
+    struct stat st;
+    char last = '\n';
+    if (fstat(fd, &st)) return strerror(errno);
+    bool file = S_ISREG(st.st_mode);
+    if (file && st.st_size > STORE_LIMIT - CG_LINE) return "it holds 64 MB already; `convgen records forget` makes room";
+    if (file && st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) != 1) return strerror(errno);
+    if (last == '\n') text++, length--;
+    ssize_t n;
+    do n = write(fd, text, length);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)length && flush(fd) && (keep || !file || !ftruncate(fd, st.st_size))) return NULL;
+    const char *reason = n >= 0 && n < (ssize_t)length ? strerror(ENOSPC) : strerror(errno);
+    if (file && ftruncate(fd, st.st_size)) return "it is full, and a torn line could not be taken back";
+    return reason;
+}
+
+static cg_status append(const cg_store *s, const char *text, size_t length, bool keep)
+{
+    hold h;
+    cg_status status = hold_take(s, &h);
+    if (status) return status;
+    int fd = open(h.path, (h.fd < 0 ? O_WRONLY : O_RDWR) | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    const char *reason = fd < 0 ? strerror(errno) : append_text(fd, text, length, keep);
+    if (fd >= 0 && close(fd) && !reason) reason = strerror(errno);
+    if (reason) status = store_failed("write", s->path, reason);
+    hold_give(&h);
+    return status;
+}
+
+/* Empty lines, since a process that is killed in between leaves them; a block of them, since a full disk may have room for less. */
+cg_status cg_store_check(const cg_store *s)
+{
+    char lines[CG_LINE];
+    memset(lines, '\n', sizeof lines);
+    return append(s, lines, sizeof lines, false);
+}
+
+/* Under the lock the new file has one name: what a killed process left is overwritten by the next. */
+static cg_status replace(const cg_store *s, const hold *h, const cg_buffer *text)
+{
+    char name[PATH_MAX];
+    struct stat st;
+    if (h->fd < 0) return store_failed("rewrite", s->path, "it is a device");
+    if (snprintf(name, sizeof name, "%s.new", h->path) >= (int)sizeof name)
+        return store_failed("rewrite", s->path, strerror(ENAMETOOLONG));
+    unlink(name);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return store_failed("rewrite", s->path, strerror(errno));
+    if (!stat(h->path, &st)) fchmod(fd, st.st_mode & 0777);
+    bool done = write_all(fd, text->text ? text->text : "", text->length) && !fsync(fd);
+    int reason = errno;
+    if (close(fd) && done) done = false, reason = errno;
+    if (done && rename(name, h->path)) done = false, reason = errno;
+    if (done) return CONVGEN_OK;
+    unlink(name);
+    return store_failed("rewrite", s->path, strerror(reason));
+}
+
+/* A line that could not be read back is never written. */
+static cg_status put_line(const cg_store *s, cg_buffer *text, bool readable, const char *what, const char *why)
+{
+    cg_status status = text->failed ? no_memory()
+                       : readable   ? append(s, text->text, text->length, true)
+                                    : cg_fail(CONVGEN_BAD_ARGUMENT, "a %s that cannot be kept: %s", what, why);
+    cg_buffer_free(text);
+    return status;
+}
+
+cg_status cg_store_put(cg_store *s, const cg_record *r)
+{
+    cg_buffer text = {0};
+    char why[CG_WHY];
+    cg_record back;
+    cg_buffer_add(&text, "\n", 1);
+    cg_record_format(r, &text);
+    bool readable = !text.failed && !cg_record_parse(text.text + 1, text.length - 1, &back, why);
+    return put_line(s, &text, readable, "record", why);
+}
+
+static bool fact_key(cg_fact *f, const char *machine, const char *name)
+{
+    *f = (cg_fact){0};
+    if (strlen(machine) >= sizeof f->machine || strlen(name) >= sizeof f->name) return false;
+    strcpy(f->machine, machine);
+    strcpy(f->name, name);
+    return true;
+}
+
+cg_status cg_store_put_fact(cg_store *s, const char *machine, const char *name, double value)
+{
+    cg_buffer text = {0};
+    char why[CG_WHY] = "its name is too long";
+    cg_fact f, back;
+    bool readable = fact_key(&f, machine, name);
+    f.value = value;
+    cg_buffer_add(&text, "\n", 1);
+    cg_fact_format(&f, &text);
+    readable = readable && !text.failed && !cg_fact_parse(text.text + 1, text.length - 1, &back, why);
+    return put_line(s, &text, readable, "fact", why);
+}
+
+/* ---- rewriting ----------------------------------------------------------------------------------------------------- */
+
+static cg_status replace_by_book(const cg_store *s, const hold *h, const cg_book *b)
+{
+    cg_buffer text = {0};
+    cg_book_format(b, &text);
+    cg_status status = text.failed                  ? no_memory()
+                       : text.length > STORE_LIMIT ? store_failed("rewrite", s->path, "more than 64 MB")
+                                                   : replace(s, h, &text);
+    cg_buffer_free(&text);
+    return status;
+}
+
+cg_status cg_store_forget(cg_store *s, cg_record_filter *drop, void *user, int *dropped)
+{
+    hold h;
+    cg_book b = {0};
+    int kept = 0;
+    *dropped = 0;
+    if (access(s->path, F_OK) && errno == ENOENT) return CONVGEN_OK;
+    cg_status status = hold_take(s, &h);
+    if (status) return status;
+    status = book_read(s->path, true, &b);
+    if (status) goto done;
+    cg_record_list *l = &b.records;
+    for (int i = 0; i < l->count; i++)
+        if (!drop(&l->at[i], user)) l->at[kept++] = l->at[i];
+    int gone = l->count - kept;
+    l->count = kept;
+    if (gone) status = replace_by_book(s, &h, &b);
+    if (!status) *dropped = gone;
+done:
+    cg_book_free(&b);
+    hold_give(&h);
+    return status;
+}
+
+cg_status cg_store_merge(cg_store *s, const char *from)
+{
+    hold h;
+    cg_book ours = {0}, other = {0};
+    cg_status status = book_read(from, false, &other);
+    if (!status && other.records.bad_count && !other.records.count && !other.fact_count && !other.kept.length)
+        status = cg_fail(CONVGEN_STORE, "%s holds no records: %s", from, other.records.bad[0]);
+    if (!status) status = hold_take(s, &h);
+    if (status) goto done;
+    status = book_read(s->path, true, &ours);
+    if (!status) status = cg_book_join(&ours, &other);
+    if (!status) status = replace_by_book(s, &h, &ours);
+    hold_give(&h);
+done:
+    cg_book_free(&ours);
+    cg_book_free(&other);
+    return status;
+}
+
+/* ---- looking up ---------------------------------------------------------------------------------------------------- */
+
+/* The next *.records of a folder in the order of names, so that the answer does not depend on the file system. */
+static bool next_name(DIR *folder, char name[NAME_MAX + 1])
+{
+    char next[NAME_MAX + 1] = "";
+    rewinddir(folder);
+    for (struct dirent *d; (d = readdir(folder));) {
+        size_t length = strlen(d->d_name), ending = strlen(".records");
+        if (length <= ending || length > NAME_MAX || strcmp(d->d_name + length - ending, ".records")) continue;
+        if (strcmp(d->d_name, name) > 0 && (!*next || strcmp(d->d_name, next) < 0)) strcpy(next, d->d_name);
+    }
+    strcpy(name, next);
+    return *name;
+}
+
+/* What ships with convgen is a help, not a need: what cannot be read there is as if it were not there. */
+static void search_shipped(const cg_record *key, int *nearest, cg_record *out)
+{
+    const char *path = environment("CONVGEN_TUNED") ? environment("CONVGEN_TUNED") : CONVGEN_TUNED_DIR;
+    DIR *folder = opendir(path);
+    char name[NAME_MAX + 1] = "", file[PATH_MAX];
+    while (folder && *nearest > 0 && next_name(folder, name)) {
+        cg_buffer text = {0};
+        bool fits = snprintf(file, sizeof file, "%s/%s", path, name) < (int)sizeof file;
+        if (fits && !text_read(file, true, &text)) cg_record_search(&text, key, nearest, out);
+        cg_buffer_free(&text);
+    }
+    if (folder) closedir(folder);
+}
+
+static cg_status search(cg_store *s, const cg_record *key, int below, cg_record *out)
+{
+    cg_buffer text = {0};
+    int nearest = below;
+    cg_status status = text_read(s->path, true, &text);
+    if (!status) status = cg_record_search(&text, key, &nearest, out);
+    if (!status) {
+        search_shipped(key, &nearest, out);
+        if (nearest == below) status = CONVGEN_NO_RECORD;
+    }
+    cg_buffer_free(&text);
+    return status;
+}
+
+cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out)
+{
+    return search(s, key, 1, out);
+}
+
+cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out)
+{
+    return search(s, key, INT_MAX, out);
+}
+
+cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value)
+{
+    cg_buffer text = {0};
+    cg_fact key;
+    if (!fact_key(&key, machine, name)) return CONVGEN_NO_RECORD;
+    cg_status status = text_read(s->path, true, &text);
+    if (!status) status = cg_fact_search(&text, &key, value);
+    cg_buffer_free(&text);
+    return status;
+}

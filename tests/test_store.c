@@ -1,0 +1,587 @@
+/* test_store.c: the files of records: finding, places that cannot be written, many writers. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "sample_records.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+/* ---- finding -------------------------------------------------------------------------------------------------------- */
+
+START_TEST(test_missing_store_is_empty)
+{
+    cg_store *s = store_at(path);
+    cg_record key = sample(64, 1, 0), out;
+    cg_record_list list;
+    double value;
+    int dropped;
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(cg_store_fact(s, "m", "peak", &value), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
+    ck_assert_int_eq(list.count + list.bad_count, 0);
+    cg_records_free(&list);
+    ck_assert_int_eq(cg_store_forget(s, NULL, NULL, &dropped), CONVGEN_OK);
+    ck_assert_int_eq(rmdir(folder), 0); /* looking leaves no trace */
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_latest_line_wins)
+{
+    cg_store *s = store_at(path);
+    cg_record first = sample(64, 1, 1000), second = sample(64, 1, 2000), out;
+    strcpy(second.schedule, "direct.p4.v3");
+    second.version = 7;
+    put(path, &first);
+    put(path, &second);
+    ck_assert_int_eq(cg_store_find(s, &first, &out), CONVGEN_OK);
+    ck_assert(same(&out, &second));
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_find_wants_the_whole_key)
+{
+    cg_store *s = store_at(path);
+    cg_record r = sample(64, 1, 1000), key, out;
+    put(path, &r);
+    key = r, key.threads = 10;
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    key = r, strcpy(key.target, "avx");
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    key = r, strcpy(key.compiler, "cc");
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    key = r, strcpy(key.form, "machine");
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    key = r, strcpy(key.machine, "amd");
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    key = r, strcat(key.problem, "0");
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_NO_RECORD);
+    key = r, key.version = 9, strcpy(key.schedule, "");
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_OK);
+    ck_assert(same(&out, &r));
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_hint_is_the_nearest)
+{
+    cg_store *s = store_at(path);
+    cg_record key = sample(64, 4, 0), out, r;
+    r = sample(64, 1, 1000), put(path, &r);
+    r = sample(64, 6, 2000), put(path, &r);
+    r = sample(64, 16, 3000), put(path, &r);
+    r = sample(65, 4, 4000), put(path, &r);
+    r = sample(64, 4, 5000), strcpy(r.compiler, "cc"), put(path, &r);
+    ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_OK);
+    ck_assert_double_eq(out.ns_median, 2000);
+    strcpy(key.compiler, "cc");
+    ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_OK);
+    ck_assert_double_eq(out.ns_median, 5000);
+    strcpy(key.form, "machine");
+    ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_NO_RECORD);
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_shipped_records_come_after_the_users)
+{
+    cg_store *s = store_at(path);
+    cg_record shipped = sample(64, 1, 1000), later = sample(64, 1, 900), own = sample(64, 1, 5000), out;
+    char file[128];
+    setenv("CONVGEN_TUNED", folder, 1);
+    snprintf(file, sizeof file, "%s/z.records", folder);
+    put(file, &later);
+    snprintf(file, sizeof file, "%s/a.records", folder);
+    put(file, &shipped);
+    ck_assert_int_eq(cg_store_find(s, &own, &out), CONVGEN_OK);
+    ck_assert(same(&out, &shipped));
+    own.threads = 2;
+    ck_assert_int_eq(cg_store_hint(s, &own, &out), CONVGEN_OK);
+    ck_assert(same(&out, &shipped));
+    own.threads = 1;
+    put(path, &own);
+    ck_assert_int_eq(cg_store_find(s, &own, &out), CONVGEN_OK);
+    ck_assert(same(&out, &own));
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_facts)
+{
+    cg_store *s = store_at(path);
+    double value = -1;
+    cg_record r = sample(64, 1, 1000);
+    ck_assert_int_eq(cg_store_put_fact(s, "m-1", "peak avx2 f32", 55.1), CONVGEN_OK);
+    ck_assert_int_eq(cg_store_put_fact(s, "m-1", "peak avx2 f32", 0.1), CONVGEN_OK);
+    ck_assert_int_eq(cg_store_put_fact(s, "m-1", "peak avx2", 9), CONVGEN_OK);
+    put(path, &r);
+    ck_assert_int_eq(cg_store_fact(s, "m-1", "peak avx2 f32", &value), CONVGEN_OK);
+    ck_assert_double_eq(value, 0.1);
+    ck_assert_int_eq(cg_store_fact(s, "m-2", "peak avx2 f32", &value), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(cg_store_fact(s, "m-1", "peak", &value), CONVGEN_NO_RECORD);
+    cg_store_free(s);
+}
+END_TEST
+
+static void find_in(const char *expected)
+{
+    cg_store *s = store_at(NULL);
+    ck_assert_str_eq(cg_store_path(s), expected);
+    cg_store_free(s);
+}
+
+START_TEST(test_default_places)
+{
+    char cache[96], expected[160];
+    cg_store *s = NULL;
+    cg_record r = sample(64, 1, 1), out;
+    struct stat st;
+    unsetenv("CONVGEN_STORE");
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("HOME");
+    says(cg_store_new(NULL, &s), "$CONVGEN_STORE");
+    ck_assert_ptr_null(s);
+    setenv("HOME", folder, 1);
+    snprintf(expected, sizeof expected, "%s/.cache/convgen/records", folder);
+    find_in(expected);
+    setenv("XDG_CACHE_HOME", "relative", 1);
+    find_in(expected);
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    setenv("XDG_CACHE_HOME", cache, 1);
+    snprintf(expected, sizeof expected, "%s/convgen/records", cache);
+    find_in(expected);
+    s = store_at(NULL);
+    ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_NO_RECORD);
+    ck_assert_int_ne(access(cache, F_OK), 0);
+    ck_assert_msg(!cg_store_put(s, &r), "%s", cg_error_text());
+    ck_assert_int_eq(stat(cache, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0700);
+    ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_OK);
+    cg_store_free(s);
+    setenv("CONVGEN_STORE", path, 1);
+    find_in(path);
+}
+END_TEST
+
+/* ---- what is not written ------------------------------------------------------------------------------------------- */
+
+START_TEST(test_put_refuses_what_cannot_be_read_back)
+{
+    cg_store *s = store_at(path);
+    cg_record r = sample(64, 1, 1000);
+    strcpy(r.schedule, "two words");
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_BAD_ARGUMENT);
+    strcpy(r.schedule, "two;words");
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_BAD_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(cg_error_text(), "schedule"));
+    r = sample(64, 1, NAN);
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_BAD_ARGUMENT);
+    r = sample(64, 1, 1);
+    strcpy(r.problem, "ic3\nconvgen1");
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_eq(cg_store_put_fact(s, "m", "peak", NAN), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_eq(cg_store_put_fact(s, "", "peak", 1), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_a_link_to_the_store_stays_a_link)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    struct stat st;
+    int asked = 0, dropped;
+    put(other, &a);
+    put(other, &b);
+    ck_assert_int_eq(symlink(other, path), 0);
+    cg_store *s = store_at(path);
+    ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
+    ck_assert_int_eq(lstat(path, &st), 0);
+    ck_assert(S_ISLNK(st.st_mode));
+    ck_assert_int_eq(cg_store_find(s, &a, &b), CONVGEN_OK);
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_unreadable_and_unwritable_places)
+{
+    cg_record r = sample(1, 1, 1), out;
+    char under_file[128], nowhere[128];
+    cg_record_list list;
+    cg_store *s = store_at(folder);
+    says(cg_store_put(s, &r), "Is a directory");
+    says(cg_store_find(s, &r, &out), "Is a directory");
+    says(cg_records_read(folder, &list), "Is a directory");
+    cg_store_free(s);
+    add_line(other, comment);
+    snprintf(under_file, sizeof under_file, "%s/records", other);
+    s = store_at(under_file);
+    says(cg_store_put(s, &r), "Not a directory");
+    cg_store_free(s);
+    snprintf(nowhere, sizeof nowhere, "%s/missing/records", folder);
+    s = store_at(nowhere);
+    says(cg_store_put(s, &r), "missing/records: No such file or directory");
+    cg_store_free(s);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    s = store_at(path);
+    says(cg_store_put(s, &r), "it is not a file");
+    says(cg_store_find(s, &r, &out), "it is not a file");
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_no_permission)
+{
+    cg_record r = sample(1, 1, 1), out;
+    int status;
+    put(path, &r);
+    chmod(path, 0);
+    chmod(folder, 0555);
+    pid_t child = fork();
+    if (!child) { /* root reads and writes everything: look as somebody else */
+        if (geteuid() == 0 && (setgid(65534) || setuid(65534))) _exit(0);
+        cg_store *s = store_at(path);
+        bool good = cg_store_find(s, &r, &out) == CONVGEN_STORE && strstr(cg_error_text(), "Permission denied");
+        good = good && cg_store_put(s, &r) == CONVGEN_STORE && strstr(cg_error_text(), "Permission denied");
+        cg_store_free(s);
+        _exit(good ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    chmod(folder, 0700);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+START_TEST(test_devices)
+{
+    cg_record r = sample(1, 1, 1), out;
+    cg_store *s = store_at("/dev/full");
+    says(cg_store_put(s, &r), "/dev/full: No space left on device");
+    ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_NO_RECORD);
+    says(cg_store_merge(s, "/dev/null"), "it is a device");
+    cg_store_free(s);
+    s = store_at("/dev/null");
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_OK);
+    ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_NO_RECORD);
+    cg_store_free(s);
+    ck_assert_int_ne(access("/dev/full.lock", F_OK), 0);
+}
+END_TEST
+
+static void same_as(const cg_buffer *before)
+{
+    cg_buffer after = text_of(path);
+    ck_assert_uint_eq(after.length, before->length);
+    ck_assert_str_eq(after.text, before->text);
+    cg_buffer_free(&after);
+}
+
+START_TEST(test_a_check_leaves_no_trace)
+{
+    cg_record a = sample(1, 1, 1);
+    struct rlimit old, small;
+    cg_store *s = store_at(path);
+    put(path, &a);
+    FILE *f = fopen(path, "a");
+    fputs("torn", f);
+    fclose(f);
+    cg_buffer before = text_of(path);
+    ck_assert_int_eq(cg_store_check(s), CONVGEN_OK);
+    same_as(&before);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old, small.rlim_cur = before.length + 1000;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    cg_status status = cg_store_check(s);
+    setrlimit(RLIMIT_FSIZE, &old);
+    ck_assert_int_eq(status, CONVGEN_STORE);
+    same_as(&before);
+    cg_buffer_free(&before);
+    cg_store_free(s);
+    s = store_at("/dev/full");
+    says(cg_store_check(s), "/dev/full: No space left on device");
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_a_full_disk_leaves_the_store_as_it_was)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2), longer = sample(3, 1, 3);
+    int dropped, asked = 0;
+    cg_store *s = store_at(path);
+    memset(longer.problem, 'x', CG_TEXT - 1);
+    put(path, &a);
+    put(path, &b);
+    put(other, &longer);
+    cg_buffer before = text_of(path);
+    signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t more = 0; more < 300; more += 50) {
+        struct rlimit old, small;
+        ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+        small = old, small.rlim_cur = before.length + more;
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+        cg_status put_status = cg_store_put(s, &longer);
+        char sentence[256];
+        snprintf(sentence, sizeof sentence, "%s", cg_error_text());
+        cg_status merge_status = cg_store_merge(s, other);
+        setrlimit(RLIMIT_FSIZE, &old);
+        ck_assert_int_eq(put_status, CONVGEN_STORE);
+        ck_assert_int_eq(merge_status, CONVGEN_STORE);
+        ck_assert_msg(strstr(sentence, path) && strstr(sentence, more ? "No space left" : "File too large"), "%s", sentence);
+        same_as(&before);
+    }
+    char left[128];
+    snprintf(left, sizeof left, "%s.new", path);
+    ck_assert_int_ne(access(left, F_OK), 0);
+    ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
+    ck_assert_int_eq(dropped, 1);
+    cg_buffer_free(&before);
+    cg_store_free(s);
+}
+END_TEST
+
+static bool drop_all(const cg_record *r, void *user)
+{
+    return (void)r, (void)user, true;
+}
+
+/* Every allocation of every operation fails once: a status, nothing lost, nothing leaked (valgrind and ASan look). */
+static cg_status operation(int which, cg_store *s)
+{
+    cg_record r = sample(1, 1, 5), out;
+    cg_record_list list;
+    cg_store *made;
+    double value;
+    int dropped;
+    cg_status status = CONVGEN_OK;
+    switch (which) {
+    case 0: return cg_store_put(s, &r);
+    case 1: return cg_store_find(s, &r, &out);
+    case 2: return cg_store_hint(s, &r, &out);
+    case 3: return cg_store_fact(s, "m", "peak", &value);
+    case 4: return cg_store_put_fact(s, "m", "peak", 2);
+    case 5: return cg_store_merge(s, other);
+    case 6: return cg_store_forget(s, drop_all, NULL, &dropped);
+    case 7:
+        if ((status = cg_records_read(path, &list))) return status;
+        cg_records_free(&list);
+        return status;
+    default:
+        if ((status = cg_store_new(path, &made))) return status;
+        cg_store_free(made);
+        return status;
+    }
+}
+
+START_TEST(test_each_allocation_fails)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    cg_store *s = store_at(path);
+    put(other, &a);
+    put(other, &b);
+    add_line(other, future);
+    for (long n = 1;; n++) {
+        unlink(path);
+        write_mess();
+        cg_fail_allocation = n;
+        cg_status status = operation(_i, s);
+        bool failed = cg_fail_allocation == 0;
+        cg_fail_allocation = 0;
+        cg_record_list list;
+        if (!failed) {
+            ck_assert_msg(!status, "%s", cg_error_text());
+            break;
+        }
+        ck_assert_msg(status == CONVGEN_NO_MEMORY, "operation %d, allocation %ld: %d", _i, n, status);
+        ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
+        ck_assert_int_eq(list.count, 2);
+        cg_records_free(&list);
+    }
+    cg_store_free(s);
+}
+END_TEST
+
+/* ---- many writers ----------------------------------------------------------------------------------------------------- */
+
+enum { WRITERS = 8, NUMBERS = 1 << 16 };
+
+typedef struct said {
+    int writer, number;
+} said;
+
+/* Puts records and says so afterwards. Now and then the whole store is rewritten. */
+static void write_for_ever(int writer, int from, int pipe_end)
+{
+    cg_store *s = store_at(path);
+    for (int n = from; n < NUMBERS; n++) {
+        cg_record r = sample(writer * NUMBERS + n, 1, 100);
+        said word = {writer, n};
+        int dropped;
+        if (cg_store_put(s, &r)) fprintf(stderr, "writer %d: %s\n", writer, cg_error_text()), _exit(1);
+        if (write(pipe_end, &word, sizeof word) != sizeof word) _exit(2);
+        if (n % 16 == writer && cg_store_merge(s, path)) fprintf(stderr, "writer %d: %s\n", writer, cg_error_text()), _exit(3);
+        if (n % 64 == writer && cg_store_forget(s, drop_layer_2, &dropped, &dropped)) _exit(4);
+    }
+    _exit(0);
+}
+
+static pid_t start_writer(int writer, int from, int ends[2])
+{
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (!child) {
+        close(ends[0]); /* so that a writer ends when the test does */
+        write_for_ever(writer, from, ends[1]);
+    }
+    return child;
+}
+
+static void read_words(int end, unsigned char heard[WRITERS][NUMBERS], int next[WRITERS])
+{
+    said word;
+    while (read(end, &word, sizeof word) == sizeof word) {
+        heard[word.writer][word.number] = 1;
+        next[word.writer] = word.number + 1;
+    }
+}
+
+START_TEST(test_writers_that_are_killed_lose_nothing)
+{
+    static unsigned char heard[WRITERS][NUMBERS];
+    uint64_t seed = seed_of_run(), state = seed;
+    int ends[2], next[WRITERS] = {0}, status;
+    pid_t child[WRITERS];
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    for (int w = 0; w < WRITERS; w++) child[w] = start_writer(w, 0, ends);
+    int kills = 0;
+    for (double end = cg_now() + 3; cg_now() < end; kills++) {
+        int w = (int)(cg_random(&state) % WRITERS);
+        usleep((useconds_t)(cg_random(&state) % 20000));
+        kill(child[w], SIGKILL);
+        ck_assert_int_eq(waitpid(child[w], &status, 0), child[w]);
+        ck_assert_msg(WIFSIGNALED(status), "a writer failed with %d", WEXITSTATUS(status));
+        read_words(ends[0], heard, next);
+        child[w] = start_writer(w, next[w] + 1, ends); /* the one in the air may or may not be there */
+    }
+    for (int w = 0; w < WRITERS; w++) {
+        kill(child[w], SIGKILL);
+        waitpid(child[w], &status, 0);
+    }
+    read_words(ends[0], heard, next);
+    cg_record_list list;
+    ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
+    int found = 0, said_so = 0;
+    for (int w = 0; w < WRITERS; w++)
+        for (int n = 0; n < NUMBERS; n++) said_so += heard[w][n] && !(w == 0 && n == 2);
+    for (int i = 0; i < list.count; i++) {
+        int layer = -1;
+        ck_assert_int_eq(sscanf(list.at[i].problem, "--dir=FWD_B --dt=f32 --tag=nhwc mb1ic%dih", &layer), 1);
+        cg_record expected = sample(layer, 1, 100);
+        ck_assert(same(&list.at[i], &expected));
+        found += layer != 2 && heard[layer / NUMBERS][layer % NUMBERS];
+    }
+    ck_assert_msg(found == said_so && said_so > WRITERS, "CONVGEN_SEED=%llu: %d of %d records are there after %d kills",
+                  (unsigned long long)seed, found, said_so, kills);
+    for (int i = 0; i < list.bad_count; i++) ck_assert_msg(strstr(list.bad[i], "cut short") != NULL, "%s", list.bad[i]);
+    cg_records_free(&list);
+    close(ends[0]);
+    close(ends[1]);
+}
+END_TEST
+
+static void *thread_writes(void *number)
+{
+    cg_store *s = store_at(path);
+    for (int n = 0; n < 50; n++) {
+        cg_record r = sample(*(int *)number * 1000 + n, 1, 100);
+        if (cg_store_put(s, &r)) return "failed";
+    }
+    cg_store_free(s);
+    return NULL;
+}
+
+START_TEST(test_threads)
+{
+    pthread_t thread[4];
+    int number[4] = {1, 2, 3, 4};
+    void *failed;
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(pthread_create(&thread[i], NULL, thread_writes, &number[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(thread[i], &failed);
+        ck_assert_ptr_null(failed);
+    }
+    cg_record_list list;
+    ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
+    ck_assert_int_eq(list.count, 200);
+    ck_assert_int_eq(list.bad_count, 0);
+    cg_records_free(&list);
+}
+END_TEST
+
+/* Against the time of parsing everything, not a clock: that also holds on a busy machine and under valgrind. */
+START_TEST(test_finding_is_fast)
+{
+    cg_store *s = store_at(path);
+    cg_buffer text = {0};
+    cg_record key = sample(0, 1, 0), out;
+    cg_record_list list;
+    for (int i = 0; i < 1000; i++) {
+        cg_record r = sample(i, 1, 100);
+        cg_record_format(&r, &text);
+    }
+    add_text(path, text.text, text.length);
+    double find = 1e9, read_all = 1e9;
+    for (int i = 0; i < 10; i++) {
+        double start = cg_now();
+        ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_OK);
+        find = fmin(find, cg_now() - start);
+        start = cg_now();
+        ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
+        read_all = fmin(read_all, cg_now() - start);
+        cg_records_free(&list);
+    }
+    ck_assert_msg(find < read_all / 4, "find %.3f ms, all %.3f ms", find * 1e3, read_all * 1e3);
+    if (getenv("CONVGEN_VERBOSE")) printf("1,000 lines: find %.3f ms, read all %.3f ms\n", find * 1e3, read_all * 1e3);
+    cg_buffer_free(&text);
+    cg_store_free(s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store");
+    TCase *t = tcase_create("store");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, test_put_refuses_what_cannot_be_read_back);
+    tcase_add_test(t, test_missing_store_is_empty);
+    tcase_add_test(t, test_latest_line_wins);
+    tcase_add_test(t, test_find_wants_the_whole_key);
+    tcase_add_test(t, test_hint_is_the_nearest);
+    tcase_add_test(t, test_shipped_records_come_after_the_users);
+    tcase_add_test(t, test_facts);
+    tcase_add_test(t, test_default_places);
+    tcase_add_test(t, test_a_link_to_the_store_stays_a_link);
+    tcase_add_test(t, test_unreadable_and_unwritable_places);
+    tcase_add_test(t, test_no_permission);
+    tcase_add_test(t, test_devices);
+    tcase_add_test(t, test_a_check_leaves_no_trace);
+    tcase_add_test(t, test_a_full_disk_leaves_the_store_as_it_was);
+    tcase_add_loop_test(t, test_each_allocation_fails, 0, 9);
+    tcase_add_test(t, test_writers_that_are_killed_lose_nothing);
+    tcase_add_test(t, test_threads);
+    tcase_add_test(t, test_finding_is_fast);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
