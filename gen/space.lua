@@ -4,7 +4,8 @@
 local targets = require "targets"
 local space = {}
 
-local families = { require "families/direct", require "families/planar", require "families/depthwise", require "families/plain" }
+local families = {}
+for i, name in ipairs { "direct", "planar", "depthwise", "plain" } do families[i] = require("families/" .. name) end
 
 function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end

@@ -1,0 +1,67 @@
+-- What each family makes, as a hash beside its version: whoever changes a family's output must raise its version, or records
+-- made by the old one would be trusted for the new. After that, put the hash that this prints into the table.
+local suite = require "suite"
+local convgen, space = require "convgen", require "space"
+
+local golden = {
+  direct    = { version = 1, hash = "780b7c9410efbb78" },
+  planar    = { version = 1, hash = "aecaaf5b625c1820" },
+  depthwise = { version = 1, hash = "8a5f15014cc46f47" },
+  plain     = { version = 1, hash = "1f12b09119c569a2" },
+}
+
+local machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} }
+
+local function problem(fields)
+  local p = { pass = "forward", type = "f32", layout = "nhwc", accuracy = "loop", weights = "changing", batch = 2, groups = 1, ic = 5,
+    oc = 20, input = { 1, 9, 11 }, output = { 1, 9, 11 }, kernel = { 1, 3, 3 }, stride = { 1, 1, 1 }, dilation = { 1, 1, 1 },
+    pad = { 0, 1, 1 }, bias = false, epilogue = { residual = false, activation = "none", lo = 0, hi = 0 }, text = "golden" }
+  for key, value in pairs(fields) do p[key] = value end
+  return p
+end
+
+local problems = {
+  { bias = true, epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
+  { pass = "backward_data" }, { pass = "backward_weights", bias = true },
+  { layout = "nchw" }, { layout = "nchw", pass = "backward_data" }, { layout = "nchw", pass = "backward_weights" },
+  { type = "f64", stride = { 1, 2, 2 }, output = { 1, 5, 6 } },
+  { pass = "backward_data", stride = { 1, 2, 2 }, output = { 1, 5, 6 } },
+  { pass = "backward_weights", kernel = { 1, 1, 1 }, pad = { 0, 0, 0 }, stride = { 1, 2, 2 }, output = { 1, 5, 6 } },
+  { groups = 20, ic = 20 }, { groups = 20, ic = 20, pass = "backward_data" }, { groups = 20, ic = 20, pass = "backward_weights" },
+}
+
+-- FNV-1a, 64 bits.
+local function fold(hash, text)
+  for i = 1, #text do hash = (hash ~ text:byte(i)) * 0x100000001b3 end
+  return hash
+end
+
+-- Over the first schedules of the family for each problem and target.
+local function hash_of(family)
+  local hash = 0xcbf29ce484222325
+  for _, target in ipairs { "avx512", "avx2", "portable" } do
+    for _, fields in ipairs(problems) do
+      local request = { problem = problem(fields), machine = machine, target = target, form = "c", threads = 2 }
+      local left = 2
+      for _, s in ipairs(convgen.schedules(request)) do
+        if s.family == family and not s.why and left > 0 then
+          left = left - 1
+          hash = fold(hash, convgen.source(request, s.name).text)
+        end
+      end
+    end
+  end
+  return ("%016x"):format(hash)
+end
+
+for name, known in pairs(golden) do
+  suite.case("the output of " .. name, function()
+    suite.equal(space.family(name).version, known.version)
+    local hash = hash_of(name)
+    if hash ~= known.hash then
+      error(("%s makes other code than version %d did: raise its version, then put hash = \"%s\" here"):format(name, known.version, hash), 0)
+    end
+  end)
+end
+
+return suite.failures()
