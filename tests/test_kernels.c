@@ -47,7 +47,8 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
 static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *form, const char *compiler,
                             const char *flags, uint64_t seed)
 {
-    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = 1};
+    int threads = (int)random_in(state, 1, 3);
+    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = threads};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "seed %llu: %s", (unsigned long long)seed, cg_error_text());
     cg_trial *trial;
@@ -63,7 +64,7 @@ static void verify_families(const convgen_problem *p, uint64_t *state, const cha
         int64_t pick = random_in(state, 0, members - 1);
         for (int k = 0; k < legal; k++) {
             if (strcmp(list.at[k].family, list.at[i].family) || pick-- > 0) continue;
-            verify_schedule(&r, list.at[k].name, compiler, flags, (int)random_in(state, 1, 3), trial, seed);
+            verify_schedule(&r, list.at[k].name, compiler, flags, threads, trial, seed);
             break;
         }
     }
