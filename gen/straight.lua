@@ -5,8 +5,10 @@
 --                                     operation {op, x, y, c} makes the next value: add x+y, sub x-y, mul x*c, fma x+y*c (c a
 --                                     fraction). results[i] is a value, or false: zero.
 --   straight.count(s)                 how many operations
---   straight.emit(k, s, x, constant)  into a kernel program: x is a list of registers, which may be overwritten, false for
---                                     those that are zero; constant(number) gives a register; returns the results' registers.
+--   straight.constants(s)             the numbers that emit asks for
+--   straight.emit(k, s, x, constant)  into a kernel program: x is a list of registers, which may be overwritten, or functions
+--                                     that make one where it is first needed; constant(number) gives a register; returns the
+--                                     results' registers, false for zero.
 --
 -- Rows of points +p and -p are P + cQ and P - cQ: even and odd parts; columns that differ by signs only are added and
 -- subtracted first. A factor that several terms have stays outside.
@@ -134,6 +136,24 @@ function straight.count(s) return #s.operations end
 
 ---- into a kernel program -----------------------------------------------------------------------------------------------------------
 
+-- The number that an operation multiplies by: fma and fnma carry the sign.
+local function factor(op)
+  local c = toomcook.number(op.c)
+  return op.op == "fma" and math.abs(c) or c
+end
+
+function straight.constants(s)
+  local list, seen = {}, {}
+  for _, op in ipairs(s.operations) do
+    local c = op.c and factor(op)
+    if c and not seen[c] then
+      seen[c] = true
+      list[#list + 1] = c
+    end
+  end
+  return list
+end
+
 local function last_uses(s)
   local last = {}
   for n, op in ipairs(s.operations) do
@@ -147,29 +167,33 @@ local function last_uses(s)
 end
 
 -- x + y*c in the register of x when that is its last use, else in a copy.
-local function emit_fma(k, registers, op, dies, constant)
-  local d, c = registers[op.x], toomcook.number(op.c)
+local function emit_fma(k, x, y, op, dies, constant)
+  local d = x
   if not dies then
     d = k:vector "t"
-    k:move(d, registers[op.x])
+    k:move(d, x)
   end
-  k[c < 0 and "fnma" or "fma"](k, d, registers[op.y], constant(math.abs(c)))
+  k[op.c.n < 0 and "fnma" or "fma"](k, d, y, constant(factor(op)))
   return d
 end
 
 function straight.emit(k, s, x, constant)
   local registers, last, results = table.move(x, 1, s.inputs, 1, {}), last_uses(s), {}
+  local function register(value)
+    if type(registers[value]) == "function" then registers[value] = registers[value]() end
+    return registers[value]
+  end
   for n, op in ipairs(s.operations) do
-    local d
+    local a, b, d = register(op.x), op.y and register(op.y), nil
     if op.op == "fma" then
-      d = emit_fma(k, registers, op, last[op.x] == n and op.x ~= op.y, constant)
+      d = emit_fma(k, a, b, op, last[op.x] == n and op.x ~= op.y, constant)
     else
       d = k:vector "t"
-      k[op.op](k, d, registers[op.x], op.op == "mul" and constant(toomcook.number(op.c)) or registers[op.y])
+      k[op.op](k, d, a, op.op == "mul" and constant(factor(op)) or b)
     end
     registers[s.inputs + n] = d
   end
-  for i, value in ipairs(s.results) do results[i] = value and registers[value] end
+  for i, value in ipairs(s.results) do results[i] = value and register(value) end
   return results
 end
 
