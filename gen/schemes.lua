@@ -4,6 +4,22 @@
 -- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
 local schemes = { channels = { 1, 3, 16, 64 } }
 
+function schemes.find(outputs, taps)
+  for _, row in ipairs(schemes.rows) do if row.outputs == outputs and row.taps == taps then return row end end
+end
+
+-- A row's errors at any number of channels: straight between two of the table, by logarithm; constant beyond.
+function schemes.error(errors, channels)
+  local at = schemes.channels
+  for i = 1, #at - 1 do
+    if channels <= at[i + 1] then
+      local part = math.log(math.max(channels, 1) / at[i]) / math.log(at[i + 1] / at[i])
+      return errors[i] + part * (errors[i + 1] - errors[i])
+    end
+  end
+  return errors[#at]
+end
+
 schemes.rows = {
   { outputs = 2, taps = 2, points = "0 1",
     square = { 2.06, 1.44, 1.14, 1.03 }, line = { 1.51, 1.35, 1.02, 0.95 } },
@@ -15,6 +31,8 @@ schemes.rows = {
     square = { 6.68, 5.28, 3.49, 2.89 }, line = { 3.85, 2.74, 1.93, 1.75 } },
   { outputs = 6, taps = 2, points = "0 7/8 -7/8 2 -2 3/8",
     square = { 23.01, 14.93, 10.90, 8.46 }, line = { 6.87, 6.24, 3.81, 3.23 } },
+  { outputs = 7, taps = 2, points = "0 1/2 -1/2 1 -1 7/4 -7/4",
+    square = { 28.85, 22.11, 16.47, 13.46 }, line = { 9.46, 5.87, 4.28, 3.46 } },
   { outputs = 2, taps = 3, points = "0 1 -1",
     square = { 1.68, 1.22, 0.74, 0.58 }, line = { 1.74, 1.20, 0.85, 0.75 } },
   { outputs = 3, taps = 3, points = "0 3/2 -3/2 1/2",

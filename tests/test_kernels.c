@@ -82,11 +82,11 @@ START_TEST(random_problems_of_every_family)
 }
 END_TEST
 
-/* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads, forward or backward data. */
+/* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads. */
 static convgen_problem transformable_problem(uint64_t *state, double macs)
 {
     for (;;) {
-        convgen_problem p = {.pass = (convgen_pass)random_in(state, 0, 1), .type = (convgen_type)random_in(state, 0, 1)};
+        convgen_problem p = {.pass = (convgen_pass)random_in(state, 0, 2), .type = (convgen_type)random_in(state, 0, 1)};
         p.weights = (convgen_weights)random_in(state, 0, 1);
         p.accuracy = random_in(state, 0, 2) ? CONVGEN_8X : random_in(state, 0, 1) ? CONVGEN_2X : CONVGEN_LOOP;
         p.batch = random_in(state, 1, 3);
@@ -100,7 +100,7 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
             int64_t out = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) - p.kernel[axis] + 1;
             p.out[axis] = out < 1 ? 1 : out;
         }
-        p.bias = p.pass == CONVGEN_FORWARD && random_in(state, 0, 1);
+        p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) {
             p.epilogue.residual = random_in(state, 0, 1);
             p.epilogue.activation = (convgen_activation)random_in(state, 0, 2);

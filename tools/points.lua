@@ -216,13 +216,29 @@ local head = [[
 -- points: finite ones, beside infinity. square: the normwise error over the plain loop's of outputs x outputs tiles of a
 -- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
 local schemes = { channels = { 1, 3, 16, 64 } }
+
+function schemes.find(outputs, taps)
+  for _, row in ipairs(schemes.rows) do if row.outputs == outputs and row.taps == taps then return row end end
+end
+
+-- A row's errors at any number of channels: straight between two of the table, by logarithm; constant beyond.
+function schemes.error(errors, channels)
+  local at = schemes.channels
+  for i = 1, #at - 1 do
+    if channels <= at[i + 1] then
+      local part = math.log(math.max(channels, 1) / at[i]) / math.log(at[i + 1] / at[i])
+      return errors[i] + part * (errors[i + 1] - errors[i])
+    end
+  end
+  return errors[#at]
+end
 ]]
 
 -- Sizes that are worth their arithmetic: at most eight inputs a tile.
 local function sizes()
   local list = {}
   for taps = 2, 7 do
-    for outputs = 2, 6 do
+    for outputs = 2, 7 do
       if outputs + taps <= 9 then list[#list + 1] = { outputs, taps } end
     end
   end
@@ -244,8 +260,8 @@ local function print_table()
   end
   io.write "}\n\nschemes.mixed = {\n"
   for _, taps in ipairs { 3, 5 } do
-    for down = 2, 6 do
-      for across = 2, 6 do
+    for down = 2, 7 do
+      for across = 2, 7 do
         local a, b = best[taps][down], best[taps][across]
         if a and b and down < across then
           io.write(("  { outputs = { %d, %d }, taps = %d, errors = %s },\n"):format(down, across, taps, errors(a, b)))

@@ -268,6 +268,17 @@ local function bias_part(p, run, width, target, kernels)
   end }
 end
 
+-- Adds its kernels to `kernels`.
+function direct_gradient.bias_stage(p, target, kernels)
+  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local wide = math.min(4, (p.oc + lanes - 1) // lanes)
+  local list = {}
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+    list[#list + 1] = bias_part(p, run, wide * lanes, target, kernels)
+  end
+  return driver.stage { name = "bias", parts = list }
+end
+
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gradient.stages(p, schedule, target)
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
@@ -277,14 +288,7 @@ function direct_gradient.stages(p, schedule, target)
   kernels[#kernels + 1] = copy or nil
   local stages = { driver.stage { name = "compute", scratch = copy and direct_gradient.copied_bytes(p),
     parts = { gradient_part(p, kinds, schedule.vectors * lanes, copy) } } }
-  if p.bias then
-    local bias = {}
-    local wide = math.min(4, (p.oc + lanes - 1) // lanes)
-    for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
-      bias[#bias + 1] = bias_part(p, run, wide * lanes, target, kernels)
-    end
-    stages[2] = driver.stage { name = "bias", parts = bias }
-  end
+  if p.bias then stages[2] = direct_gradient.bias_stage(p, target, kernels) end
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
 

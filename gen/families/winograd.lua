@@ -7,6 +7,7 @@ local registers = require "registers"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
+local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
 
 local winograd = { name = "winograd", version = 1, chains = 0 }
@@ -149,6 +150,7 @@ end
 function winograd.schedules(p, target, machine)
   local why = refused(p, target)
   if why then return { { why = why, name = "winograd" } } end
+  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine) end
   local list = {}
   for _, c in ipairs(candidates(p, target, machine)) do
     c.schedule.family = "winograd"
@@ -162,16 +164,20 @@ function winograd.schedules(p, target, machine)
   return list
 end
 
-function winograd.stages(p, schedule, target)
-  local why = refused(p, target)
-  if why then return nil, why end
+-- Why a schedule cannot be a gathering one's, or nil.
+local function misfit(p, schedule, target)
   local h, w = grid.axes(p)
   if not grid.counts(h.outputs, schedule.h) or not grid.counts(w.outputs, schedule.w) then
-    return nil, winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
+    return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
   end
-  why = gathering.misfit(gathering.shape(p, schedule, target))
+  return gathering.misfit(gathering.shape(p, schedule, target))
+end
+
+function winograd.stages(p, schedule, target)
+  local weights = p.pass == "backward_weights"
+  local why = refused(p, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
   if why then return nil, why end
-  local result, cannot = gathering.stages(p, schedule, target)
+  local result, cannot = (weights and gradient or gathering).stages(p, schedule, target)
   if not result then return nil, cannot end
   for _, kernel in ipairs(result.kernels) do
     local map, full = registers.allocate(kernel, target)

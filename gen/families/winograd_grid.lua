@@ -141,7 +141,6 @@ end
 
 -- The axes of a gathering problem, or why there are none.
 function grid.refused(p)
-  if p.pass == "backward_weights" then return "winograd has no backward weights yet" end
   if p.layout ~= "nhwc" then return "winograd needs channels-last data" end
   for i = 1, 3 do
     if p.stride[i] ~= 1 then return "winograd needs stride 1" end
