@@ -6,7 +6,7 @@
 --
 --   toomcook.scheme(outputs, taps [, points])   {outputs, taps, size, points, AT, G, BT}; points are fractions or texts such as
 --                                               "0 5/8 -5/8 3/2 -3/2", one fewer than size: the last one is infinity. Without
---                                               points those of toomcook.sets. The bilinear identity has been checked exactly.
+--                                               points those of schemes.lua. The bilinear identity has been checked exactly.
 --   toomcook.nested(big, outputs)               a scheme for fewer outputs with the first of big's points and big's own G: its
 --                                               products use the same transformed weights. `at[f]` is the product of big that
 --                                               its product f is; what the factors differ by is in BT.
@@ -14,6 +14,7 @@
 --   toomcook.fraction(n [, d]), toomcook.parse("5/8")
 --
 -- Arithmetic is checked for overflow: an error names what did not fit. How matrices become operations: straight.lua.
+local schemes = require "schemes"
 local toomcook = {}
 
 ---- fractions ------------------------------------------------------------------------------------------------------------------
@@ -77,24 +78,30 @@ end
 
 ---- points ---------------------------------------------------------------------------------------------------------------------
 
--- By the number of finite points. All are dyadic; pairs +-p stand together, so that a nested scheme keeps them. Their errors,
--- measured, are in families/winograd_error.lua.
-toomcook.sets = {
+-- For sizes that schemes.lua does not have: by the number of finite points.
+local others = {
   [0] = "",
   "0",
   "0 -1",
   "0 1 -1",
-  "0 1 -1 1/2",
+  "0 3/2 -3/2 1/2",
   "0 5/8 -5/8 3/2 -3/2",
   "0 7/8 -7/8 7/4 -7/4 3/8",
-  "0 1 -1 2 -2 1/2 -1/2",
-  "0 1 -1 2 -2 1/2 -1/2 -3/4",
-  "0 1 -1 2 -2 1/2 -1/2 5/4 -5/4",
+  "0 1/2 -1/2 1 -1 2 -2",
+  "0 1/2 -1/2 1 -1 2 -2 -3/4",
+  "0 1/2 -1/2 1 -1 2 -2 5/4 -5/4",
 }
 
-local function points_of(finite, given)
-  given = given or toomcook.sets[finite]
-  if not given then error(("no set of %d points is known"):format(finite), 0) end
+local function known(outputs, taps)
+  for _, row in ipairs(schemes.rows) do
+    if row.outputs == outputs and row.taps == taps then return row.points end
+  end
+  return others[outputs + taps - 2]
+end
+
+local function points_of(outputs, taps, given)
+  given = given or known(outputs, taps)
+  if not given then error(("no points for F(%d,%d) are known"):format(outputs, taps), 0) end
   if type(given) ~= "string" then return given end
   local list = {}
   for word in given:gmatch "%S+" do list[#list + 1] = toomcook.parse(word) end
@@ -177,7 +184,7 @@ local function unit() return one end
 
 function toomcook.scheme(outputs, taps, given)
   local size = outputs + taps - 1
-  local points = points_of(size - 1, given)
+  local points = points_of(outputs, taps, given)
   check_points(points, size - 1)
   local BT = {}
   for i = 1, size do BT[i] = monic(points, i, size) end

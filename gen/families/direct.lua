@@ -7,7 +7,7 @@ local cut = require "tiles"
 local gathering = require "families/direct_gather"
 local gradient = require "families/direct_gradient"
 
-local direct = { name = "direct", version = 1, chains = 1 }
+local direct = { name = "direct", version = 2, chains = 1 }
 
 local most_variants, most_parts = 12, 16
 
@@ -41,6 +41,10 @@ local function gathering_cycles(p, schedule, target, machine)
   local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
   for _, run in ipairs(cut.column_runs(tiles)) do
     gathering.each_phase(s, function(axes)
+      if gathering.empty(axes) then
+        cycles = cycles + run.count * run.tile.vectors * p.groups * p.batch * axes[1].outputs * axes[2].outputs * axes[3].outputs * 2
+        return
+      end
       local row = 0
       for _, part in ipairs((cut.row_runs(axes[3], schedule.pixels, false))) do
         local steps = 20
@@ -115,6 +119,7 @@ local function misfit(p, schedule, target)
   local s = gathering.shape(p)
   local variants = 0
   gathering.each_phase(s, function(axes)
+    if gathering.empty(axes) then return end
     local _, list = cut.row_runs(axes[3], schedule.pixels, gathering.contiguous(s, axes[3]))
     variants = variants + #list
   end)
@@ -175,12 +180,12 @@ function direct.schedules(p, target, machine)
   return list
 end
 
-function direct.stages(p, schedule, target)
+function direct.stages(p, schedule, target, machine)
   local by_inputs = p.pass == "backward_weights"
   if by_inputs ~= (schedule.inputs ~= nil) then return nil, direct.print(schedule) .. " is not a schedule of this pass" end
   local why = refused(p) or misfit(p, schedule, target)
   if why then return nil, why end
-  local result = (by_inputs and gradient or gathering).stages(p, schedule, target)
+  local result = (by_inputs and gradient or gathering).stages(p, schedule, target, machine)
   for _, kernel in ipairs(result.kernels) do
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end

@@ -12,8 +12,9 @@ local function one_block(p)
   return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
 end
 
--- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more.
-local function gradient_kernel(p, inputs, tile, target, name, source)
+-- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. `far`: the gradient
+-- is in no near cache; its lines are fetched while the sum is made.
+local function gradient_kernel(p, inputs, tile, target, name, source, far)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("diff_weights", "inout")
   local rows, cols = k:count("rows"), k:count("columns")
@@ -25,6 +26,7 @@ local function gradient_kernel(p, inputs, tile, target, name, source)
     for v = 0, tile.vectors - 1 do
       acc[m][v] = k:vector(("acc%d_%d"):format(m, v))
       k:zero(acc[m][v])
+      if far then k:prefetch(k:at(out, m * p.oc + v * k.lanes), 1) end
     end
   end
   k:loop(rows, function()
@@ -145,7 +147,7 @@ local function bias_kernel(p, tile, target, name)
 end
 
 -- A kernel for each run of equal column tiles and run of equal input pieces.
-local function tile_kinds(p, schedule, target, kernels)
+local function tile_kinds(p, schedule, target, kernels, far)
   local source = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
   if schedule.copies then source = { column = copied_pitch(p), row = math.min(p.output[3], parts.block) * copied_pitch(p) } end
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
@@ -153,7 +155,7 @@ local function tile_kinds(p, schedule, target, kernels)
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       local n = #kernels
-      kernels[n + 1] = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, source)
+      kernels[n + 1] = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, source, far)
       if not one_block(p) then kernels[n + 2] = zero_kernel(p, inputs.size, run.tile, target, "zero" .. n) end
       kinds[#kinds + 1] = { run = run, inputs = inputs, gradient = kernels[n + 1], zero = kernels[n + 2] }
     end
@@ -280,10 +282,12 @@ function direct_gradient.bias_stage(p, target, kernels)
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
-function direct_gradient.stages(p, schedule, target)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+function direct_gradient.stages(p, schedule, target, machine)
+  local size = p.type == "f32" and 4 or 8
+  local lanes = target.bits // 8 // size
   local kernels = {}
-  local kinds = tile_kinds(p, schedule, target, kernels)
+  local far = p.kernel[1] * p.kernel[2] * p.kernel[3] * p.oc * (p.ic // p.groups) * size > math.max(machine.l2 or 0, 1 << 20)
+  local kinds = tile_kinds(p, schedule, target, kernels, far)
   local copy = schedule.copies and copy_kernel(p, target, "copy")
   kernels[#kernels + 1] = copy or nil
   local stages = { driver.stage { name = "compute", scratch = copy and direct_gradient.copied_bytes(p),

@@ -38,8 +38,8 @@ local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" a
 local function inexact(p, h_sizes, w_sizes)
   local allowed = errors.tiers[p.accuracy]
   if allowed == 0 then return "proven admits no transforms" end
-  local h, w = p.kernel[2] + h_sizes[1] - 1, p.kernel[3] + w_sizes[1] - 1
-  local predicted = errors.predict(h, w, reduced(p))
+  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p))
+  if predicted == math.huge then return "its error has not been measured" end
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
   end

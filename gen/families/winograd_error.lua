@@ -1,19 +1,50 @@
--- winograd_error.lua: how far the schemes are from the plain loop: what admits them to a tier of accuracy.
+-- winograd_error.lua: the predicted error of tiles over the plain loop's, and what a tier admits.
 --
--- Normwise error of the points in toomcook.sets over that of the sequential loop in the same type, by the number of frequencies on
--- an axis, on independent uniform data with many channels; two axes multiply by their geometric mean. Few channels make the loop
--- better but not the transforms: `channels` is by how much.
+-- From the measured schemes of schemes.lua: two axes of other sizes than were measured together have the geometric mean of their
+-- own; between the measured numbers of channels the logarithm decides. Few channels make the loop better, not the transforms.
+local schemes = require "schemes"
 local winograd_error = {}
 
-winograd_error.of_size = { 1.0, 1.0, 0.7, 0.6, 1.1, 1.8, 4.0, 7.0, 12.0, 20.0 }
+-- The budget of a tier; the same numbers as in runtime/budget.c.
 winograd_error.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 
-local function channels(n) return 1 + 2.5 / n ^ 0.75 end
+local single = { 2.0, 1.5, 1.2, 1.0 } -- F(1, taps)
 
--- Predicted error over the loop's of tiles with so many frequencies, reducing over so many channels.
-function winograd_error.predict(h_size, w_size, reduced)
-  local of = winograd_error.of_size
-  return math.sqrt((of[h_size] or 99) * (of[w_size] or 99)) * channels(reduced)
+local function row(outputs, taps)
+  for _, r in ipairs(schemes.rows) do
+    if r.outputs == outputs and r.taps == taps then return r end
+  end
+end
+
+local function measured_together(h, w, taps)
+  for _, m in ipairs(schemes.mixed) do
+    local a, b = m.outputs[1], m.outputs[2]
+    if m.taps == taps and ((a == h and b == w) or (a == w and b == h)) then return m.errors end
+  end
+end
+
+local function at_channels(errors, channels)
+  local known, n = schemes.channels, #schemes.channels
+  if channels >= known[n] then return errors[n] end
+  local i = 1
+  while known[i + 1] <= channels do i = i + 1 end
+  local share = (math.log(channels) - math.log(known[i])) / (math.log(known[i + 1]) - math.log(known[i]))
+  return errors[i] + share * (errors[i + 1] - errors[i])
+end
+
+-- Of F(h, h_taps) x F(w, w_taps), reducing over `channels`; huge where nothing is known.
+function winograd_error.predict(h, h_taps, w, w_taps, channels)
+  if h_taps == 1 then h, h_taps, w, w_taps = w, w_taps, h, h_taps end
+  local a, b = row(h, h_taps), row(w, w_taps)
+  if w_taps == 1 then
+    local line = h == 1 and single or a and a.line
+    return line and at_channels(line, channels) or math.huge
+  end
+  local mixed = h_taps == w_taps and measured_together(h, w, h_taps)
+  if mixed then return at_channels(mixed, channels) end
+  local one, other = h == 1 and single or a and a.square, w == 1 and single or b and b.square
+  if not one or not other then return math.huge end
+  return math.sqrt(at_channels(one, channels) * at_channels(other, channels))
 end
 
 return winograd_error
