@@ -321,4 +321,6 @@ function direct_gather.stages(p, schedule, target)
     packed = layout.elements * size, shared = 0 }
 end
 
+direct_gather.transpose_kernel = transpose_kernel
+
 return direct_gather

@@ -343,6 +343,17 @@ local function bias_part(p, run, width, target, kernels)
   end }
 end
 
+-- Adds its kernels to `kernels`.
+function direct_gradient.bias_stage(p, target, kernels)
+  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local wide = math.min(4, (p.oc + lanes - 1) // lanes)
+  local list = {}
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+    list[#list + 1] = bias_part(p, run, wide * lanes, target, kernels)
+  end
+  return driver.stage { name = "bias", parts = list }
+end
+
 -- Elements of what a task moves into scratch: the copied inputs, then the panel.
 local function moved(p, schedule, target, kernels)
   local size = p.type == "f32" and 4 or 8
@@ -364,14 +375,7 @@ function direct_gradient.stages(p, schedule, target)
   local runs = tile_runs(p, schedule, target, kernels)
   local stages = { driver.stage { name = "compute", scratch = moves.bytes,
     parts = { gradient_part(p, runs, schedule.vectors * lanes, moves) } } }
-  if p.bias then
-    local bias = {}
-    local wide = math.min(4, (p.oc + lanes - 1) // lanes)
-    for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
-      bias[#bias + 1] = bias_part(p, run, wide * lanes, target, kernels)
-    end
-    stages[2] = driver.stage { name = "bias", parts = bias }
-  end
+  if p.bias then stages[2] = direct_gradient.bias_stage(p, target, kernels) end
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
 
