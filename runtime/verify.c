@@ -1,7 +1,7 @@
 /* verify.c: code -> trusted.
  *
- * Judges a kernel: every output must be the canonical chain's, on random data and on small integers with one NaN among them,
- * with poisoned outputs and workspace, and with nothing written (or, between guard pages, read) beyond an operand. A refusal
+ * Judges a kernel: every output must be the canonical chain's, on random data and on small integers with a NaN in one place of
+ * the data and one of the weights, with poisoned outputs and workspace, and with nothing written (or, between guard pages, read) beyond an operand. A refusal
  * names the output or the operand.
  *
  * Limit: outside the command's worker, reads beyond an operand show only when they reach a result; a kernel that crashes takes
@@ -170,6 +170,7 @@ typedef struct set {
     int chains;        /* of expected */
     int64_t nan_at;    /* INTEGERS: element of the NaN, in nan_in */
     int nan_in;
+    int64_t weight_nan_at; /* and of the one in the weights; -1: none */
 } set;
 
 struct cg_trial {
@@ -215,13 +216,31 @@ const convgen_problem *cg_trial_problem(const cg_trial *t)
     return &t->p;
 }
 
-static void place_nan(const cg_trial *t, set *s)
+static void put_nan(const cg_trial *t, set *s, int tensor, int64_t element)
+{
+    char *at = s->tensor[tensor].data + (size_t)element * t->element;
+    if (t->p.type == CONVGEN_F32) *(float *)at = NAN;
+    else *(double *)at = NAN;
+}
+
+/* The weights' NaN reaches one channel of the result, all but the outputs that have its tap in the padding: so that some have,
+ * the tap is the first one. Another channel must be left to be compared. */
+static int64_t weight_nan(const cg_trial *t)
+{
+    const convgen_problem *p = &t->p;
+    int64_t taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    int64_t channels = (int64_t)(t->bytes[WEIGHTS] / t->element) / taps, channel = (int64_t)(mix(t->bytes[WEIGHTS]) % (uint64_t)channels);
+    if (t->role_of[WEIGHTS] != INPUT || (p->pass == CONVGEN_FORWARD ? p->out_channels : p->in_channels) == 1) return -1;
+    return p->layout == CONVGEN_NHWC ? channel : channel * taps;
+}
+
+static void place_nans(const cg_trial *t, set *s)
 {
     s->nan_in = t->p.pass == CONVGEN_BACKWARD_DATA ? DST : SRC;
     s->nan_at = (int64_t)(mix(t->bytes[s->nan_in]) % (t->bytes[s->nan_in] / t->element));
-    char *at = s->tensor[s->nan_in].data + (size_t)s->nan_at * t->element;
-    if (t->p.type == CONVGEN_F32) *(float *)at = NAN;
-    else *(double *)at = NAN;
+    put_nan(t, s, s->nan_in, s->nan_at);
+    s->weight_nan_at = weight_nan(t);
+    if (s->weight_nan_at >= 0) put_nan(t, s, WEIGHTS, s->weight_nan_at);
 }
 
 static void set_fill(const cg_trial *t, kind which, set *s)
@@ -231,7 +250,7 @@ static void set_fill(const cg_trial *t, kind which, set *s)
         if (which == INTEGERS) fill_integers(&t->p, s->tensor[i].data, t->bytes[i], mix(100 + i));
         else fill_uniform(t->p.type, s->tensor[i].data, t->bytes[i], mix(1 + i));
     }
-    if (which == INTEGERS) place_nan(t, s);
+    if (which == INTEGERS) place_nans(t, s);
 }
 
 /* Only a full check compares the inputs. */
@@ -347,6 +366,9 @@ static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *g
     const char *means = isnan(a) ? poison_means(t->p.type, (const char *)got + (size_t)i * t->element) : NULL;
     say_place(&t->p, bias, element, place, sizeof place);
     if (means) return refuse(v, "%s %s (%s data)", place, means, which == RANDOM ? "random" : "integer");
+    if (which == INTEGERS && isnan(a) && s->weight_nan_at >= 0)
+        return refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s, or at %" PRId64 " of weights, spread beyond its receptive field",
+                      place, s->nan_at, tensor_name[s->nan_in], s->weight_nan_at);
     if (which == INTEGERS && isnan(a))
         return refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", place, s->nan_at,
                       tensor_name[s->nan_in]);
