@@ -41,7 +41,7 @@ local sizes = { f32 = 4, f64 = 8 }
 local reserved = {}
 for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long register
   restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
-  vec vmem vzero vset vload vload_range vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vadd vsub vmul vmax
+  vec vmem vzero vset vload vload_range vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vfma_range vfnma_range vadd vsub vmul vmax
   vmin vmove vinsert vextract vtranspose vprefetch fma fmaf unix linux]]):gmatch "%S+" do
   reserved[word] = true
 end
@@ -218,10 +218,21 @@ function Program:broadcast(v, a)
   emit(self, { op = "broadcast", d = want(self, "broadcast", v, "register"), a = readable(self, "broadcast", a) })
 end
 
-for _, name in ipairs { "fma", "fnma", "add", "sub", "mul", "max", "min" } do
-  Program[name] = function(self, d, x, y)
-    emit(self, { op = name, d = want(self, name, d, "register"), x = want(self, name, x, "register"),
-      y = want(self, name, y, "register", "memory operand") })
+local function arithmetic(k, name, d, x, y)
+  return { op = name, d = want(k, name, d, "register"), x = want(k, name, x, "register"),
+    y = want(k, name, y, "register", "memory operand") }
+end
+
+for _, name in ipairs { "add", "sub", "mul", "max", "min" } do
+  Program[name] = function(self, d, x, y) emit(self, arithmetic(self, name, d, x, y)) end
+end
+
+-- Lanes outside a range keep what they have, whatever x and y hold there.
+for _, name in ipairs { "fma", "fnma" } do
+  Program[name] = function(self, d, x, y, first, count)
+    local op = arithmetic(self, name, d, x, y)
+    op.first, op.count = lanes(self, name, first, count)
+    emit(self, op)
   end
 end
 

@@ -134,7 +134,21 @@ START_TEST(the_system_compiler_gives_the_same)
 }
 END_TEST
 
-/* `most` schedules of each problem of a list, best estimates first; 0: all. */
+/* `most` schedules, best estimates first; 0: all. */
+static void verify_schedules(const convgen_problem *p, const char *target, const char *form, int most)
+{
+    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = 1};
+    cg_schedule_list list;
+    ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
+    cg_trial *trial;
+    ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
+    for (int k = 0; k < list.count && !list.at[k].why[0] && (!most || k < most); k++)
+        verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, 0);
+    cg_trial_free(trial);
+    cg_free(list.at);
+}
+
+/* `most` schedules of each problem of a list. */
 static void verify_list(const char *name, int most)
 {
     char path[512];
@@ -145,17 +159,8 @@ static void verify_list(const char *name, int most)
     ck_assert_msg(cg_list_read(path, &options, &problems) == CONVGEN_OK, "%s", cg_error_text());
     ck_assert_int_gt(problems.count, 5);
     for (int i = 0; i < problems.count; i++) {
-        const convgen_problem *p = &problems.at[i].problem;
         const char *target = target_names[i % 3];
-        cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form_for(target, i % 4), .threads = 1};
-        cg_schedule_list list;
-        ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
-        cg_trial *trial;
-        ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
-        for (int k = 0; k < list.count && !list.at[k].why[0] && (!most || k < most); k++)
-            verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, 0);
-        cg_trial_free(trial);
-        cg_free(list.at);
+        verify_schedules(&problems.at[i].problem, target, form_for(target, i % 4), most);
     }
     cg_list_free(&problems);
 }
@@ -165,6 +170,21 @@ END_TEST
 START_TEST(edges_list) { verify_list("edges.txt", 0); }
 END_TEST
 START_TEST(networks_list) { verify_list("networks.txt", 3); }
+END_TEST
+
+/* Borders whose taps have a NaN among the weights (verify places one), in every schedule. */
+START_TEST(a_weight_that_is_not_finite_stays_out_of_the_border)
+{
+    static const char *const texts[] = {"mb1ic3ih5iw37oc4kh3kw3ph1pw1", "mb1ic2ih6iw19oc3kh3kw5ph1pw2", "mb1ic3ih9iw21oc5kh5kw5sh2sw2ph2pw2"};
+    static const char *const options[] = {"--tag=nchw --dir=FWD_D", "--tag=nchw --dir=BWD_D", "--tag=nhwc --dir=FWD_D", "--tag=nhwc --dir=BWD_D"};
+    for (int i = 0; i < 4 * 3 * 3; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "%s --dt=%s %s", options[i % 4], i % 2 ? "f64" : "f32", texts[i / 4 % 3]);
+        convgen_problem p;
+        ck_assert_msg(convgen_problem_parse(text, &p) == CONVGEN_OK, "%s", cg_error_text());
+        verify_schedules(&p, target_names[i / 12], form_for(target_names[i / 12], i / 4 % 2 == 0), 0);
+    }
+}
 END_TEST
 
 /* The bits of an output for 1, 2 and 3 threads. */
@@ -225,6 +245,11 @@ int main(void)
     tcase_add_test(kernels, the_system_compiler_gives_the_same);
     tcase_add_test(kernels, threads_change_no_bit);
     suite_add_tcase(suite, kernels);
+    TCase *borders = tcase_create("borders");
+    tcase_add_checked_fixture(borders, setup, teardown);
+    tcase_set_timeout(borders, 300);
+    tcase_add_test(borders, a_weight_that_is_not_finite_stays_out_of_the_border);
+    suite_add_tcase(suite, borders);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

@@ -55,12 +55,12 @@ local function declare(k, p, value)
 end
 
 local function arithmetic(k, op)
-  local y = op.y
-  if y.kind == "register" then return call("v" .. op.op, op.d.name, op.x.name, y.name) end
-  if not y.all then return call("v" .. op.op, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
-  if op.op == "fma" then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
+  local y, name = op.y, "v" .. op.op
+  if y.kind == "register" then return ranged(op, name, op.d.name, op.x.name, y.name) end
+  if not y.all then return ranged(op, name, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
+  if op.op == "fma" and not op.count then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
   k.temporary = "cg_y" -- programs have no name that begins with cg_
-  return call("vbroadcast", k.temporary, address(y.address)) .. " " .. call("v" .. op.op, op.d.name, op.x.name, k.temporary)
+  return call("vbroadcast", k.temporary, address(y.address)) .. " " .. ranged(op, name, op.d.name, op.x.name, k.temporary)
 end
 
 local function advance(_, op)

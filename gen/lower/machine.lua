@@ -47,6 +47,7 @@ local function survey(k)
       table.insert(s.ranges_in_order, range)
     end
     range.weight = range.weight + s.weight
+    range.sums = range.sums or op.op == "fma" or op.op == "fnma" -- no shorter vector does what a mask does for them
   end
   local walk
   local function walk_loop(op)
@@ -260,12 +261,26 @@ end
 
 local function broadcast(s, op) whole(s, s.forms.broadcast, s.map[op.d], op.a) end
 
+-- Only the lanes of a range: all of them beside d, of which a blend takes those. Bits of its immediate are lanes.
+local function blended(s, op)
+  local d, t, x, y = s.map[op.d], s.temporary, s.map[op.x], op.y
+  if y.kind == "register" then
+    vector(s, s.forms.move, t, nil, s.map[y])
+  else
+    local base, disp = address(s, y.address)
+    vector(s, y.all and s.forms.broadcast or s.forms.load, t, nil, nil, base, disp)
+  end
+  vector(s, s.forms[op.op .. "_over"], t, x, d)
+  vector(s, s.forms.blend, d, d, t, nil, nil, nil, nil, ((1 << op.count) - 1) << op.first)
+end
+
 local function arithmetic(s, op)
-  local form, d, x, y = s.forms[op.op], s.map[op.d], s.map[op.x], op.y
-  if y.kind == "register" then return vector(s, form, d, x, s.map[y]) end
+  if op.count and not s.target.mask_registers then return blended(s, op) end
+  local form, d, x, y, mask = s.forms[op.op], s.map[op.d], s.map[op.x], op.y, op.count and mask_of(s, op)
+  if y.kind == "register" then return vector(s, form, d, x, s.map[y], nil, nil, mask) end
   local base, disp = address(s, y.address)
-  if not y.all or s.k.lanes == 1 then return vector(s, form, d, x, nil, base, disp) end
-  if s.target.broadcast_operand then return vector(s, form, d, x, nil, base, disp, nil, true) end
+  if not y.all or s.k.lanes == 1 then return vector(s, form, d, x, nil, base, disp, mask) end
+  if s.target.broadcast_operand then return vector(s, form, d, x, nil, base, disp, mask, true) end
   vector(s, s.forms.broadcast, s.temporary, nil, nil, base, disp)
   vector(s, form, d, x, s.temporary)
 end
@@ -502,7 +517,7 @@ local function forms_of(k)
     f.insert, f.extract = form "insert", form "extract"
   else
     f.insert, f.extract = form "insert128", form "extract128"
-    f.load_mask, f.store_mask = form "load_mask", form "store_mask"
+    for _, name in ipairs { "load_mask", "store_mask", "fma_over", "fnma_over", "blend" } do f[name] = form(name) end
   end
   return f
 end
@@ -511,7 +526,7 @@ end
 local function give_masks(s, ranges)
   local list = {}
   for _, range in ipairs(ranges) do
-    if not shorter(s, range, "load_one", "load") then list[#list + 1] = range end
+    if range.sums or not shorter(s, range, "load_one", "load") then list[#list + 1] = range end
   end
   local most = #list <= 7 and 7 or 6
   for i, range in ipairs(list) do range.rank = i end

@@ -238,6 +238,10 @@ function builders.every(k)
       k:load(d, k:at(x), first, count)
       put()
       put(first, count)
+      k:load(d, k:at(z))
+      local operand = ({ b, k:memory(k:at(y)), k:memory_broadcast(k:at(y)) })[(first + count) % 3 + 1]
+      k[first % 2 == 0 and "fma" or "fnma"](k, d, a, operand, first, count)
+      put()
     end
   end
 end
@@ -389,7 +393,7 @@ static void test_every(void) {
             if (rand() % 3 == 0) x[l] = (T)special[rand() % 5];
             if (rand() % 3 == 0) y[l] = (T)special[rand() % 5];
         }
-        long n = (31 + L * (L + 1)) * L, at = 0;
+        long n = (31 + L * (L + 1) * 3 / 2) * L, at = 0;
         T *dst = output(n), *want = malloc(n * sizeof(T));
         for (long i = 0; i < n; i++) want[i] = 77;
 #define PUT(value) { for (long l = 0; l < L; l++) want[at + l] = (T)(value); at += L; }
@@ -413,6 +417,9 @@ static void test_every(void) {
                 PUT(l >= first && l < first + count ? x[l] : 0)
                 for (long l = first; l < first + count; l++) want[at + l] = x[l];
                 at += L;
+                const T *q = y;
+                long s = (first + count) % 3 < 2, whole = L == 1 || count == L;
+                PUT(!whole && (l < first || l >= first + count) ? z[l] : FMA(first % 2 ? -x[l] : x[l], Y, z[l]))
             }
         every(x, y, z, dst);
         same(dst, want, at);

@@ -41,8 +41,8 @@ end
 local memory_only = set [[load store load_mask store_mask load_one store_one stream broadcast insert extract insert128 extract128
   prefetch1 prefetch2 prefetch3 read write address plus_read]]
 local register_only = set "move copy plus_reg test shift both set_mask"
-local embedded = set "fma fnma add sub mul max min"
-local maskable = set "load store"
+local embedded = set "fma fnma fma_over fnma_over add sub mul max min"
+local maskable = set "load store fma fnma fma_over fnma_over"
 
 local function operands(name, row, bits)
   local is_vector = type(row.code) == "string" and row.code:find "^E?VEX"
@@ -55,8 +55,8 @@ local function operands(name, row, bits)
   else
     o.base, o.disp = random(-1, 15), any_disp()
     o.all = embedded[name] and bits == 512 and random(2) == 1 or nil
-    if maskable[name] and bits == 512 and random(2) == 1 then o.mask = random(1, 7) end
   end
+  if maskable[name] and bits == 512 and random(2) == 1 then o.mask = random(1, 7) end
   return o
 end
 

@@ -41,8 +41,9 @@ local function random_program(name, type_, target)
   end
   local names = { "add", "sub", "mul", "max", "min", "fma", "fnma" }
   local function arithmetic() k[pick_from(names)](k, pick_from(vectors), pick_from(vectors), operand()) end
+  local function some_lanes() k[pick_from { "fma", "fnma" }](k, pick_from(vectors), pick_from(vectors), operand(), range()) end
   local actions = {
-    arithmetic, arithmetic, arithmetic,
+    arithmetic, arithmetic, arithmetic, some_lanes, some_lanes,
     function() k:load(pick_from(vectors), at(ins), range()) end,
     function() k:store(at(outs), pick_from(vectors), range()) end,
     function() k:store(at(outs), pick_from(vectors)) end,
