@@ -5,13 +5,14 @@ checked throughout: that is where the errors come from.
 """
 from __future__ import annotations
 
+import operator
 from typing import Any, Optional
 
 import numpy as np
 
 from . import _plan
 from ._arrays import checked, launch, output, plain, readable
-from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, Names, Problem, assemble
+from ._problem import Names, Problem, is_sequence
 
 KEPT = 4096
 _kept: dict[tuple, "Call"] = {}
@@ -33,7 +34,7 @@ def word(value: Any) -> Any:
     kind = type(value)
     if kind is int or kind is str or value is None:
         return value
-    if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) > 0:
+    if is_sequence(value):
         return tuple(map(word, value))
     return kind, value
 
@@ -56,21 +57,21 @@ def make(key: Optional[tuple], problem: Problem, threads: Any) -> Call:
 
 
 def common_dtype(**arrays: Any) -> np.dtype:
-    """The one dtype of arrays (None: not given), each of which must be an array."""
-    given = {name: plain(name, array) for name, array in arrays.items() if array is not None or name != "b"}
-    first = next(iter(given))
-    for name, array in given.items():
+    """The one dtype of these, each of which must be an array."""
+    first = next(iter(arrays))
+    for name, array in arrays.items():
+        array = plain(name, array)
         if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
             raise TypeError(f"{name} of shape {array.shape} has dtype {array.dtype}; float32 or float64 in the machine's byte order is needed")
-        if array.dtype != given[first].dtype:
-            raise TypeError(f"{name} has dtype {array.dtype} and {first} has {given[first].dtype}; all arrays of a call need the same one")
-    return given[first].dtype
+        if array.dtype != arrays[first].dtype:
+            raise TypeError(f"{name} has dtype {array.dtype} and {first} has {arrays[first].dtype}; all arrays of a call need the same one")
+    return arrays[first].dtype
 
 
 def shape_of(name: str, shape: Any) -> tuple[int, ...]:
     try:
-        return tuple(int(n) for n in np.array(shape, ndmin=1) if n == int(n))
-    except (TypeError, ValueError, OverflowError):
+        return tuple(operator.index(n) for n in shape)
+    except TypeError:
         raise TypeError(f"{name} is {shape!r}; a shape (a tuple of integers) is needed") from None
 
 

@@ -40,7 +40,7 @@ def _forward(rank, x, w, b, stride, padding, dilation, groups, layout, epilogue,
     words = (stride, padding, dilation, groups, layout, accuracy, epilogue, threads)
     key, call = _calls.find(_FORWARD[rank], x, w, b, None, words)
     if call is None:
-        dtype = _calls.common_dtype(x=x, w=w, b=b)
+        dtype = _calls.common_dtype(x=x, w=w, **({} if b is None else {"b": b}))
         problem = assemble(FORWARD, x.shape, w.shape, None, dtype, bias=b is not None, epilogue=epilogue, rank=rank,
                            **_keywords(*words[:6]))
         if b is not None and b.shape != problem.shapes.bias:
@@ -51,7 +51,8 @@ def _forward(rank, x, w, b, stride, padding, dilation, groups, layout, epilogue,
 
 def _backward_data(rank, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out):
     words = (stride, padding, dilation, groups, layout, accuracy, threads)
-    x_shape = x_shape if type(x_shape) is tuple else _calls.shape_of("x_shape", x_shape)
+    if type(x_shape) is not tuple:
+        x_shape = _calls.shape_of("x_shape", x_shape)
     key, call = _calls.find(_DATA[rank], dy, w, None, x_shape, words)
     if call is None:
         dtype = _calls.common_dtype(dy=dy, w=w)
@@ -64,7 +65,8 @@ def _backward_data(rank, dy, w, x_shape, stride, padding, dilation, groups, layo
 
 def _backward_weights(rank, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out):
     words = (stride, padding, dilation, groups, layout, accuracy, threads)
-    w_shape = w_shape if type(w_shape) is tuple else _calls.shape_of("w_shape", w_shape)
+    if type(w_shape) is not tuple:
+        w_shape = _calls.shape_of("w_shape", w_shape)
     key, call = _calls.find(_WEIGHTS[rank, bool(bias)], dy, x, None, w_shape, words)
     if call is None:
         dtype = _calls.common_dtype(dy=dy, x=x)

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import _calls
 from ._arrays import output
-from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, Names, Problem, assemble
+from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, Names, Problem, assemble, is_sequence
 
 _NAMES = Names("A_prev", "W", "b", "dZ")
 _KEYWORDS = dict(dilation=1, groups=1, layout="NHWC", names=_NAMES, rank=2)
@@ -22,10 +22,8 @@ def _stride_and_pad(hparameters: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _pads(pad: Any) -> Any:
     """'same' and pairs are conv2d's: here an integer stands for all four sides."""
-    if isinstance(pad, (str, tuple, list, np.ndarray)) and np.ndim(pad) != 0 or isinstance(pad, str):
+    if isinstance(pad, str) or is_sequence(pad) or isinstance(pad, (int, np.integer)) and pad < 0:
         raise ValueError(f"hparameters['pad'] is {pad!r}; an integer of at least 0 is needed")
-    if isinstance(pad, (int, np.integer)) and pad < 0:
-        raise ValueError(f"hparameters['pad'] is {pad}; an integer of at least 0 is needed")
     return pad
 
 
@@ -53,7 +51,7 @@ def conv_forward(A_prev: np.ndarray, W: np.ndarray, b: np.ndarray, hparameters: 
     stride, pad = _stride_and_pad(hparameters)
     key, call = _calls.find("conv_forward", A_prev, W, b, None, (stride, pad))
     if call is None:
-        dtype = _calls.common_dtype(A_prev=A_prev, W=W, bias=b)
+        dtype = _calls.common_dtype(A_prev=A_prev, W=W, b=b)
         problem = _problem(FORWARD, A_prev, W, None, stride, pad, dtype)
         _check_bias(b, W)
         call = _calls.make(key, problem, 1)
@@ -70,7 +68,7 @@ def conv_backward(dZ: np.ndarray, A_prev: np.ndarray, W: np.ndarray, b: np.ndarr
     data_key, data = _calls.find("conv_backward dA", dZ, W, b, A_prev.shape if isinstance(A_prev, np.ndarray) else None, (stride, pad))
     weights_key, weights = _calls.find("conv_backward dW", dZ, A_prev, b, W.shape if isinstance(W, np.ndarray) else None, (stride, pad))
     if data is None or weights is None:
-        dtype = _calls.common_dtype(dZ=dZ, A_prev=A_prev, W=W, bias=b)
+        dtype = _calls.common_dtype(dZ=dZ, A_prev=A_prev, W=W, b=b)
         problems = [_problem(d, A_prev, W, dZ, stride, pad, dtype) for d in (BACKWARD_DATA, BACKWARD_WEIGHTS)]
         _check_bias(b, W)
         data, weights = _calls.make(data_key, problems[0], 1), _calls.make(weights_key, problems[1], 1)
@@ -83,7 +81,7 @@ def conv_backward(dZ: np.ndarray, A_prev: np.ndarray, W: np.ndarray, b: np.ndarr
 def course_problems(A_prev: Any, W: Any, b: Any, hparameters: Mapping[str, Any]) -> tuple[Problem, Problem, Problem]:
     """The problems that conv_forward and conv_backward solve for these arguments, to be given to convgen.tune: (Z, dA_prev, dW)."""
     stride, pad = _stride_and_pad(hparameters)
-    dtype = _calls.common_dtype(A_prev=A_prev, W=W, bias=b)
+    dtype = _calls.common_dtype(A_prev=A_prev, W=W, b=b)
     forward, data, weights = (_problem(d, A_prev, W, None, stride, pad, dtype) for d in (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS))
     _check_bias(b, W)
     return forward, data, weights

@@ -6,8 +6,8 @@ runtime/convgen.h field by field; tests/python/test_library.py holds it to that.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
+import sys
 from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_bool, c_char_p, c_double, c_int, c_int64, c_size_t, c_void_p
 from typing import Callable, Optional
 
@@ -60,24 +60,17 @@ class RawErrors(Structure):
 
 
 def candidates() -> list[str]:
-    """Where the library is looked for, in order: $CONVGEN_LIBRARY (alone, when it is set), beside the package as it is
-    installed (lib/python3/dist-packages -> lib), the build folder of the source tree, and what the system's loader finds."""
+    """Where the library is looked for, in order: $CONVGEN_LIBRARY (alone, when it is set), beside the package as it is installed
+    (lib/python3/dist-packages/convgen -> lib), the build folder of the source tree, and what the system's loader finds."""
     chosen = os.environ.get("CONVGEN_LIBRARY")
     if chosen:
         return [chosen]
     here = os.path.dirname(os.path.abspath(__file__))
-    near = [os.path.join(here, NAME)]
-    near += [os.path.normpath(os.path.join(here, *[".."] * up, NAME)) for up in (2, 3, 4)]
-    multiarch = [os.path.normpath(os.path.join(here, "..", "..", "..", d, NAME)) for d in _libdirs(here)]
-    tree = os.path.normpath(os.path.join(here, "..", "..", "build", NAME))
-    return [path for path in [*near, *multiarch, tree] if os.path.exists(path)] + [NAME]
-
-
-def _libdirs(here: str) -> list[str]:
-    """lib64 and the multiarch folders beside the one that holds python3/dist-packages."""
-    lib = os.path.normpath(os.path.join(here, "..", "..", ".."))
-    triplet = getattr(__import__("sys").implementation, "_multiarch", "")
-    return [d for d in (triplet, os.path.join("..", "lib64"), os.path.join("..", "lib", triplet)) if d and os.path.isdir(os.path.join(lib, d))]
+    lib = os.path.join(here, "..", "..", "..")
+    triplet = getattr(sys.implementation, "_multiarch", "")
+    folders = [here, lib, os.path.join(lib, triplet), os.path.join(lib, "..", "lib64"), os.path.join(here, "..", "..", "build")]
+    near = (os.path.normpath(os.path.join(folder, NAME)) for folder in folders)
+    return [path for path in near if os.path.exists(path)] + [NAME]
 
 
 def _load() -> ctypes.CDLL:

@@ -127,9 +127,13 @@ def whole(name: str, value: Any, least: int) -> int:
     return number
 
 
+def is_sequence(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) or isinstance(value, np.ndarray) and value.ndim > 0
+
+
 def per_dimension(name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
     """One number for all spatial dimensions, or a sequence of one each."""
-    if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) > 0:
+    if is_sequence(value):
         if len(value) != rank:
             raise ValueError(f"{name} is {value!r}; an integer or {rank} of them are allowed")
         return tuple(whole(name, v, least) for v in value)
@@ -170,7 +174,7 @@ def _pads(padding: Any, rank: int, sizes, kernel, stride, dilation) -> list[tupl
             return [(b // 2, b - b // 2) for b in both]
         raise ValueError(f"padding is {padding!r}; 'same', 'valid', an integer, or for each of the {rank} dimensions an integer or a "
                          "(before, after) pair is allowed")
-    if not isinstance(padding, (tuple, list, np.ndarray)) or np.ndim(padding) == 0 and not isinstance(padding, (tuple, list)):
+    if not is_sequence(padding):
         return [(whole("padding", padding, -_LARGEST),) * 2] * rank
     if len(padding) != rank:
         hint = " (one pair is ((before, after),))" if rank == 1 else ""
@@ -179,7 +183,7 @@ def _pads(padding: Any, rank: int, sizes, kernel, stride, dilation) -> list[tupl
 
 
 def _pair(pad: Any) -> tuple[int, int]:
-    if isinstance(pad, (tuple, list, np.ndarray)):
+    if is_sequence(pad):
         if len(pad) != 2:
             raise ValueError(f"padding has the entry {pad!r}; an integer or a (before, after) pair is needed")
         return whole("padding", pad[0], -_LARGEST), whole("padding", pad[1], -_LARGEST)
@@ -209,7 +213,13 @@ def _split(name: str, shape: tuple[int, ...], rank: int, first: int) -> tuple[in
         raise ValueError(f"{name} has shape {shape}; {rank + 2} dimensions are needed: {_axes(rank, first)}")
     if min(shape) < 1:
         raise ValueError(f"{name} has shape {shape}; every size must be at least 1, the batch too")
+    _check_largest(name, shape)
     return (shape[0], shape[1], shape[2:]) if first else (shape[0], shape[-1], shape[1:-1])
+
+
+def _check_largest(name: str, shape: tuple[int, ...]) -> None:
+    if max(shape) > 2**48:  # far from what wraps around in the library's 64 bits; it checks products
+        raise ValueError(f"{name} has shape {shape}; a size of at most {2**48} is allowed")
 
 
 def _axes(rank: int, first: int) -> str:
@@ -224,6 +234,7 @@ def _weights(name: str, shape: tuple[int, ...], rank: int, first: int) -> tuple[
         raise ValueError(f"{name} has shape {shape}; {rank + 2} dimensions are needed: {form}")
     if min(shape) < 1:
         raise ValueError(f"{name} has shape {shape}; every size must be at least 1")
+    _check_largest(name, shape)
     return (shape[2:], shape[1], shape[0]) if first else (shape[:-2], shape[-2], shape[-1])
 
 
