@@ -11,8 +11,9 @@ in / groups, kernel height, kernel width). 1 and 3 dimensions likewise. float32 
                        (before, after) pair; negative ones crop
     groups             channels in and out fall into so many groups that do not mix; depthwise: as many as channels
     epilogue           after the bias: None, "relu", "clamp:LO:HI", "residual", "residual+relu" ...
-    accuracy           "loop" (no worse than a plain loop), "proven" (within the a-priori bound), "2x", "8x": docs/numerics.md
-    threads            of this call; the same bits for any number
+    accuracy           "loop" (about as good as a plain loop; may transform), "proven" (sums in a stated order: within the a-priori
+                       bound, exact on small integers, the same bits on every machine), "2x", "8x": docs/numerics.md
+    threads            of this call
     out                where the result goes: C-contiguous, of the right shape and dtype
 
 The first call of a kind takes milliseconds to recall or estimate a kernel; convgen.tune finds the fastest. Wrong arguments

@@ -1,14 +1,17 @@
 """Results and gradients: against exact results, by the adjoint identity, by finite differences; strides, layouts, plans."""
 import unittest
+from functools import partial
 
 import numpy as np
 from reference import backward, case, channels_first, forward, generator, reference_keywords, weights_first
 
 import convgen
 
-CONV = {r: getattr(convgen, f"conv{r}d") for r in (1, 2, 3)}
-DATA = {r: getattr(convgen, f"conv{r}d_backward_data") for r in (1, 2, 3)}
-WEIGHTS = {r: getattr(convgen, f"conv{r}d_backward_weights") for r in (1, 2, 3)}
+# Equality to the bit is the promise of "proven"; what transforms its data is within its budget only.
+CONV = {r: partial(getattr(convgen, f"conv{r}d"), accuracy="proven") for r in (1, 2, 3)}
+DATA = {r: partial(getattr(convgen, f"conv{r}d_backward_data"), accuracy="proven") for r in (1, 2, 3)}
+WEIGHTS = {r: partial(getattr(convgen, f"conv{r}d_backward_weights"), accuracy="proven") for r in (1, 2, 3)}
+conv1d, conv2d, problem = CONV[1], CONV[2], partial(convgen.problem, accuracy="proven")
 
 
 def integers(rng, shape, dtype=np.float64):
@@ -78,42 +81,42 @@ class Values(unittest.TestCase):
 
     def test_padding_words(self):
         x, w = np.ones((1, 7, 8, 2)), np.ones((3, 4, 2, 5))
-        self.assertEqual(convgen.conv2d(x, w, padding="valid").shape, (1, 5, 5, 5))
+        self.assertEqual(conv2d(x, w, padding="valid").shape, (1, 5, 5, 5))
         for stride in (1, 2, 3, (2, 1)):
-            y = convgen.conv2d(x, w, padding="same", stride=stride)
+            y = conv2d(x, w, padding="same", stride=stride)
             s = stride if isinstance(stride, tuple) else (stride, stride)
             self.assertEqual(y.shape, (1, -(-7 // s[0]), -(-8 // s[1]), 5))
-        same = convgen.conv2d(x, w, padding="same")
-        np.testing.assert_array_equal(same, convgen.conv2d(x, w, padding=((1, 1), (1, 2))))  # the odd one after
-        np.testing.assert_array_equal(convgen.conv2d(x, w, padding=[1, (1, 1)]), convgen.conv2d(x, w, padding=1))
-        np.testing.assert_array_equal(convgen.conv2d(x, w, padding=np.array([1, 1]), stride=np.int64(1)), convgen.conv2d(x, w, padding=1))
-        np.testing.assert_array_equal(convgen.conv1d(x[:, 0], w[0], padding=((2, 1),)), convgen.conv1d(np.pad(x[:, 0], ((0, 0), (2, 1), (0, 0))), w[0]))
+        same = conv2d(x, w, padding="same")
+        np.testing.assert_array_equal(same, conv2d(x, w, padding=((1, 1), (1, 2))))  # the odd one after
+        np.testing.assert_array_equal(conv2d(x, w, padding=[1, (1, 1)]), conv2d(x, w, padding=1))
+        np.testing.assert_array_equal(conv2d(x, w, padding=np.array([1, 1]), stride=np.int64(1)), conv2d(x, w, padding=1))
+        np.testing.assert_array_equal(conv1d(x[:, 0], w[0], padding=((2, 1),)), conv1d(np.pad(x[:, 0], ((0, 0), (2, 1), (0, 0))), w[0]))
 
     def test_epilogues(self):
         rng = generator(self)
         x, w, b = integers(rng, (2, 6, 5, 3)), integers(rng, (3, 3, 3, 4)), integers(rng, (4,))
-        y, residual = convgen.conv2d(x, w, b), integers(rng, (2, 4, 3, 4))
-        np.testing.assert_array_equal(convgen.conv2d(x, w, b, epilogue="relu"), np.maximum(y, 0))
-        np.testing.assert_array_equal(convgen.conv2d(x, w, b, epilogue="clamp:-3:6"), np.clip(y, -3, 6))
-        np.testing.assert_array_equal(convgen.conv2d(x, w, b, epilogue="residual", residual=residual), y + residual)
-        np.testing.assert_array_equal(convgen.conv2d(x, w, b, epilogue="residual+relu", residual=residual), np.maximum(y + residual, 0))
-        np.testing.assert_array_equal(convgen.conv2d(x, w, epilogue="residual+relu", residual=residual, out=residual.copy()),
+        y, residual = conv2d(x, w, b), integers(rng, (2, 4, 3, 4))
+        np.testing.assert_array_equal(conv2d(x, w, b, epilogue="relu"), np.maximum(y, 0))
+        np.testing.assert_array_equal(conv2d(x, w, b, epilogue="clamp:-3:6"), np.clip(y, -3, 6))
+        np.testing.assert_array_equal(conv2d(x, w, b, epilogue="residual", residual=residual), y + residual)
+        np.testing.assert_array_equal(conv2d(x, w, b, epilogue="residual+relu", residual=residual), np.maximum(y + residual, 0))
+        np.testing.assert_array_equal(conv2d(x, w, epilogue="residual+relu", residual=residual, out=residual.copy()),
                                       np.maximum(y - b + residual, 0))
 
     def test_arrays_of_any_strides(self):
         """Copied only when they must be; the same bits; inputs untouched."""
         rng = generator(self)
         x, w, b = rng.standard_normal((2, 9, 8, 3)), rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
-        y = convgen.conv2d(x, w, b)
+        y = conv2d(x, w, b)
         unaligned = np.frombuffer(bytearray(b"\0" + x.tobytes()), np.float64, offset=1).reshape(x.shape)
         wide = np.zeros((2, 9, 16, 6))
         wide[:, :, ::2, 1::2] = x
         for other in (np.asfortranarray(x), x[::-1].copy()[::-1], x[:, ::-1, ::-1].copy()[:, ::-1, ::-1], wide[:, :, ::2, 1::2], unaligned,
                       np.moveaxis(np.moveaxis(x, 3, 1).copy(), 1, 3), x.view(np.memmap)):
-            np.testing.assert_array_equal(convgen.conv2d(other, w, b), y)
-            np.testing.assert_array_equal(convgen.conv2d(other, np.asfortranarray(w), b[::-1].copy()[::-1]), y)
+            np.testing.assert_array_equal(conv2d(other, w, b), y)
+            np.testing.assert_array_equal(conv2d(other, np.asfortranarray(w), b[::-1].copy()[::-1]), y)
         ones = np.broadcast_to(np.float64(2), x.shape)
-        np.testing.assert_array_equal(convgen.conv2d(ones, w, b), convgen.conv2d(ones.copy(), w, b))
+        np.testing.assert_array_equal(conv2d(ones, w, b), conv2d(ones.copy(), w, b))
 
     def test_read_only_inputs_stay_untouched(self):
         rng = generator(self)
@@ -130,12 +133,22 @@ class Values(unittest.TestCase):
     def test_nan_reaches_its_receptive_field_only(self):
         x, w = np.ones((1, 9, 9, 2)), np.ones((3, 3, 2, 4))
         x[0, 4, 4, 0] = np.nan
-        bad = np.isnan(convgen.conv2d(x, w))
+        bad = np.isnan(conv2d(x, w))
         self.assertTrue(bad[0, 2:5, 2:5].all())
         self.assertEqual(bad.sum(), 9 * 4)
 
 
 class Gradients(unittest.TestCase):
+    def test_tiers_are_within_their_budgets(self):
+        """Of layers where transforms pay: normwise error over a plain loop's, on uniform data (the certificate's)."""
+        for accuracy, most in (("proven", 1.25), ("loop", 1.25), ("2x", 2.1), ("8x", 8)):
+            for direction in ("forward", "backward_data", "backward_weights"):
+                for dtype in (np.float32, np.float64):
+                    p = convgen.problem((1, 28, 28, 64), (3, 3, 64, 64), dtype=dtype, padding=1, direction=direction, accuracy=accuracy)
+                    errors = convgen.certificate(p)
+                    with self.subTest(problem=str(p)):
+                        self.assertLess(errors.plan.normwise, most * errors.loop.normwise)
+
     def test_adjoint_identity(self):
         """<conv x, y> = <x, conv' y> and = <w, dw>, up to the rounding of the sums."""
         rng = generator(self)
@@ -219,8 +232,8 @@ class Plans(unittest.TestCase):
     def test_packed_weights_and_out(self):
         rng = generator(self)
         x, w, b = rng.standard_normal((2, 9, 8, 16)), rng.standard_normal((3, 3, 16, 32)), rng.standard_normal(32)
-        y = convgen.conv2d(x, w, b, padding=1)
-        p = convgen.problem(x, w, b, padding=1)
+        y = conv2d(x, w, b, padding=1)
+        p = problem(x, w, b, padding=1)
         plan = convgen.plan(p, weights=w)
         out = np.empty_like(y)
         self.assertIs(plan(x, bias=b, out=out), out)
@@ -238,17 +251,17 @@ class Plans(unittest.TestCase):
     def test_gradients_of_plans(self):
         rng = generator(self)
         x, w, dy = rng.standard_normal((2, 9, 8, 4)), rng.standard_normal((3, 3, 4, 6)), rng.standard_normal((2, 9, 8, 6))
-        data = convgen.plan(convgen.problem(x, w, direction="backward_data", padding=1))
-        np.testing.assert_array_equal(data(dst=dy, weights=w), convgen.conv2d_backward_data(dy, w, x.shape, padding=1))
-        packed = convgen.plan(convgen.problem(x, w, direction="backward_data", padding=1), weights=w)
+        data = convgen.plan(problem(x, w, direction="backward_data", padding=1))
+        np.testing.assert_array_equal(data(dst=dy, weights=w), DATA[2](dy, w, x.shape, padding=1))
+        packed = convgen.plan(problem(x, w, direction="backward_data", padding=1), weights=w)
         np.testing.assert_array_equal(packed(dst=dy), data(dst=dy, weights=w))
-        both = convgen.plan(convgen.problem(x, w, True, direction="backward_weights", padding=1))
+        both = convgen.plan(problem(x, w, True, direction="backward_weights", padding=1))
         dw, db = both(x, dst=dy, out=(np.empty_like(w), np.empty(6)))
-        for ours, theirs in zip((dw, db), convgen.conv2d_backward_weights(dy, x, w.shape, bias=True, padding=1)):
+        for ours, theirs in zip((dw, db), WEIGHTS[2](dy, x, w.shape, bias=True, padding=1)):
             np.testing.assert_array_equal(ours, theirs)
 
     def test_text_info_certificate(self):
-        plan = convgen.plan("--dt=f64 --dir=FWD_D mb1ic3ih20oc10kh5ph2")
+        plan = convgen.plan("--accuracy=proven --dt=f64 --dir=FWD_D mb1ic3ih20oc10kh5ph2")
         self.assertEqual(plan.info.problem, str(plan.problem))
         self.assertIn(plan.info.schedule, str(plan))
         self.assertEqual(plan.problem.shapes.dst, (1, 20, 20, 10))
@@ -263,10 +276,10 @@ class Plans(unittest.TestCase):
     def test_threads_give_the_same_bits(self):
         rng = generator(self)
         x, w, b = (rng.standard_normal(s, dtype=np.float32) for s in ((4, 20, 20, 16), (3, 3, 16, 32), (32,)))
-        y = convgen.conv2d(x, w, b)
-        np.testing.assert_array_equal(convgen.conv2d(x, w, b, threads=2), y)
-        dw = convgen.conv2d_backward_weights(y, x, w.shape)
-        np.testing.assert_array_equal(convgen.conv2d_backward_weights(y, x, w.shape, threads=2), dw)
+        y = conv2d(x, w, b)
+        np.testing.assert_array_equal(conv2d(x, w, b, threads=2), y)
+        dw = WEIGHTS[2](y, x, w.shape)
+        np.testing.assert_array_equal(WEIGHTS[2](y, x, w.shape, threads=2), dw)
 
 
 if __name__ == "__main__":
