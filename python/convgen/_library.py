@@ -165,6 +165,7 @@ def describe(plan: int) -> str:
 
 
 def certificate(plan: int) -> RawErrors:
-    errors = RawErrors()
+    room = bytearray(ctypes.sizeof(RawErrors) + 4096)  # a newer library's structure may have more fields after these
+    errors = RawErrors.from_buffer(room)
     check(_library.convgen_certificate(plan, byref(errors)))
     return errors
