@@ -1,7 +1,7 @@
 # Installs what is missing, then drives CMake: make, make tune, make test, make bench, make install DESTDIR=
 BUILD = build
 COMMANDS = gcc cmake make pkg-config objcopy:binutils
-LIBRARIES = liblua5.4-dev libtcc-dev check libc6-dev
+LIBRARIES = liblua5.4-dev libtcc-dev check libc6-dev python3-numpy
 NETWORKS = --batch=tuned/networks/seed.txt --batch=tuned/networks/resnet50.txt
 
 all: | packages

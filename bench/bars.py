@@ -46,6 +46,8 @@ def command(run, build, seconds):
             if os.path.exists(left):
                 os.remove(left)
         return [f"{build}/convgen", "tune", "--json", f"--store={store}", *words], environment
+    if kind == "course":
+        return [sys.executable, f"{HERE}/course.py", build, "--json"], environment
     return [sys.executable, f"{HERE}/spine.py", f"{build}/convgen", "--json"], environment
 
 
@@ -93,7 +95,7 @@ def geometric(values):
 def figure(row, lines):
     """(by minima, by medians, remark) of a row."""
     if row["figure"] in ("rate", "total"):
-        fresh = [line for line in lines if line.get("seconds")]
+        fresh = [line for line in lines if line.get("seconds") and (not row["layers"] or chosen(line, row["layers"]))]
         if row["figure"] == "total":
             return sum(line["seconds"] for line in fresh) if fresh else None, None, f"{len(fresh)} layers"
         rates = [(line["candidates"] - line["refused"]) / line["seconds"] for line in fresh]
@@ -162,7 +164,7 @@ def main():
     print(f"\n{'what':46} {'at least':>8} {'minima':>8} {'medians':>8}  verdict")
     results = [(row, *figure(row, runs[row["run"]][0])) for row in table]
     for row, value, median, remark in results:
-        cells = [f"{v:8.2f}" if v is not None else f"{'':8}" for v in (value, median)]
+        cells = [f"{v:8.3g}" if v is not None and v < 0.1 else f"{v:8.2f}" if v is not None else f"{'':8}" for v in (value, median)]
         print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value):8} {remark}")
     plot(build, runs)
     for run, (_, good) in runs.items():

@@ -63,6 +63,14 @@ cmake --build use/build >/dev/null
 use/build/a
 use/build/b
 
+if /usr/bin/python3 -c 'import numpy' 2>/dev/null; then
+  package=$(dirname "$(find usr -path '*/convgen/__init__.py')")
+  env -u LD_LIBRARY_PATH -u CONVGEN_LIBRARY PYTHONPATH="$(dirname "$package")" /usr/bin/python3 -c '
+import convgen, numpy, sys
+assert convgen._library._library._name.startswith(sys.argv[1]), convgen._library._library._name
+print(convgen.conv2d(numpy.ones((1, 8, 8, 3)), numpy.ones((3, 3, 3, 4)))[0, 0, 0, 0])' "$root/usr"
+fi
+
 mv usr moved # nothing may be read from the build's or the first place
 [ ! -x moved/bin/convgen ] || moved/bin/convgen show mb1ic3ih8oc4kh3ph1 --stage=schedules >/dev/null
 [ -d moved/share/convgen/tuned/networks ]
