@@ -96,9 +96,24 @@ end
 
 local function vec_name(network, p, target) return ("%s_vec_%s_%s.h"):format(network.prefix, p.type, target.name) end
 
+-- Without variables that nobody reads: drivers name every index of a task.
+local function tidied(text)
+  local uses, lines = {}, {}
+  for word in text:gmatch "[%a_][%w_]*" do uses[word] = (uses[word] or 0) + 1 end
+  for line in text:gmatch "[^\n]*\n" do lines[#lines + 1] = line end
+  for i = #lines, 1, -1 do -- backwards: what a line reads may then be read by nobody
+    local name = lines[i]:match "^%s*const long ([%w_]+) = "
+    if name and uses[name] == 1 then
+      for word in lines[i]:gmatch "[%a_][%w_]*" do uses[word] = uses[word] - 1 end
+      table.remove(lines, i)
+    end
+  end
+  return table.concat(lines)
+end
+
 local function stages_text(p, result)
   local list = {}
-  for i, stage in ipairs(result.stages) do list[i] = "static " .. driver.print(stage, words.c_type(p)) end
+  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, words.c_type(p))) end
   return table.concat(list, "\n")
 end
 
