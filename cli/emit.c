@@ -19,7 +19,6 @@ typedef struct desk {
     const cli_arguments *a;
     convgen_context *c;
     cg_machine machine; /* what it is emitted for */
-    bool elsewhere;
     cg_target target[CG_TARGETS];
     cg_network network;
     choice *choices; /* of layer i, target t: i * target_count + t */
@@ -105,8 +104,8 @@ static cg_status choose_targets(desk *d)
 static cg_status choose_machine(desk *d)
 {
     d->machine = d->c->machine;
-    d->elsewhere = d->a->machine != NULL;
-    return d->elsewhere ? cli_read_machine(d->a->machine, &d->machine) : CONVGEN_OK;
+    d->network.elsewhere = d->a->machine != NULL;
+    return d->network.elsewhere ? cli_read_machine(d->a->machine, &d->machine) : CONVGEN_OK;
 }
 
 /* ---- problem, target -> schedule ---- */
@@ -214,7 +213,7 @@ static void report(const desk *d)
                       d->target[t].name, count[TUNED_OTHERWISE], n->layer_count, d->target[t].name, by);
         if (count[ESTIMATED])
             cli_wrong(d->a, "%s: %d of %d layers have no record%s; the best estimates are taken", d->target[t].name, count[ESTIMATED],
-                      n->layer_count, d->elsewhere ? " of that machine" : "");
+                      n->layer_count, d->network.elsewhere ? " of that machine" : "");
     }
 }
 

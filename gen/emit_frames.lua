@@ -409,6 +409,7 @@ local function readme(network)
     PREFIX = network.prefix, VERSION = network.version, TARGETS = table.concat(network.targets, ","), FORM = network.form,
     THREADS = network.openmp and "openmp" or "none", LAYERS = #network.layers, KERNELS = #own_layers(network),
     TARGET_WORDS = table.concat(network.targets, ", "), ORIGINS = origins,
+    MACHINE = network.elsewhere and " --machine=FILE" or "", KEY = network.key,
     FLAGS = #flags > 0 and (", and " .. table.concat(flags, ", ")) or "",
     FORM_WORDS = network.form == "asm" and #x86_targets(network) > 0
       and "The x86 kernels are assembly in C files, for gcc and clang on System V systems (no `-flto`): the instructions that were timed."

@@ -126,9 +126,11 @@ function words.mathematics(p)
     lines[2] = ("    %s * diff_%s"):format(src, dst)
     if p.bias then lines[3] = ("diff_bias[c] = sum over n,%s of diff_%s"):format(table.concat(outputs, ","), dst) end
   end
-  if grouped then
-    lines[#lines + 1] = ("in %d groups: i goes over the %d input channel%s of the group g = c / %d%s"):format(p.groups, icg,
-      icg == 1 and "" or "s", ocg, ocg == 1 and "" or ", whole-numbered")
+  if grouped and icg == 1 and ocg == 1 then
+    lines[#lines + 1] = "with each channel alone: g = c, i = 0"
+  elseif grouped then
+    lines[#lines + 1] = ("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered"):format(p.groups, icg,
+      icg == 1 and "" or "s", ocg)
   end
   return lines
 end

@@ -221,7 +221,7 @@ typedef struct cg_emit_layer {
 } cg_emit_layer;
 typedef struct cg_network {
     const char *prefix, *form; /* form: "c" or "asm" */
-    bool openmp;
+    bool openmp, elsewhere; /* elsewhere: the machine is not this one */
     const cg_machine *machine;
     const char *target[CG_TARGETS]; /* best first, the last one needs nothing */
     int target_count, layer_count;

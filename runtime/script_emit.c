@@ -60,7 +60,10 @@ static void push_layer(lua_State *lua, const cg_emit_layer *l, int targets)
 
 static void push_network(lua_State *lua, const cg_network *n)
 {
-    lua_createtable(lua, 0, 10);
+    lua_createtable(lua, 0, 12);
+    set_text(lua, "key", n->machine->key);
+    lua_pushboolean(lua, n->elsewhere);
+    lua_setfield(lua, -2, "elsewhere");
     set_text(lua, "prefix", n->prefix);
     set_text(lua, "form", n->form);
     set_text(lua, "version", CONVGEN_VERSION);
