@@ -43,7 +43,7 @@ struct cli_arguments {
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine; /* NULL: not given */
-    const char *output, *prefix, *targets, *form, *sharing;                                /* of emit */
+    const char *output, *prefix, *targets, *form, *sharing, *every;                        /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
     bool json, again, all, cold, peers, force;
 };
