@@ -94,7 +94,7 @@ function convgen.source(request, name)
     stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch, pack = stage.pack }
   end
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
-    chains = result.family.chains, stages = stages }
+    chains = result.family.chains, tile = result.tile, stages = stages }
 end
 
 -- The files of a network, each given to put(name, text); see emit.lua.

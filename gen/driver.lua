@@ -44,6 +44,7 @@ Expr.__mul = function(a, b)
   if ca then return b * a end
   if cb == 0 then return lift(0) end
   if cb == 1 then return a end
+  if cb and a.op == "*" and constant(a[2]) then return a[1] * (constant(a[2]) * cb) end
   return node("*", a, b)
 end
 
@@ -198,7 +199,7 @@ end
 ---- stages ------------------------------------------------------------------------------------------------------------------
 
 -- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...}, body=function(d, ...)}.
--- The tasks of a part are numbered row-major over its indices; parts follow one another.
+-- The tasks of a part are numbered row-major over its indices; parts come one after another.
 function driver.stage(spec)
   local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
     parts = {}, tasks = 0 }
@@ -210,6 +211,7 @@ function driver.stage(spec)
       stage.tasks = stage.tasks + count
     end
   end
+  if #stage.parts > 1 then stage.tasks = math.min(stage.tasks, 1 << 30) end -- first * count stays below 2^63
   return stage
 end
 
@@ -232,26 +234,28 @@ local function decompose(d, number, indices)
   return values
 end
 
-local function part_text(d, stage, number)
-  local from = 0
-  for i, part in ipairs(stage.parts) do
-    local single = #stage.parts == 1
-    if not single then
-      d:line("%sif (task < %d) {%s", i > 1 and "} else " or "", from + part.count, part.what and " /* " .. part.what .. " */" or "")
-    end
-    local function body() part.body(d, table.unpack(decompose(d, number - from, part.indices))) end
-    if single then body() else d:indent(body) end
-    from = from + part.count
+-- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long tasks as of
+-- the short ones.
+local function part_text(d, stage, part)
+  local head = "for (long task = first; task < last; task++) {"
+  if #stage.parts > 1 then
+    head = ("for (long task = first * %d / %d, stop = last * %d / %d; task < stop; task++) {%s"):format(part.count, stage.tasks,
+      part.count, stage.tasks, part.what and " /* " .. part.what .. " */" or "")
   end
-  if #stage.parts > 1 then d:line("}") end
+  d:line("%s", head)
+  d:indent(function()
+    d.scope.task = true
+    part.body(d, table.unpack(decompose(d, node("var", "task"), part.indices)))
+  end)
+  d:line("}")
 end
 
 -- The C text of a stage; `c_type` is float or double.
 function driver.print(stage, c_type)
-  local d = setmetatable({ lines = {}, depth = 2, taken = {}, scope = { task = true }, used = {} }, Body)
+  local d = setmetatable({ lines = {}, depth = 1, taken = {}, scope = {}, used = {} }, Body)
   for _, name in ipairs(bases) do d.taken[name] = true end
-  for _, name in ipairs { "call", "first", "last", "task" } do d.taken[name] = true end
-  part_text(d, stage, node("var", "task"))
+  for _, name in ipairs { "call", "first", "last", "task", "stop" } do d.taken[name] = true end
+  for _, part in ipairs(stage.parts) do part_text(d, stage, part) end
   local head = { ("void %s(const cg_call *call, void *scratch_memory, long first, long last)"):format(stage.symbol), "{" }
   local uses_call = false
   for _, name in ipairs(bases) do
@@ -261,8 +265,7 @@ function driver.print(stage, c_type)
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end
   if not uses_call then head[#head + 1] = "    (void)call;" end
-  head[#head + 1] = "    for (long task = first; task < last; task++) {"
-  return table.concat(head, "\n") .. "\n" .. table.concat(d.lines, "\n") .. "\n    }\n}\n"
+  return table.concat(head, "\n") .. "\n" .. table.concat(d.lines, "\n") .. "\n}\n"
 end
 
 return driver

@@ -21,6 +21,7 @@ program.operations = {
   mul       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
   max       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
   min       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
+  move      = { reads = { "x" },            writes = { "d" },     shows = { "d", "x" } },
   insert    = { reads = { "d", "a" },       writes = { "d" },     shows = { "d", "part", "a" } },
   extract   = { reads = { "a", "x" },                             shows = { "a", "x", "part" } },
   transpose = { reads = { "group" },        writes = { "group" }, shows = { "group" } },
@@ -222,6 +223,10 @@ for _, name in ipairs { "fma", "fnma", "add", "sub", "mul", "max", "min" } do
     emit(self, { op = name, d = want(self, name, d, "register"), x = want(self, name, x, "register"),
       y = want(self, name, y, "register", "memory operand") })
   end
+end
+
+function Program:move(d, x)
+  emit(self, { op = "move", d = want(self, "move", d, "register"), x = want(self, "move", x, "register") })
 end
 
 function Program:insert(d, part, a)

@@ -116,23 +116,6 @@ cg_status cg_measure_outputs(const convgen_problem *p, const cg_operands *o, boo
 
 static const convgen_figures unknown = {NAN, NAN, NAN, NAN};
 
-/* The kernel's answers, in a workspace of NaNs. */
-static cg_status answer(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, const cg_operands *data)
-{
-    bool fixed = p->weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
-    size_t size = cg_kernel_workspace(k, par->threads);
-    void *workspace = cg_aligned(size), *packed = fixed ? cg_aligned(k->source.packed) : NULL;
-    bool ready = workspace && (packed || !fixed);
-    if (ready) {
-        memset(workspace, 0xFF, size);
-        if (packed) cg_kernel_pack(k, par, data->weights, packed, workspace);
-        cg_kernel_run(k, par, data, packed, workspace);
-    }
-    cg_free(workspace);
-    cg_free(packed);
-    return ready ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory for %zu bytes of workspace", size);
-}
-
 /* Of one output tensor. k NULL: the plan's figures stay unknown. */
 static cg_status certify(const convgen_problem *p, const cg_kernel *k, const cg_operands *o, bool bias, cg_measure *m,
                          convgen_figures out[3])
@@ -149,6 +132,21 @@ static cg_status certify(const convgen_problem *p, const cg_kernel *k, const cg_
     return CONVGEN_OK;
 }
 
+/* Every kind of data; a kind that would take too long stays NaN. */
+static cg_status compare_kinds(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, convgen_errors *out)
+{
+    cg_pool *pool = NULL;
+    cg_ratio r;
+    cg_status status = cg_pool_new(p, &pool);
+    for (int kind = 0; kind < CONVGEN_DATA_KINDS && !status; kind++) {
+        status = cg_pool_measure(pool, kind, k, par, &r);
+        if (!status) out->vs_loop[kind] = r.vs_loop;
+        if (status == CONVGEN_UNSUPPORTED) status = CONVGEN_OK;
+    }
+    cg_pool_free(pool);
+    return status;
+}
+
 cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, convgen_errors *out)
 {
     cg_trial *t = NULL;
@@ -157,12 +155,15 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     convgen_figures f[3];
     memset(out, 0, sizeof *out);
     out->bias_plan = out->bias_loop = out->bias_course = unknown;
+    out->budget = k && !k->source.chains ? cg_budget(p->accuracy) : NAN;
+    for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     cg_status status = cg_trial_new(p, false, &t);
     if (!status) status = cg_trial_data(t, &data);
-    if (!status && k) status = answer(p, k, par, &data);
+    if (!status && k) status = cg_kernel_answer(k, par, p, &data);
     if (status || (status = certify(p, k, &data, false, &m, f))) goto done;
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];
+    if (k && (status = compare_kinds(p, k, par, out))) goto done;
     if (p->pass != CONVGEN_BACKWARD_WEIGHTS || !p->bias || (status = certify(p, k, &data, true, &m, f))) goto done;
     out->has_bias_gradient = true;
     out->bias_outputs = m.outputs, out->bias_terms = m.terms;

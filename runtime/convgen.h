@@ -152,13 +152,28 @@ typedef struct convgen_figures {
     double of_bound;          /* max of |error| / (gamma_K * sum |a||b|), K terms; NaN for transforming families (Higham, 3.5) */
 } convgen_figures;
 
-/* loop: one accumulator, separate multiply and add. course: the products of a window summed pairwise, as np.sum does. */
+/* Data that errors are measured on: uniform [-1, 1], the normative set; normal; normal with max(0, x) of the activations; uniform
+ * [0, 1]; uniform with the middle channel of the activations (of every group) 10^4 times the rest. */
+typedef enum {
+    CONVGEN_UNIFORM,
+    CONVGEN_NORMAL,
+    CONVGEN_RECTIFIED,
+    CONVGEN_POSITIVE,
+    CONVGEN_BADLY_SCALED,
+    CONVGEN_DATA_KINDS
+} convgen_data;
+
+/* loop: one accumulator, separate multiply and add. course: the products of a window summed pairwise, as np.sum does.
+ * vs_loop: the plan's normwise error over loop's, on each kind of data, from at least 4,096 outputs of uniform and 1,024 of the
+ * others, pooled over several runs where the problem has fewer; NaN when that was too long to measure. budget: what the accuracy
+ * allows a transforming family on uniform data, and twice that on the others; NaN for a summing one, which has a bound. */
 typedef struct convgen_errors {
     int64_t outputs, terms; /* outputs looked at; the most terms of one */
     convgen_figures plan, loop, course;
     bool has_bias_gradient;
     int64_t bias_outputs, bias_terms;
     convgen_figures bias_plan, bias_loop, bias_course; /* diff_bias of backward weights */
+    double budget, vs_loop[CONVGEN_DATA_KINDS];
 } convgen_errors;
 
 /* Runs the plan once on uniform [-1, 1] data of a fixed seed and measures it against the exact result. */

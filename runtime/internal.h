@@ -199,6 +199,7 @@ typedef struct cg_source {
     int stage_count;
     cg_stage stage[CG_STAGES];
     int chains;         /* how many chains the sum of one output is split into; 1 is canonical; 0: transforming family */
+    int64_t tile[3];    /* of a transforming family: outputs from the first to the last of a tile, d, h, w */
 } cg_source;
 cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedule, cg_source *out, char why[CG_WHY]);
 void cg_source_free(cg_source *source);
@@ -304,6 +305,23 @@ struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
 
+/* The kernel's answers, in a workspace of NaNs. */
+cg_status cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, const cg_operands *o);
+
+/* ---- data.c: the numbers that kernels are judged on ------------------------------------------------------------------------ */
+
+enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_TENSORS };
+typedef enum { CG_ABSENT, CG_INPUT, CG_RESULT } cg_role;
+void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
+void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
+int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
+int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
+uint64_t cg_mix(uint64_t z);
+/* Input `tensor` as that kind of data has it; each run has other numbers. */
+void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data, size_t bytes, uint64_t run);
+/* Integers so small that no sum leaves -range to range. */
+void cg_fill_integers(const convgen_problem *p, int tensor, void *data, size_t bytes, double range);
+
 /* ---- verify.c: code -> trusted --------------------------------------------------------------------------------------- */
 
 /* A problem's data and expected answers, made once and used for all its candidates. */
@@ -316,11 +334,13 @@ typedef struct cg_verdict {
     bool ok;
     char why[CG_WHY];
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not measured */
+    double vs_loop[CONVGEN_DATA_KINDS];                    /* of a transforming family, when measured */
     double seconds;                                        /* of the first run: a hint of the time */
 } cg_verdict;
 typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
 /* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
  * in its receptive field; poisoned outputs, scratch and workspace; inputs and red zones untouched; the bound element by element.
+ * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
  * SAMPLE: some outputs, within 2 ms beyond the run itself. */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned. */
@@ -351,6 +371,25 @@ cg_status cg_measure_outputs(const convgen_problem *p, const cg_operands *o, boo
                              cg_measure *m);
 /* The certificate of an answer; see convgen_errors. A kernel NULL leaves plan figures NaN. */
 cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const struct cg_parallel *par, convgen_errors *out);
+
+/* ---- budget.c: how far a transforming family is from the loop ----------------------------------------------------------- */
+
+double cg_budget(convgen_accuracy a); /* of the normwise error over the loop's on uniform data; twice that on other data */
+const char *cg_data_name(convgen_data kind); /* "badly scaled" */
+
+typedef struct cg_pool cg_pool; /* a problem's data of every kind and what it gives, made once for all candidates */
+cg_status cg_pool_new(const convgen_problem *p, cg_pool **out);
+void cg_pool_free(cg_pool *pool);
+typedef struct cg_ratio {
+    double normwise, vs_loop; /* in all */
+    double channel_vs_loop;   /* the worst of any group of channels with outputs enough to tell */
+    int64_t channel;          /* the first of that group */
+    int64_t outputs;
+} cg_ratio;
+/* Runs the kernel on that kind of data. CONVGEN_UNSUPPORTED: that would take too long. */
+cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, const struct cg_parallel *par, cg_ratio *out);
+/* All kinds; v->ok false with the figure and the budget in v->why when one is beyond it. */
+cg_status cg_pool_judge(cg_pool *pool, const cg_kernel *k, const struct cg_parallel *par, cg_verdict *v);
 
 /* ---- timer.c: trusted -> timed ----------------------------------------------------------------------------------------- */
 

@@ -50,13 +50,13 @@ enum { SUPPLIED = sizeof supplied / sizeof *supplied };
 /* ---- one compile at a time ---- */
 
 static pthread_mutex_t compiling = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void lock(void) { pthread_mutex_lock(&compiling); }
 static void unlock(void) { pthread_mutex_unlock(&compiling); }
 
-/* A fork waits for the compile of another thread, else its child could never compile. */
-static void prepare_once(void)
+/* A fork waits for the compile of another thread, else its child could never compile. From load time on: handlers that are
+ * registered by the first compile come too late for a fork that has begun, whose child would inherit the lock. */
+__attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(lock, unlock, unlock);
 }
@@ -211,7 +211,6 @@ cg_status cg_jit(const char *text, cg_code **out, char why[CG_WHY])
     if (!code)
         return out_of_memory(why);
 
-    pthread_once(&once, prepare_once);
     lock();
     void *locale = cg_locale_enter(); /* tcc reads constants with strtod */
     cg_stdin = stdin, cg_stdout = stdout, cg_stderr = stderr, cg_environ = environ;

@@ -89,3 +89,19 @@ void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weig
     cg_call call = call_of(k, &o, packed, workspace);
     run_stages(k, par, &call, (char *)call.shared + cg_round64(k->source.shared), PACK);
 }
+
+cg_status cg_kernel_answer(const cg_kernel *k, const cg_parallel *par, const convgen_problem *p, const cg_operands *o)
+{
+    bool fixed = p->weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
+    size_t size = cg_kernel_workspace(k, par->threads);
+    void *workspace = cg_aligned(size), *packed = fixed ? cg_aligned(k->source.packed) : NULL;
+    bool ready = workspace && (packed || !fixed);
+    if (ready) {
+        memset(workspace, 0xFF, size);
+        if (packed) cg_kernel_pack(k, par, o->weights, packed, workspace);
+        cg_kernel_run(k, par, o, packed, workspace);
+    }
+    cg_free(workspace);
+    cg_free(packed);
+    return ready ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory for %zu bytes of workspace", size);
+}

@@ -623,6 +623,21 @@ static bool was_refused(lua_State *lua, source_job *job)
     return true;
 }
 
+/* How far what a transform mixes reaches; verify holds it to that. */
+static void read_tile(lua_State *lua, int64_t tile[3])
+{
+    lua_getfield(lua, -1, "tile");
+    bool good = lua_istable(lua, -1);
+    for (int i = 0; i < 3 && good; i++) {
+        lua_rawgeti(lua, -1, i + 1);
+        tile[i] = lua_tointeger(lua, -1);
+        good = tile[i] >= 1 && tile[i] <= CG_MOST;
+        lua_pop(lua, 1);
+    }
+    if (!good) luaL_error(lua, "gen/convgen.lua: tile of a transforming family must be three sizes of at least 1");
+    lua_pop(lua, 1);
+}
+
 static int make_source(lua_State *lua)
 {
     source_job *job = lua_touserdata(lua, 1);
@@ -638,6 +653,7 @@ static int make_source(lua_State *lua)
     out->packed = (size_t)get_integer(lua, "packed", 0, SIZE_LIMIT);
     out->shared = (size_t)get_integer(lua, "shared", 0, SIZE_LIMIT);
     out->chains = (int)get_integer(lua, "chains", 0, 64);
+    if (!out->chains) read_tile(lua, out->tile);
     lua_getfield(lua, -1, "stages");
     out->stage_count = get_length(lua, "stages", CG_STAGES);
     for (int i = 0; i < out->stage_count; i++) {

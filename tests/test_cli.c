@@ -290,11 +290,14 @@ START_TEST(check)
         ck_assert_ptr_nonnull(strstr(out, "not remembered"));
         ck_assert_ptr_nonnull(strstr(out, "loop"));
         ck_assert_ptr_nonnull(strstr(out, "np.sum"));
+        ck_assert_ptr_nonnull(strstr(out, "badly scaled"));
         for (int k = 1; k < 3 && tensors[i][k]; k++)
             ck_assert_ptr_nonnull(strstr(out, tensors[i][k]));
     }
     ck_assert_int_eq(run("check", "--json", "--dir=BWD_WB", TINY, NULL), 0);
     ck_assert_int_eq(count_lines(out), 6);
+    ck_assert_ptr_nonnull(strstr(out, "\"budget\":null,\"vs_loop_uniform\":"));
+    ck_assert_ptr_nonnull(strstr(out, "\"vs_loop_badly_scaled\":"));
     ck_assert_msg(run("check", "--all", TINY, NULL) == 0, "%s%s", out, err);
     ck_assert_ptr_nonnull(strstr(out, "plain"));
     ck_assert_ptr_nonnull(strstr(out, " 0 failed"));

@@ -47,7 +47,8 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
 static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *form, const char *compiler,
                             const char *flags, uint64_t seed)
 {
-    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = 1};
+    int threads = (int)random_in(state, 1, 3);
+    cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = threads};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "seed %llu: %s", (unsigned long long)seed, cg_error_text());
     cg_trial *trial;
@@ -63,7 +64,7 @@ static void verify_families(const convgen_problem *p, uint64_t *state, const cha
         int64_t pick = random_in(state, 0, members - 1);
         for (int k = 0; k < legal; k++) {
             if (strcmp(list.at[k].family, list.at[i].family) || pick-- > 0) continue;
-            verify_schedule(&r, list.at[k].name, compiler, flags, (int)random_in(state, 1, 3), trial, seed);
+            verify_schedule(&r, list.at[k].name, compiler, flags, threads, trial, seed);
             break;
         }
     }
@@ -76,6 +77,45 @@ START_TEST(random_problems_of_every_family)
     uint64_t seed = test_seed(), state = seed;
     for (int i = 0; i < 2000; i++) {
         convgen_problem p = random_problem(&state, 60e3);
+        const char *target = target_names[random_in(&state, 0, 2)];
+        verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
+    }
+}
+END_TEST
+
+/* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads. */
+static convgen_problem transformable_problem(uint64_t *state, double macs)
+{
+    for (;;) {
+        convgen_problem p = {.pass = (convgen_pass)random_in(state, 0, 2), .type = (convgen_type)random_in(state, 0, 1)};
+        p.weights = (convgen_weights)random_in(state, 0, 1);
+        p.accuracy = random_in(state, 0, 2) ? CONVGEN_8X : random_in(state, 0, 1) ? CONVGEN_2X : CONVGEN_LOOP;
+        p.batch = random_in(state, 1, 3);
+        p.groups = random_in(state, 0, 4) ? 1 : random_in(state, 2, 3);
+        p.in_channels = p.groups * random_size(state, 20, 70);
+        p.out_channels = p.groups * random_size(state, 20, 70);
+        for (int axis = 1; axis < 3; axis++) {
+            p.in[axis] = random_size(state, 12, 40);
+            p.kernel[axis] = random_in(state, 0, 2) ? 3 : random_in(state, 1, 7);
+            p.pad[axis] = random_in(state, 0, 2) ? random_in(state, 0, 2) : random_in(state, -2, 6);
+            int64_t out = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) - p.kernel[axis] + 1;
+            p.out[axis] = out < 1 ? 1 : out;
+        }
+        p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
+        if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) {
+            p.epilogue.residual = random_in(state, 0, 1);
+            p.epilogue.activation = (convgen_activation)random_in(state, 0, 2);
+            if (p.epilogue.activation == CONVGEN_CLAMP) p.epilogue.lo = -0.7, p.epilogue.hi = 1.3;
+        }
+        if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
+    }
+}
+
+START_TEST(random_problems_that_can_be_transformed)
+{
+    uint64_t seed = test_seed(), state = seed;
+    for (int i = 0; i < 300; i++) {
+        convgen_problem p = transformable_problem(&state, 2e6);
         const char *target = target_names[random_in(&state, 0, 2)];
         verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
     }
@@ -179,6 +219,7 @@ int main(void)
     tcase_set_timeout(kernels, 900);
     tcase_add_test(kernels, smoke_list);
     tcase_add_test(kernels, random_problems_of_every_family);
+    tcase_add_test(kernels, random_problems_that_can_be_transformed);
     tcase_add_test(kernels, edges_list);
     tcase_add_test(kernels, networks_list);
     tcase_add_test(kernels, the_system_compiler_gives_the_same);

@@ -101,6 +101,9 @@ START_TEST(a_good_answer)
     ck_assert_int_eq(s.stage[0].tasks, 3);
     ck_assert_uint_eq(s.stage[0].scratch, 128);
     cg_source_free(&s);
+    ck_assert_msg(source_of("return {text='', packed=0, shared=0, chains=0, tile={1, 4, 2}, stages={}}", &s, why) == CONVGEN_OK, "%s", why);
+    ck_assert(s.chains == 0 && s.tile[0] == 1 && s.tile[1] == 4 && s.tile[2] == 2);
+    cg_source_free(&s);
 }
 END_TEST
 
@@ -144,6 +147,8 @@ static const struct {
     {"return {text='', packed=0.5, shared=0, chains=1, stages={}}", "packed"},
     {"return {text='', packed=0, shared=1 << 60, chains=1, stages={}}", "shared"},
     {"return {text='', packed=0, shared=0, chains=1000, stages={}}", "chains"},
+    {"return {text='', packed=0, shared=0, chains=0, stages={}}", "tile"},
+    {"return {text='', packed=0, shared=0, chains=0, tile={1, 0, 4}, stages={}}", "tile"},
     {"return {text='', packed=0, shared=0, chains=1, stages=7}", "stages"},
     {"local s = {} for i = 1, 17 do s[i] = {} end return {text='', packed=0, shared=0, chains=1, stages=s}", "stages"},
     {"return {text='', packed=0, shared=0, chains=1, stages={7}}", "stages"},

@@ -8,7 +8,7 @@
 /* What the kernel under test does wrong. */
 typedef enum {
     NOTHING, OFF_BY_ONE, NOT_WRITTEN, WRITES_BEYOND, WRITES_BEFORE, WRITES_INPUT, READS_SCRATCH, READS_BEYOND, SPREADS_NAN,
-    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE
+    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE, LOOP, NOISE
 } fault;
 static fault broken;
 static convgen_problem now;
@@ -59,7 +59,9 @@ static void damage(const cg_call *call, void *scratch, float *y, long count)
 {
     cg_sizes s = cg_problem_sizes(&now);
     switch (broken) {
-    case OFF_BY_ONE: y[count / 2] = nextafterf(y[count / 2], 1e9f); break;
+    case OFF_BY_ONE:
+        if (isfinite(y[count / 2])) y[count / 2] = nextafterf(y[count / 2], 1e9f);
+        break;
     case LAST_ONLY: y[count - 1] += 1; break;
     case WRITES_BEYOND: y[count] = 1; break;
     case WRITES_BEFORE: y[-1] = 1; break;
@@ -88,15 +90,60 @@ static void forward_stage(const cg_call *call, void *scratch, long first, long l
 
 /* ---- any problem: the reference as a kernel --------------------------------------------------------------------------- */
 
+typedef enum { ALL_DATA, POSITIVE_DATA, LARGE_DATA } noise_on;
+static struct {
+    double size;
+    int channel; /* -1: all */
+    noise_on on;
+    uint64_t state;
+} noise;
+static long spread = 1; /* a NaN takes its spread x spread outputs with it */
+
+static bool noisy(const cg_call *call)
+{
+    const float *x = now.pass == CONVGEN_BACKWARD_DATA ? call->dst : call->src;
+    cg_sizes s = cg_problem_sizes(&now);
+    int64_t count = now.pass == CONVGEN_BACKWARD_DATA ? s.dst : s.src;
+    float low = 0, high = 0;
+    for (int64_t i = 0; i < count; i++) low = fminf(low, x[i]), high = fmaxf(high, x[i]);
+    return noise.on == ALL_DATA || (noise.on == POSITIVE_DATA ? low == 0 : high > 1000);
+}
+
+/* Errors relative to each output, so that the normwise error is known. */
+static void add_noise(const cg_call *call, float *y)
+{
+    int64_t place[5];
+    if (!noisy(call)) return;
+    for (int64_t i = 0; i < cg_output_elements(&now, false); i++) {
+        cg_output_place(&now, false, i, place);
+        float error = y[i] * (float)(noise.size * cg_uniform(&noise.state));
+        if (noise.channel < 0 || place[4] == noise.channel) y[i] += error;
+    }
+}
+
+static void spread_nans(float *y)
+{
+    long oh = now.out[1], ow = now.out[2], oc = now.out_channels, count = now.batch * oh * ow * oc;
+    for (long i = 0; i < count; i++) {
+        long c = i % oc, w = i / oc % ow, n = i / oc / ow / oh, h = i / oc / ow % oh;
+        if (isfinite(y[i])) continue;
+        for (long v = h / spread * spread; v < oh && v <= h / spread * spread + spread - 1; v++)
+            for (long u = w / spread * spread; u < ow && u <= w / spread * spread + spread - 1; u++)
+                y[((n * oh + v) * ow + u) * oc + c] = NAN;
+    }
+}
+
 static void reference_stage(const cg_call *call, void *scratch, long first, long last)
 {
     cg_operands o = {call->src, call->weights, call->bias, call->dst, call->residual};
     void *out[3] = {call->dst, call->src, call->weights};
     (void)scratch, (void)first, (void)last;
-    cg_order order = broken == NO_FMA ? CG_LOOP : CG_CANONICAL;
+    cg_order order = broken == NO_FMA || broken == LOOP ? CG_LOOP : broken == NOISE ? CG_EXACT : CG_CANONICAL;
     cg_reference(&now, &o, order, now_chains, false, 0, cg_output_elements(&now, false), out[now.pass]);
+    if (broken == NOISE) add_noise(call, out[now.pass]);
+    if (spread > 1) spread_nans(call->dst);
     if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
-        cg_reference(&now, &o, order, 1, true, 0, now.out_channels, call->bias);
+        cg_reference(&now, &o, broken == NO_FMA ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
         if (broken == LAST_ONLY) ((float *)call->bias)[now.out_channels - 1] += 1;
     }
 }
@@ -113,6 +160,13 @@ static cg_kernel reference_kernel(void)
 {
     return (cg_kernel){.source = {.stage_count = 1, .chains = now_chains, .stage = {{.name = "compute", .tasks = 1}}},
                        .stage = {reference_stage}};
+}
+
+static cg_kernel transforming(cg_kernel k)
+{
+    k.source.chains = 0;
+    for (int i = 0; i < 3; i++) k.source.tile[i] = 1;
+    return k;
 }
 
 static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
@@ -284,34 +338,136 @@ START_TEST(transforming_families)
 {
     now = problem("--dir=FWD_D mb2ic64ih9oc8kh3ph1");
     broken = NO_FMA;
-    cg_kernel k = reference_kernel();
-    k.source.chains = 0;
+    cg_kernel k = transforming(reference_kernel());
     cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
     ck_assert_msg(v.ok && v.error_vs_loop == 1 && isnan(v.error_vs_bound), "%s", v.why);
+    for (int i = 0; i < CONVGEN_DATA_KINDS; i++) ck_assert(v.vs_loop[i] == 1);
     now = problem(forward_text);
-    k = forward_kernel();
-    k.source.chains = 0;
+    k = transforming(forward_kernel());
     for (broken = OFF_BY_ONE; broken <= OVERRUNS_WORKSPACE; broken++) {
-        bool bits = broken == OFF_BY_ONE || broken == OTHER_ORDER || broken == NO_FMA || broken == SKIPS_NAN || broken == SPREADS_NAN;
+        bool bits = broken == OFF_BY_ONE || broken == OTHER_ORDER || broken == NO_FMA;
         v = verdict_of(&k, false, CG_VERIFY_FULL);
         ck_assert_msg(v.ok == bits, "fault %d: ok %d, %s", broken, v.ok, v.why);
+        if (broken == SKIPS_NAN) ck_assert_msg(strstr(v.why, "do not show it"), "%s", v.why);
+        if (broken == SPREADS_NAN) ck_assert_msg(strstr(v.why, "spread beyond its tile"), "%s", v.why);
     }
     broken = NOTHING;
 }
 END_TEST
 
-START_TEST(every_allocation_may_fail)
+/* The receptive field of every pass: the reference in the loop's order has it exactly, and another tile has no part in it. */
+START_TEST(transforms_of_all_passes)
+{
+    static const char *const more[] = {"--dir=FWD_D mb2ic3ih9oc4kh3sh2ph2dh1", "--dir=BWD_D g2mb2ic4ih11oc6kh3sh2ph1dh1",
+                                       "--dir=BWD_W mb3ic4ih11oc6kh3sh2ph1dh2", "--epilogue=relu mb2ic4ih9oc4kh3ph1",
+                                       "--epilogue=clamp:-3:3 --tag=nchw mb2ic4ih9oc4kh3ph1"};
+    size_t old = sizeof problems / sizeof *problems;
+    broken = LOOP;
+    for (size_t i = 0; i < old + sizeof more / sizeof *more; i++)
+        for (int level = 0; level < 2; level++) {
+            const char *text = i < old ? problems[i] : more[i - old];
+            now = problem(text);
+            cg_kernel k = transforming(reference_kernel());
+            cg_verdict v = verdict_of(&k, false, level);
+            ck_assert_msg(v.ok && v.error_vs_loop == 1, "%s: %s", text, v.why);
+        }
+    broken = NOTHING;
+}
+END_TEST
+
+/* A NaN may take its tile with it, and no more than that. */
+START_TEST(tiles_of_nans)
+{
+    now = problem("--dir=FWD_D mb2ic3ih17oc4kh3ph1");
+    spread = 4;
+    broken = LOOP;
+    cg_kernel k = transforming(reference_kernel());
+    k.source.tile[1] = k.source.tile[2] = 4;
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(v.ok, "%s", v.why);
+    k.source.tile[2] = 1;
+    v = verdict_of(&k, false, CG_VERIFY_FULL);
+    ck_assert_msg(!v.ok && strstr(v.why, "spread beyond its tile"), "%s", v.why);
+    spread = 1;
+    broken = NOTHING;
+}
+END_TEST
+
+static double loop_error(convgen_data kind)
+{
+    cg_pool *pool;
+    cg_ratio r;
+    cg_kernel k = transforming(reference_kernel());
+    broken = LOOP;
+    ck_assert_int_eq(cg_pool_new(&now, &pool), CONVGEN_OK);
+    ck_assert_int_eq(cg_pool_measure(pool, kind, &k, &serial, &r), CONVGEN_OK);
+    ck_assert(r.vs_loop == 1 && r.outputs >= (kind == CONVGEN_UNIFORM ? 4096 : 1024));
+    cg_pool_free(pool);
+    return r.normwise;
+}
+
+/* Noise of `size` times the loop's error. */
+static void expect_budget(const char *text, double size, int channel, noise_on on, const char *reason)
+{
+    now = problem(text);
+    noise = (typeof(noise)){size * loop_error(on == LARGE_DATA ? CONVGEN_BADLY_SCALED : CONVGEN_UNIFORM) * sqrt(3), channel, on, 7};
+    broken = NOISE;
+    cg_kernel k = transforming(reference_kernel());
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    broken = NOTHING;
+    ck_assert_msg(v.ok == !reason && (!reason || strstr(v.why, reason)), "%s, %g in channel %d: ok %d, \"%s\"", text, size, channel,
+                  v.ok, v.why);
+    if (channel < 0 && on == ALL_DATA && now.accuracy != CONVGEN_PROVEN)
+        ck_assert_msg(fabs(v.error_vs_loop / size - 1) < 0.05, "%g", v.error_vs_loop);
+}
+
+START_TEST(budgets)
+{
+    static const struct {
+        const char *tier;
+        double within, beyond;
+        const char *reason;
+    } rows[] = {
+        {"", 1.18, 1.33, "times the loop's, loop allows 1.25"},
+        {"--accuracy=2x ", 1.99, 2.22, "times the loop's, 2x allows 2.1"},
+        {"--accuracy=8x ", 7.5, 8.5, "times the loop's, 8x allows 8"},
+    };
+    /* many outputs; 8 that take 512 runs; a few of each other pass */
+    static const char *const of[] = {"--dir=FWD_D mb2ic64ih9oc32kh3ph1", "--dir=FWD_D mb1ic64ih3oc8kh3", "--dir=BWD_D mb1ic4ih9oc32kh3ph1",
+                                     "--dir=BWD_WB mb2ic4ih17oc5kh3ph1"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t k = 0; k < sizeof of / sizeof *of; k++) {
+            char text[128];
+            snprintf(text, sizeof text, "%s%s", rows[i].tier, of[k]);
+            expect_budget(text, rows[i].within, -1, ALL_DATA, NULL);
+            expect_budget(text, rows[i].beyond, -1, ALL_DATA, rows[i].reason);
+        }
+    expect_budget("--accuracy=proven --dir=FWD_D mb2ic64ih9oc32kh3ph1", 0, -1, ALL_DATA, "proven admits only");
+}
+END_TEST
+
+START_TEST(budgets_of_channels_and_of_other_data)
+{
+    static const char text[] = "--dir=FWD_D mb2ic64ih9oc32kh3ph1";
+    expect_budget(text, 2, 9, ALL_DATA, NULL);
+    expect_budget(text, 3.3, 9, ALL_DATA, "the error of channels from 9 on is");
+    expect_budget("--accuracy=8x --dir=FWD_D --tag=nchw mb2ic64ih9oc32kh3ph1", 24, 9, ALL_DATA, "the error of channels from 9 on is");
+    expect_budget(text, 30, -1, POSITIVE_DATA, "rectified data is");
+    expect_budget(text, 30, -1, LARGE_DATA, "badly scaled data is");
+    expect_budget(text, 1.6, -1, LARGE_DATA, NULL); /* twice is allowed there */
+}
+END_TEST
+
+static void fail_every_allocation(const cg_kernel *k)
 {
     cg_status status = CONVGEN_NO_MEMORY;
-    now = problem(forward_text);
-    cg_kernel k = forward_kernel();
     for (long n = 1; status; n++) {
         cg_trial *t = NULL;
         cg_verdict v;
-        ck_assert_int_lt(n, 1000);
+        ck_assert_int_lt(n, 4000);
         cg_fail_allocation = n;
         status = cg_trial_new(&now, n % 2, &t);
-        if (!status) status = cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v);
+        if (!status) status = cg_verify(t, k, &serial, CG_VERIFY_FULL, &v);
         ck_assert(status == CONVGEN_OK || status == CONVGEN_NO_MEMORY);
         ck_assert(status || v.ok);
         bool reached = cg_fail_allocation == 0;
@@ -319,6 +475,22 @@ START_TEST(every_allocation_may_fail)
         ck_assert_msg(reached == (status != CONVGEN_OK), "allocation %ld failed and nobody said so", n);
         cg_trial_free(t);
     }
+}
+
+START_TEST(every_allocation_may_fail)
+{
+    now = problem(forward_text);
+    cg_kernel k = forward_kernel();
+    fail_every_allocation(&k);
+}
+END_TEST
+
+/* Enough outputs for one run on each kind of data. */
+START_TEST(every_allocation_may_fail_for_a_transform)
+{
+    now = problem("--dir=FWD_B --tag=nhwc mb2ic1ih46iw50oc1kh1kw1");
+    cg_kernel k = transforming(forward_kernel());
+    fail_every_allocation(&k);
 }
 END_TEST
 
@@ -334,6 +506,12 @@ START_TEST(certificates)
     ck_assert(e.plan.of_bound < 1 && e.loop.of_bound < 1 && e.course.of_bound < 1);
     ck_assert(e.plan.ulp_max >= 0.5 && e.plan.ulp_mean > 0 && e.plan.ulp_mean < e.plan.ulp_max);
     ck_assert(!e.has_bias_gradient && isnan(e.bias_plan.normwise));
+    for (int i = 0; i < CONVGEN_DATA_KINDS; i++) ck_assert_msg(e.vs_loop[i] > 0.3 && e.vs_loop[i] < 1.2, "%g", e.vs_loop[i]);
+    ck_assert(isnan(e.budget));
+    k.source.chains = 0;
+    now.accuracy = CONVGEN_2X;
+    ck_assert_int_eq(cg_certificate(&now, &k, &serial, &e), CONVGEN_OK);
+    ck_assert(e.budget == 2.1 && isnan(e.plan.of_bound));
     now = problem("--dir=BWD_WB --dt=f64 mb10ic3ih20oc10kh5ph2");
     ck_assert_int_eq(cg_certificate(&now, NULL, &serial, &e), CONVGEN_OK);
     ck_assert(isnan(e.plan.normwise) && e.loop.normwise > 1e-17 && e.loop.normwise < 1e-14 && e.course.normwise < e.loop.normwise);
@@ -387,6 +565,11 @@ int main(void)
     tcase_add_test(t, bias_gradients_are_checked);
     tcase_add_test(t, split_sums);
     tcase_add_test(t, transforming_families);
+    tcase_add_test(t, transforms_of_all_passes);
+    tcase_add_test(t, tiles_of_nans);
+    tcase_add_test(t, budgets);
+    tcase_add_test(t, budgets_of_channels_and_of_other_data);
+    tcase_add_test(t, every_allocation_may_fail_for_a_transform);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
     tcase_add_test(t, workspaces);

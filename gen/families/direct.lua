@@ -7,16 +7,23 @@ local cut = require "tiles"
 local gathering = require "families/direct_gather"
 local gradient = require "families/direct_gradient"
 
-local direct = { name = "direct", version = 1, chains = 1 }
+local direct = { name = "direct", version = 2, chains = 1 }
 
 local most_variants, most_parts = 12, 16
 
----- schedules: direct.p7.v4.rows4 and direct.i8.v2 -----------------------------------------------------------------------------
+---- schedules: direct.p7.v4.rows4 and direct.i8.v2.panel ----------------------------------------------------------------------
+-- Backward weights: .copies moves the pixels of a strided 1x1 together, .panel the output channels of a tile, .fetch fetches the
+-- gradient's lines early.
 
 function direct.print(s)
-  if s.inputs then return ("direct.i%d.v%d%s"):format(s.inputs, s.vectors, s.copies and ".copies" or "") end
+  if s.inputs then
+    return ("direct.i%d.v%d%s%s%s"):format(s.inputs, s.vectors, s.copies and ".copies" or "", s.panel and ".panel" or "",
+      s.fetch and ".fetch" or "")
+  end
   return ("direct.p%d.v%d.rows%d"):format(s.pixels, s.vectors, s.rows)
 end
+
+local function has(text, word) return text:find(word, 1, true) and true or nil end
 
 function direct.parse(name)
   local pixels, vectors, rows = name:match "^direct%.p(%d+)%.v(%d+)%.rows(%d+)$"
@@ -25,7 +32,8 @@ function direct.parse(name)
   end
   local inputs, rest
   inputs, vectors, rest = name:match "^direct%.i(%d+)%.v(%d+)(.*)$"
-  return inputs and { family = "direct", inputs = tonumber(inputs), vectors = tonumber(vectors), copies = rest == ".copies" } or nil
+  return inputs and { family = "direct", inputs = tonumber(inputs), vectors = tonumber(vectors), copies = has(rest, ".copies"),
+    panel = has(rest, ".panel"), fetch = has(rest, ".fetch") } or nil
 end
 
 ---- the space and its estimate ---------------------------------------------------------------------------------------------------------
@@ -41,6 +49,10 @@ local function gathering_cycles(p, schedule, target, machine)
   local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
   for _, run in ipairs(cut.column_runs(tiles)) do
     gathering.each_phase(s, function(axes)
+      if gathering.empty(axes) then
+        cycles = cycles + run.count * run.tile.vectors * p.groups * p.batch * axes[1].outputs * axes[2].outputs * axes[3].outputs * 2
+        return
+      end
       local row = 0
       for _, part in ipairs((cut.row_runs(axes[3], schedule.pixels, false))) do
         local steps = 20
@@ -64,8 +76,19 @@ local function gathering_cycles(p, schedule, target, machine)
   return cycles
 end
 
-local function gradient_cycles(p, schedule, target)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+local function size_of(p) return p.type == "f32" and 4 or 8 end
+
+-- Pixels of diff_dst this far apart share few sets of the nearest cache: a panel may pay.
+local function spread(p) return p.oc * size_of(p) >= 1024 end
+
+-- The gradient is larger than what the caches near the processor hold: fetching it early may pay.
+local function far(p, machine)
+  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
+  return p.kernel[1] * p.kernel[2] * p.kernel[3] * (p.ic // p.groups) * p.oc * size_of(p) > 4 * l2
+end
+
+local function gradient_cycles(p, schedule, target, machine)
+  local lanes = target.bits // 8 // size_of(p)
   local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], p.batch * p.output[1] * p.output[2] * p.output[3]
   local cycles = 0
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
@@ -73,9 +96,12 @@ local function gradient_cycles(p, schedule, target)
       local calls = run.count * inputs.count
       cycles = cycles + p.groups * taps * calls * pixels * step_cycles(inputs.size, run.tile.vectors)
     end
+    if schedule.panel then cycles = cycles + p.groups * run.count * pixels * run.tile.vectors end
   end
   -- Pixels far apart share few sets of the caches.
   if p.stride[3] > 1 and not schedule.copies then cycles = cycles * 1.05 end
+  if spread(p) and not schedule.panel then cycles = cycles * 1.02 end
+  if far(p, machine) and not schedule.fetch then cycles = cycles * 1.2 end
   return cycles
 end
 
@@ -115,13 +141,14 @@ local function misfit(p, schedule, target)
   local s = gathering.shape(p)
   local variants = 0
   gathering.each_phase(s, function(axes)
+    if gathering.empty(axes) then return end
     local _, list = cut.row_runs(axes[3], schedule.pixels, gathering.contiguous(s, axes[3]))
     variants = variants + #list
   end)
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
 end
 
-local function candidates(p, target)
+local function candidates(p, target, machine)
   local lanes = lanes_of(p, target)
   local list, seen = {}, {}
   local function add(schedule)
@@ -135,11 +162,19 @@ local function candidates(p, target)
   if p.pass == "backward_weights" then
     local icg, ocg = p.ic // p.groups, p.oc // p.groups
     local strided = p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p)
+    local function either(may) return may and { false, true } or { false } end
     for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
       local most = most_rows(p, target, v)
       for _, m in ipairs { most, most // 2 } do
-        if m >= 1 then add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v } end
-        if m >= 1 and strided then add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v, copies = true } end
+        for _, copies in ipairs(either(m >= 1 and strided)) do
+          for _, panel in ipairs(either(spread(p))) do
+            for _, fetch in ipairs(either(far(p, machine))) do
+              if m >= 1 then
+                add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v, copies = copies, panel = panel, fetch = fetch }
+              end
+            end
+          end
+        end
       end
     end
     return list
@@ -166,10 +201,10 @@ function direct.schedules(p, target, machine)
   local why = refused(p)
   if why then return { { why = why, name = "direct" } } end
   local list = {}
-  for _, schedule in ipairs(candidates(p, target)) do
+  for _, schedule in ipairs(candidates(p, target, machine)) do
     local cannot = misfit(p, schedule, target)
     local cycles = not cannot and
-      (schedule.inputs and gradient_cycles(p, schedule, target) or gathering_cycles(p, schedule, target, machine)) or 0
+      (schedule.inputs and gradient_cycles(p, schedule, target, machine) or gathering_cycles(p, schedule, target, machine)) or 0
     list[#list + 1] = { schedule = schedule, cycles = cycles, why = cannot }
   end
   return list

@@ -276,6 +276,40 @@ local function compute_part(s, schedule, axes, run, tiles, layout, target, kerne
     { "block", (axes[2].outputs + rows - 1) // rows } } }
 end
 
+-- Whether nothing contributes to a phase's outputs: never so forward.
+function direct_gather.empty(axes) return axes[1].taps * axes[2].taps * axes[3].taps == 0 end
+
+-- All channels of `pixels` outputs of a row become zero.
+local function zero_kernel(s, axis, target, name)
+  local k = program.new { name = name, type = s.p.type, target = target }
+  local output, zero = k:pointer("output", "out"), k:vector("zero")
+  local whole, rest, wide = s.to.pitch // k.lanes, s.to.pitch % k.lanes, 4
+  k:zero(zero)
+  k:loop(axis.outputs, function()
+    local at = k:copy("at", output)
+    k:loop(whole // wide, function()
+      for v = 0, wide - 1 do k:store(k:at(at, v * k.lanes), zero) end
+      k:advance(at, wide * k.lanes)
+    end)
+    for v = 0, whole % wide - 1 do k:store(k:at(at, v * k.lanes), zero) end
+    if rest > 0 then k:store(k:at(at, whole % wide * k.lanes), zero, 0, rest) end
+    k:advance(output, axis.stride * s.to.pitch)
+  end)
+  return k:finish()
+end
+
+-- A phase without taps: pixel by pixel, all channels side by side.
+local function zero_part(s, axes, target, kernels)
+  local to = s.to
+  local kernel = zero_kernel(s, axes[3], target, "zero" .. #kernels)
+  kernels[#kernels + 1] = kernel
+  local row = to.size[3] * to.pitch
+  return { indices = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "j", axes[2].outputs } }, body = function(d, n, jd, j)
+    d:call(kernel, { { d[to.base], (n * to.size[1] + jd * axes[1].stride + axes[1].start) * (to.size[2] * row) +
+      (j * axes[2].stride + axes[2].start) * row + axes[3].start * to.pitch } })
+  end }
+end
+
 function direct_gather.each_phase(s, visit)
   for _, d in ipairs(s.axes[1]) do
     for _, h in ipairs(s.axes[2]) do
@@ -292,13 +326,20 @@ function direct_gather.stages(p, schedule, target)
   local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
   local layout, kernels, list = panel_layout(s, tiles), {}, {}
   local pack = pack_stage(s, tiles, layout, target, kernels)
+  direct_gather.each_phase(s, function(axes)
+    if direct_gather.empty(axes) then list[#list + 1] = zero_part(s, axes, target, kernels) end
+  end)
   for _, run in ipairs(cut.column_runs(tiles)) do
     direct_gather.each_phase(s, function(axes)
-      list[#list + 1] = compute_part(s, schedule, axes, run, tiles, layout, target, kernels)
+      if not direct_gather.empty(axes) then
+        list[#list + 1] = compute_part(s, schedule, axes, run, tiles, layout, target, kernels)
+      end
     end)
   end
   return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list } },
     packed = layout.elements * size, shared = 0 }
 end
+
+direct_gather.transpose_kernel = transpose_kernel
 
 return direct_gather

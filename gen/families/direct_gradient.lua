@@ -1,5 +1,6 @@
 -- direct_gradient.lua: the part of the direct family for backward weights: m runs over input channels, v over vectors of output
--- channels, and the sum over output pixels, block by block. Tensors are read where they are; nothing is packed.
+-- channels, and the sum over output pixels, block by block. Tensors are read where they are, unless a schedule moves a block of
+-- them into scratch, where its pixels stand close.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
@@ -12,8 +13,9 @@ local function one_block(p)
   return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
 end
 
--- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more.
-local function gradient_kernel(p, inputs, tile, target, name, source)
+-- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. pitch: elements
+-- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made.
+local function gradient_kernel(p, inputs, tile, target, name, pitch, fetch)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("diff_weights", "inout")
   local rows, cols = k:count("rows"), k:count("columns")
@@ -25,6 +27,7 @@ local function gradient_kernel(p, inputs, tile, target, name, source)
     for v = 0, tile.vectors - 1 do
       acc[m][v] = k:vector(("acc%d_%d"):format(m, v))
       k:zero(acc[m][v])
+      if fetch then k:prefetch(k:at(out, m * p.oc + v * k.lanes), 1) end
     end
   end
   k:loop(rows, function()
@@ -35,11 +38,11 @@ local function gradient_kernel(p, inputs, tile, target, name, source)
         k:broadcast(a, k:at(x, m))
         for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
       end
-      k:advance(x, source.column)
-      k:advance(y, p.oc)
+      k:advance(x, pitch.src.column)
+      k:advance(y, pitch.diff.column)
     end)
-    k:advance(src, source.row)
-    k:advance(diff, p.output[3] * p.oc)
+    k:advance(src, pitch.src.row)
+    k:advance(diff, pitch.diff.row)
   end)
   for m = 0, inputs - 1 do
     for v = 0, tile.vectors - 1 do
@@ -52,6 +55,11 @@ local function gradient_kernel(p, inputs, tile, target, name, source)
     end
   end
   return k:finish()
+end
+
+-- Pixels of a block at most.
+local function block_pixels(p)
+  return math.min(parts.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], parts.block)
 end
 
 -- Input pixels of a block side by side, for a strided 1x1: where the input is, its pixels lie in few sets of the caches. The
@@ -69,8 +77,7 @@ function direct_gradient.copied_bytes(p)
       return nil, "copies inputs of a 1x1 kernel without a pad only"
     end
   end
-  local pixels = math.min(parts.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], parts.block)
-  local bytes = pixels * copied_pitch(p) * (p.type == "f32" and 4 or 8)
+  local bytes = block_pixels(p) * copied_pitch(p) * (p.type == "f32" and 4 or 8)
   if bytes > 1 << 20 then return nil, ("would copy %d bytes, at most %d"):format(bytes, 1 << 20) end
   return bytes
 end
@@ -98,6 +105,27 @@ local function copy_kernel(p, target, name)
       k:advance(out, copied_pitch(p))
     end)
     k:advance(src, p.stride[2] * p.input[3] * p.ic)
+  end)
+  return k:finish()
+end
+
+-- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the caches when
+-- the channels are many.
+local function panel_kernel(p, tile, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local diff, out, rows, cols = k:pointer("diff_dst", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
+  local r = k:vector("r")
+  k:loop(rows, function()
+    local y = k:copy("y", diff)
+    k:loop(cols, function()
+      for v = 0, tile.vectors - 1 do
+        k:load(r, k:at(y, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
+        k:store(k:at(out, v * k.lanes), r)
+      end
+      k:advance(y, p.oc)
+      k:advance(out, tile.width)
+    end)
+    k:advance(diff, p.output[3] * p.oc)
   end)
   return k:finish()
 end
@@ -144,24 +172,39 @@ local function bias_kernel(p, tile, target, name)
   return k:finish()
 end
 
--- A kernel for each run of equal column tiles and run of equal input pieces.
-local function tile_kinds(p, schedule, target, kernels)
-  local source = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
-  if schedule.copies then source = { column = copied_pitch(p), row = math.min(p.output[3], parts.block) * copied_pitch(p) } end
+-- A kernel for each run of equal column tiles and run of equal input pieces; runs: {run, panel = kernel, kinds}.
+local function tile_runs(p, schedule, target, kernels)
+  local columns = math.min(p.output[3], parts.block)
+  local src = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
+  if schedule.copies then src = { column = copied_pitch(p), row = columns * copied_pitch(p) } end
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
-  local kinds = {}
+  local list = {}
+  local function add(kernel)
+    kernels[#kernels + 1] = kernel
+    return kernel
+  end
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
+    local width, kinds = run.tile.width, {}
+    local diff = { column = p.oc, row = p.output[3] * p.oc }
+    if schedule.panel then diff = { column = width, row = columns * width } end
+    local panel = schedule.panel and add(panel_kernel(p, run.tile, target, "panel" .. #kernels))
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       local n = #kernels
-      kernels[n + 1] = gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, source)
-      if not one_block(p) then kernels[n + 2] = zero_kernel(p, inputs.size, run.tile, target, "zero" .. n) end
-      kinds[#kinds + 1] = { run = run, inputs = inputs, gradient = kernels[n + 1], zero = kernels[n + 2] }
+      local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff },
+        schedule.fetch))
+      local zero = not one_block(p) and add(zero_kernel(p, inputs.size, run.tile, target, "zero" .. n))
+      kinds[#kinds + 1] = { inputs = inputs, gradient = gradient, zero = zero }
     end
+    list[#list + 1] = { run = run, panel = panel, kinds = kinds }
   end
-  return kinds
+  return list
 end
 
 -- The part [low, high) of each index that slice number `slice` of `slices` visits: the index that divides best is cut.
+local function part_of(count, slice, slices)
+  return { driver.quotient(slice * count, slices), driver.quotient(slice * count + count, slices) }
+end
+
 local function sliced(counts, slice, slices)
   local best, least
   for i, count in ipairs(counts) do
@@ -170,77 +213,109 @@ local function sliced(counts, slice, slices)
   end
   local ranges = {}
   for i, count in ipairs(counts) do
-    ranges[i] = i ~= best and { 0, count } or
-      { driver.quotient(slice * count, slices), driver.quotient(slice * count + count, slices) }
+    ranges[i] = i == best and part_of(count, slice, slices) or { 0, count }
   end
-  return ranges
+  return best, ranges
 end
 
--- Visits the tiles of one kind that belong to a slice: visit(g, kd, kh, kw, first output channel, first input channel of a group,
--- where the gradient begins).
-local function each_tile(d, p, kind, width, slice, visit)
+-- The places kd, kh, kw of a tap's number.
+local function tap_places(d, kernel, tap)
+  local function place(name, e, count) return count == 1 and driver.expr(0) or d:let(name, e) end
+  local within = kernel[1] == 1 and tap or driver.rest(tap, kernel[2] * kernel[3])
+  return { place("kd", driver.quotient(tap, kernel[2] * kernel[3]), kernel[1]),
+    place("kh", driver.quotient(within, kernel[3]), kernel[2]), place("kw", driver.rest(within, kernel[3]), kernel[3]) }
+end
+
+-- Visits the tiles of a run that belong to a slice, column tile by column tile: at_tile(first output channel),
+-- at_tap(kd, kh, kw; group, first output channel), then visit(kind, first input channel of a group, where the gradient begins).
+local function each_tile(d, p, part, width, slice, at_tile, at_tap, visit)
   local kernel, icg, ocg = p.kernel, p.ic // p.groups, p.oc // p.groups
-  local run, inputs = kind.run, kind.inputs
-  local ranges = sliced({ p.groups, kernel[1] * kernel[2] * kernel[3], run.count, inputs.count }, slice, p.threads)
+  local most = 0
+  for _, kind in ipairs(part.kinds) do most = math.max(most, kind.inputs.count) end
+  local cut_index, ranges = sliced({ p.groups, part.run.count, kernel[1] * kernel[2] * kernel[3], most }, slice, p.threads)
   d:loop("g", ranges[1][1], ranges[1][2], 1, function(g)
-    d:loop("tap", ranges[2][1], ranges[2][2], 1, function(tap)
-      local kd = d:let("kd", driver.quotient(tap, kernel[2] * kernel[3]))
-      local kh = d:let("kh", driver.rest(driver.quotient(tap, kernel[3]), kernel[2]))
-      local kw = d:let("kw", driver.rest(tap, kernel[3]))
-      d:loop("tile", ranges[3][1], ranges[3][2], 1, function(tile)
-        d:loop("m", ranges[4][1], ranges[4][2], 1, function(m)
-          local c = d:let("c", g * ocg + (tile + run.index) * width)
-          local i = d:let("i", m * inputs.size + inputs.first)
-          visit(g, kd, kh, kw, c, i, d:let("to", (tap * icg + i) * p.oc + c))
-        end)
+    d:loop("tile", ranges[2][1], ranges[2][2], 1, function(tile)
+      local c = d:let("c", g * ocg + (tile + part.run.index) * width)
+      at_tile(c)
+      d:loop("tap", ranges[3][1], ranges[3][2], 1, function(tap)
+        local here = at_tap(tap_places(d, kernel, tap), g, c)
+        local to = d:let("to", tap * (icg * p.oc) + c)
+        for _, kind in ipairs(part.kinds) do
+          local range = cut_index == 4 and part_of(kind.inputs.count, slice, p.threads) or { 0, kind.inputs.count }
+          d:loop("m", range[1], range[2], 1, function(m)
+            local i = d:let("i", m * kind.inputs.size + kind.inputs.first)
+            visit(kind, here, i, to + i * p.oc)
+          end)
+        end
       end)
     end)
   end)
 end
 
--- One block of pixels for all tiles of a slice, so that the block is read from the cache near the processor but once.
-local function block_body(d, p, kinds, width, copy, slice, n, od, first_row, chunk)
-  local src_row, dst_row, icg = p.input[3] * p.ic, p.output[3] * p.oc, p.ic // p.groups
-  local function clipped(name, axis, k, at, size)
-    local low, stop = gather.valid_outputs(d, p, axis, k, name)
+-- What a tap sees of a block {n, od, row, chunk} of pixels: where its source and diff begin, and how many rows and columns.
+local function seen_by_tap(d, p, block, k, g, c, moves, panel_width)
+  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
+  local function clipped(name, axis, at, size)
+    local low, stop = gather.valid_outputs(d, p, axis, k[axis], name)
     if at then low, stop = d:let(name .. "_from", driver.max(low, at)), driver.min(stop, at + size) end
     return low, d:let(name .. "_count", driver.max(stop - low, 0))
   end
-  if copy then
-    local rows = driver.min(driver.expr(p.output[2]) - first_row, parts.block_rows(p.output[3]))
-    local columns = chunk and driver.min(driver.expr(p.output[3]) - chunk, parts.block) or driver.expr(p.output[3])
-    local from = (n * p.input[1] + od * p.stride[1]) * (p.input[2] * src_row) + first_row * (p.stride[2] * src_row) +
-      (chunk or 0) * (p.stride[3] * p.ic)
-    d:call(copy, { { d.src, from }, { d.scratch }, rows, columns })
+  local _, planes = clipped("od", 1, block.od, 1)
+  local row, rows = clipped("row", 2, block.row, parts.block_rows(p.output[3]))
+  local column, columns = clipped("column", 3, block.chunk, parts.block)
+  local from = (block.n * p.input[1] + block.od * p.stride[1] + k[1] * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
+    (row * p.stride[2] + k[2] * p.dilation[2] - p.pad[2]) * src_row +
+    (column * p.stride[3] + k[3] * p.dilation[3] - p.pad[3]) * p.ic + g * (p.ic // p.groups)
+  local with = { d.dst, d:let("with", block.plane + row * dst_row + column * p.oc + c) }
+  if panel_width then
+    with = { d.scratch, d:let("with", (row - block.row) * (math.min(p.output[3], parts.block) * panel_width) +
+      (column - (block.chunk or 0)) * panel_width + moves.panel) }
   end
-  for _, kind in ipairs(kinds) do
-    each_tile(d, p, kind, width, slice, function(g, kd, kh, kw, c, i, to)
-      local _, planes = clipped("od", 1, kd, od, 1)
-      local row, rows = clipped("row", 2, kh, first_row, parts.block_rows(p.output[3]))
-      local column, columns = clipped("column", 3, kw, chunk, parts.block)
-      local from = (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
-        (row * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row +
-        (column * p.stride[3] + kw * p.dilation[3] - p.pad[3]) * p.ic + g * icg + i
-      local with = (n * p.output[1] + od) * (p.output[2] * dst_row) + row * dst_row + column * p.oc + c
-      local source = copy and { d.scratch, i } or { d.src, from }
-      d:call(kind.gradient, { source, { d.dst, with }, { d.weights, to }, planes * rows, columns })
+  return { from = d:let("from", from), with = with, rows = d:let("rows", planes * rows), columns = columns }
+end
+
+-- One block of pixels for all tiles of a slice, so that the block is read from the cache near the processor but once.
+local function block_body(d, p, runs, width, moves, slice, block)
+  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
+  local chunk = block.chunk or driver.expr(0)
+  local rows = driver.min(driver.expr(p.output[2]) - block.row, parts.block_rows(p.output[3]))
+  local columns = driver.min(driver.expr(p.output[3]) - chunk, parts.block)
+  if moves.copy then
+    local from = (block.n * p.input[1] + block.od * p.stride[1]) * (p.input[2] * src_row) + block.row * (p.stride[2] * src_row) +
+      chunk * (p.stride[3] * p.ic)
+    d:call(moves.copy, { { d.src, from }, { d.scratch }, rows, columns })
+  end
+  block.plane = (block.n * p.output[1] + block.od) * (p.output[2] * dst_row)
+  for _, part in ipairs(runs) do
+    each_tile(d, p, part, width, slice, function(c)
+      if not part.panel then return end
+      d:call(part.panel, { { d.dst, block.plane + block.row * dst_row + chunk * p.oc + c }, { d.scratch, moves.panel }, rows, columns })
+    end, function(k, g, c)
+      return seen_by_tap(d, p, block, k, g, c, moves, part.panel and part.run.tile.width)
+    end, function(kind, here, i, to)
+      local source = moves.copy and { d.scratch, i } or { d.src, here.from + i }
+      d:call(kind.gradient, { source, here.with, { d.weights, to }, here.rows, here.columns })
     end)
   end
 end
 
 -- A task is a slice of the output tiles; it goes over the pixels once.
-local function gradient_part(p, kinds, width, copy)
+local function gradient_part(p, runs, width, moves)
   local height, columns = p.output[2], p.output[3]
   return { indices = { { "slice", p.threads } }, body = function(d, slice)
-    for _, kind in ipairs(one_block(p) and {} or kinds) do
-      each_tile(d, p, kind, width, slice, function(_, _, _, _, _, _, to) d:call(kind.zero, { { d.weights, to } }) end)
+    for _, part in ipairs(one_block(p) and {} or runs) do
+      each_tile(d, p, part, width, slice, function() end, function() end, function(kind, _, _, to)
+        d:call(kind.zero, { { d.weights, to } })
+      end)
     end
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
         d:loop("block", 0, height, parts.block_rows(columns), function(row)
-          if columns <= parts.block then return block_body(d, p, kinds, width, copy, slice, n, od, row) end
+          local block = { n = n, od = od, row = row }
+          if columns <= parts.block then return block_body(d, p, runs, width, moves, slice, block) end
           d:loop("chunk", 0, columns, parts.block, function(chunk)
-            block_body(d, p, kinds, width, copy, slice, n, od, row, chunk)
+            block.chunk = chunk
+            block_body(d, p, runs, width, moves, slice, block)
           end)
         end)
       end)
@@ -268,23 +343,39 @@ local function bias_part(p, run, width, target, kernels)
   end }
 end
 
+-- Adds its kernels to `kernels`.
+function direct_gradient.bias_stage(p, target, kernels)
+  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local wide = math.min(4, (p.oc + lanes - 1) // lanes)
+  local list = {}
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+    list[#list + 1] = bias_part(p, run, wide * lanes, target, kernels)
+  end
+  return driver.stage { name = "bias", parts = list }
+end
+
+-- Elements of what a task moves into scratch: the copied inputs, then the panel.
+local function moved(p, schedule, target, kernels)
+  local size = p.type == "f32" and 4 or 8
+  local copied = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
+  local panel = schedule.panel and block_pixels(p) * schedule.vectors * (target.bits // 8 // size) or 0
+  local moves = { panel = copied, bytes = (copied + panel) * size }
+  if schedule.copies then
+    moves.copy = copy_kernel(p, target, "copy")
+    kernels[#kernels + 1] = moves.copy
+  end
+  return moves
+end
+
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gradient.stages(p, schedule, target)
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
   local kernels = {}
-  local kinds = tile_kinds(p, schedule, target, kernels)
-  local copy = schedule.copies and copy_kernel(p, target, "copy")
-  kernels[#kernels + 1] = copy or nil
-  local stages = { driver.stage { name = "compute", scratch = copy and direct_gradient.copied_bytes(p),
-    parts = { gradient_part(p, kinds, schedule.vectors * lanes, copy) } } }
-  if p.bias then
-    local bias = {}
-    local wide = math.min(4, (p.oc + lanes - 1) // lanes)
-    for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
-      bias[#bias + 1] = bias_part(p, run, wide * lanes, target, kernels)
-    end
-    stages[2] = driver.stage { name = "bias", parts = bias }
-  end
+  local moves = moved(p, schedule, target, kernels)
+  local runs = tile_runs(p, schedule, target, kernels)
+  local stages = { driver.stage { name = "compute", scratch = moves.bytes,
+    parts = { gradient_part(p, runs, schedule.vectors * lanes, moves) } } }
+  if p.bias then stages[2] = direct_gradient.bias_stage(p, target, kernels) end
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
 

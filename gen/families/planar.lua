@@ -8,7 +8,7 @@ local parts = require "parts"
 local gathering = require "families/planar_gather"
 local gradient = require "families/planar_gradient"
 
-local planar = { name = "planar", version = 1, chains = 1 }
+local planar = { name = "planar", version = 2, chains = 1 }
 
 local most_variants, most_parts, most_channels, most_operations = 12, 16, 64, 6000
 
@@ -146,22 +146,24 @@ local function misfit(s, schedule, target)
   if most > most_operations then return ("a row of taps is %d multiply-adds, at most %d"):format(most, most_operations) end
 end
 
+-- Many rows a task lay few out twice, as long as what they lay out stays in the second cache.
+local function rows_of_tasks(s)
+  local list, outputs = { 4 }, s.axes[2][1].outputs
+  if outputs > 4 then list[2] = 16 end
+  if outputs > 16 and s.moves_in and 64 * s.in_row * s.size <= 1 << 19 then list[3] = 64 end
+  return list
+end
+
 local function candidates(s, target)
-  local list, seen = {}, {}
-  local function add(schedule)
-    local name = planar.print(schedule)
-    if not seen[name] then seen[name], list[#list + 1] = true, schedule end
-  end
+  local list = {}
   local row = (s.axes[3][1].outputs + s.lanes - 1) // s.lanes
-  for v = 1, math.min(row, 6) do
+  for v = 1, math.min(row, 8) do
     local most = most_of(target, v)
-    if most >= 1 then
+    if most >= 1 and cut.even_pieces(row, v)[1].size == v then
       local channels = cut.even_pieces(s.to.channels, most)[1].size
-      for _, rows in ipairs { 4, 16 } do
-        if rows == 4 or s.axes[2][1].outputs > 4 then add { channels = channels, vectors = v, rows = rows } end
-      end
+      for _, rows in ipairs(rows_of_tasks(s)) do list[#list + 1] = { channels = channels, vectors = v, rows = rows } end
       if not s.moves_in and not s.moves_out and channels < s.to.channels then
-        add { channels = channels, vectors = v, rows = 16, panel = true }
+        list[#list + 1] = { channels = channels, vectors = v, rows = 16, panel = true }
       end
     end
   end

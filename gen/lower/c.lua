@@ -81,6 +81,7 @@ local spell = {
   stream = function(_, op) return call("vstream", address(op.a), op.x.name) end,
   broadcast = function(_, op) return call("vbroadcast", op.d.name, address(op.a)) end,
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic,
+  move = function(_, op) return call("vmove", op.d.name, op.x.name) end,
   insert = function(_, op) return call("vinsert", op.d.name, op.part, address(op.a)) end,
   extract = function(_, op) return call("vextract", address(op.a), op.x.name, op.part) end,
   transpose = transpose,

@@ -354,6 +354,11 @@ local function pick(s, op)
   assign(s, op.p, rax)
 end
 
+local function move(s, op)
+  local d, x = s.map[op.d], s.map[op.x]
+  if d ~= x then vector(s, s.forms.move, d, nil, x) end
+end
+
 local function spill(s, op) vector(s, s.forms.store, s.map[op.x], nil, nil, rsp, s.slot[op.slot]) end
 local function fill(s, op) vector(s, s.forms.load, s.map[op.d], nil, nil, rsp, s.slot[op.slot]) end
 
@@ -459,7 +464,7 @@ end
 
 local lower = {
   zero = zero, constant = constant, load = load, store = store, stream = stream, broadcast = broadcast, fma = arithmetic,
-  fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, insert = insert,
+  fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, move = move, insert = insert,
   extract = extract, transpose = transpose, prefetch = prefetch, advance = advance, copy = copy, pick = pick, spill = spill,
   fill = fill, loop = loop,
 }
@@ -485,12 +490,13 @@ local function forms_of(k)
   local f, bits = {}, math.max(k.target.bits, 128)
   local function form(name, width) return encoder.form(name, k.type, width or bits) end
   f.zero, f.zero_low = form "zero", form("zero", 128)
+  f.move = form "move"
   if k.lanes == 1 then
     for name, row in pairs(scalar_names) do f[name] = form(row) end
     return f
   end
   for _, name in ipairs(vector_names) do f[name] = form(name) end
-  for _, name in ipairs { "move", "unpack_low", "unpack_high", "shuffle" } do f[name] = form(name) end
+  for _, name in ipairs { "unpack_low", "unpack_high", "shuffle" } do f[name] = form(name) end
   f.store128 = form("store", 128)
   if bits == 512 then
     f.insert, f.extract = form "insert", form "extract"

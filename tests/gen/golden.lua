@@ -4,9 +4,9 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 1, hash = "780b7c9410efbb78" },
-  planar    = { version = 1, hash = "aecaaf5b625c1820" },
-  depthwise = { version = 1, hash = "8a5f15014cc46f47" },
+  direct    = { version = 2, hash = "7ce366235a3093e9" },
+  planar    = { version = 2, hash = "f41c60eb8c25e7e3" },
+  depthwise = { version = 2, hash = "fb1ab772cf63bc63" },
   plain     = { version = 1, hash = "1f12b09119c569a2" },
 }
 

@@ -48,6 +48,7 @@ local function random_program(name, type_, target)
     function() k:store(at(outs), pick_from(vectors)) end,
     function() k:constant(pick_from(vectors), random(5) / 4) end,
     function() k:zero(pick_from(vectors)) end,
+    function() k:move(pick_from(vectors), pick_from(vectors)) end,
     function() k:broadcast(pick_from(vectors), at(ins)) end,
     function() k:spill(pick_from(slots), pick_from(vectors)) end,
     function() k:fill(pick_from(vectors), pick_from(slots)) end,

@@ -131,6 +131,7 @@ local function example()
   local slot = k:slot()
   k:spill(slot, acc)
   k:fill(acc2, slot)
+  k:move(acc2, acc)
   k:insert(acc, 1, k:at(dst, 4))
   k:extract(k:at(dst), acc, 3)
   k:prefetch(k:at(src, 64))
@@ -156,6 +157,7 @@ example(src: in, dst: inout, rows: count, at: table, unused: count)  f32 x 16, a
     advance   at, -1
   spill     slot0, acc
   fill      acc_2, slot0
+  move      acc_2, acc
   insert    acc, 1, [dst + 4]
   extract   [dst], acc, 3
   prefetch  [src + 64], 1
@@ -185,6 +187,7 @@ static void example(const float *src, float *dst, long rows, const long *at, lon
     }
     vmove(slot0, acc);
     vmove(acc_2, slot0);
+    vmove(acc_2, acc);
     vinsert(acc, 1, dst + 4);
     vextract(dst, acc, 3);
     vprefetch(src + 64, 1);

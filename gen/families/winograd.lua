@@ -1,0 +1,189 @@
+-- winograd.lua: less arithmetic by Winograd's algorithm: schedules, their admission by predicted error, their estimates.
+--
+-- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
+-- channels-last; forward and backward data. The result is not the canonical one (chains 0): how far it may be is the problem's
+-- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
+local registers = require "registers"
+local cut = require "tiles"
+local grid = require "families/winograd_grid"
+local gathering = require "families/winograd_gather"
+local gradient = require "families/winograd_gradient"
+local errors = require "families/winograd_error"
+
+local winograd = { name = "winograd", version = 1, chains = 0 }
+
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.stream] ------------------------------------------------------------------------
+-- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
+-- fetched ahead; whether outputs are streamed.
+
+function winograd.print(s)
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.ahead and ".a" .. s.ahead or "", s.stream and ".stream" or "")
+end
+
+function winograd.parse(name)
+  local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
+  if not h then return end
+  return { family = "winograd", h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
+    vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"), stream = rest:find "%.stream$" ~= nil }
+end
+
+---- admission ----------------------------------------------------------------------------------------------------------------------------
+
+local function reduced(p) return (p.pass == "backward_data" and p.oc or p.ic) // p.groups end
+local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
+
+local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+
+local function inexact(p, h_sizes, w_sizes)
+  local allowed = errors.tiers[p.accuracy]
+  if allowed == 0 then return "proven admits no transforms" end
+  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p))
+  if predicted == math.huge then return "its error has not been measured" end
+  if predicted > allowed then
+    return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
+  end
+end
+
+local function refused(p, target)
+  local why = grid.refused(p)
+  if why then return why end
+  if target.bits == 0 then return "winograd needs vectors" end
+  if p.accuracy == "proven" then return "proven admits no transforms" end
+end
+
+---- the space ---------------------------------------------------------------------------------------------------------------------------------
+
+local most_size = 10 -- frequencies on an axis
+
+-- For each larger size the smaller one that makes the fewest frequencies in all.
+local function axis_sizes(axis)
+  if axis.taps == 1 then return { { 1 } } end
+  local list = {}
+  for big = 1, math.min(most_size - axis.taps + 1, axis.outputs) do
+    local best, least
+    for small = big - 1, 0, -1 do
+      local sizes = { big, small > 0 and small or nil }
+      local a, b = grid.counts(axis.outputs, sizes)
+      local sum = a and a * (big + axis.taps - 1) + b * (small + axis.taps - 1)
+      if sum and (not least or sum < least) then best, least = sizes, sum end
+    end
+    if best then list[#list + 1] = best end
+  end
+  return list
+end
+
+-- Tiles of the product: accumulators, a row of U, the broadcast.
+local function most_rows(target, v) return (target.registers - v - 1) // v end
+
+local function candidates(p, target, machine)
+  local h_axis, w_axis = grid.axes(p)
+  local vectors = math.min(target.registers >= 32 and 2 or 2, (produced(p) + lanes_of(p, target) - 1) // lanes_of(p, target))
+  local rows = math.min(most_rows(target, vectors), 14)
+  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
+  local l3 = machine.l3 and machine.l3 > 0 and math.min(machine.l3, 32 << 20) or 32 << 20
+  local list = {}
+  for _, h in ipairs(axis_sizes(h_axis)) do
+    for _, w in ipairs(axis_sizes(w_axis)) do
+      local why = inexact(p, h, w)
+      if h_axis.taps ~= w_axis.taps or math.abs(h[1] - w[1]) <= 2 then
+        if why then list[#list + 1] = { schedule = { h = h, w = w, tiles = rows, rows = rows, vectors = vectors, splits = 1 }, why = why } end
+        for _, tiles in ipairs(why and {} or { rows, 2 * rows, 3 * rows, 4 * rows }) do
+          list[#list + 1] = { schedule = { h = h, w = w, tiles = tiles, rows = rows, vectors = vectors, splits = 1, ahead = 16,
+            stream = bytes > l3 } }
+        end
+      end
+    end
+  end
+  return list
+end
+
+---- the estimate, in cycles ----------------------------------------------------------------------------------------------------------------------
+
+-- Registers are written and read at a vector a cycle between the two halves of a transform.
+local function transform_cycles(s)
+  local input, output = s.frequencies * 2.2, s.frequencies * 1.6
+  local vectors = function(n) return (n + s.lanes - 1) // s.lanes end
+  return vectors(s.from.channels) * input, vectors(s.to.channels) * output
+end
+
+local function product_cycles(s, block)
+  local cycles = 0
+  for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
+    for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
+      local _, count = grid.having(block.classes, fh.big_only, fw.big_only)
+      for _, piece in ipairs(cut.piece_runs(count, s.schedule.rows)) do
+        for _, column in ipairs(s.columns) do
+          local v = column.vectors
+          local step = math.max(piece.size * v / 2, (piece.size + v) / 2, 4)
+          cycles = cycles + fh.count * fw.count * piece.count * (s.from.channels * step + piece.size * v + 30)
+        end
+      end
+    end
+  end
+  return cycles
+end
+
+local function cycles_of(s, machine)
+  local p = s.p
+  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
+  local weights = gathering.panels(s).elements * s.size // p.groups
+  local input, output = transform_cycles(s)
+  local cycles, tasks = 0, 0
+  for _, images in ipairs(s.image_runs) do
+    for _, h in ipairs(s.h_bands) do
+      for _, w in ipairs(s.w_bands) do
+        local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
+        local blocks = p.groups * images.count * h.count * w.count
+        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 20 or 64))
+        cycles = cycles + blocks * (product + block.classes.total * (input + output))
+        tasks = tasks + blocks
+      end
+    end
+  end
+  if s.scratch > l2 then cycles = cycles * 1.1 end
+  cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
+  if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
+  return cycles
+end
+
+function winograd.schedules(p, target, machine)
+  local why = refused(p, target)
+  if why then return { { why = why, name = "winograd" } } end
+  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine) end
+  local list = {}
+  for _, c in ipairs(candidates(p, target, machine)) do
+    c.schedule.family = "winograd"
+    if not c.why then
+      local s = gathering.shape(p, c.schedule, target)
+      c.why = gathering.misfit(s)
+      c.cycles = not c.why and cycles_of(s, machine) or 0
+    end
+    list[#list + 1] = c
+  end
+  return list
+end
+
+-- Why a schedule cannot be a gathering one's, or nil.
+local function misfit(p, schedule, target)
+  local h, w = grid.axes(p)
+  if not grid.counts(h.outputs, schedule.h) or not grid.counts(w.outputs, schedule.w) then
+    return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
+  end
+  return gathering.misfit(gathering.shape(p, schedule, target))
+end
+
+function winograd.stages(p, schedule, target)
+  local weights = p.pass == "backward_weights"
+  local why = refused(p, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
+  if why then return nil, why end
+  local result, cannot = (weights and gradient or gathering).stages(p, schedule, target)
+  if not result then return nil, cannot end
+  for _, kernel in ipairs(result.kernels) do
+    local map, full = registers.allocate(kernel, target)
+    if not map then return nil, full end
+  end
+  return result
+end
+
+return winograd

@@ -1,0 +1,50 @@
+-- winograd_error.lua: the predicted error of tiles over the plain loop's, and what a tier admits.
+--
+-- From the measured schemes of schemes.lua: two axes of other sizes than were measured together have the geometric mean of their
+-- own; between the measured numbers of channels the logarithm decides. Few channels make the loop better, not the transforms.
+local schemes = require "schemes"
+local winograd_error = {}
+
+-- The budget of a tier; the same numbers as in runtime/budget.c.
+winograd_error.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
+
+local single = { 2.0, 1.5, 1.2, 1.0 } -- F(1, taps)
+
+local function row(outputs, taps)
+  for _, r in ipairs(schemes.rows) do
+    if r.outputs == outputs and r.taps == taps then return r end
+  end
+end
+
+local function measured_together(h, w, taps)
+  for _, m in ipairs(schemes.mixed) do
+    local a, b = m.outputs[1], m.outputs[2]
+    if m.taps == taps and ((a == h and b == w) or (a == w and b == h)) then return m.errors end
+  end
+end
+
+local function at_channels(errors, channels)
+  local known, n = schemes.channels, #schemes.channels
+  if channels >= known[n] then return errors[n] end
+  local i = 1
+  while known[i + 1] <= channels do i = i + 1 end
+  local share = (math.log(channels) - math.log(known[i])) / (math.log(known[i + 1]) - math.log(known[i]))
+  return errors[i] + share * (errors[i + 1] - errors[i])
+end
+
+-- Of F(h, h_taps) x F(w, w_taps), reducing over `channels`; huge where nothing is known.
+function winograd_error.predict(h, h_taps, w, w_taps, channels)
+  if h_taps == 1 then h, h_taps, w, w_taps = w, w_taps, h, h_taps end
+  local a, b = row(h, h_taps), row(w, w_taps)
+  if w_taps == 1 then
+    local line = h == 1 and single or a and a.line
+    return line and at_channels(line, channels) or math.huge
+  end
+  local mixed = h_taps == w_taps and measured_together(h, w, h_taps)
+  if mixed then return at_channels(mixed, channels) end
+  local one, other = h == 1 and single or a and a.square, w == 1 and single or b and b.square
+  if not one or not other then return math.huge end
+  return math.sqrt(at_channels(one, channels) * at_channels(other, channels))
+end
+
+return winograd_error

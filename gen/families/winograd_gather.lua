@@ -1,0 +1,293 @@
+-- winograd_gather.lua: the part of the Winograd family for forward and backward data: how its kernels are driven.
+--
+-- A task takes a block of tiles: it transforms all of their input channels into V, then, column tile by column tile of output
+-- channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the products to
+-- outputs while they are in the caches. V and the products M are the thread's scratch:
+--     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
+-- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
+local driver = require "driver"
+local cut = require "tiles"
+local grid = require "families/winograd_grid"
+local transform = require "families/winograd_transform"
+local direct_gather = require "families/direct_gather"
+local winograd_gather = {}
+
+winograd_gather.most_scratch = 4 << 20
+
+---- sizes ----------------------------------------------------------------------------------------------------------------------
+
+-- `elements` rounded up to an odd number of cache lines.
+local function odd_lines(elements, size)
+  local lines = (elements * size + 63) // 64
+  return (lines | 1) * 64 // size
+end
+
+-- Everything that stages and estimate derive from a problem and a schedule.
+function winograd_gather.shape(p, schedule, target)
+  local forward = p.pass == "forward"
+  local size = p.type == "f32" and 4 or 8
+  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  local axis_h, axis_w = grid.axes(p)
+  local h, w = grid.axis(axis_h, schedule.h), grid.axis(axis_w, schedule.w)
+  local s = { p = p, schedule = schedule, size = size, lanes = target.bits // 8 // size, h = h, w = w, images = p.batch * p.input[1],
+    frequencies = h.size * w.size,
+    from = { base = forward and "src" or "dst", pitch = forward and p.ic or p.oc, channels = forward and icg or ocg,
+      size = forward and p.input or p.output },
+    to = { base = forward and "dst" or "src", pitch = forward and p.oc or p.ic, channels = forward and ocg or icg,
+      size = forward and p.output or p.input } }
+  local rows, columns
+  rows, columns, s.block_images = grid.block(#h.tiles, #w.tiles, s.images, schedule.tiles)
+  s.h_bands, s.w_bands = grid.bands(h, rows), grid.bands(w, columns)
+  s.columns = cut.columns(s.to.channels, schedule.vectors, s.lanes)
+  s.image_runs = cut.piece_runs(s.images, s.block_images)
+  local most = 0
+  for _, run in ipairs(s.image_runs) do
+    for _, hb in ipairs(s.h_bands) do
+      for _, wb in ipairs(s.w_bands) do most = math.max(most, grid.classes(hb, wb, run.size).total) end
+    end
+  end
+  s.tiles, s.width = most, s.columns[1].width
+  s.v_row = odd_lines((s.from.channels + s.lanes - 1) // s.lanes * s.lanes, size)
+  s.v_apart = odd_lines(most * s.v_row, size)
+  s.m_apart = odd_lines(most * s.width, size)
+  s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
+  return s
+end
+
+-- Where the U of a column tile is; all of them in elements.
+local function panels(s)
+  local function elements(tile) return s.frequencies * odd_lines(s.from.channels * tile.width, s.size) end
+  local per_group = 0
+  for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
+  return { elements = s.p.groups * per_group,
+    apart = function(tile) return odd_lines(s.from.channels * tile.width, s.size) end,
+    at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
+end
+
+---- kernels, each made once ------------------------------------------------------------------------------------------
+
+-- c.kernel(key, what, make); the first that cannot be made leaves its reason in c.why.
+local function kernel_maker(c, kernels)
+  local known = {}
+  return function(key, what, make)
+    if known[key] == nil then
+      local kernel, why = make(what .. #kernels)
+      if kernel then kernels[#kernels + 1] = kernel else c.why = c.why or why end
+      known[key] = kernel or false
+    end
+    return known[key]
+  end
+end
+
+---- transformed weights ---------------------------------------------------------------------------------------------------------------
+
+local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
+
+-- One run of equal column tiles: tasks are (group, column tile). Backward data's weights are transposed into scratch before.
+local function pack_part(s, c, run)
+  local p, tile, layout, target = s.p, run.tile, c.layout, c.target
+  local forward = p.pass == "forward"
+  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  local taps_h, taps_w, apart = s.h.taps, s.w.taps, layout.apart(tile)
+  local function tap(y, x)
+    if forward then return (y * taps_w + x) * (icg * p.oc) end
+    return ((taps_h - 1 - y) * taps_w + taps_w - 1 - x) * (ocg * tile.width)
+  end
+  local read = forward and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
+  local kernel = c.kernel(("pack %d %d"):format(tile.vectors, tile.last), "pack", function(name)
+    return transform.weights(p, target, name, { h = s.h.schemes[1], w = s.w.schemes[1], tap = tap,
+      row = forward and p.oc or tile.width, tile = read, apart = apart })
+  end)
+  local transpose = not forward and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
+    return direct_gather.transpose_kernel(p, tile, target, name)
+  end)
+  return { indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
+    local first = (index + run.index) * s.width
+    local to = layout.at(g, index + run.index)
+    if forward then return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, to }, s.from.channels }) end
+    d:loop("tap", 0, taps_h * taps_w, 1, function(t)
+      d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) } })
+    end)
+    d:call(kernel, { { d.scratch, 0 }, { d.packed, to }, s.from.channels })
+  end }
+end
+
+local function pack_stage(s, c)
+  local list, scratch = {}, 0
+  for _, run in ipairs(cut.column_runs(s.columns)) do
+    list[#list + 1] = pack_part(s, c, run)
+    if s.p.pass ~= "forward" then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
+  end
+  return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
+end
+
+---- kernels of the compute stage------------------------------------------------------------------------------------------
+
+local function side(plan, class)
+  local scheme = plan.schemes[class]
+  return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end }
+end
+
+local function input_kernel(s, c, h_tile, w_tile)
+  local key = ("input %d:%d-%d %d:%d-%d"):format(h_tile.class, h_tile.low, h_tile.high, w_tile.class, w_tile.low, w_tile.high)
+  return c.kernel(key, "input", function(name)
+    local h, w = side(s.h, h_tile.class), side(s.w, w_tile.class)
+    h.low, h.high, w.low, w.high = h_tile.low, h_tile.high, w_tile.low, w_tile.high
+    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch, row = s.from.size[3] * s.from.pitch,
+      channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
+  end)
+end
+
+local function output_kernel(s, c, h_class, w_class, tile)
+  return c.kernel(("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last), "output", function(name)
+    return transform.output(s.p, c.target, name, { h = side(s.h, h_class), w = side(s.w, w_class), pixel = s.to.pitch,
+      row = s.to.size[3] * s.to.pitch, channels = (tile.vectors - 1) * s.lanes + tile.last, apart = s.m_apart, columns = s.w.size,
+      stream = s.schedule.stream })
+  end)
+end
+
+local function product_kernel(s, c, tiles, tile)
+  return c.kernel(("product %d %d"):format(tiles, tile.vectors), "product", function(name)
+    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = s.from.channels, row = s.v_row,
+      width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
+  end)
+end
+
+---- the compute stage --------------------------------------------------------------------------------------------------------------------
+
+-- Calls body(rows {tiles, count}, rectangle of frequencies) for each rectangle that the same tiles of a block have.
+local function each_rectangle(s, block, body)
+  for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
+    for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
+      local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
+      if count > 0 then body(fh, fw, first, cut.piece_runs(count, s.schedule.rows)) end
+    end
+  end
+end
+
+-- The drivers' texts are made later; their kernels have to be there before.
+local function make_kernels(s, c, block)
+  for _, hr in ipairs(block.h.runs) do
+    for _, wr in ipairs(block.w.runs) do
+      input_kernel(s, c, hr.tile, wr.tile)
+      for _, run in ipairs(cut.column_runs(s.columns)) do output_kernel(s, c, hr.tile.class, wr.tile.class, run.tile) end
+    end
+  end
+  each_rectangle(s, block, function(_, _, _, pieces)
+    for _, piece in ipairs(pieces) do
+      for _, run in ipairs(cut.column_runs(s.columns)) do product_kernel(s, c, piece.size, run.tile) end
+    end
+  end)
+end
+
+-- Calls body(h run, w run, row, column, image, tile number) in loops over the tiles of a block.
+local function each_tile(d, block, body)
+  for _, hr in ipairs(block.h.runs) do
+    for _, wr in ipairs(block.w.runs) do
+      local class = block.classes[hr.tile.class][wr.tile.class]
+      d:loop("image", 0, block.images, 1, function(image)
+        d:loop("row", 0, hr.count, 1, function(row)
+          d:loop("column", 0, wr.count, 1, function(column)
+            body(hr, wr, row, column, image, (image * class.rows + row + hr.at) * class.columns + column + (wr.at + class.first))
+          end)
+        end)
+      end)
+    end
+  end
+end
+
+-- The offset of a pixel of `side` (from or to): image, row, column.
+local function pixel(s, tensor, image, y, x)
+  return ((image * tensor.size[2] + y) * tensor.size[3] + x) * tensor.pitch
+end
+
+local function transform_inputs(s, c, d, block, at)
+  each_tile(d, block, function(hr, wr, row, column, image, tile)
+    local y = at.y + row * s.h.schemes[hr.tile.class].outputs + (hr.from + s.h.base)
+    local x = at.x + column * s.w.schemes[wr.tile.class].outputs + (wr.from + s.w.base)
+    d:call(input_kernel(s, c, hr.tile, wr.tile),
+      { { d[s.from.base], pixel(s, s.from, at.image + image, y, x) + at.g * s.from.channels }, { d.scratch, tile * s.v_row } })
+  end)
+end
+
+local function multiply(s, c, d, block, tile, panel)
+  local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
+  each_rectangle(s, block, function(fh, fw, first, pieces)
+    d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
+      d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
+        local f = d:let("f", h * s.w.size + w)
+        for _, run in ipairs(pieces) do
+          d:loop("t", first + run.first, first + run.first + run.size * run.count, run.size, function(t)
+            d:call(product_kernel(s, c, run.size, tile), { { d.scratch, f * s.v_apart + t * s.v_row },
+              { d.packed, panel + f * u_apart }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+          end)
+        end
+      end)
+    end)
+  end)
+end
+
+local function transform_outputs(s, c, d, block, at, tile, channel)
+  each_tile(d, block, function(hr, wr, row, column, image, number)
+    local y = at.y + row * s.h.schemes[hr.tile.class].outputs + hr.from
+    local x = at.x + column * s.w.schemes[wr.tile.class].outputs + wr.from
+    local out = d:let("out", pixel(s, s.to, at.image + image, y, x) + channel)
+    local args = { { d.scratch, number * tile.width + s.frequencies * s.v_apart } }
+    if s.p.pass == "forward" and s.p.bias then args[#args + 1] = { d.bias, channel } end
+    if s.p.pass == "forward" and s.p.epilogue.residual then args[#args + 1] = { d.residual, out } end
+    args[#args + 1] = { d[s.to.base], out }
+    d:call(output_kernel(s, c, hr.tile.class, wr.tile.class, tile), args)
+  end)
+end
+
+-- Tasks over group, images, bands and shares of the column tiles, for equal bands of both axes.
+local function compute_part(s, c, images, h, w)
+  local block = { h = h, w = w, images = images.size, classes = grid.classes(h, w, images.size) }
+  make_kernels(s, c, block)
+  local splits = s.schedule.splits
+  local share = (#s.columns + splits - 1) // splits
+  local function body(d, g, image, band_h, band_w, split)
+    local at = { g = g, image = d:let("first_image", image * images.size + images.first),
+      y = d:let("y", band_h * h.outputs + h.first), x = d:let("x", band_w * w.outputs + w.first) }
+    transform_inputs(s, c, d, block, at)
+    for _, run in ipairs(cut.column_runs(s.columns)) do
+      local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
+      d:loop("tile", first, stop, 1, function(index)
+        multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)))
+        transform_outputs(s, c, d, block, at, run.tile, d:let("channel", g * s.to.channels + index * s.width))
+      end)
+    end
+  end
+  return { body = body, indices = { { "g", s.p.groups }, { "image", images.count }, { "band_h", h.count }, { "band_w", w.count },
+    { "split", splits } } }
+end
+
+-- Why a schedule cannot be, or nil; s is its shape.
+function winograd_gather.misfit(s)
+  if s.scratch > winograd_gather.most_scratch then
+    return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
+  end
+  if s.p.pass ~= "forward" and transposed_bytes(s, s.columns[1]) > winograd_gather.most_scratch then
+    return "needs too much scratch to transpose its weights"
+  end
+  if s.schedule.splits > #s.columns then return ("has %d column tiles, fewer than its shares"):format(#s.columns) end
+end
+
+function winograd_gather.stages(p, schedule, target)
+  local s = winograd_gather.shape(p, schedule, target)
+  local kernels, c = {}, { target = target, layout = panels(s) }
+  c.kernel = kernel_maker(c, kernels)
+  local pack, list = pack_stage(s, c), {}
+  for _, images in ipairs(s.image_runs) do
+    for _, h in ipairs(s.h_bands) do
+      for _, w in ipairs(s.w_bands) do list[#list + 1] = compute_part(s, c, images, h, w) end
+    end
+  end
+  if c.why then return nil, c.why end
+  return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch } },
+    packed = c.layout.elements * s.size, shared = 0, tile = { 1, s.schedule.h[1], s.schedule.w[1] } }
+end
+
+winograd_gather.panels = panels
+
+return winograd_gather

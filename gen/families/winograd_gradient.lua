@@ -1,0 +1,472 @@
+-- winograd_gradient.lua: the part of the Winograd family for backward weights, and how its kernels are driven.
+--
+-- The gradient of r taps from m rows of diff_dst is a correlation of r outputs and m taps, F(r,m): diff_dst takes the weights'
+-- part. Tiles of m x m pixels and their windows of src are transformed, block by block of tiles; for each frequency the products
+-- of input and output channels are summed over the tiles of a block, from zero, and added to what earlier blocks gave; at the end
+-- the sums are transformed to the gradient. A task is a slice of the output channels and goes over all tiles, so the bits depend
+-- on no thread count. Its scratch:
+--     V [frequency][tile][input channel]    D [frequency][tile][output channel]    S [frequency][input channel][output channel]
+local program = require "program"
+local driver = require "driver"
+local toomcook = require "toomcook"
+local schemes = require "schemes"
+local cut = require "tiles"
+local transform = require "families/winograd_transform"
+local direct_gradient = require "families/direct_gradient"
+local errors = require "families/winograd_error"
+local winograd_gradient = {}
+
+winograd_gradient.most_scratch = 4 << 20
+
+---- sizes ----------------------------------------------------------------------------------------------------------------------
+
+-- `elements` rounded up to an odd number of cache lines, so that frequencies do not meet in the caches' sets.
+local function odd_lines(elements, size)
+  local lines = (elements * size + 63) // 64
+  return (lines | 1) * 64 // size
+end
+
+local function scheme_of(taps, m)
+  local row = schemes.find(taps, m)
+  return toomcook.scheme(taps, m, row and row.points)
+end
+
+-- Tiles of one axis (2: h, 3: w) of m outputs each, the last one perhaps cut: {first, low, high: the part of its window that is in
+-- the input, outputs}.
+local function axis_plan(p, axis, m)
+  local taps, base = p.kernel[axis], -p.pad[axis]
+  local plan = { scheme = scheme_of(taps, m), size = taps + m - 1, outputs = m, base = base, tiles = {} }
+  for first = 0, p.output[axis] - 1, m do
+    local at = first + base
+    local low = math.min(math.max(-at, 0), plan.size)
+    table.insert(plan.tiles, { first = first, low = low, high = math.max(math.min(plan.size, p.input[axis] - at), low),
+      outputs = math.min(m, p.output[axis] - first) })
+  end
+  return plan
+end
+
+-- Equal neighbours of the tiles first+1 .. first+count: {tile, at: index in the band, count}.
+local function runs_of(plan, first, count)
+  local runs = {}
+  for i = 1, count do
+    local tile, run = plan.tiles[first + i], runs[#runs]
+    if run and run.tile.low == tile.low and run.tile.high == tile.high and run.tile.outputs == tile.outputs then
+      run.count = run.count + 1
+    else
+      runs[#runs + 1] = { tile = tile, at = i - 1, count = 1 }
+    end
+  end
+  return runs
+end
+
+local function key_of(runs)
+  local words = {}
+  for i, r in ipairs(runs) do words[i] = ("%d-%d/%dx%d"):format(r.tile.low, r.tile.high, r.tile.outputs, r.count) end
+  return table.concat(words, " ")
+end
+
+-- Pieces of at most `most` tiles; equal ones stand together: {runs, tiles, first (output), count}.
+local function bands_of(plan, most)
+  local bands = {}
+  for _, piece in ipairs(cut.even_pieces(#plan.tiles, most)) do
+    local runs, band = runs_of(plan, piece.first, piece.size), bands[#bands]
+    local key = key_of(runs)
+    if band and band.key == key then
+      band.count = band.count + 1
+    else
+      bands[#bands + 1] = { key = key, runs = runs, tiles = piece.size, first = plan.tiles[piece.first + 1].first, count = 1 }
+    end
+  end
+  return bands
+end
+
+-- Rows, columns and images of a block of about `tiles` tiles.
+local function block_of(rows, columns, images, tiles)
+  if tiles >= rows * columns then return rows, columns, math.min(images, tiles // (rows * columns)) end
+  if tiles >= columns then return tiles // columns, columns, 1 end
+  return 1, tiles, 1
+end
+
+local function whole_vectors(channels, lanes) return (channels + lanes - 1) // lanes * lanes end
+
+-- Everything that stages and estimate derive from a problem and a schedule.
+function winograd_gradient.shape(p, schedule, target)
+  local size = p.type == "f32" and 4 or 8
+  local s = { p = p, schedule = schedule, target = target, size = size, lanes = target.bits // 8 // size, icg = p.ic // p.groups,
+    ocg = p.oc // p.groups, images = p.batch * p.input[1], h = axis_plan(p, 2, schedule.h[1]), w = axis_plan(p, 3, schedule.w[1]) }
+  local rows, columns, images = block_of(#s.h.tiles, #s.w.tiles, s.images, schedule.tiles)
+  s.h_bands, s.w_bands, s.image_runs = bands_of(s.h, rows), bands_of(s.w, columns), cut.piece_runs(s.images, images)
+  local most = function(bands) local n = 0; for _, b in ipairs(bands) do n = math.max(n, b.tiles) end; return n end
+  s.tiles = most(s.h_bands) * most(s.w_bands) * s.image_runs[1].size
+  s.frequencies = s.h.size * s.w.size
+  local vectors = (s.ocg + s.lanes - 1) // s.lanes
+  s.slices = cut.columns(s.ocg, (vectors + schedule.splits - 1) // schedule.splits, s.lanes)
+  s.v_row, s.d_row = whole_vectors(s.icg, s.lanes), s.slices[1].width
+  s.v_apart, s.d_apart = odd_lines(s.tiles * s.v_row, size), odd_lines(s.tiles * s.d_row, size)
+  s.one_block = s.image_runs[1].count * #s.image_runs * #s.h_bands * s.h_bands[1].count * #s.w_bands * s.w_bands[1].count == 1
+  s.s_row = s.one_block and math.min(schedule.vectors * s.lanes, s.d_row) or s.d_row
+  s.s_apart = odd_lines(s.icg * s.s_row, size)
+  s.d_at = s.frequencies * s.v_apart
+  s.s_at = s.d_at + s.frequencies * s.d_apart
+  s.scratch = (s.s_at + s.frequencies * s.s_apart) * size
+  return s
+end
+
+-- Why a schedule cannot be, or nil.
+function winograd_gradient.misfit(p, schedule, target)
+  if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
+  local s = winograd_gradient.shape(p, schedule, target)
+  if s.scratch > winograd_gradient.most_scratch then
+    return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gradient.most_scratch >> 20)
+  end
+  if #s.slices ~= s.schedule.splits then return ("has no %d slices of its output channels"):format(s.schedule.splits) end
+end
+
+---- the space and its estimate -----------------------------------------------------------------------------------------------------
+
+local function product_cycles(s)
+  local cycles = 0
+  for _, column in ipairs(cut.columns(s.slices[1].width, s.schedule.vectors, s.lanes)) do
+    for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
+      local accumulators = inputs.size * column.vectors
+      local step = math.max(accumulators / 2, (inputs.size + column.vectors) / 2, 4)
+      cycles = cycles + inputs.count * (s.tiles * step + 1.5 * accumulators + 20)
+    end
+  end
+  return cycles * s.frequencies
+end
+
+-- A vector of transformed values takes about two cycles and a half.
+local function cycles_of(s, machine)
+  local p = s.p
+  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
+  local tiles = #s.h.tiles * #s.w.tiles * s.images
+  local transforms = s.frequencies * 2.5 / s.lanes
+  local slice = tiles / s.tiles * product_cycles(s) + tiles * transforms * (s.v_row + s.d_row) + s.frequencies * s.icg * s.d_row / s.lanes * 3
+  if s.scratch > l2 then slice = slice * 1.15 end
+  local tasks = p.groups * #s.slices
+  return slice * ((tasks + p.threads - 1) // p.threads)
+end
+
+-- The error over the loop's: tiles are to these sums what channels are to those of the table, which ends at 64; more of them make
+-- the loop worse, but sums of blocks hardly.
+local function predicted(p, h, w)
+  local tiles = -(-p.output[2] // h) * -(-p.output[3] // w) * p.batch * p.input[1]
+  local function of(axis, m, other)
+    local row = schemes.find(p.kernel[axis], m)
+    return row and schemes.error(other > 1 and row.square or row.line, tiles) or nil
+  end
+  local a, b = of(2, h, p.kernel[3]), of(3, w, p.kernel[2])
+  return math.sqrt((a or b) * (b or a)) * (math.max(tiles, 64) / 64) ^ -0.4
+end
+
+local function inexact(p, h, w)
+  local error, allowed = predicted(p, h, w), errors.tiers[p.accuracy]
+  if error <= allowed then return nil end
+  return ("predicted error %.2g times the loop's, %s admits %.3g"):format(error, p.accuracy, allowed)
+end
+
+local function sizes_of(taps)
+  local list = {}
+  for m = 2, 7 do if schemes.find(taps, m) then list[#list + 1] = m end end
+  return taps == 1 and { 1 } or list
+end
+
+-- Numbers of slices that differ, from the first that gives every thread one.
+local function splits_of(p, vectors)
+  local list = {}
+  for _, n in ipairs { 1, 2, 4, 8, 16 } do
+    local each = (vectors + n - 1) // n
+    if (vectors + each - 1) // each == n and (n * p.groups >= p.threads or n == vectors) then list[#list + 1] = n end
+  end
+  return list
+end
+
+-- The first two splits whose slices fit into the scratch memory.
+local function with_splits(p, schedule, target, splits, list)
+  local fitting, why = 0, nil
+  for _, n in ipairs(splits) do
+    schedule.splits = n
+    local cannot = winograd_gradient.misfit(p, schedule, target)
+    why = why or cannot
+    if not cannot and fitting < 2 then
+      fitting = fitting + 1
+      local copy = {}
+      for key, value in pairs(schedule) do copy[key] = value end
+      list[#list + 1] = { schedule = copy }
+    end
+  end
+  schedule.splits = splits[1]
+  if fitting == 0 then list[#list + 1] = { schedule = schedule, why = why } end
+end
+
+local function candidates(p, target)
+  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local vectors, list = (p.oc // p.groups + lanes - 1) // lanes, {}
+  local v = math.min(2, vectors)
+  local rows = math.min((target.registers - v - 1) // v, 14)
+  local splits = splits_of(p, vectors)
+  for _, h in ipairs(sizes_of(p.kernel[2])) do
+    for _, w in ipairs(sizes_of(p.kernel[3])) do
+      local why, all = inexact(p, h, w), -(-p.output[2] // h) * -(-p.output[3] // w) * p.batch * p.input[1]
+      local function schedule(tiles)
+        return { family = "winograd", h = { h }, w = { w }, tiles = tiles, rows = rows, vectors = v, splits = splits[1] }
+      end
+      if p.kernel[2] == p.kernel[3] and math.abs(h - w) > 2 then -- a shape between them is as good
+      elseif why then list[#list + 1] = { schedule = schedule(14), why = why }
+      else
+        for _, tiles in ipairs { 14, 28, 56, 112, 224 } do
+          with_splits(p, schedule(tiles), target, splits, list)
+          if tiles >= all then break end
+        end
+      end
+    end
+  end
+  return list
+end
+
+-- Entries as families list them.
+function winograd_gradient.schedules(p, target, machine)
+  local list = candidates(p, target)
+  for _, entry in ipairs(list) do
+    entry.cycles = not entry.why and cycles_of(winograd_gradient.shape(p, entry.schedule, target), machine) or 0
+  end
+  return list
+end
+
+---- kernels ----------------------------------------------------------------------------------------------------------------------
+
+-- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums.
+local function product_kernel(s, inputs, vectors, name)
+  local p = s.p
+  local k = program.new { name = name, type = p.type, target = s.target }
+  local v, d, sums, tiles = k:pointer("v", "in"), k:pointer("d", "in"), k:pointer("sums", s.one_block and "out" or "inout"), k:count("tiles")
+  local acc, b, a = {}, {}, k:vector("a")
+  for i = 0, inputs - 1 do
+    acc[i] = {}
+    for n = 0, vectors - 1 do
+      acc[i][n] = k:vector(("acc%d_%d"):format(i, n))
+      k:zero(acc[i][n])
+    end
+  end
+  for n = 0, vectors - 1 do b[n] = k:vector("d" .. n) end
+  k:loop(tiles, function()
+    for n = 0, vectors - 1 do k:load(b[n], k:at(d, n * k.lanes)) end
+    for i = 0, inputs - 1 do
+      k:broadcast(a, k:at(v, i))
+      for n = 0, vectors - 1 do k:fma(acc[i][n], b[n], a) end
+    end
+    k:advance(v, s.v_row)
+    k:advance(d, s.d_row)
+  end)
+  for i = 0, inputs - 1 do
+    for n = 0, vectors - 1 do
+      local at = k:at(sums, i * s.s_row + n * k.lanes)
+      if not s.one_block then
+        k:load(b[n], at)
+        k:add(acc[i][n], b[n], acc[i][n])
+      end
+      k:store(at, acc[i][n])
+    end
+  end
+  return k:finish()
+end
+
+local function zero_kernel(s, name)
+  local k = program.new { name = name, type = s.p.type, target = s.target }
+  local out, vectors, zero = k:pointer("sums", "out"), k:count("vectors"), k:vector("zero")
+  k:zero(zero)
+  k:loop(vectors, function()
+    k:store(k:at(out), zero)
+    k:advance(out, k.lanes)
+  end)
+  return k:finish()
+end
+
+local function frequency(f) return f - 1 end
+
+-- A side of transform.input: the part [low, high) of what `matrix` takes is there.
+local function side(matrix, low, high) return { scheme = { BT = matrix, size = #matrix[1] }, low = low, high = high, at = frequency } end
+
+local function src_kernel(s, c, h, w)
+  return c.kernel(("src %d-%d %d-%d"):format(h.low, h.high, w.low, w.high), "src", function(name)
+    return transform.input(s.p, s.target, name, { h = side(s.h.scheme.BT, h.low, h.high), w = side(s.w.scheme.BT, w.low, w.high),
+      pixel = s.p.ic, row = s.p.input[3] * s.p.ic, channels = s.icg, apart = s.v_apart, columns = s.w.size })
+  end)
+end
+
+local function diff_kernel(s, c, h, w, channels)
+  return c.kernel(("diff %d %d %d"):format(h.outputs, w.outputs, channels), "diff", function(name)
+    return transform.input(s.p, s.target, name, { h = side(s.h.scheme.G, 0, h.outputs), w = side(s.w.scheme.G, 0, w.outputs),
+      pixel = s.p.oc, row = s.p.output[3] * s.p.oc, channels = channels, apart = s.d_apart, columns = s.w.size })
+  end)
+end
+
+local function result_kernel(s, c, channels)
+  return c.kernel("result " .. channels, "result", function(name)
+    local plane = s.icg * s.p.oc
+    return transform.output(s.p, s.target, name, { h = { scheme = s.h.scheme, at = frequency }, w = { scheme = s.w.scheme, at = frequency },
+      pixel = plane, row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size })
+  end)
+end
+
+local function product_of(s, c, inputs, vectors)
+  return c.kernel(("product %d %d"):format(inputs, vectors), "product", function(name) return product_kernel(s, inputs, vectors, name) end)
+end
+
+-- Each kernel is made once; the first that cannot be made leaves its reason in c.why.
+local function kernel_maker(c, kernels)
+  local known = {}
+  return function(key, what, make)
+    if known[key] == nil then
+      local kernel, why = make(what .. #kernels)
+      if kernel then kernels[#kernels + 1] = kernel else c.why = c.why or why end
+      known[key] = kernel or false
+    end
+    return known[key]
+  end
+end
+
+---- the compute stage ----------------------------------------------------------------------------------------------------------------
+
+local function channels_of(s, slice) return (slice.vectors - 1) * s.lanes + slice.last end
+
+-- Calls body(h run, w run).
+local function each_pair(h, w, body)
+  for _, hr in ipairs(h.runs) do
+    for _, wr in ipairs(w.runs) do body(hr, wr) end
+  end
+end
+
+-- Calls body(images, h band, w band) for each kind of block.
+local function each_kind(s, body)
+  for _, images in ipairs(s.image_runs) do
+    for _, h in ipairs(s.h_bands) do
+      for _, w in ipairs(s.w_bands) do body(images, h, w) end
+    end
+  end
+end
+
+local function transform_tiles(s, c, d, block, slice, at)
+  local p, h, w = s.p, s.h, s.w
+  each_pair(block.h, block.w, function(hr, wr)
+    d:loop("image", 0, block.images, 1, function(image)
+      d:loop("row", 0, hr.count, 1, function(row)
+        d:loop("column", 0, wr.count, 1, function(column)
+          local n = d:let("n", at.image + image)
+          local y = d:let("y", at.y + (row + hr.at) * h.outputs)
+          local x = d:let("x", at.x + (column + wr.at) * w.outputs)
+          local tile = d:let("tile", (image * block.h.tiles + row + hr.at) * block.w.tiles + column + wr.at)
+          d:call(src_kernel(s, c, hr.tile, wr.tile), { { d.src, ((n * p.input[2] + y + h.base) * p.input[3] + x + w.base) * p.ic +
+            at.g * s.icg }, { d.scratch, tile * s.v_row } })
+          d:call(diff_kernel(s, c, hr.tile, wr.tile, channels_of(s, slice)), { { d.dst, ((n * p.output[2] + y) * p.output[3] + x) * p.oc +
+            at.channel }, { d.scratch, tile * s.d_row + s.d_at } })
+        end)
+      end)
+    end)
+  end)
+end
+
+-- The products of one panel of output channels at one frequency.
+local function multiply_panel(s, c, d, f, tiles, vectors, column)
+  local to = s.one_block and 0 or column
+  for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
+    d:loop("i", inputs.first, inputs.first + inputs.size * inputs.count, inputs.size, function(i)
+      d:call(product_of(s, c, inputs.size, vectors), { { d.scratch, f * s.v_apart + i },
+        { d.scratch, f * s.d_apart + column + s.d_at }, { d.scratch, f * s.s_apart + i * s.s_row + to + s.s_at }, tiles })
+    end)
+  end
+end
+
+-- Calls body(vectors, last lanes, first channel) in loops over the panels of a slice.
+local function each_panel(s, d, slice, body)
+  local panels = cut.columns(channels_of(s, slice), s.schedule.vectors, s.lanes)
+  for _, run in ipairs(cut.column_runs(panels)) do
+    d:loop("panel", run.index, run.index + run.count, 1, function(panel)
+      body(run.tile, d:let("column", panel * (s.schedule.vectors * s.lanes)))
+    end)
+  end
+end
+
+local function multiply(s, c, d, tiles, slice)
+  d:loop("f", 0, s.frequencies, 1, function(f)
+    each_panel(s, d, slice, function(panel, column) multiply_panel(s, c, d, f, tiles, panel.vectors, column) end)
+  end)
+end
+
+local function transform_sums(s, c, d, channels, channel)
+  d:loop("i", 0, s.icg, 1, function(i)
+    d:call(result_kernel(s, c, channels), { { d.scratch, i * s.s_row + s.s_at }, { d.weights, i * s.p.oc + channel } })
+  end)
+end
+
+-- All blocks' products into the sums of the whole slice.
+local function add_blocks(s, c, d, slice, g, channel)
+  d:call(c.zero, { { d.scratch, s.s_at }, driver.expr(s.frequencies * s.s_apart // s.lanes) })
+  each_kind(s, function(images, h, w)
+    d:loop("block", 0, images.count, 1, function(group)
+      d:loop("band_h", 0, h.count, 1, function(band_h)
+        d:loop("band_w", 0, w.count, 1, function(band_w)
+          local block = { h = h, w = w, images = images.size }
+          transform_tiles(s, c, d, block, slice, { g = g, channel = channel, image = group * images.size + images.first,
+            y = band_h * (h.tiles * s.h.outputs) + h.first, x = band_w * (w.tiles * s.w.outputs) + w.first })
+          multiply(s, c, d, driver.expr(images.size * h.tiles * w.tiles), slice)
+        end)
+      end)
+    end)
+  end)
+  transform_sums(s, c, d, channels_of(s, slice), channel)
+end
+
+local function one_block(s, c, d, slice, g, channel)
+  local zero = driver.expr(0)
+  transform_tiles(s, c, d, { h = s.h_bands[1], w = s.w_bands[1], images = s.images }, slice,
+    { g = g, channel = channel, image = zero, y = zero, x = zero })
+  each_panel(s, d, slice, function(panel, column)
+    d:loop("f", 0, s.frequencies, 1, function(f) multiply_panel(s, c, d, f, driver.expr(s.tiles), panel.vectors, column) end)
+    transform_sums(s, c, d, channels_of(s, panel), channel + column)
+  end)
+end
+
+-- Tasks of one run of equal slices.
+local function slice_part(s, c, run)
+  local p = s.p
+  return { indices = { { "g", p.groups }, { "slice", run.count } }, body = function(d, g, index)
+    local channel = d:let("channel", g * s.ocg + (index + run.index) * s.slices[1].width)
+    local go = s.one_block and one_block or add_blocks
+    go(s, c, d, run.tile, g, channel)
+  end }
+end
+
+-- The drivers' texts are made later; their kernels have to be there before.
+local function make_kernels(s, c, slice)
+  each_kind(s, function(_, h, w)
+    each_pair(h, w, function(hr, wr)
+      src_kernel(s, c, hr.tile, wr.tile)
+      diff_kernel(s, c, hr.tile, wr.tile, channels_of(s, slice))
+    end)
+  end)
+  for _, run in ipairs(cut.column_runs(cut.columns(channels_of(s, slice), s.schedule.vectors, s.lanes))) do
+    for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do product_of(s, c, inputs.size, run.tile.vectors) end
+    if s.one_block then result_kernel(s, c, channels_of(s, run.tile)) end
+  end
+  if s.one_block then return end
+  result_kernel(s, c, channels_of(s, slice))
+  c.zero = c.kernel("zero", "zero", function(name) return zero_kernel(s, name) end)
+end
+
+function winograd_gradient.stages(p, schedule, target)
+  local s = winograd_gradient.shape(p, schedule, target)
+  local kernels, c, list = {}, {}, {}
+  c.kernel = kernel_maker(c, kernels)
+  for _, run in ipairs(cut.column_runs(s.slices)) do
+    list[#list + 1] = slice_part(s, c, run)
+    make_kernels(s, c, run.tile)
+  end
+  if c.why then return nil, c.why end
+  local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
+  if p.bias then stages[2] = direct_gradient.bias_stage(p, target, kernels) end
+  return { kernels = kernels, stages = stages, packed = 0, shared = 0, tile = { 1, p.kernel[2], p.kernel[3] } }
+end
+
+return winograd_gradient

@@ -1,0 +1,160 @@
+-- winograd_grid.lua: how outputs are covered by Winograd's tiles: sizes on an axis, blocks of tiles, borders.
+--
+-- An axis is cut into tiles of one or two sizes that cover its outputs exactly, larger ones first; the smaller size has nested
+-- points, so both use the same transformed weights. Tiles are numbered within a block by class, so that the tiles that have a
+-- given product (frequency) stand side by side:  small columns of large rows, large of large, large of small, small of small.
+local toomcook = require "toomcook"
+local gather = require "gather"
+local cut = require "tiles"
+local grid = {}
+
+---- one axis -------------------------------------------------------------------------------------------------------------------
+
+-- {4, 3} and 14 outputs -> 2, 2; nil when they cannot be covered, or not with both.
+function grid.counts(outputs, sizes)
+  local big, small = sizes[1], sizes[2]
+  if not small then return outputs % big == 0 and outputs // big or nil, 0 end
+  for count = outputs // big, 1, -1 do
+    local rest = outputs - count * big
+    if rest > 0 and rest % small == 0 then return count, rest // small end
+  end
+end
+
+function grid.print_sizes(sizes) return table.concat(sizes, "+") end
+
+-- "4+3" -> {4, 3}
+function grid.parse_sizes(text)
+  local big, small = text:match "^(%d+)%+?(%d*)$"
+  return big and { tonumber(big), tonumber(small) }
+end
+
+-- Positions [low, high) of a tile's window that are in the input.
+local function window(axis, base, first, size)
+  local at = first + base
+  local low = math.min(math.max(-at, 0), size)
+  return low, math.max(math.min(size, axis.inputs - at), low)
+end
+
+-- The plan of an axis (gather.lua) in tiles of `sizes`: schemes, tiles {class, first, low, high}, base: where the window of the
+-- first output begins; reversed: taps run backwards.
+function grid.axis(axis, sizes)
+  local big_count, small_count = grid.counts(axis.outputs, sizes)
+  local big = toomcook.scheme(sizes[1], axis.taps)
+  local schemes = { big, sizes[2] and toomcook.nested(big, sizes[2]) }
+  local plan = { taps = axis.taps, schemes = schemes, size = big.size, tiles = {}, reversed = axis.tap_step < 0,
+    base = axis.offset + (axis.tap_step < 0 and axis.tap_step * (axis.taps - 1) or 0) }
+  local first = 0
+  for class = 1, 2 do
+    for _ = 1, class == 1 and big_count or small_count do
+      local s = schemes[class]
+      local low, high = window(axis, plan.base, first, s.size)
+      table.insert(plan.tiles, { class = class, first = first, low = low, high = high })
+      first = first + s.outputs
+    end
+  end
+  return plan
+end
+
+-- Where a scheme's frequency f (from 1) is among the big one's (from 0).
+function grid.frequency(scheme, f) return (scheme.at and scheme.at[f] or f) - 1 end
+
+-- Runs of an axis' frequencies that all tiles have or only big ones: {first, count, big_only}.
+function grid.frequency_runs(plan, both)
+  local small = plan.schemes[2]
+  if not small or not both or small.size == plan.size then return { { first = 0, count = plan.size, big_only = false } } end
+  return { { first = 0, count = small.size - 1, big_only = false },
+    { first = small.size - 1, count = plan.size - small.size, big_only = true },
+    { first = plan.size - 1, count = 1, big_only = false } }
+end
+
+---- bands: an axis' tiles in pieces ------------------------------------------------------------------------------------------------
+
+-- Equal tiles of a band: {tile (the first), at: index within its class, from: outputs before it, count}.
+local function tile_runs(plan, first, count)
+  local runs, before = {}, { 0, 0 }
+  for i = first + 1, first + count do
+    local tile, run = plan.tiles[i], runs[#runs]
+    if run and run.tile.class == tile.class and run.tile.low == tile.low and run.tile.high == tile.high then
+      run.count = run.count + 1
+    else
+      runs[#runs + 1] = { tile = tile, at = before[tile.class], from = tile.first - plan.tiles[first + 1].first, count = 1 }
+    end
+    before[tile.class] = before[tile.class] + 1
+  end
+  return runs, before
+end
+
+local function key_of(runs)
+  local words = {}
+  for i, r in ipairs(runs) do words[i] = ("%d:%d-%dx%d"):format(r.tile.class, r.tile.low, r.tile.high, r.count) end
+  return table.concat(words, " ")
+end
+
+-- Pieces of at most `most` tiles; equal ones in runs: {runs, tiles of each class, first: the first output, outputs of a band, count}.
+function grid.bands(plan, most)
+  local bands = {}
+  for _, piece in ipairs(cut.even_pieces(#plan.tiles, most)) do
+    local runs, tiles = tile_runs(plan, piece.first, piece.size)
+    local key, band = key_of(runs), bands[#bands]
+    if band and band.key == key then
+      band.count = band.count + 1
+    else
+      local next_tile = plan.tiles[piece.first + piece.size + 1]
+      local last = plan.tiles[#plan.tiles]
+      local stop = next_tile and next_tile.first or last.first + plan.schemes[last.class].outputs
+      local first = plan.tiles[piece.first + 1].first
+      bands[#bands + 1] = { key = key, runs = runs, tiles = tiles, first = first, outputs = stop - first, count = 1 }
+    end
+  end
+  return bands
+end
+
+---- blocks -----------------------------------------------------------------------------------------------------------------------------
+
+-- Rows, columns and images of a block of about `tiles` tiles.
+function grid.block(rows, columns, images, tiles)
+  if tiles >= rows * columns then return rows, columns, math.min(images, math.max(tiles // (rows * columns), 1)) end
+  if tiles >= columns then return tiles // columns, columns, 1 end
+  return 1, tiles, 1
+end
+
+-- Tiles of the classes of a block and where each begins: {[h class][w class] = {first, rows, columns}}, total.
+function grid.classes(h, w, images)
+  local list, at = { {}, {} }, 0
+  for _, class in ipairs { { 1, 2 }, { 1, 1 }, { 2, 1 }, { 2, 2 } } do
+    local rows, columns = h.tiles[class[1]], w.tiles[class[2]]
+    list[class[1]][class[2]] = { first = at, rows = rows, columns = columns, tiles = images * rows * columns }
+    at = at + images * rows * columns
+  end
+  list.total = at
+  return list
+end
+
+-- First tile and number of tiles that have a frequency.
+function grid.having(classes, h_big_only, w_big_only)
+  local first = w_big_only and classes[1][1].first or 0
+  local stop = classes.total
+  if h_big_only then stop = classes[1][1].first + classes[1][1].tiles
+  elseif w_big_only then stop = classes[2][2].first end
+  return first, stop - first
+end
+
+-- The axes of a gathering problem, or why there are none.
+function grid.refused(p)
+  if p.layout ~= "nhwc" then return "winograd needs channels-last data" end
+  for i = 1, 3 do
+    if p.stride[i] ~= 1 then return "winograd needs stride 1" end
+    if p.dilation[i] ~= 1 then return "winograd needs dilation 1" end
+  end
+  if p.kernel[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0 then return "winograd needs two dimensions, or planes that do not mix" end
+  if p.kernel[2] * p.kernel[3] == 1 then return "winograd needs more than one tap" end
+  if p.kernel[2] > 7 or p.kernel[3] > 7 then return "winograd needs at most 7 taps on an axis" end
+end
+
+-- Planes are images: the axes h and w.
+function grid.axes(p)
+  local axes = gather.axes(p)
+  return axes[2][1], axes[3][1]
+end
+
+return grid

@@ -1,0 +1,255 @@
+-- winograd_transform.lua: the kernel programs of Winograd's three transforms and of the product between them.
+--
+-- A transform of two dimensions is straight-line code along the rows, then along the columns; what lies between is held in
+-- registers as far as they go and in slots beyond. Channels are in the lanes.
+local program = require "program"
+local registers = require "registers"
+local straight = require "straight"
+local parts = require "parts"
+local transform = {}
+
+---- two dimensions ----------------------------------------------------------------------------------------------------------------
+
+-- Gives registers for constants: all at once before the loops where they fit, else each where it is used.
+local function constants(k, kept, list)
+  local known = {}
+  local function new(c)
+    local r = k:vector "c"
+    k:constant(r, c)
+    return r
+  end
+  if not kept then return new end
+  for _, s in ipairs(list) do
+    for _, c in ipairs(straight.constants(s)) do known[c] = known[c] or new(c) end
+  end
+  return function(c) return known[c] end
+end
+
+-- o: rows (numbers of those that are there), load(row) gives inputs for `along`, whose results of a column go into `across`;
+-- finish(column, results). The first `held` columns stay in registers.
+local function two_dimensions(k, o, held, constant)
+  local middle = {}
+  for _, y in ipairs(o.rows) do
+    middle[y] = straight.emit(k, o.along, o.load(y), constant)
+    for f, r in ipairs(middle[y]) do
+      if r and f > held then
+        middle[y][f] = o.slots[y * 64 + f] or k:slot()
+        o.slots[y * 64 + f] = middle[y][f]
+        k:spill(middle[y][f], r)
+      end
+    end
+  end
+  local nothing = {} -- where all inputs of a column are zero
+  for i = 1, #o.across.results do nothing[i] = false end
+  for f = 1, #o.along.results do
+    local x = {}
+    for y = 1, o.across.inputs do
+      local from = middle[y] and middle[y][f]
+      x[y] = from and from.kind == "slot" and function()
+        local r = k:vector "x"
+        k:fill(r, from)
+        return r
+      end or from
+    end
+    local results = nothing
+    if o.along.results[f] then results = straight.emit(k, o.across, x, constant) end
+    o.finish(f, results)
+  end
+end
+
+-- build(kept, held): the kernel with as many held columns as its registers allow, with constants in registers if they fit.
+local function with_most_held(target, columns, build)
+  local why
+  local function try(kept, held)
+    local kernel = build(kept, held)
+    local map, cannot = registers.allocate(kernel, target)
+    why = why or cannot
+    return map and kernel
+  end
+  for held = target.registers < 32 and 0 or math.min(columns, 3), 0, -1 do
+    local kernel = try(true, held)
+    if kernel then return kernel end
+  end
+  return try(false, 0) or nil, why
+end
+
+-- Whole vectors in a loop, then the lanes that are left: body(count) with count nil for a whole one.
+local function each_vector(k, channels, body, step)
+  local whole = channels // k.lanes
+  k:loop(whole, function()
+    body()
+    step()
+  end)
+  if channels % k.lanes ~= 0 then body(channels % k.lanes) end
+end
+
+local function load_range(k, r, a, count)
+  if count then k:load(r, a, 0, count) else k:load(r, a) end
+end
+
+local function present(size, low, high)
+  local list = {}
+  for i = 1, size do list[i] = i > low and i <= high end
+  return list
+end
+
+local function numbers(low, high)
+  local list = {}
+  for i = low, high do list[#list + 1] = i end
+  return list
+end
+
+---- the input: V = BT d B -------------------------------------------------------------------------------------------------------------
+
+-- o: h and w: {scheme, low, high, at(f): where its frequency is}; pixel, row: elements between neighbours; channels; frequencies'
+-- distance `apart`; `columns`: frequencies of a row.
+function transform.input(p, target, name, o)
+  local inside = o.h.low < o.h.high and o.w.low < o.w.high
+  local h_low, h_high = o.h.low, inside and o.h.high or o.h.low
+  local along = straight.of(o.w.scheme.BT, present(o.w.scheme.size, o.w.low, o.w.high))
+  local across = straight.of(o.h.scheme.BT, present(o.h.scheme.size, h_low, h_high))
+  return with_most_held(target, #along.results, function(kept, held)
+    local k = program.new { name = name, type = p.type, target = target }
+    local from, to = k:pointer("window", "in"), k:pointer("v", "out")
+    local constant, slots = constants(k, kept, { along, across }), {}
+    local function vector(count)
+      local zero
+      two_dimensions(k, { rows = numbers(h_low + 1, h_high), along = along, across = across, slots = slots,
+        load = function(y)
+          local x = {}
+          for i = 1, o.w.scheme.size do
+            x[i] = i > o.w.low and i <= o.w.high and function()
+              local r = k:vector "d"
+              load_range(k, r, k:at(from, (y - 1) * o.row + (i - 1) * o.pixel), count)
+              return r
+            end
+          end
+          return x
+        end,
+        finish = function(fw, results)
+          for fh, r in ipairs(results) do
+            if not r and not zero then zero = k:vector "zero"; k:zero(zero) end
+            k:store(k:at(to, (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart), r or zero)
+          end
+        end }, held, constant)
+    end
+    each_vector(k, o.channels, vector, function() k:advance(from, k.lanes); k:advance(to, k.lanes) end)
+    return k:finish()
+  end)
+end
+
+---- the output: Y = AT m A, with the epilogue ---------------------------------------------------------------------------------------------
+
+-- o: h and w: {scheme, at}; apart and columns as above; pixel, row, channels (of the column tile), stream.
+function transform.output(p, target, name, o)
+  local along, across = straight.of(o.w.scheme.AT), straight.of(o.h.scheme.AT)
+  return with_most_held(target, #along.results, function(kept, held)
+    local k = program.new { name = name, type = p.type, target = target }
+    local forward = p.pass == "forward"
+    local from = k:pointer("m", "in")
+    local bias = forward and p.bias and k:pointer("bias", "in")
+    local residual = forward and p.epilogue.residual and k:pointer("residual", "in")
+    local to = k:pointer("out", "out")
+    local constant, slots = constants(k, kept, { along, across }), {}
+    local function vector(count)
+      two_dimensions(k, { rows = numbers(1, o.h.scheme.size), along = along, across = across, slots = slots,
+        load = function(fh)
+          local x = {}
+          for fw = 1, o.w.scheme.size do
+            x[fw] = function()
+              local r = k:vector "d"
+              k:load(r, k:at(from, (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart))
+              return r
+            end
+          end
+          return x
+        end,
+        finish = function(column, results)
+          for row, r in ipairs(results) do
+            local at = (row - 1) * o.row + (column - 1) * o.pixel
+            if forward then
+              parts.epilogue(k, p, r, k:vector "e", bias and k:at(bias), residual and k:at(residual, at), 0, count or k.lanes)
+            end
+            if o.stream and not count then k:stream(k:at(to, at), r) else k:store(k:at(to, at), r, 0, count or k.lanes) end
+          end
+        end }, held, constant)
+    end
+    each_vector(k, o.channels, vector, function()
+      for _, pointer in ipairs { from, bias or false, residual or false, to } do
+        if pointer then k:advance(pointer, k.lanes) end
+      end
+    end)
+    return k:finish()
+  end)
+end
+
+---- weights: U = G g GT -----------------------------------------------------------------------------------------------------------------------
+
+-- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
+-- apart: elements between the frequencies. `rows` is an argument.
+function transform.weights(p, target, name, o)
+  local along, across = straight.of(o.w.G), straight.of(o.h.G)
+  return with_most_held(target, #along.results, function(kept, held)
+    local k = program.new { name = name, type = p.type, target = target }
+    local from, to, rows = k:pointer("weights", "in"), k:pointer("u", "out"), k:count("rows")
+    local constant, slots = constants(k, kept, { along, across }), {}
+    local function vector(v)
+      two_dimensions(k, { rows = numbers(1, o.h.taps), along = along, across = across, slots = slots,
+        load = function(y)
+          local x = {}
+          for i = 1, o.w.taps do
+            x[i] = function()
+              local r = k:vector "g"
+              k:load(r, k:at(from, o.tap(y - 1, i - 1) + v * k.lanes), 0, v == o.tile.vectors - 1 and o.tile.last or k.lanes)
+              return r
+            end
+          end
+          return x
+        end,
+        finish = function(fw, results)
+          for fh, r in ipairs(results) do k:store(k:at(to, ((fh - 1) * o.w.size + fw - 1) * o.apart + v * k.lanes), r) end
+        end }, held, constant)
+    end
+    k:loop(rows, function()
+      for v = 0, o.tile.vectors - 1 do vector(v) end
+      k:advance(from, o.row)
+      k:advance(to, o.tile.width)
+    end)
+    return k:finish()
+  end)
+end
+
+---- the product: M = V U, for one frequency ------------------------------------------------------------------------------------------------
+
+-- o: tiles (rows of V), vectors, channels (the whole reduction), row: elements between the rows of V, width: of U and M.
+function transform.product(p, target, name, o)
+  local k = program.new { name = name, type = p.type, target = target }
+  local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", "out")
+  local acc, b, a = {}, {}, k:vector "a"
+  for t = 0, o.tiles - 1 do
+    acc[t] = {}
+    for n = 0, o.vectors - 1 do
+      acc[t][n] = k:vector(("acc%d_%d"):format(t, n))
+      k:zero(acc[t][n])
+    end
+  end
+  for n = 0, o.vectors - 1 do b[n] = k:vector("u" .. n) end
+  k:loop(o.channels, function()
+    for n = 0, o.vectors - 1 do k:load(b[n], k:at(u, n * k.lanes)) end
+    if o.prefetch then
+      for n = 0, o.vectors - 1 do k:prefetch(k:at(u, o.prefetch + n * k.lanes)) end
+    end
+    for t = 0, o.tiles - 1 do
+      k:broadcast(a, k:at(v, t * o.row))
+      for n = 0, o.vectors - 1 do k:fma(acc[t][n], b[n], a) end
+    end
+    k:advance(v, 1)
+    k:advance(u, o.width)
+  end)
+  for t = 0, o.tiles - 1 do
+    for n = 0, o.vectors - 1 do k:store(k:at(m, t * o.width + n * k.lanes), acc[t][n]) end
+  end
+  return k:finish()
+end
+
+return transform

@@ -1,0 +1,287 @@
+-- points.lua: searches points for Toom-Cook schemes and measures their errors; prints gen/schemes.lua.
+--
+--   lua5.4 tools/points.lua                    the table, measured: tools/points.lua > gen/schemes.lua (minutes)
+--   lua5.4 tools/points.lua OUTPUTS TAPS [N]   the best N sets of points for F(OUTPUTS, TAPS), best first
+--
+-- What is measured is what the family computes: straight-line transforms in f32, a chain of fma over channels, on uniform
+-- [-1, 1] data of a fixed seed, at least 4,096 outputs; its normwise error over that of a plain loop (one accumulator, separate
+-- multiply and add, taps then channels) on the same data. Rounding to f32 is done in doubles and compared with string.pack.
+package.path = arg[0]:gsub("tools/points%.lua$", "") .. "gen/?.lua;" .. package.path
+local toomcook, straight = require "toomcook", require "straight"
+
+local pooled = 4096
+local channel_counts = { 1, 3, 16, 64 }
+
+-- Points that fractions of few bits can be, at least 1/4 and at most 4; a finite set is 0, pairs of +-p, and one more where the
+-- number is even.
+local magnitudes = {}
+for word in ("1/4 3/8 1/2 5/8 3/4 7/8 1 5/4 3/2 7/4 2 5/2 3 4"):gmatch "%S+" do magnitudes[#magnitudes + 1] = word end
+
+---- f32 in doubles ---------------------------------------------------------------------------------------------------------------
+
+-- To 24 bits, ties to even, as Veltkamp splits a number.
+local splitter = 2.0 ^ 29 + 1
+local function round(x)
+  local t = x * splitter
+  return t - (t - x)
+end
+
+local state = 1
+local function uniform() -- xorshift64*; 24 bits, so that it is exact in f32
+  state = state ~ (state >> 12); state = state ~ (state << 25); state = state ~ (state >> 27)
+  return ((state * 0x2545F4914F6CDD1D) >> 39) * 2.0 ^ -24 - 1
+end
+
+for _ = 1, 10000 do
+  local x = uniform() * uniform() * 2.0 ^ (10 * uniform() // 1)
+  assert(round(x) == string.unpack("f", string.pack("f", x)), "rounding to f32 in doubles is wrong")
+end
+
+---- transforms as functions --------------------------------------------------------------------------------------------------------
+
+-- f(x, from, step, y, to, stride): y = matrix * x, in f32.
+local function compiled(matrix)
+  local s = straight.of(matrix)
+  local lines = { "local x, from, step, y, to, stride = ..." }
+  local function say(fmt, ...) lines[#lines + 1] = fmt:format(...) end
+  for i = 1, s.inputs do say("local v%d = x[from + %d * step]", i, i - 1) end
+  for n, op in ipairs(s.operations) do
+    local c = op.c and round(toomcook.number(op.c))
+    local text = op.op == "add" and ("v%d + v%d"):format(op.x, op.y) or op.op == "sub" and ("v%d - v%d"):format(op.x, op.y) or
+      op.op == "mul" and ("v%d * %a"):format(op.x, c) or ("v%d + v%d * %a"):format(op.x, op.y, c)
+    say("local v%d = %s; local t = v%d * 0x20000001p0; v%d = t - (t - v%d)", s.inputs + n, text, s.inputs + n, s.inputs + n,
+      s.inputs + n)
+  end
+  for i, value in ipairs(s.results) do say("y[to + %d * stride] = %s", i - 1, value and "v" .. value or "0.0") end
+  return assert(load(table.concat(lines, "\n")))
+end
+
+local transforms = setmetatable({}, { __mode = "k" })
+local function functions_of(scheme)
+  if not transforms[scheme] then
+    transforms[scheme] = { G = compiled(scheme.G), BT = compiled(scheme.BT), AT = compiled(scheme.AT) }
+  end
+  return transforms[scheme]
+end
+
+-- y (rows x columns of `after`) = F x F', x being rows x columns of `before`; each axis has its own transform.
+local function both_axes(down, across, x, before, after)
+  local middle, y = {}, {}
+  for c = 0, before[2] - 1 do down(x, c, before[2], middle, c, before[2]) end
+  for r = 0, after[1] - 1 do across(middle, r * before[2], 1, y, r * after[2], 1) end
+  return y
+end
+
+---- an experiment: data, exact results, the loop's error ------------------------------------------------------------------------------
+
+local function random_array(n)
+  local a = {}
+  for i = 0, n - 1 do a[i] = uniform() end
+  return a
+end
+
+-- Tiles of m[1] x m[2] outputs of a kernel of r[1] x r[2] taps.
+local function experiment_of(m, r, channels, outputs)
+  state = 20 + channels
+  local e = { m = m, r = r, channels = channels, size = { m[1] + r[1] - 1, m[2] + r[2] - 1 }, src = {}, weights = {}, exact = {} }
+  e.outs = channels <= 3 and 16 or 8
+  e.tiles = -(-outputs // (m[1] * m[2] * e.outs))
+  for t = 1, e.tiles do
+    e.src[t] = {}
+    for c = 1, channels do e.src[t][c] = random_array(e.size[1] * e.size[2]) end
+  end
+  for o = 1, e.outs do
+    e.weights[o] = {}
+    for c = 1, channels do e.weights[o][c] = random_array(r[1] * r[2]) end
+  end
+  local loop2 = 0.0
+  for t = 1, e.tiles do
+    for o = 1, e.outs do
+      for y = 0, m[1] - 1 do
+        for x = 0, m[2] - 1 do
+          local exact, loop = 0.0, 0.0
+          for kh = 0, r[1] - 1 do
+            for kw = 0, r[2] - 1 do
+              local at, tap = (y + kh) * e.size[2] + x + kw, kh * r[2] + kw
+              for c = 1, channels do
+                local p = e.src[t][c][at] * e.weights[o][c][tap]
+                exact = exact + p
+                local q = p * splitter; q = q - (q - p)
+                local s = loop + q
+                q = s * splitter; loop = q - (q - s)
+              end
+            end
+          end
+          e.exact[#e.exact + 1] = exact
+          loop2 = loop2 + (loop - exact) ^ 2
+        end
+      end
+    end
+  end
+  e.loop2 = loop2
+  return e
+end
+
+local experiments = {}
+local function experiment(m, r, channels, outputs)
+  local key = ("%d %d %d %d %d %d"):format(m[1], m[2], r[1], r[2], channels, outputs)
+  experiments[key] = experiments[key] or experiment_of(m, r, channels, outputs)
+  return experiments[key]
+end
+
+-- The normwise error of the schemes down and across over the loop's.
+local function measure(down, across, channels, outputs)
+  local m, r = { down.outputs, across.outputs }, { down.taps, across.taps }
+  local e, d, a = experiment(m, r, channels, outputs or pooled), functions_of(down), functions_of(across)
+  local size, U, error2, n = e.size, {}, 0.0, 0
+  for o = 1, e.outs do
+    U[o] = {}
+    for c = 1, channels do U[o][c] = both_axes(d.G, a.G, e.weights[o][c], r, size) end
+  end
+  for t = 1, e.tiles do
+    local V = {}
+    for c = 1, channels do V[c] = both_axes(d.BT, a.BT, e.src[t][c], size, size) end
+    for o = 1, e.outs do
+      local M = {}
+      for f = 0, size[1] * size[2] - 1 do
+        local s = 0.0
+        for c = 1, channels do
+          s = s + V[c][f] * U[o][c][f]
+          local q = s * splitter; s = q - (q - s)
+        end
+        M[f] = s
+      end
+      local y = both_axes(d.AT, a.AT, M, size, m)
+      for i = 0, m[1] * m[2] - 1 do
+        n = n + 1
+        error2 = error2 + (y[i] - e.exact[n]) ^ 2
+      end
+    end
+  end
+  return math.sqrt(error2 / e.loop2)
+end
+
+local identity = toomcook.scheme(1, 1)
+
+---- the search -------------------------------------------------------------------------------------------------------------------------
+
+-- Texts of sets of `count` finite points.
+local function candidates(count)
+  local list = {}
+  local function pairs_from(first, left, text)
+    if left == 0 then list[#list + 1] = text; return end
+    if left == 1 then
+      for _, p in ipairs(magnitudes) do
+        if not (" " .. text .. " "):find(" " .. p .. " ", 1, true) then
+          list[#list + 1] = text .. " " .. p -- -p is its mirror image
+        end
+      end
+      return
+    end
+    for i = first, #magnitudes do
+      local p = magnitudes[i]
+      pairs_from(i + 1, left - 2, text .. (" %s -%s"):format(p, p))
+    end
+  end
+  if count == 0 then return { "" } end
+  pairs_from(1, count - 1, "0")
+  return list
+end
+
+-- The best sets, {points, error of the square scheme at 16 channels}: all are measured along a line with fewer outputs, the best forty as squares.
+local function search(outputs, taps)
+  local ranked = {}
+  for _, points in ipairs(candidates(outputs + taps - 2)) do
+    local ok, scheme = pcall(toomcook.scheme, outputs, taps, points)
+    if ok then ranked[#ranked + 1] = { points = points, scheme = scheme, error = measure(identity, scheme, 3, pooled // 8) } end
+  end
+  table.sort(ranked, function(a, b) return a.error < b.error end)
+  for i = 41, #ranked do ranked[i] = nil end
+  for _, row in ipairs(ranked) do row.error = measure(row.scheme, row.scheme, 16) end
+  table.sort(ranked, function(a, b) return a.error < b.error end)
+  return ranked
+end
+
+---- the table --------------------------------------------------------------------------------------------------------------------------
+
+local function errors(down, across)
+  local list = {}
+  for i, channels in ipairs(channel_counts) do list[i] = ("%.2f"):format(measure(down, across, channels)) end
+  return "{ " .. table.concat(list, ", ") .. " }"
+end
+
+local head = [[
+-- schemes.lua: sets of points with their errors; written by tools/points.lua, which says how they are measured.
+--
+-- points: finite ones, beside infinity. square: the normwise error over the plain loop's of outputs x outputs tiles of a
+-- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
+local schemes = { channels = { 1, 3, 16, 64 } }
+
+function schemes.find(outputs, taps)
+  for _, row in ipairs(schemes.rows) do if row.outputs == outputs and row.taps == taps then return row end end
+end
+
+-- A row's errors at any number of channels: straight between two of the table, by logarithm; constant beyond.
+function schemes.error(errors, channels)
+  local at = schemes.channels
+  for i = 1, #at - 1 do
+    if channels <= at[i + 1] then
+      local part = math.log(math.max(channels, 1) / at[i]) / math.log(at[i + 1] / at[i])
+      return errors[i] + part * (errors[i + 1] - errors[i])
+    end
+  end
+  return errors[#at]
+end
+]]
+
+-- Sizes that are worth their arithmetic: at most eight inputs a tile.
+local function sizes()
+  local list = {}
+  for taps = 2, 7 do
+    for outputs = 2, 7 do
+      if outputs + taps <= 9 then list[#list + 1] = { outputs, taps } end
+    end
+  end
+  return list
+end
+
+local function print_table()
+  local best = {}
+  io.write(head, "\nschemes.rows = {\n")
+  for _, size in ipairs(sizes()) do
+    local outputs, taps = table.unpack(size)
+    local row = search(outputs, taps)[1]
+    best[taps] = best[taps] or {}
+    best[taps][outputs] = row.scheme
+    io.write(("  { outputs = %d, taps = %d, points = %q,\n    square = %s, line = %s },\n"):format(outputs, taps, row.points,
+      errors(row.scheme, row.scheme), errors(identity, row.scheme)))
+    io.stdout:flush()
+    experiments = {}
+  end
+  io.write "}\n\nschemes.mixed = {\n"
+  for _, taps in ipairs { 3, 5 } do
+    for down = 2, 7 do
+      for across = 2, 7 do
+        local a, b = best[taps][down], best[taps][across]
+        if a and b and down < across then
+          io.write(("  { outputs = { %d, %d }, taps = %d, errors = %s },\n"):format(down, across, taps, errors(a, b)))
+          io.stdout:flush()
+          experiments = {}
+        end
+      end
+    end
+  end
+  io.write "}\n\nreturn schemes\n"
+end
+
+local outputs, taps, most = math.tointeger(arg[1]), math.tointeger(arg[2]), math.tointeger(arg[3] or "10")
+if not arg[1] then
+  print_table()
+elseif outputs and taps and most and outputs >= 1 and taps >= 1 and outputs + taps <= 11 then
+  for i, row in ipairs(search(outputs, taps)) do
+    if i <= most then print(("%.3f  %s"):format(row.error, row.points)) end
+  end
+else
+  io.stderr:write("points.lua: OUTPUTS and TAPS are whole numbers from 1 with a sum of at most 11, N how many sets to show\n")
+  os.exit(2)
+end
