@@ -183,6 +183,9 @@ end
 local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
   local p, from, to = s.p, s.from, s.to
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = ("A row of tiles of %d x %d outputs (acc[row][pixel]) of one vector of channels, %s. An input vector is loaded once and used by all "
+    .. "outputs that its taps reach; outputs at the borders have only the taps that lie inside."):format(variant and variant.size or 1,
+    s.columns[1].variant.size, blocks > 1 and ("for %d vectors one after another"):format(blocks) or lanes < k.lanes and ("%d lanes of it"):format(lanes) or "alone")
   local input, weights = k:pointer(from.base, "in"), k:pointer("weights", "in")
   local bias = s.forward and p.bias and k:pointer("bias", "in")
   local residual = s.forward and p.epilogue.residual and k:pointer("residual", "in")

@@ -183,6 +183,8 @@ end
 local function tile_kernel(s, axes, variant, m, target, name)
   local p = s.p
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose weights are broadcast. "
+    .. "`planes` and `rows` of taps lie inside the input; taps in the padding along w read zeros or fewer lanes."):format(m - 1)
   local input, panel = k:pointer("input", "in"), k:pointer("panel", "in")
   local bias = s.forward and p.bias and k:pointer("bias", "in")
   local residual = s.forward and p.epilogue.residual and not s.moves_out and k:pointer("residual", "in")
@@ -246,6 +248,7 @@ local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.fr
 
 local function copy_kernel(s, m, target, name)
   local k = program.new { name = name, type = s.p.type, target = target }
+  k.about = "Copies the weights that one tile uses into a panel, which it then reads from front to back."
   local from, to, r = k:pointer("weights", "in"), k:pointer("panel", "out"), k:vector "r"
   k:loop(s.taps * s.from.channels, function()
     for at = 0, m - 1, s.lanes do

@@ -734,6 +734,31 @@ local function operation_lines(k)
   return of
 end
 
+-- The same as C: a prototype, and GNU assembly in a block at file scope, each instruction beside the operation it comes from.
+function machine.assembly(k)
+  local s, of = generate(k, true), operation_lines(k)
+  local lines = { (prototype(k):gsub("^cg_code", "extern")), "__extension__ __asm__(" }
+  local function put(text, comment)
+    if not comment then lines[#lines + 1] = ('    "%s\\n"'):format(text)
+    else lines[#lines + 1] = ('    %-52s /* %s */'):format(('"%s\\n"'):format(text), comment) end
+  end
+  put ".text"
+  put ".balign 64"
+  put(k.name .. ":")
+  for i = 1, s.n do
+    if s.labels[i] then put(s.labels[i] .. ":") end
+    local origin = s.origins[i]
+    put("  " .. s.texts[i], origin and origin ~= "begin" and of[origin]:gsub("^%s+", ""):gsub("%s+", " ") or nil)
+  end
+  if #s.pool > 0 then
+    put ".balign 32"
+    put((".L%s_pool:"):format(k.name))
+    for at = 1, #s.pool, 4 do put(("  .long 0x%x"):format((string.unpack("<I4", s.pool, at)))) end
+  end
+  lines[#lines + 1] = ");\n"
+  return table.concat(lines, "\n")
+end
+
 -- Address, bytes and spelling of each instruction below the operation that it comes from.
 function machine.listing(k)
   local s, of = generate(k, true), operation_lines(k)
