@@ -7,7 +7,7 @@ local gather = require "gather"
 local parts = require "parts"
 local targets = require "targets"
 
-local plain = { name = "plain", version = 1, chains = 1 }
+local plain = { name = "plain", version = 2, chains = 1 }
 
 function plain.parse(name) return name == "plain" and { family = "plain" } or nil end
 function plain.print(_) return "plain" end
