@@ -2,7 +2,7 @@
 #define EXAMPLE_VEC_F32_AVX2
 /* Vectors of 8 x float, as statements with the destination first. Three bodies with the same bits: 1 x86 intrinsics,
  * 2 GNU vectors, 3 plain lanes (any compiler). max is x > y ? x : y, min is x < y ? x : y. Memory outside
- * a range is not touched. */
+ * a range is not touched; lanes outside it become 0 (load) or stay (fma, fnma). */
 #if 8 == 1
 #undef CG_BODY
 #define CG_BODY 3
@@ -53,6 +53,8 @@ typedef int cg_ints __attribute__((vector_size(32)));
 #define cg_mask(first, count) (((1u << (count)) - 1u) << (first))
 #define vload_range(d, p, first, count) (d) = _mm256_maskz_loadu_ps(cg_mask(first, count), p)
 #define vstore_range(p, x, first, count) _mm256_mask_storeu_ps(p, cg_mask(first, count), x)
+#define vfma_range(d, x, y, first, count) (d) = _mm256_mask3_fmadd_ps(x, y, d, cg_mask(first, count))
+#define vfnma_range(d, x, y, first, count) (d) = _mm256_mask3_fnmadd_ps(x, y, d, cg_mask(first, count))
 #define vinsert(d, part, p) (d) = _mm256_insertf32x4(d, _mm_loadu_ps(p), part)
 #define vextract(p, x, part) _mm_storeu_ps(p, _mm256_extractf32x4_ps(x, part))
 #else
@@ -60,6 +62,8 @@ typedef int cg_ints __attribute__((vector_size(32)));
 #define cg_mask(first, count) (__m256i)(cg_ints){ -cg_in(0, first, count), -cg_in(1, first, count), -cg_in(2, first, count), -cg_in(3, first, count), -cg_in(4, first, count), -cg_in(5, first, count), -cg_in(6, first, count), -cg_in(7, first, count) }
 #define vload_range(d, p, first, count) (d) = _mm256_maskload_ps(p, cg_mask(first, count))
 #define vstore_range(p, x, first, count) _mm256_maskstore_ps(p, cg_mask(first, count), x)
+#define vfma_range(d, x, y, first, count) (d) = _mm256_blendv_ps(d, _mm256_fmadd_ps(x, y, d), (vec)cg_mask(first, count))
+#define vfnma_range(d, x, y, first, count) (d) = _mm256_blendv_ps(d, _mm256_fnmadd_ps(x, y, d), (vec)cg_mask(first, count))
 #if 256 == 256
 #define vinsert(d, part, p) (d) = _mm256_insertf128_ps(d, _mm_loadu_ps(p), part)
 #define vextract(p, x, part) _mm_storeu_ps(p, _mm256_extractf128_ps(x, part))
@@ -160,6 +164,10 @@ typedef float vec[8];
 #define vstream(p, x) vstore(p, x)
 #define vload_range(d, p, first, count) { vzero(d); cg_range(cg_lane, first, count) cg_at(d, cg_lane) = (p)[cg_lane]; }
 #define vstore_range(p, x, first, count) { cg_range(cg_lane, first, count) (p)[cg_lane] = cg_at(x, cg_lane); }
+#define vfma_range(d, x, y, first, count) { cg_range(cg_lane, first, count) \
+    cg_at(d, cg_lane) = cg_fma(cg_at(x, cg_lane), cg_at(y, cg_lane), cg_at(d, cg_lane)); }
+#define vfnma_range(d, x, y, first, count) { cg_range(cg_lane, first, count) \
+    cg_at(d, cg_lane) = cg_fma(-cg_at(x, cg_lane), cg_at(y, cg_lane), cg_at(d, cg_lane)); }
 #define vextract(p, x, part) { cg_range(cg_lane, 0, 4) (p)[cg_lane] = cg_at(x, (part) * 4 + cg_lane); }
 #define cg_swap(x, y) { const float cg_kept = x; x = y; y = cg_kept; }
 #if 4 == 4
