@@ -88,25 +88,54 @@ local function axis_sizes(axis)
 end
 
 -- Tiles of the product: accumulators, a row of U, the broadcast.
-local function most_rows(target, v) return (target.registers - v - 1) // v end
+local function most_rows(target, v) return math.min((target.registers - v - 1) // v, v == 1 and 28 or 14) end
+
+-- Numbers of tiles that make different blocks.
+local function block_tiles(p, h, w, h_axis, w_axis)
+  local function tiles_of(axis, sizes)
+    local a, b = grid.counts(axis.outputs, sizes)
+    return a + b
+  end
+  local rows, columns, images = tiles_of(h_axis, h), tiles_of(w_axis, w), p.batch * p.input[1]
+  local list, seen = {}, {}
+  for _, tiles in ipairs { 14, 28, 42, 56 } do
+    local key = table.concat({ grid.block(rows, columns, images, tiles) }, " ")
+    if not seen[key] then list[#list + 1] = tiles end
+    seen[key] = true
+  end
+  return list
+end
+
+-- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
+local function streams(p, l2)
+  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
+  return p.pass == "forward" and bytes > 4 * l2 and { true, false } or { false }
+end
 
 local function candidates(p, target, machine)
   local h_axis, w_axis = grid.axes(p)
-  local vectors = math.min(target.registers >= 32 and 2 or 2, (produced(p) + lanes_of(p, target) - 1) // lanes_of(p, target))
-  local rows = math.min(most_rows(target, vectors), 14)
-  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
-  local l3 = machine.l3 and machine.l3 > 0 and math.min(machine.l3, 32 << 20) or 32 << 20
+  local lanes, l2 = lanes_of(p, target), machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
+  local columns = (produced(p) + lanes - 1) // lanes
+  local vectors = math.min(2, columns)
+  local splits = { 1, p.threads > 1 and (columns + vectors - 1) // vectors >= p.threads and p.threads or nil }
   local list = {}
+  local function add(h, w)
+    local function schedule(tiles, split, stream)
+      local u = (h[1] + h_axis.taps - 1) * (w[1] + w_axis.taps - 1) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
+      return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split,
+        ahead = u > 2 * l2 and 64 or 16, stream = stream }
+    end
+    local why = inexact(p, h, w)
+    if why then list[#list + 1] = { schedule = schedule(14, 1, false), why = why }; return end
+    for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
+      for _, split in ipairs(splits) do
+        for _, stream in ipairs(streams(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, stream) } end
+      end
+    end
+  end
   for _, h in ipairs(axis_sizes(h_axis)) do
     for _, w in ipairs(axis_sizes(w_axis)) do
-      local why = inexact(p, h, w)
-      if h_axis.taps ~= w_axis.taps or math.abs(h[1] - w[1]) <= 2 then
-        if why then list[#list + 1] = { schedule = { h = h, w = w, tiles = rows, rows = rows, vectors = vectors, splits = 1 }, why = why } end
-        for _, tiles in ipairs(why and {} or { rows, 2 * rows, 3 * rows, 4 * rows }) do
-          list[#list + 1] = { schedule = { h = h, w = w, tiles = tiles, rows = rows, vectors = vectors, splits = 1, ahead = 16,
-            stream = bytes > l3 } }
-        end
-      end
+      if h_axis.taps ~= w_axis.taps or math.abs(h[1] - w[1]) <= 2 then add(h, w) end
     end
   end
   return list
@@ -148,14 +177,15 @@ local function cycles_of(s, machine)
     for _, h in ipairs(s.h_bands) do
       for _, w in ipairs(s.w_bands) do
         local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
-        local blocks = p.groups * images.count * h.count * w.count
-        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 20 or 64))
-        cycles = cycles + blocks * (product + block.classes.total * (input + output))
-        tasks = tasks + blocks
+        local blocks, splits = p.groups * images.count * h.count * w.count, s.schedule.splits
+        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 12 or 64))
+        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output))
+        tasks = tasks + blocks * splits
       end
     end
   end
   if s.scratch > l2 then cycles = cycles * 1.1 end
+  if s.schedule.stream then cycles = cycles * 0.99 end
   cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
   if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
   return cycles
