@@ -11,20 +11,21 @@ local errors = require "families/winograd_error"
 
 local winograd = { name = "winograd", version = 1, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.stream] ------------------------------------------------------------------------
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] ------------------------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
--- fetched ahead; whether outputs are streamed.
+-- fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.ahead and ".a" .. s.ahead or "", s.stream and ".stream" or "")
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
   local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
   if not h then return end
   return { family = "winograd", h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
-    vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"), stream = rest:find "%.stream$" ~= nil }
+    vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
+    fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
 
 ---- admission ----------------------------------------------------------------------------------------------------------------------------
@@ -107,9 +108,10 @@ local function block_tiles(p, h, w, h_axis, w_axis)
 end
 
 -- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
-local function streams(p, l2)
+local function for_large(p, l2)
   local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
-  return p.pass == "forward" and bytes > 4 * l2 and { true, false } or { false }
+  if bytes <= 4 * l2 then return { {} } end
+  return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
 end
 
 local function candidates(p, target, machine)
@@ -120,16 +122,16 @@ local function candidates(p, target, machine)
   local splits = { 1, p.threads > 1 and (columns + vectors - 1) // vectors >= p.threads and p.threads or nil }
   local list = {}
   local function add(h, w)
-    local function schedule(tiles, split, stream)
+    local function schedule(tiles, split, large)
       local u = (h[1] + h_axis.taps - 1) * (w[1] + w_axis.taps - 1) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split,
-        ahead = u > 2 * l2 and 64 or 16, stream = stream }
+        ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
     end
     local why = inexact(p, h, w)
-    if why then list[#list + 1] = { schedule = schedule(14, 1, false), why = why }; return end
+    if why then list[#list + 1] = { schedule = schedule(14, 1, {}), why = why }; return end
     for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
       for _, split in ipairs(splits) do
-        for _, stream in ipairs(streams(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, stream) } end
+        for _, large in ipairs(for_large(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, large) } end
       end
     end
   end
@@ -186,6 +188,7 @@ local function cycles_of(s, machine)
   end
   if s.scratch > l2 then cycles = cycles * 1.1 end
   if s.schedule.stream then cycles = cycles * 0.99 end
+  if s.schedule.fetch then cycles = cycles * 0.95 end
   cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
   if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
   return cycles
