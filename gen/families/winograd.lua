@@ -35,10 +35,25 @@ local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) /
 
 local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
 
+-- The mean share of the taps of an axis that are in the input: padding shortens sums.
+local function inside(axis)
+  local first, low, high = axis.offset + math.min(0, axis.tap_step * (axis.taps - 1)), 0, 0
+  for j = 0, axis.outputs - 1 do
+    low = math.max(0, -(first + j))
+    high = high + math.max(math.min(axis.taps, axis.inputs - first - j) - math.min(low, axis.taps), 0)
+  end
+  return high / (axis.outputs * axis.taps)
+end
+
+local function filled(p)
+  local h, w = grid.axes(p)
+  return inside(h) * inside(w)
+end
+
 local function inexact(p, h_sizes, w_sizes)
   local allowed = errors.tiers[p.accuracy]
   if allowed == 0 then return "proven admits no transforms" end
-  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p))
+  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
   if predicted == math.huge then return "its error has not been measured" end
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
