@@ -305,8 +305,13 @@ struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
 
-/* The kernel's answers, in a workspace of NaNs. */
-cg_status cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, const cg_operands *o);
+/* A workspace of NaNs, and memory for packed weights where the problem's are fixed; the kernel's answers in them. */
+typedef struct cg_room {
+    void *workspace, *packed;
+} cg_room;
+cg_status cg_room_new(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, cg_room *out);
+void cg_room_free(cg_room *r);
+void cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, const cg_room *r);
 
 /* ---- data.c: the numbers that kernels are judged on ------------------------------------------------------------------------ */
 
