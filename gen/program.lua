@@ -11,6 +11,7 @@ program.operations = {
   zero      = { writes = { "d" },                                 shows = { "d" } },
   constant  = { writes = { "d" },                                 shows = { "d", "value" } },
   load      = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
+  spread    = { reads = { "a" },            writes = { "d" },     shows = { "d", "a", "times", "phase" } },
   store     = { reads = { "a", "x" },                             shows = { "a", "x" } },
   stream    = { reads = { "a", "x" },                             shows = { "a", "x" } },
   broadcast = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
@@ -41,7 +42,7 @@ local sizes = { f32 = 4, f64 = 8 }
 local reserved = {}
 for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long register
   restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
-  vec vmem vzero vset vload vload_range vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vfma_range vfnma_range vadd vsub vmul vmax
+  vec vmem vzero vset vload vload_range vspread vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vfma_range vfnma_range vadd vsub vmul vmax
   vmin vmove vinsert vextract vtranspose vprefetch fma fmaf unix linux]]):gmatch "%S+" do
   reserved[word] = true
 end
@@ -202,6 +203,17 @@ end
 function Program:load(v, a, first, count)
   first, count = lanes(self, "load", first, count)
   emit(self, { op = "load", d = want(self, "load", v, "register"), a = readable(self, "load", a), first = first, count = count })
+end
+
+-- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
+function Program:spread(v, a, times, phase, elements)
+  times = integer(self, "spread: the times", times, 1)
+  phase = integer(self, "spread: the phase", phase, 0, times - 1)
+  if times == 1 then return self:load(v, a, 0, elements) end
+  if phase + self.lanes <= times then return self:broadcast(v, a) end
+  local _, count = lanes(self, "spread", 0, elements)
+  emit(self, { op = "spread", d = want(self, "spread", v, "register"), a = readable(self, "spread", a), times = times,
+    phase = phase, first = count and 0, count = count })
 end
 
 function Program:store(a, v, first, count)

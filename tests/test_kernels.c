@@ -194,6 +194,22 @@ START_TEST(a_weight_that_is_not_finite_stays_out_of_the_border)
 }
 END_TEST
 
+/* Depthwise with multipliers: input channels that begin anywhere in a vector of their outputs. */
+START_TEST(channel_multipliers)
+{
+    uint64_t seed = test_seed(), state = seed;
+    for (int i = 0; i < 150; i++) {
+        convgen_problem p = random_problem(&state, 60e3);
+        p.layout = CONVGEN_NHWC;
+        p.groups = p.in_channels = random_size(&state, 12, 40);
+        p.out_channels = p.in_channels * random_in(&state, 2, random_in(&state, 0, 3) ? 7 : 40);
+        if (cg_problem_sizes(&p).macs > 300e3 || cg_problem_normalise(&p) != CONVGEN_OK) continue;
+        const char *target = target_names[random_in(&state, 0, 2)];
+        verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
+    }
+}
+END_TEST
+
 /* The bits of an output for 1, 2 and 3 threads. */
 START_TEST(threads_change_no_bit)
 {
@@ -257,6 +273,11 @@ int main(void)
     tcase_set_timeout(borders, 300);
     tcase_add_test(borders, a_weight_that_is_not_finite_stays_out_of_the_border);
     suite_add_tcase(suite, borders);
+    TCase *multipliers = tcase_create("multipliers");
+    tcase_add_checked_fixture(multipliers, setup, teardown);
+    tcase_set_timeout(multipliers, 300);
+    tcase_add_test(multipliers, channel_multipliers);
+    suite_add_tcase(suite, multipliers);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

@@ -245,6 +245,28 @@ local function load(s, op)
   vector(s, f.load_mask, d, d, nil, base, disp)
 end
 
+-- The numbers of the 32-bit words that a spread takes, as a vector of the pool.
+local function words_in_pool(s, op)
+  local key = op.times << 16 | op.phase
+  local entry = s.words[key]
+  if not entry then
+    local list, words = {}, s.size // 4
+    for word = 0, s.target.bits // 32 - 1 do
+      list[word + 1] = string.pack("<I4", (word // words + op.phase) // op.times * words + word % words)
+    end
+    entry = { bytes = table.concat(list), at = #s.words * s.target.bits // 8 }
+    s.words[key], s.words[#s.words + 1] = entry, entry
+  end
+  return function() return 32 * #s.masks + entry.at end
+end
+
+local function spread(s, op)
+  local d = s.map[op.d]
+  load(s, op)
+  pooled(s, s.forms.load, s.temporary, words_in_pool(s, op))
+  vector(s, s.forms.permute, d, s.temporary, d)
+end
+
 local function store(s, op)
   local x, f = s.map[op.x], s.forms
   if not op.count then return whole(s, f.store, x, op.a) end
@@ -292,7 +314,7 @@ local function zero(s, op)
 end
 
 local function constant(s, op)
-  pooled(s, s.forms.broadcast, s.map[op.d], function() return s.masks_end + (op.index - 1) * s.size end)
+  pooled(s, s.forms.broadcast, s.map[op.d], function() return s.constants_at + (op.index - 1) * s.size end)
 end
 
 local function insert(s, op)
@@ -478,8 +500,8 @@ local function loop(s, op)
 end
 
 local lower = {
-  zero = zero, constant = constant, load = load, store = store, stream = stream, broadcast = broadcast, fma = arithmetic,
-  fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, move = move, insert = insert,
+  zero = zero, constant = constant, load = load, spread = spread, store = store, stream = stream, broadcast = broadcast,
+  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, move = move, insert = insert,
   extract = extract, transpose = transpose, prefetch = prefetch, advance = advance, copy = copy, pick = pick, spill = spill,
   fill = fill, loop = loop,
 }
@@ -512,7 +534,7 @@ local function forms_of(k)
   end
   for _, name in ipairs(vector_names) do f[name] = form(name) end
   for _, name in ipairs { "unpack_low", "unpack_high", "shuffle" } do f[name] = form(name) end
-  f.store128 = form("store", 128)
+  f.store128, f.permute = form("store", 128), encoder.form("permute", "f32", bits)
   if bits == 512 then
     f.insert, f.extract = form "insert", form "extract"
   else
@@ -598,7 +620,7 @@ local function epilogue(s)
   integer(s, "ret")
 end
 
--- Masks of 32 bytes, then constants.
+-- Masks of 32 bytes, words of spreads, then constants.
 local function pool(s)
   local list, s_size = {}, s.size
   for _, range in ipairs(s.masks) do
@@ -607,7 +629,8 @@ local function pool(s)
       list[#list + 1] = (inside and "\xFF" or "\0"):rep(s_size)
     end
   end
-  s.masks_end = 32 * #s.masks
+  for _, entry in ipairs(s.words) do list[#list + 1] = entry.bytes end
+  s.constants_at = 32 * #s.masks + #s.words * s.target.bits // 8
   for _, value in ipairs(s.k.pool) do list[#list + 1] = string.pack(formats[s.type], value) end
   return table.concat(list)
 end
@@ -632,7 +655,8 @@ local function generate(k, with_texts)
   if not allocated then error(("program %s: %s"):format(k.name, why), 0) end
   local seen = survey(k)
   local s = { k = k, name = k.name, type = k.type, size = k.size, target = k.target, map = allocated.map, slot = {},
-    temporary = allocated.temporary, forms = forms_of(k), code = {}, n = 0, fixups = {}, masks = {}, ranges = seen.ranges }
+    temporary = allocated.temporary, forms = forms_of(k), code = {}, n = 0, fixups = {}, masks = {}, words = {},
+    ranges = seen.ranges }
   if with_texts then s.texts, s.labels, s.origins = {}, {}, { "begin" } end
   local on_stack
   s.register, on_stack = place(k, seen.order)

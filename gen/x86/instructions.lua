@@ -29,6 +29,7 @@ return {
   unpack_low  = { means = "low pairs",         gnu = "vunpcklp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 14 /r" },
   unpack_high = { means = "high pairs",        gnu = "vunpckhp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 15 /r" },
   shuffle     = { means = "two of x, two of y", gnu = "vshufps",      op = "RVMI", code = "VEX.L.NP.0F.W0 C6 /r ib" },
+  permute     = { means = "words of x by v",   gnu = "vpermps",       op = "RVM",  code = "VEX.L.66.0F38.W0 16 /r" },
   insert128   = { means = "a half of d",       gnu = "vinsertf128",   op = "RVMI", code = "VEX.256.66.0F3A.W0 18 /r ib", low = true },
   extract128  = { means = "a half of x",       gnu = "vextractf128",  op = "MRI",  code = "VEX.256.66.0F3A.W0 19 /r ib", low = true },
   insert      = { means = "a part of d",       gnu = "vinsertf%p",    op = "RVMI", code = "EVEX.L.66.0F3A.Wt 18 /r ib", tuple = "part" },

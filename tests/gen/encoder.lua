@@ -90,10 +90,11 @@ local function each_form(visit)
   for name, row in pairs(rows) do
     local vector = type(row.code) == "string" and row.code:find "%.L%."
     local typed = type(row.code) == "string" and row.code:find "^E?VEX" and not row.gnu:find "vxorps" and not row.gnu:find "vshufps"
+      and name ~= "permute"
     for _, type_ in ipairs(typed and { "f32", "f64" } or { "f32" }) do
       for _, bits in ipairs(vector and { 128, 256, 512 } or { 128 }) do
         local impossible = (row.low and bits == 512) or (row.tuple == "part" and bits == 128)
-          or (name == "broadcast" and type_ == "f64" and bits == 128)
+          or (name == "permute" and bits == 128) or (name == "broadcast" and type_ == "f64" and bits == 128)
         if not impossible then visit(name, row, type_, bits) end
       end
     end

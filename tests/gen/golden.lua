@@ -5,8 +5,8 @@ local convgen, space = require "convgen", require "space"
 
 local golden = {
   direct    = { version = 2, hash = "05c49d06acdcd123" },
-  planar    = { version = 2, hash = "1ff955f03659f295" },
-  depthwise = { version = 2, hash = "be325497202f9d67" },
+  planar    = { version = 3, hash = "1ff955f03659f295" },
+  depthwise = { version = 3, hash = "be325497202f9d67" },
   winograd  = { version = 1, hash = "85130c4fb2650fbc" },
   plain     = { version = 2, hash = "4a29d3e38c058c8e" },
 }
