@@ -294,7 +294,7 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
         for (long j = 0; j < 16; j++) {
             const long row_first = cg_min(cg_max(0 - (j * 2 - 1), 0), 3);
             const long row_count = cg_max(cg_min(32 - (j * 2 - 1), 3) - row_first, 0);
-            const long with = row_first * 3 * 24;
+            const long with = row_first * 72;
             const long here = (j * 2 - 1 + row_first) * 96 - 3;
             const long there = j * 128;
             tile1(src + here, packed + with, bias, dst + there, 1, row_count);

@@ -685,17 +685,16 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
     float *bias = call->bias;
     float *dst = call->dst;
     (void)scratch_memory;
-    for (long task = first; task < last; task++) {
-        if (task < 1) {
-            rows0(src, weights, bias, dst);
-        } else if (task < 3) {
-            const long tile = task - 1;
-            const long here = (tile * 4 + 4) * 128;
-            const long there = (tile * 4 + 4) * 128;
-            rows1(src + here, weights, bias, dst + there);
-        } else if (task < 4) {
-            rows2(src + 1536, weights, bias, dst + 1536);
-        }
+    for (long task = first * 1 / 4, stop = last * 1 / 4; task < stop; task++) {
+        rows0(src, weights, bias, dst);
+    }
+    for (long task = first * 2 / 4, stop = last * 2 / 4; task < stop; task++) {
+        const long here = (task * 4 + 4) * 128;
+        const long there = (task * 4 + 4) * 128;
+        rows1(src + here, weights, bias, dst + there);
+    }
+    for (long task = first * 1 / 4, stop = last * 1 / 4; task < stop; task++) {
+        rows2(src + 1536, weights, bias, dst + 1536);
     }
 }
 
