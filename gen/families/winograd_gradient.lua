@@ -25,11 +25,19 @@ local function odd_lines(elements, size)
   return (lines | 1) * 64 // size
 end
 
+-- Every candidate asks for one of a few, and they are checked exactly when they are made.
+local known = {}
+local function scheme_of(taps, m)
+  local key = taps * 64 + m
+  known[key] = known[key] or toomcook.scheme(taps, m)
+  return known[key]
+end
+
 -- Tiles of one axis (2: h, 3: w) of m outputs each, the last one perhaps cut: {first, low, high: the part of its window that is in
 -- the input, outputs}.
 local function axis_plan(p, axis, m)
   local taps, base = p.kernel[axis], -p.pad[axis]
-  local plan = { scheme = toomcook.scheme(taps, m), size = taps + m - 1, outputs = m, base = base, tiles = {} }
+  local plan = { scheme = scheme_of(taps, m), size = taps + m - 1, outputs = m, base = base, tiles = {} }
   for first = 0, p.output[axis] - 1, m do
     local at = first + base
     local low = math.min(math.max(-at, 0), plan.size)
