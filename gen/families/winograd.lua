@@ -12,7 +12,7 @@ local errors = require "families/winograd_error"
 
 local winograd = { name = "winograd", version = 1, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] ------------------------------------------------------------------------
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] -------------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
 -- fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
 
@@ -29,7 +29,7 @@ function winograd.parse(name)
     fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
 
----- admission ----------------------------------------------------------------------------------------------------------------------------
+---- admission -------------------------------------------------------------------------------------------------------------------
 
 local function reduced(p) return (p.pass == "backward_data" and p.oc or p.ic) // p.groups end
 local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
@@ -68,7 +68,7 @@ local function refused(p, target)
   if p.accuracy == "proven" then return "proven admits no transforms" end
 end
 
----- the space ---------------------------------------------------------------------------------------------------------------------------------
+---- the space -------------------------------------------------------------------------------------------------------------------
 
 local most_size = 10 -- frequencies on an axis
 
@@ -144,7 +144,7 @@ local function candidates(p, target, machine)
   return list
 end
 
----- the estimate, in cycles ----------------------------------------------------------------------------------------------------------------------
+---- the estimate, in cycles -----------------------------------------------------------------------------------------------------
 
 -- Registers are written and read at a vector a cycle between the two halves of a transform.
 local function transform_cycles(s)

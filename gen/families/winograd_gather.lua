@@ -79,7 +79,7 @@ local function kernel_maker(c, kernels)
   end
 end
 
----- transformed weights ---------------------------------------------------------------------------------------------------------------
+---- transformed weights ---------------------------------------------------------------------------------------------------------
 
 local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
 
@@ -153,7 +153,7 @@ local function product_kernel(s, c, tiles, tile)
   end)
 end
 
----- the compute stage --------------------------------------------------------------------------------------------------------------------
+---- the compute stage -----------------------------------------------------------------------------------------------------------
 
 -- Calls body(rows {tiles, count}, rectangle of frequencies) for each rectangle that the same tiles of a block have.
 local function each_rectangle(s, block, body)
@@ -222,7 +222,8 @@ local function fetches(s, c, block, h, w)
   local kernel = c.kernel("fetch " .. share, "fetch", function(name) return transform.fetch(s.p, c.target, name, share) end)
   return function(d, base, index, f)
     local at = (index * s.frequencies + f) * share
-    d:call(kernel, { { d[s.from.base], base + driver.quotient(at, lines) * (s.from.size[3] * s.from.pitch) + driver.rest(at, lines) * line } })
+    local row = driver.quotient(at, lines) * (s.from.size[3] * s.from.pitch)
+    d:call(kernel, { { d[s.from.base], base + row + driver.rest(at, lines) * line } })
   end
 end
 

@@ -67,7 +67,7 @@ function grid.frequency_runs(plan, both)
     { first = plan.size - 1, count = 1, big_only = false } }
 end
 
----- bands: an axis' tiles in pieces ------------------------------------------------------------------------------------------------
+---- bands: an axis' tiles in pieces ---------------------------------------------------------------------------------------------
 
 -- Equal tiles of a band: {tile (the first), at: index within its class, from: outputs before it, count}.
 local function tile_runs(plan, first, count)
@@ -109,7 +109,7 @@ function grid.bands(plan, most)
   return bands
 end
 
----- blocks -----------------------------------------------------------------------------------------------------------------------------
+---- blocks ----------------------------------------------------------------------------------------------------------------------
 
 -- Rows, columns and images of a block of about `tiles` tiles.
 function grid.block(rows, columns, images, tiles)

@@ -8,7 +8,7 @@ local straight = require "straight"
 local parts = require "parts"
 local transform = {}
 
----- two dimensions ----------------------------------------------------------------------------------------------------------------
+---- two dimensions --------------------------------------------------------------------------------------------------------------
 
 -- Gives registers for constants: all at once before the loops where they fit, else each where it is used.
 local function constants(k, kept, list)
@@ -99,7 +99,7 @@ local function numbers(low, high)
   return list
 end
 
----- the input: V = BT d B -------------------------------------------------------------------------------------------------------------
+---- the input: V = BT d B -------------------------------------------------------------------------------------------------------
 
 -- o: h and w: {scheme, low, high, at(f): where its frequency is}; pixel, row: elements between neighbours; channels; frequencies'
 -- distance `apart`; `columns`: frequencies of a row.
@@ -138,7 +138,7 @@ function transform.input(p, target, name, o)
   end)
 end
 
----- the output: Y = AT m A, with the epilogue ---------------------------------------------------------------------------------------------
+---- the output: Y = AT m A, with the epilogue -----------------------------------------------------------------------------------
 
 -- o: h and w: {scheme, at}; apart and columns as above; pixel, row, channels (of the column tile), stream.
 function transform.output(p, target, name, o)
@@ -183,7 +183,7 @@ function transform.output(p, target, name, o)
   end)
 end
 
----- weights: U = G g GT -----------------------------------------------------------------------------------------------------------------------
+---- weights: U = G g GT ---------------------------------------------------------------------------------------------------------
 
 -- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
 -- apart: elements between the frequencies. `rows` is an argument.
@@ -219,7 +219,7 @@ function transform.weights(p, target, name, o)
   end)
 end
 
----- the product: M = V U, for one frequency ------------------------------------------------------------------------------------------------
+---- the product: M = V U, for one frequency -------------------------------------------------------------------------------------
 
 -- o: tiles (rows of V), vectors, channels (the whole reduction), row: elements between the rows of V, width: of U and M.
 function transform.product(p, target, name, o)
@@ -252,7 +252,7 @@ function transform.product(p, target, name, o)
   return k:finish()
 end
 
----- the next block's input, fetched into the second cache ------------------------------------------------------------------------------------
+---- the next block's input, fetched into the second cache -----------------------------------------------------------------------
 
 function transform.fetch(p, target, name, lines)
   local k = program.new { name = name, type = p.type, target = target }
