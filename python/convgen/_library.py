@@ -56,7 +56,7 @@ class RawFigures(Structure):
 class RawErrors(Structure):
     _fields_ = [("outputs", c_int64), ("terms", c_int64), ("plan", RawFigures), ("loop", RawFigures), ("course", RawFigures),
                 ("has_bias_gradient", c_bool), ("bias_outputs", c_int64), ("bias_terms", c_int64), ("bias_plan", RawFigures),
-                ("bias_loop", RawFigures), ("bias_course", RawFigures)]
+                ("bias_loop", RawFigures), ("bias_course", RawFigures), ("budget", c_double), ("vs_loop", c_double * 5)]
 
 
 def candidates() -> list[str]:
