@@ -92,6 +92,12 @@ def geometric(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
 
+def share_of_sums(lines, over, key):
+    """The sum of the best peers' times over the sum of convgen's."""
+    ours = [line["contestants"]["convgen"][key] for line in lines]
+    return sum(ratio(line, over, key) * own for line, own in zip(lines, ours)) / sum(ours)
+
+
 def figure(row, lines):
     """(by minima, by medians, remark) of a row."""
     if row["figure"] in ("rate", "total"):
@@ -112,6 +118,9 @@ def figure(row, lines):
         remark += f", {len(missing)} without a peer or a result"
     if row["figure"] == "each":
         return worst[0], worst[1], remark
+    if row["figure"] == "sum":
+        kept = [f[2] for f in found]
+        return share_of_sums(kept, row["over"], "ns_min"), share_of_sums(kept, row["over"], "ns_median"), remark
     return geometric([f[0] for f in found]), geometric([f[1] for f in found]), remark
 
 

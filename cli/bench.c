@@ -1,7 +1,7 @@
 /* bench.c: convgen bench: times what is remembered.
  *
  * The problems take turns in rounds, so that a change of the machine's speed meets all of them; the minimum is over all
- * rounds, the median is the median round's. Nothing is written. */
+ * rounds, the median is the median round's. A layer that a network repeats is timed once. Nothing is written. */
 #include "cli.h"
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@ static const double keep_bytes = 1e9; /* data of all problems is kept between ro
 
 typedef struct entry {
     const cg_named_problem *np;
+    const struct entry *same; /* an entry before it that is the same but for its name, or NULL */
     cg_outcome outcome;
     convgen_plan *plan;
     cg_trial *trial;
@@ -67,13 +68,18 @@ static cg_status time_all(const cli_arguments *a, entry *all, int count)
     bool keep = bytes_of(all, count) < keep_bytes;
     for (int round = 0; round < ROUNDS; round++)
         for (int i = 0; i < count; i++) {
+            if (all[i].same)
+                continue;
             cli_progress("round %d of %d: [%d/%d] %s", round + 1, ROUNDS, i + 1, count, cli_label(all[i].np, label));
             cg_status status = time_turn(a, &all[i], round, keep);
             if (status)
                 return status;
         }
     for (int i = 0; i < count; i++)
-        summarise(&all[i]);
+        if (!all[i].same)
+            summarise(&all[i]);
+        else
+            all[i].ns_min = all[i].same->ns_min, all[i].ns_median = all[i].same->ns_median; /* it stands before */
     cli_progress_end();
     return CONVGEN_OK;
 }
@@ -139,11 +145,23 @@ static int print_json(convgen_context *c, const entry *all, int count)
     return CLI_DONE;
 }
 
+static const entry *find_same(const entry *all, int i)
+{
+    const cg_named_problem *a = all[i].np;
+    for (int j = 0; j < i; j++) {
+        const cg_named_problem *b = all[j].np;
+        if (a->threads == b->threads && !strcmp(a->target, b->target) && cg_problem_equal(&a->problem, &b->problem))
+            return all[j].same ? all[j].same : &all[j];
+    }
+    return NULL;
+}
+
 static int bench_all(const cli_arguments *a, convgen_context *c, entry *all, int count)
 {
     bool estimate = a->effort && strcmp(a->effort, "estimate") == 0;
     for (int i = 0; i < count; i++) {
         all[i].np = &a->problems.at[i];
+        all[i].same = find_same(all, i);
         if (cli_plan(c, a, all[i].np, estimate, &all[i].outcome, &all[i].plan))
             return cli_failed(a);
     }

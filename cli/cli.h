@@ -12,8 +12,8 @@ enum { CLI_GO_ON = -1 };                                                    /* c
 
 /* One bit a verb, for the options' table. */
 enum {
-    CLI_TUNE = 1, CLI_BENCH = 2, CLI_CHECK = 4, CLI_SHOW = 8, CLI_RECORDS = 16, CLI_MACHINE = 32,
-    CLI_PROBLEMS = CLI_TUNE | CLI_BENCH | CLI_CHECK | CLI_SHOW /* verbs whose words are problems */
+    CLI_TUNE = 1, CLI_BENCH = 2, CLI_CHECK = 4, CLI_SHOW = 8, CLI_RECORDS = 16, CLI_MACHINE = 32, CLI_EMIT = 64,
+    CLI_PROBLEMS = CLI_TUNE | CLI_BENCH | CLI_CHECK | CLI_SHOW | CLI_EMIT /* verbs whose words are problems */
 };
 
 typedef struct cli_arguments cli_arguments;
@@ -30,6 +30,7 @@ int cli_check(cli_arguments *a);
 int cli_show(cli_arguments *a);
 int cli_records(cli_arguments *a);
 int cli_machine(cli_arguments *a);
+int cli_emit(cli_arguments *a);
 
 /* ---- options.c: words -> arguments --------------------------------------------------------------------------------- */
 
@@ -42,8 +43,9 @@ struct cli_arguments {
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
+    const char *output, *prefix, *targets, *form, *sharing, *every;                        /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
-    bool json, again, all, cold, peers;
+    bool json, again, all, cold, peers, force;
 };
 /* Reads the words after the verb. CLI_GO_ON, or the status to exit with (0 after --help). */
 int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);
@@ -66,6 +68,23 @@ double cli_peak(convgen_context *c, const char *target, convgen_type type, int t
 double cli_bandwidth(convgen_context *c); /* GB/s read by one core, measured once (machine.c) */
 const char *cli_compiler(const cli_arguments *a);
 const char *cli_label(const cg_named_problem *np, char text[CG_TEXT]); /* its name, else the canonical text */
+
+/* ---- machine_file.c: another machine ------------------------------------------------------------------------------------ */
+
+/* Reads what `convgen machine --json` printed there. */
+cg_status cli_read_machine(const char *path, cg_machine *out);
+
+/* ---- folder.c: a directory that appears whole or not at all -------------------------------------------------------------- */
+
+typedef struct cli_folder {
+    char *path, *draft; /* the draft stands beside it until it is whole */
+    bool replaces;
+} cli_folder;
+/* `force`: a directory that holds `mark`, and so was made by us, may be replaced. Both: a sentence is set on failure. */
+cg_status cli_folder_begin(cli_folder *f, const char *path, bool force, const char *mark);
+cg_status cli_folder_put(cli_folder *f, const char *name, const char *text, size_t length);
+cg_status cli_folder_finish(cli_folder *f); /* now it is there */
+void cli_folder_free(cli_folder *f);        /* what is not finished is gone */
 
 /* ---- output.c: sentences, progress, tables, JSON --------------------------------------------------------------------- */
 

@@ -21,6 +21,10 @@ static const cli_verb verbs[] = {
       "The certificate: the errors of a plain loop, of np.sum's order and of the chosen kernel against the exact result, for\n"
       "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate.",
       cli_check },
+    { "emit", CLI_EMIT, "[options] PROBLEM... | --batch=FILE -o DIR --prefix=NAME", "write C for a network that needs nothing of convgen",
+      "Writes a directory: a header with a prototype for each layer, its kernels for each target, a self-check, a benchmark,\n"
+      "CMakeLists.txt and a README. Schedules are the remembered ones, else those with the best estimate; what was tuned for\n"
+      "the other form is said. What is emitted belongs to who emits it.", cli_emit },
     { "show", CLI_SHOW, "[options] PROBLEM... --stage=STAGE", "print any stage of the way from the problem to the code",
       "Without --schedule it shows the schedule with the best estimate. What libtcc gets on a processor with AVX2 or AVX-512\n"
       "is machine code in data directives: --stage=code lists it as instructions, and --compiler=cc shows what a system\n"

@@ -20,7 +20,16 @@ typedef struct option {
 #define AT(field) offsetof(cli_arguments, field)
 static const option options[] = {
     { "--batch", "FILE", CLI_PROBLEMS, LIST, 0, "a list of problems and options, one or more a line, # comments; may be repeated" },
-    { "--compiler", "CC", CLI_PROBLEMS, TEXT, AT(compiler),
+    { "-o", "DIR", CLI_EMIT, TEXT, AT(output), "the directory to write; it must be new or empty" },
+    { "--prefix", "NAME", CLI_EMIT, TEXT, AT(prefix), "what all names in C and all files begin with" },
+    { "--target", "T,T", CLI_EMIT, TEXT, AT(targets),
+      "avx512, avx2, portable: chosen among at run time; portable is always in (default: the best of this machine)" },
+    { "--form", "FORM", CLI_EMIT, TEXT, AT(form), "c (the default), or asm: x86 kernels as the instructions that libtcc's form is tuned in" },
+    { "--threads", "T", CLI_EMIT, TEXT, AT(sharing), "none (the default), or openmp: calls take a number of threads" },
+    { "--machine", "FILE", CLI_EMIT, TEXT, AT(machine), "for another machine: FILE is what `convgen machine --json` printed there" },
+    { "--force", NULL, CLI_EMIT, FLAG, AT(force), "replace a directory that emit made" },
+    { "--compiler", "CC", CLI_EMIT, TEXT, AT(compiler), "form c: whose records are looked for (default cc)" },
+    { "--compiler", "CC", CLI_PROBLEMS & ~CLI_EMIT, TEXT, AT(compiler),
       "tcc (the default: in memory), or a system compiler such as cc, which gets C in place of machine code" },
     { "--effort", "E", CLI_TUNE, TEXT, AT(effort), "measure (the default: the best estimates) or exhaustive (every schedule)" },
     { "--effort", "E", CLI_BENCH, TEXT, AT(effort),
@@ -36,11 +45,12 @@ static const option options[] = {
     { "--stage", "STAGE", CLI_SHOW, TEXT, AT(stage), "schedules (the default), program, driver, source or code" },
     { "--problem", "TEXT", CLI_RECORDS, TEXT, AT(problem), "only records of this problem: its options and itself, in one word" },
     { "--machine", "KEY", CLI_RECORDS, TEXT, AT(machine), "only records of this machine; `this` is the one it runs on" },
-    { "--all", NULL, CLI_RECORDS, FLAG, AT(all), "for forget: all records" },
+    { "--all", NULL, CLI_RECORDS, FLAG, AT(all), "for forget: all records; for verify: those of other machines too, whose target runs here" },
+    { "--every", "N", CLI_RECORDS, TEXT, AT(every), "for verify: only every Nth" },
     { "--target", "T", CLI_MACHINE, TEXT, AT(target), "avx512, avx2 or portable; default $CONVGEN_TARGET, else the best of this machine" },
     { "--store", "FILE", ~0u, TEXT, AT(store),
       "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records" },
-    { "--json", NULL, ~(unsigned)CLI_SHOW, FLAG, AT(json), "one JSON object a line in place of the table" },
+    { "--json", NULL, ~(unsigned)(CLI_SHOW | CLI_EMIT), FLAG, AT(json), "one JSON object a line in place of the table" },
 };
 enum { OPTIONS = sizeof options / sizeof options[0] };
 
@@ -60,6 +70,14 @@ static const struct {
     { "--reset", NULL, "back to the defaults" },
 };
 enum { PROBLEM_OPTIONS = sizeof problem_options / sizeof problem_options[0] };
+
+static const option *find_option(const cli_verb *verb, const char *name)
+{
+    for (int i = 0; i < OPTIONS; i++)
+        if ((options[i].verbs & verb->bit) && !strcmp(options[i].name, name))
+            return &options[i];
+    return NULL;
+}
 
 static void help_line(const char *name, const char *value, const char *help)
 {
@@ -81,7 +99,8 @@ static int help(const cli_verb *verb)
            "  [gX][mbX]icX[idX][ihX][iwX]ocX[odX][ohX][owX]kdXkhXkwX[sdX..][pdX..][ddX..][n\"name\"]\n"
            "for example mb10ic3ih100oc10kh5ph2. The options of problems hold for those after them:\n");
     for (int i = 0; i < PROBLEM_OPTIONS; i++)
-        help_line(problem_options[i].name, problem_options[i].value, problem_options[i].help);
+        if (!find_option(verb, problem_options[i].name)) /* a verb may mean something else by it */
+            help_line(problem_options[i].name, problem_options[i].value, problem_options[i].help);
     return CLI_DONE;
 }
 
@@ -197,7 +216,9 @@ int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words)
     cg_options_default(&a->initial);
     a->options = a->initial;
     for (int i = 0; i < count; i++) {
-        int status = words[i][0] == '-' && words[i][1] ? read_option(a, words[i]) : read_word(a, words[i]);
+        const option *apart = find_option(verb, words[i]);
+        int status = apart && words[i][1] != '-' && i + 1 < count ? take(a, apart, words[++i]) /* -o DIR */
+                   : words[i][0] == '-' && words[i][1] ? read_option(a, words[i]) : read_word(a, words[i]);
         if (status != CLI_GO_ON)
             return status;
     }

@@ -8,6 +8,7 @@ local program = require "program"
 local template = require "template"
 local lower_c = require "lower/c"
 local lower_machine = require "lower/machine"
+local emit = require "emit"
 
 local convgen = {}
 
@@ -55,7 +56,7 @@ local function build(request, name)
   if not family then return nil, ("'%s' is no schedule; `convgen show PROBLEM --stage=schedules` lists them"):format(name) end
   local result, why = family.stages(prepare(request), schedule, targets[request.target], request.machine)
   if not result then return nil, why end
-  result.family = family
+  result.family, result.schedule = family, schedule
   return result
 end
 
@@ -95,6 +96,9 @@ function convgen.source(request, name)
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }
 end
+
+-- The files of a network, each given to put(name, text); see emit.lua.
+function convgen.emit(network, put) return emit.write(network, build, put) end
 
 ---- looking at the arrows ----------------------------------------------------------------------------------------------------------
 

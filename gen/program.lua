@@ -11,6 +11,7 @@ program.operations = {
   zero      = { writes = { "d" },                                 shows = { "d" } },
   constant  = { writes = { "d" },                                 shows = { "d", "value" } },
   load      = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
+  spread    = { reads = { "a" },            writes = { "d" },     shows = { "d", "a", "times", "phase" } },
   store     = { reads = { "a", "x" },                             shows = { "a", "x" } },
   stream    = { reads = { "a", "x" },                             shows = { "a", "x" } },
   broadcast = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
@@ -41,7 +42,7 @@ local sizes = { f32 = 4, f64 = 8 }
 local reserved = {}
 for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long register
   restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
-  vec vmem vzero vset vload vload_range vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vadd vsub vmul vmax
+  vec vmem vzero vset vload vload_range vspread vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vfma_range vfnma_range vadd vsub vmul vmax
   vmin vmove vinsert vextract vtranspose vprefetch fma fmaf unix linux]]):gmatch "%S+" do
   reserved[word] = true
 end
@@ -204,6 +205,17 @@ function Program:load(v, a, first, count)
   emit(self, { op = "load", d = want(self, "load", v, "register"), a = readable(self, "load", a), first = first, count = count })
 end
 
+-- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
+function Program:spread(v, a, times, phase, elements)
+  times = integer(self, "spread: the times", times, 1)
+  phase = integer(self, "spread: the phase", phase, 0, times - 1)
+  if times == 1 then return self:load(v, a, 0, elements) end
+  if phase + self.lanes <= times then return self:broadcast(v, a) end
+  local _, count = lanes(self, "spread", 0, elements)
+  emit(self, { op = "spread", d = want(self, "spread", v, "register"), a = readable(self, "spread", a), times = times,
+    phase = phase, first = count and 0, count = count })
+end
+
 function Program:store(a, v, first, count)
   first, count = lanes(self, "store", first, count)
   emit(self, { op = "store", a = writable(self, "store", a), x = want(self, "store", v, "register"), first = first, count = count })
@@ -218,10 +230,21 @@ function Program:broadcast(v, a)
   emit(self, { op = "broadcast", d = want(self, "broadcast", v, "register"), a = readable(self, "broadcast", a) })
 end
 
-for _, name in ipairs { "fma", "fnma", "add", "sub", "mul", "max", "min" } do
-  Program[name] = function(self, d, x, y)
-    emit(self, { op = name, d = want(self, name, d, "register"), x = want(self, name, x, "register"),
-      y = want(self, name, y, "register", "memory operand") })
+local function arithmetic(k, name, d, x, y)
+  return { op = name, d = want(k, name, d, "register"), x = want(k, name, x, "register"),
+    y = want(k, name, y, "register", "memory operand") }
+end
+
+for _, name in ipairs { "add", "sub", "mul", "max", "min" } do
+  Program[name] = function(self, d, x, y) emit(self, arithmetic(self, name, d, x, y)) end
+end
+
+-- Lanes outside a range keep what they have, whatever x and y hold there.
+for _, name in ipairs { "fma", "fnma" } do
+  Program[name] = function(self, d, x, y, first, count)
+    local op = arithmetic(self, name, d, x, y)
+    op.first, op.count = lanes(self, name, first, count)
+    emit(self, op)
   end
 end
 

@@ -4,22 +4,6 @@
 -- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
 local schemes = { channels = { 1, 3, 16, 64 } }
 
-function schemes.find(outputs, taps)
-  for _, row in ipairs(schemes.rows) do if row.outputs == outputs and row.taps == taps then return row end end
-end
-
--- A row's errors at any number of channels: straight between two of the table, by logarithm; constant beyond.
-function schemes.error(errors, channels)
-  local at = schemes.channels
-  for i = 1, #at - 1 do
-    if channels <= at[i + 1] then
-      local part = math.log(math.max(channels, 1) / at[i]) / math.log(at[i + 1] / at[i])
-      return errors[i] + part * (errors[i + 1] - errors[i])
-    end
-  end
-  return errors[#at]
-end
-
 schemes.rows = {
   { outputs = 2, taps = 2, points = "0 1",
     square = { 2.06, 1.44, 1.14, 1.03 }, line = { 1.51, 1.35, 1.02, 0.95 } },

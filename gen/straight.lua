@@ -8,7 +8,7 @@
 --   straight.constants(s)             the numbers that emit asks for
 --   straight.emit(k, s, x, constant)  into a kernel program: x is a list of registers, which may be overwritten, or functions
 --                                     that make one where it is first needed; constant(number) gives a register; returns the
---                                     results' registers, false for zero.
+--                                     results' registers, each its own, false for zero.
 --
 -- Rows of points +p and -p are P + cQ and P - cQ: even and odd parts; columns that differ by signs only are added and
 -- subtracted first. A factor that several terms have stays outside.
@@ -193,7 +193,15 @@ function straight.emit(k, s, x, constant)
     end
     registers[s.inputs + n] = d
   end
-  for i, value in ipairs(s.results) do results[i] = value and register(value) end
+  local taken = {}
+  for i, value in ipairs(s.results) do
+    results[i] = value and register(value)
+    if value and taken[results[i]] then -- equal rows: each result may be overwritten by whoever gets it
+      results[i] = k:vector "t"
+      k:move(results[i], register(value))
+    end
+    taken[results[i]] = true
+  end
   return results
 end
 

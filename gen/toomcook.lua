@@ -182,7 +182,7 @@ end
 
 local function unit() return one end
 
-function toomcook.scheme(outputs, taps, given)
+local function new_scheme(outputs, taps, given)
   local size = outputs + taps - 1
   local points = points_of(outputs, taps, given)
   check_points(points, size - 1)
@@ -193,7 +193,7 @@ function toomcook.scheme(outputs, taps, given)
     G = powers(points, taps, function(i) return one / differences(points, i) end) }
 end
 
-function toomcook.nested(big, outputs)
+local function new_nested(big, outputs)
   if outputs > big.outputs then error(("F(%d) has no nested F(%d)"):format(big.outputs, outputs), 0) end
   local size = outputs + big.taps - 1
   local points, at, G, BT = table.move(big.points, 1, size - 1, 1, {}), {}, {}, {}
@@ -205,6 +205,22 @@ function toomcook.nested(big, outputs)
   end
   return check { outputs = outputs, taps = big.taps, size = size, points = points, at = at, BT = BT, G = G,
     AT = transposed(powers(points, outputs, unit), outputs) }
+end
+
+-- Schemes of the known points are made once.
+local made = {}
+
+function toomcook.scheme(outputs, taps, given)
+  if given then return new_scheme(outputs, taps, given) end
+  local key = outputs << 8 | taps
+  made[key] = made[key] or new_scheme(outputs, taps)
+  return made[key]
+end
+
+function toomcook.nested(big, outputs)
+  big.nested = big.nested or {}
+  big.nested[outputs] = big.nested[outputs] or new_nested(big, outputs)
+  return big.nested[outputs]
 end
 
 return toomcook

@@ -235,15 +235,18 @@ cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, 
     if (!status) status = make_answers(pool, kind);
     if (status) return status;
     const answers *a = &pool->of[kind];
+    cg_room room;
+    if ((status = cg_room_new(k, par, &pool->p, &room))) return status;
     double *error2 = cg_calloc((size_t)a->groups + 1, sizeof *error2);
-    if (!error2) return cg_fail(CONVGEN_NO_MEMORY, "no memory for the errors of %d groups of channels", a->groups);
     int64_t from = 0;
+    if (!error2) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the errors of %d groups of channels", a->groups);
     for (int64_t run = 0; run < a->runs && !status; run++) {
         fill(pool, kind, run);
-        status = cg_kernel_answer(k, par, &pool->p, &pool->o);
-        if (!status) add_errors(pool, a, error2, &from);
+        cg_kernel_answer(k, par, &pool->o, &room);
+        add_errors(pool, a, error2, &from);
     }
     if (!status) read_ratio(pool, a, error2, out);
+    cg_room_free(&room);
     cg_free(error2);
     return status;
 }

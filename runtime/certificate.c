@@ -150,6 +150,7 @@ static cg_status compare_kinds(const convgen_problem *p, const cg_kernel *k, con
 cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, convgen_errors *out)
 {
     cg_trial *t = NULL;
+    cg_room room = {0};
     cg_measure m;
     cg_operands data;
     convgen_figures f[3];
@@ -159,7 +160,7 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     cg_status status = cg_trial_new(p, false, &t);
     if (!status) status = cg_trial_data(t, &data);
-    if (!status && k) status = cg_kernel_answer(k, par, p, &data);
+    if (!status && k && !(status = cg_room_new(k, par, p, &room))) cg_kernel_answer(k, par, &data, &room);
     if (status || (status = certify(p, k, &data, false, &m, f))) goto done;
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];
@@ -169,6 +170,7 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     out->bias_outputs = m.outputs, out->bias_terms = m.terms;
     out->bias_plan = f[0], out->bias_loop = f[1], out->bias_course = f[2];
 done:
+    cg_room_free(&room);
     cg_trial_free(t);
     return status;
 }

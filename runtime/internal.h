@@ -146,7 +146,7 @@ bool cg_machine_has(const cg_machine *m, const char *feature);
 double cg_measure_peak(const cg_machine *m, int bits, convgen_type type);
 double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
 
-/* ---- script.c: the generator; the only file that sees lua.h ------------------------------------------------------- */
+/* ---- script.c: the generator; with script_emit.c the only one that sees lua.h ------------------------------------------------------- */
 
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
 cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */
@@ -161,7 +161,8 @@ typedef struct cg_target {
 } cg_target;
 /* The form that a compiler gets: libtcc, which knows no vectors, the machine form where there is one; others C. */
 const char *cg_form(const cg_target *target, const char *compiler);
-/* wanted NULL or "": the best the machine has. Else that one, CONVGEN_UNSUPPORTED naming what it needs or which there are. */
+/* wanted NULL or "": the best the machine has. Else that one, CONVGEN_UNSUPPORTED naming what it needs or which there are. A
+ * machine NULL has everything. */
 cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted, cg_target *out);
 
 typedef struct cg_schedule {
@@ -204,6 +205,33 @@ cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedu
 void cg_source_free(cg_source *source);
 /* Text of one stage of the pipeline for people: "schedules", "program", "driver", "source", "code". */
 cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule, const char *stage, cg_buffer *out);
+
+/* ---- script_emit.c: a network -> stand-alone files ----------------------------------------------------------------------- */
+
+enum { CG_TARGETS = 4 }; /* of one emitted library */
+typedef struct cg_emit_kernel {
+    const char *schedule, *from;                          /* from: why this schedule, for the reader */
+    double error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
+} cg_emit_kernel;
+typedef struct cg_emit_layer {
+    const char *name;               /* as in the list, or "" */
+    const convgen_problem *problem; /* normalised */
+    int threads;
+    long multiplicity;
+    cg_emit_kernel kernel[CG_TARGETS]; /* one for each target */
+} cg_emit_layer;
+typedef struct cg_network {
+    const char *prefix, *form; /* form: "c" or "asm" */
+    bool openmp, elsewhere; /* elsewhere: the machine is not this one */
+    const cg_machine *machine;
+    const char *target[CG_TARGETS]; /* best first, the last one needs nothing */
+    int target_count, layer_count;
+    const cg_emit_layer *layer;
+} cg_network;
+/* Takes one file; a status ends the emission. */
+typedef cg_status cg_emit_put(void *user, const char *name, const char *text, size_t length);
+/* Nothing about the files depends on more than the network. CONVGEN_UNSUPPORTED: what is asked for cannot be, and why. */
+cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, void *user);
 
 /* ---- jit.c and toolchain.c: C text -> code ------------------------------------------------------------------------ */
 
@@ -277,8 +305,13 @@ struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
 
-/* The kernel's answers, in a workspace of NaNs. */
-cg_status cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, const cg_operands *o);
+/* A workspace of NaNs, and memory for packed weights where the problem's are fixed; the kernel's answers in them. */
+typedef struct cg_room {
+    void *workspace, *packed;
+} cg_room;
+cg_status cg_room_new(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, cg_room *out);
+void cg_room_free(cg_room *r);
+void cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, const cg_room *r);
 
 /* ---- data.c: the numbers that kernels are judged on ------------------------------------------------------------------------ */
 
@@ -444,7 +477,7 @@ const char *cg_store_path(const cg_store *s);
 /* The record of exactly this machine, target, threads, problem, form and compiler; the user's store before the shipped tuned/.
  * The latest line of a key wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
 cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
-/* Like find, for any thread count, version or compiler: the nearest one. */
+/* Like find, for any thread count, version, compiler or machine: the nearest one. */
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
 cg_status cg_store_check(const cg_store *s); /* writes and takes back: CONVGEN_STORE when a record could not be kept now */
 cg_status cg_store_put(cg_store *s, const cg_record *r); /* appended under the lock, a torn tail is ended first, flushed */

@@ -90,18 +90,28 @@ void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weig
     run_stages(k, par, &call, (char *)call.shared + cg_round64(k->source.shared), PACK);
 }
 
-cg_status cg_kernel_answer(const cg_kernel *k, const cg_parallel *par, const convgen_problem *p, const cg_operands *o)
+cg_status cg_room_new(const cg_kernel *k, const cg_parallel *par, const convgen_problem *p, cg_room *out)
 {
     bool fixed = p->weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
     size_t size = cg_kernel_workspace(k, par->threads);
-    void *workspace = cg_aligned(size), *packed = fixed ? cg_aligned(k->source.packed) : NULL;
-    bool ready = workspace && (packed || !fixed);
-    if (ready) {
-        memset(workspace, 0xFF, size);
-        if (packed) cg_kernel_pack(k, par, o->weights, packed, workspace);
-        cg_kernel_run(k, par, o, packed, workspace);
+    *out = (cg_room){cg_aligned(size), fixed ? cg_aligned(k->source.packed) : NULL};
+    if (out->workspace && (out->packed || !fixed)) {
+        memset(out->workspace, 0xFF, size);
+        return CONVGEN_OK;
     }
-    cg_free(workspace);
-    cg_free(packed);
-    return ready ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory for %zu bytes of workspace", size);
+    cg_room_free(out);
+    return cg_fail(CONVGEN_NO_MEMORY, "no memory for %zu bytes of workspace", size);
+}
+
+void cg_room_free(cg_room *r)
+{
+    cg_free(r->workspace);
+    cg_free(r->packed);
+    *r = (cg_room){0};
+}
+
+void cg_kernel_answer(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, const cg_room *r)
+{
+    if (r->packed) cg_kernel_pack(k, par, o->weights, r->packed, r->workspace);
+    cg_kernel_run(k, par, o, r->packed, r->workspace);
 }

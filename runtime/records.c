@@ -46,7 +46,6 @@ static const field record_fields[] = {
 enum {
     RECORD_FIELDS = sizeof record_fields / sizeof *record_fields,
     KEY_FIELDS = 6,
-    THREADS_FIELD = 2,
     PROBLEM_FIELD = 3
 };
 
@@ -283,12 +282,12 @@ int cg_fact_order(const void *a, const void *b)
 
 /* ---- looking up ---------------------------------------------------------------------------------------------------- */
 
-/* 0: the key itself. Another compiler is further away than any number of threads. */
+/* 0: the key itself. Another compiler is further away than any number of threads, another machine further still. */
 static int distance(const cg_record *key, const cg_record *r)
 {
-    if (strcmp(key->machine, r->machine) || strcmp(key->target, r->target)) return INT_MAX;
-    if (strcmp(key->problem, r->problem) || strcmp(key->form, r->form)) return INT_MAX;
-    return abs(key->threads - r->threads) + (strcmp(key->compiler, r->compiler) ? 1 << 24 : 0);
+    if (strcmp(key->target, r->target) || strcmp(key->problem, r->problem) || strcmp(key->form, r->form)) return INT_MAX;
+    return abs(key->threads - r->threads) + (strcmp(key->compiler, r->compiler) ? 1 << 24 : 0) +
+           (strcmp(key->machine, r->machine) ? 1 << 28 : 0);
 }
 
 /* The last line first: it is the latest. False: that was all. */
@@ -317,7 +316,7 @@ cg_status cg_record_search(const cg_buffer *text, const cg_record *key, int *nea
     char why[CG_WHY];
     cg_record r;
     cg_buffer_printf(&begin, FORMAT);
-    fields_add(&begin, record_fields, *nearest > 1 ? THREADS_FIELD : KEY_FIELDS, key);
+    if (*nearest == 1) fields_add(&begin, record_fields, KEY_FIELDS, key);
     cg_buffer_add(&begin, " ", 1);
     fields_add(&middle, record_fields + PROBLEM_FIELD, 2, key);
     bool ready = !begin.failed && !middle.failed;

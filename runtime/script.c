@@ -1,14 +1,13 @@
-/* script.c: asks the generator (Lua) for schedules and sources. The only file that sees lua.h.
+/* script.c: asks the generator (Lua) for schedules and sources. This file and script_emit.c alone see lua.h.
  *
  * One Lua state with its lock: any thread may call. The state has base, table, string, math and utf8 only, no file and no way
  * to load code but our `require`; it has a memory limit and a time limit for each call. Whatever it answers is checked before
  * it is believed. An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "script.h"
 
-#include <lauxlib.h>
 #include <limits.h>
-#include <lua.h>
 #include <lualib.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -74,6 +73,11 @@ static void look_at_clock(lua_State *lua, lua_Debug *where)
     if (cg_now() <= script_of(lua)->deadline) return;
     lua_sethook(lua, look_at_clock, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
     luaL_error(lua, "the generator ran longer than %d seconds", TIME_LIMIT);
+}
+
+void cg_script_more_time(lua_State *lua)
+{
+    script_of(lua)->deadline = cg_now() + TIME_LIMIT;
 }
 
 /* ---- the generator's files ---- */
@@ -176,7 +180,7 @@ static cg_status failed(cg_script *s, int error)
 }
 
 /* Runs f(job) in the state. What f allocates outside of Lua stands in the job, since an error leaves f at any call. */
-static cg_status protect(cg_script *s, lua_CFunction f, void *job)
+cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job)
 {
     pthread_mutex_lock(&s->lock);
     void *locale = cg_locale_enter(); /* Lua writes numbers with printf */
@@ -193,7 +197,7 @@ static cg_status protect(cg_script *s, lua_CFunction f, void *job)
 }
 
 /* Pushes gen/convgen.lua's function of that name. */
-static void push_function(lua_State *lua, const char *name)
+void cg_script_push_function(lua_State *lua, const char *name)
 {
     lua_getglobal(lua, "require");
     lua_pushliteral(lua, "convgen");
@@ -243,7 +247,7 @@ cg_status cg_script_new(cg_script **out)
     s->lua = lua_newstate(allocate, s);
     if (!s->lua) return new_failed(s);
     *(cg_script **)lua_getextraspace(s->lua) = s;
-    cg_status status = protect(s, open_state, NULL);
+    cg_status status = cg_script_protect(s, open_state, NULL);
     if (status) cg_script_free(s);
     else *out = s;
     return status;
@@ -369,7 +373,7 @@ static void set_epilogue(lua_State *lua, const convgen_epilogue *e)
     lua_setfield(lua, -2, "epilogue");
 }
 
-static void push_problem(lua_State *lua, const convgen_problem *p)
+void cg_script_push_problem(lua_State *lua, const convgen_problem *p)
 {
     static const char *const passes[] = {"forward", "backward_data", "backward_weights"};
     char text[CG_TEXT];
@@ -395,7 +399,7 @@ static void push_problem(lua_State *lua, const convgen_problem *p)
     set_text(lua, "text", text);
 }
 
-static void push_machine(lua_State *lua, const cg_machine *m)
+void cg_script_push_machine(lua_State *lua, const cg_machine *m)
 {
     lua_createtable(lua, 0, 6);
     set_integer(lua, "l1d", m->l1d);
@@ -417,9 +421,9 @@ static void push_machine(lua_State *lua, const cg_machine *m)
 static void push_request(lua_State *lua, const cg_request *r)
 {
     lua_createtable(lua, 0, 5);
-    push_problem(lua, r->problem);
+    cg_script_push_problem(lua, r->problem);
     lua_setfield(lua, -2, "problem");
-    push_machine(lua, r->machine);
+    cg_script_push_machine(lua, r->machine);
     lua_setfield(lua, -2, "machine");
     set_text(lua, "target", r->target);
     set_text(lua, "form", r->form);
@@ -461,7 +465,7 @@ static bool machine_suits(lua_State *lua, const cg_machine *m, char lacks[CG_WHY
 static int choose_target(lua_State *lua)
 {
     target_job *job = lua_touserdata(lua, 1);
-    push_function(lua, "targets");
+    cg_script_push_function(lua, "targets");
     lua_call(lua, 0, 1);
     int count = get_length(lua, "targets()", 64);
     for (int i = 0; i < count && !job->known; i++) {
@@ -472,7 +476,7 @@ static int choose_target(lua_State *lua)
         row.bits = (int)get_integer(lua, "bits", 0, 4096);
         row.machine = get_flag(lua, "machine");
         append_word(job->names, row.name);
-        bool suits = machine_suits(lua, job->machine, job->lacks);
+        bool suits = !job->machine || machine_suits(lua, job->machine, job->lacks);
         job->known = job->wanted ? !strcmp(job->wanted, row.name) : suits;
         if (job->known && suits) {
             *job->out = row;
@@ -491,7 +495,7 @@ const char *cg_form(const cg_target *target, const char *compiler)
 cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted, cg_target *out)
 {
     target_job job = {.machine = m, .wanted = wanted && *wanted ? wanted : NULL, .out = out};
-    cg_status status = protect(s, choose_target, &job);
+    cg_status status = cg_script_protect(s, choose_target, &job);
     if (status || job.found) return status;
     if (job.known)
         return cg_fail(CONVGEN_UNSUPPORTED, "target %.40s needs %s, which this machine lacks", wanted, job.lacks);
@@ -520,7 +524,7 @@ static void read_schedule(lua_State *lua, cg_schedule *out)
 static int list_schedules(lua_State *lua)
 {
     schedules_job *job = lua_touserdata(lua, 1);
-    push_function(lua, "schedules");
+    cg_script_push_function(lua, "schedules");
     push_request(lua, job->request);
     lua_call(lua, 1, 1);
     int count = get_length(lua, "schedules()", INT_MAX);
@@ -541,7 +545,7 @@ cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_lis
 {
     schedules_job job = {.request = r};
     *list = (cg_schedule_list){0};
-    cg_status status = protect(s, list_schedules, &job);
+    cg_status status = cg_script_protect(s, list_schedules, &job);
     if (!status && !job.list.at) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the list of schedules");
     if (status) cg_free(job.list.at);
     else *list = job.list;
@@ -557,7 +561,7 @@ typedef struct version_job {
 static int ask_version(lua_State *lua)
 {
     version_job *job = lua_touserdata(lua, 1);
-    push_function(lua, "version");
+    cg_script_push_function(lua, "version");
     lua_pushstring(lua, job->family);
     lua_call(lua, 1, 1);
     int exact;
@@ -570,7 +574,7 @@ static int ask_version(lua_State *lua)
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version)
 {
     version_job job = {.family = family};
-    cg_status status = protect(s, ask_version, &job);
+    cg_status status = cg_script_protect(s, ask_version, &job);
     if (!status && !job.known) return cg_fail(CONVGEN_UNSUPPORTED, "no family of schedules is called %.40s", family);
     *version = job.version;
     return status;
@@ -638,7 +642,7 @@ static int make_source(lua_State *lua)
 {
     source_job *job = lua_touserdata(lua, 1);
     cg_source *out = &job->source;
-    push_function(lua, "source");
+    cg_script_push_function(lua, "source");
     push_request(lua, job->request);
     lua_pushstring(lua, job->schedule);
     lua_call(lua, 2, 2);
@@ -675,7 +679,7 @@ cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedu
     source_job job = {.request = r, .schedule = schedule, .why = why};
     why[0] = 0;
     *out = (cg_source){0};
-    cg_status status = settle(protect(s, make_source, &job), &job);
+    cg_status status = settle(cg_script_protect(s, make_source, &job), &job);
     if (status) return status;
     *out = job.source;
     out->text = job.text.text;
@@ -692,7 +696,7 @@ void cg_source_free(cg_source *source)
 static int make_show(lua_State *lua)
 {
     source_job *job = lua_touserdata(lua, 1);
-    push_function(lua, "show");
+    cg_script_push_function(lua, "show");
     push_request(lua, job->request);
     lua_pushstring(lua, job->schedule); /* NULL is nil */
     lua_pushstring(lua, job->stage);
@@ -705,7 +709,7 @@ cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule
 {
     char why[CG_WHY] = "";
     source_job job = {.request = r, .schedule = schedule, .stage = stage, .why = why};
-    cg_status status = settle(protect(s, make_show, &job), &job);
+    cg_status status = settle(cg_script_protect(s, make_show, &job), &job);
     if (status) return status;
     cg_buffer_add(out, job.text.text, job.text.length);
     cg_buffer_free(&job.text);

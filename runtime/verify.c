@@ -1,8 +1,8 @@
 /* verify.c: code -> trusted.
  *
- * Judges a kernel: every output must be the canonical chain's, on random data and on small integers with one NaN among them,
- * with poisoned outputs and workspace, and with nothing written (or, between guard pages, read) beyond an operand. A refusal
- * names the output or the operand.
+ * Judges a kernel: every output must be the canonical chain's, on random data and on small integers with a NaN in one place of
+ * the data and one of the weights, with poisoned outputs and workspace, and with nothing written (or, between guard pages, read)
+ * beyond an operand. A refusal names the output or the operand.
  *
  * Transforming families (chains 0) have no canonical bits. They are judged by their error over the loop's (budget.c), on
  * smaller integers, where every output must be right after rounding to the nearest, and with a NaN and an infinity among these: an
@@ -121,6 +121,7 @@ typedef struct set {
     void *expected[2]; /* the output, the bias gradient */
     int chains;        /* of expected */
     poison nan;        /* INTEGERS */
+    int64_t weight_nan; /* and the element of the NaN in the weights; -1: none */
 } set;
 
 struct cg_trial {
@@ -197,6 +198,18 @@ static void take_back(const cg_trial *t, set *s, const poison *n)
     put(t->p.type, s->tensor[n->tensor].data, n->element, n->was);
 }
 
+/* The weights' NaN reaches one channel of the result, all but the outputs that have its tap in the padding: so that some have,
+ * the tap is the first one. Another channel must be left to be compared. */
+static int64_t weight_nan(const cg_trial *t)
+{
+    const convgen_problem *p = &t->p;
+    if (t->role_of[CG_WEIGHTS] != CG_INPUT || (p->pass == CONVGEN_FORWARD ? p->out_channels : p->in_channels) == 1) return -1;
+    int64_t taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    int64_t channels = (int64_t)(t->bytes[CG_WEIGHTS] / t->element) / taps;
+    int64_t channel = (int64_t)(cg_mix(t->bytes[CG_WEIGHTS]) % (uint64_t)channels);
+    return p->layout == CONVGEN_NHWC ? channel : channel * taps;
+}
+
 static void set_fill(const cg_trial *t, kind which, set *s)
 {
     bool f32 = t->p.type == CONVGEN_F32;
@@ -206,7 +219,10 @@ static void set_fill(const cg_trial *t, kind which, set *s)
         else if (which == SMALL) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p16 : 0x1p42);
         else cg_fill(&t->p, CONVGEN_UNIFORM, i, s->tensor[i].data, t->bytes[i], 0);
     }
-    if (which == INTEGERS) s->nan = place(t, s, NAN, 0);
+    if (which != INTEGERS) return;
+    s->nan = place(t, s, NAN, 0);
+    s->weight_nan = weight_nan(t);
+    if (s->weight_nan >= 0) put(t->p.type, s->tensor[CG_WEIGHTS].data, s->weight_nan, NAN);
 }
 
 /* Only a full check compares the inputs. */
@@ -311,6 +327,9 @@ static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *g
     const char *means = isnan(a) ? poison_means(t->p.type, (const char *)got + (size_t)i * t->element) : NULL;
     say_place(&t->p, bias, element, where, sizeof where);
     if (means) return refuse(v, "%s %s (%s data)", where, means, which == RANDOM ? "random" : "integer");
+    if (which == INTEGERS && isnan(a) && s->weight_nan >= 0)
+        return refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s, or at %" PRId64 " of weights, spread beyond its receptive "
+                      "field", where, s->nan.element, tensor_name[s->nan.tensor], s->weight_nan);
     if (which == INTEGERS && isnan(a))
         return refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", where,
                       s->nan.element, tensor_name[s->nan.tensor]);

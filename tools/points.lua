@@ -7,6 +7,7 @@
 -- [-1, 1] data of a fixed seed, at least 4,096 outputs; its normwise error over that of a plain loop (one accumulator, separate
 -- multiply and add, taps then channels) on the same data. Rounding to f32 is done in doubles and compared with string.pack.
 package.path = arg[0]:gsub("tools/points%.lua$", "") .. "gen/?.lua;" .. package.path
+package.loaded.schemes = { rows = {}, mixed = {} } -- not the table that is being written
 local toomcook, straight = require "toomcook", require "straight"
 
 local pooled = 4096
@@ -216,22 +217,6 @@ local head = [[
 -- points: finite ones, beside infinity. square: the normwise error over the plain loop's of outputs x outputs tiles of a
 -- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
 local schemes = { channels = { 1, 3, 16, 64 } }
-
-function schemes.find(outputs, taps)
-  for _, row in ipairs(schemes.rows) do if row.outputs == outputs and row.taps == taps then return row end end
-end
-
--- A row's errors at any number of channels: straight between two of the table, by logarithm; constant beyond.
-function schemes.error(errors, channels)
-  local at = schemes.channels
-  for i = 1, #at - 1 do
-    if channels <= at[i + 1] then
-      local part = math.log(math.max(channels, 1) / at[i]) / math.log(at[i + 1] / at[i])
-      return errors[i] + part * (errors[i + 1] - errors[i])
-    end
-  end
-  return errors[#at]
-end
 ]]
 
 -- Sizes that are worth their arithmetic: at most eight inputs a tile.

@@ -1,14 +1,14 @@
 -- depthwise.lua: every channel alone (groups = channels), channels-last, channels in the lanes.
 --
 -- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names of
--- schedules, the space and its estimate. The canonical order holds. A channel multiplier is refused: it would need every input
--- lane repeated.
+-- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels;
+-- backward data, which sums over them, refuses one.
 local registers = require "registers"
 local cut = require "tiles"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
 
-local depthwise = { name = "depthwise", version = 2, chains = 1 }
+local depthwise = { name = "depthwise", version = 3, chains = 1 }
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs = 6000, 12
@@ -57,14 +57,17 @@ end
 local function refused(p)
   if p.layout ~= "nhwc" then return "depthwise needs channels-last data" end
   if p.groups ~= p.ic then return ("depthwise needs a group for each of the %d channels, not %d"):format(p.ic, p.groups) end
-  if p.oc ~= p.ic then return ("depthwise needs as many output as input channels; here each has %d"):format(p.oc // p.ic) end
+  if p.oc ~= p.ic and p.pass == "backward_data" then
+    return ("depthwise's backward data takes no multiplier (here %d): it would sum over lanes"):format(p.oc // p.ic)
+  end
 end
 
 local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
 
--- The input vector, and a mask for ragged channels where masks take vector registers.
+-- The input vector, and one for the mask of ragged channels, where masks take vector registers, or the places to spread from.
 local function other_registers(p, target)
-  return 1 + (p.ic % lanes_of(p, target) ~= 0 and not target.mask_registers and 1 or 0)
+  local ragged = p.oc % lanes_of(p, target) ~= 0 and not target.mask_registers
+  return 1 + ((ragged or p.oc ~= p.ic) and 1 or 0)
 end
 
 local function free_registers(p, target) return target.registers - other_registers(p, target) end
@@ -100,7 +103,7 @@ end
 local function load_slots(p, target)
   local vector = target.bits // 8
   local size = p.type == "f32" and 4 or 8
-  return vector < 64 and 1 or (p.ic * size % vector == 0 and 1 or 2)
+  return vector < 64 and 1 or (p.oc * size % vector == 0 and 1 or 2)
 end
 
 -- Cycles of one tile: fma slots, load slots, stores; and a little for the loop around it.
@@ -108,7 +111,7 @@ local function tile_cycles(operations, loads, stores) return math.max(operations
 
 local function vectors_of(p, target)
   local lanes = lanes_of(p, target)
-  return (p.ic + lanes - 1) // lanes
+  return (p.oc + lanes - 1) // lanes
 end
 
 local function gathering_cycles(p, s, schedule, target)
@@ -201,7 +204,7 @@ end
 
 local function gradient_candidates(p, target)
   local free, kh, kw = free_registers(p, target), p.kernel[2], p.kernel[3]
-  local vectors = math.max(p.ic // lanes_of(p, target), 1)
+  local vectors = math.max(p.oc // lanes_of(p, target), 1)
   local list, seen = {}, {}
   local function add(height, width, v, pixels)
     local schedule = { family = "depthwise", height = cut.even_pieces(kh, height)[1].size,
@@ -232,7 +235,7 @@ end
 
 -- The estimate in cycles, or nil and why the schedule cannot be.
 local function judge(p, schedule, target)
-  local parts = p.ic > lanes_of(p, target) and p.ic % lanes_of(p, target) ~= 0 and 2 or 1
+  local lanes, multiplier = lanes_of(p, target), p.oc // p.ic
   if schedule.height then
     local needed = gradient.registers(p, schedule) + other_registers(p, target)
     if needed > target.registers then return nil, ("needs %d registers, %s has %d"):format(needed, target.name, target.registers) end
@@ -242,7 +245,9 @@ local function judge(p, schedule, target)
         return nil, ("needs %d runs of equal rows, at most %d"):format(#r.row_runs, most_row_runs)
       end
     end
-    local why = too_large(gradient_text(rectangles) * schedule.vectors * parts)
+    local vectors = 0
+    for _, part in ipairs(gradient.channel_parts(p.oc, lanes, schedule.vectors, multiplier)) do vectors = vectors + part.vectors end
+    local why = too_large(gradient_text(rectangles) * vectors)
     if why then return nil, why end
     return gradient_cycles(p, rectangles, schedule, target)
   end
@@ -256,7 +261,7 @@ local function judge(p, schedule, target)
   if needed > target.registers then return nil, ("needs %d registers, %s has %d"):format(needed, target.name, target.registers) end
   local s = gathering.shape(p, schedule)
   if #s.axes[1] * (s.row_runs and #s.row_runs or #s.axes[2]) > 16 then return nil, "needs more than 16 parts" end
-  local why = too_large(gathering_text(s) * parts)
+  local why = too_large(gathering_text(s) * #gathering.channel_parts(p.oc, lanes, multiplier))
   if why then return nil, why end
   return gathering_cycles(p, s, schedule, target)
 end

@@ -1,6 +1,7 @@
 -- depthwise_gather.lua: the part of the depthwise family for forward and backward data: a tile of output rows and pixels of one
 -- vector of channels, each input vector loaded once and used by every output that its taps reach.
 --
+-- With a channel multiplier (forward only) the lanes are output channels, and each input channel is spread over those of it.
 -- Along h and w each output's taps are known when the kernel is written, so a strided backward pass needs no phases: its tile is
 -- as wide as the stride or a multiple. Tensors and weights are read where they are; nothing is packed. One call makes a row of
 -- tiles for all whole vectors of channels.
@@ -114,7 +115,7 @@ end
 function depthwise_gather.shape(p, schedule)
   local forward = p.pass == "forward"
   local axis = forward and depthwise_gather.forward_axis or backward_axis
-  local s = { p = p, forward = forward, channels = p.ic, axes = gather.axes(p), pixels = axis(p, 3),
+  local s = { p = p, forward = forward, channels = p.oc, multiplier = p.oc // p.ic, inputs = p.ic, axes = gather.axes(p), pixels = axis(p, 3),
     from = { base = forward and "src" or "dst", size = forward and p.input or p.output },
     to = { base = forward and "dst" or "src", size = forward and p.output or p.input } }
   s.columns = depthwise_gather.runs(s.pixels, schedule.pixels)
@@ -133,13 +134,13 @@ function depthwise_gather.single_plane(s) return s.p.kernel[1] == 1 and gather.a
 ---- the kernel -------------------------------------------------------------------------------------------------------------------------
 
 -- acc[output row][output pixel] of one tile, from one place of the input: `rows` are positions along h, `columns` along w.
-local function taps(k, s, acc, x, from, rows, columns, weight, lanes)
-  local row_pitch = s.from.size[3] * s.channels
+local function taps(k, s, acc, x, from, rows, columns, weight, part)
+  local row_pitch, lanes = s.from.size[3] * s.inputs, part.lanes
   for _, row in ipairs(rows) do
     for _, column in ipairs(columns) do
-      local at = k:at(from, row.at * row_pitch + column.at * s.channels)
-      local once = #row.uses * #column.uses == 1 and lanes == k.lanes
-      if not once then k:load(x, at, 0, lanes) end
+      local at = k:at(from, row.at * row_pitch + column.at * s.inputs)
+      local once = #row.uses * #column.uses == 1 and lanes == k.lanes and s.multiplier == 1
+      if not once then k:spread(x, at, s.multiplier, part.phase, part.elements) end
       for _, r in ipairs(row.uses) do
         for _, c in ipairs(column.uses) do
           local w = weight(r.tap, c.tap)
@@ -164,25 +165,30 @@ end
 local one_row = { { at = 0, uses = { { output = 0, tap = 0 } } } }
 
 -- Tap by tap, for rows of weights that do not fit the registers: each weight is loaded once, the input at every use.
-local function streamed_taps(k, s, acc, x, w, from, weights, columns, lanes)
+local function streamed_taps(k, s, acc, x, w, from, weights, columns, part)
+  local lanes = part.lanes
+  local direct = lanes == k.lanes and s.multiplier == 1
   for _, tap in ipairs(used_taps(columns)) do
     k:load(w, k:at(weights, tap * s.channels), 0, lanes)
     for _, column in ipairs(columns) do
       for _, use in ipairs(column.uses) do
         if use.tap == tap then
-          local at = k:at(from, column.at * s.channels)
-          if lanes < k.lanes then k:load(x, at, 0, lanes) end
-          k:fma(acc[0][use.output], w, lanes < k.lanes and x or k:memory(at))
+          local at = k:at(from, column.at * s.inputs)
+          if not direct then k:spread(x, at, s.multiplier, part.phase, part.elements) end
+          k:fma(acc[0][use.output], w, direct and k:memory(at) or x)
         end
       end
     end
   end
 end
 
--- variant: of the rows, or nil when the rows of taps are a loop. lanes: of a vector; blocks: how many vectors of channels.
-local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
-  local p, from, to = s.p, s.from, s.to
+-- variant: of the rows, or nil when the rows of taps are a loop. part: of the channels.
+local function row_kernel(s, schedule, variant, part, target, name)
+  local p, from, to, lanes, blocks = s.p, s.from, s.to, part.lanes, part.blocks
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = ("A row of tiles of %d x %d outputs (acc[row][pixel]) of one vector of channels, %s. An input vector is loaded once and used by all "
+    .. "outputs that its taps reach; outputs at the borders have only the taps that lie inside."):format(variant and variant.size or 1,
+    s.columns[1].variant.size, blocks > 1 and ("for %d vectors one after another"):format(blocks) or lanes < k.lanes and ("%d lanes of it"):format(lanes) or "alone")
   local input, weights = k:pointer(from.base, "in"), k:pointer("weights", "in")
   local bias = s.forward and p.bias and k:pointer("bias", "in")
   local residual = s.forward and p.epilogue.residual and k:pointer("residual", "in")
@@ -190,7 +196,7 @@ local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
   local one_plane = depthwise_gather.single_plane(s)
   local planes = not one_plane and k:count("planes")
   local rows = not variant and k:count("rows")
-  local in_row, out_row = from.size[3] * s.channels, to.size[3] * s.channels
+  local in_row, out_row = from.size[3] * s.inputs, to.size[3] * s.channels
   local weights_row = p.kernel[3] * s.channels
 
   local acc, w, x = {}, {}, k:vector("x")
@@ -216,15 +222,15 @@ local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
   local function plane(place, with, columns)
     if variant then
       if not one_plane then load_weights(with, used_taps(variant.positions), used_taps(columns)) end
-      return taps(k, s, acc, x, place, variant.positions, columns, weight, lanes)
+      return taps(k, s, acc, x, place, variant.positions, columns, weight, part)
     end
     local line, line_weights = k:copy("line", place), k:copy("line_weights", with)
     k:loop(rows, function()
       if schedule.streamed then
-        streamed_taps(k, s, acc, x, weight(0, 0), line, line_weights, columns, lanes)
+        streamed_taps(k, s, acc, x, weight(0, 0), line, line_weights, columns, part)
       else
         load_weights(line_weights, { 0 }, used_taps(columns))
-        taps(k, s, acc, x, line, one_row, columns, weight, lanes)
+        taps(k, s, acc, x, line, one_row, columns, weight, part)
       end
       k:advance(line, s.row_step * in_row)
       k:advance(line_weights, s.row_tap_stride * weights_row)
@@ -262,7 +268,7 @@ local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
     for _, run in ipairs(s.columns) do
       local place, out, extra = k:copy("place", input), k:copy("out", output), residual and k:copy("extra", residual)
       local function advance(first, last)
-        k:advance(place, (s.pixels.reference(last) - s.pixels.reference(first)) * s.channels)
+        k:advance(place, (s.pixels.reference(last) - s.pixels.reference(first)) * s.inputs)
         k:advance(out, (last - first) * s.channels)
         if residual then k:advance(extra, (last - first) * s.channels) end
       end
@@ -276,8 +282,9 @@ local function row_kernel(s, schedule, variant, lanes, blocks, target, name)
   k:loop(blocks, function()
     row()
     if blocks > 1 then
-      for _, pointer in ipairs { input, weights, output, bias or nil } do k:advance(pointer, lanes) end
-      if residual then k:advance(residual, lanes) end
+      k:advance(input, part.step // s.multiplier)
+      for _, pointer in ipairs { weights, output, bias or nil } do k:advance(pointer, part.step) end
+      if residual then k:advance(residual, part.step) end
     end
   end)
   return k:finish()
@@ -285,11 +292,31 @@ end
 
 ---- the stage -------------------------------------------------------------------------------------------------------------------------
 
--- Whole vectors of channels, and what is left: {first, lanes, blocks}.
-function depthwise_gather.channel_parts(channels, lanes)
-  local list, whole = {}, channels // lanes
-  if whole > 0 then list[1] = { first = 0, lanes = lanes, blocks = whole } end
-  if channels % lanes > 0 then list[#list + 1] = { first = whole * lanes, lanes = channels % lanes, blocks = 1 } end
+local function gcd(a, b)
+  while b ~= 0 do a, b = b, a % b end
+  return a
+end
+
+-- How many vectors of `width` output channels it takes until one begins with an input channel as the first one does.
+function depthwise_gather.period(width, multiplier) return multiplier // gcd(width, multiplier) end
+
+-- Where the inputs of the output channels from `first` are: {the first one's input channel, its place among that one's outputs}.
+function depthwise_gather.source(first, lanes, multiplier)
+  local phase = first % multiplier
+  return { first = first // multiplier, phase = phase, elements = (phase + lanes - 1) // multiplier + 1 }
+end
+
+-- Whole vectors of output channels, those alike together, and what is left: {first, lanes, blocks, step between blocks, and
+-- input (the first input channel), phase and elements: see source}.
+function depthwise_gather.channel_parts(channels, lanes, multiplier)
+  local list, whole, period = {}, channels // lanes, depthwise_gather.period(lanes, multiplier)
+  local function add(first, width, blocks)
+    local source = depthwise_gather.source(first, width, multiplier)
+    list[#list + 1] = { first = first, lanes = width, blocks = blocks, step = period * lanes, input = source.first,
+      phase = source.phase, elements = source.elements }
+  end
+  for i = 0, math.min(period, whole) - 1 do add(i * lanes, lanes, (whole - i + period - 1) // period) end
+  if channels % lanes > 0 then add(whole * lanes, channels % lanes, 1) end
   return list
 end
 
@@ -298,12 +325,12 @@ local function compute_part(s, schedule, plane_axis, row_run, row_axis, target, 
   local p, from, to = s.p, s.from, s.to
   s.plane_step, s.plane_tap_stride = plane_axis.tap_step, plane_axis.tap_stride
   if row_axis then s.row_step, s.row_tap_stride = row_axis.tap_step, row_axis.tap_stride end
-  local list = depthwise_gather.channel_parts(s.channels, target.bits // 8 // (p.type == "f32" and 4 or 8))
+  local list = depthwise_gather.channel_parts(s.channels, target.bits // 8 // (p.type == "f32" and 4 or 8), s.multiplier)
   for _, part in ipairs(list) do
-    part.kernel = row_kernel(s, schedule, row_run and row_run.variant, part.lanes, part.blocks, target, "rows" .. #kernels)
+    part.kernel = row_kernel(s, schedule, row_run and row_run.variant, part, target, "rows" .. #kernels)
     kernels[#kernels + 1] = part.kernel
   end
-  local in_row, out_row = from.size[3] * s.channels, to.size[3] * s.channels
+  local in_row, out_row = from.size[3] * s.inputs, to.size[3] * s.channels
   local weights_row = p.kernel[3] * s.channels
   local one_plane = depthwise_gather.single_plane(s)
 
@@ -328,7 +355,7 @@ local function compute_part(s, schedule, plane_axis, row_run, row_axis, target, 
     local there = d:let("there", (n * to.size[1] + jd * plane_axis.stride + plane_axis.start) * (to.size[2] * out_row) +
       out_line * out_row)
     for _, part in ipairs(list) do
-      local args = { { d[from.base], here + part.first }, { d.weights, with + part.first } }
+      local args = { { d[from.base], here + part.input }, { d.weights, with + part.first } }
       if s.forward and p.bias then args[#args + 1] = { d.bias, part.first } end
       if s.forward and p.epilogue.residual then args[#args + 1] = { d.residual, there + part.first } end
       args[#args + 1] = { d[to.base], there + part.first }

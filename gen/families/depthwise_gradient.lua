@@ -82,7 +82,7 @@ function depthwise_gradient.key(r) return r.row_key .. (r.bias and " bias" or ""
 
 ---- the kernel -------------------------------------------------------------------------------------------------------------------------
 
--- One tile of a row of `part`'s vectors: src and diff are at the tile.
+-- One tile of a row of `part`'s vectors: src and diff are at the tile. Input channels are spread over their outputs' lanes.
 local function tile(k, p, r, acc, x, src, diff, run, row_taps, part)
   local row_pitch = p.input[3] * p.ic
   local g, next_pixel = {}, 0
@@ -99,9 +99,11 @@ local function tile(k, p, r, acc, x, src, diff, run, row_taps, part)
     next_pixel = math.max(next_pixel, m + 1)
   end
   local function taps(position, kh, v)
-    local at = k:at(src, kh * p.dilation[2] * row_pitch + position.at * p.ic + v * k.lanes)
-    local once = #position.uses == 1 and part.lanes == k.lanes
-    if not once then k:load(x, at, 0, part.lanes) end
+    local multiplier = p.oc // p.ic
+    local from = gathering.source(part.phase + v * k.lanes, part.lanes, multiplier)
+    local at = k:at(src, kh * p.dilation[2] * row_pitch + position.at * p.ic + from.first)
+    local once = #position.uses == 1 and part.lanes == k.lanes and multiplier == 1
+    if not once then k:spread(x, at, multiplier, from.phase, from.elements) end
     for _, use in ipairs(position.uses) do
       k:fma(acc[v][kh][use.tap], g[use.output][v], once and k:memory(at) or x)
     end
@@ -196,14 +198,23 @@ end
 
 ---- the stage -------------------------------------------------------------------------------------------------------------------------
 
--- Channels by tasks: as many whole vectors as the schedule says, one, and the ragged one: {first, lanes, vectors, count}.
-local function channel_parts(channels, lanes, vectors)
+-- Output channels by tasks: as many whole vectors as the schedule says, one, and the ragged one, those alike together:
+-- {first, lanes, vectors, count, step, phase (of the first lane among its input's outputs)}.
+function depthwise_gradient.channel_parts(channels, lanes, vectors, multiplier)
   local whole, rest = channels // lanes, channels % lanes
   local list = { { first = 0, lanes = lanes, vectors = vectors, count = whole // vectors },
     { first = whole // vectors * vectors * lanes, lanes = lanes, vectors = 1, count = whole % vectors },
     { first = whole * lanes, lanes = rest, vectors = 1, count = rest > 0 and 1 or 0 } }
   local used = {}
-  for _, part in ipairs(list) do if part.count > 0 then used[#used + 1] = part end end
+  for _, part in ipairs(list) do
+    local width = part.vectors * part.lanes
+    local period = gathering.period(width, multiplier)
+    for i = 0, math.min(period, part.count) - 1 do
+      local first = part.first + i * width
+      used[#used + 1] = { first = first, lanes = part.lanes, vectors = part.vectors, count = (part.count - i + period - 1) // period,
+        step = period * width, phase = first % multiplier }
+    end
+  end
   return used
 end
 
@@ -221,14 +232,15 @@ local function compute_part(p, r, part, kernels_of, zero)
   local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
   local function body(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
-    local c = d:let("c", group * (part.vectors * part.lanes) + part.first)
+    local c = d:let("c", group * part.step + part.first)
+    local multiplier = p.oc // p.ic
     local to = d:let("to", ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * p.oc + c)
     d:call(zero, { { d.weights, to }, part.vectors })
     if r.sums_bias then d:call(r.zero_bias[part.lanes], { { d.bias, c }, part.vectors }) end
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", low, high, 1, function(od)
         local from = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
-          (r.rows.first * p.dilation[2] - p.pad[2]) * src_row + c)
+          (r.rows.first * p.dilation[2] - p.pad[2]) * src_row + group * (part.step // multiplier) + part.first // multiplier)
         local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + c)
         row_blocks(d, p, function(at, step)
           local counts = {}
@@ -282,7 +294,7 @@ end
 local function bias_part(p, zero, part, chunk_kernels)
   local dst_row = p.output[3] * p.oc
   return { indices = { { "group", part.count } }, body = function(d, group)
-    local c = d:let("c", group * (part.vectors * part.lanes) + part.first)
+    local c = d:let("c", group * part.step + part.first)
     d:call(zero, { { d.bias, c }, part.vectors })
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
@@ -311,7 +323,8 @@ end
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function depthwise_gradient.stages(p, schedule, target)
   local kernels, list = {}, {}
-  local channels = channel_parts(p.ic, target.bits // 8 // (p.type == "f32" and 4 or 8), schedule.vectors)
+  local channels = depthwise_gradient.channel_parts(p.oc, target.bits // 8 // (p.type == "f32" and 4 or 8), schedule.vectors,
+    p.oc // p.ic)
   local function add(make, ...)
     local kernel = make(p, ...)
     kernels[#kernels + 1] = kernel
@@ -334,7 +347,7 @@ function depthwise_gradient.stages(p, schedule, target)
     local of = {}
     for _, chunk in ipairs(r.chunks) do
       local kinds = shared(chunk.columns, function() return {} end)
-      local key = ("%d %d %s"):format(part.lanes, part.vectors, depthwise_gradient.key(r))
+      local key = ("%d %d %d %s"):format(part.lanes, part.vectors, part.phase, depthwise_gradient.key(r))
       kinds[key] = kinds[key] or add(block_kernel, r, chunk.columns, part, target, name "gradient")
       of[chunk.columns] = kinds[key]
     end

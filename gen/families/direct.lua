@@ -210,6 +210,15 @@ function direct.schedules(p, target, machine)
   return list
 end
 
+-- For readers of emitted C.
+function direct.explain(p, s, target)
+  if s.inputs then
+    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output pixels"):format(s.inputs, s.vectors) }
+  end
+  return { ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels, s.vectors, lanes_of(p, target)),
+    ("a task is %s of the output; a panel of weights stays in the caches through it"):format(s.rows == 1 and "a row" or ("%d rows"):format(s.rows)) }
+end
+
 function direct.stages(p, schedule, target)
   local by_inputs = p.pass == "backward_weights"
   if by_inputs ~= (schedule.inputs ~= nil) then return nil, direct.print(schedule) .. " is not a schedule of this pass" end

@@ -49,9 +49,26 @@ function direct_gather.contiguous(s, axis)
   return s.from.pitch == s.from.channels and axis.tap_step == 1 and axis.tap_stride == 1
 end
 
+-- For readers of emitted C.
+local function about_tile(axes, variant, tile, to)
+  local text = ("acc[m][v] += x[m] * w[v] for m = 0..%d, neighbouring pixels of a row of %s, and v = 0..%d, vectors of its channels%s. "
+    .. "`planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels"):format(variant.size - 1, to.base,
+    tile.vectors - 1, tile.last < tile.width // tile.vectors and (" (%d lanes of the last)"):format(tile.last) or "")
+  local borders = {}
+  for _, seg in ipairs(variant.segments) do
+    if seg.first > 0 or seg.last < variant.size - 1 then
+      borders[#borders + 1] = ("tap%s only for pixels %d..%d"):format(seg.taps == 1 and (" %d"):format(seg.tap) or
+        ("s %d..%d"):format(seg.tap, seg.tap + seg.taps - 1), seg.first, seg.last)
+    end
+  end
+  if #borders == 0 then return text .. "." end
+  return text .. ", but at this border: " .. table.concat(borders, ", ") .. "; the others would read padding."
+end
+
 local function tile_kernel(s, axes, variant, tile, target, name)
   local p, from, to = s.p, s.from, s.to
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = about_tile(axes, variant, tile, to)
   local lanes = k.lanes
   local forward = p.pass == "forward"
   local input, panel = k:pointer(from.base, "in"), k:pointer("panel", "in")
@@ -116,6 +133,7 @@ end
 -- Forward: rows of a group's output channels are copied; the lanes past the tail become zero.
 local function copy_kernel(p, tile, target, name)
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = "Copies the columns of weights that one tile uses into a panel, which it then reads from front to back."
   local from, to, rows = k:pointer("weights", "in"), k:pointer("panel", "out"), k:count("rows")
   local r = k:vector("r")
   k:loop(rows, function()
@@ -133,6 +151,7 @@ end
 -- the 128-bit parts. The last, ragged group of output channels overlaps the one before; fewer than a group go one by one.
 local function transpose_kernel(p, tile, target, name)
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes."
   local from, to = k:pointer("weights", "in"), k:pointer("panel", "out")
   local lanes, group, channels = k.lanes, p.type == "f32" and 4 or 2, p.oc // p.groups
   local r = {}

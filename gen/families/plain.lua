@@ -7,7 +7,7 @@ local gather = require "gather"
 local parts = require "parts"
 local targets = require "targets"
 
-local plain = { name = "plain", version = 1, chains = 1 }
+local plain = { name = "plain", version = 2, chains = 1 }
 
 function plain.parse(name) return name == "plain" and { family = "plain" } or nil end
 function plain.print(_) return "plain" end
@@ -56,6 +56,7 @@ end
 -- One output of the forward pass, taps inside given by counts.
 local function forward_kernel(p, src, weights)
   local k = begin(p, "plain_forward")
+  k.about = "One output: the chain over the taps inside the input, then channels."
   local a, b = k:pointer("src", "in"), k:pointer("weights", "in")
   local bias = p.bias and k:pointer("bias", "in")
   local residual = p.epilogue.residual and k:pointer("residual", "in")

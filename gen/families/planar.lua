@@ -8,7 +8,7 @@ local parts = require "parts"
 local gathering = require "families/planar_gather"
 local gradient = require "families/planar_gradient"
 
-local planar = { name = "planar", version = 2, chains = 1 }
+local planar = { name = "planar", version = 3, chains = 1 }
 
 local most_variants, most_parts, most_channels, most_operations = 12, 16, 64, 6000
 
@@ -187,7 +187,7 @@ local function gradient_registers(p, schedule, target, lanes)
   local mask = target.mask_registers and 0 or 1
   if schedule.outputs then
     local v = schedule.rows * window_vectors(p, lanes)
-    return schedule.outputs * v + v + 2 + mask
+    return schedule.outputs * v + v + 1 + mask
   end
   return (schedule.taps * schedule.inputs + 1) * schedule.vectors + 1 + mask
 end
@@ -212,7 +212,7 @@ local function gradient_candidates(p, target, lanes)
     local vectors = window_vectors(p, lanes)
     for rows = 1, math.min(6, p.kernel[2]) do
       local v = rows * vectors
-      local outputs = most(v, v + 2)
+      local outputs = most(v, v + 1)
       if outputs >= 1 and cut.even_pieces(p.kernel[2], rows)[1].size == rows then
         list[#list + 1] = { outputs = cut.even_pieces(p.oc, outputs)[1].size, rows = rows }
       end

@@ -3,8 +3,7 @@
 --
 -- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the rows that
 -- a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs whose pixels are not
--- neighbours go through scratch too. A padded tap reads zero lanes: it changes no bit of finite results; a weight that is not
--- finite also reaches the outputs whose tap of that weight lies in the padding.
+-- neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
@@ -69,12 +68,13 @@ local function tap_place(s, axis, t)
 end
 
 -- The lanes of a vector that begins with pixel `first` and has `stored` results: nil when tap t gives none, else what to load.
+-- padded: some of the results must not see the tap.
 local function lanes_of_tap(s, axis, t, first, stored)
   local at = axis.offset + t * axis.tap_step
   local low = math.max(-(at // axis.step) - first, 0)                      -- at + pixel * step >= 0
   local high = math.min((axis.inputs - 1 - at) // axis.step - first, stored - 1) -- and < inputs
   if low > high then return nil end
-  if low > 0 or high < stored - 1 then return { first = low, count = high - low + 1 } end
+  if low > 0 or high < stored - 1 then return { first = low, count = high - low + 1, padded = true } end
   local _, q = tap_place(s, axis, t)
   local room = s.moves_in and s.in_pitch or s.from.size[3]
   if first + q + s.lanes <= room then return { first = 0, count = s.lanes } end
@@ -160,11 +160,11 @@ local function segment_body(k, s, r, segment, m, pitch, x, w, straight)
       k:load(r.x[v], k:at(a, a_at + v * s.lanes), lanes.first, lanes.count)
     end
     for c = 0, m - 1 do
-      if single then
-        k:fma(r.acc[c][list[1]], r.x[list[1]], k:memory_broadcast(k:at(b, b_at + c)))
-      else
-        k:broadcast(r.w, k:at(b, b_at + c))
-        for _, v in ipairs(list) do k:fma(r.acc[c][v], r.x[v], r.w) end
+      local w = single and k:memory_broadcast(k:at(b, b_at + c)) or r.w
+      if not single then k:broadcast(w, k:at(b, b_at + c)) end
+      for _, v in ipairs(list) do
+        local lanes = segment.lanes[v]
+        k:fma(r.acc[c][v], r.x[v], w, lanes.padded and lanes.first, lanes.padded and lanes.count)
       end
     end
   end
@@ -183,6 +183,8 @@ end
 local function tile_kernel(s, axes, variant, m, target, name)
   local p = s.p
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose weights are broadcast. "
+    .. "`planes` and `rows` of taps lie inside the input; taps in the padding along w read zeros or fewer lanes."):format(m - 1)
   local input, panel = k:pointer("input", "in"), k:pointer("panel", "in")
   local bias = s.forward and p.bias and k:pointer("bias", "in")
   local residual = s.forward and p.epilogue.residual and not s.moves_out and k:pointer("residual", "in")
@@ -246,6 +248,7 @@ local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.fr
 
 local function copy_kernel(s, m, target, name)
   local k = program.new { name = name, type = s.p.type, target = target }
+  k.about = "Copies the weights that one tile uses into a panel, which it then reads from front to back."
   local from, to, r = k:pointer("weights", "in"), k:pointer("panel", "out"), k:vector "r"
   k:loop(s.taps * s.from.channels, function()
     for at = 0, m - 1, s.lanes do

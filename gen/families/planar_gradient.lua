@@ -109,12 +109,11 @@ end
 -- acc[kh][o][v] over one block, all of whose rows all kernel rows see.
 local function window_kernel(p, row, rows, outputs, target, name)
   local k = program.new { name = name, type = p.type, target = target }
-  local src, diff, total, spare = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout"),
-    k:pointer("spare", "inout")
+  local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
   local columns, count = k:count "columns", k:count "rows"
   local window = p.kernel[3] * p.ic
   local vectors = (window + k.lanes - 1) // k.lanes
-  local acc, x, w, part = {}, {}, k:vector "w", k:vector "part"
+  local acc, x, w = {}, {}, k:vector "w"
   for i = 0, rows - 1 do
     acc[i], x[i] = accumulators(k, outputs, vectors, ("acc%d_"):format(i)), {}
     for v = 0, vectors - 1 do x[i][v] = k:vector(("x%d_%d"):format(i, v)) end
@@ -140,16 +139,10 @@ local function window_kernel(p, row, rows, outputs, target, name)
     end
     for o = 0, outputs - 1 do
       k:broadcast(w, k:at(g, at * p.oc + o))
-      -- Lanes of taps in the padding must not see this pixel, were it NaN.
-      if not all then k:store(k:at(spare, o * k.lanes), w) end
       for _, v in ipairs(used) do
-        local first, lanes_here = lanes(v, low, high)
-        local factor = w
-        if not all and lanes_here < k.lanes then
-          factor = part
-          k:load(part, k:at(spare, o * k.lanes), first, lanes_here)
-        end
-        for i = 0, rows - 1 do k:fma(acc[i][o][v], x[i][v], factor) end
+        local first, lanes_here
+        if not all then first, lanes_here = lanes(v, low, high) end -- of taps that are not in the padding
+        for i = 0, rows - 1 do k:fma(acc[i][o][v], x[i][v], w, first, lanes_here) end
       end
     end
   end
@@ -205,7 +198,7 @@ local function window_part(p, tile, piece, target, kernels)
         local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + row.from * p.oc + o)
         local function call(kernel, kh, first, rows, total)
           d:call(kernel, { { d.src, from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row },
-            { d.dst, with + first * dst_row }, { d.scratch, total }, { d.scratch, all }, row.count, rows })
+            { d.dst, with + first * dst_row }, { d.scratch, total }, row.count, rows })
         end
         d:loop("block", 0, p.output[2], step, function(block)
           local last = d:let("last", driver.min(block + step, p.output[2]))
@@ -229,7 +222,7 @@ local function window_part(p, tile, piece, target, kernels)
       d:call(out, { { d.scratch, i * one }, { d.weights, ((kd * p.kernel[2] + tile.first + i) * p.kernel[3]) * (p.ic * p.oc) + o } })
     end
   end
-  return { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, body = body, scratch = all + piece.size * lanes }
+  return { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, body = body, scratch = all }
 end
 
 -- `blocks` blocks of `rows` rows each: chains of additions beside each other, added to diff_bias one after another.

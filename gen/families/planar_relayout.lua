@@ -49,6 +49,7 @@ end
 -- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector.
 function relayout.to_rows(view, o)
   local k = program.new(o)
+  k.about = "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes."
   local from, to = k:pointer("from", "in"), k:pointer("to", "out")
   local lanes, part, r = k.lanes, k.part, registers_for(k)
 
@@ -99,6 +100,7 @@ end
 -- where pixels have others' elements between them, that may not be, and elements go one by one. (loose: nobody minds.)
 function relayout.to_pixels(view, o)
   local k = program.new(o)
+  k.about = "Puts rows of channels back as pixels."
   local from, to = k:pointer("from", "in"), k:pointer("to", "out")
   local lanes, part, r = k.lanes, k.part, registers_for(k)
   local apart = view.channels < part and view.pitch ~= view.channels and not view.loose

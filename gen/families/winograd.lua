@@ -12,20 +12,21 @@ local errors = require "families/winograd_error"
 
 local winograd = { name = "winograd", version = 1, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.stream] ------------------------------------------------------------------------
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] ------------------------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
--- fetched ahead; whether outputs are streamed.
+-- fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.ahead and ".a" .. s.ahead or "", s.stream and ".stream" or "")
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
   local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
   if not h then return end
   return { family = "winograd", h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
-    vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"), stream = rest:find "%.stream$" ~= nil }
+    vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
+    fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
 
 ---- admission ----------------------------------------------------------------------------------------------------------------------------
@@ -35,10 +36,25 @@ local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) /
 
 local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
 
+-- The mean share of the taps of an axis that are in the input: padding shortens sums.
+local function inside(axis)
+  local first, low, high = axis.offset + math.min(0, axis.tap_step * (axis.taps - 1)), 0, 0
+  for j = 0, axis.outputs - 1 do
+    low = math.max(0, -(first + j))
+    high = high + math.max(math.min(axis.taps, axis.inputs - first - j) - math.min(low, axis.taps), 0)
+  end
+  return high / (axis.outputs * axis.taps)
+end
+
+local function filled(p)
+  local h, w = grid.axes(p)
+  return inside(h) * inside(w)
+end
+
 local function inexact(p, h_sizes, w_sizes)
   local allowed = errors.tiers[p.accuracy]
   if allowed == 0 then return "proven admits no transforms" end
-  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p))
+  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
   if predicted == math.huge then return "its error has not been measured" end
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
@@ -74,25 +90,55 @@ local function axis_sizes(axis)
 end
 
 -- Tiles of the product: accumulators, a row of U, the broadcast.
-local function most_rows(target, v) return (target.registers - v - 1) // v end
+local function most_rows(target, v) return math.min((target.registers - v - 1) // v, v == 1 and 28 or 14) end
+
+-- Numbers of tiles that make different blocks.
+local function block_tiles(p, h, w, h_axis, w_axis)
+  local function tiles_of(axis, sizes)
+    local a, b = grid.counts(axis.outputs, sizes)
+    return a + b
+  end
+  local rows, columns, images = tiles_of(h_axis, h), tiles_of(w_axis, w), p.batch * p.input[1]
+  local list, seen = {}, {}
+  for _, tiles in ipairs { 14, 28, 42, 56 } do
+    local key = table.concat({ grid.block(rows, columns, images, tiles) }, " ")
+    if not seen[key] then list[#list + 1] = tiles end
+    seen[key] = true
+  end
+  return list
+end
+
+-- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
+local function for_large(p, l2)
+  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
+  if bytes <= 4 * l2 then return { {} } end
+  return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
+end
 
 local function candidates(p, target, machine)
   local h_axis, w_axis = grid.axes(p)
-  local vectors = math.min(target.registers >= 32 and 2 or 2, (produced(p) + lanes_of(p, target) - 1) // lanes_of(p, target))
-  local rows = math.min(most_rows(target, vectors), 14)
-  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
-  local l3 = machine.l3 and machine.l3 > 0 and math.min(machine.l3, 32 << 20) or 32 << 20
+  local lanes, l2 = lanes_of(p, target), machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
+  local columns = (produced(p) + lanes - 1) // lanes
+  local vectors = math.min(2, columns)
+  local splits = { 1, p.threads > 1 and (columns + vectors - 1) // vectors >= p.threads and p.threads or nil }
   local list = {}
+  local function add(h, w)
+    local function schedule(tiles, split, large)
+      local u = (h[1] + h_axis.taps - 1) * (w[1] + w_axis.taps - 1) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
+      return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split,
+        ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
+    end
+    local why = inexact(p, h, w)
+    if why then list[#list + 1] = { schedule = schedule(14, 1, {}), why = why }; return end
+    for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
+      for _, split in ipairs(splits) do
+        for _, large in ipairs(for_large(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, large) } end
+      end
+    end
+  end
   for _, h in ipairs(axis_sizes(h_axis)) do
     for _, w in ipairs(axis_sizes(w_axis)) do
-      local why = inexact(p, h, w)
-      if h_axis.taps ~= w_axis.taps or math.abs(h[1] - w[1]) <= 2 then
-        if why then list[#list + 1] = { schedule = { h = h, w = w, tiles = rows, rows = rows, vectors = vectors, splits = 1 }, why = why } end
-        for _, tiles in ipairs(why and {} or { rows, 2 * rows, 3 * rows, 4 * rows }) do
-          list[#list + 1] = { schedule = { h = h, w = w, tiles = tiles, rows = rows, vectors = vectors, splits = 1, ahead = 16,
-            stream = bytes > l3 } }
-        end
-      end
+      if h_axis.taps ~= w_axis.taps or math.abs(h[1] - w[1]) <= 2 then add(h, w) end
     end
   end
   return list
@@ -134,14 +180,16 @@ local function cycles_of(s, machine)
     for _, h in ipairs(s.h_bands) do
       for _, w in ipairs(s.w_bands) do
         local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
-        local blocks = p.groups * images.count * h.count * w.count
-        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 20 or 64))
-        cycles = cycles + blocks * (product + block.classes.total * (input + output))
-        tasks = tasks + blocks
+        local blocks, splits = p.groups * images.count * h.count * w.count, s.schedule.splits
+        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 12 or 64))
+        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output))
+        tasks = tasks + blocks * splits
       end
     end
   end
   if s.scratch > l2 then cycles = cycles * 1.1 end
+  if s.schedule.stream then cycles = cycles * 0.99 end
+  if s.schedule.fetch then cycles = cycles * 0.95 end
   cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
   if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
   return cycles

@@ -210,12 +210,29 @@ local function transform_inputs(s, c, d, block, at)
   end)
 end
 
-local function multiply(s, c, d, block, tile, panel)
+-- With each frequency a share of the next block's input is fetched: rows of the window, line by line. Beyond the last block that
+-- is of no use, and does no harm.
+local function fetches(s, c, block, h, w)
+  if not s.schedule.fetch then return nil end
+  local rows, pixels = h.outputs + s.h.taps - 1, w.outputs + s.w.taps - 1
+  local line = 64 // s.size
+  local lines = (pixels * s.from.pitch + line - 1) // line
+  local units = s.frequencies * #s.columns
+  local share = (rows * lines * block.images + units - 1) // units
+  local kernel = c.kernel("fetch " .. share, "fetch", function(name) return transform.fetch(s.p, c.target, name, share) end)
+  return function(d, base, index, f)
+    local at = (index * s.frequencies + f) * share
+    d:call(kernel, { { d[s.from.base], base + driver.quotient(at, lines) * (s.from.size[3] * s.from.pitch) + driver.rest(at, lines) * line } })
+  end
+end
+
+local function multiply(s, c, d, block, tile, panel, fetch)
   local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
   each_rectangle(s, block, function(fh, fw, first, pieces)
     d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
       d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
         local f = d:let("f", h * s.w.size + w)
+        if fetch then fetch(f) end
         for _, run in ipairs(pieces) do
           d:loop("t", first + run.first, first + run.first + run.size * run.count, run.size, function(t)
             d:call(product_kernel(s, c, run.size, tile), { { d.scratch, f * s.v_apart + t * s.v_row },
@@ -244,16 +261,25 @@ end
 local function compute_part(s, c, images, h, w)
   local block = { h = h, w = w, images = images.size, classes = grid.classes(h, w, images.size) }
   make_kernels(s, c, block)
+  local fetch = fetches(s, c, block, h, w)
   local splits = s.schedule.splits
   local share = (#s.columns + splits - 1) // splits
   local function body(d, g, image, band_h, band_w, split)
     local at = { g = g, image = d:let("first_image", image * images.size + images.first),
       y = d:let("y", band_h * h.outputs + h.first), x = d:let("x", band_w * w.outputs + w.first) }
+    local following
+    if fetch then -- the block after this one, of the same part
+      local number = d:let("number", (image * h.count + band_h) * w.count + band_w + 1)
+      local row = driver.rest(driver.quotient(number, w.count), h.count)
+      following = d:let("following", pixel(s, s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
+        row * h.outputs + (h.first + s.h.base), driver.rest(number, w.count) * w.outputs + (w.first + s.w.base)))
+    end
     transform_inputs(s, c, d, block, at)
     for _, run in ipairs(cut.column_runs(s.columns)) do
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
-        multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)))
+        multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
+          fetch and function(f) fetch(d, following, index, f) end)
         transform_outputs(s, c, d, block, at, run.tile, d:let("channel", g * s.to.channels + index * s.width))
       end)
     end

@@ -9,7 +9,6 @@
 local program = require "program"
 local driver = require "driver"
 local toomcook = require "toomcook"
-local schemes = require "schemes"
 local cut = require "tiles"
 local transform = require "families/winograd_transform"
 local direct_gradient = require "families/direct_gradient"
@@ -26,16 +25,11 @@ local function odd_lines(elements, size)
   return (lines | 1) * 64 // size
 end
 
-local function scheme_of(taps, m)
-  local row = schemes.find(taps, m)
-  return toomcook.scheme(taps, m, row and row.points)
-end
-
 -- Tiles of one axis (2: h, 3: w) of m outputs each, the last one perhaps cut: {first, low, high: the part of its window that is in
 -- the input, outputs}.
 local function axis_plan(p, axis, m)
   local taps, base = p.kernel[axis], -p.pad[axis]
-  local plan = { scheme = scheme_of(taps, m), size = taps + m - 1, outputs = m, base = base, tiles = {} }
+  local plan = { scheme = toomcook.scheme(taps, m), size = taps + m - 1, outputs = m, base = base, tiles = {} }
   for first = 0, p.output[axis] - 1, m do
     local at = first + base
     local low = math.min(math.max(-at, 0), plan.size)
@@ -136,11 +130,13 @@ local function product_cycles(s)
   return cycles * s.frequencies
 end
 
+local function tiles_of(p, h, w) return -(-p.output[2] // h) * -(-p.output[3] // w) * p.batch * p.input[1] end
+
 -- A vector of transformed values takes about two cycles and a half.
 local function cycles_of(s, machine)
   local p = s.p
   local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  local tiles = #s.h.tiles * #s.w.tiles * s.images
+  local tiles = tiles_of(p, s.h.outputs, s.w.outputs)
   local transforms = s.frequencies * 2.5 / s.lanes
   local slice = tiles / s.tiles * product_cycles(s) + tiles * transforms * (s.v_row + s.d_row) + s.frequencies * s.icg * s.d_row / s.lanes * 3
   if s.scratch > l2 then slice = slice * 1.15 end
@@ -148,29 +144,17 @@ local function cycles_of(s, machine)
   return slice * ((tasks + p.threads - 1) // p.threads)
 end
 
--- The error over the loop's: tiles are to these sums what channels are to those of the table, which ends at 64; more of them make
--- the loop worse, but sums of blocks hardly.
-local function predicted(p, h, w)
-  local tiles = -(-p.output[2] // h) * -(-p.output[3] // w) * p.batch * p.input[1]
-  local function of(axis, m, other)
-    local row = schemes.find(p.kernel[axis], m)
-    return row and schemes.error(other > 1 and row.square or row.line, tiles) or nil
-  end
-  local a, b = of(2, h, p.kernel[3]), of(3, w, p.kernel[2])
-  return math.sqrt((a or b) * (b or a)) * (math.max(tiles, 64) / 64) ^ -0.4
-end
-
+-- The error over the loop's: tiles are to these sums what channels are to those of the measured ones, which end at 64; more of them
+-- make the loop worse, but sums of blocks hardly.
 local function inexact(p, h, w)
-  local error, allowed = predicted(p, h, w), errors.tiers[p.accuracy]
+  local tiles, allowed = tiles_of(p, h, w), errors.tiers[p.accuracy]
+  local error = errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
+  if error == math.huge then return "its error has not been measured" end
   if error <= allowed then return nil end
   return ("predicted error %.2g times the loop's, %s admits %.3g"):format(error, p.accuracy, allowed)
 end
 
-local function sizes_of(taps)
-  local list = {}
-  for m = 2, 7 do if schemes.find(taps, m) then list[#list + 1] = m end end
-  return taps == 1 and { 1 } or list
-end
+local function sizes_of(taps) return taps == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 } end
 
 -- Numbers of slices that differ, from the first that gives every thread one.
 local function splits_of(p, vectors)
@@ -208,7 +192,7 @@ local function candidates(p, target)
   local splits = splits_of(p, vectors)
   for _, h in ipairs(sizes_of(p.kernel[2])) do
     for _, w in ipairs(sizes_of(p.kernel[3])) do
-      local why, all = inexact(p, h, w), -(-p.output[2] // h) * -(-p.output[3] // w) * p.batch * p.input[1]
+      local why, all = inexact(p, h, w), tiles_of(p, h, w)
       local function schedule(tiles)
         return { family = "winograd", h = { h }, w = { w }, tiles = tiles, rows = rows, vectors = v, splits = splits[1] }
       end

@@ -252,4 +252,17 @@ function transform.product(p, target, name, o)
   return k:finish()
 end
 
+---- the next block's input, fetched into the second cache ------------------------------------------------------------------------------------
+
+function transform.fetch(p, target, name, lines)
+  local k = program.new { name = name, type = p.type, target = target }
+  local from = k:pointer("next", "in")
+  local line = 64 // k.size
+  k:loop((lines + 3) // 4, function()
+    for i = 0, 3 do k:prefetch(k:at(from, i * line), 2) end
+    k:advance(from, 4 * line)
+  end)
+  return k:finish()
+end
+
 return transform

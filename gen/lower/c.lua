@@ -11,6 +11,15 @@ local types = {
 }
 
 ---- the prelude -----------------------------------------------------------------------------------------------------
+-- Where the 32-bit words of a spread vector come from.
+local function spread_words(bits, size)
+  local list, words = {}, size // 4
+  for word = 0, bits // 32 - 1 do
+    list[#list + 1] = ("(%d + (phase)) / (times) * %d + %d"):format(word // words, words, word % words)
+  end
+  return table.concat(list, ", ")
+end
+
 local function each_lane(lanes, text, separator)
   local list = {}
   for lane = 0, lanes - 1 do list[#list + 1] = (text:gsub("#", tostring(lane))) end
@@ -26,7 +35,7 @@ function c.prelude(type_name, target)
     INTRINSICS = target.intrinsics, V = bits == 128 and "_mm_" or ("_mm%d_"):format(bits), S = t.suffix,
     VECTOR = ("__m%d%s"):format(bits, t.vector), MASK = ("__m%di"):format(bits), INTEGER = t.integer, PARTS = t.part,
     EACH = each_lane(lanes, "OP(#, a, b, c)", " "), LIST = each_lane(lanes, "OP(#, a, b, c)", ", "),
-    MASK_LANES = each_lane(lanes, "-cg_in(#, first, count)", ", "),
+    WORDS = spread_words(bits, size), MASK_LANES = each_lane(lanes, "-cg_in(#, first, count)", ", "),
   })
 end
 
@@ -55,12 +64,12 @@ local function declare(k, p, value)
 end
 
 local function arithmetic(k, op)
-  local y = op.y
-  if y.kind == "register" then return call("v" .. op.op, op.d.name, op.x.name, y.name) end
-  if not y.all then return call("v" .. op.op, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
-  if op.op == "fma" then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
+  local y, name = op.y, "v" .. op.op
+  if y.kind == "register" then return ranged(op, name, op.d.name, op.x.name, y.name) end
+  if not y.all then return ranged(op, name, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
+  if op.op == "fma" and not op.count then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
   k.temporary = "cg_y" -- programs have no name that begins with cg_
-  return call("vbroadcast", k.temporary, address(y.address)) .. " " .. call("v" .. op.op, op.d.name, op.x.name, k.temporary)
+  return call("vbroadcast", k.temporary, address(y.address)) .. " " .. ranged(op, name, op.d.name, op.x.name, k.temporary)
 end
 
 local function advance(_, op)
@@ -77,6 +86,9 @@ local spell = {
   zero = function(_, op) return call("vzero", op.d.name) end,
   constant = function(_, op) return call("vset", op.d.name, number(op.value)) end,
   load = function(_, op) return ranged(op, "vload", op.d.name, address(op.a)) end,
+  spread = function(k, op)
+    return call("vspread", op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes)
+  end,
   store = function(_, op) return ranged(op, "vstore", address(op.a), op.x.name) end,
   stream = function(_, op) return call("vstream", address(op.a), op.x.name) end,
   broadcast = function(_, op) return call("vbroadcast", op.d.name, address(op.a)) end,

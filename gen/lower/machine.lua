@@ -47,6 +47,7 @@ local function survey(k)
       table.insert(s.ranges_in_order, range)
     end
     range.weight = range.weight + s.weight
+    range.sums = range.sums or op.op == "fma" or op.op == "fnma" -- no shorter vector does what a mask does for them
   end
   local walk
   local function walk_loop(op)
@@ -244,6 +245,28 @@ local function load(s, op)
   vector(s, f.load_mask, d, d, nil, base, disp)
 end
 
+-- The numbers of the 32-bit words that a spread takes, as a vector of the pool.
+local function words_in_pool(s, op)
+  local key = op.times << 16 | op.phase
+  local entry = s.words[key]
+  if not entry then
+    local list, words = {}, s.size // 4
+    for word = 0, s.target.bits // 32 - 1 do
+      list[word + 1] = string.pack("<I4", (word // words + op.phase) // op.times * words + word % words)
+    end
+    entry = { bytes = table.concat(list), at = #s.words * s.target.bits // 8 }
+    s.words[key], s.words[#s.words + 1] = entry, entry
+  end
+  return function() return 32 * #s.masks + entry.at end
+end
+
+local function spread(s, op)
+  local d = s.map[op.d]
+  load(s, op)
+  pooled(s, s.forms.load, s.temporary, words_in_pool(s, op))
+  vector(s, s.forms.permute, d, s.temporary, d)
+end
+
 local function store(s, op)
   local x, f = s.map[op.x], s.forms
   if not op.count then return whole(s, f.store, x, op.a) end
@@ -260,12 +283,26 @@ end
 
 local function broadcast(s, op) whole(s, s.forms.broadcast, s.map[op.d], op.a) end
 
+-- Only the lanes of a range: all of them beside d, of which a blend takes those. Bits of its immediate are lanes.
+local function blended(s, op)
+  local d, t, x, y = s.map[op.d], s.temporary, s.map[op.x], op.y
+  if y.kind == "register" then
+    vector(s, s.forms.move, t, nil, s.map[y])
+  else
+    local base, disp = address(s, y.address)
+    vector(s, y.all and s.forms.broadcast or s.forms.load, t, nil, nil, base, disp)
+  end
+  vector(s, s.forms[op.op .. "_over"], t, x, d)
+  vector(s, s.forms.blend, d, d, t, nil, nil, nil, nil, ((1 << op.count) - 1) << op.first)
+end
+
 local function arithmetic(s, op)
-  local form, d, x, y = s.forms[op.op], s.map[op.d], s.map[op.x], op.y
-  if y.kind == "register" then return vector(s, form, d, x, s.map[y]) end
+  if op.count and not s.target.mask_registers then return blended(s, op) end
+  local form, d, x, y, mask = s.forms[op.op], s.map[op.d], s.map[op.x], op.y, op.count and mask_of(s, op)
+  if y.kind == "register" then return vector(s, form, d, x, s.map[y], nil, nil, mask) end
   local base, disp = address(s, y.address)
-  if not y.all or s.k.lanes == 1 then return vector(s, form, d, x, nil, base, disp) end
-  if s.target.broadcast_operand then return vector(s, form, d, x, nil, base, disp, nil, true) end
+  if not y.all or s.k.lanes == 1 then return vector(s, form, d, x, nil, base, disp, mask) end
+  if s.target.broadcast_operand then return vector(s, form, d, x, nil, base, disp, mask, true) end
   vector(s, s.forms.broadcast, s.temporary, nil, nil, base, disp)
   vector(s, form, d, x, s.temporary)
 end
@@ -277,7 +314,7 @@ local function zero(s, op)
 end
 
 local function constant(s, op)
-  pooled(s, s.forms.broadcast, s.map[op.d], function() return s.masks_end + (op.index - 1) * s.size end)
+  pooled(s, s.forms.broadcast, s.map[op.d], function() return s.constants_at + (op.index - 1) * s.size end)
 end
 
 local function insert(s, op)
@@ -463,8 +500,8 @@ local function loop(s, op)
 end
 
 local lower = {
-  zero = zero, constant = constant, load = load, store = store, stream = stream, broadcast = broadcast, fma = arithmetic,
-  fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, move = move, insert = insert,
+  zero = zero, constant = constant, load = load, spread = spread, store = store, stream = stream, broadcast = broadcast,
+  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, move = move, insert = insert,
   extract = extract, transpose = transpose, prefetch = prefetch, advance = advance, copy = copy, pick = pick, spill = spill,
   fill = fill, loop = loop,
 }
@@ -497,12 +534,12 @@ local function forms_of(k)
   end
   for _, name in ipairs(vector_names) do f[name] = form(name) end
   for _, name in ipairs { "unpack_low", "unpack_high", "shuffle" } do f[name] = form(name) end
-  f.store128 = form("store", 128)
+  f.store128, f.permute = form("store", 128), encoder.form("permute", "f32", bits)
   if bits == 512 then
     f.insert, f.extract = form "insert", form "extract"
   else
     f.insert, f.extract = form "insert128", form "extract128"
-    f.load_mask, f.store_mask = form "load_mask", form "store_mask"
+    for _, name in ipairs { "load_mask", "store_mask", "fma_over", "fnma_over", "blend" } do f[name] = form(name) end
   end
   return f
 end
@@ -511,7 +548,7 @@ end
 local function give_masks(s, ranges)
   local list = {}
   for _, range in ipairs(ranges) do
-    if not shorter(s, range, "load_one", "load") then list[#list + 1] = range end
+    if range.sums or not shorter(s, range, "load_one", "load") then list[#list + 1] = range end
   end
   local most = #list <= 7 and 7 or 6
   for i, range in ipairs(list) do range.rank = i end
@@ -583,7 +620,7 @@ local function epilogue(s)
   integer(s, "ret")
 end
 
--- Masks of 32 bytes, then constants.
+-- Masks of 32 bytes, words of spreads, then constants.
 local function pool(s)
   local list, s_size = {}, s.size
   for _, range in ipairs(s.masks) do
@@ -592,7 +629,8 @@ local function pool(s)
       list[#list + 1] = (inside and "\xFF" or "\0"):rep(s_size)
     end
   end
-  s.masks_end = 32 * #s.masks
+  for _, entry in ipairs(s.words) do list[#list + 1] = entry.bytes end
+  s.constants_at = 32 * #s.masks + #s.words * s.target.bits // 8
   for _, value in ipairs(s.k.pool) do list[#list + 1] = string.pack(formats[s.type], value) end
   return table.concat(list)
 end
@@ -617,7 +655,8 @@ local function generate(k, with_texts)
   if not allocated then error(("program %s: %s"):format(k.name, why), 0) end
   local seen = survey(k)
   local s = { k = k, name = k.name, type = k.type, size = k.size, target = k.target, map = allocated.map, slot = {},
-    temporary = allocated.temporary, forms = forms_of(k), code = {}, n = 0, fixups = {}, masks = {}, ranges = seen.ranges }
+    temporary = allocated.temporary, forms = forms_of(k), code = {}, n = 0, fixups = {}, masks = {}, words = {},
+    ranges = seen.ranges }
   if with_texts then s.texts, s.labels, s.origins = {}, {}, { "begin" } end
   local on_stack
   s.register, on_stack = place(k, seen.order)
@@ -717,6 +756,31 @@ local function operation_lines(k)
   walk(k.body)
   of.begin, of["end"] = lines[1], "  return"
   return of
+end
+
+-- The same as C: a prototype, and GNU assembly in a block at file scope, each instruction beside the operation it comes from.
+function machine.assembly(k)
+  local s, of = generate(k, true), operation_lines(k)
+  local lines = { (prototype(k):gsub("^cg_code", "extern")), "__extension__ __asm__(" }
+  local function put(text, comment)
+    if not comment then lines[#lines + 1] = ('    "%s\\n"'):format(text)
+    else lines[#lines + 1] = ('    %-52s /* %s */'):format(('"%s\\n"'):format(text), comment) end
+  end
+  put ".text"
+  put ".balign 64"
+  put(k.name .. ":")
+  for i = 1, s.n do
+    if s.labels[i] then put(s.labels[i] .. ":") end
+    local origin = s.origins[i]
+    put("  " .. s.texts[i], origin and origin ~= "begin" and of[origin]:gsub("^%s+", ""):gsub("%s+", " ") or nil)
+  end
+  if #s.pool > 0 then
+    put ".balign 32"
+    put((".L%s_pool:"):format(k.name))
+    for at = 1, #s.pool, 4 do put(("  .long 0x%x"):format((string.unpack("<I4", s.pool, at)))) end
+  end
+  lines[#lines + 1] = ");\n"
+  return table.concat(lines, "\n")
 end
 
 -- Address, bytes and spelling of each instruction below the operation that it comes from.

@@ -3,7 +3,7 @@
 -- form(name, type, bits) reads a row once; encode(form, ...) and text(form, ...) take the same operands:
 --   reg   the register in ModRM.reg, or in the opcode        v     the register in vvvv
 --   rm    the register in ModRM.r/m, or nil for memory at base + disp (base encoder.rip: disp from the end of the instruction)
---   mask  1..7: these lanes only; a destination register's others become 0
+--   mask  1..7: these lanes only; a destination register's others become 0, or stay where the row says merge
 --   all   one element of memory for all lanes                imm   an immediate, or a jump's distance from its end
 -- Registers are numbers. Operands are not checked: what a row cannot do is the caller's to know. Knows nothing of programs.
 local rows = require "x86/instructions"
@@ -104,7 +104,7 @@ local function read_vector(f, row, t, bits)
   f.size = t.size
   f.unit = row.tuple == "one" and t.size or row.tuple == "part" and 16 or length // 8
   f.only_evex = space == "EVEX" or length == 512
-  f.zeroing = row.op:sub(1, 1) == "R"
+  f.zeroing = row.op:sub(1, 1) == "R" and not row.merge
   f.letter = l == "LIG" and "x" or ({ "x", "y", "z" })[ll + 1]
   f.lanes = length // 8 // t.size
   f.evex = 0x62 | (0xF0 | maps[map]) << 8 | (w_evex << 7 | 0x7C | pp) << 16 | (ll << 5 | 0x08) << 24

@@ -6,7 +6,7 @@
 --   Wt  W0 or W1;  WIGt  the same under EVEX, nothing under VEX
 -- L is the vector's length, LIG one element. op is the manual's operand encoding: R is in ModRM.reg, V in vvvv, M in ModRM.r/m,
 -- O in the opcode, I immediate, D a jump. tuple: the unit of EVEX's compressed displacement (full: the vector, one: an element,
--- part: 128 bits). low: there is no EVEX form. r and m: registers that are none of the row's vectors. A row with several codes
+-- part: 128 bits). low: there is no EVEX form. merge: lanes outside a mask stay (else they become 0). r and m: registers that are none of the row's vectors. A row with several codes
 -- is encoded with the first whose immediate or distance fits.
 return {
   -- vectors
@@ -16,8 +16,11 @@ return {
   move        = { means = "d = x",             gnu = "vmovap%t",      op = "RM",   code = "VEX.L.Pt.0F.WIGt 28 /r" },
   broadcast   = { means = "d = all element",   gnu = "vbroadcasts%t", op = "RM",   code = "VEX.L.66.0F38.WIGt 18+t /r", tuple = "one" },
   zero        = { means = "d = x ^ y",         gnu = "vxorps",        op = "RVM",  code = "VEX.L.NP.0F.W0 57 /r" },
-  fma         = { means = "d = x*y + d",       gnu = "vfmadd231p%t",  op = "RVM",  code = "VEX.L.66.0F38.Wt B8 /r" },
-  fnma        = { means = "d = -(x*y) + d",    gnu = "vfnmadd231p%t", op = "RVM",  code = "VEX.L.66.0F38.Wt BC /r" },
+  fma         = { means = "d = x*y + d",       gnu = "vfmadd231p%t",  op = "RVM",  code = "VEX.L.66.0F38.Wt B8 /r", merge = true },
+  fnma        = { means = "d = -(x*y) + d",    gnu = "vfnmadd231p%t", op = "RVM",  code = "VEX.L.66.0F38.Wt BC /r", merge = true },
+  fma_over    = { means = "d = v*d + x",       gnu = "vfmadd213p%t",  op = "RVM",  code = "VEX.L.66.0F38.Wt A8 /r", merge = true },
+  fnma_over   = { means = "d = -(v*d) + x",    gnu = "vfnmadd213p%t", op = "RVM",  code = "VEX.L.66.0F38.Wt AC /r", merge = true },
+  blend       = { means = "x, or y by a bit",  gnu = "vblendp%t",     op = "RVMI", code = "VEX.L.66.0F3A.WIGt 0C+t /r ib", low = true },
   add         = { means = "d = x + y",         gnu = "vaddp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 58 /r" },
   mul         = { means = "d = x * y",         gnu = "vmulp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 59 /r" },
   sub         = { means = "d = x - y",         gnu = "vsubp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 5C /r" },
@@ -26,6 +29,7 @@ return {
   unpack_low  = { means = "low pairs",         gnu = "vunpcklp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 14 /r" },
   unpack_high = { means = "high pairs",        gnu = "vunpckhp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 15 /r" },
   shuffle     = { means = "two of x, two of y", gnu = "vshufps",      op = "RVMI", code = "VEX.L.NP.0F.W0 C6 /r ib" },
+  permute     = { means = "words of x by v",   gnu = "vpermps",       op = "RVM",  code = "VEX.L.66.0F38.W0 16 /r" },
   insert128   = { means = "a half of d",       gnu = "vinsertf128",   op = "RVMI", code = "VEX.256.66.0F3A.W0 18 /r ib", low = true },
   extract128  = { means = "a half of x",       gnu = "vextractf128",  op = "MRI",  code = "VEX.256.66.0F3A.W0 19 /r ib", low = true },
   insert      = { means = "a part of d",       gnu = "vinsertf%p",    op = "RVMI", code = "EVEX.L.66.0F3A.Wt 18 /r ib", tuple = "part" },

@@ -233,11 +233,21 @@ function builders.every(k)
   k:broadcast(d, k:at(x))
   put()
   for _, value in ipairs(constants) do k:constant(d, value); put() end
+  for times = 1, 5 do
+    for phase = 0, times - 1 do
+      k:spread(d, k:at(x), times, phase, (phase + k.lanes - 1) // times + 1 - (phase == 1 and k.lanes > 2 and 1 or 0))
+      put()
+    end
+  end
   for first = 0, k.lanes - 1 do
     for count = 1, k.lanes - first do
       k:load(d, k:at(x), first, count)
       put()
       put(first, count)
+      k:load(d, k:at(z))
+      local operand = ({ b, k:memory(k:at(y)), k:memory_broadcast(k:at(y)) })[(first + count) % 3 + 1]
+      k[first % 2 == 0 and "fma" or "fnma"](k, d, a, operand, first, count)
+      put()
     end
   end
 end
@@ -389,7 +399,7 @@ static void test_every(void) {
             if (rand() % 3 == 0) x[l] = (T)special[rand() % 5];
             if (rand() % 3 == 0) y[l] = (T)special[rand() % 5];
         }
-        long n = (31 + L * (L + 1)) * L, at = 0;
+        long n = (31 + 15 + L * (L + 1) * 3 / 2) * L, at = 0;
         T *dst = output(n), *want = malloc(n * sizeof(T));
         for (long i = 0; i < n; i++) want[i] = 77;
 #define PUT(value) { for (long l = 0; l < L; l++) want[at + l] = (T)(value); at += L; }
@@ -408,11 +418,20 @@ static void test_every(void) {
         PUT(x[0])
         static const double constants[] = { 0.1, -0.0, 1.0 / 3, 2.5e-30, INFINITY, -INFINITY };
         for (int i = 0; i < 6; i++) PUT(constants[i])
+        for (long times = 1; times <= 5; times++)
+            for (long phase = 0; phase < times; phase++) {
+                long elements = (phase + L - 1) / times + 1 - (phase == 1 && L > 2);
+                if (times >= phase + L) elements = 1; /* a broadcast */
+                PUT((phase + l) / times < elements ? x[(phase + l) / times] : 0)
+            }
         for (long first = 0; first < L; first++)
             for (long count = 1; count <= L - first; count++) {
                 PUT(l >= first && l < first + count ? x[l] : 0)
                 for (long l = first; l < first + count; l++) want[at + l] = x[l];
                 at += L;
+                const T *q = y;
+                long s = (first + count) % 3 < 2, whole = L == 1 || count == L;
+                PUT(!whole && (l < first || l >= first + count) ? z[l] : FMA(first % 2 ? -x[l] : x[l], Y, z[l]))
             }
         every(x, y, z, dst);
         same(dst, want, at);

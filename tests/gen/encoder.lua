@@ -41,8 +41,8 @@ end
 local memory_only = set [[load store load_mask store_mask load_one store_one stream broadcast insert extract insert128 extract128
   prefetch1 prefetch2 prefetch3 read write address plus_read]]
 local register_only = set "move copy plus_reg test shift both set_mask"
-local embedded = set "fma fnma add sub mul max min"
-local maskable = set "load store"
+local embedded = set "fma fnma fma_over fnma_over add sub mul max min"
+local maskable = set "load store fma fnma fma_over fnma_over"
 
 local function operands(name, row, bits)
   local is_vector = type(row.code) == "string" and row.code:find "^E?VEX"
@@ -55,8 +55,8 @@ local function operands(name, row, bits)
   else
     o.base, o.disp = random(-1, 15), any_disp()
     o.all = embedded[name] and bits == 512 and random(2) == 1 or nil
-    if maskable[name] and bits == 512 and random(2) == 1 then o.mask = random(1, 7) end
   end
+  if maskable[name] and bits == 512 and random(2) == 1 then o.mask = random(1, 7) end
   return o
 end
 
@@ -90,10 +90,11 @@ local function each_form(visit)
   for name, row in pairs(rows) do
     local vector = type(row.code) == "string" and row.code:find "%.L%."
     local typed = type(row.code) == "string" and row.code:find "^E?VEX" and not row.gnu:find "vxorps" and not row.gnu:find "vshufps"
+      and name ~= "permute"
     for _, type_ in ipairs(typed and { "f32", "f64" } or { "f32" }) do
       for _, bits in ipairs(vector and { 128, 256, 512 } or { 128 }) do
         local impossible = (row.low and bits == 512) or (row.tuple == "part" and bits == 128)
-          or (name == "broadcast" and type_ == "f64" and bits == 128)
+          or (name == "permute" and bits == 128) or (name == "broadcast" and type_ == "f64" and bits == 128)
         if not impossible then visit(name, row, type_, bits) end
       end
     end

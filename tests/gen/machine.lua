@@ -41,10 +41,15 @@ local function random_program(name, type_, target)
   end
   local names = { "add", "sub", "mul", "max", "min", "fma", "fnma" }
   local function arithmetic() k[pick_from(names)](k, pick_from(vectors), pick_from(vectors), operand()) end
+  local function some_lanes() k[pick_from { "fma", "fnma" }](k, pick_from(vectors), pick_from(vectors), operand(), range()) end
   local actions = {
-    arithmetic, arithmetic, arithmetic,
+    arithmetic, arithmetic, arithmetic, some_lanes, some_lanes,
     function() k:load(pick_from(vectors), at(ins), range()) end,
     function() k:store(at(outs), pick_from(vectors), range()) end,
+    function()
+      local times = random(1, k.lanes + 2)
+      k:spread(pick_from(vectors), at(ins), times, random(0, times - 1), random(1, k.lanes))
+    end,
     function() k:store(at(outs), pick_from(vectors)) end,
     function() k:constant(pick_from(vectors), random(5) / 4) end,
     function() k:zero(pick_from(vectors)) end,

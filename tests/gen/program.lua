@@ -49,6 +49,7 @@ local misuse = {
   { "load: the first lane is -1", function(k, p) k:load(p.v, k:at(p.src), -1, 1) end },
   { "store: the number of lanes is 0, allowed is 1 to 16", function(k, p) k:store(k:at(p.dst), p.v, 0, 0) end },
   { "load: the number of lanes is 9, allowed is 1 to 8", function(k, p) k:load(p.v, k:at(p.src), 8, 9) end },
+  { "fma: the number of lanes is 9, allowed is 1 to 8", function(k, p) k:fma(p.v, p.v, p.v, 8, 9) end },
   { "an offset must be an integer, not 1.5", function(k, p) k:at(p.src, 1.5) end },
   { "an address needs a pointer, not the count n", function(k, p) k:at(p.n, 0) end },
   { "zero needs a register, not the pointer src", function(k, p) k:zero(p.src) end },
@@ -123,7 +124,7 @@ local function example()
     local row = k:pick("row", src, at, 2)
     k:load(x, k:at(row, -3), 3, 5)
     k:fma(acc, x, k:memory_broadcast(k:at(src, 1)))
-    k:loop(2, function() k:fnma(acc2, x, k:memory(k:at(src))) end)
+    k:loop(2, function() k:fnma(acc2, x, k:memory(k:at(src)), 1, 3) end)
     k:mul(x, x, k:memory_broadcast(k:at(src)))
     k:advance(src, 16)
     k:advance(at, -1)
@@ -151,7 +152,7 @@ example(src: in, dst: inout, rows: count, at: table, unused: count)  f32 x 16, a
     load      x, [row - 3] lanes 3..7
     fma       acc, x, [src + 1]{all}
     loop 2
-      fnma      acc_2, x, [src]
+      fnma      acc_2, x, [src] lanes 1..3
     mul       x, x, [src]{all}
     advance   src, 16
     advance   at, -1
@@ -179,7 +180,7 @@ static void example(const float *src, float *dst, long rows, const long *at, lon
         vload_range(x, row - 3, 3, 5);
         vfma_all(acc, x, src + 1);
         for (long j = 0; j < 2; j++) {
-            vfnma(acc_2, x, vmem(src));
+            vfnma_range(acc_2, x, vmem(src), 1, 3);
         }
         vbroadcast(cg_y, src); vmul(x, x, cg_y);
         src += 16;

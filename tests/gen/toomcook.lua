@@ -138,6 +138,19 @@ case("straight-line programs are their matrices, with any inputs absent", functi
   end
 end)
 
+case("results have registers of their own", function()
+  local program, targets = require "program", require "targets"
+  local k = program.new { name = "k", type = "f32", target = targets.avx512 }
+  local s = straight.of(toomcook.scheme(2, 3).BT, { false, false, true, true })
+  local x, seen = { false, false, k:vector "x", k:vector "y" }, {}
+  k:zero(x[3])
+  k:zero(x[4])
+  for _, r in ipairs(straight.emit(k, s, x, error)) do
+    equal(seen[r], nil)
+    seen[r] = true
+  end
+end)
+
 case("pairs share their parts", function()
   local s = toomcook.scheme(4, 3)
   equal(straight.count(straight.of(s.BT)), 12)

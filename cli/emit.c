@@ -1,0 +1,270 @@
+/* emit.c: convgen emit: a network's layers -> a directory of C that needs nothing of convgen.
+ *
+ * Here schedules are chosen: a record of the form that is emitted, else one of the other form, else the best estimate. The
+ * texts are the generator's; nothing is compiled or run. */
+#include "cli.h"
+#include <math.h>
+#include <string.h>
+
+/* Why a kernel has its schedule, best first. */
+enum { TUNED, TUNED_OTHERWISE, ESTIMATED, ORIGINS };
+
+typedef struct choice {
+    char schedule[CG_NAME], from[CG_WHY];
+    int origin;
+    cg_record record;
+} choice;
+
+typedef struct desk {
+    const cli_arguments *a;
+    convgen_context *c;
+    cg_machine machine; /* what it is emitted for */
+    cg_target target[CG_TARGETS];
+    cg_network network;
+    choice *choices; /* of layer i, target t: i * target_count + t */
+    cg_emit_layer *layers;
+    cli_folder folder;
+} desk;
+
+/* ---- what is asked for ---- */
+
+static bool is_name(const char *s)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", others[] = "0123456789_";
+    if (!*s || !strchr(letters, *s) || strlen(s) > 32)
+        return false;
+    for (; *s; s++)
+        if (!strchr(letters, *s) && !strchr(others, *s))
+            return false;
+    return true;
+}
+
+static int check_options(const cli_arguments *a)
+{
+    if (!a->output)
+        return cli_usage(a, "where to? -o DIR names the directory to write");
+    if (!a->prefix)
+        return cli_usage(a, "--prefix=NAME is missing: what all names in C begin with");
+    if (!is_name(a->prefix) || strcmp(a->prefix, "cg") == 0 || strncmp(a->prefix, "cg_", 3) == 0)
+        return cli_usage(a, "--prefix=%s: at most 32 letters, digits and _, a letter first, and not cg, are allowed", a->prefix);
+    if (a->form && strcmp(a->form, "c") != 0 && strcmp(a->form, "asm") != 0)
+        return cli_usage(a, "--form=%s: the forms are c and asm", a->form);
+    if (a->sharing && strcmp(a->sharing, "none") != 0 && strcmp(a->sharing, "openmp") != 0)
+        return cli_usage(a, "--threads=%s: emit takes none or openmp; a list gives layers a number of threads", a->sharing);
+    for (int i = 0; i < a->problems.count; i++)
+        if (a->problems.at[i].target[0])
+            return cli_wrong(a, "a list says --target=%s, but all layers of an emitted network have the same targets: emit's --target",
+                             a->problems.at[i].target);
+    return CLI_DONE;
+}
+
+static cg_status add_target(desk *d, const char *name)
+{
+    cg_network *n = &d->network;
+    cg_target t;
+    cg_status status = cg_script_target(d->c->script, NULL, name, &t);
+    if (status)
+        return status;
+    int at = n->target_count;
+    for (int i = 0; i < n->target_count; i++)
+        if (!strcmp(d->target[i].name, t.name))
+            return CONVGEN_OK;
+    if (at == CG_TARGETS)
+        return cg_fail(CONVGEN_UNSUPPORTED, "too many targets: %d are allowed", CG_TARGETS);
+    for (; at > 0 && d->target[at - 1].bits < t.bits; at--) /* the widest first */
+        d->target[at] = d->target[at - 1];
+    d->target[at] = t;
+    n->target_count++;
+    return CONVGEN_OK;
+}
+
+static cg_status choose_targets(desk *d)
+{
+    static const cg_machine bare; /* lacks everything: its target is the one that runs everywhere */
+    char name[16];
+    cg_target t;
+    cg_status status = cg_script_target(d->c->script, &bare, NULL, &t);
+    if (!status)
+        status = add_target(d, t.name);
+    if (!d->a->targets && !status) {
+        status = cg_script_target(d->c->script, &d->machine, NULL, &t);
+        return status ? status : add_target(d, t.name);
+    }
+    for (const char *word = d->a->targets; word && *word && !status;) {
+        size_t length = strcspn(word, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(length < 15 ? length : 15), word);
+        status = *name ? add_target(d, name) : cg_fail(CONVGEN_UNSUPPORTED, "--target=%s: a target between two commas is missing", d->a->targets);
+        word += length + (word[length] == ',' && word[length + 1]);
+        if (*word == ',')
+            status = cg_fail(CONVGEN_UNSUPPORTED, "--target=%s: a target between two commas is missing", d->a->targets);
+    }
+    return status;
+}
+
+static cg_status choose_machine(desk *d)
+{
+    d->machine = d->c->machine;
+    d->network.elsewhere = d->a->machine != NULL;
+    return d->network.elsewhere ? cli_read_machine(d->a->machine, &d->machine) : CONVGEN_OK;
+}
+
+/* ---- problem, target -> schedule ---- */
+
+static int threads_of(const desk *d, const cg_named_problem *np) { return d->network.openmp && np->threads > 0 ? np->threads : 1; }
+
+static const char *form_of(const desk *d, const cg_target *t)
+{
+    return strcmp(d->network.form, "asm") == 0 && t->machine ? "machine" : "c";
+}
+
+/* A record that this generator may trust, of the form. */
+static cg_status find_record(desk *d, const cg_named_problem *np, const cg_target *t, const char *form, cg_record *out)
+{
+    cg_record key = { .threads = threads_of(d, np) };
+    int version;
+    const char *compiler = strcmp(form, "machine") == 0 ? "tcc" : d->a->compiler ? d->a->compiler : "cc";
+    snprintf(key.machine, sizeof key.machine, "%s", d->machine.key);
+    snprintf(key.target, sizeof key.target, "%s", t->name);
+    snprintf(key.form, sizeof key.form, "%s", form);
+    snprintf(key.compiler, sizeof key.compiler, "%s", compiler);
+    cg_status status = convgen_problem_format(&np->problem, key.problem, sizeof key.problem);
+    if (!status)
+        status = cg_store_find(d->c->store, &key, out);
+    if (!status && (cg_script_family_version(d->c->script, out->family, &version) || version != out->version))
+        return CONVGEN_NO_RECORD;
+    return status;
+}
+
+static void take_record(choice *ch, int origin, const char *said)
+{
+    char time[24];
+    cli_time_text(time, ch->record.ns_min);
+    snprintf(ch->schedule, sizeof ch->schedule, "%s", ch->record.schedule);
+    snprintf(ch->from, sizeof ch->from, "%s: %s", said, time);
+    ch->origin = origin;
+}
+
+static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, choice *ch)
+{
+    cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np) };
+    cg_schedule_list list = { 0 };
+    char text[CG_TEXT];
+    cg_status status = cg_script_schedules(d->c->script, &r, &list);
+    if (!status && (list.count == 0 || list.at[0].why[0]))
+        status = cg_fail(CONVGEN_NO_CANDIDATE, "%s has no schedule for %s", cli_label(np, text), t->name);
+    if (!status) {
+        snprintf(ch->schedule, sizeof ch->schedule, "%s", list.at[0].name);
+        snprintf(ch->from, sizeof ch->from, "the best estimate: no record");
+        ch->record.error_normwise = ch->record.error_vs_loop = ch->record.error_vs_bound = NAN;
+        ch->origin = ESTIMATED;
+    }
+    cg_free(list.at);
+    return status;
+}
+
+static cg_status choose(desk *d, const cg_named_problem *np, const cg_target *t, choice *ch)
+{
+    const bool machine = strcmp(form_of(d, t), "machine") == 0;
+    cg_status status = find_record(d, np, t, machine ? "machine" : "c", &ch->record);
+    if (!status)
+        take_record(ch, TUNED, "tuned in this form");
+    else if (status == CONVGEN_NO_RECORD && t->machine && !(status = find_record(d, np, t, machine ? "c" : "machine", &ch->record)))
+        take_record(ch, TUNED_OTHERWISE, machine ? "tuned in the other form, C" : "tuned in the other form, machine code");
+    return status == CONVGEN_NO_RECORD ? estimate(d, np, t, ch) : status;
+}
+
+static cg_status choose_all(desk *d)
+{
+    const cg_problem_list *list = &d->a->problems;
+    cg_network *n = &d->network;
+    d->choices = cg_calloc((size_t)list->count * (size_t)n->target_count, sizeof *d->choices);
+    d->layers = cg_calloc((size_t)list->count, sizeof *d->layers);
+    if (!d->choices || !d->layers)
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for %d layers", list->count);
+    for (int i = 0; i < list->count; i++) {
+        const cg_named_problem *np = &list->at[i];
+        d->layers[i] = (cg_emit_layer){ np->name, &np->problem, threads_of(d, np), np->multiplicity, { { 0 } } };
+        for (int t = 0; t < n->target_count; t++) {
+            choice *ch = &d->choices[i * n->target_count + t];
+            cg_status status = choose(d, np, &d->target[t], ch);
+            if (status)
+                return status;
+            d->layers[i].kernel[t] = (cg_emit_kernel){ ch->schedule, ch->from, ch->record.error_normwise, ch->record.error_vs_loop,
+                                                       ch->record.error_vs_bound };
+        }
+    }
+    n->layer = d->layers;
+    n->layer_count = list->count;
+    return CONVGEN_OK;
+}
+
+/* Which kernels were not tuned as they are emitted, and what would help. */
+static void report(const desk *d)
+{
+    const cg_network *n = &d->network;
+    for (int t = 0; t < n->target_count; t++) {
+        int count[ORIGINS] = { 0 };
+        for (int i = 0; i < n->layer_count; i++)
+            count[d->choices[i * n->target_count + t].origin]++;
+        const bool machine = strcmp(form_of(d, &d->target[t]), "machine") == 0;
+        const char *by = machine ? "" : " --compiler=cc";
+        if (count[TUNED_OTHERWISE])
+            cli_wrong(d->a, "%s: %d of %d layers have a record of the other form only; `convgen tune --target=%s%s` tunes this one",
+                      d->target[t].name, count[TUNED_OTHERWISE], n->layer_count, d->target[t].name, by);
+        if (count[ESTIMATED])
+            cli_wrong(d->a, "%s: %d of %d layers have no record%s; the best estimates are taken", d->target[t].name, count[ESTIMATED],
+                      n->layer_count, d->network.elsewhere ? " of that machine" : "");
+    }
+}
+
+/* ---- writing ---- */
+
+static cg_status put(void *user, const char *name, const char *text, size_t length)
+{
+    desk *d = user;
+    cli_progress("writing %s", name);
+    return cli_folder_put(&d->folder, name, text, length);
+}
+
+static cg_status write_network(desk *d)
+{
+    char mark[48];
+    snprintf(mark, sizeof mark, "%s_selfcheck.c", d->network.prefix);
+    cg_status status = cli_folder_begin(&d->folder, d->a->output, d->a->force, mark);
+    if (!status)
+        status = cg_script_emit(d->c->script, &d->network, put, d);
+    cli_progress_end();
+    return status ? status : cli_folder_finish(&d->folder);
+}
+
+static cg_status emit_all(desk *d)
+{
+    cg_status status = choose_machine(d);
+    if (!status)
+        status = choose_targets(d);
+    for (int t = 0; t < d->network.target_count; t++)
+        d->network.target[t] = d->target[t].name;
+    if (!status)
+        status = choose_all(d);
+    return status ? status : write_network(d);
+}
+
+int cli_emit(cli_arguments *a)
+{
+    desk d = { .a = a };
+    int status = check_options(a);
+    if (status)
+        return status;
+    d.network = (cg_network){ .prefix = a->prefix, .form = a->form ? a->form : "c", .machine = &d.machine,
+                              .openmp = a->sharing && strcmp(a->sharing, "openmp") == 0 };
+    status = cli_open(a, &d.c) || emit_all(&d) ? cli_failed(a) : CLI_DONE;
+    if (!status) {
+        report(&d);
+        printf("%d layer%s written to %s\n", d.network.layer_count, d.network.layer_count == 1 ? "" : "s", d.folder.path);
+    }
+    cli_folder_free(&d.folder);
+    convgen_close(d.c);
+    cg_free(d.choices);
+    cg_free(d.layers);
+    return status;
+}

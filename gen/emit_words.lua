@@ -1,0 +1,183 @@
+-- emit_words.lua: what emitted files say of a layer to people: its mathematics, shapes, operands, errors.
+--
+-- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
+local words = {}
+
+local axis_names = { "d", "h", "w" }
+
+-- The spatial axes that a problem has: those that are more than 1 everywhere, w at least.
+local function axes_of(p)
+  local list = {}
+  for i = 1, 3 do
+    if i == 3 or #list > 0 or p.input[i] > 1 or p.kernel[i] > 1 or p.output[i] > 1 then list[#list + 1] = i end
+  end
+  return list
+end
+
+---- operands: what each tensor is called, which way it goes, its shape ----------------------------------------------------------
+
+local function image(p, sizes, channels)
+  local shape = { p.batch }
+  if p.layout == "nchw" then shape[2] = channels end
+  for _, i in ipairs(axes_of(p)) do shape[#shape + 1] = sizes[i] end
+  if p.layout == "nhwc" then shape[#shape + 1] = channels end
+  return shape
+end
+
+local function weights_shape(p)
+  local icg, shape = p.ic // p.groups, {}
+  if p.layout == "nchw" then shape = { p.oc, icg } end
+  for _, i in ipairs(axes_of(p)) do shape[#shape + 1] = p.kernel[i] end
+  if p.layout == "nhwc" then shape[#shape + 1], shape[#shape + 2] = icg, p.oc end
+  return shape
+end
+
+local pass_words = { forward = "forward", backward_data = "backward data", backward_weights = "backward weights" }
+function words.pass(p) return pass_words[p.pass] end
+
+function words.c_type(p) return p.type == "f32" and "float" or "double" end
+function words.element(p) return p.type == "f32" and 4 or 8 end
+
+-- In the order of parameters; slot: the member of cg_call; written: an output.
+function words.operands(p)
+  local src, dst, weights = image(p, p.input, p.ic), image(p, p.output, p.oc), weights_shape(p)
+  if p.pass == "backward_data" then
+    return { { slot = "dst", name = "diff_dst", shape = dst }, { slot = "weights", name = "weights", shape = weights },
+      { slot = "src", name = "diff_src", shape = src, written = true } }
+  elseif p.pass == "backward_weights" then
+    return { { slot = "src", name = "src", shape = src }, { slot = "dst", name = "diff_dst", shape = dst },
+      { slot = "weights", name = "diff_weights", shape = weights, written = true },
+      p.bias and { slot = "bias", name = "diff_bias", shape = { p.oc }, written = true } or nil }
+  end
+  local list = { { slot = "src", name = "src", shape = src }, { slot = "weights", name = "weights", shape = weights } }
+  if p.bias then list[#list + 1] = { slot = "bias", name = "bias", shape = { p.oc } } end
+  if p.epilogue.residual then list[#list + 1] = { slot = "residual", name = "residual", shape = dst } end
+  list[#list + 1] = { slot = "dst", name = "dst", shape = dst, written = true }
+  return list
+end
+
+function words.shape(shape) return "[" .. table.concat(shape, "][") .. "]" end
+
+function words.elements(shape)
+  local n = 1
+  for _, size in ipairs(shape) do n = n * size end
+  return n
+end
+
+---- mathematics -------------------------------------------------------------------------------------------------------------------
+
+local function scaled(name, factor) return factor == 1 and name or ("%s*%d"):format(name, factor) end
+
+local function plus(text, number)
+  if number == 0 then return text end
+  return ("%s %s %d"):format(text, number < 0 and "-" or "+", math.abs(number))
+end
+
+-- The input position under tap k of output o.
+local function position(p, i)
+  local a = axis_names[i]
+  if p.kernel[i] == 1 then return plus(scaled("o" .. a, p.stride[i]), -p.pad[i]) end
+  return plus(scaled("o" .. a, p.stride[i]) .. " + " .. scaled("k" .. a, p.dilation[i]), -p.pad[i])
+end
+
+local function each_axis(p, text)
+  local list = {}
+  for _, i in ipairs(axes_of(p)) do list[#list + 1] = text(i) end
+  return list
+end
+
+local function indices(p, channel, spatial, batch)
+  local list = { batch or "n" }
+  if p.layout == "nchw" then list[2] = channel end
+  table.move(spatial, 1, #spatial, #list + 1, list)
+  if p.layout == "nhwc" then list[#list + 1] = channel end
+  return "[" .. table.concat(list, ", ") .. "]"
+end
+
+-- Lines of a formula.
+function words.mathematics(p)
+  local taps = each_axis(p, function(i) return "k" .. axis_names[i] end)
+  local outputs = each_axis(p, function(i) return "o" .. axis_names[i] end)
+  local under = each_axis(p, function(i) return position(p, i) end)
+  local inputs = each_axis(p, function(i) return "i" .. axis_names[i] end)
+  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  local grouped = p.groups > 1
+  local from = grouped and (icg == 1 and "g" or ("g*%d + i"):format(icg)) or "i"
+  local tap_text = table.concat(taps, ",")
+  local w = p.layout == "nchw" and ("weights[c, i, %s]"):format(table.concat(taps, ", "))
+    or ("weights[%s, i, c]"):format(table.concat(taps, ", "))
+  local src, dst = "src" .. indices(p, from, under), "dst" .. indices(p, "c", outputs)
+  local lines = {}
+  if p.pass == "forward" then
+    lines[1] = ("%s = %ssum over %s,i of"):format(dst, p.bias and "bias[c] + " or "", tap_text)
+    lines[2] = ("    %s * %s"):format(src, w)
+    local e = p.epilogue
+    if e.residual then lines[#lines + 1] = "    + residual" .. indices(p, "c", outputs) end
+    if e.activation == "relu" then lines[#lines + 1] = "then max(0, .)"
+    elseif e.activation == "clamp" then lines[#lines + 1] = ("then clamped to [%g, %g]"):format(e.lo, e.hi) end
+  elseif p.pass == "backward_data" then
+    lines[1] = ("diff_src%s = sum over %s,c, where an output has"):format(indices(p, from, inputs), tap_text)
+    local where = {}
+    for n, i in ipairs(axes_of(p)) do where[n] = ("%s = %s"):format(inputs[n], position(p, i)) end
+    lines[2] = ("    %s, of"):format(table.concat(where, " and "))
+    lines[3] = ("    diff_%s * %s"):format(dst, w)
+  else
+    lines[1] = ("diff_%s = sum over n,%s of"):format(w, table.concat(outputs, ","))
+    lines[2] = ("    %s * diff_%s"):format(src, dst)
+    if p.bias then lines[3] = ("diff_bias[c] = sum over n,%s of diff_%s"):format(table.concat(outputs, ","), dst) end
+  end
+  if grouped and icg == 1 and ocg == 1 then
+    lines[#lines + 1] = "with each channel alone: g = c, i = 0"
+  elseif grouped then
+    lines[#lines + 1] = ("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered"):format(p.groups, icg,
+      icg == 1 and "" or "s", ocg)
+  end
+  return lines
+end
+
+---- errors ------------------------------------------------------------------------------------------------------------------------
+
+-- The most terms of one output.
+function words.terms(p)
+  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+  if p.pass == "backward_weights" then return p.batch * p.output[1] * p.output[2] * p.output[3] end
+  if p.pass == "backward_data" then return p.oc // p.groups * taps end
+  return p.ic // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0)
+end
+
+local budgets = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
+-- The same numbers as in runtime/budget.c. The normwise error of transforms over that of a plain loop that this accuracy admits.
+function words.budget(p) return budgets[p.accuracy] end
+
+local function proven(p, chains)
+  local k, u = words.terms(p), p.type == "f32" and 24 or 53
+  local bound = ("|error| <= g * sum |a||b| with g = K u / (1 - K u), K = %d, u = 2^-%d"):format(k, u)
+  if p.pass == "backward_weights" then
+    return { "blocks of at most 512 output pixels are chains of fused multiply-adds, added in order:", "the same bits everywhere; " .. bound }
+  elseif chains == 1 then
+    return { "an output is one chain of fused multiply-adds over taps, then channels, the bias last:", "the same bits everywhere; " .. bound }
+  end
+  return { ("an output is %d chains of fused multiply-adds, added pairwise;"):format(chains), bound }
+end
+
+function words.measured(kernel)
+  if not kernel.normwise then return nil end
+  local text = ("measured on uniform [-1, 1]: normwise %.2g"):format(kernel.normwise)
+  if kernel.vs_loop then text = text .. (", %.2f of a plain loop's"):format(kernel.vs_loop) end
+  if kernel.vs_bound then text = text .. (", %.2g of the bound at most"):format(kernel.vs_bound) end
+  return text
+end
+
+-- Lines on the error of a kernel: what is proven, and what was measured.
+function words.certificate(p, kernel)
+  local lines
+  if kernel.chains > 0 then lines = proven(p, kernel.chains)
+  else
+    lines = { ("sums are transformed: the normwise error is held to %g times that of a plain loop,"):format(words.budget(p)),
+      "on independent uniform [-1, 1] data (accuracy " .. p.accuracy .. ")" }
+  end
+  lines[#lines + 1] = words.measured(kernel)
+  return lines
+end
+
+return words

@@ -1,0 +1,18 @@
+/* script.h: what script.c and script_emit.c share. Nobody else includes it: it names Lua. */
+#ifndef CONVGEN_SCRIPT_H
+#define CONVGEN_SCRIPT_H
+
+#include "internal.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+/* Runs f(job) in the state, under its lock and its limits. What f allocates outside of Lua stands in the job, since an error
+ * leaves f at any call. */
+cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job);
+void cg_script_more_time(lua_State *lua); /* the call's time begins anew: a part of it is done */
+void cg_script_push_function(lua_State *lua, const char *name); /* of gen/convgen.lua */
+void cg_script_push_problem(lua_State *lua, const convgen_problem *p);
+void cg_script_push_machine(lua_State *lua, const cg_machine *m);
+
+#endif

@@ -1,0 +1,125 @@
+/* test_emit.c: a network -> files, by the library alone: the same bytes each time, refusals, a `put` that fails, lack of memory. */
+#include "internal.h"
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static cg_machine machine;
+static convgen_problem forward, gradient;
+static cg_emit_layer layers[3];
+static cg_network network;
+
+static void set_up(void)
+{
+    cg_emit_kernel plain = {"plain", "a test", NAN, NAN, NAN};
+    machine = (cg_machine){.key = "none", .l1d = 32768, .l2 = 1 << 20, .line = 64, .cores = 1};
+    ck_assert_int_eq(convgen_problem_parse("mb1ic3ih5oc4kh3ph1", &forward), CONVGEN_OK);
+    ck_assert_int_eq(convgen_problem_parse("--dir=BWD_WB --dt=f64 mb1ic3ih5oc4kh3ph1", &gradient), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&forward) | cg_problem_normalise(&gradient), CONVGEN_OK);
+    layers[0] = (cg_emit_layer){"a", &forward, 1, 1, {plain}};
+    layers[1] = (cg_emit_layer){"b */ c", &forward, 1, 3, {plain}};
+    layers[2] = (cg_emit_layer){"", &gradient, 1, 1, {plain}};
+    network = (cg_network){.prefix = "net", .form = "c", .machine = &machine, .target = {"portable"}, .target_count = 1,
+                           .layer_count = 3, .layer = layers};
+}
+
+typedef struct tray {
+    cg_buffer names;
+    uint64_t hash;
+    int count, fails_at;
+} tray;
+
+static cg_status put(void *user, const char *name, const char *text, size_t length)
+{
+    tray *t = user;
+    if (t->count++ == t->fails_at) return cg_fail(CONVGEN_STORE, "the disk is full");
+    cg_buffer_printf(&t->names, "%s ", name);
+    t->hash = cg_hash(text, length, t->hash);
+    return t->names.failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for names") : CONVGEN_OK;
+}
+
+static cg_status emit(tray *t, int fails_at)
+{
+    cg_script *s;
+    *t = (tray){.fails_at = fails_at};
+    cg_status status = cg_script_new(&s);
+    if (status) return status;
+    status = cg_script_emit(s, &network, put, t);
+    cg_script_free(s);
+    return status;
+}
+
+START_TEST(the_same_bytes_each_time)
+{
+    tray a, b;
+    ck_assert_msg(emit(&a, -1) == CONVGEN_OK, "%s", cg_error_text());
+    ck_assert_int_eq(emit(&b, -1), CONVGEN_OK);
+    ck_assert_str_eq(a.names.text, b.names.text);
+    ck_assert_uint_eq(a.hash, b.hash);
+    ck_assert_ptr_nonnull(strstr(a.names.text, "net_a_portable.c ")); /* b has the same problem, so its kernel */
+    ck_assert_ptr_null(strstr(a.names.text, "net_b_c"));
+    ck_assert_ptr_nonnull(strstr(a.names.text, "backward_weights_portable.c "));
+    cg_buffer_free(&a.names), cg_buffer_free(&b.names);
+}
+END_TEST
+
+START_TEST(refusals)
+{
+    tray t;
+    layers[2] = layers[0];
+    ck_assert_int_eq(emit(&t, -1), CONVGEN_UNSUPPORTED);
+    ck_assert_str_eq(cg_error_text(), "two layers are called a (forward); give them names of their own");
+    ck_assert_int_eq(t.count, 0);
+    layers[2].name = "other", layers[2].kernel[0].schedule = "no.such", layers[2].threads = 2;
+    ck_assert_int_eq(emit(&t, -1), CONVGEN_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(cg_error_text(), "'no.such' is no schedule"));
+    cg_buffer_free(&t.names);
+}
+END_TEST
+
+START_TEST(a_put_that_fails_ends_it)
+{
+    tray t;
+    for (int at = 0; at < 12; at++) {
+        ck_assert_int_ne(emit(&t, at), CONVGEN_OK);
+        ck_assert_str_eq(cg_error_text(), "the disk is full");
+        ck_assert_int_eq(t.count, at + 1);
+        cg_buffer_free(&t.names);
+    }
+}
+END_TEST
+
+START_TEST(failing_allocations)
+{
+    tray t;
+    cg_status status = CONVGEN_NO_MEMORY;
+    for (long n = 1; status; n += n / 8 + 1) {
+        cg_fail_allocation = n;
+        status = emit(&t, -1);
+        bool all = cg_fail_allocation > 0;
+        cg_fail_allocation = 0;
+        cg_buffer_free(&t.names);
+        ck_assert_msg(!status || status == CONVGEN_NO_MEMORY, "n = %ld: %s", n, cg_error_text());
+        if (!status && !all) status = CONVGEN_NO_MEMORY; /* Lua collected its garbage and went on */
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("emit");
+    TCase *t = tcase_create("emit");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, set_up, NULL);
+    tcase_add_test(t, the_same_bytes_each_time);
+    tcase_add_test(t, refusals);
+    tcase_add_test(t, a_put_that_fails_ends_it);
+    tcase_add_test(t, failing_allocations);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

