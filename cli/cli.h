@@ -42,7 +42,7 @@ struct cli_arguments {
     cg_problem_list problems;
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
-    const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine; /* NULL: not given */
+    const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
     const char *output, *prefix, *targets, *form, *sharing, *every;                        /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
     bool json, again, all, cold, peers, force;
@@ -65,6 +65,7 @@ cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_pr
                    convgen_plan **out);
 /* Measured FMA peak of `threads` threads, GFLOP/s; 0 when it cannot be measured. */
 double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads);
+double cli_bandwidth(convgen_context *c); /* GB/s read by one core, measured once (machine.c) */
 const char *cli_compiler(const cli_arguments *a);
 const char *cli_label(const cg_named_problem *np, char text[CG_TEXT]); /* its name, else the canonical text */
 
@@ -111,6 +112,25 @@ void cli_cell_time(cli_table *t, double ns);                              /* "1.
 void cli_cell_number(cli_table *t, const char *format, double value);     /* "-" when not finite */
 int cli_table_end(cli_table *t);                                          /* prints to stdout and frees */
 void cli_time_text(char text[24], double ns);
+
+/* ---- report.c: a page about what was tuned ---------------------------------------------------------------------------- */
+
+typedef struct cli_trial {
+    int layer;
+    char schedule[CG_NAME], why[CG_WHY];
+    double ns; /* 0: refused, why tells */
+} cli_trial;
+typedef struct cli_report {
+    cg_buffer trials; /* of cli_trial */
+} cli_report;
+typedef struct cli_report_row {
+    const cg_named_problem *np;
+    const cg_record *record; /* NULL: no result */
+    double peak, candidates, refused;
+    bool recalled;
+} cli_report_row;
+void cli_report_tried(cli_report *report, int layer, const cg_tried *t);
+int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_report *report, const cli_report_row *rows, int count);
 
 /* One JSON object a line. */
 void cli_json_begin(void);

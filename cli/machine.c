@@ -3,7 +3,7 @@
  * Peaks and bandwidth are measured once and kept in the store; a store that cannot be written costs only the time. */
 #include "cli.h"
 
-static double bandwidth(convgen_context *c)
+double cli_bandwidth(convgen_context *c)
 {
     double value;
     if (cg_store_fact(c->store, c->machine.key, "bandwidth", &value) == CONVGEN_OK)
@@ -73,7 +73,7 @@ int cli_machine(cli_arguments *a)
     if (cli_open(a, &c))
         return cli_failed(a);
     double f32 = cli_peak(c, c->target.name, CONVGEN_F32, 1), f64 = cli_peak(c, c->target.name, CONVGEN_F64, 1);
-    (a->json ? print_json : print_text)(&c->machine, &c->target, f32, f64, bandwidth(c), cg_store_path(c->store));
+    (a->json ? print_json : print_text)(&c->machine, &c->target, f32, f64, cli_bandwidth(c), cg_store_path(c->store));
     convgen_close(c);
     return CLI_DONE;
 }

@@ -37,6 +37,7 @@ static const option options[] = {
     { "--seconds", "S", CLI_TUNE, SECONDS, AT(seconds), "at most this long for each problem, best so far is kept (0, the default: no limit)" },
     { "--seconds", "S", CLI_BENCH, SECONDS, AT(seconds), "of timing for each problem (default 0.5)" },
     { "--again", NULL, CLI_TUNE, FLAG, AT(again), "tune also what is remembered; a new winner must be 3 % faster to replace it" },
+    { "--report", "FILE", CLI_TUNE, TEXT, AT(report), "also write a page about it: HTML with drawings, in one file without scripts" },
     { "--cold", NULL, CLI_BENCH, FLAG, AT(cold), "sweep the caches before each run" },
     { "--peers", NULL, CLI_BENCH, FLAG, AT(peers), "not in this command: `make bench` compares with other libraries" },
     { "--all", NULL, CLI_CHECK, FLAG, AT(all), "verify every schedule of the problem; exit status 1 when a legal one fails" },

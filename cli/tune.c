@@ -23,6 +23,7 @@ typedef struct run {
     int count, current;
     int tried, refused; /* of the current layer, for the progress line */
     double best, started;
+    cli_report report;
 } run;
 
 static volatile sig_atomic_t interrupted;
@@ -69,6 +70,8 @@ static void show_tried(void *user, const cg_tried *t)
     run *r = user;
     char label[CG_TEXT], best[24] = "-";
     r->tried++;
+    if (r->a->report)
+        cli_report_tried(&r->report, r->current, t);
     r->refused += t->ns_min <= 0;
     if (t->ns_min > 0 && t->ns_min < r->best)
         r->best = t->ns_min;
@@ -263,6 +266,22 @@ static int tune_with_worker(run *r)
     return status;
 }
 
+static int write_report(run *r)
+{
+    cli_report_row *rows = cg_calloc((size_t)r->count, sizeof *rows);
+    if (!rows)
+        return cli_wrong(r->a, "no memory for the report");
+    for (int i = 0; i < r->count; i++) {
+        const layer *l = &r->layers[i];
+        bool good = has_result(l);
+        rows[i] = (cli_report_row){ .np = l->np, .record = good ? &l->outcome.record : NULL, .peak = good ? peak_of(r, l) : 0,
+                                    .candidates = l->outcome.candidates, .refused = l->outcome.refused, .recalled = l->state == RECALLED };
+    }
+    int status = cli_report_write(r->a, r->c, &r->report, rows, r->count);
+    cg_free(rows);
+    return status;
+}
+
 static int tune_all(run *r)
 {
     int status = recall_all(r);
@@ -271,6 +290,8 @@ static int tune_all(run *r)
     status = tune_with_worker(r);
     int results = r->count - count_state(r, MISSING) - count_state(r, FAILED);
     if (!r->a->json && results && print_table(r))
+        status = CLI_WRONG;
+    if (r->a->report && write_report(r))
         status = CLI_WRONG;
     if (interrupted && count_state(r, MISSING) + count_state(r, CUT)) {
         say_missing(r);
@@ -303,6 +324,7 @@ int cli_tune(cli_arguments *a)
     else
         status = tune_all(&r);
     convgen_close(r.c);
+    cg_buffer_free(&r.report.trials);
     cg_free(r.layers);
     return status;
 }

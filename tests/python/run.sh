@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh BUILD MODULE...: runs these tests with Debian's Python on the build's library. Exit status 77: skipped, no NumPy.
+# run.sh BUILD MODULE... | --script FILE: runs these tests with Debian's Python on the build's library. Exit status 77: skipped, no
+# NumPy.
 set -eu
 python=/usr/bin/python3
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,4 +11,8 @@ fi
 build=$(cd "$1" && pwd); shift
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 export CONVGEN_LIBRARY="$build/libconvgen.so" CONVGEN_STORE="$work/records" PYTHONPATH="$here/../../python:$here" PYTHONDONTWRITEBYTECODE=1
-$python -m unittest "$@"
+if [ "$1" = --script ]; then
+  $python "$here/$2"
+else
+  $python -m unittest "$@"
+fi

@@ -1,0 +1,448 @@
+/* report.c: convgen tune --report=FILE: one HTML page about what was tuned, with drawings in SVG and without scripts.
+ *
+ * Fed by tune.c with every candidate that was tried; the rest (estimates, refusals of the generator) is asked of the generator
+ * again. Times of schedules that were not run are drawn hollow: their estimates in cycles at the rate of the winner. Text from
+ * outside is escaped. */
+#include "cli.h"
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum { WIDE = 900, LEFT = 250, ROW = 22, PLOT = 380 };
+
+void cli_report_tried(cli_report *report, int layer, const cg_tried *t)
+{
+    cli_trial trial = { .layer = layer, .ns = t->ns_min };
+    snprintf(trial.schedule, sizeof trial.schedule, "%s", t->schedule->name);
+    snprintf(trial.why, sizeof trial.why, "%s", t->why ? t->why : "");
+    cg_buffer_add(&report->trials, (const char *)&trial, sizeof trial);
+}
+
+/* The time of a schedule that was run for the layer, 0 when it was not or was refused. */
+static const cli_trial *trial_of(const cli_report *report, int layer, const char *schedule)
+{
+    const cli_trial *at = (const cli_trial *)report->trials.text;
+    for (size_t i = 0; i < report->trials.length / sizeof *at; i++)
+        if (at[i].layer == layer && strcmp(at[i].schedule, schedule) == 0)
+            return &at[i];
+    return NULL;
+}
+
+/* ---- text ---- */
+
+static void escaped(cg_buffer *b, const char *text)
+{
+    for (; *text; text++)
+        switch (*text) {
+        case '<': cg_buffer_printf(b, "&lt;"); break;
+        case '>': cg_buffer_printf(b, "&gt;"); break;
+        case '&': cg_buffer_printf(b, "&amp;"); break;
+        case '"': cg_buffer_printf(b, "&quot;"); break;
+        default: cg_buffer_printf(b, "%c", (unsigned char)*text < ' ' ? '?' : *text);
+        }
+}
+
+/* Short enough for a drawing: its number in the table with its name, or its sizes and pass. */
+static void label(cg_buffer *b, int number, const cli_report_row *row)
+{
+    const convgen_problem *p = &row->np->problem;
+    cg_buffer_printf(b, "%d ", number + 1);
+    if (row->np->name[0])
+        escaped(b, row->np->name);
+    else {
+        int first = p->in[0] > 1 || p->kernel[0] > 1 ? 0 : 1;
+        for (int d = first; d < 3; d++)
+            cg_buffer_printf(b, "%s%lld", d > first ? "x" : "", (long long)p->in[d]);
+        cg_buffer_printf(b, " %lld-%lld %lldx%lld", (long long)p->in_channels, (long long)p->out_channels, (long long)p->kernel[1],
+                         (long long)p->kernel[2]);
+    }
+    if (!strchr(row->np->name, ':'))
+        cg_buffer_printf(b, " %s", cg_pass_name(p));
+}
+
+static void text_at(cg_buffer *b, double x, double y, const char *anchor, const char *text)
+{
+    cg_buffer_printf(b, "<text x='%.1f' y='%.1f' text-anchor='%s'>", x, y, anchor);
+    escaped(b, text);
+    cg_buffer_printf(b, "</text>");
+}
+
+static void time_cell(cg_buffer *b, double ns)
+{
+    char text[24] = "-";
+    if (isfinite(ns) && ns > 0)
+        cli_time_text(text, ns);
+    cg_buffer_printf(b, "<td class=n>%s", text);
+}
+
+static void number_cell(cg_buffer *b, const char *format, double value)
+{
+    char text[48] = "-";
+    if (isfinite(value))
+        snprintf(text, sizeof text, format, value);
+    cg_buffer_printf(b, "<td class=n>%s", text);
+}
+
+/* ---- scales ---- */
+
+typedef struct axis {
+    double low, high, from, to; /* logarithmic; places of both ends */
+} axis;
+
+static double place(const axis *a, double value)
+{
+    return a->from + (a->to - a->from) * log(value / a->low) / log(a->high / a->low);
+}
+
+/* Whole decades around the values. */
+static axis axis_around(double least, double most, double from, double to)
+{
+    if (!(least > 0) || !isfinite(most))
+        least = 1, most = 10;
+    axis a = { pow(10, floor(log10(least * 0.999))), pow(10, ceil(log10(most * 1.001))), from, to };
+    return a;
+}
+
+static void decades_across(cg_buffer *b, const axis *x, double top, double bottom, bool times)
+{
+    for (double v = x->low; v <= x->high * 1.001; v *= 10) {
+        char text[24];
+        if (times)
+            cli_time_text(text, v);
+        else
+            snprintf(text, sizeof text, "%g", v);
+        cg_buffer_printf(b, "<line class=g x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", place(x, v), top, place(x, v), bottom);
+        text_at(b, place(x, v), bottom + 15, "middle", text);
+    }
+}
+
+static void decades_up(cg_buffer *b, const axis *y, double left, double right, bool times)
+{
+    for (double v = y->low; v <= y->high * 1.001; v *= 10) {
+        char text[24];
+        if (times)
+            cli_time_text(text, v);
+        else
+            snprintf(text, sizeof text, "%g", v);
+        cg_buffer_printf(b, "<line class=g x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", left, place(y, v), right, place(y, v));
+        text_at(b, left - 6, place(y, v) + 4, "end", text);
+    }
+}
+
+/* ---- the page's parts ---- */
+
+static double flops(const cli_report_row *row) { return 2 * cg_problem_sizes(&row->np->problem).macs; }
+
+/* Of tensors that are read or written once each. */
+static double bytes(const cli_report_row *row)
+{
+    cg_sizes n = cg_problem_sizes(&row->np->problem);
+    return (double)(n.src + n.weights + n.dst) * (double)n.element;
+}
+
+static void table(cg_buffer *b, const cli_report_row *rows, int count)
+{
+    cg_buffer_printf(b, "<h2>Layers</h2><table><tr><th>layer<th>pass<th>type<th>schedule<th>time<th>GFLOP/s<th>%% of peak<th>error / loop"
+                        "<th>error / bound<th>tried<th>refused");
+    for (int i = 0; i < count; i++) {
+        const cg_record *r = rows[i].record;
+        char text[CG_TEXT];
+        cg_buffer_printf(b, "<tr><td class=w>%d ", i + 1);
+        escaped(b, cli_label(rows[i].np, text));
+        cg_buffer_printf(b, "<td>%s<td>%s<td>", cg_pass_name(&rows[i].np->problem), cg_type_name(rows[i].np->problem.type));
+        escaped(b, r ? r->schedule : "no result");
+        double gflops = r ? cli_gflops(rows[i].np, r->ns_min) : NAN;
+        time_cell(b, r ? r->ns_min : 0);
+        number_cell(b, "%.1f", gflops);
+        number_cell(b, "%.0f", rows[i].peak > 0 ? 100 * gflops / rows[i].peak : NAN);
+        number_cell(b, "%.2f", r ? r->error_vs_loop : NAN);
+        number_cell(b, "%.2g", r ? r->error_vs_bound : NAN);
+        if (rows[i].recalled)
+            cg_buffer_printf(b, "<td colspan=2>recalled");
+        else {
+            number_cell(b, "%.0f", rows[i].candidates);
+            number_cell(b, "%.0f", rows[i].refused);
+        }
+        cg_buffer_printf(b, "\n");
+    }
+    cg_buffer_printf(b, "</table><p>FLOP count padded taps; a transform that multiplies less, or taps in the padding that are left out, "
+                        "can pass 100 %% of the peak. Recalled layers were not tuned in this run.\n");
+}
+
+static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double bandwidth, const char *name)
+{
+    double ridge = peak / bandwidth, start = fmax(x->low, y->low / bandwidth);
+    cg_buffer_printf(b, "<path class=roof d='M%.1f %.1fL%.1f %.1fL%.1f %.1f'/>", place(x, start), place(y, start * bandwidth),
+                     place(x, ridge), place(y, peak), x->to, place(y, peak));
+    char text[64];
+    snprintf(text, sizeof text, "%s peak %.0f GFLOP/s", name, peak);
+    text_at(b, x->to - 4, place(y, peak) - 5, "end", text);
+}
+
+static void roofline(cg_buffer *b, const cli_report_row *rows, int count, double bandwidth)
+{
+    double least = INFINITY, most = 0, low = INFINITY, high = 0, peak[2] = { 0, 0 };
+    for (int i = 0; i < count; i++) {
+        if (!rows[i].record || !(rows[i].record->ns_min > 0))
+            continue;
+        double intensity = flops(&rows[i]) / bytes(&rows[i]), rate = cli_gflops(rows[i].np, rows[i].record->ns_min);
+        least = fmin(least, intensity), most = fmax(most, intensity);
+        low = fmin(low, rate), high = fmax(high, fmax(rate, rows[i].peak));
+        peak[rows[i].np->problem.type] = fmax(peak[rows[i].np->problem.type], rows[i].peak);
+    }
+    if (!(high > 0))
+        return;
+    double lowest_ridge = bandwidth > 0 ? fmax(peak[0], peak[1]) / bandwidth : least;
+    axis x = axis_around(fmin(least, lowest_ridge / 2), fmax(most, 2 * lowest_ridge), 70, WIDE - 20);
+    axis y = axis_around(low, high, PLOT - 40, 15);
+    cg_buffer_printf(b, "<h2>Roofline</h2><svg viewBox='0 0 %d %d'>", WIDE, PLOT);
+    decades_across(b, &x, 15, PLOT - 40, false);
+    decades_up(b, &y, 70, WIDE - 20, false);
+    for (int t = 0; t < 2; t++)
+        if (peak[t] > 0 && bandwidth > 0)
+            roof(b, &x, &y, peak[t], bandwidth, cg_type_name((convgen_type)t));
+    for (int i = 0; i < count; i++) {
+        if (!rows[i].record || !(rows[i].record->ns_min > 0))
+            continue;
+        double px = place(&x, flops(&rows[i]) / bytes(&rows[i])), py = place(&y, cli_gflops(rows[i].np, rows[i].record->ns_min));
+        cg_buffer_printf(b, "<circle class=best cx='%.1f' cy='%.1f' r='5'><title>", px, py);
+        label(b, i, &rows[i]);
+        cg_buffer_printf(b, "</title></circle><text class=s x='%.1f' y='%.1f'>%d</text>", px + 7, py - 4, i + 1);
+    }
+    text_at(b, WIDE / 2.0, PLOT - 6, "middle", "FLOP per byte, of tensors that are read or written once");
+    cg_buffer_printf(b, "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>GFLOP/s</text></svg>"
+                        "<p>Numbers are those of the table. The slope is the measured bandwidth of one core, %.1f GB/s from memory: "
+                        "small layers live in the caches and may lie above it.\n", PLOT / 2, bandwidth);
+}
+
+/* What is known of the generator's list for a layer: the time of the first by estimate and of the plain one; negative: estimated. */
+typedef struct beside {
+    double first, plain;
+} beside;
+
+static double time_by(const cli_report *report, int layer, const cg_schedule *s, double ns_per_cycle)
+{
+    const cli_trial *t = trial_of(report, layer, s->name);
+    return t && t->ns > 0 ? t->ns : -s->cycles * ns_per_cycle;
+}
+
+static beside beside_of(const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
+{
+    beside out = { 0, 0 };
+    double rate = 0;
+    for (int i = 0; i < list->count && row->record; i++)
+        if (!list->at[i].why[0] && list->at[i].cycles > 0 && strcmp(list->at[i].name, row->record->schedule) == 0)
+            rate = row->record->ns_min / list->at[i].cycles;
+    for (int i = 0; i < list->count && rate > 0; i++) {
+        if (list->at[i].why[0])
+            continue;
+        if (out.first == 0)
+            out.first = strcmp(list->at[i].name, row->record->schedule) == 0 ? row->record->ns_min
+                                                                             : time_by(report, layer, &list->at[i], rate);
+        if (out.plain == 0 && strcmp(list->at[i].family, "plain") == 0)
+            out.plain = time_by(report, layer, &list->at[i], rate);
+    }
+    return out;
+}
+
+static void bar(cg_buffer *b, const axis *x, double y, double ns, const char *kind)
+{
+    char text[24];
+    if (ns == 0)
+        return;
+    cli_time_text(text, fabs(ns));
+    cg_buffer_printf(b, "<rect class='%s%s' x='%d' y='%.1f' width='%.1f' height='6'><title>%s%s</title></rect>", kind, ns < 0 ? " hollow" : "",
+                     LEFT, y, fmax(1, place(x, fabs(ns)) - LEFT), text, ns < 0 ? ", estimated" : "");
+}
+
+static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, int count)
+{
+    double least = INFINITY, most = 0;
+    for (int i = 0; i < count; i++)
+        if (rows[i].record && rows[i].record->ns_min > 0) {
+            least = fmin(least, rows[i].record->ns_min);
+            most = fmax(most, fmax(rows[i].record->ns_min, fmax(fabs(all[i].first), fabs(all[i].plain))));
+        }
+    double bottom = 10 + (double)count * (ROW + 6);
+    axis x = axis_around(least / 2, most, LEFT, WIDE - 20);
+    cg_buffer_printf(b, "<h2>Time of each layer</h2><p><span class='key best'></span> the fastest <span class='key first'></span> the first by "
+                        "estimate <span class='key plain'></span> plain loops (the family <i>plain</i>). Hollow bars were not run: their estimates, at "
+                        "the rate of the fastest. <svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
+    decades_across(b, &x, 5, bottom, true);
+    for (int i = 0; i < count; i++) {
+        double y = 10 + (double)i * (ROW + 6);
+        cg_buffer_printf(b, "<text x='%d' y='%.1f' text-anchor='end'>", LEFT - 8, y + 13);
+        label(b, i, &rows[i]);
+        cg_buffer_printf(b, "</text>");
+        bar(b, &x, y, rows[i].record ? rows[i].record->ns_min : 0, "best");
+        bar(b, &x, y + 7, all[i].first, "first");
+        bar(b, &x, y + 14, all[i].plain, "plain");
+    }
+    cg_buffer_printf(b, "</svg>\n");
+}
+
+static void refusals(cg_buffer *b, const cli_report *report, int layer, const cg_schedule_list *list)
+{
+    int refused = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass && refused)
+            cg_buffer_printf(b, "<details><summary>%d refused</summary><table>", refused);
+        for (int i = 0; i < list->count; i++) {
+            const cli_trial *t = trial_of(report, layer, list->at[i].name);
+            const char *why = list->at[i].why[0] ? list->at[i].why : t && !(t->ns > 0) ? t->why : "";
+            refused += !pass && why[0];
+            if (!pass || !why[0])
+                continue;
+            cg_buffer_printf(b, "<tr><td>");
+            escaped(b, list->at[i].name);
+            cg_buffer_printf(b, "<td>");
+            escaped(b, why);
+        }
+        if (pass && refused)
+            cg_buffer_printf(b, "</table></details>");
+    }
+}
+
+static void candidates(cg_buffer *b, const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
+{
+    double least = INFINITY, most = 0, low = INFINITY, high = 0;
+    int run = 0;
+    for (int i = 0; i < list->count; i++) {
+        const cli_trial *t = trial_of(report, layer, list->at[i].name);
+        if (!t || !(t->ns > 0) || !(list->at[i].cycles > 0))
+            continue;
+        run++;
+        least = fmin(least, list->at[i].cycles), most = fmax(most, list->at[i].cycles);
+        low = fmin(low, t->ns), high = fmax(high, t->ns);
+    }
+    cg_buffer_printf(b, "<div class=panel><h3>");
+    label(b, layer, row);
+    cg_buffer_printf(b, "</h3>");
+    if (run) {
+        double wider = 1.02 * pow(most / least, 0.08), taller = 1.02 * pow(high / low, 0.08);
+        axis x = { least / wider, most * wider, 66, 420 }, y = { low / taller, high * taller, 200, 10 };
+        char text[2][24];
+        cli_time_text(text[0], low), cli_time_text(text[1], high);
+        cg_buffer_printf(b, "<svg viewBox='0 0 430 236'><path class=axis d='M66 10V200H420'/>");
+        text_at(b, 60, place(&y, low) + 4, "end", text[0]);
+        if (place(&y, low) - place(&y, high) > 16)
+            text_at(b, 60, place(&y, high) + 4, "end", text[1]);
+        snprintf(text[0], sizeof text[0], "%.3g", least), snprintf(text[1], sizeof text[1], "%.3g", most);
+        text_at(b, place(&x, least), 215, "start", text[0]);
+        if (place(&x, most) - place(&x, least) > 130)
+            text_at(b, place(&x, most), 215, "end", text[1]);
+        text_at(b, 243, 231, "middle", "estimate, cycles");
+        for (int i = 0; i < list->count; i++) {
+            const cli_trial *t = trial_of(report, layer, list->at[i].name);
+            if (!t || !(t->ns > 0) || !(list->at[i].cycles > 0))
+                continue;
+            bool won = row->record && strcmp(row->record->schedule, list->at[i].name) == 0;
+            cg_buffer_printf(b, "<circle class='%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", place(&x, list->at[i].cycles),
+                             place(&y, t->ns), won ? 6 : 4);
+            escaped(b, list->at[i].name);
+            cg_buffer_printf(b, "</title></circle>");
+        }
+        cg_buffer_printf(b, "</svg>");
+    } else
+        cg_buffer_printf(b, "<p>%s", row->recalled ? "Recalled: nothing was tried in this run." : "Nothing was timed.");
+    refusals(b, report, layer, list);
+    cg_buffer_printf(b, "</div>\n");
+}
+
+static double budget_of(const convgen_problem *p) { return cg_budget(p->accuracy); }
+
+static void errors(cg_buffer *b, const cli_report_row *rows, int count)
+{
+    double bottom = 10 + (double)count * ROW, most = 2;
+    for (int i = 0; i < count; i++)
+        if (rows[i].record)
+            most = fmax(most, fmax(1.2 * rows[i].record->error_vs_loop, 1.1 * budget_of(&rows[i].np->problem)));
+    double scale = (WIDE - 20 - LEFT) / most;
+    cg_buffer_printf(b, "<h2>Error against the budget</h2><p>The normwise error over that of a plain loop, on uniform numbers. The dark tick is what "
+                        "the layer's accuracy allows a family that transforms its data; one that sums is held to its a-priori bound instead, whose "
+                        "used share is the number at the right. <svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
+    for (double v = 0; v <= most; v += most > 4 ? 1 : 0.5) {
+        char text[24];
+        snprintf(text, sizeof text, "%g", v);
+        cg_buffer_printf(b, "<line class=g x1='%.1f' y1='5' x2='%.1f' y2='%.1f'/>", LEFT + v * scale, LEFT + v * scale, bottom);
+        text_at(b, LEFT + v * scale, bottom + 15, "middle", text);
+    }
+    for (int i = 0; i < count; i++) {
+        const cg_record *r = rows[i].record;
+        double y = 10 + (double)i * ROW, budget = budget_of(&rows[i].np->problem);
+        cg_buffer_printf(b, "<text x='%d' y='%.1f' text-anchor='end'>", LEFT - 8, y + 12);
+        label(b, i, &rows[i]);
+        cg_buffer_printf(b, "</text>");
+        if (r && isfinite(r->error_vs_loop))
+            cg_buffer_printf(b, "<rect class=best x='%d' y='%.1f' width='%.1f' height='12'><title>%.3f</title></rect>", LEFT, y + 2,
+                             fmax(1, r->error_vs_loop * scale), r->error_vs_loop);
+        if (budget > 0)
+            cg_buffer_printf(b, "<line class=tick x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f'/>", LEFT + budget * scale, LEFT + budget * scale, y - 1, y + 17);
+        if (r && isfinite(r->error_vs_bound)) {
+            char text[40];
+            snprintf(text, sizeof text, "%.2g of the bound", r->error_vs_bound);
+            text_at(b, WIDE - 20, y + 12, "end", text);
+        }
+    }
+    cg_buffer_printf(b, "</svg>\n");
+}
+
+static const char head[] =
+    "<!DOCTYPE html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>convgen tune</title><style>"
+    "body{font:15px/1.45 sans-serif;max-width:1080px;margin:24px auto;padding:0 16px;color:#222;background:#fff}"
+    "h1{font-size:24px}h2{font-size:19px;margin:34px 0 8px}h3{font-size:14px;margin:6px 0}svg{width:100%;display:block}"
+    "svg text{font:12px sans-serif;fill:#333}svg text.s{font-size:11px}.g{stroke:#ddd}.roof{fill:none;stroke:#b5651d;stroke-width:2}"
+    ".axis{fill:none;stroke:#888}.tick{stroke:#222;stroke-width:3}.best{fill:#2d6a4f;background:#2d6a4f}.first{fill:#5fa8d3;background:#5fa8d3}"
+    ".plain{fill:#c9a227;background:#c9a227}.hollow{fill-opacity:.12;stroke-width:1}.best.hollow{stroke:#2d6a4f}.first.hollow{stroke:#5fa8d3}"
+    ".plain.hollow{stroke:#c9a227}.key{display:inline-block;width:22px;height:10px;margin:0 4px 0 12px}.panels{display:flex;flex-wrap:wrap;gap:12px}"
+    ".panel{flex:1 1 430px;max-width:470px;border:1px solid #ddd;padding:6px 10px}table{border-collapse:collapse;font-size:13px}"
+    "td,th{padding:2px 6px;border-bottom:1px solid #e4e4e4;text-align:left}td.w{min-width:190px}td.w,details td{overflow-wrap:anywhere}td.n{text-align:right;white-space:nowrap}"
+    "summary{cursor:pointer;font-size:13px}</style>\n";
+
+static void page(cg_buffer *b, convgen_context *c, const cli_arguments *a, const cli_report *report, const cli_report_row *rows, int count,
+                 beside *all, cg_schedule_list *lists)
+{
+    for (int i = 0; i < count; i++) {
+        cg_target target;
+        cg_request request;
+        if (cli_request(c, a, rows[i].np, &target, &request) == CONVGEN_OK)
+            (void)cg_script_schedules(c->script, &request, &lists[i]); /* without it the layer has no candidates to show */
+        all[i] = beside_of(report, i, &rows[i], &lists[i]);
+    }
+    cg_buffer_printf(b, "%s<h1>convgen tune: %d layer%s</h1><p>", head, count, count == 1 ? "" : "s");
+    escaped(b, c->machine.name);
+    cg_buffer_printf(b, ", target %s, convgen %s\n", c->target.name, CONVGEN_VERSION);
+    table(b, rows, count);
+    roofline(b, rows, count, cli_bandwidth(c));
+    times(b, rows, all, count);
+    cg_buffer_printf(b, "<h2>Candidates</h2><p>The measured time against the estimate of each that was tried; the winner is green. "
+                        "Both scales are logarithmic.<div class=panels>\n");
+    for (int i = 0; i < count; i++)
+        candidates(b, report, i, &rows[i], &lists[i]);
+    cg_buffer_printf(b, "</div>");
+    errors(b, rows, count);
+    cg_buffer_printf(b, "</html>\n");
+}
+
+int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_report *report, const cli_report_row *rows, int count)
+{
+    cg_buffer b = { 0 };
+    beside *all = cg_calloc((size_t)count, sizeof *all);
+    cg_schedule_list *lists = cg_calloc((size_t)count, sizeof *lists);
+    int status = CLI_DONE;
+    if (all && lists)
+        page(&b, c, a, report, rows, count, all, lists);
+    if (!all || !lists || b.failed || report->trials.failed)
+        status = cli_wrong(a, "no memory for the report");
+    FILE *f = status ? NULL : fopen(a->report, "w");
+    bool good = f && fwrite(b.text, 1, b.length, f) == b.length;
+    good = f && fclose(f) == 0 && good;
+    if (!status && !good)
+        status = cli_wrong(a, "cannot write the report to %s: %s", a->report, strerror(errno));
+    for (int i = 0; lists && i < count; i++)
+        cg_free(lists[i].at);
+    cg_free(lists);
+    cg_free(all);
+    cg_buffer_free(&b);
+    return status;
+}
