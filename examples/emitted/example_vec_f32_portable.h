@@ -32,6 +32,8 @@ float fmaf(float x, float y, float z);
 #include <immintrin.h>
 typedef __m128 vec;
 typedef int cg_ints __attribute__((vector_size(16)));
+typedef int cg_words __attribute__((vector_size(16)));
+#define cg_at(x, lane) (x)[lane]
 #define vmem(p) _mm_loadu_ps(p)
 #define vmove(d, x) (d) = (x)
 #define vzero(d) (d) = _mm_setzero_ps()
@@ -55,6 +57,8 @@ typedef int cg_ints __attribute__((vector_size(16)));
 #define vstore_range(p, x, first, count) _mm_mask_storeu_ps(p, cg_mask(first, count), x)
 #define vfma_range(d, x, y, first, count) (d) = _mm_mask3_fmadd_ps(x, y, d, cg_mask(first, count))
 #define vfnma_range(d, x, y, first, count) (d) = _mm_mask3_fnmadd_ps(x, y, d, cg_mask(first, count))
+#define vspread(d, p, times, phase, elements) (d) = (vec)_mm512_permutexvar_ps((__m512i)(cg_words){ (0 + (phase)) / (times) * 1 + 0, (1 + (phase)) / (times) * 1 + 0, (2 + (phase)) / (times) * 1 + 0, (3 + (phase)) / (times) * 1 + 0 }, \
+    (__m512)_mm_maskz_loadu_ps(cg_mask(0, elements), p))
 #define vinsert(d, part, p) (d) = _mm_insertf32x4(d, _mm_loadu_ps(p), part)
 #define vextract(p, x, part) _mm_storeu_ps(p, _mm_extractf32x4_ps(x, part))
 #else
@@ -65,6 +69,8 @@ typedef int cg_ints __attribute__((vector_size(16)));
 #define vfma_range(d, x, y, first, count) (d) = _mm_blendv_ps(d, _mm_fmadd_ps(x, y, d), (vec)cg_mask(first, count))
 #define vfnma_range(d, x, y, first, count) (d) = _mm_blendv_ps(d, _mm_fnmadd_ps(x, y, d), (vec)cg_mask(first, count))
 #if 128 == 256
+#define vspread(d, p, times, phase, elements) (d) = (vec)_mm256_permutevar8x32_ps( \
+    (__m256)_mm_maskload_ps(p, cg_mask(0, elements)), (__m256i)(cg_words){ (0 + (phase)) / (times) * 1 + 0, (1 + (phase)) / (times) * 1 + 0, (2 + (phase)) / (times) * 1 + 0, (3 + (phase)) / (times) * 1 + 0 })
 #define vinsert(d, part, p) (d) = _mm256_insertf128_ps(d, _mm_loadu_ps(p), part)
 #define vextract(p, x, part) _mm_storeu_ps(p, _mm256_extractf128_ps(x, part))
 #else
@@ -184,5 +190,11 @@ typedef float vec[4];
 #define vtranspose(a, b) { for (int cg_lane = 0; cg_lane < 4; cg_lane += 2) cg_swap((a)[cg_lane + 1], (b)[cg_lane]) }
 #endif
 
+#endif
+
+#ifndef vspread
+#define vspread(d, p, times, phase, elements) { vzero(d); \
+    for (int cg_lane = 0; cg_lane < 4; cg_lane++) \
+        if ((cg_lane + (phase)) / (times) < (elements)) cg_at(d, cg_lane) = (p)[(cg_lane + (phase)) / (times)]; }
 #endif
 #endif
