@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 12, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
+enum { TRIES = 12, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = 20e-3;         /* a run longer than this costs more than it tells: few are enough */
@@ -143,8 +143,27 @@ static void to_front(cg_tuner *u, const char *name)
         }
 }
 
+static int of_family(const cg_tuner *u, const char *family, int count)
+{
+    int n = 0;
+    for (int i = 0; i < count; i++) n += !strcmp(u->list.at[i].family, family);
+    return n;
+}
+
+/* Estimates of different families are less alike than those of one: the best of each follow the first `count`. */
+static int with_rivals(cg_tuner *u, int count, int legal, double limit)
+{
+    for (int i = count; i < legal; i++) {
+        cg_schedule rival = u->list.at[i];
+        if (rival.cycles > limit || of_family(u, rival.family, count) >= RIVALS) continue;
+        memmove(&u->list.at[count + 1], &u->list.at[count], (size_t)(i - count) * sizeof rival);
+        u->list.at[count++] = rival;
+    }
+    return count;
+}
+
 /* How many of the list are worth a try. Scalar lanes (C through libtcc) turn the estimates over: there none is hopeless. */
-static int worth_trying(const cg_tuner *u, int legal)
+static int worth_trying(cg_tuner *u, int legal)
 {
     if (u->tuning->effort != CONVGEN_MEASURE) return legal;
     double best = INFINITY;
@@ -152,7 +171,7 @@ static int worth_trying(const cg_tuner *u, int legal)
     int count = legal < TRIES ? legal : TRIES;
     bool estimates_hold = strcmp(u->key.compiler, "tcc") != 0 || strcmp(u->key.form, "c") != 0;
     while (estimates_hold && count > 3 && u->list.at[count - 1].cycles > hopeless * best) count--;
-    return count;
+    return estimates_hold ? with_rivals(u, count, legal, hopeless * best) : count;
 }
 
 static cg_status list(cg_tuner *u)
