@@ -34,15 +34,16 @@ local function scheme_of(taps, m)
 end
 
 -- Tiles of one axis (2: h, 3: w) of m outputs each, the last one perhaps cut: {first, low, high: the part of its window that is in
--- the input, outputs}.
+-- the input and that its outputs use, outputs}. (What none uses must not come in: an infinity times zero is no zero.)
 local function axis_plan(p, axis, m)
   local taps, base = p.kernel[axis], -p.pad[axis]
   local plan = { scheme = scheme_of(taps, m), size = taps + m - 1, outputs = m, base = base, tiles = {} }
   for first = 0, p.output[axis] - 1, m do
     local at = first + base
     local low = math.min(math.max(-at, 0), plan.size)
-    table.insert(plan.tiles, { first = first, low = low, high = math.max(math.min(plan.size, p.input[axis] - at), low),
-      outputs = math.min(m, p.output[axis] - first) })
+    local outputs = math.min(m, p.output[axis] - first)
+    table.insert(plan.tiles, { first = first, low = low, high = math.max(math.min(outputs + taps - 1, p.input[axis] - at), low),
+      outputs = outputs })
   end
   return plan
 end
@@ -164,14 +165,17 @@ end
 
 local function sizes_of(taps) return taps == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 } end
 
--- Numbers of slices that differ, from the first that gives every thread one.
+-- Numbers of slices that differ, from the first that gives every thread one; the most where none does.
 local function splits_of(p, vectors)
-  local list = {}
+  local list, most = {}, 1
   for _, n in ipairs { 1, 2, 4, 8, 16 } do
     local each = (vectors + n - 1) // n
-    if (vectors + each - 1) // each == n and (n * p.groups >= p.threads or n == vectors) then list[#list + 1] = n end
+    if (vectors + each - 1) // each == n then
+      most = n
+      if n * p.groups >= p.threads or n == vectors then list[#list + 1] = n end
+    end
   end
-  return list
+  return #list > 0 and list or { most }
 end
 
 -- The first two splits whose slices fit into the scratch memory.
