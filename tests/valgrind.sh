@@ -4,7 +4,7 @@
 set -eu
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
-for options in --dir=FWD_B --dir=BWD_D "--dir=BWD_WB --dt=f64 --accuracy=2x"; do
+for options in --dir=FWD_B --dir=BWD_D "--dir=BWD_WB --dt=f64 --accuracy=8x"; do
     # shellcheck disable=SC2086 # words
     valgrind -q --smc-check=all "$1" check --all $options mb1ic3ih5oc4kh3ph1 2>"$errors" >/dev/null || { cat "$errors"; exit 1; }
     if [ -s "$errors" ]; then cat "$errors"; exit 1; fi
