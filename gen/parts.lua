@@ -45,4 +45,17 @@ function parts.blocks(d, driver, height, width, rows, columns, body)
   end)
 end
 
+---- sizes ----------------------------------------------------------------------------------------------------------------------------
+
+-- Elements of a vector of the target.
+function parts.lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+
+function parts.round_up(n, to) return (n + to - 1) // to * to end
+
+-- `elements` rounded up to an odd number of cache lines, so that rows this far apart do not meet in the caches' sets.
+function parts.odd_lines(elements, size)
+  local lines = (elements * size + 63) // 64
+  return (lines | 1) * 64 // size
+end
+
 return parts

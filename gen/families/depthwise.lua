@@ -3,6 +3,7 @@
 -- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names of
 -- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels;
 -- backward data, which sums over them, refuses one.
+local parts = require "parts"
 local registers = require "registers"
 local cut = require "tiles"
 local gathering = require "families/depthwise_gather"
@@ -62,7 +63,7 @@ local function refused(p)
   end
 end
 
-local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+local lanes_of = parts.lanes_of
 
 -- The input vector, and one for the mask of ragged channels, where masks take vector registers, or the places to spread from.
 local function other_registers(p, target)

@@ -2,6 +2,7 @@
 --
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
 -- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
+local parts = require "parts"
 local registers = require "registers"
 local cut = require "tiles"
 local gathering = require "families/direct_gather"
@@ -108,7 +109,7 @@ end
 -- Channels in the lanes, of a group.
 local function lane_channels(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
 
-local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+local lanes_of = parts.lanes_of
 
 -- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where masks take
 -- vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)

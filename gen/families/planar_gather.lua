@@ -12,7 +12,7 @@ local cut = require "tiles"
 local relayout = require "families/planar_relayout"
 local planar_gather = {}
 
-local function round_up(n, to) return (n + to - 1) // to * to end
+local round_up = parts.round_up
 
 ---- the shape of a problem -------------------------------------------------------------------------------------------------------
 

@@ -17,9 +17,9 @@ local planar_gradient = {}
 
 planar_gradient.most_border = 32
 
-local function round_up(n, to) return (n + to - 1) // to * to end
+local round_up = parts.round_up
 
-local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+local lanes_of = parts.lanes_of
 
 ---- a row of pixels ------------------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 -- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
 -- channels-last; forward and backward data. The result is not the canonical one (chains 0): how far it may be is the problem's
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
+local parts = require "parts"
 local registers = require "registers"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
@@ -34,7 +35,7 @@ end
 local function reduced(p) return (p.pass == "backward_data" and p.oc or p.ic) // p.groups end
 local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
 
-local function lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+local lanes_of = parts.lanes_of
 
 -- The mean share of the taps of an axis that are in the input: padding shortens sums.
 local function inside(axis)

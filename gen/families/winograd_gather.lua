@@ -5,6 +5,7 @@
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
 -- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
+local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
@@ -16,11 +17,7 @@ winograd_gather.most_scratch = 4 << 20
 
 ---- sizes ----------------------------------------------------------------------------------------------------------------------
 
--- `elements` rounded up to an odd number of cache lines.
-local function odd_lines(elements, size)
-  local lines = (elements * size + 63) // 64
-  return (lines | 1) * 64 // size
-end
+local odd_lines = parts.odd_lines
 
 -- Everything that stages and estimate derive from a problem and a schedule.
 function winograd_gather.shape(p, schedule, target)

@@ -6,6 +6,7 @@
 -- the sums are transformed to the gradient. A task is a slice of the output channels and goes over all tiles, so the bits depend
 -- on no thread count. Its scratch:
 --     V [frequency][tile][input channel]    D [frequency][tile][output channel]    S [frequency][input channel][output channel]
+local parts = require "parts"
 local program = require "program"
 local driver = require "driver"
 local toomcook = require "toomcook"
@@ -19,11 +20,7 @@ winograd_gradient.most_scratch = 4 << 20
 
 ---- sizes ----------------------------------------------------------------------------------------------------------------------
 
--- `elements` rounded up to an odd number of cache lines, so that frequencies do not meet in the caches' sets.
-local function odd_lines(elements, size)
-  local lines = (elements * size + 63) // 64
-  return (lines | 1) * 64 // size
-end
+local odd_lines = parts.odd_lines
 
 -- Every candidate asks for one of a few, and they are checked exactly when they are made.
 local known = {}
