@@ -129,7 +129,10 @@ function depthwise_gather.shape(p, schedule)
 end
 
 -- One plane of taps, always: the weights then stay in registers for a whole row.
-function depthwise_gather.single_plane(s) return s.p.kernel[1] == 1 and gather.always_inside(s.axes[1][1]) and #s.axes[1] == 1 end
+function depthwise_gather.single_plane(s)
+  local axis = s.axes[1][1]
+  return #s.axes[1] == 1 and s.p.kernel[1] == 1 and axis.taps == 1 and gather.always_inside(axis)
+end
 
 ---- the kernel -------------------------------------------------------------------------------------------------------------------------
 
