@@ -1,7 +1,7 @@
 /* test_cli.c: the built command as a user meets it: exit statuses, sentences, JSON, interruption.
  *
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
-#include <check.h>
+#include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -451,18 +451,12 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("cli");
-    TCase *group = tcase_create("command");
+    TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
-    tcase_set_timeout(group, 240);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
     const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
-    suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return test_run(suite);
 }

@@ -3,7 +3,7 @@
  * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
  * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number. */
 #include "random_problems.h"
-#include <check.h>
+#include "suite.h"
 #include <string.h>
 
 static cg_script *script;
@@ -274,33 +274,27 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, int seconds)
+static TCase *kernels_case(Suite *suite, const char *name, int seconds)
 {
-    TCase *c = tcase_create(name); /* $CK_RUN_CASE=name runs it alone */
+    TCase *c = test_case(suite, name, seconds);
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, seconds);
-    suite_add_tcase(suite, c);
     return c;
 }
 
 int main(void)
 {
     Suite *suite = suite_create("kernels");
-    TCase *lists = add_case(suite, "lists", 900);
+    TCase *lists = kernels_case(suite, "lists", 900);
     tcase_add_test(lists, smoke_list);
     tcase_add_test(lists, edges_list);
     tcase_add_test(lists, networks_list);
     int seconds = 900 + (int)trials(0);
-    tcase_add_test(add_case(suite, "random", seconds), random_problems_of_every_family);
-    tcase_add_test(add_case(suite, "winograd", seconds), random_problems_that_can_be_transformed);
-    tcase_add_test(add_case(suite, "depthwise", seconds), random_depthwise_problems);
-    TCase *same = add_case(suite, "same", 900);
+    tcase_add_test(kernels_case(suite, "random", seconds), random_problems_of_every_family);
+    tcase_add_test(kernels_case(suite, "winograd", seconds), random_problems_that_can_be_transformed);
+    tcase_add_test(kernels_case(suite, "depthwise", seconds), random_depthwise_problems);
+    TCase *same = kernels_case(suite, "same", 900);
     tcase_add_test(same, the_system_compiler_gives_the_same);
     tcase_add_test(same, threads_change_no_bit);
-    tcase_add_test(add_case(suite, "borders", 300), a_weight_that_is_not_finite_stays_out_of_the_border);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    tcase_add_test(kernels_case(suite, "borders", 300), a_weight_that_is_not_finite_stays_out_of_the_border);
+    return test_run(suite);
 }
