@@ -11,4 +11,4 @@ set grid ytics xtics
 set xlabel "normwise error, times that of a plain loop"
 set ylabel "times faster than the best direct kernel of oneDNN (medians)"
 set key bottom right
-plot for [i = 0:blocks - 1] data index i skip 1 using 1:2 with linespoints lw 2 pt 7 ps 0.7 title columnheader(1)
+plot for [i = 0:blocks - 1] data index i using 1:2 with linespoints lw 2 pt 7 ps 0.7 title columnheader(1)
