@@ -7,7 +7,7 @@ local golden = {
   direct    = { version = 2, hash = "c4fee1b563ae8ad8" },
   planar    = { version = 3, hash = "6ab9c74003ff94f1" },
   depthwise = { version = 3, hash = "30022109d60f1675" },
-  winograd  = { version = 1, hash = "c72470b00463bc3d" },
+  winograd  = { version = 1, hash = "4683e22069db75be" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
 }
 
