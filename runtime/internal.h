@@ -318,6 +318,15 @@ void cg_room_poison(const cg_kernel *k, const struct cg_parallel *par, const cg_
 void cg_room_free(cg_room *r);
 void cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, const cg_room *r);
 
+/* For plain loops over numbers: one clone per level of x86-64, so that fma is an instruction and rows vectorise; chosen at load time. Sanitizers break the
+ * resolvers, which run before they are set up. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
 /* ---- data.c: the numbers that kernels are judged on ------------------------------------------------------------------------ */
 
 enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_TENSORS };
