@@ -634,7 +634,8 @@ static cg_status judge_poisoned(cg_trial *t, const cg_kernel *k, const cg_parall
 static bool all_written(cg_trial *t, kind which, cg_verdict *v)
 {
     const void *got = output_of(t, which, false);
-    for (int64_t i = 0; i < cg_output_elements(&t->p, false) && v->ok; i++)
+    int64_t count = cg_output_elements(&t->p, false);
+    for (int64_t i = 0; i < count && v->ok; i++)
         if (isnan(at(t->p.type, got, i))) refuse_output(t, which, false, got, got, i, i, v);
     return v->ok;
 }
