@@ -9,7 +9,7 @@ local cut = require "tiles"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
 
-local depthwise = { name = "depthwise", version = 3, chains = 1 }
+local depthwise = { name = "depthwise", version = 4, chains = 1 }
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs = 6000, 12

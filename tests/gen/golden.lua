@@ -4,10 +4,10 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 2, hash = "c4fee1b563ae8ad8" },
-  planar    = { version = 3, hash = "6ab9c74003ff94f1" },
-  depthwise = { version = 3, hash = "b8044af9cd608336" },
-  winograd  = { version = 1, hash = "c72470b00463bc3d" },
+  direct    = { version = 3, hash = "52f91b1c9ef80178" },
+  planar    = { version = 4, hash = "919322ec8724c429" },
+  depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
+  winograd  = { version = 2, hash = "af77dde71bcd16be" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
 }
 
