@@ -9,6 +9,6 @@ set ytics nomirror
 set border 3
 set grid ytics xtics
 set xlabel "normwise error, times that of a plain loop"
-set ylabel "times faster than the best direct kernel of oneDNN (medians)"
+set ylabel "times faster than oneDNN's best direct kernel"
 set key bottom right
 plot for [i = 0:blocks - 1] data index i using 1:2 with linespoints lw 2 pt 7 ps 0.7 title columnheader(1)

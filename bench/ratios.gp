@@ -14,12 +14,12 @@ set palette maxcolors 3 defined (0 "#4477aa", 1 "#ee6677", 2 "#228833")
 set cbrange [0:2]
 unset colorbox
 set ylabel "times faster"
-set key top left horizontal
+set key outside top right horizontal
 do for [i = 0:blocks - 1] {
   stats data index i using 0 nooutput
   title = system(sprintf("grep -v '^$' '%s' | grep -E '^\"[^\"]*\"$' | sed -n %dp | tr -d '\"'", data, i + 1))
   set title title
-  plot [-1:*] data index i skip 1 using 0:2:3:xtic(1) with boxes lc palette notitle, 1 lc rgb "black" dt 2 notitle, \
+  plot [-1:STATS_records + 1] data index i skip 1 using 0:2:3:xtic(1) with boxes lc palette notitle, 1 lc rgb "black" dt 2 notitle, \
     NaN with boxes lc rgb "#4477aa" title "forward", NaN with boxes lc rgb "#ee6677" title "backward data", \
     NaN with boxes lc rgb "#228833" title "backward weights"
 }
