@@ -1,7 +1,7 @@
 -- winograd.lua: less arithmetic by Winograd's algorithm: schedules, their admission by predicted error, their estimates.
 --
 -- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
--- channels-last; forward and backward data. The result is not the canonical one (chains 0): how far it may be is the problem's
+-- forward and backward data, and backward weights of channels-last data. The result is not the canonical one (chains 0): how far it may be is the problem's
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
@@ -114,7 +114,7 @@ end
 -- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
 local function for_large(p, l2)
   local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
-  if bytes <= 4 * l2 then return { {} } end
+  if bytes <= 4 * l2 or p.layout == "nchw" then return { {} } end
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
 end
 
@@ -173,6 +173,14 @@ local function product_cycles(s, block)
   return cycles
 end
 
+-- Laying out pixels: 16 parts of 4 elements take about 30 cycles.
+local function planes_cycles(s, block, images)
+  if not s.planes then return 0 end
+  local h, w = block.h, block.w
+  local pixels = s.schedule.splits * s.from.channels * (h.high - h.low) * (w.high - w.low) + s.to.channels * h.outputs * w.outputs
+  return images * pixels * s.size / 4 * 30 / 64
+end
+
 local function cycles_of(s, machine)
   local p = s.p
   local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
@@ -185,7 +193,7 @@ local function cycles_of(s, machine)
         local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
         local blocks, splits = p.groups * images.count * h.count * w.count, s.schedule.splits
         local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 12 or 64))
-        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output))
+        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output) + planes_cycles(s, block, images.size))
         tasks = tasks + blocks * splits
       end
     end

@@ -7,7 +7,7 @@ local golden = {
   direct    = { version = 3, hash = "52f91b1c9ef80178" },
   planar    = { version = 4, hash = "919322ec8724c429" },
   depthwise = { version = 4, hash = "26b926cf90e81b55" },
-  winograd  = { version = 2, hash = "af85f07190c8214a" },
+  winograd  = { version = 2, hash = "905a471741ea7212" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
 }
 
