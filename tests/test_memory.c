@@ -85,6 +85,18 @@ START_TEST(guard_pages)
         cg_guarded_free(&left);
         cg_guarded_free(&right);
     }
+    cg_guarded again = {0};
+    size_t fits[] = {40000, 4, 12288, 40000, 50000, 36};
+    for (size_t i = 0; i < sizeof fits / sizeof *fits; i++) {
+        bool right = i % 2;
+        ck_assert_int_eq(cg_guarded_fit(fits[i], right, 4, &again), CONVGEN_OK);
+        memset(again.data, 7, fits[i]);
+        ck_assert(faults(right ? (char *)again.data + fits[i] : (char *)again.data - 1));
+        ck_assert(faults((char *)again.data + (right ? -4096 : ((ptrdiff_t)fits[i] + 4095) / 4096 * 4096)));
+        ck_assert(!faults(again.data) && !faults((char *)again.data + fits[i] - 1));
+    }
+    ck_assert_int_eq(cg_guarded_fit(SIZE_MAX - 5, true, 1, &again), CONVGEN_NO_MEMORY);
+    cg_guarded_free(&again);
     cg_guarded huge;
     ck_assert_int_eq(cg_guarded_new(SIZE_MAX - 5, true, 1, &huge), CONVGEN_NO_MEMORY);
     ck_assert_int_eq(cg_guarded_new((size_t)1 << 60, true, 1, &huge), CONVGEN_NO_MEMORY);

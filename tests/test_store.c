@@ -89,7 +89,10 @@ START_TEST(test_hint_is_the_nearest)
     r = sample(64, 60, 6000), strcpy(r.machine, "another"), put(path, &r); /* its own is nearer, whatever else differs */
     ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_OK);
     ck_assert_double_eq(out.ns_median, 6000);
-    strcpy(key.form, "machine");
+    strcpy(key.form, "machine"); /* the same program in the other form: the hint of tuning for emitted C */
+    ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_OK);
+    ck_assert_double_eq(out.ns_median, 6000);
+    strcpy(key.target, "portable");
     ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_NO_RECORD);
     cg_store_free(s);
 }

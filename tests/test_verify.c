@@ -400,7 +400,10 @@ static double loop_error(convgen_data kind)
     cg_kernel k = transforming(reference_kernel());
     broken = LOOP;
     ck_assert_int_eq(cg_pool_new(&now, &pool), CONVGEN_OK);
-    ck_assert_int_eq(cg_pool_measure(pool, kind, &k, &serial, &r), CONVGEN_OK);
+    cg_room room = {0};
+    ck_assert_int_eq(cg_room_fit(&k, &serial, &now, &room), CONVGEN_OK);
+    ck_assert_int_eq(cg_pool_measure(pool, kind, &k, &serial, &room, &r), CONVGEN_OK);
+    cg_room_free(&room);
     ck_assert(r.vs_loop == 1 && r.outputs >= (kind == CONVGEN_UNIFORM ? 4096 : 1024));
     cg_pool_free(pool);
     return r.normwise;

@@ -10,6 +10,7 @@ local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
 local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
+local words = require "families/winograd_words"
 
 local winograd = { name = "winograd", version = 2, chains = 0 }
 
@@ -232,6 +233,9 @@ local function misfit(p, schedule, target)
   end
   return gathering.misfit(gathering.shape(p, schedule, target))
 end
+
+-- For readers of emitted C.
+function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end
 
 function winograd.stages(p, schedule, target)
   local weights = p.pass == "backward_weights"
