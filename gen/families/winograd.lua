@@ -1,7 +1,7 @@
 -- winograd.lua: less arithmetic by Winograd's algorithm: schedules, their admission by predicted error, their estimates.
 --
 -- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
--- channels-last; forward and backward data. The result is not the canonical one (chains 0): how far it may be is the problem's
+-- forward and backward data, and backward weights of channels-last data. The result is not the canonical one (chains 0): how far it may be is the problem's
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
@@ -13,21 +13,23 @@ local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 2, chains = 0 }
+local winograd = { name = "winograd", version = 3, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] -------------------------------------------------------------
--- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
--- fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.fetch][.stream] ----------------------------------------------------------
+-- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
+-- weights; how many rows of U are fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
   local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
   if not h then return end
-  return { family = "winograd", h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
+  local sums, after = rest:match "^%.p(%d+)(.*)$"
+  rest = after or rest
+  return { family = "winograd", sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
     fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
@@ -114,7 +116,7 @@ end
 -- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
 local function for_large(p, l2)
   local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
-  if bytes <= 4 * l2 then return { {} } end
+  if bytes <= 4 * l2 or p.layout == "nchw" then return { {} } end
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
 end
 
@@ -197,6 +199,14 @@ local function product_cycles(s, block)
   return cycles
 end
 
+-- Laying out pixels: 16 parts of 4 elements take about 30 cycles.
+local function planes_cycles(s, block, images)
+  if not s.planes then return 0 end
+  local h, w = block.h, block.w
+  local pixels = s.schedule.splits * s.from.channels * (h.high - h.low) * (w.high - w.low) + s.to.channels * h.outputs * w.outputs
+  return images * pixels * s.size / 4 * 30 / 64
+end
+
 -- What the run of a schedule costs: transforms, products, reading the transformed weights (beside the products, and in their way),
 -- making them.
 local function costs_of(s, machine)
@@ -212,7 +222,7 @@ local function costs_of(s, machine)
         local input, output = transform_cycles(s, block)
         c.products = c.products + blocks * product_cycles(s, block)
         c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
-        c.transforms = c.transforms + blocks * (splits * input + output)
+        c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, images.size))
         c.tasks = c.tasks + blocks * splits
       end
     end
@@ -252,6 +262,7 @@ end
 
 -- Why a schedule cannot be a gathering one's, or nil.
 local function misfit(p, schedule, target)
+  if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
   local h, w = grid.axes(p)
   if not grid.counts(h.outputs, schedule.h) or not grid.counts(w.outputs, schedule.w) then
     return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
