@@ -153,9 +153,13 @@ end
 
 -- The error over the loop's: tiles are to these sums what channels are to those of the measured ones, which end at 64; more of them
 -- make the loop worse, but sums of blocks hardly.
+local function predicted_error(p, h, w)
+  local tiles = tiles_of(p, h, w)
+  return errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
+end
+
 local function inexact(p, h, w)
-  local tiles, allowed = tiles_of(p, h, w), errors.tiers[p.accuracy]
-  local error = errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
+  local error, allowed = predicted_error(p, h, w), errors.tiers[p.accuracy]
   if error == math.huge then return "its error has not been measured" end
   if error <= allowed then return nil end
   return ("predicted error %.2g times the loop's, %s admits %.3g"):format(error, p.accuracy, allowed)
@@ -217,6 +221,15 @@ local function candidates(p, target)
     end
   end
   return list
+end
+
+-- A pixel of diff_dst: products of a pair of channels, operations of src's transform a channel, of diff_dst's; the error.
+function winograd_gradient.figures(p, schedule, target, operations)
+  local s = winograd_gradient.shape(p, schedule, target)
+  local h, w = s.h.scheme, s.w.scheme
+  local share = #s.h.tiles * #s.w.tiles / (p.output[2] * p.output[3])
+  return share * h.size * w.size, share * (h.size * operations(w.BT) + w.size * operations(h.BT)),
+    share * (h.taps * operations(w.G) + w.size * operations(h.G)), predicted_error(p, s.h.outputs, s.w.outputs)
 end
 
 -- Entries as families list them.
