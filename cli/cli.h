@@ -52,6 +52,22 @@ int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);
 void cli_arguments_free(cli_arguments *a);
 convgen_status cli_open(const cli_arguments *a, convgen_context **out);
 
+/* The verb's nth option, its own before those of problems; false: it has no nth. */
+typedef struct cli_option {
+    const char *name, *value, *help; /* value NULL: a flag */
+    bool of_problems;
+} cli_option;
+bool cli_option_at(const cli_verb *verb, int n, cli_option *out);
+/* The values that the option takes, with blanks between; of "" the words that are no options; NULL: they cannot be listed. */
+const char *cli_choices(const cli_verb *verb, const char *name);
+extern const char cli_notation[], cli_families[]; /* of problems; the names of gen/families */
+
+/* ---- manual.c: the same tables as a manual page and as bash's completion ------------------------------------------------ */
+
+extern const char cli_statuses[]; /* of main.c: what the exit status means */
+int cli_manual(const cli_verb *verbs, int count);
+int cli_completion(const cli_verb *verbs, int count);
+
 /* ---- recall.c: what is remembered, or estimated, of a problem -------------------------------------------------------- */
 
 /* The generator's request; `target` keeps the name. */
@@ -122,6 +138,7 @@ typedef struct cli_trial {
 } cli_trial;
 typedef struct cli_report {
     cg_buffer trials; /* of cli_trial */
+    bool hurry;       /* interrupted: nothing more is run */
 } cli_report;
 typedef struct cli_report_row {
     const cg_named_problem *np;

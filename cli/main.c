@@ -41,14 +41,16 @@ static const cli_verb verbs[] = {
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
+const char cli_statuses[] = "0 done, 1 something was wrong with what was asked for, 2 usage, 130 interrupted.";
+
 static void print_usage(FILE *to)
 {
     fprintf(to, "usage: convgen VERB [options] ...\n\n"
                 "Finds the fastest correct convolution for a given problem on this machine.\n\n");
     for (int i = 0; i < VERBS; i++)
         fprintf(to, "  %-9s%s\n", verbs[i].name, verbs[i].summary);
-    fprintf(to, "\n`convgen VERB --help` tells more, `convgen --version` the version.\n"
-                "Exit status: 0 done, 1 something was wrong with what was asked for, 2 usage, 130 interrupted.\n");
+    fprintf(to, "\n`convgen VERB --help` tells more, `convgen --version` the version; `convgen --man` prints the manual page and\n"
+                "`convgen --completion` the completion of bash.\nExit status: %s\n", cli_statuses);
 }
 
 static const cli_verb *find_verb(const char *name)
@@ -131,6 +133,10 @@ int main(int argc, char **argv)
         printf("convgen %s\n", CONVGEN_VERSION);
         return finish(CLI_DONE);
     }
+    if (strcmp(argv[1], "--man") == 0)
+        return finish(cli_manual(verbs, VERBS));
+    if (strcmp(argv[1], "--completion") == 0)
+        return finish(cli_completion(verbs, VERBS));
     const cli_verb *verb = find_verb(argv[1]);
     return verb ? run_verb(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }

@@ -71,6 +71,39 @@ static const struct {
 };
 enum { PROBLEM_OPTIONS = sizeof problem_options / sizeof problem_options[0] };
 
+/* The values that can be listed, for completion: the name is "" for words that are no options. */
+#define TARGETS "avx512 avx2 portable"
+static const struct {
+    unsigned verbs;
+    const char *name, *values;
+} choices[] = {
+    { CLI_EMIT, "--target", TARGETS },
+    { CLI_EMIT, "--form", "c asm" },
+    { CLI_EMIT, "--threads", "none openmp" },
+    { CLI_EMIT, "--compiler", "cc gcc clang" },
+    { CLI_PROBLEMS, "--compiler", "tcc cc gcc clang" },
+    { CLI_TUNE, "--effort", "measure exhaustive" },
+    { CLI_BENCH, "--effort", "recall estimate" },
+    { CLI_SHOW, "--stage", "schedules program driver source code" },
+    { CLI_RECORDS, "--machine", "this" },
+    { CLI_RECORDS, "", "list merge export forget verify" },
+    { CLI_MACHINE | CLI_PROBLEMS, "--target", TARGETS },
+    { CLI_PROBLEMS, "--dir", "FWD_B FWD_D FWD_I BWD_D BWD_W BWD_WB" },
+    { CLI_PROBLEMS, "--dt", "f32 f64" },
+    { CLI_PROBLEMS, "--tag", "nhwc nchw" },
+    { CLI_PROBLEMS, "--accuracy", "loop proven 2x 8x" },
+    { CLI_PROBLEMS, "--weights", "changing fixed" },
+    { CLI_PROBLEMS, "--epilogue", "relu clamp: residual residual+relu residual+clamp:" },
+};
+
+const char *cli_choices(const cli_verb *verb, const char *name)
+{
+    for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++)
+        if ((choices[i].verbs & verb->bit) && strcmp(choices[i].name, name) == 0)
+            return choices[i].values;
+    return NULL;
+}
+
 static const option *find_option(const cli_verb *verb, const char *name)
 {
     for (int i = 0; i < OPTIONS; i++)
@@ -79,28 +112,45 @@ static const option *find_option(const cli_verb *verb, const char *name)
     return NULL;
 }
 
-static void help_line(const char *name, const char *value, const char *help)
+bool cli_option_at(const cli_verb *verb, int n, cli_option *out)
+{
+    for (int i = 0; i < OPTIONS; i++)
+        if ((options[i].verbs & verb->bit) && n-- == 0) {
+            *out = (cli_option){ options[i].name, options[i].value, options[i].help, false };
+            return true;
+        }
+    for (int i = 0; i < PROBLEM_OPTIONS && (verb->bit & CLI_PROBLEMS); i++)
+        if (!find_option(verb, problem_options[i].name) && n-- == 0) { /* a verb may mean something else by it */
+            *out = (cli_option){ problem_options[i].name, problem_options[i].value, problem_options[i].help, true };
+            return true;
+        }
+    return false;
+}
+
+static void help_line(const cli_option *o)
 {
     char left[32];
-    snprintf(left, sizeof left, "%s%s%s", name, value ? "=" : "", value ? value : "");
-    printf("  %-18s %s\n", left, help);
+    snprintf(left, sizeof left, "%s%s%s", o->name, o->value ? "=" : "", o->value ? o->value : "");
+    printf("  %-18s %s\n", left, o->help);
 }
+
+const char cli_notation[] = "[gX][mbX]icX[idX][ihX][iwX]ocX[odX][ohX][owX]kdXkhXkwX[sdX..][pdX..][ddX..][n\"name\"]";
+const char cli_families[] = "depthwise direct plain planar winograd";
 
 static int help(const cli_verb *verb)
 {
     printf("usage: convgen %s %s\n\n%c%s.\n%s\n\noptions:\n", verb->name, verb->arguments, toupper(verb->summary[0]),
            verb->summary + 1, verb->text);
-    for (int i = 0; i < OPTIONS; i++)
-        if (options[i].verbs & verb->bit)
-            help_line(options[i].name, options[i].value, options[i].help);
+    cli_option o;
+    int i = 0;
+    for (; cli_option_at(verb, i, &o) && !o.of_problems; i++)
+        help_line(&o);
     if (!(verb->bit & CLI_PROBLEMS))
         return CLI_DONE;
-    printf("\nA PROBLEM is written as benchdnn writes it:\n"
-           "  [gX][mbX]icX[idX][ihX][iwX]ocX[odX][ohX][owX]kdXkhXkwX[sdX..][pdX..][ddX..][n\"name\"]\n"
-           "for example mb10ic3ih100oc10kh5ph2. The options of problems hold for those after them:\n");
-    for (int i = 0; i < PROBLEM_OPTIONS; i++)
-        if (!find_option(verb, problem_options[i].name)) /* a verb may mean something else by it */
-            help_line(problem_options[i].name, problem_options[i].value, problem_options[i].help);
+    printf("\nA PROBLEM is written as benchdnn writes it:\n  %s\n"
+           "for example mb10ic3ih100oc10kh5ph2. The options of problems hold for those after them:\n", cli_notation);
+    for (; cli_option_at(verb, i, &o); i++)
+        help_line(&o);
     return CLI_DONE;
 }
 

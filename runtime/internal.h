@@ -493,7 +493,7 @@ const char *cg_store_path(const cg_store *s);
 /* The record of exactly this machine, target, threads, problem, form and compiler; the user's store before the shipped tuned/.
  * The latest line of a key wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
 cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
-/* Like find, for any thread count, version, compiler or machine: the nearest one. */
+/* Like find, for any thread count, version, compiler, form or machine: the nearest one. */
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
 cg_status cg_store_check(const cg_store *s); /* writes and takes back: CONVGEN_STORE when a record could not be kept now */
 cg_status cg_store_put(cg_store *s, const cg_record *r); /* appended under the lock, a torn tail is ended first, flushed */

@@ -71,6 +71,9 @@ assert convgen._library._library._name.startswith(sys.argv[1]), convgen._library
 print(convgen.conv2d(numpy.ones((1, 8, 8, 3)), numpy.ones((3, 3, 3, 4)))[0, 0, 0, 0])' "$root/usr"
 fi
 
+[ "$(head -c 4 usr/share/man/man1/convgen.1)" = '.\" ' ]
+bash -c '. usr/share/bash-completion/completions/convgen && complete -p convgen' >/dev/null
+
 mv usr moved # nothing may be read from the build's or the first place
 [ ! -x moved/bin/convgen ] || moved/bin/convgen show mb1ic3ih8oc4kh3ph1 --stage=schedules >/dev/null
 [ -d moved/share/convgen/tuned/networks ]

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The README's example compiles without a warning and runs. Arguments: source folder, build folder.
+# The README's example compiles without a warning and runs, and so do its commands that are for one problem, the store or the machine.
+# Arguments: source folder, build folder. The pages of the tutorial are page.py's.
 set -eu
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 sed -n '/^```c$/,/^```$/p' "$1/README.md" | grep -v '^```' > "$work/example.c"
@@ -10,7 +11,9 @@ CONVGEN_STORE="$work/store" "$work/example" | grep -E '^(direct|winograd)\.'
 # The commands that need no time run as well, from the source folder.
 cd "$1"
 # (--stage=code is for processors with AVX2.)
-sed -n '/--stage=code/d; s/^build\/convgen \(show.*--stage=[a-z]*\).*/\1/p' README.md | while read -r line; do
+sed -n '/--stage=code/d; /--batch/d; s/^build\/convgen \([^#]*\).*/\1/p' README.md > "$work/commands"
+[ "$(wc -l < "$work/commands")" -ge 9 ] || { echo "the README has fewer commands than it had"; exit 1; }
+while read -r line; do
     CONVGEN_STORE="$work/store" "$2/convgen" $line > "$work/out"
     [ -s "$work/out" ] || { echo "convgen $line printed nothing"; exit 1; }
-done
+done < "$work/commands"

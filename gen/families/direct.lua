@@ -8,7 +8,7 @@ local cut = require "tiles"
 local gathering = require "families/direct_gather"
 local gradient = require "families/direct_gradient"
 
-local direct = { name = "direct", version = 2, chains = 1 }
+local direct = { name = "direct", version = 3, chains = 1 }
 
 local most_variants, most_parts = 12, 16
 

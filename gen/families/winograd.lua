@@ -11,8 +11,9 @@ local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
 local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
+local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 1, chains = 0 }
+local winograd = { name = "winograd", version = 2, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] -------------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
@@ -303,6 +304,9 @@ local function misfit(p, schedule, target)
   end
   return gathering.misfit(gathering.shape(p, schedule, target))
 end
+
+-- For readers of emitted C.
+function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end
 
 function winograd.stages(p, schedule, target)
   local weights = p.pass == "backward_weights"
