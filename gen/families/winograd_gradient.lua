@@ -151,10 +151,20 @@ local function cycles_of(s, machine)
   return slice * ((tasks + p.threads - 1) // p.threads)
 end
 
--- The error over the loop's: tiles are to these sums what channels are to those of the measured ones, which end at 64; more of them
+-- Pairs of a tap and an output of an axis that meet within the input.
+local function pairs_of(p, axis)
+  local pairs = 0
+  for tap = 0, p.kernel[axis] - 1 do
+    local first, stop = math.max(0, p.pad[axis] - tap), math.min(p.output[axis], p.input[axis] + p.pad[axis] - tap)
+    pairs = pairs + math.max(stop - first, 0)
+  end
+  return math.max(pairs, 1)
+end
+
+-- The error over the loop's: whole tiles of pixels that meet the input are to these sums what channels are to those of the measured ones, which end at 64; more of them
 -- make the loop worse, but sums of blocks hardly.
 local function predicted_error(p, h, w)
-  local tiles = tiles_of(p, h, w)
+  local tiles = p.batch * p.input[1] * pairs_of(p, 2) * pairs_of(p, 3) / (p.kernel[2] * p.kernel[3] * h * w)
   return errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
 end
 
