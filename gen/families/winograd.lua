@@ -56,10 +56,14 @@ local function filled(p)
   return inside(h) * inside(w)
 end
 
+local function predicted_error(p, h_sizes, w_sizes)
+  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
+end
+
 local function inexact(p, h_sizes, w_sizes)
   local allowed = errors.tiers[p.accuracy]
   if allowed == 0 then return "proven admits no transforms" end
-  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
+  local predicted = predicted_error(p, h_sizes, w_sizes)
   if predicted == math.huge then return "its error has not been measured" end
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
@@ -259,6 +263,48 @@ function winograd.schedules(p, target, machine)
   end
   return list
 end
+
+-- What binds: the longest of what a run has to do.
+local function binding(s, machine)
+  local c = costs_of(s, machine)
+  local all, most = math.max(c.products, c.weights) + c.transforms + c.pack, "products"
+  for _, name in ipairs { "transforms", "weights", "pack" } do
+    if c[name] > c[most] then most = name end
+  end
+  local names = { products = "the products", transforms = "the transforms", weights = "reading the weights", pack = "transforming the weights" }
+  return ("%s, %.0f%%"):format(names[most], c[most] / all * 100)
+end
+
+-- A pixel's share of what the tiles of a problem take: products of a pair of channels, operations of the input's transform a
+-- channel, of the output's.
+local function counts_of(s)
+  local into, out, products = 0, 0, 0
+  for _, h in ipairs(s.h.tiles) do
+    for _, w in ipairs(s.w.tiles) do
+      local a, b, n = tile_operations(s.h.schemes[h.class], s.w.schemes[w.class])
+      into, out, products = into + a, out + b, products + n
+    end
+  end
+  local pixels = s.to.size[2] * s.to.size[3]
+  return products / pixels, into / pixels, out / pixels
+end
+
+-- For readers of the list of schedules.
+function winograd.figures(p, schedule, target, machine)
+  local products, into, out, error, binds
+  if p.pass == "backward_weights" then
+    products, into, out, error = gradient.figures(p, schedule, target, operations)
+  else
+    local s = gathering.shape(p, schedule, target)
+    products, into, out = counts_of(s)
+    error, binds = predicted_error(p, schedule.h, schedule.w), binding(s, machine)
+  end
+  return ("%.3g of %d products, %.1f + %.1f operations, error %.2f%s"):format(products, p.kernel[2] * p.kernel[3], into, out, error,
+    binds and ", binds: " .. binds or "")
+end
+
+winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; operations of the "
+  .. "transforms for a pixel, a channel that goes in + one that comes out; the error over the plain loop's; where the time goes"
 
 -- Why a schedule cannot be a gathering one's, or nil.
 local function misfit(p, schedule, target)
