@@ -5,7 +5,8 @@ Usage: bench/bars.py BUILD [--only=GLOB] [--list] [--seconds=S]     run at the t
   BUILD          the build folder: peers, convgen; results go to BUILD/bench/ (one file of JSON lines a run, ratios.svg)
   --only=GLOB    claims whose text matches, e.g. 'ResNet-50 forward*', or all of one run, e.g. avx2
   --seconds=S    of timing for each contestant and layer
-Exit status 1 when a bar is missed or a run fails. Ratios are of minima; those of medians stand beside.
+Also drawn: BUILD/bench/errors.svg, speed against error of the runs of bench/winograd.txt.
+Exit status 1 when a bar is missed or a run fails. Figures by minima and by medians stand side by side; the bound says which is judged.
 """
 import fnmatch
 import json
@@ -13,6 +14,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -46,6 +48,8 @@ def command(run, build, seconds):
             if os.path.exists(left):
                 os.remove(left)
         return [f"{build}/convgen", "tune", "--json", f"--store={store}", *words], environment
+    if kind == "recall":
+        return [sys.executable, f"{HERE}/bars.py", build, "--recall", *words], environment
     if kind == "course":
         return [sys.executable, f"{HERE}/course.py", build, "--json"], environment
     return [sys.executable, f"{HERE}/spine.py", f"{build}/convgen", "--json"], environment
@@ -92,14 +96,30 @@ def geometric(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
 
+def recall(build, words):
+    """The least time of a process that recalls a plan, from its start to its end."""
+    store = f"{build}/bench/recalled"
+    run = lambda: subprocess.run([f"{build}/convgen", "tune", f"--store={store}", *words], stdout=subprocess.DEVNULL, check=True)
+    run()
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    print(json.dumps({"name": "recall", "seconds": min(times), "median": sorted(times)[len(times) // 2]}))
+
+
 def share_of_sums(lines, over, key):
-    """The sum of the best peers' times over the sum of convgen's."""
-    ours = [line["contestants"]["convgen"][key] for line in lines]
+    """The sum of the best peers' times over the sum of convgen's, of a whole network."""
+    ours = [line["times"] * line["contestants"]["convgen"][key] for line in lines]
     return sum(ratio(line, over, key) * own for line, own in zip(lines, ours)) / sum(ours)
 
 
 def figure(row, lines):
     """(by minima, by medians, remark) of a row."""
+    if row["figure"] == "ns":
+        ours = [line["contestants"]["convgen"] for line in lines if "convgen" in line.get("contestants", {})]
+        return (ours[0]["ns_min"], ours[0]["ns_median"], "1 layer") if ours else (None, None, "nothing measured")
     if row["figure"] in ("rate", "total"):
         fresh = [line for line in lines if line.get("seconds") and (not row["layers"] or chosen(line, row["layers"]))]
         if row["figure"] == "total":
@@ -117,44 +137,59 @@ def figure(row, lines):
     if missing:
         remark += f", {len(missing)} without a peer or a result"
     if row["figure"] == "each":
-        return worst[0], worst[1], remark
+        return worst[0], min(f[1] for f in found), remark
     if row["figure"] == "sum":
         kept = [f[2] for f in found]
         return share_of_sums(kept, row["over"], "ns_min"), share_of_sums(kept, row["over"], "ns_median"), remark
     return geometric([f[0] for f in found]), geometric([f[1] for f in found]), remark
 
 
-def verdict(row, value):
-    if value is None:
+def verdict(row, by_minima, by_medians):
+    if by_minima is None:
         return "MISSING"
     if row["bound"] == "-":
         return "shown"
     sign, bound = row["bound"].split()
-    return "met" if (value >= float(bound) if sign == ">=" else value <= float(bound)) else "MISSED"
+    value = by_medians if sign == ">~" else by_minima
+    return "met" if (value >= float(bound) if sign[0] == ">" else value <= float(bound)) else "MISSED"
 
 
-def plot(build, runs):
-    """Ratio per layer of every run that has peers, through gnuplot where it is."""
-    blocks = []
-    for run, (lines, _) in runs.items():
-        points = [(line["name"] or line["problem"], line["pass"], line["ratio_min"]) for line in lines if "ratio_min" in line]
-        if points:
-            blocks.append((run, points))
-    with open(f"{build}/bench/ratios.dat", "w", encoding="utf-8") as f:
-        for run, points in blocks:
-            f.write(f'"{run}"\n')
-            f.writelines(f'"{name.split(":")[-1].replace("_", " ")} {pass_.replace("_", " ")}" {value:.4f}\n' for name, pass_, value in points)
-            f.write("\n\n")
+def layer(line):
+    return (line["name"] or line["problem"]).split(":")[-1].replace("_", " ")
+
+
+def draw(build, name, blocks):
+    """A plot by bench/NAME.gp, where gnuplot is. blocks: (title, rows of cells)."""
+    with open(f"{build}/bench/{name}.dat", "w", encoding="utf-8") as f:
+        for title, rows in blocks:
+            f.write(f'"{title}"\n' + "".join(" ".join(f'"{c}"' if isinstance(c, str) else f"{c:.4f}" for c in row) + "\n" for row in rows) + "\n\n")
     if blocks:
-        files = f"data='{build}/bench/ratios.dat'; out='{build}/bench/ratios.svg'; blocks={len(blocks)}"
+        files = f"data='{build}/bench/{name}.dat'; out='{build}/bench/{name}.svg'; blocks={len(blocks)}"
         try:
-            subprocess.run(["gnuplot", "-e", files, f"{HERE}/ratios.gp"], check=True)
-            print(f"# plot: {build}/bench/ratios.svg")
+            subprocess.run(["gnuplot", "-e", files, f"{HERE}/{name}.gp"], check=True)
+            print(f"# plot: {build}/bench/{name}.svg")
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"# no plot: {error}")
 
 
+def plot(build, runs):
+    """The ratio of every layer, a panel a run; and speed against error, a curve a layer that several runs have."""
+    passes = {"forward": 0, "backward_data": 1, "backward_weights": 2}
+    ratios, curves = [], {}
+    for run, (lines, _) in runs.items():
+        lines = [line for line in lines if "ratio_min" in line]
+        if lines:
+            ratios.append((run, [(layer(line), line["ratio_min"], float(passes[line["pass"]])) for line in lines]))
+        for line in lines if run in ("winograd", "winograd-2x", "winograd-8x") else []:
+            if line["pass"] == "forward" and "error_vs_loop" in line:
+                curves.setdefault(layer(line), []).append((line["error_vs_loop"], line["ratio_median"]))
+    draw(build, "ratios", ratios)
+    draw(build, "errors", [(name, sorted(points)) for name, points in curves.items()])
+
+
 def main():
+    if "--recall" in sys.argv:
+        return recall(sys.argv[1], [word for word in sys.argv[2:] if word != "--recall"])
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     if len(words) != 1:
         sys.exit(__doc__)
@@ -174,12 +209,12 @@ def main():
     results = [(row, *figure(row, runs[row["run"]][0])) for row in table]
     for row, value, median, remark in results:
         cells = [f"{v:8.3g}" if v is not None and v < 0.1 else f"{v:8.2f}" if v is not None else f"{'':8}" for v in (value, median)]
-        print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value):8} {remark}")
+        print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value, median):8} {remark}")
     plot(build, runs)
     for run, (_, good) in runs.items():
         if not good:
             print(f"# failed or wrong: {run}")
-    missed = any(verdict(row, value) in ("MISSED", "MISSING") for row, value, *_ in results)
+    missed = any(verdict(row, value, median) in ("MISSED", "MISSING") for row, value, median, _ in results)
     return 1 if missed or not all(good for _, good in runs.values()) else 0
 
 

@@ -14,6 +14,7 @@ typedef struct task {
     char name[64], text[512];
     size_t element, count[SLOTS]; /* bytes of an element; elements of a tensor, 0: not there */
     void *at[SLOTS];
+    int times;    /* that the layer occurs in its network */
     double flops; /* two a tap, taps in the padding counted, as the field counts */
 } task;
 
@@ -21,7 +22,7 @@ typedef struct setting {
     int threads;
     const char *target; /* avx512 or avx2: also of the peers */
     convgen_effort effort;
-    bool cold, json, extras; /* extras: convgen against itself (one thread, estimated) */
+    bool cold, json, extras; /* extras: convgen against itself (one thread, estimated, proven) */
     double seconds;
     const char *only, *without;
     double loop_limit; /* multiply-adds up to which the plain loop takes part */
@@ -41,8 +42,9 @@ typedef struct contestant {
 } contestant;
 
 bool output_slot(const task *t, int slot);
+double error_vs_loop(const void *convgen_state); /* normwise, over a plain loop's; NaN: not known */
 
-extern const contestant convgen_tuned, convgen_one_thread, convgen_estimated;
+extern const contestant convgen_tuned, convgen_one_thread, convgen_estimated, convgen_proven;
 extern const contestant onednn_any, onednn_plain, onednn_winograd; /* onednn.c, alone with dnnl.h */
 extern const contestant gemm;                                      /* gemm.c, alone with cblas.h */
 extern const contestant loop;

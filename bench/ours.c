@@ -1,7 +1,7 @@
 /* ours.c: convgen as a contestant, through convgen.h alone, and the plain loop.
  *
  * convgen takes the measured plan (tuned at the first time, recalled from the store later), and with extras the same on one
- * thread and the plan that was only estimated. Weights that do not change are packed beforehand, as they are for the peers. */
+ * thread, the plan that was only estimated, and the best that does not transform. Weights that do not change are packed beforehand, as they are for the peers. */
 #include "contest.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 /* ---- convgen ---- */
 
-enum { TUNED, ONE_THREAD, ESTIMATED, VARIANTS };
+enum { TUNED, ONE_THREAD, ESTIMATED, PROVEN, VARIANTS };
 static convgen_context *contexts[VARIANTS];
 
 typedef struct ours {
@@ -51,8 +51,10 @@ static void *ours_make(const task *t, int variant)
     convgen_context *c = s ? context(variant) : NULL;
     if (!s) return NULL;
     s->t = t;
+    convgen_problem p = t->p;
+    if (variant == PROVEN) p.accuracy = CONVGEN_PROVEN;
     if (effort != CONVGEN_ESTIMATE) fprintf(stderr, "%s: planning\n", t->text);
-    if (convgen_plan_create(c, &t->p, effort, 0, &s->plan)) {
+    if (convgen_plan_create(c, &p, effort, 0, &s->plan)) {
         fprintf(stderr, "%s: %s\n", t->text, convgen_error(c));
         return free(s), NULL;
     }
@@ -79,6 +81,7 @@ static void ours_run(void *at)
 }
 
 static const char *ours_how(void *at) { return convgen_plan_info(((ours *)at)->plan)->schedule; }
+double error_vs_loop(const void *at) { return convgen_plan_info(((const ours *)at)->plan)->error_vs_loop; }
 static void nothing(void *at) { (void)at; }
 
 /* Whether a plan transforms is not for its user to know: all of them may. */
@@ -86,6 +89,7 @@ static void nothing(void *at) { (void)at; }
 const contestant convgen_tuned = {"convgen", TUNED, OURS};
 const contestant convgen_one_thread = {"convgen.1t", ONE_THREAD, OURS};
 const contestant convgen_estimated = {"convgen.estimate", ESTIMATED, OURS};
+const contestant convgen_proven = {"convgen.proven", PROVEN, OURS};
 
 /* ---- the plain loop: the definition, written down ---- */
 

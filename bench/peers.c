@@ -28,6 +28,7 @@ static const struct {
     bool counts, extra;
 } field[] = {
     {&convgen_tuned, false, false}, {&convgen_one_thread, false, true}, {&convgen_estimated, false, true},
+    {&convgen_proven, false, true},
     {&onednn_any, true, false},     {&onednn_plain, true, false},       {&gemm, true, false},
     {&onednn_winograd, false, false}, {&loop, false, false},
 };
@@ -75,7 +76,10 @@ static bool listed(const char *list, const char *name)
 /* ---- the problems ---- */
 
 typedef struct text_list {
-    char (*at)[1024]; /* options and problem, as convgen_problem_parse reads them */
+    struct line {
+        char text[1024]; /* options and problem, as convgen_problem_parse reads them */
+        int times;       /* how often the layer occurs in its network */
+    } *at;
     int count;
 } text_list;
 
@@ -95,7 +99,8 @@ static void add_text(text_list *l, const char *options, const char *direction, c
     strcat(text, problem);
     l->at = realloc(l->at, (size_t)(l->count + 1) * sizeof *l->at);
     if (!l->at) die("no memory for a list");
-    strcpy(l->at[l->count++], text);
+    l->at[l->count].times = 1;
+    strcpy(l->at[l->count++].text, text);
 }
 
 static void add_problem(text_list *l, const char *options, const char *problem)
@@ -107,7 +112,7 @@ static void add_problem(text_list *l, const char *options, const char *problem)
     for (char *at = copy, *d; (d = strsep(&at, ",")); ) add_text(l, options, d, problem);
 }
 
-/* benchdnn's lists: options hold from their place on; *N says how often a layer occurs, which nothing here needs. */
+/* benchdnn's lists: options hold from their place on; *N says how often the layer before it occurs. */
 static void read_list(text_list *l, const char *path)
 {
     char line[1024], options[512] = "";
@@ -116,10 +121,12 @@ static void read_list(text_list *l, const char *path)
     while (fgets(line, sizeof line, f)) {
         line[strcspn(line, "#\n")] = 0;
         char *rest = line;
+        int before = l->count;
         for (char *w; (w = strsep(&rest, " \t")); ) {
             if (strcmp(w, "--reset") == 0) options[0] = 0;
             else if (*w == '-' && strlen(options) + strlen(w) + 2 < sizeof options) strcat(strcat(options, " "), w);
-            else if (*w && *w != '*' && *w != '-') add_problem(l, options, w);
+            else if (*w == '*') for (int i = before; i < l->count; i++) l->at[i].times = atoi(w + 1);
+            else if (*w && *w != '-') before = l->count, add_problem(l, options, w);
         }
     }
     fclose(f);
@@ -337,9 +344,9 @@ static void print_json(const result *r)
 {
     const task *t = r->t;
     double peak = r->peak ? fma_peak_flops(t->p.type) / r->peak->min * 1e-9 : 0;
-    printf("{\"problem\":\"%s\",\"name\":\"%s\",\"pass\":\"%s\",\"dt\":\"%s\",\"tag\":\"%s\",\"mb\":%lld,\"threads\":%d,\"target\":\"%s\","
+    printf("{\"problem\":\"%s\",\"name\":\"%s\",\"pass\":\"%s\",\"dt\":\"%s\",\"tag\":\"%s\",\"mb\":%lld,\"times\":%d,\"threads\":%d,\"target\":\"%s\","
            "\"cold\":%s,\"flops\":%.0f,\"peak_gflops\":%.2f,\"contestants\":{", t->text, t->name, passes[t->p.pass],
-           types[t->p.type], layouts[t->p.layout], (long long)t->p.batch, set.threads, set.target, set.cold ? "true" : "false",
+           types[t->p.type], layouts[t->p.layout], (long long)t->p.batch, t->times, set.threads, set.target, set.cold ? "true" : "false",
            t->flops, peak);
     const char *comma = "";
     for (int f = 0; f < FIELD; f++) {
@@ -350,6 +357,7 @@ static void print_json(const result *r)
         comma = ",";
     }
     printf("}");
+    if (r->at[0] && !isnan(error_vs_loop(r->at[0]->state))) printf(",\"error_vs_loop\":%.4f", error_vs_loop(r->at[0]->state));
     if (!isnan(r->ratio_min))
         printf(",\"best_peer\":\"%s\",\"ratio_min\":%.4f,\"ratio_median\":%.4f", shown(r->best->who, t), r->ratio_min, r->ratio_median);
     printf("}\n");
@@ -421,11 +429,12 @@ static int enter(const task *t, entrant *all)
     return count;
 }
 
-static bool contest(const char *text)
+static bool contest(const struct line *line)
 {
     static entrant all[ENTRANTS];
     task t;
-    task_set_up(&t, text);
+    task_set_up(&t, line->text);
+    t.times = line->times;
     int count = enter(&t, all);
     bool same = compare_all(&t, all, &count);
     fill(&t, false);
@@ -453,7 +462,7 @@ static const char usage[] =
     "  --cold          the caches are swept before each run\n"
     "  --seconds=S     of timing for each contestant and layer (0.3)\n"
     "  --only=A,B --without=A,B   convgen, onednn (.any, .plain, .winograd), gemm, loop\n"
-    "  --extras        also convgen on one thread, and as only estimated\n"
+    "  --extras        also convgen on one thread, as only estimated, and with --accuracy=proven\n"
     "  --loop=N        the plain loop takes part up to this many multiply-adds (1e8)\n"
     "  --json          one JSON object a layer\n";
 
@@ -578,7 +587,7 @@ int main(int argc, char **argv)
     if (!list.count) die("no problem\n%s", usage);
     if (!set.json) print_head();
     for (int i = 0; i < list.count; i++)
-        if (!seen_before(list.at[i])) good = contest(list.at[i]) && good;
+        if (!seen_before(list.at[i].text)) good = contest(&list.at[i]) && good;
     if (!set.json) print_means();
     free(list.at);
     return good ? 0 : 1;

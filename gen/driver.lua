@@ -200,6 +200,10 @@ end
 
 -- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...}, body=function(d, ...)}.
 -- The tasks of a part are numbered row-major over its indices; parts come one after another.
+--
+-- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long tasks as of
+-- the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored, says: a part of one task
+-- goes to another thread than the one before.
 function driver.stage(spec)
   local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
     parts = {}, tasks = 0 }
@@ -207,7 +211,7 @@ function driver.stage(spec)
     local count = 1
     for _, index in ipairs(part.indices) do count = count * index[2] end
     if count > 0 then
-      stage.parts[#stage.parts + 1] = { count = count, what = part.what, indices = part.indices, body = part.body }
+      stage.parts[#stage.parts + 1] = { count = count, before = stage.tasks, what = part.what, indices = part.indices, body = part.body }
       stage.tasks = stage.tasks + count
     end
   end
@@ -234,13 +238,26 @@ local function decompose(d, number, indices)
   return values
 end
 
--- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long tasks as of
--- the short ones.
+-- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
+local function mirrored(n, whole)
+  local sum, bit = 0, 0.5
+  while n > 0 do
+    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
+  end
+  return math.floor(sum * whole)
+end
+
 local function part_text(d, stage, part)
   local head = "for (long task = first; task < last; task++) {"
   if #stage.parts > 1 then
-    head = ("for (long task = first * %d / %d, stop = last * %d / %d; task < stop; task++) {%s"):format(part.count, stage.tasks,
-      part.count, stage.tasks, part.what and " /* " .. part.what .. " */" or "")
+    local rounding = mirrored(part.before, stage.tasks)
+    local plus = rounding > 0 and " + " .. rounding or ""
+    local function share(name)
+      return plus == "" and ("%s * %d / %d"):format(name, part.count, stage.tasks)
+        or ("(%s * %d%s) / %d"):format(name, part.count, plus, stage.tasks)
+    end
+    head = ("for (long task = %s, stop = %s; task < stop; task++) {%s"):format(share "first", share "last",
+      part.what and " /* " .. part.what .. " */" or "")
   end
   d:line("%s", head)
   d:indent(function()

@@ -166,8 +166,8 @@ function Program:vector(hint)
   return v
 end
 
-function Program:slot()
-  local s = { kind = "slot", program = self, name = claim(self, "slot" .. #self.slots) }
+function Program:slot(hint)
+  local s = { kind = "slot", program = self, name = claim(self, hint or "slot" .. #self.slots) }
   table.insert(self.slots, s)
   return s
 end

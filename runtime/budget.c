@@ -229,24 +229,22 @@ static void add_errors(const cg_pool *pool, const answers *a, double *error2, in
     }
 }
 
-cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, const cg_parallel *par, cg_ratio *out)
+cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, const cg_parallel *par, const cg_room *room,
+                          cg_ratio *out)
 {
     cg_status status = make_tensors(pool);
     if (!status) status = make_answers(pool, kind);
     if (status) return status;
     const answers *a = &pool->of[kind];
-    cg_room room;
-    if ((status = cg_room_new(k, par, &pool->p, &room))) return status;
     double *error2 = cg_calloc((size_t)a->groups + 1, sizeof *error2);
     int64_t from = 0;
     if (!error2) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the errors of %d groups of channels", a->groups);
     for (int64_t run = 0; run < a->runs && !status; run++) {
         fill(pool, kind, run);
-        cg_kernel_answer(k, par, &pool->o, &room);
+        cg_kernel_answer(k, par, &pool->o, room);
         add_errors(pool, a, error2, &from);
     }
     if (!status) read_ratio(pool, a, error2, out);
-    cg_room_free(&room);
     cg_free(error2);
     return status;
 }
@@ -268,11 +266,12 @@ static bool within(const cg_pool *pool, convgen_data kind, const cg_ratio *r, cg
     return false;
 }
 
-cg_status cg_pool_judge(cg_pool *pool, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
+cg_status cg_pool_judge(cg_pool *pool, const cg_kernel *k, const cg_parallel *par, const cg_room *room, cg_verdict *v)
 {
+    cg_room_poison(k, par, room);
     for (int kind = 0; kind < CONVGEN_DATA_KINDS && v->ok; kind++) {
         cg_ratio r;
-        cg_status status = cg_pool_measure(pool, kind, k, par, &r);
+        cg_status status = cg_pool_measure(pool, kind, k, par, room, &r);
         if (status == CONVGEN_UNSUPPORTED) {
             snprintf(v->why, sizeof v->why, "%s", cg_error_text());
             v->ok = false;

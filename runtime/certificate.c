@@ -133,13 +133,13 @@ static cg_status certify(const convgen_problem *p, const cg_kernel *k, const cg_
 }
 
 /* Every kind of data; a kind that would take too long stays NaN. */
-static cg_status compare_kinds(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, convgen_errors *out)
+static cg_status compare_kinds(const convgen_problem *p, const cg_kernel *k, const cg_parallel *par, const cg_room *room, convgen_errors *out)
 {
     cg_pool *pool = NULL;
     cg_ratio r;
     cg_status status = cg_pool_new(p, &pool);
     for (int kind = 0; kind < CONVGEN_DATA_KINDS && !status; kind++) {
-        status = cg_pool_measure(pool, kind, k, par, &r);
+        status = cg_pool_measure(pool, kind, k, par, room, &r);
         if (!status) out->vs_loop[kind] = r.vs_loop;
         if (status == CONVGEN_UNSUPPORTED) status = CONVGEN_OK;
     }
@@ -160,11 +160,14 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     cg_status status = cg_trial_new(p, false, &t);
     if (!status) status = cg_trial_data(t, &data);
-    if (!status && k && !(status = cg_room_new(k, par, p, &room))) cg_kernel_answer(k, par, &data, &room);
+    if (!status && k && !(status = cg_room_fit(k, par, p, &room))) {
+        cg_room_poison(k, par, &room);
+        cg_kernel_answer(k, par, &data, &room);
+    }
     if (status || (status = certify(p, k, &data, false, &m, f))) goto done;
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];
-    if (k && (status = compare_kinds(p, k, par, out))) goto done;
+    if (k && (status = compare_kinds(p, k, par, &room, out))) goto done;
     if (p->pass != CONVGEN_BACKWARD_WEIGHTS || !p->bias || (status = certify(p, k, &data, true, &m, f))) goto done;
     out->has_bias_gradient = true;
     out->bias_outputs = m.outputs, out->bias_terms = m.terms;

@@ -49,7 +49,7 @@ static inline uint64_t number(uint64_t seed, size_t i)
     return cg_mix(seed + (uint64_t)i * 0x9E3779B97F4A7C15u);
 }
 
-static void fill_uniform(convgen_type type, void *data, size_t bytes, uint64_t seed)
+CLONES static void fill_uniform(convgen_type type, void *data, size_t bytes, uint64_t seed)
 {
     if (type == CONVGEN_F32)
         for (size_t i = 0; i < bytes / sizeof(float); i++)
@@ -67,7 +67,7 @@ static inline double normal(uint64_t seed, size_t i)
     return (double)(int64_t)sum * 0x1p-16 - (6 - 6 * 0x1p-16) + (double)(int64_t)(cg_mix(a) >> 11) * 0x1p-69;
 }
 
-static void fill_normal(convgen_type type, void *data, size_t bytes, uint64_t seed)
+CLONES static void fill_normal(convgen_type type, void *data, size_t bytes, uint64_t seed)
 {
     if (type == CONVGEN_F32)
         for (size_t i = 0; i < bytes / sizeof(float); i++) ((float *)data)[i] = (float)normal(seed, i);
@@ -116,6 +116,17 @@ void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data
     if (kind == CONVGEN_BADLY_SCALED && activations) scale_channel(p, tensor, data);
 }
 
+CLONES static void fill_integers(convgen_type type, void *data, size_t bytes, uint64_t seed, double m, double share)
+{
+    uint64_t values = (uint64_t)(2 * m + 1), limit = (uint64_t)(share * 0x1p31);
+    for (size_t i = 0; i < bytes / (type == CONVGEN_F32 ? sizeof(float) : sizeof(double)); i++) {
+        uint64_t z = number(seed, i);
+        double value = (z & 0x7FFFFFFF) < limit ? (double)(int64_t)((z >> 32) * values >> 32) - m : 0;
+        if (type == CONVGEN_F32) ((float *)data)[i] = (float)value;
+        else ((double *)data)[i] = value;
+    }
+}
+
 /* With m = 1 only a share of them is not zero where even ones would leave the range (then the sums stay small because the signs
  * vary: by many standard deviations). */
 void cg_fill_integers(const convgen_problem *p, int tensor, void *data, size_t bytes, double range)
@@ -124,11 +135,5 @@ void cg_fill_integers(const convgen_problem *p, int tensor, void *data, size_t b
     double terms = (double)cg_reference_terms(p, false) + 2;
     double m = floor(fmin(sqrt(range / terms), p->type == CONVGEN_F32 ? 16 : 256)), share = fmin(1, range / terms);
     if (m < 1) m = 1;
-    uint64_t values = (uint64_t)(2 * m + 1), limit = (uint64_t)(share * 0x1p31);
-    for (size_t i = 0; i < bytes / (p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double)); i++) {
-        uint64_t z = number(seed, i);
-        double value = (z & 0x7FFFFFFF) < limit ? (double)((z >> 32) * values >> 32) - m : 0;
-        if (p->type == CONVGEN_F32) ((float *)data)[i] = (float)value;
-        else ((double *)data)[i] = value;
-    }
+    fill_integers(p->type, data, bytes, seed, m, share);
 }

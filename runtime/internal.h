@@ -40,6 +40,8 @@ typedef struct cg_guarded {
     size_t map_size;
 } cg_guarded;
 cg_status cg_guarded_new(size_t size, bool flush_right, size_t alignment, cg_guarded *out); /* flush right is exact when size is a multiple of alignment */
+/* The same in the memory that g has (all zero: none), with what is in it, or in new memory when that is too small. */
+cg_status cg_guarded_fit(size_t size, bool flush_right, size_t alignment, cg_guarded *g);
 void cg_guarded_free(cg_guarded *g);
 
 /* Sets this thread's error sentence and returns `status`. */
@@ -305,13 +307,25 @@ struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
 
-/* A workspace of NaNs, and memory for packed weights where the problem's are fixed; the kernel's answers in them. */
+/* A workspace, and memory for packed weights where the problem's are fixed (else NULL); the kernel's answers in them.
+ * All zero is an empty room; it grows with what it has to hold: new memory for every kernel would cost more than its run. */
 typedef struct cg_room {
     void *workspace, *packed;
+    size_t workspace_size, packed_size; /* as they are; a kernel may need less */
 } cg_room;
-cg_status cg_room_new(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, cg_room *out);
+cg_status cg_room_fit(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, cg_room *r);
+void cg_room_poison(const cg_kernel *k, const struct cg_parallel *par, const cg_room *r); /* NaNs, where the kernel works */
 void cg_room_free(cg_room *r);
 void cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, const cg_room *r);
+
+/* For plain loops over numbers: one clone per level of x86-64, so that fma is an instruction and rows vectorise; chosen at load time. Sanitizers break the
+ * resolvers, which run before they are set up. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
 
 /* ---- data.c: the numbers that kernels are judged on ------------------------------------------------------------------------ */
 
@@ -348,9 +362,10 @@ typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
  * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
  * SAMPLE: some outputs, within 2 ms beyond the run itself. */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
-/* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned. */
+/* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
 cg_status cg_trial_data(cg_trial *t, cg_operands *out);
+cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_room *out); /* fits that kernel */
 
 /* ---- certificate.c: how exact an answer is ---------------------------------------------------------------------------- */
 
@@ -391,10 +406,11 @@ typedef struct cg_ratio {
     int64_t channel;          /* the first of that group */
     int64_t outputs;
 } cg_ratio;
-/* Runs the kernel on that kind of data. CONVGEN_UNSUPPORTED: that would take too long. */
-cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, const struct cg_parallel *par, cg_ratio *out);
+/* Runs the kernel, in a room that fits it, on that kind of data. CONVGEN_UNSUPPORTED: that would take too long. */
+cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, const struct cg_parallel *par, const cg_room *room,
+                          cg_ratio *out);
 /* All kinds; v->ok false with the figure and the budget in v->why when one is beyond it. */
-cg_status cg_pool_judge(cg_pool *pool, const cg_kernel *k, const struct cg_parallel *par, cg_verdict *v);
+cg_status cg_pool_judge(cg_pool *pool, const cg_kernel *k, const struct cg_parallel *par, const cg_room *room, cg_verdict *v);
 
 /* ---- timer.c: trusted -> timed ----------------------------------------------------------------------------------------- */
 
@@ -477,7 +493,7 @@ const char *cg_store_path(const cg_store *s);
 /* The record of exactly this machine, target, threads, problem, form and compiler; the user's store before the shipped tuned/.
  * The latest line of a key wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
 cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
-/* Like find, for any thread count, version, compiler or machine: the nearest one. */
+/* Like find, for any thread count, version, compiler, form or machine: the nearest one. */
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
 cg_status cg_store_check(const cg_store *s); /* writes and takes back: CONVGEN_STORE when a record could not be kept now */
 cg_status cg_store_put(cg_store *s, const cg_record *r); /* appended under the lock, a torn tail is ended first, flushed */

@@ -90,17 +90,30 @@ void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weig
     run_stages(k, par, &call, (char *)call.shared + cg_round64(k->source.shared), PACK);
 }
 
-cg_status cg_room_new(const cg_kernel *k, const cg_parallel *par, const convgen_problem *p, cg_room *out)
+/* Memory of at least that size; its pages are there when it is timed. */
+static bool grow(void **memory, size_t *has, size_t size)
+{
+    if (*memory && *has >= size) return true;
+    cg_free(*memory);
+    *memory = cg_aligned(size);
+    *has = *memory ? size : 0;
+    if (*memory) memset(*memory, 0, size);
+    return *memory;
+}
+
+cg_status cg_room_fit(const cg_kernel *k, const cg_parallel *par, const convgen_problem *p, cg_room *r)
 {
     bool fixed = p->weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
     size_t size = cg_kernel_workspace(k, par->threads);
-    *out = (cg_room){cg_aligned(size), fixed ? cg_aligned(k->source.packed) : NULL};
-    if (out->workspace && (out->packed || !fixed)) {
-        memset(out->workspace, 0xFF, size);
-        return CONVGEN_OK;
-    }
-    cg_room_free(out);
+    if (grow(&r->workspace, &r->workspace_size, size) && (!fixed || grow(&r->packed, &r->packed_size, k->source.packed))) return CONVGEN_OK;
+    cg_room_free(r);
     return cg_fail(CONVGEN_NO_MEMORY, "no memory for %zu bytes of workspace", size);
+}
+
+void cg_room_poison(const cg_kernel *k, const cg_parallel *par, const cg_room *r)
+{
+    memset(r->workspace, 0xFF, cg_kernel_workspace(k, par->threads));
+    if (r->packed) memset(r->packed, 0xFF, k->source.packed);
 }
 
 void cg_room_free(cg_room *r)

@@ -282,12 +282,13 @@ int cg_fact_order(const void *a, const void *b)
 
 /* ---- looking up ---------------------------------------------------------------------------------------------------- */
 
-/* 0: the key itself. Another compiler is further away than any number of threads, another machine further still. */
+/* 0: the key itself. Another compiler is further away than any number of threads, the other form (which runs the same program)
+ * further, another machine further still. */
 static int distance(const cg_record *key, const cg_record *r)
 {
-    if (strcmp(key->target, r->target) || strcmp(key->problem, r->problem) || strcmp(key->form, r->form)) return INT_MAX;
+    if (strcmp(key->target, r->target) || strcmp(key->problem, r->problem)) return INT_MAX;
     return abs(key->threads - r->threads) + (strcmp(key->compiler, r->compiler) ? 1 << 24 : 0) +
-           (strcmp(key->machine, r->machine) ? 1 << 28 : 0);
+           (strcmp(key->form, r->form) ? 1 << 26 : 0) + (strcmp(key->machine, r->machine) ? 1 << 28 : 0);
 }
 
 /* The last line first: it is the latest. False: that was all. */
@@ -318,7 +319,7 @@ cg_status cg_record_search(const cg_buffer *text, const cg_record *key, int *nea
     cg_buffer_printf(&begin, FORMAT);
     if (*nearest == 1) fields_add(&begin, record_fields, KEY_FIELDS, key);
     cg_buffer_add(&begin, " ", 1);
-    fields_add(&middle, record_fields + PROBLEM_FIELD, 2, key);
+    fields_add(&middle, record_fields + PROBLEM_FIELD, 1, key);
     bool ready = !begin.failed && !middle.failed;
     while (ready && *nearest > 0 && end && line_before(text->text, &end, &line, &length)) {
         if (!begins(line, length, &begin) || !memmem(line, length, middle.text, middle.length)) continue;

@@ -17,7 +17,8 @@ typedef struct setup {
     const cg_kernel *kernel;
     const cg_parallel *par;
     cg_operands data;
-    void *packed, *workspace;
+    cg_room room;
+    void *packed; /* NULL: packing is in the run */
     char *sweep; /* cold: memory that displaces the caches */
     size_t sweep_size;
 } setup;
@@ -46,7 +47,7 @@ static double sample(setup *s, long repeats)
 {
     if (s->sweep) cg_parallel_run(s->par, s->par->threads, sweep_task, s);
     double start = cg_now();
-    for (long i = 0; i < repeats; i++) cg_kernel_run(s->kernel, s->par, &s->data, s->packed, s->workspace);
+    for (long i = 0; i < repeats; i++) cg_kernel_run(s->kernel, s->par, &s->data, s->packed, s->room.workspace);
     return (cg_now() - start) / (double)repeats;
 }
 
@@ -88,16 +89,13 @@ static cg_status set_up(setup *s, cg_trial *t, bool cold)
     const cg_source *source = &s->kernel->source;
     bool fixed = cg_trial_problem(t)->weights == CONVGEN_WEIGHTS_FIXED && source->packed > 0;
     cg_status status = cg_trial_data(t, &s->data);
+    if (!status) status = cg_trial_room(t, s->kernel, s->par, &s->room);
     if (status) return status;
-    size_t size = cg_kernel_workspace(s->kernel, s->par->threads);
-    s->workspace = cg_aligned(size);
-    if (fixed) s->packed = cg_aligned(source->packed);
+    s->packed = fixed ? s->room.packed : NULL;
     s->sweep_size = sweep_bytes();
-    if (cold) s->sweep = cg_calloc(1, s->sweep_size);
-    if (!s->workspace || (fixed && !s->packed) || (cold && !s->sweep))
-        return cg_fail(CONVGEN_NO_MEMORY, "no memory to time a kernel with %zu bytes of workspace", size);
-    memset(s->workspace, 0, size);
-    if (fixed) cg_kernel_pack(s->kernel, s->par, s->data.weights, s->packed, s->workspace);
+    if (cold && !(s->sweep = cg_calloc(1, s->sweep_size)))
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory of %zu bytes to displace the caches", s->sweep_size);
+    if (fixed) cg_kernel_pack(s->kernel, s->par, s->data.weights, s->packed, s->room.workspace);
     return CONVGEN_OK;
 }
 
@@ -109,8 +107,6 @@ cg_status cg_time(cg_trial *t, const cg_kernel *k, const cg_parallel *par, doubl
     cg_status status = samples ? set_up(&s, t, cold) : cg_fail(CONVGEN_NO_MEMORY, "no memory for %d samples", SAMPLES);
     if (!status) collect(&s, seconds, samples, out);
     cg_free(samples);
-    cg_free(s.workspace);
-    cg_free(s.packed);
     cg_free(s.sweep);
     return status;
 }

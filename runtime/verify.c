@@ -39,25 +39,35 @@ typedef struct block {
     size_t heap_size;
 } block;
 
+/* A page of them again and again: memory is filled as fast as it takes it. */
 static void fill_words(void *data, size_t size, uint32_t word)
 {
+    uint32_t words[1024];
     char *at = data;
-    for (size_t i = 0; i + sizeof word <= size; i += sizeof word) memcpy(at + i, &word, sizeof word);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) words[i] = word;
+    for (; size >= sizeof words; at += sizeof words, size -= sizeof words) memcpy(at, words, sizeof words);
+    if (size) memcpy(at, words, size);
 }
 
-/* Flush right ends at a page (or a red zone) with the alignment of an element, flush left begins there. */
-static cg_status block_new(block *b, size_t size, bool right, size_t alignment, bool guards)
+/* Flush right ends at a page (or a red zone) with the alignment of an element, flush left begins there. What the block has is
+ * used again when it is large enough: all zero has nothing. */
+static cg_status block_fit(block *b, size_t size, bool right, size_t alignment, bool guards)
 {
-    memset(b, 0, sizeof *b);
     b->size = size;
     if (guards) {
-        cg_status status = cg_guarded_new(size, right, alignment, &b->guarded);
+        cg_status status = cg_guarded_fit(size, right, alignment, &b->guarded);
         b->data = b->guarded.data;
         return status;
     }
-    b->heap_size = ZONE + cg_round64(size) + ZONE;
-    b->heap = cg_aligned(b->heap_size);
-    if (!b->heap) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
+    if (b->heap_size < ZONE + cg_round64(size) + ZONE) {
+        cg_free(b->heap);
+        b->heap_size = ZONE + cg_round64(size) + ZONE;
+        b->heap = cg_aligned(b->heap_size);
+    }
+    if (!b->heap) {
+        *b = (block){0};
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
+    }
     b->data = b->heap + ZONE + (right ? cg_round64(size) - size : 0);
     fill_words(b->heap, b->heap_size, poisons[BEYOND].word);
     return CONVGEN_OK;
@@ -124,12 +134,19 @@ typedef struct set {
     int64_t weight_nan; /* and the element of the NaN in the weights; -1: none */
 } set;
 
+/* A workspace and packed weights of the kernel that is judged, as its operands are. */
+typedef struct bench {
+    block workspace, packed;
+} bench;
+
 struct cg_trial {
     convgen_problem p;
     bool guards;
     cg_role role_of[CG_TENSORS];
     size_t bytes[CG_TENSORS], element;
     set sets[SETS];
+    bench bench;
+    cg_room room; /* the same for what need not be watched: other data, timing */
     cg_verdict figures; /* of the canonical chain split into figures_chains; 0: not yet */
     int figures_chains;
     cg_pool *pool; /* NULL: no transforming family came yet */
@@ -160,6 +177,9 @@ void cg_trial_free(cg_trial *t)
 {
     if (!t) return;
     for (int i = 0; i < SETS; i++) set_free(&t->sets[i]);
+    block_free(&t->bench.workspace);
+    block_free(&t->bench.packed);
+    cg_room_free(&t->room);
     cg_pool_free(t->pool);
     cg_free(t);
 }
@@ -242,7 +262,7 @@ static cg_status set_make(cg_trial *t, kind which)
     if (s->made) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
-        status = block_new(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards && which != PLAIN);
+        status = block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards && which != PLAIN);
         *slot[i] = s->tensor[i].data;
     }
     if (status) {
@@ -258,6 +278,13 @@ cg_status cg_trial_data(cg_trial *t, cg_operands *out)
 {
     cg_status status = set_make(t, PLAIN);
     *out = t->sets[PLAIN].o;
+    return status;
+}
+
+cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_room *out)
+{
+    cg_status status = cg_room_fit(k, par, &t->p, &t->room);
+    *out = t->room;
     return status;
 }
 
@@ -366,23 +393,14 @@ static cg_status set_expect(cg_trial *t, set *s, int chains)
     return CONVGEN_OK;
 }
 
-/* A workspace (and packed weights) of its own, poisoned, and one run in them. */
-typedef struct bench {
-    block workspace, packed;
-} bench;
-
-static void bench_free(bench *b)
+/* Poisoned, as this kernel needs it; and one run in it. */
+static cg_status bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word)
 {
-    block_free(&b->workspace);
-    block_free(&b->packed);
-}
-
-static cg_status bench_new(const cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word, bench *b)
-{
+    bench *b = &t->bench;
     bool fixed = t->p.weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
-    memset(b, 0, sizeof *b);
-    cg_status status = block_new(&b->workspace, cg_kernel_workspace(k, threads), right, 64, t->guards);
-    if (!status && fixed) status = block_new(&b->packed, cg_round64(k->source.packed), right, 64, t->guards);
+    if (!fixed) block_free(&b->packed);
+    cg_status status = block_fit(&b->workspace, cg_kernel_workspace(k, threads), right, 64, t->guards);
+    if (!status && fixed) status = block_fit(&b->packed, cg_round64(k->source.packed), right, 64, t->guards);
     if (status) return status;
     fill_words(b->workspace.data, b->workspace.size, word);
     fill_words(b->packed.data, b->packed.size, word);
@@ -426,19 +444,17 @@ static bool untouched(cg_trial *t, set *s, const bench *b, bool inputs, cg_verdi
 static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_parallel *par, bool inputs, cg_verdict *v)
 {
     set *s = &t->sets[which];
-    bench b;
     bool integers = which == INTEGERS || which == SMALL;
     uint32_t word = integers ? LARGE : poisons[UNWRITTEN].word;
-    cg_status status = bench_new(t, k, par->threads, which == RANDOM, word, &b);
+    cg_status status = bench_fit(t, k, par->threads, which == RANDOM, word);
     if (!status) {
         for (int i = 0; i < CG_TENSORS; i++)
             if (t->role_of[i] == CG_RESULT)
                 fill_words(s->tensor[i].data, t->bytes[i], integers ? LARGE : poisons[OUTPUT].word);
-        double seconds = run_once(k, par, &s->o, &b, word);
+        double seconds = run_once(k, par, &s->o, &t->bench, word);
         if (which == RANDOM) v->seconds = seconds;
-        v->ok = untouched(t, s, &b, inputs, v);
+        v->ok = untouched(t, s, &t->bench, inputs, v);
     }
-    bench_free(&b);
     return status;
 }
 
@@ -618,7 +634,8 @@ static cg_status judge_poisoned(cg_trial *t, const cg_kernel *k, const cg_parall
 static bool all_written(cg_trial *t, kind which, cg_verdict *v)
 {
     const void *got = output_of(t, which, false);
-    for (int64_t i = 0; i < cg_output_elements(&t->p, false) && v->ok; i++)
+    int64_t count = cg_output_elements(&t->p, false);
+    for (int64_t i = 0; i < count && v->ok; i++)
         if (isnan(at(t->p.type, got, i))) refuse_output(t, which, false, got, got, i, i, v);
     return v->ok;
 }
@@ -653,7 +670,9 @@ static cg_status judge_transform(cg_trial *t, const cg_kernel *k, const cg_paral
     if (!status && v->ok) status = judge_small(t, k, par, v);
     if (!status && v->ok) status = judge_poisoned(t, k, par, v);
     if (!status && v->ok && !t->pool) status = cg_pool_new(&t->p, &t->pool);
-    if (!status && v->ok) status = cg_pool_judge(t->pool, k, par, v);
+    cg_room room;
+    if (!status && v->ok) status = cg_trial_room(t, k, par, &room);
+    if (!status && v->ok) status = cg_pool_judge(t->pool, k, par, &room, v);
     return status;
 }
 

@@ -1,8 +1,8 @@
 /* test_memory.c: allocation that fails on demand, guard pages, errors, texts. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "suite.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -85,6 +85,18 @@ START_TEST(guard_pages)
         cg_guarded_free(&left);
         cg_guarded_free(&right);
     }
+    cg_guarded again = {0};
+    size_t fits[] = {40000, 4, 12288, 40000, 50000, 36};
+    for (size_t i = 0; i < sizeof fits / sizeof *fits; i++) {
+        bool right = i % 2;
+        ck_assert_int_eq(cg_guarded_fit(fits[i], right, 4, &again), CONVGEN_OK);
+        memset(again.data, 7, fits[i]);
+        ck_assert(faults(right ? (char *)again.data + fits[i] : (char *)again.data - 1));
+        ck_assert(faults((char *)again.data + (right ? -4096 : ((ptrdiff_t)fits[i] + 4095) / 4096 * 4096)));
+        ck_assert(!faults(again.data) && !faults((char *)again.data + fits[i] - 1));
+    }
+    ck_assert_int_eq(cg_guarded_fit(SIZE_MAX - 5, true, 1, &again), CONVGEN_NO_MEMORY);
+    cg_guarded_free(&again);
     cg_guarded huge;
     ck_assert_int_eq(cg_guarded_new(SIZE_MAX - 5, true, 1, &huge), CONVGEN_NO_MEMORY);
     ck_assert_int_eq(cg_guarded_new((size_t)1 << 60, true, 1, &huge), CONVGEN_NO_MEMORY);
@@ -180,7 +192,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("memory");
-    TCase *t = tcase_create("all");
+    TCase *t = test_case(suite, "all", 60);
     tcase_add_test(t, nth_allocation_fails);
     tcase_add_test(t, sizes);
     tcase_add_test(t, guard_pages);
@@ -188,11 +200,5 @@ int main(void)
     tcase_add_test(t, buffers);
     tcase_add_test(t, files);
     tcase_add_test(t, numbers);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return test_run(suite);
 }

@@ -89,7 +89,10 @@ START_TEST(test_hint_is_the_nearest)
     r = sample(64, 60, 6000), strcpy(r.machine, "another"), put(path, &r); /* its own is nearer, whatever else differs */
     ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_OK);
     ck_assert_double_eq(out.ns_median, 6000);
-    strcpy(key.form, "machine");
+    strcpy(key.form, "machine"); /* the same program in the other form: the hint of tuning for emitted C */
+    ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_OK);
+    ck_assert_double_eq(out.ns_median, 6000);
+    strcpy(key.target, "portable");
     ck_assert_int_eq(cg_store_hint(s, &key, &out), CONVGEN_NO_RECORD);
     cg_store_free(s);
 }
@@ -563,9 +566,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("store");
-    TCase *t = tcase_create("store");
+    TCase *t = test_case(suite, "store", 120);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
     tcase_add_test(t, test_put_refuses_what_cannot_be_read_back);
     tcase_add_test(t, test_missing_store_is_empty);
     tcase_add_test(t, test_latest_line_wins);
@@ -588,10 +590,5 @@ int main(void)
 #else
     (void)test_finding_is_fast;
 #endif
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return test_run(suite);
 }

@@ -1,6 +1,6 @@
 /* test_verify.c: kernels written by hand, right ones and broken ones; each broken one must be refused for its reason. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -400,7 +400,10 @@ static double loop_error(convgen_data kind)
     cg_kernel k = transforming(reference_kernel());
     broken = LOOP;
     ck_assert_int_eq(cg_pool_new(&now, &pool), CONVGEN_OK);
-    ck_assert_int_eq(cg_pool_measure(pool, kind, &k, &serial, &r), CONVGEN_OK);
+    cg_room room = {0};
+    ck_assert_int_eq(cg_room_fit(&k, &serial, &now, &room), CONVGEN_OK);
+    ck_assert_int_eq(cg_pool_measure(pool, kind, &k, &serial, &room, &r), CONVGEN_OK);
+    cg_room_free(&room);
     ck_assert(r.vs_loop == 1 && r.outputs >= (kind == CONVGEN_UNIFORM ? 4096 : 1024));
     cg_pool_free(pool);
     return r.normwise;
@@ -555,8 +558,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("verify");
-    TCase *t = tcase_create("verify"), *crash = tcase_create("crash");
-    tcase_set_timeout(t, 60);
+    TCase *t = test_case(s, "verify", 60), *crash = test_case(s, "crash", 60);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
     tcase_add_test(t, a_sample_finds_the_gross_faults);
@@ -576,11 +578,5 @@ int main(void)
 #if !defined(__SANITIZE_ADDRESS__)
     tcase_add_test_raise_signal(crash, guard_pages_fault, 11);
 #endif
-    suite_add_tcase(s, t);
-    suite_add_tcase(s, crash);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(s);
 }

@@ -685,15 +685,15 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
     float *bias = call->bias;
     float *dst = call->dst;
     (void)scratch_memory;
-    for (long task = first * 1 / 4, stop = last * 1 / 4; task < stop; task++) {
+    for (long task = first / 4, stop = last / 4; task < stop; task++) {
         rows0(src, weights, bias, dst);
     }
-    for (long task = first * 2 / 4, stop = last * 2 / 4; task < stop; task++) {
+    for (long task = (first * 2 + 2) / 4, stop = (last * 2 + 2) / 4; task < stop; task++) {
         const long here = (task * 4 + 4) * 128;
         const long there = (task * 4 + 4) * 128;
         rows1(src + here, weights, bias, dst + there);
     }
-    for (long task = first * 1 / 4, stop = last * 1 / 4; task < stop; task++) {
+    for (long task = (first * 1 + 3) / 4, stop = (last * 1 + 3) / 4; task < stop; task++) {
         rows2(src + 1536, weights, bias, dst + 1536);
     }
 }

@@ -1,15 +1,15 @@
 -- depthwise.lua: every channel alone (groups = channels), channels-last, channels in the lanes.
 --
 -- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names of
--- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels;
--- backward data, which sums over them, refuses one.
+-- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels, and
+-- backward data, which sums over those of an input channel, has input channels in the lanes: see depthwise_gather.lua.
 local parts = require "parts"
 local registers = require "registers"
 local cut = require "tiles"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
 
-local depthwise = { name = "depthwise", version = 3, chains = 1 }
+local depthwise = { name = "depthwise", version = 4, chains = 1 }
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs = 6000, 12
@@ -58,17 +58,18 @@ end
 local function refused(p)
   if p.layout ~= "nhwc" then return "depthwise needs channels-last data" end
   if p.groups ~= p.ic then return ("depthwise needs a group for each of the %d channels, not %d"):format(p.ic, p.groups) end
-  if p.oc ~= p.ic and p.pass == "backward_data" then
-    return ("depthwise's backward data takes no multiplier (here %d): it would sum over lanes"):format(p.oc // p.ic)
-  end
 end
 
 local lanes_of = parts.lanes_of
 
+-- The channels in the lanes, and how many terms each sums for a tap.
+local function channels_of(p) return p.pass == "backward_data" and p.ic or p.oc end
+local function members_of(p) return p.pass == "backward_data" and p.oc // p.ic or 1 end
+
 -- The input vector, and one for the mask of ragged channels, where masks take vector registers, or the places to spread from.
 local function other_registers(p, target)
-  local ragged = p.oc % lanes_of(p, target) ~= 0 and not target.mask_registers
-  return 1 + ((ragged or p.oc ~= p.ic) and 1 or 0)
+  local ragged = channels_of(p) % lanes_of(p, target) ~= 0 and not target.mask_registers
+  return 1 + ((ragged or channels_of(p) ~= p.ic) and 1 or 0)
 end
 
 local function free_registers(p, target) return target.registers - other_registers(p, target) end
@@ -84,7 +85,7 @@ local function gathering_text(s)
   local columns, rows = 0, 0
   for _, run in ipairs(s.columns) do columns = columns + run.variant.uses end
   for _, variant in ipairs(s.row_variants or {}) do rows = rows + variant.uses end
-  return columns * (s.row_variants and rows or #s.axes[2]) * #s.axes[1]
+  return columns * (s.row_variants and rows or #s.axes[2]) * #s.axes[1] * s.members
 end
 
 local function gradient_text(rectangles)
@@ -104,7 +105,7 @@ end
 local function load_slots(p, target)
   local vector = target.bits // 8
   local size = p.type == "f32" and 4 or 8
-  return vector < 64 and 1 or (p.oc * size % vector == 0 and 1 or 2)
+  return vector < 64 and 1 or (members_of(p) > 1 or p.oc * size % vector == 0) and 1 or 2
 end
 
 -- Cycles of one tile: fma slots, load slots, stores; and a little for the loop around it.
@@ -112,7 +113,16 @@ local function tile_cycles(operations, loads, stores) return math.max(operations
 
 local function vectors_of(p, target)
   local lanes = lanes_of(p, target)
-  return (p.oc + lanes - 1) // lanes
+  return (channels_of(p) + lanes - 1) // lanes
+end
+
+-- Laying out an image by members: a group of `part` of them is moved by transposes of 128-bit parts, a row of it stored for each.
+local function moving_cycles(p, target)
+  local part, members = p.type == "f32" and 4 or 2, members_of(p)
+  if members == 1 then return 0 end
+  local lanes = lanes_of(p, target)
+  local groups, loads = (members + part - 1) // part, lanes
+  return p.output[1] * p.output[2] * p.output[3] * (groups * (loads + 2 * part) * 0.6 + 6)
 end
 
 local function gathering_cycles(p, s, schedule, target)
@@ -122,11 +132,11 @@ local function gathering_cycles(p, s, schedule, target)
   local one_plane = gathering.single_plane(s)
   -- A row of tiles reads its lines from the second cache again, about a cycle a vector.
   local function row(uses, lines, height, weights)
-    local sum = lines * s.from.size[3]
+    local sum = lines * s.from.size[3] * s.members
     for _, run in ipairs(s.columns) do
       local v = run.variant
-      local loads = schedule.streamed and (v.uses + p.kernel[3]) * uses or lines * #v.positions + weights
-      sum = sum + run.count * tile_cycles(uses * v.uses, loads * slots, height * v.size)
+      local loads = (schedule.streamed and (v.uses + p.kernel[3]) * uses or lines * #v.positions + weights) * s.members
+      sum = sum + run.count * tile_cycles(uses * v.uses * s.members, loads * slots, height * v.size)
     end
     return sum + 10
   end
@@ -140,7 +150,7 @@ local function gathering_cycles(p, s, schedule, target)
       cycles = cycles + axis.outputs * (row(axis.taps, axis.taps, 1, axis.taps * p.kernel[3]) + axis.taps * #s.columns * 2)
     end
   end
-  return cycles * p.batch * planes * vectors_of(p, target)
+  return (cycles * planes + moving_cycles(p, target)) * p.batch * vectors_of(p, target)
 end
 
 local function gradient_cycles(p, rectangles, schedule, target)
@@ -169,7 +179,7 @@ end
 local function gathering_candidates(p, target)
   local forward = p.pass == "forward"
   local size, stride = forward and p.output or p.input, forward and { 1, 1, 1 } or p.stride
-  local free, kh, kw = free_registers(p, target), p.kernel[2], p.kernel[3]
+  local free, kh, kw = free_registers(p, target), p.kernel[2], p.kernel[3] * members_of(p) -- weights in a row of taps
   local list, seen = {}, {}
   local function add(schedule)
     local pixels = math.min(schedule.pixels, (size[3] + stride[3] - 1) // stride[3] * stride[3])
@@ -257,12 +267,12 @@ local function judge(p, schedule, target)
     return nil, ("tiles must be multiples of the strides %d and %d"):format(stride[2], stride[3])
   end
   local rows = schedule.rows or 1
-  local weights = schedule.streamed and 1 or schedule.rows and p.kernel[2] * p.kernel[3] or p.kernel[3]
+  local weights = schedule.streamed and 1 or (schedule.rows and p.kernel[2] or 1) * p.kernel[3] * members_of(p)
   local needed = rows * schedule.pixels + weights + other_registers(p, target)
   if needed > target.registers then return nil, ("needs %d registers, %s has %d"):format(needed, target.name, target.registers) end
-  local s = gathering.shape(p, schedule)
+  local s = gathering.shape(p, schedule, target)
   if #s.axes[1] * (s.row_runs and #s.row_runs or #s.axes[2]) > 16 then return nil, "needs more than 16 parts" end
-  local why = too_large(gathering_text(s) * #gathering.channel_parts(p.oc, lanes, multiplier))
+  local why = too_large(gathering_text(s) * gathering.count_parts(s))
   if why then return nil, why end
   return gathering_cycles(p, s, schedule, target)
 end

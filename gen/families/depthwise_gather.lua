@@ -1,15 +1,18 @@
 -- depthwise_gather.lua: the part of the depthwise family for forward and backward data: a tile of output rows and pixels of one
 -- vector of channels, each input vector loaded once and used by every output that its taps reach.
 --
--- With a channel multiplier (forward only) the lanes are output channels, and each input channel is spread over those of it.
+-- Forward with a channel multiplier the lanes are output channels, and each input channel is spread over those of it. Backward
+-- data then sums over them, in order within each tap: a task lays out one vector's image and weights by the multiplier's members,
+-- [pixel][member][lane], and each member is as a further tap. Otherwise tensors and weights are read where they are, and one call
+-- makes a row of tiles for all whole vectors of channels.
 -- Along h and w each output's taps are known when the kernel is written, so a strided backward pass needs no phases: its tile is
--- as wide as the stride or a multiple. Tensors and weights are read where they are; nothing is packed. One call makes a row of
--- tiles for all whole vectors of channels.
+-- as wide as the stride or a multiple.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local relayout = require "families/planar_relayout"
 local depthwise_gather = {}
 
 ---- axes: which input positions the taps of an output reach ------------------------------------------------------------------------
@@ -112,12 +115,18 @@ end
 
 ---- the shape of a problem ------------------------------------------------------------------------------------------------------------
 
-function depthwise_gather.shape(p, schedule)
-  local forward = p.pass == "forward"
+-- channels: those in the lanes. multiplier: of them for each input channel; members: input channels that each sums over.
+-- pixel, tap: elements between the input's pixels, the weights' taps.
+function depthwise_gather.shape(p, schedule, target)
+  local forward, multiplier, lanes = p.pass == "forward", p.oc // p.ic, parts.lanes_of(p, target)
   local axis = forward and depthwise_gather.forward_axis or backward_axis
-  local s = { p = p, forward = forward, channels = p.oc, multiplier = p.oc // p.ic, inputs = p.ic, axes = gather.axes(p), pixels = axis(p, 3),
+  local s = { p = p, forward = forward, channels = forward and p.oc or p.ic, multiplier = forward and multiplier or 1,
+    members = forward and 1 or multiplier, lanes = lanes, axes = gather.axes(p), pixels = axis(p, 3),
     from = { base = forward and "src" or "dst", size = forward and p.input or p.output },
     to = { base = forward and "dst" or "src", size = forward and p.output or p.input } }
+  s.moves = s.members > 1
+  s.pixel = s.moves and s.members * lanes or p.ic
+  s.tap = s.moves and s.members * lanes or p.oc
   s.columns = depthwise_gather.runs(s.pixels, schedule.pixels)
   s.column_variants = depthwise_gather.variants(s.columns)
   if schedule.rows then
@@ -129,24 +138,30 @@ function depthwise_gather.shape(p, schedule)
 end
 
 -- One plane of taps, always: the weights then stay in registers for a whole row.
-function depthwise_gather.single_plane(s) return s.p.kernel[1] == 1 and gather.always_inside(s.axes[1][1]) and #s.axes[1] == 1 end
+function depthwise_gather.single_plane(s)
+  local axis = s.axes[1][1]
+  return #s.axes[1] == 1 and s.p.kernel[1] == 1 and axis.taps == 1 and gather.always_inside(axis)
+end
 
 ---- the kernel -------------------------------------------------------------------------------------------------------------------------
 
 -- acc[output row][output pixel] of one tile, from one place of the input: `rows` are positions along h, `columns` along w.
 local function taps(k, s, acc, x, from, rows, columns, weight, part)
-  local row_pitch, lanes = s.from.size[3] * s.inputs, part.lanes
+  local row_pitch, lanes = s.from.size[3] * s.pixel, part.lanes
+  local function member(i, row, column)
+    local at = k:at(from, row.at * row_pitch + column.at * s.pixel + i * s.lanes)
+    local once = #row.uses * #column.uses == 1 and lanes == k.lanes and s.multiplier == 1
+    if not once then k:spread(x, at, s.multiplier, part.phase, part.elements) end
+    for _, r in ipairs(row.uses) do
+      for _, c in ipairs(column.uses) do
+        local w = weight(r.tap, c.tap, i)
+        k:fma(acc[r.output][c.output], w, once and k:memory(at) or x)
+      end
+    end
+  end
   for _, row in ipairs(rows) do
     for _, column in ipairs(columns) do
-      local at = k:at(from, row.at * row_pitch + column.at * s.inputs)
-      local once = #row.uses * #column.uses == 1 and lanes == k.lanes and s.multiplier == 1
-      if not once then k:spread(x, at, s.multiplier, part.phase, part.elements) end
-      for _, r in ipairs(row.uses) do
-        for _, c in ipairs(column.uses) do
-          local w = weight(r.tap, c.tap)
-          k:fma(acc[r.output][c.output], w, once and k:memory(at) or x)
-        end
-      end
+      for i = 0, s.members - 1 do member(i, row, column) end
     end
   end
 end
@@ -168,17 +183,20 @@ local one_row = { { at = 0, uses = { { output = 0, tap = 0 } } } }
 local function streamed_taps(k, s, acc, x, w, from, weights, columns, part)
   local lanes = part.lanes
   local direct = lanes == k.lanes and s.multiplier == 1
-  for _, tap in ipairs(used_taps(columns)) do
-    k:load(w, k:at(weights, tap * s.channels), 0, lanes)
+  local function member(i, tap)
+    k:load(w, k:at(weights, tap * s.tap + i * s.lanes), 0, lanes)
     for _, column in ipairs(columns) do
       for _, use in ipairs(column.uses) do
         if use.tap == tap then
-          local at = k:at(from, column.at * s.inputs)
+          local at = k:at(from, column.at * s.pixel + i * s.lanes)
           if not direct then k:spread(x, at, s.multiplier, part.phase, part.elements) end
           k:fma(acc[0][use.output], w, direct and k:memory(at) or x)
         end
       end
     end
+  end
+  for _, tap in ipairs(used_taps(columns)) do
+    for i = 0, s.members - 1 do member(i, tap) end
   end
 end
 
@@ -196,23 +214,25 @@ local function row_kernel(s, schedule, variant, part, target, name)
   local one_plane = depthwise_gather.single_plane(s)
   local planes = not one_plane and k:count("planes")
   local rows = not variant and k:count("rows")
-  local in_row, out_row = from.size[3] * s.inputs, to.size[3] * s.channels
-  local weights_row = p.kernel[3] * s.channels
+  local in_row, out_row = from.size[3] * s.pixel, to.size[3] * s.channels
+  local weights_row = p.kernel[3] * s.tap
 
   local acc, w, x = {}, {}, k:vector("x")
   for r = 0, (variant and variant.size or 1) - 1 do
     acc[r] = {}
     for m = 0, s.columns[1].variant.size - 1 do acc[r][m] = k:vector(("acc%d_%d"):format(r, m)) end
   end
-  local function weight(kh, kw)
-    local at = kh * p.kernel[3] + kw
-    w[at] = w[at] or k:vector(("w%d_%d"):format(kh, kw))
+  local function weight(kh, kw, member)
+    local at = (kh * p.kernel[3] + kw) * s.members + member
+    w[at] = w[at] or k:vector(("w%d_%d"):format(kh, kw) .. (s.moves and "_" .. member or ""))
     return w[at]
   end
   local function load_weights(at, row_taps, column_taps)
     for _, kh in ipairs(row_taps) do
       for _, kw in ipairs(column_taps) do
-        k:load(weight(kh, kw), k:at(at, kh * weights_row + kw * s.channels), 0, lanes)
+        for i = 0, s.members - 1 do
+          k:load(weight(kh, kw, i), k:at(at, kh * weights_row + kw * s.tap + i * s.lanes), 0, lanes)
+        end
       end
     end
   end
@@ -227,7 +247,7 @@ local function row_kernel(s, schedule, variant, part, target, name)
     local line, line_weights = k:copy("line", place), k:copy("line_weights", with)
     k:loop(rows, function()
       if schedule.streamed then
-        streamed_taps(k, s, acc, x, weight(0, 0), line, line_weights, columns, part)
+        streamed_taps(k, s, acc, x, weight(0, 0, 0), line, line_weights, columns, part)
       else
         load_weights(line_weights, { 0 }, used_taps(columns))
         taps(k, s, acc, x, line, one_row, columns, weight, part)
@@ -268,7 +288,7 @@ local function row_kernel(s, schedule, variant, part, target, name)
     for _, run in ipairs(s.columns) do
       local place, out, extra = k:copy("place", input), k:copy("out", output), residual and k:copy("extra", residual)
       local function advance(first, last)
-        k:advance(place, (s.pixels.reference(last) - s.pixels.reference(first)) * s.inputs)
+        k:advance(place, (s.pixels.reference(last) - s.pixels.reference(first)) * s.pixel)
         k:advance(out, (last - first) * s.channels)
         if residual then k:advance(extra, (last - first) * s.channels) end
       end
@@ -320,21 +340,22 @@ function depthwise_gather.channel_parts(channels, lanes, multiplier)
   return list
 end
 
--- Tasks over image, plane and row tile of one run of rows (or, with run-time rows, of one phase of rows).
-local function compute_part(s, schedule, plane_axis, row_run, row_axis, target, kernels)
-  local p, from, to = s.p, s.from, s.to
+-- The rows of tiles of one run of rows (or, with run-time rows, of one phase of rows): their planes and tiles, and a body that
+-- calls the kernels of all `list`, parts of the channels. place(part): {input, weights, first output channel}, the former two as
+-- {base, offset}; image: the input's, which is 0 for one that moved.
+local function rows_of(s, schedule, plane_axis, row_run, row_axis, list, target, kernels)
+  local p, from, to, kernel_of = s.p, s.from, s.to, {}
   s.plane_step, s.plane_tap_stride = plane_axis.tap_step, plane_axis.tap_stride
   if row_axis then s.row_step, s.row_tap_stride = row_axis.tap_step, row_axis.tap_stride end
-  local list = depthwise_gather.channel_parts(s.channels, target.bits // 8 // (p.type == "f32" and 4 or 8), s.multiplier)
-  for _, part in ipairs(list) do
-    part.kernel = row_kernel(s, schedule, row_run and row_run.variant, part, target, "rows" .. #kernels)
-    kernels[#kernels + 1] = part.kernel
+  for i, part in ipairs(list) do
+    kernel_of[i] = row_kernel(s, schedule, row_run and row_run.variant, part, target, "rows" .. #kernels)
+    kernels[#kernels + 1] = kernel_of[i]
   end
-  local in_row, out_row = from.size[3] * s.inputs, to.size[3] * s.channels
-  local weights_row = p.kernel[3] * s.channels
+  local in_row, out_row = from.size[3] * s.pixel, to.size[3] * s.channels
+  local weights_row = p.kernel[3] * s.tap
   local one_plane = depthwise_gather.single_plane(s)
 
-  local function body(d, n, jd, tile)
+  local function body(d, image, n, jd, tile, place)
     local plane, planes = gather.tap_range(d, plane_axis, jd, "plane")
     local in_line, out_line, rows
     local with = (plane * plane_axis.tap_stride + plane_axis.first_tap) * (p.kernel[2] * weights_row)
@@ -350,36 +371,105 @@ local function compute_part(s, schedule, plane_axis, row_run, row_axis, target, 
       with = with + (line * row_axis.tap_stride + row_axis.first_tap) * weights_row
     end
     with = d:let("with", with)
-    local here = d:let("here", (n * from.size[1] + jd * plane_axis.step + plane_axis.offset + plane * plane_axis.tap_step) *
+    local here = d:let("here", (image * from.size[1] + jd * plane_axis.step + plane_axis.offset + plane * plane_axis.tap_step) *
       (from.size[2] * in_row) + in_line * in_row)
     local there = d:let("there", (n * to.size[1] + jd * plane_axis.stride + plane_axis.start) * (to.size[2] * out_row) +
       out_line * out_row)
-    for _, part in ipairs(list) do
-      local args = { { d[from.base], here + part.input }, { d.weights, with + part.first } }
-      if s.forward and p.bias then args[#args + 1] = { d.bias, part.first } end
-      if s.forward and p.epilogue.residual then args[#args + 1] = { d.residual, there + part.first } end
-      args[#args + 1] = { d[to.base], there + part.first }
+    for i, part in ipairs(list) do
+      local input, weights, first = place(part)
+      local args = { { input[1], here + input[2] }, { weights[1], with + weights[2] } }
+      if s.forward and p.bias then args[#args + 1] = { d.bias, first } end
+      if s.forward and p.epilogue.residual then args[#args + 1] = { d.residual, there + first } end
+      args[#args + 1] = { d[to.base], there + first }
       if not one_plane then args[#args + 1] = planes end
       if rows then args[#args + 1] = rows end
-      d:call(part.kernel, args)
+      d:call(kernel_of[i], args)
     end
   end
-  return { body = body, indices = { { "n", p.batch }, { "jd", plane_axis.outputs },
-    { "tile", row_run and row_run.count or row_axis.outputs } } }
+  return { planes = plane_axis.outputs, tiles = row_run and row_run.count or row_axis.outputs, body = body }
+end
+
+local function all_rows(s, schedule, list, target, kernels)
+  local rows = {}
+  for _, plane_axis in ipairs(s.axes[1]) do
+    for _, run in ipairs(s.row_runs or {}) do
+      rows[#rows + 1] = rows_of(s, schedule, plane_axis, run, nil, list, target, kernels)
+    end
+    for _, row_axis in ipairs(s.row_runs and {} or s.axes[2]) do
+      rows[#rows + 1] = rows_of(s, schedule, plane_axis, nil, row_axis, list, target, kernels)
+    end
+  end
+  return rows
+end
+
+-- Tasks over image, plane and row tile; every task makes all channels.
+local function in_place(s, schedule, target, kernels)
+  local list = {}
+  local channels = depthwise_gather.channel_parts(s.channels, s.lanes, s.multiplier)
+  for i, rows in ipairs(all_rows(s, schedule, channels, target, kernels)) do
+    list[i] = { indices = { { "n", s.p.batch }, { "jd", rows.planes }, { "tile", rows.tiles } }, body = function(d, n, jd, tile)
+      rows.body(d, n, n, jd, tile, function(part)
+        return { d[s.from.base], part.input }, { d.weights, part.first }, part.first
+      end)
+    end }
+  end
+  return { kernels = kernels, stages = { driver.stage { name = "compute", parts = list } }, packed = 0, shared = 0 }
+end
+
+---- members as further taps -------------------------------------------------------------------------------------------------------------
+
+-- Whole vectors of channels, and what is left: {first, lanes, count, elements, ...}.
+local function vectors_of(s)
+  local list, whole, rest = {}, s.channels // s.lanes, s.channels % s.lanes
+  local function add(first, lanes, count)
+    if count > 0 then list[#list + 1] = { first = first, lanes = lanes, count = count, blocks = 1, phase = 0, elements = lanes } end
+  end
+  add(0, s.lanes, whole)
+  add(whole * s.lanes, rest, rest > 0 and 1 or 0)
+  return list
+end
+
+-- Parts of the channels that have kernels of their own.
+function depthwise_gather.count_parts(s)
+  return #(s.moves and vectors_of(s) or depthwise_gather.channel_parts(s.channels, s.lanes, s.multiplier))
+end
+
+-- Tasks over image and vector of channels: each lays out its part of the image in scratch, [pixel][member][lane], and the packed
+-- weights are so as well.
+local function by_members(s, schedule, target, kernels)
+  local p, compute, pack = s.p, {}, {}
+  local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], s.from.size[1] * s.from.size[2] * s.from.size[3]
+  for i, part in ipairs(vectors_of(s)) do
+    local move = relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members, limit = part.lanes * s.members,
+      row = s.lanes, repeats = { from = p.oc, to = s.members * s.lanes } },
+      { name = "members" .. i, type = p.type, target = target })
+    kernels[#kernels + 1] = move
+    local function first_of(v) return v * s.lanes + part.first end
+    local function packed_of(v) return (v + part.first // s.lanes) * (taps * s.tap) end
+    pack[i] = { indices = { { "v", part.count } }, body = function(d, v)
+      d:call(move, { { d.weights, first_of(v) * s.members }, { d.packed, packed_of(v) }, taps })
+    end }
+    local rows = all_rows(s, schedule, { part }, target, kernels)
+    compute[i] = { indices = { { "n", p.batch }, { "v", part.count } }, body = function(d, n, v)
+      d:call(move, { { d.dst, n * (pixels * p.oc) + first_of(v) * s.members }, { d.scratch }, pixels })
+      local function place() return { d.scratch, 0 }, { d.packed, packed_of(v) }, first_of(v) end
+      for _, of in ipairs(rows) do
+        d:loop("jd", 0, of.planes, 1, function(jd)
+          d:loop("tile", 0, of.tiles, 1, function(tile) of.body(d, driver.expr(0), n, jd, tile, place) end)
+        end)
+      end
+    end }
+  end
+  local size = p.type == "f32" and 4 or 8
+  return { kernels = kernels, packed = parts.round_up(s.channels, s.lanes) * s.members * taps * size, shared = 0,
+    stages = { driver.stage { name = "pack", pack = true, parts = pack },
+      driver.stage { name = "compute", parts = compute, scratch = pixels * s.pixel * size } } }
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function depthwise_gather.stages(p, schedule, target)
-  local s, kernels, list = depthwise_gather.shape(p, schedule), {}, {}
-  for _, plane_axis in ipairs(s.axes[1]) do
-    for _, run in ipairs(s.row_runs or {}) do
-      list[#list + 1] = compute_part(s, schedule, plane_axis, run, nil, target, kernels)
-    end
-    for _, row_axis in ipairs(s.row_runs and {} or s.axes[2]) do
-      list[#list + 1] = compute_part(s, schedule, plane_axis, nil, row_axis, target, kernels)
-    end
-  end
-  return { kernels = kernels, stages = { driver.stage { name = "compute", parts = list } }, packed = 0, shared = 0 }
+  local s = depthwise_gather.shape(p, schedule, target)
+  return (s.moves and by_members or in_place)(s, schedule, target, {})
 end
 
 return depthwise_gather

@@ -46,11 +46,13 @@ local function single(view, c, part, first, last, move)
   end
 end
 
--- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector.
+-- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector. repeats: {from, to}, the elements
+-- between one such block and the next, as many as the count says.
 function relayout.to_rows(view, o)
   local k = program.new(o)
   k.about = "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes."
   local from, to = k:pointer("from", "in"), k:pointer("to", "out")
+  local times = view.repeats and k:count("times")
   local lanes, part, r = k.lanes, k.part, registers_for(k)
 
   local function move(a, b, c, pixels)
@@ -70,7 +72,7 @@ function relayout.to_rows(view, o)
     for i = 1, math.min(part, view.channels) do k:store(k:at(b, (c + i - 1) * view.row), r[i]) end
   end
 
-  for _, c in ipairs(channel_groups(view.channels, part)) do
+  local function group(c)
     local n = whole_vectors(view, c, lanes, part)
     if n > 0 then
       local a, b = k:copy("a", from), k:copy("b", to)
@@ -91,6 +93,18 @@ function relayout.to_rows(view, o)
         k:load(r[1], k:at(from, pixel), 0, 1)
         k:store(k:at(to, row), r[1], 0, 1)
       end)
+    end)
+  end
+  local function block()
+    for _, c in ipairs(channel_groups(view.channels, part)) do group(c) end
+  end
+  if not times then
+    block()
+  else
+    k:loop(times, function()
+      block()
+      k:advance(from, view.repeats.from)
+      k:advance(to, view.repeats.to)
     end)
   end
   return k:finish()

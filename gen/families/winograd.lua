@@ -5,13 +5,15 @@
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
+local straight = require "straight"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
 local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
+local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 1, chains = 0 }
+local winograd = { name = "winograd", version = 2, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] -------------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
@@ -147,10 +149,34 @@ end
 
 ---- the estimate, in cycles -----------------------------------------------------------------------------------------------------
 
--- Registers are written and read at a vector a cycle between the two halves of a transform.
-local function transform_cycles(s)
-  local input, output = s.frequencies * 2.2, s.frequencies * 1.6
-  local vectors = function(n) return (n + s.lanes - 1) // s.lanes end
+-- Operations of a matrix as straight-line code, counted once.
+local counted = setmetatable({}, { __mode = "k" })
+local function operations(matrix)
+  counted[matrix] = counted[matrix] or straight.count(straight.of(matrix))
+  return counted[matrix]
+end
+
+-- Of one tile of two schemes: operations of the input's and of the output's transform, products.
+local function tile_operations(h, w)
+  return h.size * operations(w.BT) + w.size * operations(h.BT), h.size * operations(w.AT) + w.outputs * operations(h.AT),
+    h.size * w.size
+end
+
+-- Cycles of a block's input transforms and of its output transforms. Inputs wait longer: for the caches, and sums of many terms
+-- for each other.
+local function transform_cycles(s, block)
+  local input, output = 0, 0
+  for class_h = 1, 2 do
+    for class_w = 1, 2 do
+      local tiles = block.classes[class_h][class_w].tiles
+      if tiles > 0 then
+        local into, out, products = tile_operations(s.h.schemes[class_h], s.w.schemes[class_w])
+        input = input + tiles * (0.7 * into + 0.5 * products)
+        output = output + tiles * (0.5 * out + 0.5 * products)
+      end
+    end
+  end
+  local function vectors(n) return (n + s.lanes - 1) // s.lanes end
   return vectors(s.from.channels) * input, vectors(s.to.channels) * output
 end
 
@@ -171,29 +197,40 @@ local function product_cycles(s, block)
   return cycles
 end
 
-local function cycles_of(s, machine)
-  local p = s.p
-  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  local weights = gathering.panels(s).elements * s.size // p.groups
-  local input, output = transform_cycles(s)
-  local cycles, tasks = 0, 0
+-- What the run of a schedule costs: transforms, products, reading the transformed weights (beside the products, and in their way),
+-- making them.
+local function costs_of(s, machine)
+  local p, splits = s.p, s.schedule.splits
+  local l2, weights = parts.l2(machine), gathering.panels(s).elements * s.size // p.groups
+  local far = weights + s.scratch > l2
+  local c = { transforms = 0, products = 0, weights = 0, pack = 0, tasks = 0 }
   for _, images in ipairs(s.image_runs) do
     for _, h in ipairs(s.h_bands) do
       for _, w in ipairs(s.w_bands) do
         local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
-        local blocks, splits = p.groups * images.count * h.count * w.count, s.schedule.splits
-        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 12 or 64))
-        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output))
-        tasks = tasks + blocks * splits
+        local blocks = p.groups * images.count * h.count * w.count
+        local input, output = transform_cycles(s, block)
+        c.products = c.products + blocks * product_cycles(s, block)
+        c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
+        c.transforms = c.transforms + blocks * (splits * input + output)
+        c.tasks = c.tasks + blocks * splits
       end
     end
   end
-  if s.scratch > l2 then cycles = cycles * 1.1 end
+  if p.weights == "changing" then
+    c.pack = parts.pack_cycles(p.kernel[2] * p.kernel[3] * p.ic * (p.oc // p.groups) * s.size, weights * p.groups, machine)
+  end
+  return c, far
+end
+
+local function cycles_of(s, machine)
+  local p = s.p
+  local c, far = costs_of(s, machine)
+  local cycles = 1.03 * math.max(c.products, c.weights) + (far and 0.06 * c.weights or 0) + c.transforms
+  if s.scratch > parts.l2(machine) then cycles = cycles * 1.1 end
   if s.schedule.stream then cycles = cycles * 0.99 end
   if s.schedule.fetch then cycles = cycles * 0.95 end
-  cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
-  if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
-  return cycles
+  return cycles * ((c.tasks + p.threads - 1) // p.threads) / c.tasks + c.pack / p.threads
 end
 
 function winograd.schedules(p, target, machine)
@@ -221,6 +258,9 @@ local function misfit(p, schedule, target)
   end
   return gathering.misfit(gathering.shape(p, schedule, target))
 end
+
+-- For readers of emitted C.
+function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end
 
 function winograd.stages(p, schedule, target)
   local weights = p.pass == "backward_weights"

@@ -98,7 +98,7 @@ local function pack_part(s, c, run)
   local transpose = not forward and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
     return direct_gather.transpose_kernel(p, tile, target, name)
   end)
-  return { indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
+  return { what = "U of a tile of output channels", indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
     local first = (index + run.index) * s.width
     local to = layout.at(g, index + run.index)
     if forward then return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, to }, s.from.channels }) end
@@ -199,6 +199,7 @@ local function pixel(s, tensor, image, y, x)
 end
 
 local function transform_inputs(s, c, d, block, at)
+  d:comment(("V of each tile: frequency f of tile t at scratch + f * %d + t * %d"):format(s.v_apart, s.v_row))
   each_tile(d, block, function(hr, wr, row, column, image, tile)
     local y = at.y + row * s.h.schemes[hr.tile.class].outputs + (hr.from + s.h.base)
     local x = at.x + column * s.w.schemes[wr.tile.class].outputs + (wr.from + s.w.base)
@@ -226,6 +227,7 @@ end
 
 local function multiply(s, c, d, block, tile, panel, fetch)
   local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
+  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width, m))
   each_rectangle(s, block, function(fh, fw, first, pieces)
     d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
       d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
@@ -243,6 +245,7 @@ local function multiply(s, c, d, block, tile, panel, fetch)
 end
 
 local function transform_outputs(s, c, d, block, at, tile, channel)
+  d:comment "Y of each tile"
   each_tile(d, block, function(hr, wr, row, column, image, number)
     local y = at.y + row * s.h.schemes[hr.tile.class].outputs + hr.from
     local x = at.x + column * s.w.schemes[wr.tile.class].outputs + wr.from
@@ -282,7 +285,8 @@ local function compute_part(s, c, images, h, w)
       end)
     end
   end
-  return { body = body, indices = { { "g", s.p.groups }, { "image", images.count }, { "band_h", h.count }, { "band_w", w.count },
+  local what = ("blocks of %d x %d x %d outputs: images, rows, columns"):format(images.size, h.outputs, w.outputs)
+  return { what = what, body = body, indices = { { "g", s.p.groups }, { "image", images.count }, { "band_h", h.count }, { "band_w", w.count },
     { "split", splits } } }
 end
 

@@ -235,6 +235,8 @@ local function product_kernel(s, inputs, vectors, name)
   local p = s.p
   local k = program.new { name = name, type = p.type, target = s.target }
   local v, d, sums, tiles = k:pointer("v", "in"), k:pointer("d", "in"), k:pointer("sums", s.one_block and "out" or "inout"), k:count("tiles")
+  k.about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input channels, c a lane of "
+    .. "%d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(inputs, vectors, vectors == 1 and "" or "s")
   local acc, b, a = {}, {}, k:vector("a")
   for i = 0, inputs - 1 do
     acc[i] = {}
@@ -292,7 +294,8 @@ end
 local function diff_kernel(s, c, h, w, channels)
   return c.kernel(("diff %d %d %d"):format(h.outputs, w.outputs, channels), "diff", function(name)
     return transform.input(s.p, s.target, name, { h = side(s.h.scheme.G, 0, h.outputs), w = side(s.w.scheme.G, 0, w.outputs),
-      pixel = s.p.oc, row = s.p.output[3] * s.p.oc, channels = channels, apart = s.d_apart, columns = s.w.size })
+      pixel = s.p.oc, row = s.p.output[3] * s.p.oc, channels = channels, apart = s.d_apart, columns = s.w.size,
+      m = { to = "D", left = "G", from = "e", right = "GT" } })
   end)
 end
 
@@ -300,7 +303,8 @@ local function result_kernel(s, c, channels)
   return c.kernel("result " .. channels, "result", function(name)
     local plane = s.icg * s.p.oc
     return transform.output(s.p, s.target, name, { h = { scheme = s.h.scheme, at = frequency }, w = { scheme = s.w.scheme, at = frequency },
-      pixel = plane, row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size })
+      pixel = plane, row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size,
+      m = { to = "Y", left = "AT", from = "S", right = "A" } })
   end)
 end
 
@@ -343,6 +347,8 @@ end
 
 local function transform_tiles(s, c, d, block, slice, at)
   local p, h, w = s.p, s.h, s.w
+  d:comment(("V and D of each tile: frequency f of tile t at scratch + f * %d + t * %d and at scratch + f * %d + t * %d + %d"):format(
+    s.v_apart, s.v_row, s.d_apart, s.d_row, s.d_at))
   each_pair(block.h, block.w, function(hr, wr)
     d:loop("image", 0, block.images, 1, function(image)
       d:loop("row", 0, hr.count, 1, function(row)
@@ -383,12 +389,14 @@ local function each_panel(s, d, slice, body)
 end
 
 local function multiply(s, c, d, tiles, slice)
+  d:comment(("S: frequency f of input channel i at scratch + f * %d + i * %d + %d"):format(s.s_apart, s.s_row, s.s_at))
   d:loop("f", 0, s.frequencies, 1, function(f)
     each_panel(s, d, slice, function(panel, column) multiply_panel(s, c, d, f, tiles, panel.vectors, column) end)
   end)
 end
 
 local function transform_sums(s, c, d, channels, channel)
+  d:comment "Y: the gradient of each input channel"
   d:loop("i", 0, s.icg, 1, function(i)
     d:call(result_kernel(s, c, channels), { { d.scratch, i * s.s_row + s.s_at }, { d.weights, i * s.p.oc + channel } })
   end)

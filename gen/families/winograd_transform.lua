@@ -26,14 +26,15 @@ local function constants(k, kept, list)
 end
 
 -- o: rows (numbers of those that are there), load(row) gives inputs for `along`, whose results of a column go into `across`;
--- finish(column, results). The first `held` columns stay in registers.
+-- finish(column, results); m: what the matrices are called, to = left from right. The first `held` columns stay in registers.
 local function two_dimensions(k, o, held, constant)
-  local middle = {}
+  local middle, m = {}, o.m
   for _, y in ipairs(o.rows) do
+    k:comment(("%s %s, row %d"):format(m.from, m.right, y - 1))
     middle[y] = straight.emit(k, o.along, o.load(y), constant)
     for f, r in ipairs(middle[y]) do
       if r and f > held then
-        middle[y][f] = o.slots[y * 64 + f] or k:slot()
+        middle[y][f] = o.slots[y * 64 + f] or k:slot(("%s%s%d_%d"):format(m.from, m.right, y - 1, f - 1))
         o.slots[y * 64 + f] = middle[y][f]
         k:spill(middle[y][f], r)
       end
@@ -51,6 +52,7 @@ local function two_dimensions(k, o, held, constant)
         return r
       end or from
     end
+    k:comment(("%s = %s (%s %s), column %d"):format(m.to, m.left, m.from, m.right, f - 1))
     local results = nothing
     if o.along.results[f] then results = straight.emit(k, o.across, x, constant) end
     o.finish(f, results)
@@ -83,6 +85,9 @@ local function each_vector(k, channels, body, step)
   if channels % k.lanes ~= 0 then body(channels % k.lanes) end
 end
 
+-- Of an element that is loaded: the matrix' name in small letters, row, column.
+local function element(m, y, x) return ("%s%d_%d"):format(m.from:lower(), y - 1, x - 1) end
+
 local function load_range(k, r, a, count)
   if count then k:load(r, a, 0, count) else k:load(r, a) end
 end
@@ -101,25 +106,43 @@ end
 
 ---- the input: V = BT d B -------------------------------------------------------------------------------------------------------
 
+local function channels_text(k, channels)
+  return channels % k.lanes == 0 and ("%d channels, %d at a time"):format(channels, k.lanes)
+    or ("%d channels, %d at a time and %d at last"):format(channels, k.lanes, channels % k.lanes)
+end
+
+local function about_input(k, o, m)
+  local function part(axis, what)
+    if axis.low == 0 and axis.high == axis.scheme.size then return "" end
+    if axis.low >= axis.high then return ("; no %s of it is in the tensor: zeros"):format(what) end
+    return ("; its %ss %d to %d are in the tensor, the others are zeros"):format(what, axis.low, axis.high - 1)
+  end
+  return ("%s = %s %s %s of one tile, %s: %s is a window of %d x %d pixels%s%s. Frequency f of %s stands at f * %d."):format(m.to, m.left,
+    m.from, m.right, channels_text(k, o.channels), m.from, o.h.scheme.size, o.w.scheme.size, part(o.h, "row"), part(o.w, "column"),
+    m.to, o.apart)
+end
+
 -- o: h and w: {scheme, low, high, at(f): where its frequency is}; pixel, row: elements between neighbours; channels; frequencies'
--- distance `apart`; `columns`: frequencies of a row.
+-- distance `apart`; `columns`: frequencies of a row; m: names of the matrices, where they are others.
 function transform.input(p, target, name, o)
+  local m = o.m or { to = "V", left = "BT", from = "d", right = "B" }
   local inside = o.h.low < o.h.high and o.w.low < o.w.high
   local h_low, h_high = o.h.low, inside and o.h.high or o.h.low
   local along = straight.of(o.w.scheme.BT, present(o.w.scheme.size, o.w.low, o.w.high))
   local across = straight.of(o.h.scheme.BT, present(o.h.scheme.size, h_low, h_high))
   return with_most_held(target, #along.results, function(kept, held)
     local k = program.new { name = name, type = p.type, target = target }
-    local from, to = k:pointer("window", "in"), k:pointer("v", "out")
+    k.about = about_input(k, o, m)
+    local from, to = k:pointer("window", "in"), k:pointer(m.to:lower(), "out")
     local constant, slots = constants(k, kept, { along, across }), {}
     local function vector(count)
       local zero
-      two_dimensions(k, { rows = numbers(h_low + 1, h_high), along = along, across = across, slots = slots,
+      two_dimensions(k, { rows = numbers(h_low + 1, h_high), along = along, across = across, slots = slots, m = m,
         load = function(y)
           local x = {}
           for i = 1, o.w.scheme.size do
             x[i] = i > o.w.low and i <= o.w.high and function()
-              local r = k:vector "d"
+              local r = k:vector(element(m, y, i))
               load_range(k, r, k:at(from, (y - 1) * o.row + (i - 1) * o.pixel), count)
               return r
             end
@@ -138,26 +161,30 @@ function transform.input(p, target, name, o)
   end)
 end
 
----- the output: Y = AT m A, with the epilogue -----------------------------------------------------------------------------------
+---- the output: Y = AT M A, with the epilogue -----------------------------------------------------------------------------------
 
--- o: h and w: {scheme, at}; apart and columns as above; pixel, row, channels (of the column tile), stream.
+-- o: h and w: {scheme, at}; apart, columns and m as above; pixel, row, channels (of the column tile), stream.
 function transform.output(p, target, name, o)
+  local m = o.m or { to = "Y", left = "AT", from = "M", right = "A" }
   local along, across = straight.of(o.w.scheme.AT), straight.of(o.h.scheme.AT)
   return with_most_held(target, #along.results, function(kept, held)
     local k = program.new { name = name, type = p.type, target = target }
     local forward = p.pass == "forward"
-    local from = k:pointer("m", "in")
+    k.about = ("%s = %s %s %s of one tile%s, %s: %d x %d outputs from %d x %d frequencies, of which f stands at f * %d."):format(m.to, m.left,
+      m.from, m.right, forward and p.bias and " and the bias" or "", channels_text(k, o.channels), o.h.scheme.outputs, o.w.scheme.outputs,
+      o.h.scheme.size, o.w.scheme.size, o.apart)
+    local from = k:pointer(m.from:lower(), "in")
     local bias = forward and p.bias and k:pointer("bias", "in")
     local residual = forward and p.epilogue.residual and k:pointer("residual", "in")
     local to = k:pointer("out", "out")
     local constant, slots = constants(k, kept, { along, across }), {}
     local function vector(count)
-      two_dimensions(k, { rows = numbers(1, o.h.scheme.size), along = along, across = across, slots = slots,
+      two_dimensions(k, { rows = numbers(1, o.h.scheme.size), along = along, across = across, slots = slots, m = m,
         load = function(fh)
           local x = {}
           for fw = 1, o.w.scheme.size do
             x[fw] = function()
-              local r = k:vector "d"
+              local r = k:vector(element(m, fh, fw))
               k:load(r, k:at(from, (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart))
               return r
             end
@@ -188,18 +215,21 @@ end
 -- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
 -- apart: elements between the frequencies. `rows` is an argument.
 function transform.weights(p, target, name, o)
+  local m = { to = "U", left = "G", from = "g", right = "GT" }
   local along, across = straight.of(o.w.G), straight.of(o.h.G)
   return with_most_held(target, #along.results, function(kept, held)
     local k = program.new { name = name, type = p.type, target = target }
+    k.about = ("U = G g GT of the %d x %d taps g between each input channel (a row) and %d output channels in the lanes. Frequency f of U "
+      .. "stands at f * %d."):format(o.h.taps, o.w.taps, o.tile.width, o.apart)
     local from, to, rows = k:pointer("weights", "in"), k:pointer("u", "out"), k:count("rows")
     local constant, slots = constants(k, kept, { along, across }), {}
     local function vector(v)
-      two_dimensions(k, { rows = numbers(1, o.h.taps), along = along, across = across, slots = slots,
+      two_dimensions(k, { rows = numbers(1, o.h.taps), along = along, across = across, slots = slots, m = m,
         load = function(y)
           local x = {}
           for i = 1, o.w.taps do
             x[i] = function()
-              local r = k:vector "g"
+              local r = k:vector(element(m, y, i))
               k:load(r, k:at(from, o.tap(y - 1, i - 1) + v * k.lanes), 0, v == o.tile.vectors - 1 and o.tile.last or k.lanes)
               return r
             end
@@ -224,6 +254,9 @@ end
 -- o: tiles (rows of V), vectors, channels (the whole reduction), row: elements between the rows of V, width: of U and M.
 function transform.product(p, target, name, o)
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d tiles, c a lane of %d "
+    .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum."):format(o.channels, o.tiles, o.vectors,
+    o.vectors == 1 and "" or "s")
   local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", "out")
   local acc, b, a = {}, {}, k:vector "a"
   for t = 0, o.tiles - 1 do
@@ -256,6 +289,7 @@ end
 
 function transform.fetch(p, target, name, lines)
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = "Fetches a share of the next block's input into the second cache."
   local from = k:pointer("next", "in")
   local line = 64 // k.size
   k:loop((lines + 3) // 4, function()

@@ -1,0 +1,92 @@
+-- winograd_words.lua: what emitted files say to people of Winograd's algorithm: the identity, its matrices, how tiles lie.
+local toomcook = require "toomcook"
+local grid = require "families/winograd_grid"
+local words = {}
+
+-- Rows of fractions as lines, columns aligned, after a title.
+local function matrix_lines(lines, title, rows)
+  local width = {}
+  for _, row in ipairs(rows) do
+    for i, x in ipairs(row) do width[i] = math.max(width[i] or 0, #tostring(x)) end
+  end
+  for n, row in ipairs(rows) do
+    local cells = {}
+    for i, x in ipairs(row) do cells[i] = (" "):rep(width[i] - #tostring(x)) .. tostring(x) end
+    lines[#lines + 1] = ("  %-4s%s"):format(n == 1 and title or "", table.concat(cells, "  "))
+  end
+end
+
+local function point_text(scheme)
+  local list = {}
+  for i, p in ipairs(scheme.points) do list[i] = tostring(p) end
+  list[#list + 1] = "infinity"
+  return table.concat(list, ", ")
+end
+
+local function scheme_lines(lines, axis, scheme)
+  if scheme.taps == 1 then return end
+  lines[#lines + 1] = ("%s: F(%d,%d) at the points %s"):format(axis, scheme.outputs, scheme.taps, point_text(scheme))
+  matrix_lines(lines, "BT", scheme.BT)
+  if not scheme.at then matrix_lines(lines, "G", scheme.G) end
+  matrix_lines(lines, "AT", scheme.AT)
+end
+
+-- "14 = 2 x 4 + 2 x 3"
+local function cover(outputs, sizes)
+  local big, small = grid.counts(outputs, sizes)
+  local text = ("%d = %d x %d"):format(outputs, big, sizes[1])
+  return small > 0 and ("%s + %d x %d"):format(text, small, sizes[2]) or text
+end
+
+local function same(a, b) return a.outputs == b.outputs and a.taps == b.taps end
+
+-- The matrices of rows (h), then of columns (w), each once; a smaller tile's own after them.
+local function all_schemes(lines, h, w)
+  local as_rows = #h == #w
+  for i, scheme in ipairs(h) do as_rows = as_rows and same(scheme, w[i]) end
+  for i, scheme in ipairs(h) do
+    local what = as_rows and "rows and columns" or "rows"
+    scheme_lines(lines, i == 1 and what or "smaller tiles, which read the same U, " .. what, scheme)
+  end
+  if as_rows then return end
+  for i, scheme in ipairs(w) do scheme_lines(lines, i == 1 and "columns" or "smaller tiles, which read the same U, columns", scheme) end
+end
+
+-- of: the axes' schemes, largest first, and numbers of outputs a tile
+local function products(h, w)
+  local before, now = h.outputs * w.outputs * h.taps * w.taps, h.size * w.size
+  return ("%d products in place of %d"):format(now, before)
+end
+
+function words.gathering(p, s)
+  local h_axis, w_axis = grid.axes(p)
+  local h, w = grid.axis(h_axis, s.h).schemes, grid.axis(w_axis, s.w).schemes
+  local lines = {
+    ("Winograd's algorithm: a tile of %d x %d outputs from a window d of %d x %d inputs, by %s a channel:"):format(s.h[1], s.w[1],
+      h[1].size, w[1].size, products(h[1], w[1])),
+    "  U = G g GT of the weights g,  V = BT d B,  M[f] = sum over input channels of V[f] U[f],  Y = AT M A",
+    ("with a frequency f = row * %d + column for each element of V, U and M. The outputs are cut into tiles as %s rows,"):format(w[1].size,
+      cover(h_axis.outputs, s.h)),
+    ("%s columns; about %d tiles go through V, M and Y before the next, so that V and M stay in the caches."):format(
+      cover(w_axis.outputs, s.w), s.tiles),
+    "V and M: [frequency][tile][channel]; U: [tile of output channels][frequency][input channel][output channel].",
+  }
+  all_schemes(lines, h, w)
+  return lines
+end
+
+function words.gradient(p, s)
+  local h, w = toomcook.scheme(p.kernel[2], s.h[1]), toomcook.scheme(p.kernel[3], s.w[1])
+  local lines = {
+    ("Winograd's algorithm: the gradient of %d x %d taps from a tile e of %d x %d of diff_dst and its window d of src, by %s:"):format(
+      h.outputs, w.outputs, h.taps, w.taps, products(h, w)),
+    "  V = BT d B,  D = G e GT,  S[f] = sum over tiles of V[f] D[f],  Y = AT S A",
+    ("with a frequency f = row * %d + column for each element of V, D and S; about %d tiles go through V, D and S before the next."):format(
+      w.size, s.tiles),
+    "V: [frequency][tile][input channel]; D: [frequency][tile][output channel]; S: [frequency][input channel][output channel].",
+  }
+  all_schemes(lines, { h }, { w })
+  return lines
+end
+
+return words
