@@ -364,8 +364,18 @@ START_TEST(measured_then_recalled)
     ck_assert_ptr_nonnull(strstr(convgen_plan_describe(plan), info->schedule));
     char schedule[CG_NAME];
     strcpy(schedule, info->schedule);
-    convgen_errors errors;
+    convgen_errors errors = { .struct_size = sizeof errors }, none = { 0 };
     ck_assert_int_eq(convgen_certificate(plan, &errors), CONVGEN_OK);
+    refused(convgen_certificate(plan, &none), CONVGEN_BAD_ARGUMENT, "errors.struct_size is 0; it must be sizeof(convgen_errors)");
+    /* A caller that was built when the structure ended earlier: what stands behind is its own. */
+    convgen_errors old;
+    memset(&old, 0x5A, sizeof old);
+    old.struct_size = offsetof(convgen_errors, loop);
+    ck_assert_int_eq(convgen_certificate(plan, &old), CONVGEN_OK);
+    ck_assert_int_eq(old.struct_size, offsetof(convgen_errors, loop));
+    ck_assert_mem_eq(&old.plan, &errors.plan, sizeof old.plan);
+    for (size_t i = offsetof(convgen_errors, loop); i < sizeof old; i++)
+        ck_assert_int_eq(((unsigned char *)&old)[i], 0x5A);
     ck_assert(errors.plan.of_bound <= 1);
     convgen_plan_free(plan);
     ck_assert_int_eq(convgen_plan_create(context, &p, CONVGEN_RECALL, 0, &plan), CONVGEN_OK);
