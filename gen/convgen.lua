@@ -116,6 +116,9 @@ local function show_program(_, _, result) return kernels_text(result, program.pr
 local function show_code(request, _, result)
   local form, why = form_of(setmetatable({ form = "machine" }, { __index = request }))
   if not form then return nil, why end
+  if request.form ~= "machine" then
+    return nil, "--stage=code lists the machine form, and a system compiler is given the C form: --stage=source shows that"
+  end
   return kernels_text(result, form.listing)
 end
 

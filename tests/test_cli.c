@@ -2,7 +2,7 @@
  *
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -198,6 +198,7 @@ START_TEST(usage)
     assert_refused(run("tune", NULL), 2, "no problem");
     assert_refused(run("tune", TINY, "--dt=f64", NULL), 2, "--dt=f64");
     assert_refused(run("show", TINY, "--stage=nothing", NULL), 2, "nothing");
+    assert_refused(run("show", TINY, "--stage=code", "--compiler=cc", "--schedule=plain", NULL), 1, "form");
     assert_refused(run("bench", TINY, "--effort=exhaustive", NULL), 2, "exhaustive");
     assert_refused(run("machine", "here", NULL), 2, "here");
     assert_refused(run("records", NULL), 2, "list");
@@ -485,18 +486,12 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("cli");
-    TCase *group = tcase_create("command");
+    TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
-    tcase_set_timeout(group, 240);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
     const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
-    suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return test_run(suite);
 }

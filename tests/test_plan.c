@@ -1,6 +1,6 @@
 /* test_plan.c: the public interface: misuse, sharing, the same bits for any thread count, lack of memory, forks. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -505,9 +505,8 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("plan");
-    TCase *t = tcase_create("plan");
+    TCase *t = test_case(s, "plan", 300);
     tcase_add_checked_fixture(t, begin, end);
-    tcase_set_timeout(t, 300);
     tcase_add_test(t, open_misused);
     tcase_add_test(t, an_older_struct_is_accepted);
     tcase_add_test(t, options_are_copied);
@@ -523,10 +522,5 @@ int main(void)
     tcase_add_test(t, progress_may_stop);
     tcase_add_test(t, a_parallel_for_of_the_caller);
     tcase_add_test(t, every_allocation_may_fail);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return test_run(s);
 }

@@ -46,8 +46,8 @@ local function single(view, c, part, first, last, move)
   end
 end
 
--- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector. repeats: {from, to}, the elements
--- between one such block and the next, as many as the count says.
+-- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector (exact: as many elements as pixels).
+-- repeats: {from, to}, the elements between one such block and the next, as many as the count says.
 function relayout.to_rows(view, o)
   local k = program.new(o)
   k.about = "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes."
@@ -69,7 +69,7 @@ function relayout.to_rows(view, o)
       if not loaded then k:zero(r[i]) end
     end
     k:transpose { table.unpack(r) }
-    for i = 1, math.min(part, view.channels) do k:store(k:at(b, (c + i - 1) * view.row), r[i]) end
+    for i = 1, math.min(part, view.channels) do k:store(k:at(b, (c + i - 1) * view.row), r[i], 0, view.exact and pixels) end
   end
 
   local function group(c)

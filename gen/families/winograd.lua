@@ -1,10 +1,11 @@
 -- winograd.lua: less arithmetic by Winograd's algorithm: schedules, their admission by predicted error, their estimates.
 --
 -- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
--- channels-last; forward and backward data. The result is not the canonical one (chains 0): how far it may be is the problem's
+-- forward and backward data, and backward weights of channels-last data. The result is not the canonical one (chains 0): how far it may be is the problem's
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
+local straight = require "straight"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
@@ -12,21 +13,23 @@ local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 2, chains = 0 }
+local winograd = { name = "winograd", version = 3, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.a4][.fetch][.stream] -------------------------------------------------------------
--- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; how many rows of U are
--- fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.fetch][.stream] ----------------------------------------------------------
+-- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
+-- weights; how many rows of U are fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
   local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
   if not h then return end
-  return { family = "winograd", h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
+  local sums, after = rest:match "^%.p(%d+)(.*)$"
+  rest = after or rest
+  return { family = "winograd", sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
     fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
@@ -113,7 +116,7 @@ end
 -- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
 local function for_large(p, l2)
   local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
-  if bytes <= 4 * l2 then return { {} } end
+  if bytes <= 4 * l2 or p.layout == "nchw" then return { {} } end
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
 end
 
@@ -148,10 +151,34 @@ end
 
 ---- the estimate, in cycles -----------------------------------------------------------------------------------------------------
 
--- Registers are written and read at a vector a cycle between the two halves of a transform.
-local function transform_cycles(s)
-  local input, output = s.frequencies * 2.2, s.frequencies * 1.6
-  local vectors = function(n) return (n + s.lanes - 1) // s.lanes end
+-- Operations of a matrix as straight-line code, counted once.
+local counted = setmetatable({}, { __mode = "k" })
+local function operations(matrix)
+  counted[matrix] = counted[matrix] or straight.count(straight.of(matrix))
+  return counted[matrix]
+end
+
+-- Of one tile of two schemes: operations of the input's and of the output's transform, products.
+local function tile_operations(h, w)
+  return h.size * operations(w.BT) + w.size * operations(h.BT), h.size * operations(w.AT) + w.outputs * operations(h.AT),
+    h.size * w.size
+end
+
+-- Cycles of a block's input transforms and of its output transforms. Inputs wait longer: for the caches, and sums of many terms
+-- for each other.
+local function transform_cycles(s, block)
+  local input, output = 0, 0
+  for class_h = 1, 2 do
+    for class_w = 1, 2 do
+      local tiles = block.classes[class_h][class_w].tiles
+      if tiles > 0 then
+        local into, out, products = tile_operations(s.h.schemes[class_h], s.w.schemes[class_w])
+        input = input + tiles * (0.7 * into + 0.5 * products)
+        output = output + tiles * (0.5 * out + 0.5 * products)
+      end
+    end
+  end
+  local function vectors(n) return (n + s.lanes - 1) // s.lanes end
   return vectors(s.from.channels) * input, vectors(s.to.channels) * output
 end
 
@@ -172,29 +199,48 @@ local function product_cycles(s, block)
   return cycles
 end
 
-local function cycles_of(s, machine)
-  local p = s.p
-  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  local weights = gathering.panels(s).elements * s.size // p.groups
-  local input, output = transform_cycles(s)
-  local cycles, tasks = 0, 0
+-- Laying out pixels: 16 parts of 4 elements take about 30 cycles.
+local function planes_cycles(s, block, images)
+  if not s.planes then return 0 end
+  local h, w = block.h, block.w
+  local pixels = s.schedule.splits * s.from.channels * (h.high - h.low) * (w.high - w.low) + s.to.channels * h.outputs * w.outputs
+  return images * pixels * s.size / 4 * 30 / 64
+end
+
+-- What the run of a schedule costs: transforms, products, reading the transformed weights (beside the products, and in their way),
+-- making them.
+local function costs_of(s, machine)
+  local p, splits = s.p, s.schedule.splits
+  local l2, weights = parts.l2(machine), gathering.panels(s).elements * s.size // p.groups
+  local far = weights + s.scratch > l2
+  local c = { transforms = 0, products = 0, weights = 0, pack = 0, tasks = 0 }
   for _, images in ipairs(s.image_runs) do
     for _, h in ipairs(s.h_bands) do
       for _, w in ipairs(s.w_bands) do
         local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
-        local blocks, splits = p.groups * images.count * h.count * w.count, s.schedule.splits
-        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 12 or 64))
-        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output))
-        tasks = tasks + blocks * splits
+        local blocks = p.groups * images.count * h.count * w.count
+        local input, output = transform_cycles(s, block)
+        c.products = c.products + blocks * product_cycles(s, block)
+        c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
+        c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, images.size))
+        c.tasks = c.tasks + blocks * splits
       end
     end
   end
-  if s.scratch > l2 then cycles = cycles * 1.1 end
+  if p.weights == "changing" then
+    c.pack = parts.pack_cycles(p.kernel[2] * p.kernel[3] * p.ic * (p.oc // p.groups) * s.size, weights * p.groups, machine)
+  end
+  return c, far
+end
+
+local function cycles_of(s, machine)
+  local p = s.p
+  local c, far = costs_of(s, machine)
+  local cycles = 1.03 * math.max(c.products, c.weights) + (far and 0.06 * c.weights or 0) + c.transforms
+  if s.scratch > parts.l2(machine) then cycles = cycles * 1.1 end
   if s.schedule.stream then cycles = cycles * 0.99 end
   if s.schedule.fetch then cycles = cycles * 0.95 end
-  cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
-  if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
-  return cycles
+  return cycles * ((c.tasks + p.threads - 1) // p.threads) / c.tasks + c.pack / p.threads
 end
 
 function winograd.schedules(p, target, machine)
@@ -216,6 +262,7 @@ end
 
 -- Why a schedule cannot be a gathering one's, or nil.
 local function misfit(p, schedule, target)
+  if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
   local h, w = grid.axes(p)
   if not grid.counts(h.outputs, schedule.h) or not grid.counts(w.outputs, schedule.w) then
     return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"

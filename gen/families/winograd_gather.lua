@@ -4,12 +4,14 @@
 -- channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the products to
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
+-- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (winograd_planes.lua).
 -- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
 local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local transform = require "families/winograd_transform"
+local planes = require "families/winograd_planes"
 local direct_gather = require "families/direct_gather"
 local winograd_gather = {}
 
@@ -29,9 +31,9 @@ function winograd_gather.shape(p, schedule, target)
   local s = { p = p, schedule = schedule, size = size, lanes = target.bits // 8 // size, h = h, w = w, images = p.batch * p.input[1],
     frequencies = h.size * w.size,
     from = { base = forward and "src" or "dst", pitch = forward and p.ic or p.oc, channels = forward and icg or ocg,
-      size = forward and p.input or p.output },
+      all = forward and p.ic or p.oc, size = forward and p.input or p.output },
     to = { base = forward and "dst" or "src", pitch = forward and p.oc or p.ic, channels = forward and ocg or icg,
-      size = forward and p.output or p.input } }
+      all = forward and p.oc or p.ic, size = forward and p.output or p.input } }
   local rows, columns
   rows, columns, s.block_images = grid.block(#h.tiles, #w.tiles, s.images, schedule.tiles)
   s.h_bands, s.w_bands = grid.bands(h, rows), grid.bands(w, columns)
@@ -48,6 +50,10 @@ function winograd_gather.shape(p, schedule, target)
   s.v_apart = odd_lines(most * s.v_row, size)
   s.m_apart = odd_lines(most * s.width, size)
   s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
+  s.planes = p.layout == "nchw"
+  if s.planes then planes.buffers(s, axis_h, axis_w) else
+    s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
+  end
   return s
 end
 
@@ -76,6 +82,8 @@ local function kernel_maker(c, kernels)
   end
 end
 
+local function channels_of(s, tile) return (tile.vectors - 1) * s.lanes + tile.last end
+
 ---- transformed weights ---------------------------------------------------------------------------------------------------------
 
 local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
@@ -86,25 +94,34 @@ local function pack_part(s, c, run)
   local forward = p.pass == "forward"
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local taps_h, taps_w, apart = s.h.taps, s.w.taps, layout.apart(tile)
+  local unfold = s.planes and planes.weights(s, c, tile, channels_of(s, tile))
   local function tap(y, x)
+    if s.planes then return (forward and y * taps_w + x or taps_h * taps_w - 1 - y * taps_w - x) * tile.width end
     if forward then return (y * taps_w + x) * (icg * p.oc) end
     return ((taps_h - 1 - y) * taps_w + taps_w - 1 - x) * (ocg * tile.width)
   end
-  local read = forward and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
+  local direct = forward and not s.planes
+  local read = direct and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
   local kernel = c.kernel(("pack %d %d"):format(tile.vectors, tile.last), "pack", function(name)
     return transform.weights(p, target, name, { h = s.h.schemes[1], w = s.w.schemes[1], tap = tap,
-      row = forward and p.oc or tile.width, tile = read, apart = apart })
+      row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = apart })
   end)
-  local transpose = not forward and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
+  local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
     return direct_gather.transpose_kernel(p, tile, target, name)
   end)
   return { what = "U of a tile of output channels", indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
     local first = (index + run.index) * s.width
     local to = layout.at(g, index + run.index)
-    if forward then return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, to }, s.from.channels }) end
-    d:loop("tap", 0, taps_h * taps_w, 1, function(t)
+    if direct then return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, to }, s.from.channels }) end
+    if unfold then
+      local row = icg * taps_h * taps_w
+      local at = forward and (g * ocg + first) * row or (g * ocg) * row + first * (taps_h * taps_w)
+      d:loop("line", 0, unfold.count, 1, function(n)
+        d:call(unfold.kernel, { { d.weights, at + n * unfold.from }, { d.scratch, n * unfold.to } })
+      end)
+    else d:loop("tap", 0, taps_h * taps_w, 1, function(t)
       d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) } })
-    end)
+    end) end
     d:call(kernel, { { d.scratch, 0 }, { d.packed, to }, s.from.channels })
   end }
 end
@@ -113,7 +130,7 @@ local function pack_stage(s, c)
   local list, scratch = {}, 0
   for _, run in ipairs(cut.column_runs(s.columns)) do
     list[#list + 1] = pack_part(s, c, run)
-    if s.p.pass ~= "forward" then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
+    if s.p.pass ~= "forward" or s.planes then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
   end
   return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
 end
@@ -130,15 +147,14 @@ local function input_kernel(s, c, h_tile, w_tile)
   return c.kernel(key, "input", function(name)
     local h, w = side(s.h, h_tile.class), side(s.w, w_tile.class)
     h.low, h.high, w.low, w.high = h_tile.low, h_tile.high, w_tile.low, w_tile.high
-    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch, row = s.from.size[3] * s.from.pitch,
-      channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
+    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch, row = s.from.row, channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
   end)
 end
 
 local function output_kernel(s, c, h_class, w_class, tile)
   return c.kernel(("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last), "output", function(name)
     return transform.output(s.p, c.target, name, { h = side(s.h, h_class), w = side(s.w, w_class), pixel = s.to.pitch,
-      row = s.to.size[3] * s.to.pitch, channels = (tile.vectors - 1) * s.lanes + tile.last, apart = s.m_apart, columns = s.w.size,
+      row = s.to.row, channels = channels_of(s, tile), apart = s.m_apart, columns = s.w.size,
       stream = s.schedule.stream })
   end)
 end
@@ -170,6 +186,11 @@ local function make_kernels(s, c, block)
       for _, run in ipairs(cut.column_runs(s.columns)) do output_kernel(s, c, hr.tile.class, wr.tile.class, run.tile) end
     end
   end
+  if s.planes then
+    local channels = {}
+    for i, run in ipairs(cut.column_runs(s.columns)) do channels[i] = channels_of(s, run.tile) end
+    planes.make_kernels(s, c, block, channels)
+  end
   each_rectangle(s, block, function(_, _, _, pieces)
     for _, piece in ipairs(pieces) do
       for _, run in ipairs(cut.column_runs(s.columns)) do product_kernel(s, c, piece.size, run.tile) end
@@ -199,12 +220,13 @@ local function pixel(s, tensor, image, y, x)
 end
 
 local function transform_inputs(s, c, d, block, at)
+  if s.planes then planes.read(s, c, d, block, at) end
   d:comment(("V of each tile: frequency f of tile t at scratch + f * %d + t * %d"):format(s.v_apart, s.v_row))
   each_tile(d, block, function(hr, wr, row, column, image, tile)
-    local y = at.y + row * s.h.schemes[hr.tile.class].outputs + (hr.from + s.h.base)
-    local x = at.x + column * s.w.schemes[wr.tile.class].outputs + (wr.from + s.w.base)
-    d:call(input_kernel(s, c, hr.tile, wr.tile),
-      { { d[s.from.base], pixel(s, s.from, at.image + image, y, x) + at.g * s.from.channels }, { d.scratch, tile * s.v_row } })
+    local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
+    local window = s.planes and { d.scratch, planes.window(s, block, image, y, x) }
+      or { d[s.from.base], pixel(s, s.from, at.image + image, at.y + y + s.h.base, at.x + x + s.w.base) + at.g * s.from.channels }
+    d:call(input_kernel(s, c, hr.tile, wr.tile), { window, { d.scratch, tile * s.v_row } })
   end)
 end
 
@@ -247,15 +269,16 @@ end
 local function transform_outputs(s, c, d, block, at, tile, channel)
   d:comment "Y of each tile"
   each_tile(d, block, function(hr, wr, row, column, image, number)
-    local y = at.y + row * s.h.schemes[hr.tile.class].outputs + hr.from
-    local x = at.x + column * s.w.schemes[wr.tile.class].outputs + wr.from
-    local out = d:let("out", pixel(s, s.to, at.image + image, y, x) + channel)
+    local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
+    local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
+      or pixel(s, s.to, at.image + image, at.y + y, at.x + x) + channel)
     local args = { { d.scratch, number * tile.width + s.frequencies * s.v_apart } }
     if s.p.pass == "forward" and s.p.bias then args[#args + 1] = { d.bias, channel } end
     if s.p.pass == "forward" and s.p.epilogue.residual then args[#args + 1] = { d.residual, out } end
-    args[#args + 1] = { d[s.to.base], out }
+    args[#args + 1] = { s.planes and d.scratch or d[s.to.base], out }
     d:call(output_kernel(s, c, hr.tile.class, wr.tile.class, tile), args)
   end)
+  if s.planes then planes.write(s, c, d, block, at, channels_of(s, tile), channel) end
 end
 
 -- Tasks over group, images, bands and shares of the column tiles, for equal bands of both axes.
@@ -295,7 +318,9 @@ function winograd_gather.misfit(s)
   if s.scratch > winograd_gather.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
   end
-  if s.p.pass ~= "forward" and transposed_bytes(s, s.columns[1]) > winograd_gather.most_scratch then
+  if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
+  if s.planes and (s.schedule.fetch or s.schedule.stream) then return "winograd neither fetches nor streams channels-first data" end
+  if (s.p.pass ~= "forward" or s.planes) and transposed_bytes(s, s.columns[1]) > winograd_gather.most_scratch then
     return "needs too much scratch to transpose its weights"
   end
   if s.schedule.splits > #s.columns then return ("has %d column tiles, fewer than its shares"):format(#s.columns) end

@@ -3,9 +3,11 @@
 -- The gradient of r taps from m rows of diff_dst is a correlation of r outputs and m taps, F(r,m): diff_dst takes the weights'
 -- part. Tiles of m x m pixels and their windows of src are transformed, block by block of tiles; for each frequency the products
 -- of input and output channels are summed over the tiles of a block, from zero, and added to what earlier blocks gave; at the end
--- the sums are transformed to the gradient. A task is a slice of the output channels and goes over all tiles, so the bits depend
--- on no thread count. Its scratch:
+-- the sums are transformed to the gradient. A task is a slice of the output channels and goes over all tiles; where a schedule has
+-- several sums, over a share of the blocks, and the second stage adds what the tasks of a slice have. That shares the transforms,
+-- which slices repeat. The bits depend on the schedule, not on the threads. A task's scratch:
 --     V [frequency][tile][input channel]    D [frequency][tile][output channel]    S [frequency][input channel][output channel]
+-- Of several sums, S is in the shared memory, as [group][slice][sum].
 local parts = require "parts"
 local program = require "program"
 local driver = require "driver"
@@ -103,12 +105,19 @@ function winograd_gradient.shape(p, schedule, target)
   s.slices = cut.columns(s.ocg, (vectors + schedule.splits - 1) // schedule.splits, s.lanes)
   s.v_row, s.d_row = whole_vectors(s.icg, s.lanes), s.slices[1].width
   s.v_apart, s.d_apart = odd_lines(s.tiles * s.v_row, size), odd_lines(s.tiles * s.d_row, size)
-  s.one_block = s.image_runs[1].count * #s.image_runs * #s.h_bands * s.h_bands[1].count * #s.w_bands * s.w_bands[1].count == 1
+  s.blocks, s.sums = 0, schedule.sums or 1
+  for _, i in ipairs(s.image_runs) do
+    for _, h in ipairs(s.h_bands) do
+      for _, w in ipairs(s.w_bands) do s.blocks = s.blocks + i.count * h.count * w.count end
+    end
+  end
+  s.one_block = s.blocks == 1
   s.s_row = s.one_block and math.min(schedule.vectors * s.lanes, s.d_row) or s.d_row
   s.s_apart = odd_lines(s.icg * s.s_row, size)
   s.d_at = s.frequencies * s.v_apart
-  s.s_at = s.d_at + s.frequencies * s.d_apart
-  s.scratch = (s.s_at + s.frequencies * s.s_apart) * size
+  s.s_at = s.sums == 1 and s.d_at + s.frequencies * s.d_apart or 0
+  s.scratch = (s.d_at + s.frequencies * s.d_apart + (s.sums == 1 and s.frequencies * s.s_apart or 0)) * size
+  s.shared = s.sums > 1 and p.groups * #s.slices * s.sums * s.frequencies * s.s_apart * size or 0
   return s
 end
 
@@ -116,9 +125,10 @@ end
 function winograd_gradient.misfit(p, schedule, target)
   if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
   local s = winograd_gradient.shape(p, schedule, target)
-  if s.scratch > winograd_gradient.most_scratch then
-    return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gradient.most_scratch >> 20)
+  if s.scratch + s.shared > winograd_gradient.most_scratch then
+    return ("needs %.1f MB of scratch a thread, at most %d"):format((s.scratch + s.shared) / 2.0 ^ 20, winograd_gradient.most_scratch >> 20)
   end
+  if s.sums < 1 or s.sums > s.blocks then return ("has %d blocks for %d sums"):format(s.blocks, s.sums) end
   if #s.slices ~= s.schedule.splits then return ("has no %d slices of its output channels"):format(s.schedule.splits) end
 end
 
@@ -144,10 +154,12 @@ local function cycles_of(s, machine)
   local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
   local tiles = tiles_of(p, s.h.outputs, s.w.outputs)
   local transforms = s.frequencies * 2.5 / s.lanes
-  local slice = tiles / s.tiles * product_cycles(s) + tiles * transforms * (s.v_row + s.d_row) + s.frequencies * s.icg * s.d_row / s.lanes * 3
+  local slice = tiles / s.tiles * product_cycles(s) + tiles * transforms * (s.v_row + s.d_row)
+  local sums = s.frequencies * s.icg * s.d_row / s.lanes * 3
+  slice = slice / s.sums + sums * (s.sums > 1 and 2 or 1)
   if s.scratch > l2 then slice = slice * 1.15 end
   slice = slice * math.max(1, s.lanes / s.icg) -- transforms work on whole vectors of channels (measured: 3 of 8 take three times as long)
-  local tasks = p.groups * #s.slices
+  local tasks = p.groups * #s.slices * s.sums
   return slice * ((tasks + p.threads - 1) // p.threads)
 end
 
@@ -163,20 +175,20 @@ end
 
 local function sizes_of(taps) return taps == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 } end
 
--- Numbers of slices that differ, from the first that gives every thread one; the most where none does.
-local function splits_of(p, vectors)
+-- Numbers of slices that differ, from the first that gives every one of `threads` one; the most where none does.
+local function splits_of(p, vectors, threads)
   local list, most = {}, 1
   for _, n in ipairs { 1, 2, 4, 8, 16 } do
     local each = (vectors + n - 1) // n
     if (vectors + each - 1) // each == n then
       most = n
-      if n * p.groups >= p.threads or n == vectors then list[#list + 1] = n end
+      if n * p.groups >= threads or n == vectors then list[#list + 1] = n end
     end
   end
   return #list > 0 and list or { most }
 end
 
--- The first two splits whose slices fit into the scratch memory.
+-- The first two splits whose slices fit into the memory.
 local function with_splits(p, schedule, target, splits, list)
   local fitting, why = 0, nil
   for _, n in ipairs(splits) do
@@ -199,18 +211,19 @@ local function candidates(p, target)
   local vectors, list = (p.oc // p.groups + lanes - 1) // lanes, {}
   local v = math.min(2, vectors)
   local rows = math.min((target.registers - v - 1) // v, 14)
-  local splits = splits_of(p, vectors)
+  local ways = { { splits = splits_of(p, vectors, p.threads) } }
+  if p.threads > 1 then ways[2] = { sums = p.threads, splits = splits_of(p, vectors, 1) } end
   for _, h in ipairs(sizes_of(p.kernel[2])) do
     for _, w in ipairs(sizes_of(p.kernel[3])) do
       local why, all = inexact(p, h, w), tiles_of(p, h, w)
-      local function schedule(tiles)
-        return { family = "winograd", h = { h }, w = { w }, tiles = tiles, rows = rows, vectors = v, splits = splits[1] }
+      local function schedule(tiles, way)
+        return { family = "winograd", h = { h }, w = { w }, tiles = tiles, rows = rows, vectors = v, splits = way.splits[1], sums = way.sums }
       end
       if p.kernel[2] == p.kernel[3] and math.abs(h - w) > 2 then -- a shape between them is as good
-      elseif why then list[#list + 1] = { schedule = schedule(14), why = why }
+      elseif why then list[#list + 1] = { schedule = schedule(14, ways[1]), why = why }
       else
         for _, tiles in ipairs { 14, 28, 56, 112, 224 } do
-          with_splits(p, schedule(tiles), target, splits, list)
+          for _, way in ipairs(ways) do with_splits(p, schedule(tiles, way), target, way.splits, list) end
           if tiles >= all then break end
         end
       end
@@ -304,7 +317,7 @@ local function result_kernel(s, c, channels)
     local plane = s.icg * s.p.oc
     return transform.output(s.p, s.target, name, { h = { scheme = s.h.scheme, at = frequency }, w = { scheme = s.w.scheme, at = frequency },
       pixel = plane, row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size,
-      m = { to = "Y", left = "AT", from = "S", right = "A" } })
+      sums = s.sums, sums_apart = s.frequencies * s.s_apart, m = { to = "Y", left = "AT", from = "S", right = "A" } })
   end)
 end
 
@@ -368,12 +381,12 @@ local function transform_tiles(s, c, d, block, slice, at)
 end
 
 -- The products of one panel of output channels at one frequency.
-local function multiply_panel(s, c, d, f, tiles, vectors, column)
+local function multiply_panel(s, c, d, sums, f, tiles, vectors, column)
   local to = s.one_block and 0 or column
   for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
     d:loop("i", inputs.first, inputs.first + inputs.size * inputs.count, inputs.size, function(i)
       d:call(product_of(s, c, inputs.size, vectors), { { d.scratch, f * s.v_apart + i },
-        { d.scratch, f * s.d_apart + column + s.d_at }, { d.scratch, f * s.s_apart + i * s.s_row + to + s.s_at }, tiles })
+        { d.scratch, f * s.d_apart + column + s.d_at }, { d[sums.base], f * s.s_apart + i * s.s_row + to + sums.at }, tiles })
     end)
   end
 end
@@ -388,55 +401,75 @@ local function each_panel(s, d, slice, body)
   end
 end
 
-local function multiply(s, c, d, tiles, slice)
-  d:comment(("S: frequency f of input channel i at scratch + f * %d + i * %d + %d"):format(s.s_apart, s.s_row, s.s_at))
+local function multiply(s, c, d, sums, tiles, slice)
+  d:comment(("S: frequency f of input channel i at f * %d + i * %d behind the first of this task's sums"):format(s.s_apart, s.s_row))
   d:loop("f", 0, s.frequencies, 1, function(f)
-    each_panel(s, d, slice, function(panel, column) multiply_panel(s, c, d, f, tiles, panel.vectors, column) end)
+    each_panel(s, d, slice, function(panel, column) multiply_panel(s, c, d, sums, f, tiles, panel.vectors, column) end)
   end)
 end
 
-local function transform_sums(s, c, d, channels, channel)
+local function transform_sums(s, c, d, sums, channels, channel)
   d:comment "Y: the gradient of each input channel"
   d:loop("i", 0, s.icg, 1, function(i)
-    d:call(result_kernel(s, c, channels), { { d.scratch, i * s.s_row + s.s_at }, { d.weights, i * s.p.oc + channel } })
+    d:call(result_kernel(s, c, channels), { { d[sums.base], i * s.s_row + sums.at }, { d.weights, i * s.p.oc + channel } })
   end)
 end
 
--- All blocks' products into the sums of the whole slice.
-local function add_blocks(s, c, d, slice, g, channel)
-  d:call(c.zero, { { d.scratch, s.s_at }, driver.expr(s.frequencies * s.s_apart // s.lanes) })
+-- The products of a share of the blocks (numbered from first to stop) into the sums of the whole slice.
+local function add_blocks(s, c, d, sums, slice, g, channel, first, stop)
+  d:call(c.zero, { { d[sums.base], sums.at }, driver.expr(s.frequencies * s.s_apart // s.lanes) })
+  local before = 0
   each_kind(s, function(images, h, w)
-    d:loop("block", 0, images.count, 1, function(group)
-      d:loop("band_h", 0, h.count, 1, function(band_h)
-        d:loop("band_w", 0, w.count, 1, function(band_w)
-          local block = { h = h, w = w, images = images.size }
-          transform_tiles(s, c, d, block, slice, { g = g, channel = channel, image = group * images.size + images.first,
-            y = band_h * (h.tiles * s.h.outputs) + h.first, x = band_w * (w.tiles * s.w.outputs) + w.first })
-          multiply(s, c, d, driver.expr(images.size * h.tiles * w.tiles), slice)
-        end)
-      end)
+    local count = images.count * h.count * w.count
+    d:loop("block", driver.max(first - before, 0), driver.min(stop - before, count), 1, function(number)
+      local group = d:let("group", driver.quotient(number, h.count * w.count))
+      local band_h = d:let("band_h", driver.rest(driver.quotient(number, w.count), h.count))
+      local band_w = d:let("band_w", driver.rest(number, w.count))
+      local block = { h = h, w = w, images = images.size }
+      transform_tiles(s, c, d, block, slice, { g = g, channel = channel, image = group * images.size + images.first,
+        y = band_h * (h.tiles * s.h.outputs) + h.first, x = band_w * (w.tiles * s.w.outputs) + w.first })
+      multiply(s, c, d, sums, driver.expr(images.size * h.tiles * w.tiles), slice)
     end)
+    before = before + count
   end)
-  transform_sums(s, c, d, channels_of(s, slice), channel)
 end
 
-local function one_block(s, c, d, slice, g, channel)
+local function one_block(s, c, d, sums, slice, g, channel)
   local zero = driver.expr(0)
   transform_tiles(s, c, d, { h = s.h_bands[1], w = s.w_bands[1], images = s.images }, slice,
     { g = g, channel = channel, image = zero, y = zero, x = zero })
   each_panel(s, d, slice, function(panel, column)
-    d:loop("f", 0, s.frequencies, 1, function(f) multiply_panel(s, c, d, f, driver.expr(s.tiles), panel.vectors, column) end)
-    transform_sums(s, c, d, channels_of(s, panel), channel + column)
+    d:loop("f", 0, s.frequencies, 1, function(f) multiply_panel(s, c, d, sums, f, driver.expr(s.tiles), panel.vectors, column) end)
+    transform_sums(s, c, d, sums, channels_of(s, panel), channel + column)
   end)
 end
 
+-- Where the first sums of a slice are.
+local function sums_of(s, d, g, slice)
+  if s.sums == 1 then return { base = "scratch", at = s.s_at } end
+  return { base = "shared", at = d:let("sums", (g * #s.slices + slice) * (s.sums * s.frequencies * s.s_apart)) }
+end
+
+local function channel_of(s, d, g, slice) return d:let("channel", g * s.ocg + slice * s.slices[1].width) end
+
 -- Tasks of one run of equal slices.
 local function slice_part(s, c, run)
-  local p = s.p
-  return { indices = { { "g", p.groups }, { "slice", run.count } }, body = function(d, g, index)
-    local channel = d:let("channel", g * s.ocg + (index + run.index) * s.slices[1].width)
-    local go = s.one_block and one_block or add_blocks
-    go(s, c, d, run.tile, g, channel)
+  return { indices = { { "g", s.p.groups }, { "slice", run.count }, { "part", s.sums } }, body = function(d, g, index, part)
+    local slice = index + run.index
+    local channel, sums = channel_of(s, d, g, slice), sums_of(s, d, g, slice)
+    if s.one_block then return one_block(s, c, d, sums, run.tile, g, channel) end
+    sums.at = sums.at + part * (s.frequencies * s.s_apart)
+    add_blocks(s, c, d, sums, run.tile, g, channel, driver.quotient(part * s.blocks, s.sums), driver.quotient((part + 1) * s.blocks, s.sums))
+    if s.sums == 1 then transform_sums(s, c, d, sums, channels_of(s, run.tile), channel) end
+  end }
+end
+
+-- Tasks of the second stage: the sums of a slice, an input channel at a time.
+local function reduce_part(s, c, run)
+  return { indices = { { "g", s.p.groups }, { "slice", run.count }, { "i", s.icg } }, body = function(d, g, index, i)
+    local slice, channels = index + run.index, channels_of(s, run.tile)
+    local sums = sums_of(s, d, g, slice)
+    d:call(result_kernel(s, c, channels), { { d.shared, i * s.s_row + sums.at }, { d.weights, i * s.p.oc + channel_of(s, d, g, slice) } })
   end }
 end
 
@@ -459,16 +492,18 @@ end
 
 function winograd_gradient.stages(p, schedule, target)
   local s = winograd_gradient.shape(p, schedule, target)
-  local kernels, c, list = {}, {}, {}
+  local kernels, c, list, last = {}, {}, {}, {}
   c.kernel = kernel_maker(c, kernels)
   for _, run in ipairs(cut.column_runs(s.slices)) do
     list[#list + 1] = slice_part(s, c, run)
+    if s.sums > 1 then last[#last + 1] = reduce_part(s, c, run) end
     make_kernels(s, c, run.tile)
   end
   if c.why then return nil, c.why end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
-  if p.bias then stages[2] = direct_gradient.bias_stage(p, target, kernels) end
-  return { kernels = kernels, stages = stages, packed = 0, shared = 0, tile = { 1, p.kernel[2], p.kernel[3] } }
+  if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
+  if p.bias then stages[#stages + 1] = direct_gradient.bias_stage(p, target, kernels) end
+  return { kernels = kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2], p.kernel[3] } }
 end
 
 return winograd_gradient

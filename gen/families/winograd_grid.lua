@@ -141,7 +141,7 @@ end
 
 -- The axes of a gathering problem, or why there are none.
 function grid.refused(p)
-  if p.layout ~= "nhwc" then return "winograd needs channels-last data" end
+  if p.layout ~= "nhwc" and p.pass == "backward_weights" then return "winograd needs channels-last data for backward weights" end
   for i = 1, 3 do
     if p.stride[i] ~= 1 then return "winograd needs stride 1" end
     if p.dilation[i] ~= 1 then return "winograd needs dilation 1" end

@@ -163,7 +163,8 @@ end
 
 ---- the output: Y = AT M A, with the epilogue -----------------------------------------------------------------------------------
 
--- o: h and w: {scheme, at}; apart, columns and m as above; pixel, row, channels (of the column tile), stream.
+-- o: h and w: {scheme, at}; apart, columns and m as above; pixel, row, channels (of the column tile), stream; sums, sums_apart:
+-- how many there are to be added, and where.
 function transform.output(p, target, name, o)
   local m = o.m or { to = "Y", left = "AT", from = "M", right = "A" }
   local along, across = straight.of(o.w.scheme.AT), straight.of(o.h.scheme.AT)
@@ -185,7 +186,9 @@ function transform.output(p, target, name, o)
           for fw = 1, o.w.scheme.size do
             x[fw] = function()
               local r = k:vector(element(m, fh, fw))
-              k:load(r, k:at(from, (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart))
+              local at = (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart
+              k:load(r, k:at(from, at))
+              for i = 1, (o.sums or 1) - 1 do k:add(r, r, k:memory(k:at(from, at + i * o.sums_apart))) end
               return r
             end
           end
