@@ -60,17 +60,19 @@ end
 
 function words.gathering(p, s)
   local h_axis, w_axis = grid.axes(p)
-  local h, w = grid.axis(h_axis, s.h).schemes, grid.axis(w_axis, s.w).schemes
+  local h, w, back = grid.axis(h_axis, s.h).schemes, grid.axis(w_axis, s.w).schemes, p.pass == "backward_data"
   local lines = {
-    ("Winograd's algorithm: a tile of %d x %d outputs from a window d of %d x %d inputs, by %s a channel:"):format(s.h[1], s.w[1],
+    ("Winograd's algorithm: a tile of %d x %d outputs Y from a window d of %d x %d inputs, by %s a channel:"):format(s.h[1], s.w[1],
       h[1].size, w[1].size, products(h[1], w[1])),
-    "  U = G g GT of the weights g,  V = BT d B,  M[f] = sum over input channels of V[f] U[f],  Y = AT M A",
+    back and "  U = G g GT of the weights g with taps reversed,  V = BT d B,  M[f] = sum over output channels of V[f] U[f],  Y = AT M A"
+      or "  U = G g GT of the weights g,  V = BT d B,  M[f] = sum over input channels of V[f] U[f],  Y = AT M A",
     ("with a frequency f = row * %d + column for each element of V, U and M. The outputs are cut into tiles as %s rows,"):format(w[1].size,
       cover(h_axis.outputs, s.h)),
     ("%s columns; about %d tiles go through V, M and Y before the next, so that V and M stay in the caches."):format(
       cover(w_axis.outputs, s.w), s.tiles),
-    "V and M: [frequency][tile][channel]; U: [tile of output channels][frequency][input channel][output channel].",
+    "V and M: [frequency][tile][channel]; U: [tile of channels of Y][frequency][channel of d][channel of Y].",
   }
+  if p.layout == "nchw" then lines[#lines + 1] = "Windows of planes are laid out as pixels of channels before, and outputs as planes after." end
   all_schemes(lines, h, w)
   return lines
 end
