@@ -207,7 +207,7 @@ static const char bash_tail[] =
     "        *) kept+=(\"$word\") ;;\n"
     "        esac\n"
     "    done\n"
-    "    names=$(\"${COMP_WORDS[0]}\" show \"${kept[@]}\" --stage=schedules 2>/dev/null | sed -n 's/^ *[0-9][0-9.e+]*  *\\([a-z][^ ]*\\)$/\\1/p')\n"
+    "    names=$(\"${COMP_WORDS[0]}\" show \"${kept[@]}\" --stage=schedules 2>/dev/null | sed -n 's/^ *[0-9][0-9.e+]*  *\\([a-z][^ ]*\\).*/\\1/p')\n"
     "    echo ${names:-$_convgen_families}\n"
     "}\n\n"
     "complete -F _convgen convgen\n";

@@ -73,5 +73,7 @@ expect "$families" convgen show --schedule =
 expect 'plain planar' convgen show --schedule = pl
 names=$(complete_line convgen bench --dt = f64 --cold mb1ic8ih9oc8kh3 --schedule = direct)
 [[ "$names" == direct.p* && $(wc -w <<<"$names") -ge 2 ]] || fail "schedules of a problem: $names"
+names=$(complete_line convgen bench --dt = f64 --cold mb1ic8ih9oc8kh3 --schedule =)
+[ "$(wc -w <<<"$names")" = "$(convgen show --dt=f64 mb1ic8ih9oc8kh3 --stage=schedules | grep -c '^ *[0-9]')" ] || fail "not all schedules: $names"
 bad=$(complete_line convgen bench 'mb1;touch${IFS}harm' '$(touch harm)' --schedule = p)
 [[ "$bad" == 'plain planar' && ! -e harm ]] || fail "words of the line were executed, or gave $bad"
