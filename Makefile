@@ -14,6 +14,10 @@ tune: all
 test: all
 	cd $(BUILD) && ctest --output-on-failure
 
+TRIALS = 5000
+test-more: all
+	cd $(BUILD) && CONVGEN_TRIALS=$(TRIALS) CK_VERBOSITY=verbose ./test_kernels
+
 test-onnx: LIBRARIES += libonnx-testdata python3-onnx
 test-onnx: all
 	tests/python/run.sh $(BUILD) --script onnx_nodes.py
@@ -38,4 +42,4 @@ packages:
 	  $$run apt-get update && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
 	else echo "Missing packages:$$missing. Please install them as root: apt-get install$$missing" >&2; exit 1; fi
 
-.PHONY: all tune test test-onnx bench install clean packages
+.PHONY: all tune test test-more test-onnx bench install clean packages

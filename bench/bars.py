@@ -5,6 +5,8 @@ Usage: bench/bars.py BUILD [--only=GLOB] [--list] [--seconds=S]     run at the t
   BUILD          the build folder: peers, convgen; results go to BUILD/bench/ (one file of JSON lines a run, ratios.svg)
   --only=GLOB    claims whose text matches, e.g. 'ResNet-50 forward*', or all of one run, e.g. avx2
   --seconds=S    of timing for each contestant and layer
+  --kept         nothing is measured: what earlier runs left in BUILD/bench is judged
+  --page=FILE    also write the table as a page (Markdown) with the plots beside it
 Also drawn: BUILD/bench/errors.svg, speed against error of the runs of bench/winograd.txt.
 Exit status 1 when a bar is missed or a run fails. Figures by minima and by medians stand side by side; the bound says which is judged.
 """
@@ -12,6 +14,7 @@ import fnmatch
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -53,6 +56,15 @@ def command(run, build, seconds):
     if kind == "course":
         return [sys.executable, f"{HERE}/course.py", build, "--json"], environment
     return [sys.executable, f"{HERE}/spine.py", f"{build}/convgen", "--json"], environment
+
+
+def kept(name, build):
+    """The JSON lines that an earlier run left."""
+    path = f"{build}/bench/{name}.jsonl"
+    if not os.path.exists(path):
+        return [], True
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.startswith("{")], True
 
 
 def measure(name, run, build, seconds):
@@ -187,6 +199,38 @@ def plot(build, runs):
     draw(build, "errors", [(name, sorted(points)) for name, points in curves.items()])
 
 
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        fields = dict(line.split(":", 1) for line in f.read().split("\n\n")[0].splitlines())
+    return " ".join(next(fields[key] for key in fields if key.strip() == "model name").split())
+
+
+def page(path, build, results, texts):
+    """What was measured, for readers: a table of claims, the commands, the plots."""
+    def number(value):
+        return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    peaks = set()
+    for run in texts:
+        peaks |= {(line["dt"], line["target"]) + (line["peak_gflops"],) for line in kept(run, build)[0] if line.get("threads") == 1}
+    peak = ", ".join(f"{max(p for t, g, p in peaks if (t, g) == key):.0f} GFLOP/s {key[0]} {key[1]}" for key in sorted({p[:2] for p in peaks}))
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("# Measured\n\nWritten by `bench/bars.py --page`, from the results of `make bench` (`bench/run`), each run interleaved, pinned, warm.\n\n"
+                f"Machine: {processor()}; FMA peak of one core as measured in these runs: {peak}. Date: {time.strftime('%Y-%m-%d')}.\n\n"
+                "Ratios say how many times faster convgen is; *bound* is judged by minima (`>=`, `<=`) or by medians (`>~`), `-` is shown only.\n"
+                "Weights are packed beforehand, activations laid out as each side likes them best, on both sides.\n\n"
+                "| what | bound | minima | medians | verdict | remark | run |\n|---|---|---|---|---|---|---|\n")
+        results = [result for result in results if result[1] is not None]
+        for row, value, median, remark in results:
+            f.write(f"| {row['what']} | `{row['bound']}` | {number(value)} | {number(median)} | {verdict(row, value, median)} | {remark} | {row['run']} |\n")
+        f.write("\n![Times faster than oneDNN's best direct kernel, per layer](ratios.svg)\n\n"
+                "![Speed over the best direct kernel against the error over a plain loop's](errors.svg)\n\nThe runs:\n\n```\n")
+        f.writelines(f"{name:16}= {text}\n" for name, text in texts.items() if any(row["run"] == name for row, *_ in results))
+        f.write("```\n")
+    for name in ("ratios", "errors"):
+        if os.path.exists(f"{build}/bench/{name}.svg"):
+            shutil.copy(f"{build}/bench/{name}.svg", os.path.join(os.path.dirname(path), f"{name}.svg"))
+
+
 def main():
     if "--recall" in sys.argv:
         return recall(sys.argv[1], [word for word in sys.argv[2:] if word != "--recall"])
@@ -204,13 +248,16 @@ def main():
     runs = {}
     for row in table:
         if row["run"] not in runs:
-            runs[row["run"]] = measure(row["run"], texts[row["run"]], build, seconds)
+            runs[row["run"]] = kept(row["run"], build) if "--kept" in sys.argv else measure(row["run"], texts[row["run"]], build, seconds)
     print(f"\n{'what':46} {'at least':>8} {'minima':>8} {'medians':>8}  verdict")
     results = [(row, *figure(row, runs[row["run"]][0])) for row in table]
     for row, value, median, remark in results:
         cells = [f"{v:8.3g}" if v is not None and v < 0.1 else f"{v:8.2f}" if v is not None else f"{'':8}" for v in (value, median)]
         print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value, median):8} {remark}")
     plot(build, runs)
+    page_path = next((w[7:] for w in sys.argv if w.startswith("--page=")), None)
+    if page_path:
+        page(page_path, build, results, texts)
     for run, (_, good) in runs.items():
         if not good:
             print(f"# failed or wrong: {run}")

@@ -132,7 +132,7 @@ static int certify(const cli_arguments *a, convgen_context *c, const cg_named_pr
 {
     cg_outcome outcome;
     convgen_plan *plan = NULL;
-    convgen_errors errors;
+    convgen_errors errors = { .struct_size = sizeof errors };
     tensor tensors[2];
     char label[CG_TEXT];
     int status = CLI_DONE;

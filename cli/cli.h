@@ -138,6 +138,7 @@ typedef struct cli_trial {
 } cli_trial;
 typedef struct cli_report {
     cg_buffer trials; /* of cli_trial */
+    bool hurry;       /* interrupted: nothing more is run */
 } cli_report;
 typedef struct cli_report_row {
     const cg_named_problem *np;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Why a kernel has its schedule, best first. */
-enum { TUNED, TUNED_OTHERWISE, ESTIMATED, ORIGINS };
+enum { TUNED, TUNED_OTHERWISE, ESTIMATED, ESTIMATED_ANEW, ORIGINS }; /* the last: its record is of another version of the family */
 
 typedef struct choice {
     char schedule[CG_NAME], from[CG_WHY];
@@ -117,8 +117,8 @@ static const char *form_of(const desk *d, const cg_target *t)
     return strcmp(d->network.form, "asm") == 0 && t->machine ? "machine" : "c";
 }
 
-/* A record that this generator may trust, of the form. */
-static cg_status find_record(desk *d, const cg_named_problem *np, const cg_target *t, const char *form, cg_record *out)
+/* A record that this generator may trust, of the form; `stale` says when there is one that it may not. */
+static cg_status find_record(desk *d, const cg_named_problem *np, const cg_target *t, const char *form, cg_record *out, bool *stale)
 {
     cg_record key = { .threads = threads_of(d, np) };
     int version;
@@ -130,8 +130,10 @@ static cg_status find_record(desk *d, const cg_named_problem *np, const cg_targe
     cg_status status = convgen_problem_format(&np->problem, key.problem, sizeof key.problem);
     if (!status)
         status = cg_store_find(d->c->store, &key, out);
-    if (!status && (cg_script_family_version(d->c->script, out->family, &version) || version != out->version))
+    if (!status && (cg_script_family_version(d->c->script, out->family, &version) || version != out->version)) {
+        *stale = true;
         return CONVGEN_NO_RECORD;
+    }
     return status;
 }
 
@@ -144,7 +146,7 @@ static void take_record(choice *ch, int origin, const char *said)
     ch->origin = origin;
 }
 
-static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, choice *ch)
+static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, bool stale, choice *ch)
 {
     cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np) };
     cg_schedule_list list = { 0 };
@@ -154,9 +156,9 @@ static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *
         status = cg_fail(CONVGEN_NO_CANDIDATE, "%s has no schedule for %s", cli_label(np, text), t->name);
     if (!status) {
         snprintf(ch->schedule, sizeof ch->schedule, "%s", list.at[0].name);
-        snprintf(ch->from, sizeof ch->from, "the best estimate: no record");
+        snprintf(ch->from, sizeof ch->from, "the best estimate: %s", stale ? "its record is of another version of the generator" : "no record");
         ch->record.error_normwise = ch->record.error_vs_loop = ch->record.error_vs_bound = NAN;
-        ch->origin = ESTIMATED;
+        ch->origin = stale ? ESTIMATED_ANEW : ESTIMATED;
     }
     cg_free(list.at);
     return status;
@@ -165,12 +167,13 @@ static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *
 static cg_status choose(desk *d, const cg_named_problem *np, const cg_target *t, choice *ch)
 {
     const bool machine = strcmp(form_of(d, t), "machine") == 0;
-    cg_status status = find_record(d, np, t, machine ? "machine" : "c", &ch->record);
+    bool stale = false;
+    cg_status status = find_record(d, np, t, machine ? "machine" : "c", &ch->record, &stale);
     if (!status)
         take_record(ch, TUNED, "tuned in this form");
-    else if (status == CONVGEN_NO_RECORD && t->machine && !(status = find_record(d, np, t, machine ? "c" : "machine", &ch->record)))
+    else if (status == CONVGEN_NO_RECORD && t->machine && !(status = find_record(d, np, t, machine ? "c" : "machine", &ch->record, &stale)))
         take_record(ch, TUNED_OTHERWISE, machine ? "tuned in the other form, C" : "tuned in the other form, machine code");
-    return status == CONVGEN_NO_RECORD ? estimate(d, np, t, ch) : status;
+    return status == CONVGEN_NO_RECORD ? estimate(d, np, t, stale, ch) : status;
 }
 
 static cg_status choose_all(desk *d)
@@ -211,6 +214,9 @@ static void report(const desk *d)
         if (count[TUNED_OTHERWISE])
             cli_wrong(d->a, "%s: %d of %d layers have a record of the other form only; `convgen tune --target=%s%s` tunes this one",
                       d->target[t].name, count[TUNED_OTHERWISE], n->layer_count, d->target[t].name, by);
+        if (count[ESTIMATED_ANEW])
+            cli_wrong(d->a, "%s: %d of %d layers have a record of another version of the generator, which is not trusted; the best estimates are "
+                      "taken until `convgen tune` has made new ones", d->target[t].name, count[ESTIMATED_ANEW], n->layer_count);
         if (count[ESTIMATED])
             cli_wrong(d->a, "%s: %d of %d layers have no record%s; the best estimates are taken", d->target[t].name, count[ESTIMATED],
                       n->layer_count, d->network.elsewhere ? " of that machine" : "");

@@ -119,6 +119,9 @@ cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_pr
     cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : cli_recall(c, a, np, outcome);
     if (status == CONVGEN_NO_RECORD && estimate)
         status = cli_choose(c, a, np, NULL, outcome);
+    else if (status == CONVGEN_NO_RECORD && outcome->record.family[0])
+        status = cg_fail(status, "the record of %s is of version %d of the family %s, which is another now, so it is not trusted; `convgen tune` "
+                         "makes a new one", cli_label(np, text), outcome->record.version, outcome->record.family);
     else if (status == CONVGEN_NO_RECORD)
         status = cg_fail(status, "%s is not remembered in %s; `convgen tune` finds and remembers a kernel", cli_label(np, text),
                          cg_store_path(c->store));

@@ -1,14 +1,15 @@
 /* report.c: convgen tune --report=FILE: one HTML page about what was tuned, with drawings in SVG and without scripts.
  *
  * Fed by tune.c with every candidate that was tried; the rest (estimates, refusals of the generator) is asked of the generator
- * again. Times of schedules that were not run are drawn hollow: their estimates in cycles at the rate of the winner. Text from
- * outside is escaped. */
+ * again, and plain loops are timed once where that is quick. Times of schedules that were not run are drawn hollow: their estimates
+ * in cycles at the rate of the winner. Text from outside is escaped. */
 #include "cli.h"
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-enum { WIDE = 900, LEFT = 250, ROW = 22, PLOT = 380 };
+enum { WIDE = 900, LEFT = 250, ROW = 22, PLOT = 380, LABEL = 33 };
+static const double plain_each = 0.5e9, plain_all = 20; /* ns by estimate of the longest plain loops that are timed; seconds for all */
 
 void cli_report_tried(cli_report *report, int layer, const cg_tried *t)
 {
@@ -30,9 +31,9 @@ static const cli_trial *trial_of(const cli_report *report, int layer, const char
 
 /* ---- text ---- */
 
-static void escaped(cg_buffer *b, const char *text)
+static void escaped_part(cg_buffer *b, const char *text, size_t length)
 {
-    for (; *text; text++)
+    for (; *text && length; text++, length--)
         switch (*text) {
         case '<': cg_buffer_printf(b, "&lt;"); break;
         case '>': cg_buffer_printf(b, "&gt;"); break;
@@ -42,13 +43,36 @@ static void escaped(cg_buffer *b, const char *text)
         }
 }
 
+static void escaped(cg_buffer *b, const char *text)
+{
+    escaped_part(b, text, strlen(text));
+}
+
+/* The middle of what is too long is left out, at the borders of its characters. */
+static void shortened(cg_buffer *b, const char *text, size_t most)
+{
+    size_t n = strlen(text), first = most / 2, last = n - (most - first - 1);
+    if (n <= most) {
+        escaped(b, text);
+        return;
+    }
+    while (first > 0 && ((unsigned char)text[first] & 0xC0) == 0x80)
+        first--;
+    while (text[last] && ((unsigned char)text[last] & 0xC0) == 0x80)
+        last++;
+    escaped_part(b, text, first);
+    cg_buffer_printf(b, "&#8230;");
+    escaped(b, text + last);
+}
+
 /* Short enough for a drawing: its number in the table with its name, or its sizes and pass. */
 static void label(cg_buffer *b, int number, const cli_report_row *row)
 {
     const convgen_problem *p = &row->np->problem;
+    const char *pass = strchr(row->np->name, ':') ? "" : cg_pass_name(p);
     cg_buffer_printf(b, "%d ", number + 1);
     if (row->np->name[0])
-        escaped(b, row->np->name);
+        shortened(b, row->np->name, LABEL - strlen(pass) - 4);
     else {
         int first = p->in[0] > 1 || p->kernel[0] > 1 ? 0 : 1;
         for (int d = first; d < 3; d++)
@@ -56,8 +80,8 @@ static void label(cg_buffer *b, int number, const cli_report_row *row)
         cg_buffer_printf(b, " %lld-%lld %lldx%lld", (long long)p->in_channels, (long long)p->out_channels, (long long)p->kernel[1],
                          (long long)p->kernel[2]);
     }
-    if (!strchr(row->np->name, ':'))
-        cg_buffer_printf(b, " %s", cg_pass_name(p));
+    if (*pass)
+        cg_buffer_printf(b, " %s", pass);
 }
 
 static void text_at(cg_buffer *b, double x, double y, const char *anchor, const char *text)
@@ -113,6 +137,8 @@ static void decades_across(cg_buffer *b, const axis *x, double top, double botto
             snprintf(text, sizeof text, "%g", v);
         cg_buffer_printf(b, "<line class=g x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", place(x, v), top, place(x, v), bottom);
         text_at(b, place(x, v), bottom + 15, "middle", text);
+        if (bottom - top > 2 * PLOT) /* the bottom is far away */
+            text_at(b, place(x, v), top - 4, "middle", text);
     }
 }
 
@@ -142,12 +168,12 @@ static double bytes(const cli_report_row *row)
 
 static void table(cg_buffer *b, const cli_report_row *rows, int count)
 {
-    cg_buffer_printf(b, "<h2>Layers</h2><table><tr><th>layer<th>pass<th>type<th>schedule<th>time<th>GFLOP/s<th>%% of peak<th>error / loop"
+    cg_buffer_printf(b, "<h2>Layers</h2><div class=wide><table><tr><th><th>layer<th>pass<th>type<th>schedule<th>time<th>GFLOP/s<th>%% of peak<th>error / loop"
                         "<th>error / bound<th>tried<th>refused");
     for (int i = 0; i < count; i++) {
         const cg_record *r = rows[i].record;
         char text[CG_TEXT];
-        cg_buffer_printf(b, "<tr><td class=w>%d ", i + 1);
+        cg_buffer_printf(b, "<tr><td class=n>%d<td class=w>", i + 1);
         escaped(b, cli_label(rows[i].np, text));
         cg_buffer_printf(b, "<td>%s<td>%s<td>", cg_pass_name(&rows[i].np->problem), cg_type_name(rows[i].np->problem.type));
         escaped(b, r ? r->schedule : "no result");
@@ -165,7 +191,7 @@ static void table(cg_buffer *b, const cli_report_row *rows, int count)
         }
         cg_buffer_printf(b, "\n");
     }
-    cg_buffer_printf(b, "</table><p>FLOP count padded taps; a transform that multiplies less, or taps in the padding that are left out, "
+    cg_buffer_printf(b, "</table></div><p>FLOP count padded taps; a transform that multiplies less, or taps in the padding that are left out, "
                         "can pass 100 %% of the peak. Recalled layers were not tuned in this run.\n");
 }
 
@@ -177,6 +203,54 @@ static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double
     char text[64];
     snprintf(text, sizeof text, "%s peak %.0f GFLOP/s", name, peak);
     text_at(b, x->to - 4, place(y, peak) - 5, "end", text);
+}
+
+typedef struct spot {
+    double x, y, half_width, half_height;
+} spot;
+
+static bool is_free(const spot *taken, int count, spot s)
+{
+    for (int i = 0; i < count; i++)
+        if (fabs(taken[i].x - s.x) < taken[i].half_width + s.half_width && fabs(taken[i].y - s.y) < taken[i].half_height + s.half_height)
+            return false;
+    return true;
+}
+
+/* A number stands at one of the corners of its dot, where it covers no dot and no other number. */
+static void number_dot(cg_buffer *b, int number, double x, double y, spot *taken, int *count)
+{
+    static const int corners[4][2] = { { 1, -1 }, { -1, -1 }, { 1, 1 }, { -1, 1 } };
+    double half = number < 10 ? 4 : number < 100 ? 7.5 : 11;
+    for (int i = 0; i < 4; i++) {
+        spot s = { x + corners[i][0] * (6 + half), y + corners[i][1] * 8, half, 5 };
+        if (!is_free(taken, *count, s))
+            continue;
+        taken[(*count)++] = s;
+        cg_buffer_printf(b, "<text class=s x='%.1f' y='%.1f' text-anchor='middle'>%d</text>", s.x, s.y + 4, number);
+        return;
+    }
+}
+
+static void dots(cg_buffer *b, const cli_report_row *rows, int count, const axis *x, const axis *y)
+{
+    spot *taken = cg_calloc((size_t)count * 2, sizeof *taken); /* dots, then numbers */
+    int all = 0, drawn;
+    for (int i = 0; i < count && taken; i++) {
+        if (!rows[i].record || !(rows[i].record->ns_min > 0))
+            continue;
+        spot s = { place(x, flops(&rows[i]) / bytes(&rows[i])), place(y, cli_gflops(rows[i].np, rows[i].record->ns_min)), 4, 4 };
+        taken[all++] = s;
+        cg_buffer_printf(b, "<circle class=%s cx='%.1f' cy='%.1f' r='5'><title>", rows[i].np->problem.type == CONVGEN_F64 ? "first" : "best", s.x, s.y);
+        label(b, i, &rows[i]);
+        cg_buffer_printf(b, "</title></circle>");
+    }
+    drawn = all;
+    for (int i = 0, k = 0; i < count && k < drawn; i++)
+        if (rows[i].record && rows[i].record->ns_min > 0)
+            number_dot(b, i + 1, taken[k].x, taken[k].y, taken, &all), k++;
+    b->failed |= !taken;
+    cg_free(taken);
 }
 
 static void roofline(cg_buffer *b, const cli_report_row *rows, int count, double bandwidth)
@@ -195,23 +269,17 @@ static void roofline(cg_buffer *b, const cli_report_row *rows, int count, double
     double lowest_ridge = bandwidth > 0 ? fmax(peak[0], peak[1]) / bandwidth : least;
     axis x = axis_around(fmin(least, lowest_ridge / 2), fmax(most, 2 * lowest_ridge), 70, WIDE - 20);
     axis y = axis_around(low, high, PLOT - 40, 15);
-    cg_buffer_printf(b, "<h2>Roofline</h2><svg viewBox='0 0 %d %d'>", WIDE, PLOT);
+    cg_buffer_printf(b, "<h2>Roofline</h2><div class=wide><svg viewBox='0 0 %d %d'>", WIDE, PLOT);
     decades_across(b, &x, 15, PLOT - 40, false);
     decades_up(b, &y, 70, WIDE - 20, false);
     for (int t = 0; t < 2; t++)
         if (peak[t] > 0 && bandwidth > 0)
             roof(b, &x, &y, peak[t], bandwidth, cg_type_name((convgen_type)t));
-    for (int i = 0; i < count; i++) {
-        if (!rows[i].record || !(rows[i].record->ns_min > 0))
-            continue;
-        double px = place(&x, flops(&rows[i]) / bytes(&rows[i])), py = place(&y, cli_gflops(rows[i].np, rows[i].record->ns_min));
-        cg_buffer_printf(b, "<circle class=best cx='%.1f' cy='%.1f' r='5'><title>", px, py);
-        label(b, i, &rows[i]);
-        cg_buffer_printf(b, "</title></circle><text class=s x='%.1f' y='%.1f'>%d</text>", px + 7, py - 4, i + 1);
-    }
+    dots(b, rows, count, &x, &y);
     text_at(b, WIDE / 2.0, PLOT - 6, "middle", "FLOP per byte, of tensors that are read or written once");
-    cg_buffer_printf(b, "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>GFLOP/s</text></svg>"
-                        "<p>Numbers are those of the table. The slope is the measured bandwidth of one core, %.1f GB/s from memory: "
+    cg_buffer_printf(b, "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>GFLOP/s</text></svg></div>"
+                        "<p><span class='key best'></span> f32 <span class='key first'></span> f64. Numbers are those of the table; where there is no "
+                        "room for one it is left out. The slope is the measured bandwidth of one core, %.1f GB/s from memory: "
                         "small layers live in the caches and may lie above it.\n", PLOT / 2, bandwidth);
 }
 
@@ -220,13 +288,33 @@ typedef struct beside {
     double first, plain;
 } beside;
 
+/* The time of one more schedule, run here: only the worker's judge would survive a crash, so this is for plain loops. 0: it failed. */
+static double time_here(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *schedule)
+{
+    cg_outcome outcome;
+    cg_timing timing = { 0 };
+    convgen_plan *plan = NULL;
+    cg_trial *trial = NULL;
+    cg_status status = cli_choose(c, a, np, schedule, &outcome);
+    if (!status)
+        status = cg_plan_for(c, &outcome, &np->problem, &plan);
+    if (!status)
+        status = cg_trial_new(&np->problem, false, &trial);
+    if (!status)
+        status = cg_time(trial, cg_plan_kernel(plan), cg_plan_parallel(plan), 0.02, false, &timing);
+    cg_trial_free(trial);
+    convgen_plan_free(plan);
+    return status ? 0 : timing.ns_min;
+}
+
 static double time_by(const cli_report *report, int layer, const cg_schedule *s, double ns_per_cycle)
 {
     const cli_trial *t = trial_of(report, layer, s->name);
     return t && t->ns > 0 ? t->ns : -s->cycles * ns_per_cycle;
 }
 
-static beside beside_of(const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
+static beside beside_of(convgen_context *c, const cli_arguments *a, const cli_report *report, int layer, const cli_report_row *row,
+                        const cg_schedule_list *list, double *seconds)
 {
     beside out = { 0, 0 };
     double rate = 0;
@@ -239,8 +327,15 @@ static beside beside_of(const cli_report *report, int layer, const cli_report_ro
         if (out.first == 0)
             out.first = strcmp(list->at[i].name, row->record->schedule) == 0 ? row->record->ns_min
                                                                              : time_by(report, layer, &list->at[i], rate);
-        if (out.plain == 0 && strcmp(list->at[i].family, "plain") == 0)
+        if (out.plain == 0 && strcmp(list->at[i].family, "plain") == 0) {
             out.plain = time_by(report, layer, &list->at[i], rate);
+            double started = cg_now(), here = 0;
+            if (out.plain < 0 && -out.plain <= plain_each && *seconds > 0 && !report->hurry)
+                here = time_here(c, a, row->np, list->at[i].name);
+            *seconds -= cg_now() - started;
+            if (here > 0)
+                out.plain = here;
+        }
     }
     return out;
 }
@@ -263,14 +358,14 @@ static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, i
             least = fmin(least, rows[i].record->ns_min);
             most = fmax(most, fmax(rows[i].record->ns_min, fmax(fabs(all[i].first), fabs(all[i].plain))));
         }
-    double bottom = 10 + (double)count * (ROW + 6);
-    axis x = axis_around(least / 2, most, LEFT, WIDE - 20);
+    double top = 20, bottom = top + (double)count * (ROW + 6);
+    axis x = axis_around(least / 2, most, LEFT, WIDE - 30);
     cg_buffer_printf(b, "<h2>Time of each layer</h2><p><span class='key best'></span> the fastest <span class='key first'></span> the first by "
-                        "estimate <span class='key plain'></span> plain loops (the family <i>plain</i>). Hollow bars were not run: their estimates, at "
-                        "the rate of the fastest. <svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
-    decades_across(b, &x, 5, bottom, true);
+                        "estimate <span class='key plain'></span> plain loops (the family <i>plain</i>), timed once. Hollow bars were not run: they are "
+                        "estimates, at the rate of the fastest.<div class=wide><svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
+    decades_across(b, &x, top - 5, bottom, true);
     for (int i = 0; i < count; i++) {
-        double y = 10 + (double)i * (ROW + 6);
+        double y = top + (double)i * (ROW + 6);
         cg_buffer_printf(b, "<text x='%d' y='%.1f' text-anchor='end'>", LEFT - 8, y + 13);
         label(b, i, &rows[i]);
         cg_buffer_printf(b, "</text>");
@@ -278,7 +373,7 @@ static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, i
         bar(b, &x, y + 7, all[i].first, "first");
         bar(b, &x, y + 14, all[i].plain, "plain");
     }
-    cg_buffer_printf(b, "</svg>\n");
+    cg_buffer_printf(b, "</svg></div>\n");
 }
 
 static void refusals(cg_buffer *b, const cli_report *report, int layer, const cg_schedule_list *list)
@@ -303,17 +398,35 @@ static void refusals(cg_buffer *b, const cli_report *report, int layer, const cg
     }
 }
 
+/* What was measured of a candidate; of the winner the race's last word. 0: not run, or refused. */
+static double measured(const cli_report *report, int layer, const cli_report_row *row, const cg_schedule *s)
+{
+    const cli_trial *t = trial_of(report, layer, s->name);
+    if (!t || !(t->ns > 0) || !(s->cycles > 0))
+        return 0;
+    return row->record && strcmp(row->record->schedule, s->name) == 0 ? row->record->ns_min : t->ns;
+}
+
+static void candidate(cg_buffer *b, const axis *x, const axis *y, const cg_schedule *s, double ns, bool won)
+{
+    char text[24];
+    cli_time_text(text, ns);
+    cg_buffer_printf(b, "<circle class='%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", place(x, s->cycles), place(y, ns), won ? 6 : 4);
+    escaped(b, s->name);
+    cg_buffer_printf(b, ", %s</title></circle>", text);
+}
+
 static void candidates(cg_buffer *b, const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
 {
     double least = INFINITY, most = 0, low = INFINITY, high = 0;
     int run = 0;
     for (int i = 0; i < list->count; i++) {
-        const cli_trial *t = trial_of(report, layer, list->at[i].name);
-        if (!t || !(t->ns > 0) || !(list->at[i].cycles > 0))
+        double ns = measured(report, layer, row, &list->at[i]);
+        if (ns == 0)
             continue;
         run++;
         least = fmin(least, list->at[i].cycles), most = fmax(most, list->at[i].cycles);
-        low = fmin(low, t->ns), high = fmax(high, t->ns);
+        low = fmin(low, ns), high = fmax(high, ns);
     }
     cg_buffer_printf(b, "<div class=panel><h3>");
     label(b, layer, row);
@@ -332,16 +445,13 @@ static void candidates(cg_buffer *b, const cli_report *report, int layer, const 
         if (place(&x, most) - place(&x, least) > 130)
             text_at(b, place(&x, most), 215, "end", text[1]);
         text_at(b, 243, 231, "middle", "estimate, cycles");
-        for (int i = 0; i < list->count; i++) {
-            const cli_trial *t = trial_of(report, layer, list->at[i].name);
-            if (!t || !(t->ns > 0) || !(list->at[i].cycles > 0))
-                continue;
-            bool won = row->record && strcmp(row->record->schedule, list->at[i].name) == 0;
-            cg_buffer_printf(b, "<circle class='%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", place(&x, list->at[i].cycles),
-                             place(&y, t->ns), won ? 6 : 4);
-            escaped(b, list->at[i].name);
-            cg_buffer_printf(b, "</title></circle>");
-        }
+        for (int last = 0; last < 2; last++) /* the winner over the others */
+            for (int i = 0; i < list->count; i++) {
+                bool won = row->record && strcmp(row->record->schedule, list->at[i].name) == 0;
+                double ns = measured(report, layer, row, &list->at[i]);
+                if (ns > 0 && won == last)
+                    candidate(b, &x, &y, &list->at[i], ns, won);
+            }
         cg_buffer_printf(b, "</svg>");
     } else
         cg_buffer_printf(b, "<p>%s", row->recalled ? "Recalled: nothing was tried in this run." : "Nothing was timed.");
@@ -360,7 +470,7 @@ static void errors(cg_buffer *b, const cli_report_row *rows, int count)
     double scale = (WIDE - 20 - LEFT) / most;
     cg_buffer_printf(b, "<h2>Error against the budget</h2><p>The normwise error over that of a plain loop, on uniform numbers. The dark tick is what "
                         "the layer's accuracy allows a family that transforms its data; one that sums is held to its a-priori bound instead, whose "
-                        "used share is the number at the right. <svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
+                        "used share is the number at the right.<div class=wide><svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
     for (double v = 0; v <= most; v += most > 4 ? 1 : 0.5) {
         char text[24];
         snprintf(text, sizeof text, "%g", v);
@@ -384,31 +494,38 @@ static void errors(cg_buffer *b, const cli_report_row *rows, int count)
             text_at(b, WIDE - 20, y + 12, "end", text);
         }
     }
-    cg_buffer_printf(b, "</svg>\n");
+    cg_buffer_printf(b, "</svg></div>\n");
 }
 
 static const char head[] =
-    "<!DOCTYPE html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>convgen tune</title><style>"
-    "body{font:15px/1.45 sans-serif;max-width:1080px;margin:24px auto;padding:0 16px;color:#222;background:#fff}"
-    "h1{font-size:24px}h2{font-size:19px;margin:34px 0 8px}h3{font-size:14px;margin:6px 0}svg{width:100%;display:block}"
-    "svg text{font:12px sans-serif;fill:#333}svg text.s{font-size:11px}.g{stroke:#ddd}.roof{fill:none;stroke:#b5651d;stroke-width:2}"
-    ".axis{fill:none;stroke:#888}.tick{stroke:#222;stroke-width:3}.best{fill:#2d6a4f;background:#2d6a4f}.first{fill:#5fa8d3;background:#5fa8d3}"
-    ".plain{fill:#c9a227;background:#c9a227}.hollow{fill-opacity:.12;stroke-width:1}.best.hollow{stroke:#2d6a4f}.first.hollow{stroke:#5fa8d3}"
-    ".plain.hollow{stroke:#c9a227}.key{display:inline-block;width:22px;height:10px;margin:0 4px 0 12px}.panels{display:flex;flex-wrap:wrap;gap:12px}"
-    ".panel{flex:1 1 430px;max-width:470px;border:1px solid #ddd;padding:6px 10px}table{border-collapse:collapse;font-size:13px}"
-    "td,th{padding:2px 6px;border-bottom:1px solid #e4e4e4;text-align:left}td.w{min-width:190px}td.w,details td{overflow-wrap:anywhere}td.n{text-align:right;white-space:nowrap}"
-    "summary{cursor:pointer;font-size:13px}</style>\n";
+    "<!DOCTYPE html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>"
+    "<title>convgen tune</title><style>"
+    ":root{--ink:#222;--paper:#fff;--line:#ddd;--best:#2d6a4f;--first:#5fa8d3;--plain:#c9a227;--roof:#b5651d}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#1a1c1e;--line:#43474a;--best:#5cc795;--first:#4a90c0;--plain:#d0ad3c;--roof:#d98a4b}}"
+    "body{font:15px/1.45 sans-serif;max-width:1080px;margin:24px auto;padding:0 16px;color:var(--ink);background:var(--paper)}"
+    "h1{font-size:24px}h2{font-size:19px;margin:34px 0 8px}h3{font-size:14px;margin:6px 0;overflow-wrap:anywhere}"
+    ".wide{overflow-x:auto}svg{width:100%;display:block}.wide svg{min-width:680px}" /* on a small screen it is moved, not shrunk */
+    "svg text{font:12px sans-serif;fill:var(--ink)}svg text.s{font-size:11px}.g{stroke:var(--line)}.roof{fill:none;stroke:var(--roof);stroke-width:2}"
+    ".axis{fill:none;stroke:#888}.tick{stroke:var(--ink);stroke-width:3}.best{fill:var(--best);background:var(--best);stroke:var(--best)}"
+    ".first{fill:var(--first);background:var(--first);stroke:var(--first)}.plain{fill:var(--plain);background:var(--plain);stroke:var(--plain)}"
+    "rect,circle{stroke-width:0}.hollow{fill-opacity:.12;stroke-width:1}.key{display:inline-block;width:22px;height:10px;margin:0 4px 0 0}"
+    ".panels{display:flex;flex-wrap:wrap;gap:12px}.panel{flex:1 1 430px;max-width:470px;border:1px solid var(--line);padding:6px 10px}"
+    "table{border-collapse:collapse;font-size:13px}td,th{padding:2px 6px;border-bottom:1px solid var(--line);text-align:left}td.w{min-width:190px}"
+    "td.w,details td{overflow-wrap:anywhere}td.n{text-align:right;white-space:nowrap}summary{cursor:pointer;font-size:13px}</style>\n";
 
 static void page(cg_buffer *b, convgen_context *c, const cli_arguments *a, const cli_report *report, const cli_report_row *rows, int count,
                  beside *all, cg_schedule_list *lists)
 {
+    double seconds = plain_all;
     for (int i = 0; i < count; i++) {
         cg_target target;
         cg_request request;
         if (cli_request(c, a, rows[i].np, &target, &request) == CONVGEN_OK)
             (void)cg_script_schedules(c->script, &request, &lists[i]); /* without it the layer has no candidates to show */
-        all[i] = beside_of(report, i, &rows[i], &lists[i]);
+        cli_progress("report: [%d/%d]", i + 1, count);
+        all[i] = beside_of(c, a, report, i, &rows[i], &lists[i], &seconds);
     }
+    cli_progress_end();
     cg_buffer_printf(b, "%s<h1>convgen tune: %d layer%s</h1><p>", head, count, count == 1 ? "" : "s");
     escaped(b, c->machine.name);
     cg_buffer_printf(b, ", target %s, convgen %s\n", c->target.name, CONVGEN_VERSION);

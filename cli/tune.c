@@ -277,6 +277,7 @@ static int write_report(run *r)
         rows[i] = (cli_report_row){ .np = l->np, .record = good ? &l->outcome.record : NULL, .peak = good ? peak_of(r, l) : 0,
                                     .candidates = l->outcome.candidates, .refused = l->outcome.refused, .recalled = l->state == RECALLED };
     }
+    r->report.hurry = interrupted;
     int status = cli_report_write(r->a, r->c, &r->report, rows, r->count);
     cg_free(rows);
     return status;

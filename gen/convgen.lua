@@ -102,12 +102,23 @@ function convgen.emit(network, put) return emit.write(network, build, put) end
 
 ---- looking at the arrows ----------------------------------------------------------------------------------------------------------
 
+-- What a family tells of a schedule beside its estimate; its sentence about what that means is kept in `meanings`.
+local function figures_of(request, s, meanings)
+  local family, schedule = space.parse(s.name)
+  if not family or not family.figures then return "" end
+  meanings[1] = family.figures_mean
+  return ("%s  %s"):format((" "):rep(38 - #s.name), family.figures(request.problem, schedule, targets[request.target], request.machine))
+end
+
 local function show_schedules(request)
-  local lines = { "  estimate  schedule" }
+  local lines, meanings = { "  estimate  schedule" }, {}
   for _, s in ipairs(convgen.schedules(request)) do
-    lines[#lines + 1] = s.why and ("   refused  %s: %s"):format(s.name, s.why) or ("%10.4g  %s"):format(s.cycles, s.name)
+    lines[#lines + 1] = s.why and ("   refused  %s: %s"):format(s.name, s.why)
+      or ("%10.4g  %s%s"):format(s.cycles, s.name, figures_of(request, s, meanings))
   end
-  return table.concat(lines, "\n") .. "\n(estimates in cycles)\n"
+  lines[#lines + 1] = "(estimates in cycles)"
+  if meanings[1] then lines[#lines + 1] = ("(%s)"):format(meanings[1]) end
+  return table.concat(lines, "\n") .. "\n"
 end
 
 local function show_program(_, _, result) return kernels_text(result, program.print) end
@@ -116,6 +127,9 @@ local function show_program(_, _, result) return kernels_text(result, program.pr
 local function show_code(request, _, result)
   local form, why = form_of(setmetatable({ form = "machine" }, { __index = request }))
   if not form then return nil, why end
+  if request.form ~= "machine" then
+    return nil, "--stage=code lists the machine form, and a system compiler is given the C form: --stage=source shows that"
+  end
   return kernels_text(result, form.listing)
 end
 

@@ -111,7 +111,7 @@ local function vec_name(network, p, target) return ("%s_vec_%s_%s.h"):format(net
 
 -- Without variables that nobody reads: drivers name every index of a task; with signs as people write them.
 local function tidied(text)
-  text = text:gsub("%+ %-(%d)", "- %1"):gsub(" %* 1 / ", " / ")
+  text = text:gsub("%+ %-(%d)", "- %1"):gsub(" %* 1 ([/+]) ", " %1 ")
   local uses, lines = {}, {}
   for word in text:gmatch "[%a_][%w_]*" do uses[word] = (uses[word] or 0) + 1 end
   for line in text:gmatch "[^\n]*\n" do lines[#lines + 1] = line end

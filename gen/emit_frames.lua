@@ -117,6 +117,7 @@ local function layer_comment(network, layer)
   for _, o in ipairs(words.operands(p)) do
     lines[#lines + 1] = (" *   %-13s%s %s"):format(o.name, words.c_type(p), words.shape(o.shape))
   end
+  lines[#lines + 1] = " *   layout     " .. words.layout(p)
   table.move(certificates(network, layer), 1, 100, #lines + 1, lines)
   if layer.same ~= layer then lines[#lines + 1] = (" * The same kernels as %s's."):format(layer.same.id) end
   lines[#lines] = lines[#lines] .. " */"

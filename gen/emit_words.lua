@@ -64,6 +64,16 @@ function words.elements(shape)
   return n
 end
 
+-- What the dimensions of those shapes are.
+function words.layout(p)
+  local space, taps = {}, {}
+  for n, i in ipairs(axes_of(p)) do space[n], taps[n] = axis_names[i], "k" .. axis_names[i] end
+  local image, weights = "[n][%s][channel]", "[%s][input channel][output channel]"
+  if p.layout == "nchw" then image, weights = "[n][channel][%s]", "[output channel][input channel][%s]" end
+  return ("%s; weights %s%s"):format(image:format(table.concat(space, "][")), weights:format(table.concat(taps, "][")),
+    p.groups > 1 and ", input channels of a group" or "")
+end
+
 ---- mathematics -------------------------------------------------------------------------------------------------------------------
 
 local function scaled(name, factor) return factor == 1 and name or ("%s*%d"):format(name, factor) end

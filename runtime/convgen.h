@@ -168,6 +168,7 @@ typedef enum {
  * others, pooled over several runs where the problem has fewer; NaN when that was too long to measure. budget: what the accuracy
  * allows a transforming family on uniform data, and twice that on the others; NaN for a summing one, which has a bound. */
 typedef struct convgen_errors {
+    size_t struct_size;     /* sizeof(convgen_errors), set by the caller: no more than that is written */
     int64_t outputs, terms; /* outputs looked at; the most terms of one */
     convgen_figures plan, loop, course;
     bool has_bias_gradient;
@@ -176,7 +177,8 @@ typedef struct convgen_errors {
     double budget, vs_loop[CONVGEN_DATA_KINDS];
 } convgen_errors;
 
-/* Runs the plan once on uniform [-1, 1] data of a fixed seed and measures it against the exact result. */
+/* Runs the plan once on uniform [-1, 1] data of a fixed seed and measures it against the exact result. Set out->struct_size before:
+ * convgen_errors errors = { .struct_size = sizeof errors }. */
 CONVGEN_API convgen_status convgen_certificate(const convgen_plan *plan, convgen_errors *out);
 
 /* One line: schedule, time, error. Owned by the plan. */

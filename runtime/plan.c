@@ -442,5 +442,12 @@ convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tens
 convgen_status convgen_certificate(const convgen_plan *plan, convgen_errors *out)
 {
     if (!plan || !out) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_certificate: %s is NULL", plan ? "out" : "plan");
-    return cg_certificate(&plan->problem, &plan->kernel, &plan->parallel, out);
+    if (out->struct_size == 0)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "errors.struct_size is 0; it must be sizeof(convgen_errors)");
+    convgen_errors errors = {0};
+    cg_status status = cg_certificate(&plan->problem, &plan->kernel, &plan->parallel, &errors);
+    if (status) return status;
+    errors.struct_size = out->struct_size < sizeof errors ? out->struct_size : sizeof errors; /* of an older caller: its part */
+    memcpy(out, &errors, errors.struct_size);
+    return CONVGEN_OK;
 }

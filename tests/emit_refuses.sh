@@ -54,6 +54,11 @@ touch empty/net_old.c
 [ ! -e empty/net_old.c ] && [ -f empty/net.h ] || { echo "FAILED: --force replaces"; failed=1; }
 if ls -d ./*.draft* 2>/dev/null; then echo "FAILED: drafts are left"; failed=1; fi
 
+# A disk that is full: files may have two blocks here.
+(trap '' XFSZ; ulimit -f 2; "$convgen" emit -o new --prefix=net $p >out 2>err) && { echo "FAILED: a full disk"; failed=1; }
+grep -q "cannot write" err || { echo "FAILED: a full disk is not said"; cat err; failed=1; }
+if ls -d new* 2>/dev/null; then echo "FAILED: a full disk leaves something behind"; failed=1; fi
+
 # Names: made valid and unique, case told apart by none; what is derived from them too.
 printf '%sn"%s"\n' $p "a:b" mb2ic3ih5oc4kh3ph1 "a b" mb3ic3ih5oc4kh3ph1 A_B mb4ic3ih5oc4kh3ph1 a_b_pack mb5ic3ih5oc4kh3ph1 ++ mb6ic3ih5oc4kh3ph1 int >names.txt
 "$convgen" emit -o names --prefix=Net --batch=names.txt >out 2>err || { echo "FAILED: names"; cat err; failed=1; }

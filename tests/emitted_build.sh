@@ -1,5 +1,6 @@
 #!/bin/sh
-# The emitted directory as its user builds it: CMake, then its test; its header in C++.
+# The emitted directory as its user builds it: CMake, then its test, which notices a kernel that is wrong; its header in C++; the
+# first calls of many threads.
 #   emitted_build.sh CONVGEN LIST WORK
 set -eu
 convgen=$1 list=$2 work=$3
@@ -13,6 +14,16 @@ cmake --build "$work/build" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 # The same list again gives the same bytes, also from the list that was emitted.
 CONVGEN_STORE=/dev/null "$convgen" emit --batch="$work/net/net.txt" --prefix=net -o "$work/again" 2>/dev/null
 diff -r "$work/net" "$work/again"
+# A kernel that is off by one tap, and one that writes beyond its output, must fail.
+for change in 's/vload(w1, w + 4)/vload(w1, w + 5)/' 's/vstore_range(\(dst[^;]*\), 0, 2)/vstore_range(\1, 0, 3)/'; do
+  wrong=$work/wrong
+  rm -rf "$wrong" && cp -r "$work/net" "$wrong"
+  sed -i "$change" "$wrong"/net_*_portable.c
+  ! diff -r "$work/net" "$wrong" >/dev/null || { echo "$change changes nothing"; exit 1; }
+  (cd "$wrong" && cc -std=c11 -O1 -ffp-contract=off -DCG_BODY=3 -o selfcheck net.c net_selfcheck.c net_*_*.c -lm) || exit 1
+  ! "$wrong/selfcheck" >"$work/said" || { echo "the self-check does not see $change"; exit 1; }
+  grep -q "FAIL" "$work/said"
+done
 command -v c++ >/dev/null || { echo "skipped the header in C++: no compiler is installed"; exit 0; }
 printf '#include "net.h"\nint main() { return net_choose(net_target()); }\n' >"$work/main.cc"
 c++ -Wall -Wextra -Wpedantic -Werror -I"$work/net" "$work/main.cc" "$work/build/libnet.a" -lm -o "$work/main"

@@ -5,7 +5,7 @@
 #define SAMPLE_RECORDS_H
 
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

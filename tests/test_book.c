@@ -215,9 +215,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("book");
-    TCase *t = tcase_create("book");
+    TCase *t = test_case(suite, "book", 120);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
     tcase_add_test(t, test_a_torn_tail_is_ended_first);
     tcase_add_test(t, test_a_tail_that_lacks_only_its_end_counts);
     tcase_add_test(t, test_what_is_skipped_is_named);
@@ -226,10 +225,5 @@ int main(void)
     tcase_add_test(t, test_names_of_many_bad_lines_are_bounded);
     tcase_add_test(t, test_merge_keeps_the_better);
     tcase_add_test(t, test_merge_of_nothing_is_an_error);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return test_run(suite);
 }

@@ -1,7 +1,8 @@
 /* test_cli.c: the built command as a user meets it: exit statuses, sentences, JSON, interruption.
  *
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
-#include <check.h>
+#include "internal.h"
+#include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -197,6 +198,7 @@ START_TEST(usage)
     assert_refused(run("tune", NULL), 2, "no problem");
     assert_refused(run("tune", TINY, "--dt=f64", NULL), 2, "--dt=f64");
     assert_refused(run("show", TINY, "--stage=nothing", NULL), 2, "nothing");
+    assert_refused(run("show", TINY, "--stage=code", "--compiler=cc", "--schedule=plain", NULL), 1, "form");
     assert_refused(run("bench", TINY, "--effort=exhaustive", NULL), 2, "exhaustive");
     assert_refused(run("machine", "here", NULL), 2, "here");
     assert_refused(run("records", NULL), 2, "list");
@@ -316,6 +318,11 @@ START_TEST(show)
     }
     ck_assert_int_eq(run("show", "--stage=source", "--schedule=plain", TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "cg_stage"));
+    ck_assert_int_eq(run("show", "--target=portable", "--accuracy=8x", "mb1ic64ih56oc64kh3ph1", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "winograd.4x4."));
+    ck_assert_ptr_nonnull(strstr(out, "2.25 of 9 products, 9.0 + 7.5 operations, error 1.6"));
+    ck_assert_int_eq(run("show", "--target=portable", "--accuracy=8x", "--dir=BWD_W", "mb1ic64ih56oc64kh3ph1", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "2.25 of 9 products, 9.0 + 6.9 operations"));
     ck_assert(!store_is_there());
 }
 END_TEST
@@ -342,6 +349,40 @@ START_TEST(records)
     ck_assert_int_eq(run("records", "forget", "--all", NULL), 0);
     ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
     ck_assert_str_eq(out, "");
+}
+END_TEST
+
+/* Adds 1 to the version of the family of the only record: as if another generator had made it. */
+static void make_stale(void)
+{
+    cg_record_list list = { 0 };
+    cg_store *s;
+    ck_assert_int_eq(cg_records_read(store, &list), CONVGEN_OK);
+    ck_assert_int_eq(list.count, 1);
+    cg_record r = list.at[0];
+    r.version++;
+    ck_assert_int_eq(unlink(store) | cg_store_new(store, &s), 0);
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_OK);
+    cg_store_free(s);
+    cg_records_free(&list);
+}
+
+/* A record of another version is not used, and everybody says so; the search begins with it. */
+START_TEST(stale_records)
+{
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    make_stale();
+    ck_assert_int_eq(run("bench", TINY, NULL), 1);
+    ck_assert_ptr_nonnull(strstr(err, "which is another now, so it is not trusted; `convgen tune` makes a new one"));
+    ck_assert_int_eq(run("records", "verify", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(err, "stale: of version"));
+    ck_assert_ptr_nonnull(strstr(out, "0 records verified, 0 failed, 1 stale, 0 of other machines"));
+    ck_assert_int_eq(run("emit", TINY, "--prefix=net", "--form=asm", "-o", in_folder("net"), NULL), 0);
+    bool portable = !strstr(err, "avx"); /* there emitted C is for cc, and the record of tcc */
+    ck_assert_ptr_nonnull(strstr(err, portable ? "no record" : "1 of 1 layers have a record of another version of the generator"));
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1 tuned, 0 recalled"));
+    ck_assert_int_eq(run("bench", TINY, NULL), 0);
 }
 END_TEST
 
@@ -450,18 +491,12 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("cli");
-    TCase *group = tcase_create("command");
+    TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
-    tcase_set_timeout(group, 240);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
-    suite_add_tcase(suite, group);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return test_run(suite);
 }

@@ -1,6 +1,6 @@
 /* test_emit.c: a network -> files, by the library alone: the same bytes each time, refusals, a `put` that fails, lack of memory. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,17 +109,11 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("emit");
-    TCase *t = tcase_create("emit");
-    tcase_set_timeout(t, 60);
+    TCase *t = test_case(suite, "emit", 60);
     tcase_add_checked_fixture(t, set_up, NULL);
     tcase_add_test(t, the_same_bytes_each_time);
     tcase_add_test(t, refusals);
     tcase_add_test(t, a_put_that_fails_ends_it);
     tcase_add_test(t, failing_allocations);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

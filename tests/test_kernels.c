@@ -1,9 +1,9 @@
 /* test_kernels.c: every family's kernels against the reference, on random problems and on the lists.
  *
  * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
- * between guard pages; verify compares every output. */
+ * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number. */
 #include "random_problems.h"
-#include <check.h>
+#include "suite.h"
 #include <string.h>
 
 static cg_script *script;
@@ -45,6 +45,17 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
     cg_kernel_free(&kernel);
 }
 
+static const char *const families[] = {"direct", "planar", "depthwise", "winograd", "plain"};
+enum { FAMILIES = sizeof families / sizeof families[0] };
+static int verified[FAMILIES]; /* kernels of each, in this test */
+
+static int family_index(const char *name)
+{
+    int i = 0;
+    while (strcmp(families[i], name)) i++; /* a family that is not listed is a fault of this test's */
+    return i;
+}
+
 /* One random legal schedule of each family. */
 static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *form, const char *compiler,
                             const char *flags, uint64_t seed)
@@ -71,6 +82,7 @@ static void verify_families(const convgen_problem *p, uint64_t *state, const cha
             if (strcmp(list.at[k].family, list.at[i].family) || pick-- > 0) continue;
             bool transforms = !strcmp(list.at[k].family, "winograd");
             verify_schedule(&r, list.at[k].name, compiler, flags, threads, transforms ? loose : trial, seed);
+            verified[family_index(list.at[k].family)]++;
             break;
         }
     }
@@ -79,15 +91,32 @@ static void verify_families(const convgen_problem *p, uint64_t *state, const cha
     cg_free(list.at);
 }
 
-START_TEST(random_problems_of_every_family)
+static long trials(long standard)
+{
+    const char *text = getenv("CONVGEN_TRIALS");
+    return text ? strtol(text, NULL, 10) : standard;
+}
+
+/* Random problems until `standard` kernels (or $CONVGEN_TRIALS) of each of the families whose names `of` has are verified. */
+static void verify_random(convgen_problem (*make)(uint64_t *state, double macs), double macs, const char *of, long standard)
 {
     uint64_t seed = test_seed(), state = seed;
-    for (int i = 0; i < 2000; i++) {
-        convgen_problem p = random_problem(&state, 60e3);
-        const char *target = target_names[random_in(&state, 0, 2)];
-        verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
+    long wanted = trials(standard);
+    for (int family = 0; family < FAMILIES; family++) {
+        while (strstr(of, families[family]) && verified[family] < wanted) {
+            convgen_problem p = make(&state, macs);
+            const char *target = target_names[random_in(&state, 0, 2)];
+            verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
+        }
     }
+    if (!getenv("CONVGEN_TRIALS")) return;
+    printf("seed %llu:", (unsigned long long)seed);
+    for (int i = 0; i < FAMILIES; i++) printf(" %s %d", families[i], verified[i]);
+    printf(" kernels verified\n");
+    fflush(stdout);
 }
+
+START_TEST(random_problems_of_every_family) { verify_random(random_problem, 60e3, "direct planar plain", 1200); }
 END_TEST
 
 /* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads; channels-first data in two of its passes. */
@@ -119,15 +148,22 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
     }
 }
 
-START_TEST(random_problems_that_can_be_transformed)
+START_TEST(random_problems_that_can_be_transformed) { verify_random(transformable_problem, 2e6, "winograd", 250); }
+END_TEST
+
+/* Every channel alone, most with a multiplier: input channels that begin anywhere in a vector of their outputs. */
+static convgen_problem depthwise_problem(uint64_t *state, double macs)
 {
-    uint64_t seed = test_seed(), state = seed;
-    for (int i = 0; i < 300; i++) {
-        convgen_problem p = transformable_problem(&state, 2e6);
-        const char *target = target_names[random_in(&state, 0, 2)];
-        verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
+    for (;;) {
+        convgen_problem p = random_problem(state, macs);
+        p.layout = CONVGEN_NHWC;
+        p.groups = p.in_channels = random_size(state, 12, 70);
+        p.out_channels = p.in_channels * (random_in(state, 0, 3) ? random_in(state, 1, 7) : random_in(state, 1, 40));
+        if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= 5 * macs) return p;
     }
 }
+
+START_TEST(random_depthwise_problems) { verify_random(depthwise_problem, 60e3, "depthwise", 200); }
 END_TEST
 
 START_TEST(the_system_compiler_gives_the_same)
@@ -195,22 +231,6 @@ START_TEST(a_weight_that_is_not_finite_stays_out_of_the_border)
 }
 END_TEST
 
-/* Depthwise with multipliers: input channels that begin anywhere in a vector of their outputs. */
-START_TEST(channel_multipliers)
-{
-    uint64_t seed = test_seed(), state = seed;
-    for (int i = 0; i < 150; i++) {
-        convgen_problem p = random_problem(&state, 60e3);
-        p.layout = CONVGEN_NHWC;
-        p.groups = p.in_channels = random_size(&state, 12, 40);
-        p.out_channels = p.in_channels * random_in(&state, 2, random_in(&state, 0, 3) ? 7 : 40);
-        if (cg_problem_sizes(&p).macs > 300e3 || cg_problem_normalise(&p) != CONVGEN_OK) continue;
-        const char *target = target_names[random_in(&state, 0, 2)];
-        verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
-    }
-}
-END_TEST
-
 /* The best schedule for three threads; of Winograd's for backward weights one with partial sums, if there is any. */
 static const char *schedule_for_threads(const cg_schedule_list *list)
 {
@@ -263,37 +283,27 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
+static TCase *kernels_case(Suite *suite, const char *name, int seconds)
+{
+    TCase *c = test_case(suite, name, seconds);
+    tcase_add_checked_fixture(c, setup, teardown);
+    return c;
+}
+
 int main(void)
 {
     Suite *suite = suite_create("kernels");
-    TCase *kernels = tcase_create("kernels");
-    tcase_add_checked_fixture(kernels, setup, teardown);
-    tcase_set_timeout(kernels, 900);
-    tcase_add_test(kernels, smoke_list);
-    tcase_add_test(kernels, random_problems_of_every_family);
-    tcase_add_test(kernels, edges_list);
-    tcase_add_test(kernels, networks_list);
-    tcase_add_test(kernels, the_system_compiler_gives_the_same);
-    suite_add_tcase(suite, kernels);
-    TCase *transforms = tcase_create("transforms");
-    tcase_add_checked_fixture(transforms, setup, teardown);
-    tcase_set_timeout(transforms, 900);
-    tcase_add_test(transforms, random_problems_that_can_be_transformed);
-    tcase_add_test(transforms, threads_change_no_bit);
-    suite_add_tcase(suite, transforms);
-    TCase *borders = tcase_create("borders");
-    tcase_add_checked_fixture(borders, setup, teardown);
-    tcase_set_timeout(borders, 300);
-    tcase_add_test(borders, a_weight_that_is_not_finite_stays_out_of_the_border);
-    suite_add_tcase(suite, borders);
-    TCase *multipliers = tcase_create("multipliers");
-    tcase_add_checked_fixture(multipliers, setup, teardown);
-    tcase_set_timeout(multipliers, 300);
-    tcase_add_test(multipliers, channel_multipliers);
-    suite_add_tcase(suite, multipliers);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    TCase *lists = kernels_case(suite, "lists", 900);
+    tcase_add_test(lists, smoke_list);
+    tcase_add_test(lists, edges_list);
+    tcase_add_test(lists, networks_list);
+    int seconds = 900 + (int)trials(0);
+    tcase_add_test(kernels_case(suite, "random", seconds), random_problems_of_every_family);
+    tcase_add_test(kernels_case(suite, "winograd", seconds), random_problems_that_can_be_transformed);
+    tcase_add_test(kernels_case(suite, "depthwise", seconds), random_depthwise_problems);
+    TCase *same = kernels_case(suite, "same", 900);
+    tcase_add_test(same, the_system_compiler_gives_the_same);
+    tcase_add_test(same, threads_change_no_bit);
+    tcase_add_test(kernels_case(suite, "borders", 300), a_weight_that_is_not_finite_stays_out_of_the_border);
+    return test_run(suite);
 }

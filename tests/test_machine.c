@@ -1,7 +1,7 @@
 /* test_machine.c: what is detected agrees with the compiler's and the system's own view; the measured figures are sane. */
 #define _GNU_SOURCE
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <sched.h>
 #include <string.h>
 
@@ -169,7 +169,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("machine");
-    TCase *detected = tcase_create("detected"), *measured = tcase_create("measured");
+    TCase *detected = test_case(suite, "detected", 60), *measured = test_case(suite, "measured", 120);
     tcase_add_test(detected, the_description_is_complete);
     tcase_add_test(detected, detection_repeats_itself);
     tcase_add_test(detected, features_are_sorted_and_found_whole);
@@ -178,18 +178,10 @@ int main(void)
 #endif
     tcase_add_test(detected, the_system_sees_every_feature_that_is_listed);
     tcase_add_test(detected, cores_follow_the_affinity_mask);
-    tcase_set_timeout(detected, 60);
-    tcase_set_timeout(measured, 120);
     tcase_add_test(measured, peaks_are_of_what_the_machine_has);
 #if defined(__x86_64__)
     tcase_add_test(measured, chains_are_not_merged);
 #endif
     tcase_add_test(measured, bandwidth_is_sane);
-    suite_add_tcase(suite, detected);
-    suite_add_tcase(suite, measured);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return test_run(suite);
 }

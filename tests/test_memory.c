@@ -1,8 +1,8 @@
 /* test_memory.c: allocation that fails on demand, guard pages, errors, texts. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "suite.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -192,7 +192,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("memory");
-    TCase *t = tcase_create("all");
+    TCase *t = test_case(suite, "all", 60);
     tcase_add_test(t, nth_allocation_fails);
     tcase_add_test(t, sizes);
     tcase_add_test(t, guard_pages);
@@ -200,11 +200,5 @@ int main(void)
     tcase_add_test(t, buffers);
     tcase_add_test(t, files);
     tcase_add_test(t, numbers);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return test_run(suite);
 }

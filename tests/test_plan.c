@@ -1,6 +1,6 @@
 /* test_plan.c: the public interface: misuse, sharing, the same bits for any thread count, lack of memory, forks. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -364,8 +364,18 @@ START_TEST(measured_then_recalled)
     ck_assert_ptr_nonnull(strstr(convgen_plan_describe(plan), info->schedule));
     char schedule[CG_NAME];
     strcpy(schedule, info->schedule);
-    convgen_errors errors;
+    convgen_errors errors = { .struct_size = sizeof errors }, none = { 0 };
     ck_assert_int_eq(convgen_certificate(plan, &errors), CONVGEN_OK);
+    refused(convgen_certificate(plan, &none), CONVGEN_BAD_ARGUMENT, "errors.struct_size is 0; it must be sizeof(convgen_errors)");
+    /* A caller that was built when the structure ended earlier: what stands behind is its own. */
+    convgen_errors old;
+    memset(&old, 0x5A, sizeof old);
+    old.struct_size = offsetof(convgen_errors, loop);
+    ck_assert_int_eq(convgen_certificate(plan, &old), CONVGEN_OK);
+    ck_assert_int_eq(old.struct_size, offsetof(convgen_errors, loop));
+    ck_assert_mem_eq(&old.plan, &errors.plan, sizeof old.plan);
+    for (size_t i = offsetof(convgen_errors, loop); i < sizeof old; i++)
+        ck_assert_int_eq(((unsigned char *)&old)[i], 0x5A);
     ck_assert(errors.plan.of_bound <= 1);
     convgen_plan_free(plan);
     ck_assert_int_eq(convgen_plan_create(context, &p, CONVGEN_RECALL, 0, &plan), CONVGEN_OK);
@@ -505,9 +515,8 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("plan");
-    TCase *t = tcase_create("plan");
+    TCase *t = test_case(s, "plan", 300);
     tcase_add_checked_fixture(t, begin, end);
-    tcase_set_timeout(t, 300);
     tcase_add_test(t, open_misused);
     tcase_add_test(t, an_older_struct_is_accepted);
     tcase_add_test(t, options_are_copied);
@@ -523,10 +532,5 @@ int main(void)
     tcase_add_test(t, progress_may_stop);
     tcase_add_test(t, a_parallel_for_of_the_caller);
     tcase_add_test(t, every_allocation_may_fail);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return test_run(s);
 }

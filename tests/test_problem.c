@@ -1,7 +1,7 @@
 /* test_problem.c: descriptors against their canonical forms, a round trip of random problems, bad input, lists.
  * The random ones print their seed when they fail; CONVGEN_SEED=N repeats them. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <limits.h>
 #include <locale.h>
 #include <math.h>
@@ -550,9 +550,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("problem");
-    TCase *text = tcase_create("text"), *lists = tcase_create("lists");
-    tcase_set_timeout(text, 120); /* for sanitizers on a busy machine */
-    tcase_set_timeout(lists, 60);
+    TCase *text = test_case(suite, "text", 120), *lists = test_case(suite, "lists", 60); /* for sanitizers on a busy machine */
     tcase_add_test(text, descriptors_have_their_canonical_form);
     tcase_add_test(text, what_is_formatted_parses_back);
     tcase_add_test(text, noise_is_refused_with_a_sentence);
@@ -571,11 +569,5 @@ int main(void)
     tcase_add_test(lists, binary_long_and_missing_lists_are_refused);
     tcase_add_test(lists, every_failed_allocation_is_reported);
     tcase_add_loop_test(lists, shipped_lists_hold_what_they_say, 0, COUNT(shipped));
-    suite_add_tcase(suite, text);
-    suite_add_tcase(suite, lists);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return test_run(suite);
 }

@@ -176,18 +176,12 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("records");
-    TCase *t = tcase_create("records");
+    TCase *t = test_case(suite, "records", 120);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
     tcase_add_test(t, test_line_is_as_documented);
     tcase_add_test(t, test_random_records_read_back);
     tcase_add_test(t, test_any_damage_is_seen);
     tcase_add_loop_test(t, test_hostile_values, 0, sizeof hostile / sizeof *hostile);
     tcase_add_test(t, test_numbers_ignore_the_locale);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return test_run(suite);
 }

@@ -1,7 +1,7 @@
 /* test_reference.c: the reference against loops written as the formulas stand in convgen.h, numpy's published algorithm, and
  * binary128. Random problems print their seed; $CONVGEN_SEED repeats a run. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -427,8 +427,7 @@ int main(void)
     const char *given = getenv("CONVGEN_SEED");
     stream = given ? strtoull(given, NULL, 0) : (uint64_t)(cg_now() * 1e9);
     Suite *s = suite_create("reference");
-    TCase *t = tcase_create("reference");
-    tcase_set_timeout(t, 120);
+    TCase *t = test_case(s, "reference", 120);
     tcase_add_test(t, random_problems);
     tcase_add_test(t, course_is_numpys_sum);
     tcase_add_test(t, chains_are_added_pairwise);
@@ -437,10 +436,5 @@ int main(void)
     tcase_add_test(t, relu_keeps_nan);
     tcase_add_test(t, ranges_and_memory);
     tcase_add_test(t, places);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(s);
 }

@@ -1,8 +1,8 @@
 /* test_script.c: the generator behind its limits: sandbox, memory, time, checked answers, failing allocations. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "suite.h"
 
-#include <check.h>
 #include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -368,7 +368,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("script");
-    TCase *own = tcase_create("own");
+    TCase *own = test_case(suite, "own", 120);
     tcase_add_checked_fixture(own, setup_own, remove_folder);
     tcase_add_test(own, a_good_answer);
     tcase_add_test(own, the_request_is_told);
@@ -378,20 +378,12 @@ int main(void)
     tcase_add_test(own, a_runaway_is_stopped);
     tcase_add_test(own, modules_and_templates);
     tcase_add_test(own, numbers_in_any_locale);
-    tcase_set_timeout(own, 120);
-    suite_add_tcase(suite, own);
-    TCase *embedded = tcase_create("embedded");
+    TCase *embedded = test_case(suite, "embedded", 300);
     tcase_add_checked_fixture(embedded, setup, NULL);
     tcase_add_test(embedded, targets);
     tcase_add_test(embedded, every_failing_allocation);
     tcase_add_test(embedded, usable_after_a_failure);
     tcase_add_test(embedded, threads);
     tcase_add_test(embedded, the_first_source_is_quick);
-    tcase_set_timeout(embedded, 300);
-    suite_add_tcase(suite, embedded);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return test_run(suite);
 }

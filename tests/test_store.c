@@ -566,9 +566,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("store");
-    TCase *t = tcase_create("store");
+    TCase *t = test_case(suite, "store", 120);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
     tcase_add_test(t, test_put_refuses_what_cannot_be_read_back);
     tcase_add_test(t, test_missing_store_is_empty);
     tcase_add_test(t, test_latest_line_wins);
@@ -591,10 +590,5 @@ int main(void)
 #else
     (void)test_finding_is_fast;
 #endif
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return test_run(suite);
 }

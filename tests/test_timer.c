@@ -1,6 +1,6 @@
 /* test_timer.c: times of kernels that take a known time; bounds are wide, the machine may be busy. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <stdlib.h>
 #include <time.h>
 
@@ -107,18 +107,12 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("timer");
-    TCase *t = tcase_create("timer");
-    tcase_set_timeout(t, 60);
+    TCase *t = test_case(s, "timer", 60);
     tcase_add_test(t, a_known_time);
     tcase_add_test(t, short_runs_are_repeated);
     tcase_add_test(t, a_long_run_runs_once);
     tcase_add_test(t, fixed_weights_are_packed_before);
     tcase_add_test(t, cold_runs);
     tcase_add_test(t, memory);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(s);
 }

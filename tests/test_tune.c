@@ -1,6 +1,6 @@
 /* test_tune.c: the search, with a judge that knows the times beforehand (nothing is compiled), and once with the real one. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,9 +368,8 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("tune");
-    TCase *t = tcase_create("tune");
+    TCase *t = test_case(s, "tune", 300);
     tcase_add_checked_fixture(t, begin, end);
-    tcase_set_timeout(t, 300);
     tcase_add_test(t, the_fastest_wins_and_is_remembered);
     tcase_add_test(t, a_refused_candidate_keeps_its_reason);
     tcase_add_test(t, nothing_survived_names_reasons);
@@ -387,10 +386,5 @@ int main(void)
     tcase_add_test(t, the_real_judge);
     tcase_add_test(t, with_a_worker);
     tcase_add_test(t, every_allocation_may_fail);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return test_run(s);
 }

@@ -1,6 +1,6 @@
 /* test_verify.c: kernels written by hand, right ones and broken ones; each broken one must be refused for its reason. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -558,8 +558,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("verify");
-    TCase *t = tcase_create("verify"), *crash = tcase_create("crash");
-    tcase_set_timeout(t, 60);
+    TCase *t = test_case(s, "verify", 60), *crash = test_case(s, "crash", 60);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
     tcase_add_test(t, a_sample_finds_the_gross_faults);
@@ -579,11 +578,5 @@ int main(void)
 #if !defined(__SANITIZE_ADDRESS__)
     tcase_add_test_raise_signal(crash, guard_pages_fault, 11);
 #endif
-    suite_add_tcase(s, t);
-    suite_add_tcase(s, crash);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(s);
 }

@@ -1,6 +1,6 @@
 /* test_worker.c: candidates that crash, hang or leave, and what is left of them. The judge in the worker is the test's own. */
 #include "internal.h"
-#include <check.h>
+#include "suite.h"
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -249,9 +249,8 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("worker");
-    TCase *t = tcase_create("worker");
+    TCase *t = test_case(s, "worker", 60);
     tcase_add_checked_fixture(t, begin, end);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, answers_come_back);
     tcase_add_test(t, a_crash_refuses);
     tcase_add_test(t, a_hang_refuses);
@@ -261,10 +260,5 @@ int main(void)
     tcase_add_test(t, what_a_killed_compiler_leaves_is_removed);
     tcase_add_test(t, nothing_leaks);
     tcase_add_test(t, prints_do_not_reach_the_results);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return test_run(s);
 }

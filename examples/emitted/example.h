@@ -38,6 +38,7 @@ int example_choose(const char *name);
  *   weights      float [3][3][3][8]
  *   bias         float [8]
  *   dst          float [1][16][16][8]
+ *   layout     [n][h][w][channel]; weights [kh][kw][input channel][output channel]
  *   error      an output is one chain of fused multiply-adds over taps, then channels, the bias last:
  *              the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 28, u = 2^-24
  *   avx2       direct.p8.v1.rows16
@@ -59,6 +60,7 @@ void example_conv1_packed(const float *src, const void *packed, const float *bia
  *   weights      float [3][3][1][8]
  *   bias         float [8]
  *   dst          float [1][16][16][8]
+ *   layout     [n][h][w][channel]; weights [kh][kw][input channel][output channel], input channels of a group
  *   error      an output is one chain of fused multiply-adds over taps, then channels, the bias last:
  *              the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 10, u = 2^-24
  *   avx2       depthwise.r4.p1
@@ -79,6 +81,7 @@ void example_depthwise_packed(const float *src, const void *packed, const float 
  *   weights      float [1][1][8][16]
  *   bias         float [16]
  *   dst          float [1][16][16][16]
+ *   layout     [n][h][w][channel]; weights [kh][kw][input channel][output channel]
  *   error      an output is one chain of fused multiply-adds over taps, then channels, the bias last:
  *              the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 9, u = 2^-24
  *   avx2       direct.p6.v2.rows4

@@ -693,7 +693,7 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
         const long there = (task * 4 + 4) * 128;
         rows1(src + here, weights, bias, dst + there);
     }
-    for (long task = (first * 1 + 3) / 4, stop = (last * 1 + 3) / 4; task < stop; task++) {
+    for (long task = (first + 3) / 4, stop = (last + 3) / 4; task < stop; task++) {
         rows2(src + 1536, weights, bias, dst + 1536);
     }
 }

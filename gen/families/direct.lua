@@ -73,7 +73,8 @@ local function gathering_cycles(p, schedule, target, machine)
   if panel > 0.6 * l2 then cycles = cycles * 1.15 end
   -- Fewer rows a task read the panel again more often; too few tasks leave threads idle.
   cycles = cycles * (1 + 0.02 / schedule.rows) * ((tasks + p.threads - 1) // p.threads) / tasks
-  if p.weights == "changing" then cycles = cycles + s.taps * s.from.channels * s.to.channels * p.groups / lanes * 2 end
+  if p.weights == "changing" then cycles = cycles + parts.pack_cycles(s.taps * s.from.channels * s.to.channels * p.groups * size,
+    s.taps * s.from.channels * ((s.to.channels + lanes - 1) // lanes * lanes) * p.groups * size, machine) / p.threads end
   return cycles
 end
 

@@ -5,6 +5,7 @@
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
+local straight = require "straight"
 local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
@@ -12,7 +13,7 @@ local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 2, chains = 0 }
+local winograd = { name = "winograd", version = 4, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.fetch][.stream] ----------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
@@ -55,10 +56,14 @@ local function filled(p)
   return inside(h) * inside(w)
 end
 
+local function predicted_error(p, h_sizes, w_sizes)
+  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
+end
+
 local function inexact(p, h_sizes, w_sizes)
   local allowed = errors.tiers[p.accuracy]
   if allowed == 0 then return "proven admits no transforms" end
-  local predicted = errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
+  local predicted = predicted_error(p, h_sizes, w_sizes)
   if predicted == math.huge then return "its error has not been measured" end
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
@@ -150,10 +155,34 @@ end
 
 ---- the estimate, in cycles -----------------------------------------------------------------------------------------------------
 
--- Registers are written and read at a vector a cycle between the two halves of a transform.
-local function transform_cycles(s)
-  local input, output = s.frequencies * 2.2, s.frequencies * 1.6
-  local vectors = function(n) return (n + s.lanes - 1) // s.lanes end
+-- Operations of a matrix as straight-line code, counted once.
+local counted = setmetatable({}, { __mode = "k" })
+local function operations(matrix)
+  counted[matrix] = counted[matrix] or straight.count(straight.of(matrix))
+  return counted[matrix]
+end
+
+-- Of one tile of two schemes: operations of the input's and of the output's transform, products.
+local function tile_operations(h, w)
+  return h.size * operations(w.BT) + w.size * operations(h.BT), h.size * operations(w.AT) + w.outputs * operations(h.AT),
+    h.size * w.size
+end
+
+-- Cycles of a block's input transforms and of its output transforms. Inputs wait longer: for the caches, and sums of many terms
+-- for each other.
+local function transform_cycles(s, block)
+  local input, output = 0, 0
+  for class_h = 1, 2 do
+    for class_w = 1, 2 do
+      local tiles = block.classes[class_h][class_w].tiles
+      if tiles > 0 then
+        local into, out, products = tile_operations(s.h.schemes[class_h], s.w.schemes[class_w])
+        input = input + tiles * (0.7 * into + 0.5 * products)
+        output = output + tiles * (0.5 * out + 0.5 * products)
+      end
+    end
+  end
+  local function vectors(n) return (n + s.lanes - 1) // s.lanes end
   return vectors(s.from.channels) * input, vectors(s.to.channels) * output
 end
 
@@ -182,29 +211,40 @@ local function planes_cycles(s, block, images)
   return images * pixels * s.size / 4 * 30 / 64
 end
 
-local function cycles_of(s, machine)
-  local p = s.p
-  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  local weights = gathering.panels(s).elements * s.size // p.groups
-  local input, output = transform_cycles(s)
-  local cycles, tasks = 0, 0
+-- What the run of a schedule costs: transforms, products, reading the transformed weights (beside the products, and in their way),
+-- making them.
+local function costs_of(s, machine)
+  local p, splits = s.p, s.schedule.splits
+  local l2, weights = parts.l2(machine), gathering.panels(s).elements * s.size // p.groups
+  local far = weights + s.scratch > l2
+  local c = { transforms = 0, products = 0, weights = 0, pack = 0, tasks = 0 }
   for _, images in ipairs(s.image_runs) do
     for _, h in ipairs(s.h_bands) do
       for _, w in ipairs(s.w_bands) do
         local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
-        local blocks, splits = p.groups * images.count * h.count * w.count, s.schedule.splits
-        local product = math.max(product_cycles(s, block), weights / (weights + s.scratch > l2 and 12 or 64))
-        cycles = cycles + blocks * (product + block.classes.total * (splits * input + output) + planes_cycles(s, block, images.size))
-        tasks = tasks + blocks * splits
+        local blocks = p.groups * images.count * h.count * w.count
+        local input, output = transform_cycles(s, block)
+        c.products = c.products + blocks * product_cycles(s, block)
+        c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
+        c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, images.size))
+        c.tasks = c.tasks + blocks * splits
       end
     end
   end
-  if s.scratch > l2 then cycles = cycles * 1.1 end
+  if p.weights == "changing" then
+    c.pack = parts.pack_cycles(p.kernel[2] * p.kernel[3] * p.ic * (p.oc // p.groups) * s.size, weights * p.groups, machine)
+  end
+  return c, far
+end
+
+local function cycles_of(s, machine)
+  local p = s.p
+  local c, far = costs_of(s, machine)
+  local cycles = 1.03 * math.max(c.products, c.weights) + (far and 0.06 * c.weights or 0) + c.transforms
+  if s.scratch > parts.l2(machine) then cycles = cycles * 1.1 end
   if s.schedule.stream then cycles = cycles * 0.99 end
   if s.schedule.fetch then cycles = cycles * 0.95 end
-  cycles = cycles * ((tasks + p.threads - 1) // p.threads) / tasks
-  if p.weights == "changing" then cycles = cycles + weights * p.groups / s.size / s.lanes * 3 / p.threads end
-  return cycles
+  return cycles * ((c.tasks + p.threads - 1) // p.threads) / c.tasks + c.pack / p.threads
 end
 
 function winograd.schedules(p, target, machine)
@@ -223,6 +263,48 @@ function winograd.schedules(p, target, machine)
   end
   return list
 end
+
+-- What binds: the longest of what a run has to do.
+local function binding(s, machine)
+  local c = costs_of(s, machine)
+  local all, most = math.max(c.products, c.weights) + c.transforms + c.pack, "products"
+  for _, name in ipairs { "transforms", "weights", "pack" } do
+    if c[name] > c[most] then most = name end
+  end
+  local names = { products = "the products", transforms = "the transforms", weights = "reading the weights", pack = "transforming the weights" }
+  return ("%s, %.0f%%"):format(names[most], c[most] / all * 100)
+end
+
+-- A pixel's share of what the tiles of a problem take: products of a pair of channels, operations of the input's transform a
+-- channel, of the output's.
+local function counts_of(s)
+  local into, out, products = 0, 0, 0
+  for _, h in ipairs(s.h.tiles) do
+    for _, w in ipairs(s.w.tiles) do
+      local a, b, n = tile_operations(s.h.schemes[h.class], s.w.schemes[w.class])
+      into, out, products = into + a, out + b, products + n
+    end
+  end
+  local pixels = s.to.size[2] * s.to.size[3]
+  return products / pixels, into / pixels, out / pixels
+end
+
+-- For readers of the list of schedules.
+function winograd.figures(p, schedule, target, machine)
+  local products, into, out, error, binds
+  if p.pass == "backward_weights" then
+    products, into, out, error = gradient.figures(p, schedule, target, operations)
+  else
+    local s = gathering.shape(p, schedule, target)
+    products, into, out = counts_of(s)
+    error, binds = predicted_error(p, schedule.h, schedule.w), binding(s, machine)
+  end
+  return ("%.3g of %d products, %.1f + %.1f operations, error %.2f%s"):format(products, p.kernel[2] * p.kernel[3], into, out, error,
+    binds and ", binds: " .. binds or "")
+end
+
+winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; operations of the "
+  .. "transforms for a pixel, a channel that goes in + one that comes out; the error over the plain loop's; where the time goes"
 
 -- Why a schedule cannot be a gathering one's, or nil.
 local function misfit(p, schedule, target)

@@ -25,7 +25,7 @@ end
 
 local function at_channels(errors, channels)
   local known, n = schemes.channels, #schemes.channels
-  channels = math.max(channels, 1)
+  if channels < 1 then return errors[1] * channels ^ -0.5 end -- padding: the loop's sums are shorter, the transforms are not
   if channels >= known[n] then return errors[n] end
   local i = 1
   while known[i + 1] <= channels do i = i + 1 end

@@ -163,11 +163,25 @@ local function cycles_of(s, machine)
   return slice * ((tasks + p.threads - 1) // p.threads)
 end
 
--- The error over the loop's: tiles are to these sums what channels are to those of the measured ones, which end at 64; more of them
+-- Pairs of a tap and an output of an axis that meet within the input.
+local function pairs_of(p, axis)
+  local pairs = 0
+  for tap = 0, p.kernel[axis] - 1 do
+    local first, stop = math.max(0, p.pad[axis] - tap), math.min(p.output[axis], p.input[axis] + p.pad[axis] - tap)
+    pairs = pairs + math.max(stop - first, 0)
+  end
+  return math.max(pairs, 1)
+end
+
+-- The error over the loop's: whole tiles of pixels that meet the input are to these sums what channels are to those of the measured ones, which end at 64; more of them
 -- make the loop worse, but sums of blocks hardly.
+local function predicted_error(p, h, w)
+  local tiles = p.batch * p.input[1] * pairs_of(p, 2) * pairs_of(p, 3) / (p.kernel[2] * p.kernel[3] * h * w)
+  return errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
+end
+
 local function inexact(p, h, w)
-  local tiles, allowed = tiles_of(p, h, w), errors.tiers[p.accuracy]
-  local error = errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
+  local error, allowed = predicted_error(p, h, w), errors.tiers[p.accuracy]
   if error == math.huge then return "its error has not been measured" end
   if error <= allowed then return nil end
   return ("predicted error %.2g times the loop's, %s admits %.3g"):format(error, p.accuracy, allowed)
@@ -230,6 +244,15 @@ local function candidates(p, target)
     end
   end
   return list
+end
+
+-- A pixel of diff_dst: products of a pair of channels, operations of src's transform a channel, of diff_dst's; the error.
+function winograd_gradient.figures(p, schedule, target, operations)
+  local s = winograd_gradient.shape(p, schedule, target)
+  local h, w = s.h.scheme, s.w.scheme
+  local share = #s.h.tiles * #s.w.tiles / (p.output[2] * p.output[3])
+  return share * h.size * w.size, share * (h.size * operations(w.BT) + w.size * operations(h.BT)),
+    share * (h.taps * operations(w.G) + w.size * operations(h.G)), predicted_error(p, s.h.outputs, s.w.outputs)
 end
 
 -- Entries as families list them.

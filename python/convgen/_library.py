@@ -54,7 +54,7 @@ class RawFigures(Structure):
 
 
 class RawErrors(Structure):
-    _fields_ = [("outputs", c_int64), ("terms", c_int64), ("plan", RawFigures), ("loop", RawFigures), ("course", RawFigures),
+    _fields_ = [("struct_size", c_size_t), ("outputs", c_int64), ("terms", c_int64), ("plan", RawFigures), ("loop", RawFigures), ("course", RawFigures),
                 ("has_bias_gradient", c_bool), ("bias_outputs", c_int64), ("bias_terms", c_int64), ("bias_plan", RawFigures),
                 ("bias_loop", RawFigures), ("bias_course", RawFigures), ("budget", c_double), ("vs_loop", c_double * 5)]
 
@@ -165,7 +165,6 @@ def describe(plan: int) -> str:
 
 
 def certificate(plan: int) -> RawErrors:
-    room = bytearray(ctypes.sizeof(RawErrors) + 4096)  # a newer library's structure may have more fields after these
-    errors = RawErrors.from_buffer(room)
+    errors = RawErrors(struct_size=ctypes.sizeof(RawErrors))  # a newer library may know more fields after these
     check(_library.convgen_certificate(plan, byref(errors)))
     return errors

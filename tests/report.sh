@@ -1,0 +1,69 @@
+#!/bin/bash
+# report.sh CONVGEN WORK: the page of `convgen tune --report` is whole without scripts and other files, keeps hostile names as text,
+# and in Chromium no text of its drawings lies over another or outside, at any width, light or dark; the pictures stay in WORK, to be
+# looked at. Exit status 77 where there is no Chromium (Debian: chromium; too large for the build to install), after the rest.
+set -euo pipefail
+convgen=$1 work=$2
+mkdir -p "$work" && cd "$work" && rm -f ./*.html ./*.png
+work=$PWD
+export CONVGEN_STORE=$work/store CONVGEN_TUNED=$work/none
+rm -f "$CONVGEN_STORE"
+fail() { echo "$*"; exit 1; }
+
+echo 'mb1ic8ih9oc8kh3ph1' > one.txt
+{
+    echo '--dir=FWD_B'
+    echo 'mb1ic16ih12oc16kh3ph1n"<b>&amp;</b><script>alert(1)</script>"'
+    echo 'mb1ic3ih9oc4kh3n"a/name/of/many/parts/as/exporters/of/models/write/them/conv_0"'
+    echo 'mb1ic4ih9oc4kh1n"größe_größe_größe_größe_größe_größe"'
+    for i in $(seq 57); do
+        echo "--dir=$(cut -d' ' -f$((i % 3 + 1)) <<<'FWD_B BWD_D BWD_WB') --dt=f$((32 + i % 2 * 32)) mb1ic$((i % 5 * 4 + 1))ih$((i % 7 + 5))oc$((i % 3 * 8 + 4))kh$((i % 2 * 2 + 1))"
+    done
+} > many.txt
+for page in one many; do
+    "$convgen" tune --seconds=0.02 --batch=$page.txt --report=$page.html > $page.out
+    [ "$(grep -c '<script' $page.html)" = 0 ] || fail "$page.html has a script, or a name that became one"
+    ! grep -oE "(src|href)=|url\(|@import" $page.html || fail "$page.html needs another file"
+    for part in Layers Roofline 'Time of each layer' Candidates 'Error against the budget' refused; do
+        grep -q "$part" $page.html || fail "$page.html has no $part"
+    done
+done
+grep -q '&lt;b&gt;&amp;amp;&lt;/b&gt;' many.html || fail "a name is not kept as text"
+grep -q 'a/name/of/.*&#8230;.*conv_0 FWD_B' many.html || fail "a long name is not shortened in its middle"
+[ "$(grep -c '<div class=panel>' many.html)" = 60 ] || fail "not every layer has its candidates"
+# Plain loops were timed: bars, not hollow ones.
+grep -q "rect class='plain'" one.html || fail "the plain loops were not timed"
+
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) ||
+    { echo "skipped: no Chromium, which takes the pictures of the page; its text was tested"; exit 77; }
+look() { timeout 100 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$work/profile" "$@" 2>/dev/null; }
+cat > measure.js <<'END_OF_SCRIPT'
+const texts = [];
+for (const svg of document.querySelectorAll('svg')) {
+  const room = svg.getBoundingClientRect(), boxes = [];
+  for (const t of svg.querySelectorAll('text')) {
+    const box = t.getBoundingClientRect();
+    if (box.left < room.left - 1 || box.right > room.right + 1 || box.bottom > room.bottom + 1 || box.top < room.top - 1)
+      texts.push('outside: ' + t.textContent);
+    for (const [other, o] of boxes) /* boxes of lines have room above and below the letters */
+      if (Math.min(box.right, o.right) - Math.max(box.left, o.left) > 1 && Math.min(box.bottom, o.bottom) - Math.max(box.top, o.top) > 0.4 * o.height)
+        texts.push('overlap: ' + other + ' / ' + t.textContent);
+    boxes.push([t.textContent, box]);
+  }
+}
+if (document.documentElement.scrollWidth > innerWidth) texts.push('wider than the window: ' + document.documentElement.scrollWidth + ' of ' + innerWidth);
+document.title = 'faults: ' + texts.length + '; ' + texts.slice(0, 5).join('; ');
+END_OF_SCRIPT
+for page in one many; do
+    { cat $page.html; echo '<script>'; cat measure.js; echo '</script>'; } > measured.html
+    for width in 1280 420; do
+        title=$(look --window-size=$width,900 --dump-dom "file://$work/measured.html" | grep -o '<title>faults[^<]*' || true)
+        [[ "$title" == '<title>faults: 0;'* ]] || fail "$page.html at width $width: $title"
+        for scheme in 0 1; do # dark, light
+            look --window-size=$width,2400 --blink-settings=preferredColorScheme=$scheme --screenshot="$work/$page-$width-$scheme.png" "file://$work/$page.html" >/dev/null
+            [ "$(stat -c %s $page-$width-$scheme.png)" -gt 20000 ] || fail "the picture $work/$page-$width-$scheme.png is nearly empty"
+        done
+        ! cmp -s $page-$width-0.png $page-$width-1.png || fail "$page.html looks the same in dark and light"
+    done
+done
+rm -rf profile
