@@ -184,14 +184,20 @@ def draw(build, name, blocks):
             print(f"# no plot: {error}")
 
 
-def plot(build, runs):
-    """The ratio of every layer, a panel a run; and speed against error, a curve a layer that several runs have."""
+DRAWN_ON_A_PAGE = {"resnet50": "ResNet-50, no transforms (--accuracy=proven)", "resnet50-loop": "ResNet-50, error of a plain loop (the default)",
+                   "mobilenetv2": "MobileNetV2", "winograd": "layers of 3x3 and 5x5, error of a plain loop"}
+
+
+def plot(build, runs, few):
+    """The ratio of every layer, a panel a run (few: those of a page); and speed against error, a curve a layer that several runs have."""
     passes = {"forward": 0, "backward_data": 1, "backward_weights": 2}
     ratios, curves = [], {}
     for run, (lines, _) in runs.items():
         lines = [line for line in lines if "ratio_min" in line]
-        if lines:
-            ratios.append((run, [(layer(line), line["ratio_min"], float(passes[line["pass"]])) for line in lines]))
+        if lines and (not few or run in DRAWN_ON_A_PAGE):
+            names = [layer(line) for line in lines]
+            names = ["" if i and name == names[i - 1] else name for i, name in enumerate(names)] # a layer's passes are neighbours
+            ratios.append((DRAWN_ON_A_PAGE.get(run, run), [(name, line["ratio_min"], float(passes[line["pass"]])) for name, line in zip(names, lines)]))
         for line in lines if run in ("winograd", "winograd-2x", "winograd-8x") else []:
             if line["pass"] == "forward" and "error_vs_loop" in line:
                 curves.setdefault(layer(line), []).append((line["error_vs_loop"], line["ratio_median"]))
@@ -254,8 +260,8 @@ def main():
     for row, value, median, remark in results:
         cells = [f"{v:8.3g}" if v is not None and v < 0.1 else f"{v:8.2f}" if v is not None else f"{'':8}" for v in (value, median)]
         print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value, median):8} {remark}")
-    plot(build, runs)
     page_path = next((w[7:] for w in sys.argv if w.startswith("--page=")), None)
+    plot(build, runs, few=page_path)
     if page_path:
         page(page_path, build, results, texts)
     for run, (_, good) in runs.items():

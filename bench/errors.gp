@@ -11,4 +11,5 @@ set grid ytics xtics
 set xlabel "normwise error, times that of a plain loop"
 set ylabel "times faster than oneDNN's best direct kernel"
 set key bottom right
-plot for [i = 0:blocks - 1] data index i using 1:2 with linespoints lw 2 pt 7 ps 0.7 title columnheader(1)
+colours = "#332288 #56b4e9 #44aa99 #117733 #999933 #cc6677 #882255"
+plot for [i = 0:blocks - 1] data index i using 1:2 with linespoints lw 2 pt 7 ps 0.7 lc rgb word(colours, i % 7 + 1) title columnheader(1)

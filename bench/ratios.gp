@@ -1,11 +1,11 @@
 # Times faster than the best direct peer, a bar a layer, a panel a run, a colour a pass. Needs: data, out, blocks.
-set terminal svg size 1400, 300 * blocks + 60 font "sans,12" background "white"
+set terminal svg size 1400, 340 * blocks + 60 font "sans,12" background "white"
 set output out
 set multiplot layout blocks, 1
 set style fill solid 0.9 noborder
 set boxwidth 0.75
-set xtics rotate by -60 left font ",9" nomirror scale 0
-set ytics nomirror
+set xtics rotate by -60 left font ",10" nomirror scale 0
+set ytics 1 nomirror
 set yrange [0:*]
 set rmargin 10
 set border 3
