@@ -119,7 +119,8 @@ static void verify_random(convgen_problem (*make)(uint64_t *state, double macs),
 START_TEST(random_problems_of_every_family) { verify_random(random_problem, 60e3, "direct planar plain", 1200); }
 END_TEST
 
-/* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads; channels-first data in two of its passes. */
+/* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads; channels-first data in two of its passes; a dilation of the
+ * others', whose pads and sizes need not be multiples of it. */
 static convgen_problem transformable_problem(uint64_t *state, double macs)
 {
     for (;;) {
@@ -131,11 +132,14 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
         p.groups = random_in(state, 0, 4) ? 1 : random_in(state, 2, 3);
         p.in_channels = p.groups * random_size(state, 20, 70);
         p.out_channels = p.groups * random_size(state, 20, 70);
+        bool dilated = p.layout == CONVGEN_NHWC && p.pass != CONVGEN_BACKWARD_WEIGHTS && !random_in(state, 0, 2);
         for (int axis = 1; axis < 3; axis++) {
             p.in[axis] = random_size(state, 12, 40);
             p.kernel[axis] = random_in(state, 0, 2) ? 3 : random_in(state, 1, 7);
-            p.pad[axis] = random_in(state, 0, 2) ? random_in(state, 0, 2) : random_in(state, -2, 6);
-            int64_t out = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) - p.kernel[axis] + 1;
+            p.dilation[axis] = dilated ? random_in(state, 1, 5) : 1;
+            p.pad[axis] = random_in(state, 0, 2) ? random_in(state, 0, 2) * p.dilation[axis] : random_in(state, -2, 6);
+            int64_t reach = (p.kernel[axis] - 1) * p.dilation[axis];
+            int64_t out = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) * p.dilation[axis] - reach;
             p.out[axis] = out < 1 ? 1 : out;
         }
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);

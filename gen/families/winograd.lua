@@ -1,7 +1,7 @@
 -- winograd.lua: less arithmetic by Winograd's algorithm: schedules, their admission by predicted error, their estimates.
 --
 -- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
--- forward and backward data, and backward weights of channels-last data. The result is not the canonical one (chains 0): how far it may be is the problem's
+-- forward and backward data, and backward weights of channels-last data; dilations of channels-last data but in backward weights. The result is not the canonical one (chains 0): how far it may be is the problem's
 -- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
@@ -43,12 +43,16 @@ local lanes_of = parts.lanes_of
 
 -- The mean share of the taps of an axis that are in the input: padding shortens sums.
 local function inside(axis)
-  local first, low, high = axis.offset + math.min(0, axis.tap_step * (axis.taps - 1)), 0, 0
-  for j = 0, axis.outputs - 1 do
-    low = math.max(0, -(first + j))
-    high = high + math.max(math.min(axis.taps, axis.inputs - first - j) - math.min(low, axis.taps), 0)
+  local sum = 0
+  for _, run in ipairs(grid.split(axis)) do
+    local one = run.axis
+    local first = one.offset + math.min(0, one.tap_step * (one.taps - 1))
+    for j = 0, one.outputs - 1 do
+      local low = math.max(0, -(first + j))
+      sum = sum + run.count * math.max(math.min(one.taps, one.inputs - first - j) - math.min(low, one.taps), 0)
+    end
   end
-  return high / (axis.outputs * axis.taps)
+  return sum / (axis.outputs * axis.taps)
 end
 
 local function filled(p)
@@ -85,11 +89,11 @@ local most_size = 10 -- frequencies on an axis
 local function axis_sizes(axis)
   if axis.taps == 1 then return { { 1 } } end
   local list = {}
-  for big = 1, math.min(most_size - axis.taps + 1, axis.outputs) do
+  for big = 1, math.min(most_size - axis.taps + 1, grid.split(axis)[1].axis.outputs) do
     local best, least
     for small = big - 1, 0, -1 do
       local sizes = { big, small > 0 and small or nil }
-      local a, b = grid.counts(axis.outputs, sizes)
+      local a, b = grid.cover(axis, sizes)
       local sum = a and a * (big + axis.taps - 1) + b * (small + axis.taps - 1)
       if sum and (not least or sum < least) then best, least = sizes, sum end
     end
@@ -103,14 +107,15 @@ local function most_rows(target, v) return math.min((target.registers - v - 1) /
 
 -- Numbers of tiles that make different blocks.
 local function block_tiles(p, h, w, h_axis, w_axis)
-  local function tiles_of(axis, sizes)
-    local a, b = grid.counts(axis.outputs, sizes)
-    return a + b
-  end
-  local rows, columns, images = tiles_of(h_axis, h), tiles_of(w_axis, w), p.batch * p.input[1]
+  local rows, columns, images = grid.plans(h_axis, h), grid.plans(w_axis, w), p.batch * p.input[1]
   local list, seen = {}, {}
   for _, tiles in ipairs { 14, 28, 42, 56 } do
-    local key = table.concat({ grid.block(rows, columns, images, tiles) }, " ")
+    local key = ""
+    for _, r in ipairs(rows) do
+      for _, c in ipairs(columns) do
+        key = ("%s %d %d %d"):format(key, grid.block(#r.tiles, #c.tiles, images * r.grids.count * c.grids.count, tiles))
+      end
+    end
     if not seen[key] then list[#list + 1] = tiles end
     seen[key] = true
   end
@@ -121,6 +126,7 @@ end
 local function for_large(p, l2)
   local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
   if bytes <= 4 * l2 or p.layout == "nchw" then return { {} } end
+  if grid.dilated(p) then return { { stream = true }, {} } end
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
 end
 
@@ -218,18 +224,13 @@ local function costs_of(s, machine)
   local l2, weights = parts.l2(machine), gathering.panels(s).elements * s.size // p.groups
   local far = weights + s.scratch > l2
   local c = { transforms = 0, products = 0, weights = 0, pack = 0, tasks = 0 }
-  for _, images in ipairs(s.image_runs) do
-    for _, h in ipairs(s.h_bands) do
-      for _, w in ipairs(s.w_bands) do
-        local block = { h = h, w = w, classes = grid.classes(h, w, images.size) }
-        local blocks = p.groups * images.count * h.count * w.count
-        local input, output = transform_cycles(s, block)
-        c.products = c.products + blocks * product_cycles(s, block)
-        c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
-        c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, images.size))
-        c.tasks = c.tasks + blocks * splits
-      end
-    end
+  for _, block in ipairs(s.blocks) do
+    local blocks = p.groups * block.run.count * block.h.count * block.w.count
+    local input, output = transform_cycles(s, block)
+    c.products = c.products + blocks * product_cycles(s, block)
+    c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
+    c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, block.images))
+    c.tasks = c.tasks + blocks * splits
   end
   if p.weights == "changing" then
     c.pack = parts.pack_cycles(p.kernel[2] * p.kernel[3] * p.ic * (p.oc // p.groups) * s.size, weights * p.groups, machine)
@@ -279,10 +280,15 @@ end
 -- channel, of the output's.
 local function counts_of(s)
   local into, out, products = 0, 0, 0
-  for _, h in ipairs(s.h.tiles) do
-    for _, w in ipairs(s.w.tiles) do
-      local a, b, n = tile_operations(s.h.schemes[h.class], s.w.schemes[w.class])
-      into, out, products = into + a, out + b, products + n
+  for _, block in ipairs(s.blocks) do
+    for class_h = 1, 2 do
+      for class_w = 1, 2 do
+        local tiles = block.classes[class_h][class_w].tiles * block.run.count * block.h.count * block.w.count / s.images
+        if tiles > 0 then
+          local a, b, n = tile_operations(s.h.schemes[class_h], s.w.schemes[class_w])
+          into, out, products = into + tiles * a, out + tiles * b, products + tiles * n
+        end
+      end
     end
   end
   local pixels = s.to.size[2] * s.to.size[3]
@@ -310,7 +316,7 @@ winograd.figures_mean = "winograd: multiplications of an output pixel for a pair
 local function misfit(p, schedule, target)
   if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
   local h, w = grid.axes(p)
-  if not grid.counts(h.outputs, schedule.h) or not grid.counts(w.outputs, schedule.w) then
+  if not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w) then
     return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
   end
   return gathering.misfit(gathering.shape(p, schedule, target))

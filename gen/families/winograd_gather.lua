@@ -5,6 +5,7 @@
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
 -- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (winograd_planes.lua).
+-- Pixels of a dilated problem's window stand a dilation apart; else its grids (winograd_grid.lua) are images like others.
 -- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
 local parts = require "parts"
 local driver = require "driver"
@@ -27,24 +28,18 @@ function winograd_gather.shape(p, schedule, target)
   local size = p.type == "f32" and 4 or 8
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local axis_h, axis_w = grid.axes(p)
-  local h, w = grid.axis(axis_h, schedule.h), grid.axis(axis_w, schedule.w)
+  local h_plans, w_plans = grid.plans(axis_h, schedule.h), grid.plans(axis_w, schedule.w)
+  local h, w = h_plans[1], w_plans[1]
   local s = { p = p, schedule = schedule, size = size, lanes = target.bits // 8 // size, h = h, w = w, images = p.batch * p.input[1],
     frequencies = h.size * w.size,
     from = { base = forward and "src" or "dst", pitch = forward and p.ic or p.oc, channels = forward and icg or ocg,
       all = forward and p.ic or p.oc, size = forward and p.input or p.output },
     to = { base = forward and "dst" or "src", pitch = forward and p.oc or p.ic, channels = forward and ocg or icg,
       all = forward and p.oc or p.ic, size = forward and p.output or p.input } }
-  local rows, columns
-  rows, columns, s.block_images = grid.block(#h.tiles, #w.tiles, s.images, schedule.tiles)
-  s.h_bands, s.w_bands = grid.bands(h, rows), grid.bands(w, columns)
+  s.blocks, s.block_images = grid.blocks(h_plans, w_plans, s.images, schedule.tiles)
   s.columns = cut.columns(s.to.channels, schedule.vectors, s.lanes)
-  s.image_runs = cut.piece_runs(s.images, s.block_images)
   local most = 0
-  for _, run in ipairs(s.image_runs) do
-    for _, hb in ipairs(s.h_bands) do
-      for _, wb in ipairs(s.w_bands) do most = math.max(most, grid.classes(hb, wb, run.size).total) end
-    end
-  end
+  for _, block in ipairs(s.blocks) do most = math.max(most, block.classes.total) end
   s.tiles, s.width = most, s.columns[1].width
   s.v_row = odd_lines((s.from.channels + s.lanes - 1) // s.lanes * s.lanes, size)
   s.v_apart = odd_lines(most * s.v_row, size)
@@ -147,14 +142,15 @@ local function input_kernel(s, c, h_tile, w_tile)
   return c.kernel(key, "input", function(name)
     local h, w = side(s.h, h_tile.class), side(s.w, w_tile.class)
     h.low, h.high, w.low, w.high = h_tile.low, h_tile.high, w_tile.low, w_tile.high
-    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch, row = s.from.row, channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
+    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch * s.w.grids.step,
+      row = s.from.row * s.h.grids.step, channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
   end)
 end
 
 local function output_kernel(s, c, h_class, w_class, tile)
   return c.kernel(("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last), "output", function(name)
-    return transform.output(s.p, c.target, name, { h = side(s.h, h_class), w = side(s.w, w_class), pixel = s.to.pitch,
-      row = s.to.row, channels = channels_of(s, tile), apart = s.m_apart, columns = s.w.size,
+    return transform.output(s.p, c.target, name, { h = side(s.h, h_class), w = side(s.w, w_class), pixel = s.to.pitch * s.w.grids.step,
+      row = s.to.row * s.h.grids.step, channels = channels_of(s, tile), apart = s.m_apart, columns = s.w.size,
       stream = s.schedule.stream })
   end)
 end
@@ -215,8 +211,16 @@ local function each_tile(d, block, body)
 end
 
 -- The offset of a pixel of `side` (from or to): image, row, column.
-local function pixel(s, tensor, image, y, x)
-  return ((image * tensor.size[2] + y) * tensor.size[3] + x) * tensor.pitch
+local function pixel(tensor, image, y, x) return ((image * tensor.size[2] + y) * tensor.size[3] + x) * tensor.pitch end
+
+-- Likewise of row y and column x of a grid, numbered over all images; h_base and w_base: what is before in the tensor.
+local function grid_pixel(tensor, block, number, y, x, h_base, w_base)
+  local h, w = block.h.grids, block.w.grids
+  local function place(grids, n, i, base)
+    return i * grids.step + base + grids.first + (grids.count > 1 and driver.rest(n, grids.count) or 0)
+  end
+  return pixel(tensor, driver.quotient(number, h.count * w.count), place(h, driver.quotient(number, w.count), y, h_base),
+    place(w, number, x, w_base))
 end
 
 local function transform_inputs(s, c, d, block, at)
@@ -225,7 +229,7 @@ local function transform_inputs(s, c, d, block, at)
   each_tile(d, block, function(hr, wr, row, column, image, tile)
     local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
     local window = s.planes and { d.scratch, planes.window(s, block, image, y, x) }
-      or { d[s.from.base], pixel(s, s.from, at.image + image, at.y + y + s.h.base, at.x + x + s.w.base) + at.g * s.from.channels }
+      or { d[s.from.base], grid_pixel(s.from, block, at.image + image, at.y + y, at.x + x, s.h.base, s.w.base) + at.g * s.from.channels }
     d:call(input_kernel(s, c, hr.tile, wr.tile), { window, { d.scratch, tile * s.v_row } })
   end)
 end
@@ -271,7 +275,7 @@ local function transform_outputs(s, c, d, block, at, tile, channel)
   each_tile(d, block, function(hr, wr, row, column, image, number)
     local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
     local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
-      or pixel(s, s.to, at.image + image, at.y + y, at.x + x) + channel)
+      or grid_pixel(s.to, block, at.image + image, at.y + y, at.x + x, 0, 0) + channel)
     local args = { { d.scratch, number * tile.width + s.frequencies * s.v_apart } }
     if s.p.pass == "forward" and s.p.bias then args[#args + 1] = { d.bias, channel } end
     if s.p.pass == "forward" and s.p.epilogue.residual then args[#args + 1] = { d.residual, out } end
@@ -282,8 +286,8 @@ local function transform_outputs(s, c, d, block, at, tile, channel)
 end
 
 -- Tasks over group, images, bands and shares of the column tiles, for equal bands of both axes.
-local function compute_part(s, c, images, h, w)
-  local block = { h = h, w = w, images = images.size, classes = grid.classes(h, w, images.size) }
+local function compute_part(s, c, block)
+  local images, h, w = block.run, block.h, block.w
   make_kernels(s, c, block)
   local fetch = fetches(s, c, block, h, w)
   local splits = s.schedule.splits
@@ -295,7 +299,7 @@ local function compute_part(s, c, images, h, w)
     if fetch then -- the block after this one, of the same part
       local number = d:let("number", (image * h.count + band_h) * w.count + band_w + 1)
       local row = driver.rest(driver.quotient(number, w.count), h.count)
-      following = d:let("following", pixel(s, s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
+      following = d:let("following", pixel(s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
         row * h.outputs + (h.first + s.h.base), driver.rest(number, w.count) * w.outputs + (w.first + s.w.base)))
     end
     transform_inputs(s, c, d, block, at)
@@ -318,6 +322,7 @@ function winograd_gather.misfit(s)
   if s.scratch > winograd_gather.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
   end
+  if s.schedule.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
   if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
   if s.planes and (s.schedule.fetch or s.schedule.stream) then return "winograd neither fetches nor streams channels-first data" end
   if (s.p.pass ~= "forward" or s.planes) and transposed_bytes(s, s.columns[1]) > winograd_gather.most_scratch then
@@ -331,14 +336,10 @@ function winograd_gather.stages(p, schedule, target)
   local kernels, c = {}, { target = target, layout = panels(s) }
   c.kernel = kernel_maker(c, kernels)
   local pack, list = pack_stage(s, c), {}
-  for _, images in ipairs(s.image_runs) do
-    for _, h in ipairs(s.h_bands) do
-      for _, w in ipairs(s.w_bands) do list[#list + 1] = compute_part(s, c, images, h, w) end
-    end
-  end
+  for i, block in ipairs(s.blocks) do list[i] = compute_part(s, c, block) end
   if c.why then return nil, c.why end
   return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch } },
-    packed = c.layout.elements * s.size, shared = 0, tile = { 1, s.schedule.h[1], s.schedule.w[1] } }
+    packed = c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end
 
 winograd_gather.panels = panels

@@ -3,6 +3,7 @@
 -- An axis is cut into tiles of one or two sizes that cover its outputs exactly, larger ones first; the smaller size has nested
 -- points, so both use the same transformed weights. Tiles are numbered within a block by class, so that the tiles that have a
 -- given product (frequency) stand side by side:  small columns of large rows, large of large, large of small, small of small.
+-- A dilation d splits an axis into d grids of every d-th pixel, undilated each; a grid of an image is a block's image of its own.
 local toomcook = require "toomcook"
 local gather = require "gather"
 local cut = require "tiles"
@@ -20,6 +21,41 @@ function grid.counts(outputs, sizes)
   end
 end
 
+-- Of one grid of several, which may do with one of the sizes.
+local function counts_of_grid(outputs, sizes)
+  local big, small = grid.counts(outputs, sizes)
+  if big then return big, small end
+  if outputs % sizes[1] == 0 then return outputs // sizes[1], 0 end
+  if sizes[2] and outputs % sizes[2] == 0 then return 0, outputs // sizes[2] end
+end
+
+-- The grids of an axis (gather.lua), equal ones in runs: {axis: the grid's own, step: from pixel to pixel, first output, count}.
+function grid.split(axis)
+  local step, runs = axis.taps > 1 and math.abs(axis.tap_step) or 1, {}
+  for first = 0, math.min(step, axis.outputs) - 1 do
+    local from, run = axis.offset + first, runs[#runs]
+    local outputs, inputs = (axis.outputs - first + step - 1) // step, (axis.inputs - from % step + step - 1) // step
+    if run and run.axis.outputs == outputs and run.axis.inputs == inputs and run.axis.offset == from // step then
+      run.count = run.count + 1
+    else
+      runs[#runs + 1] = { step = step, first = first, count = 1, axis = { outputs = outputs, inputs = inputs, offset = from // step,
+        taps = axis.taps, tap_step = axis.tap_step // step } }
+    end
+  end
+  return runs
+end
+
+-- Tiles of both sizes that cover all grids of an axis; nil when they do not, or one is of no use.
+function grid.cover(axis, sizes)
+  local runs, bigs, smalls = grid.split(axis), 0, 0
+  for _, run in ipairs(runs) do
+    local big, small = (#runs > 1 and counts_of_grid or grid.counts)(run.axis.outputs, sizes)
+    if not big then return end
+    bigs, smalls = bigs + run.count * big, smalls + run.count * small
+  end
+  if bigs > 0 and (smalls > 0) == (sizes[2] ~= nil) then return bigs, smalls end
+end
+
 function grid.print_sizes(sizes) return table.concat(sizes, "+") end
 
 -- "4+3" -> {4, 3}
@@ -35,24 +71,39 @@ local function window(axis, base, first, size)
   return low, math.max(math.min(size, axis.inputs - at), low)
 end
 
--- The plan of an axis (gather.lua) in tiles of `sizes`: schemes, tiles {class, first, low, high}, base: where the window of the
--- first output begins; reversed: taps run backwards.
-function grid.axis(axis, sizes)
-  local big_count, small_count = grid.counts(axis.outputs, sizes)
-  local big = toomcook.scheme(sizes[1], axis.taps)
-  local schemes = { big, sizes[2] and toomcook.nested(big, sizes[2]) }
-  local plan = { taps = axis.taps, schemes = schemes, size = big.size, tiles = {}, reversed = axis.tap_step < 0,
-    base = axis.offset + (axis.tap_step < 0 and axis.tap_step * (axis.taps - 1) or 0) }
-  local first = 0
+-- Where the window of the first output begins.
+local function base_of(axis) return axis.offset + (axis.tap_step < 0 and axis.tap_step * (axis.taps - 1) or 0) end
+
+local function plan_of(axis, schemes, sizes)
+  local big_count, small_count = counts_of_grid(axis.outputs, sizes)
+  local plan = { taps = axis.taps, schemes = schemes, size = schemes[1].size, tiles = {} }
+  local base, first = base_of(axis), 0
   for class = 1, 2 do
     for _ = 1, class == 1 and big_count or small_count do
       local s = schemes[class]
-      local low, high = window(axis, plan.base, first, s.size)
+      local low, high = window(axis, base, first, s.size)
       table.insert(plan.tiles, { class = class, first = first, low = low, high = high })
       first = first + s.outputs
     end
   end
   return plan
+end
+
+-- The schemes of an axis' tiles, larger ones first.
+function grid.schemes(axis, sizes)
+  local big = toomcook.scheme(sizes[1], axis.taps)
+  return { big, sizes[2] and toomcook.nested(big, sizes[2]) }
+end
+
+-- The plans of the grids of an axis in tiles of `sizes`: schemes, tiles {class, first, low, high}, grids (as above), base: where the
+-- window of the axis' first output begins.
+function grid.plans(axis, sizes)
+  local schemes, plans = grid.schemes(axis, sizes), {}
+  for i, run in ipairs(grid.split(axis)) do
+    plans[i] = plan_of(run.axis, schemes, sizes)
+    plans[i].grids, plans[i].base = run, base_of(axis)
+  end
+  return plans
 end
 
 -- Where a scheme's frequency f (from 1) is among the big one's (from 0).
@@ -90,7 +141,8 @@ local function key_of(runs)
   return table.concat(words, " ")
 end
 
--- Pieces of at most `most` tiles; equal ones in runs: {runs, tiles of each class, first: the first output, outputs of a band, count}.
+-- Pieces of at most `most` tiles; equal ones in runs: {runs, tiles of each class, first: the first output, outputs of a band, count,
+-- grids: the plan's}.
 function grid.bands(plan, most)
   local bands = {}
   for _, piece in ipairs(cut.even_pieces(#plan.tiles, most)) do
@@ -103,7 +155,8 @@ function grid.bands(plan, most)
       local last = plan.tiles[#plan.tiles]
       local stop = next_tile and next_tile.first or last.first + plan.schemes[last.class].outputs
       local first = plan.tiles[piece.first + 1].first
-      bands[#bands + 1] = { key = key, runs = runs, tiles = tiles, first = first, outputs = stop - first, count = 1 }
+      bands[#bands + 1] = { key = key, runs = runs, tiles = tiles, first = first, outputs = stop - first, count = 1,
+        grids = plan.grids }
     end
   end
   return bands
@@ -130,6 +183,27 @@ function grid.classes(h, w, images)
   return list
 end
 
+-- The blocks of the plans of both axes: {h, w: bands, run: of images (piece_runs), images, classes}; most images of one.
+function grid.blocks(h_plans, w_plans, images, tiles)
+  local blocks, most_images = {}, 0
+  for _, h in ipairs(h_plans) do
+    for _, w in ipairs(w_plans) do
+      local all = images * h.grids.count * w.grids.count
+      local rows, columns, most = grid.block(#h.tiles, #w.tiles, all, tiles)
+      local h_bands, w_bands = grid.bands(h, rows), grid.bands(w, columns)
+      most_images = math.max(most_images, most)
+      for _, run in ipairs(cut.piece_runs(all, most)) do
+        for _, hb in ipairs(h_bands) do
+          for _, wb in ipairs(w_bands) do
+            blocks[#blocks + 1] = { h = hb, w = wb, run = run, images = run.size, classes = grid.classes(hb, wb, run.size) }
+          end
+        end
+      end
+    end
+  end
+  return blocks, most_images
+end
+
 -- First tile and number of tiles that have a frequency.
 function grid.having(classes, h_big_only, w_big_only)
   local first = w_big_only and classes[1][1].first or 0
@@ -139,13 +213,18 @@ function grid.having(classes, h_big_only, w_big_only)
   return first, stop - first
 end
 
--- The axes of a gathering problem, or why there are none.
+function grid.dilated(p)
+  return p.kernel[2] > 1 and p.dilation[2] > 1 or p.kernel[3] > 1 and p.dilation[3] > 1
+end
+
+-- Why a problem has no tiles, or nil.
 function grid.refused(p)
   if p.layout ~= "nhwc" and p.pass == "backward_weights" then return "winograd needs channels-last data for backward weights" end
   for i = 1, 3 do
     if p.stride[i] ~= 1 then return "winograd needs stride 1" end
-    if p.dilation[i] ~= 1 then return "winograd needs dilation 1" end
   end
+  if grid.dilated(p) and p.layout ~= "nhwc" then return "winograd needs channels-last data for a dilation" end
+  if grid.dilated(p) and p.pass == "backward_weights" then return "winograd needs dilation 1 for backward weights" end
   if p.kernel[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0 then return "winograd needs two dimensions, or planes that do not mix" end
   if p.kernel[2] * p.kernel[3] == 1 then return "winograd needs more than one tap" end
   if p.kernel[2] > 7 or p.kernel[3] > 7 then return "winograd needs at most 7 taps on an axis" end

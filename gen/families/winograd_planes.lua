@@ -14,21 +14,23 @@ local function inside(band, plan, axis)
   return low, math.max(math.min(band.outputs + axis.taps - 1, axis.inputs - at), low)
 end
 
-local function most(bands, measure)
+local function most(blocks, axis, measure)
   local n = 0
-  for _, band in ipairs(bands) do n = math.max(n, measure(band)) end
+  for _, block in ipairs(blocks) do n = math.max(n, measure(block[axis])) end
   return n
 end
 
 -- Sizes of the two buffers, which stand behind what a shape has in its scratch.
 function planes.buffers(s, axis_h, axis_w)
-  for _, band in ipairs(s.h_bands) do band.low, band.high = inside(band, s.h, axis_h) end
-  for _, band in ipairs(s.w_bands) do band.low, band.high = inside(band, s.w, axis_w) end
+  for _, block in ipairs(s.blocks) do
+    block.h.low, block.h.high = inside(block.h, s.h, axis_h)
+    block.w.low, block.w.high = inside(block.w, s.w, axis_w)
+  end
   local function length(band) return band.high - band.low end
   local function outputs(band) return band.outputs end
   s.from.pitch, s.to.pitch = parts.odd_lines(s.from.channels, s.size), s.width
-  s.from.row, s.to.row = most(s.w_bands, length) * s.from.pitch, most(s.w_bands, outputs) * s.to.pitch
-  s.from.image, s.to.image = most(s.h_bands, length) * s.from.row, most(s.h_bands, outputs) * s.to.row
+  s.from.row, s.to.row = most(s.blocks, "w", length) * s.from.pitch, most(s.blocks, "w", outputs) * s.to.pitch
+  s.from.image, s.to.image = most(s.blocks, "h", length) * s.from.row, most(s.blocks, "h", outputs) * s.to.row
   s.from.at = s.scratch // s.size
   s.to.at = s.from.at + parts.round_up(s.block_images * s.from.image, 64 // s.size)
   s.scratch = (s.to.at + s.block_images * s.to.image) * s.size

@@ -32,9 +32,9 @@ local function scheme_lines(lines, axis, scheme)
 end
 
 -- "14 = 2 x 4 + 2 x 3"
-local function cover(outputs, sizes)
-  local big, small = grid.counts(outputs, sizes)
-  local text = ("%d = %d x %d"):format(outputs, big, sizes[1])
+local function cover(axis, sizes)
+  local big, small = grid.cover(axis, sizes)
+  local text = ("%d = %d x %d"):format(axis.outputs, big, sizes[1])
   return small > 0 and ("%s + %d x %d"):format(text, small, sizes[2]) or text
 end
 
@@ -60,18 +60,22 @@ end
 
 function words.gathering(p, s)
   local h_axis, w_axis = grid.axes(p)
-  local h, w, back = grid.axis(h_axis, s.h).schemes, grid.axis(w_axis, s.w).schemes, p.pass == "backward_data"
+  local h, w, back = grid.schemes(h_axis, s.h), grid.schemes(w_axis, s.w), p.pass == "backward_data"
   local lines = {
     ("Winograd's algorithm: a tile of %d x %d outputs Y from a window d of %d x %d inputs, by %s a channel:"):format(s.h[1], s.w[1],
       h[1].size, w[1].size, products(h[1], w[1])),
     back and "  U = G g GT of the weights g with taps reversed,  V = BT d B,  M[f] = sum over output channels of V[f] U[f],  Y = AT M A"
       or "  U = G g GT of the weights g,  V = BT d B,  M[f] = sum over input channels of V[f] U[f],  Y = AT M A",
     ("with a frequency f = row * %d + column for each element of V, U and M. The outputs are cut into tiles as %s rows,"):format(w[1].size,
-      cover(h_axis.outputs, s.h)),
+      cover(h_axis, s.h)),
     ("%s columns; about %d tiles go through V, M and Y before the next, so that V and M stay in the caches."):format(
-      cover(w_axis.outputs, s.w), s.tiles),
+      cover(w_axis, s.w), s.tiles),
     "V and M: [frequency][tile][channel]; U: [tile of channels of Y][frequency][channel of d][channel of Y].",
   }
+  if grid.dilated(p) then
+    lines[#lines + 1] = ("Dilated by %d x %d: rows and columns that far apart are a grid without dilation, and an image of its own."):format(
+      p.dilation[2], p.dilation[3])
+  end
   if p.layout == "nchw" then lines[#lines + 1] = "Windows of planes are laid out as pixels of channels before, and outputs as planes after." end
   all_schemes(lines, h, w)
   return lines
