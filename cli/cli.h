@@ -45,7 +45,7 @@ struct cli_arguments {
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
     const char *output, *prefix, *targets, *form, *sharing, *every;                        /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
-    bool json, again, all, cold, peers, force;
+    bool json, again, all, cold, peers, force, strict;
 };
 /* Reads the words after the verb. CLI_GO_ON, or the status to exit with (0 after --help). */
 int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);

@@ -34,7 +34,8 @@ static const cli_verb verbs[] = {
       "  merge FILE   adds the records of FILE; of two for the same problem the faster one stays\n"
       "  export FILE  writes the records to FILE (- is stdout)\n"
       "  forget       drops the records that --problem and --machine choose, or --all\n"
-      "  verify       builds and verifies each record of this machine again; exit status 1 when one fails",
+      "  verify       builds and verifies each record of this machine again; exit status 1 when one fails, with --strict\n"
+      "               also when one is of another version of its family",
       cli_records },
     { "machine", CLI_MACHINE, "[options]", "print what was detected, and the measured FMA peak and bandwidth",
       "The measured values are kept in the store.", cli_machine },
