@@ -19,7 +19,8 @@ static const cli_verb verbs[] = {
       cli_bench },
     { "check", CLI_CHECK, "[options] PROBLEM... | --batch=FILE", "print the error of a kernel against the exact result",
       "The certificate: the errors of a plain loop, of np.sum's order and of the chosen kernel against the exact result, for\n"
-      "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate.",
+      "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate; one whose\n"
+      "answers fail verification is named, with exit status 1.",
       cli_check },
     { "emit", CLI_EMIT, "[options] PROBLEM... | --batch=FILE -o DIR --prefix=NAME", "write C for a network that needs nothing of convgen",
       "Writes a directory: a header with a prototype for each layer, its kernels for each target, a self-check, a benchmark,\n"

@@ -116,6 +116,7 @@ static void setup(void)
     setenv("CONVGEN_STORE", store, 1);
     setenv("CONVGEN_TUNED", folder, 1); /* no shipped records */
     unsetenv("CONVGEN_TARGET");
+    unsetenv("CONVGEN_GEN_DIR");
 }
 
 static void teardown(void)
@@ -304,6 +305,47 @@ START_TEST(check)
     ck_assert_ptr_nonnull(strstr(out, "plain"));
     ck_assert_ptr_nonnull(strstr(out, " 0 failed"));
     ck_assert(!store_is_there());
+}
+END_TEST
+
+/* The generator with one line of the family `plain` changed by sed. */
+static void change_generator(const char *change)
+{
+    char line[512];
+    snprintf(line, sizeof line, "rm -rf %s/g && mkdir %s/g && cp -r %s/gen %s/templates %s/g && sed -i '%s' %s/g/gen/families/plain.lua", folder,
+             folder, CONVGEN_SOURCE_DIR, CONVGEN_SOURCE_DIR, folder, change, folder);
+    ck_assert_int_eq(system(line), 0);
+    snprintf(line, sizeof line, "cmp -s %s/gen/families/plain.lua %s/g/gen/families/plain.lua", CONVGEN_SOURCE_DIR, folder);
+    ck_assert_msg(system(line) != 0, "%s changes nothing", change);
+    setenv("CONVGEN_GEN_DIR", in_folder("g"), 1);
+}
+
+/* Forward kernels that give NaNs, that do not begin with zero, that crash; and right answers that are all zero. */
+START_TEST(check_of_wrong_kernels)
+{
+    static const struct {
+        const char *change, *why, *lines;
+    } faults[] = {
+        { "s/k:store(k:at(dst), acc)/k:constant(x, 3e38); k:mul(x, x, x); k:sub(acc, x, x); &/", "nan, the canonical order gives", "Z " },
+        { "0,/k:zero(acc)/s//k:load(acc, k:at(a))/", "output 0 (n 0, d 0, h 0, w 0, c 0) is", "Z " },
+        { "0,/src\\.c },$/s//1 << 30 },/", "crashed", "" },
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        change_generator(faults[i].change);
+        int status = run("check", "--schedule=plain", TINY, "--dir=BWD_D", TINY, NULL);
+        ck_assert_msg(status == 1, "%s: exit status %d; %s", faults[i].change, status, out);
+        ck_assert_msg(count_lines(err) == 1, "not one sentence: %s", err);
+        ck_assert_msg(strstr(err, "tiny: plain fails verification: ") != NULL, "%s", err);
+        ck_assert_msg(strstr(err, faults[i].why) != NULL, "%s", err);
+        ck_assert_msg(strstr(out, faults[i].lines) != NULL && strstr(out, "dA "), "%s", out);
+    }
+    unsetenv("CONVGEN_GEN_DIR");
+    static const char *const zeros[] = { "mb1ic2ih1oc2oh1kh1ph9", "mb1ic3ih2oc2oh1kh2dh3ph1", "mb1ic1ih1oc1kh1" };
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        for (int k = 0; k < 3; k++) {
+            static const char *const dirs[] = { "--dir=FWD_D", "--dir=BWD_D", "--dir=BWD_WB" };
+            ck_assert_msg(run("check", dirs[k], zeros[i], NULL) == 0, "%s %s: %s", dirs[k], zeros[i], err);
+        }
 }
 END_TEST
 
@@ -497,7 +539,7 @@ int main(void)
     TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records, stale_records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, check_of_wrong_kernels, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
