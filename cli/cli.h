@@ -96,7 +96,8 @@ typedef struct cli_folder {
     char *path, *draft; /* the draft stands beside it until it is whole */
     bool replaces;
 } cli_folder;
-/* `force`: a directory that holds `mark`, and so was made by us, may be replaced. Both: a sentence is set on failure. */
+/* `force`: a directory that holds `mark`, and so was made by us, may be replaced. All: a sentence is set on failure;
+ * CONVGEN_CANCELLED after SIGINT, SIGTERM or SIGHUP. */
 cg_status cli_folder_begin(cli_folder *f, const char *path, bool force, const char *mark);
 cg_status cli_folder_put(cli_folder *f, const char *name, const char *text, size_t length);
 cg_status cli_folder_finish(cli_folder *f); /* now it is there */

@@ -3,6 +3,7 @@
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #include "internal.h"
 #include "suite.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -506,6 +507,63 @@ START_TEST(interrupted)
 }
 END_TEST
 
+/* The name of an entry of the folder that has `part` in it; NULL: there is none. */
+static const char *find_entry(const char *where, const char *part)
+{
+    static char name[300];
+    DIR *d = opendir(where);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));)
+        if ((found = strstr(e->d_name, part) != NULL))
+            snprintf(name, sizeof name, "%s", e->d_name);
+    if (d)
+        closedir(d);
+    return found ? name : NULL;
+}
+
+/* The first file of a draft; a network of some hundred layers has more to come. */
+static void pause_until_draft(void)
+{
+    char path[400];
+    for (int i = 0; i < 60000; i++) {
+        const char *draft = find_entry(folder, "net.draft");
+        snprintf(path, sizeof path, "%s/%s", folder, draft ? draft : "");
+        if (draft && find_entry(path, ".c"))
+            return;
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    }
+    ck_abort_msg("no draft appeared within a minute");
+}
+
+/* Neither the draft nor the directory is left; with --force, what was to be replaced stays. */
+START_TEST(interrupted_emit)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGINT };
+    char batch[200], net[200];
+    FILE *f = fopen(in_folder("list"), "w");
+    ck_assert_ptr_nonnull(f);
+    for (int i = 0; i < 100; i++)
+        fprintf(f, "mb1ic%dih20oc16kh3ph1\n", i + 3);
+    fclose(f);
+    snprintf(batch, sizeof batch, "--batch=%s", in_folder("list"));
+    snprintf(net, sizeof net, "%s/net", folder);
+    if (_i == 3)
+        ck_assert_int_eq(run("emit", TINY, "--prefix=net", "-o", net, NULL), 0);
+    pid_t child = start((char *const[]){ "convgen", "emit", "--target=portable", "--prefix=net", "--force", "-o", net, batch, NULL });
+    pause_until_draft();
+    kill(child, numbers[_i]);
+    int status = finish(child);
+    ck_assert_msg(status == 130, "exit status %d; stderr: %s", status, err);
+    ck_assert_ptr_nonnull(strstr(err, "interrupted; "));
+    ck_assert_ptr_nonnull(strstr(err, "net is not written"));
+    ck_assert_ptr_null(strstr(err, "estimates"));
+    ck_assert_int_eq(count_lines(out), 0);
+    ck_assert_msg(!find_entry(folder, "draft"), "%s is left", find_entry(folder, "draft"));
+    ck_assert((find_entry(folder, "net") != NULL) == (_i == 3));
+    ck_assert(_i != 3 || find_entry(net, "tiny"));
+}
+END_TEST
+
 /* A disk that is full for the store: said before anything is tuned, and what is there stays. */
 START_TEST(full_store)
 {
@@ -538,6 +596,7 @@ int main(void)
     Suite *suite = suite_create("cli");
     TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
+    tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
     const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, check_of_wrong_kernels, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
