@@ -1,10 +1,32 @@
 /* check.c: convgen check: the errors of a kernel beside those of a plain loop and of np.sum's order.
  *
- * The certificate runs the kernel in this process; --all verifies every schedule in the worker, since an unproven kernel may
- * crash. Nothing is timed or remembered. */
+ * Schedules are verified in the worker, since an unproven kernel may crash: one before its certificate, which runs it in this
+ * process, all of them with --all. Nothing is timed or remembered. */
 #include "cli.h"
 #include <math.h>
 #include <string.h>
+
+/* ---- verification ---- */
+
+/* Every output; the threads are the problem's. */
+static cg_status verify(const cg_judge *judge, const convgen_problem *p, const char *schedule, const char *target, const char *form,
+                        const char *compiler, int threads, cg_result *out)
+{
+    cg_job job = { .problem = *p, .threads = threads, .level = CG_VERIFY_FULL };
+    snprintf(job.schedule, sizeof job.schedule, "%s", schedule);
+    snprintf(job.target, sizeof job.target, "%s", target);
+    snprintf(job.form, sizeof job.form, "%s", form);
+    snprintf(job.compiler, sizeof job.compiler, "%s", compiler);
+    return judge->verify(judge->self, &job, out);
+}
+
+/* NULL: the answers are right. */
+static const char *what_is_wrong(const cg_result *r)
+{
+    if (r->status == CONVGEN_OK && r->verdict.ok)
+        return NULL;
+    return r->verdict.why[0] ? r->verdict.why : convgen_status_text(r->status);
+}
 
 /* ---- the certificate ---- */
 
@@ -128,46 +150,94 @@ static void print_legend(void)
            "several kinds of data, and what a transforming family is allowed, which has no such bound.\n");
 }
 
-static int certify(const cli_arguments *a, convgen_context *c, const cg_named_problem *np, bool *legend)
+static int print(const cli_arguments *a, const cg_named_problem *np, const cg_outcome *outcome, const convgen_errors *errors, bool *legend)
 {
-    cg_outcome outcome;
-    convgen_plan *plan = NULL;
-    convgen_errors errors = { .struct_size = sizeof errors };
     tensor tensors[2];
+    int count = tensors_of(&np->problem, errors, tensors);
+    if (a->json) {
+        print_json(np, &outcome->record, tensors, count, errors);
+        return CLI_DONE;
+    }
+    if (!*legend)
+        print_legend();
+    *legend = true;
+    putchar('\n');
+    print_head(np, &outcome->record, outcome->recalled ? "remembered" : a->schedule ? "as asked for" : "not remembered: the best estimate",
+               tensors, count);
+    int status = print_table(tensors, count, outcome->record.schedule);
+    return status ? status : print_kinds(errors);
+}
+
+typedef struct layer {
+    const cg_named_problem *np;
+    cg_outcome outcome;
+    convgen_plan *plan; /* NULL: there is none, and it was said why */
+    cg_result result;   /* of its verification */
+} layer;
+
+static int prepare(const cli_arguments *a, convgen_context *c, const cg_judge *judge, layer *l)
+{
+    const cg_record *r = &l->outcome.record;
     char label[CG_TEXT];
+    cli_progress("verifying %s", cli_label(l->np, label));
+    if (cli_plan(c, a, l->np, true, &l->outcome, &l->plan))
+        return cli_failed(a);
+    cg_status status = verify(judge, &l->np->problem, r->schedule, r->target, r->form, r->compiler, r->threads, &l->result);
+    judge->forget(judge->self);
+    if (!status)
+        return CLI_DONE;
+    convgen_plan_free(l->plan);
+    l->plan = NULL;
+    return cli_failed(a);
+}
+
+/* Wrong answers have figures too, but a kernel that came to no end in the worker does not run here. */
+static int certify(const cli_arguments *a, const layer *l, bool *legend)
+{
+    convgen_errors errors = { .struct_size = sizeof errors };
+    char label[CG_TEXT];
+    const char *wrong = what_is_wrong(&l->result);
     int status = CLI_DONE;
-    cli_progress("checking %s", cli_label(np, label));
-    if (cli_plan(c, a, np, true, &outcome, &plan) || convgen_certificate(plan, &errors)) {
-        status = cli_failed(a);
-        goto done;
+    cli_progress("checking %s", cli_label(l->np, label));
+    if (l->result.status == CONVGEN_OK) {
+        if (convgen_certificate(l->plan, &errors))
+            return cli_failed(a);
+        cli_progress_end();
+        status = print(a, l->np, &l->outcome, &errors, legend);
     }
-    cli_progress_end();
-    int count = tensors_of(&np->problem, &errors, tensors);
-    if (a->json)
-        print_json(np, &outcome.record, tensors, count, &errors);
-    else {
-        const char *how = outcome.recalled ? "remembered" : a->schedule ? "as asked for" : "not remembered: the best estimate";
-        if (!*legend)
-            print_legend();
-        *legend = true;
-        putchar('\n');
-        print_head(np, &outcome.record, how, tensors, count);
-        status = print_table(tensors, count, outcome.record.schedule);
-        if (!status)
-            status = print_kinds(&errors);
-    }
-done:
-    convgen_plan_free(plan);
+    return wrong ? cli_wrong(a, "%s: %s fails verification: %s", cli_label(l->np, label), l->outcome.record.schedule, wrong) : status;
+}
+
+/* All are verified before the first certificate: its threads would be missing in a worker that is forked after it. */
+static int certify_layers(const cli_arguments *a, convgen_context *c, layer *layers, int count)
+{
+    cg_judge judge;
+    int status = CLI_DONE;
+    bool legend = false;
+    if (cg_worker_start(c, &judge))
+        return cli_failed(a);
+    for (int i = 0; i < count; i++)
+        if (prepare(a, c, &judge, &layers[i]))
+            status = CLI_WRONG;
+    cg_worker_stop(&judge);
+    for (int i = 0; i < count; i++)
+        if (layers[i].plan && certify(a, &layers[i], &legend))
+            status = CLI_WRONG;
     return status;
 }
 
 static int certify_all(const cli_arguments *a, convgen_context *c)
 {
-    int status = CLI_DONE;
-    bool legend = false;
-    for (int i = 0; i < a->problems.count; i++)
-        if (certify(a, c, &a->problems.at[i], &legend))
-            status = CLI_WRONG;
+    int count = a->problems.count;
+    layer *layers = cg_calloc((size_t)count, sizeof *layers);
+    if (!layers)
+        return cli_wrong(a, "no memory for %d problems", count);
+    for (int i = 0; i < count; i++)
+        layers[i].np = &a->problems.at[i];
+    int status = certify_layers(a, c, layers, count);
+    for (int i = 0; i < count; i++)
+        convgen_plan_free(layers[i].plan);
+    cg_free(layers);
     return status;
 }
 
@@ -215,24 +285,18 @@ static cg_status verify_one(sweep *s, const cg_named_problem *np, const cg_reque
     cg_result result = { .verdict = { .error_normwise = NAN, .error_vs_loop = NAN, .error_vs_bound = NAN } };
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++)
         result.verdict.vs_loop[i] = NAN;
-    cg_job job = { .problem = np->problem, .threads = r->threads, .level = CG_VERIFY_FULL };
     if (schedule->why[0]) {
         s->refused++;
         report(s, np, schedule, "refused", schedule->why, &result.verdict);
         return CONVGEN_OK;
     }
-    snprintf(job.schedule, sizeof job.schedule, "%s", schedule->name);
-    snprintf(job.target, sizeof job.target, "%s", r->target);
-    snprintf(job.form, sizeof job.form, "%s", r->form);
-    snprintf(job.compiler, sizeof job.compiler, "%s", cli_compiler(s->a));
-    cg_status status = s->judge.verify(s->judge.self, &job, &result);
+    cg_status status = verify(&s->judge, &np->problem, schedule->name, r->target, r->form, cli_compiler(s->a), r->threads, &result);
     if (status)
         return status;
-    bool ok = result.status == CONVGEN_OK && result.verdict.ok;
-    const char *why = ok ? "" : result.verdict.why[0] ? result.verdict.why : convgen_status_text(result.status);
-    s->good += ok;
-    s->failed += !ok;
-    report(s, np, schedule, ok ? "ok" : "FAILED", why, &result.verdict);
+    const char *why = what_is_wrong(&result);
+    s->good += !why;
+    s->failed += why != NULL;
+    report(s, np, schedule, why ? "FAILED" : "ok", why ? why : "", &result.verdict);
     return CONVGEN_OK;
 }
 

@@ -45,7 +45,7 @@ struct cli_arguments {
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
     const char *output, *prefix, *targets, *form, *sharing, *every;                        /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
-    bool json, again, all, cold, peers, force;
+    bool json, again, all, cold, peers, force, strict;
 };
 /* Reads the words after the verb. CLI_GO_ON, or the status to exit with (0 after --help). */
 int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);
@@ -96,7 +96,8 @@ typedef struct cli_folder {
     char *path, *draft; /* the draft stands beside it until it is whole */
     bool replaces;
 } cli_folder;
-/* `force`: a directory that holds `mark`, and so was made by us, may be replaced. Both: a sentence is set on failure. */
+/* `force`: a directory that holds `mark`, and so was made by us, may be replaced. All: a sentence is set on failure;
+ * CONVGEN_CANCELLED after SIGINT, SIGTERM or SIGHUP. */
 cg_status cli_folder_begin(cli_folder *f, const char *path, bool force, const char *mark);
 cg_status cli_folder_put(cli_folder *f, const char *name, const char *text, size_t length);
 cg_status cli_folder_finish(cli_folder *f); /* now it is there */

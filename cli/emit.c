@@ -263,8 +263,13 @@ int cli_emit(cli_arguments *a)
         return status;
     d.network = (cg_network){ .prefix = a->prefix, .form = a->form ? a->form : "c", .machine = &d.machine,
                               .openmp = a->sharing && strcmp(a->sharing, "openmp") == 0 };
-    status = cli_open(a, &d.c) || emit_all(&d) ? cli_failed(a) : CLI_DONE;
-    if (!status) {
+    cg_status result = cli_open(a, &d.c);
+    if (!result)
+        result = emit_all(&d);
+    if (result) {
+        cli_failed(a);
+        status = result == CONVGEN_CANCELLED ? CLI_INTERRUPTED : CLI_WRONG;
+    } else {
         report(&d);
         printf("%d layer%s written to %s\n", d.network.layer_count, d.network.layer_count == 1 ? "" : "s", d.folder.path);
     }

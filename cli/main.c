@@ -19,7 +19,8 @@ static const cli_verb verbs[] = {
       cli_bench },
     { "check", CLI_CHECK, "[options] PROBLEM... | --batch=FILE", "print the error of a kernel against the exact result",
       "The certificate: the errors of a plain loop, of np.sum's order and of the chosen kernel against the exact result, for\n"
-      "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate.",
+      "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate; one whose\n"
+      "answers fail verification is named, with exit status 1.",
       cli_check },
     { "emit", CLI_EMIT, "[options] PROBLEM... | --batch=FILE -o DIR --prefix=NAME", "write C for a network that needs nothing of convgen",
       "Writes a directory: a header with a prototype for each layer, its kernels for each target, a self-check, a benchmark,\n"
@@ -34,7 +35,8 @@ static const cli_verb verbs[] = {
       "  merge FILE   adds the records of FILE; of two for the same problem the faster one stays\n"
       "  export FILE  writes the records to FILE (- is stdout)\n"
       "  forget       drops the records that --problem and --machine choose, or --all\n"
-      "  verify       builds and verifies each record of this machine again; exit status 1 when one fails",
+      "  verify       builds and verifies each record of this machine again; exit status 1 when one fails, with --strict\n"
+      "               also when one is of another version of its family",
       cli_records },
     { "machine", CLI_MACHINE, "[options]", "print what was detected, and the measured FMA peak and bandwidth",
       "The measured values are kept in the store.", cli_machine },

@@ -47,6 +47,7 @@ static const option options[] = {
     { "--machine", "KEY", CLI_RECORDS, TEXT, AT(machine), "only records of this machine; `this` is the one it runs on" },
     { "--all", NULL, CLI_RECORDS, FLAG, AT(all), "for forget: all records; for verify: those of other machines too, whose target runs here" },
     { "--every", "N", CLI_RECORDS, TEXT, AT(every), "for verify: only every Nth" },
+    { "--strict", NULL, CLI_RECORDS, FLAG, AT(strict), "for verify: exit status 1 also for records of another version of their family" },
     { "--target", "T", CLI_MACHINE, TEXT, AT(target), "avx512, avx2 or portable; default $CONVGEN_TARGET, else the best of this machine" },
     { "--store", "FILE", ~0u, TEXT, AT(store),
       "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records" },

@@ -284,7 +284,7 @@ static int verify_list(desk *d, const cg_record_list *list)
     if (status)
         return cli_failed(d->a);
     printf("%s verified, %d failed, %d stale, %d of other machines\n", count_text(good, count), failed, stale, others);
-    return failed ? CLI_WRONG : CLI_DONE;
+    return failed || (stale && d->a->strict) ? CLI_WRONG : CLI_DONE;
 }
 
 static int verify_records(desk *d)

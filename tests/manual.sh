@@ -63,7 +63,7 @@ expect 'avx512,avx2' convgen emit --target = avx512,avx2
 expect 'avx512,portable' convgen emit --target = avx512,p
 expect 'none openmp' convgen emit --threads =
 expect '' convgen tune --threads =
-expect '--help --problem= --machine= --all --every= --store= --json list merge export forget verify' convgen records ''
+expect '--help --problem= --machine= --all --every= --strict --store= --json list merge export forget verify' convgen records ''
 expect 'merge' convgen records m
 expect 'net list.txt net.txt' convgen records merge net
 expect 'net list.txt net.txt' convgen tune --batch = ne

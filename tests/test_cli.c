@@ -3,6 +3,7 @@
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #include "internal.h"
 #include "suite.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -116,6 +117,7 @@ static void setup(void)
     setenv("CONVGEN_STORE", store, 1);
     setenv("CONVGEN_TUNED", folder, 1); /* no shipped records */
     unsetenv("CONVGEN_TARGET");
+    unsetenv("CONVGEN_GEN_DIR");
 }
 
 static void teardown(void)
@@ -307,6 +309,47 @@ START_TEST(check)
 }
 END_TEST
 
+/* The generator with one line of the family `plain` changed by sed. */
+static void change_generator(const char *change)
+{
+    char line[512];
+    snprintf(line, sizeof line, "rm -rf %s/g && mkdir %s/g && cp -r %s/gen %s/templates %s/g && sed -i '%s' %s/g/gen/families/plain.lua", folder,
+             folder, CONVGEN_SOURCE_DIR, CONVGEN_SOURCE_DIR, folder, change, folder);
+    ck_assert_int_eq(system(line), 0);
+    snprintf(line, sizeof line, "cmp -s %s/gen/families/plain.lua %s/g/gen/families/plain.lua", CONVGEN_SOURCE_DIR, folder);
+    ck_assert_msg(system(line) != 0, "%s changes nothing", change);
+    setenv("CONVGEN_GEN_DIR", in_folder("g"), 1);
+}
+
+/* Forward kernels that give NaNs, that do not begin with zero, that crash; and right answers that are all zero. */
+START_TEST(check_of_wrong_kernels)
+{
+    static const struct {
+        const char *change, *why, *lines;
+    } faults[] = {
+        { "s/k:store(k:at(dst), acc)/k:constant(x, 3e38); k:mul(x, x, x); k:sub(acc, x, x); &/", "nan, the canonical order gives", "Z " },
+        { "0,/k:zero(acc)/s//k:load(acc, k:at(a))/", "output 0 (n 0, d 0, h 0, w 0, c 0) is", "Z " },
+        { "0,/src\\.c },$/s//1 << 30 },/", "crashed", "" },
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        change_generator(faults[i].change);
+        int status = run("check", "--schedule=plain", TINY, "--dir=BWD_D", TINY, NULL);
+        ck_assert_msg(status == 1, "%s: exit status %d; %s", faults[i].change, status, out);
+        ck_assert_msg(count_lines(err) == 1, "not one sentence: %s", err);
+        ck_assert_msg(strstr(err, "tiny: plain fails verification: ") != NULL, "%s", err);
+        ck_assert_msg(strstr(err, faults[i].why) != NULL, "%s", err);
+        ck_assert_msg(strstr(out, faults[i].lines) != NULL && strstr(out, "dA "), "%s", out);
+    }
+    unsetenv("CONVGEN_GEN_DIR");
+    static const char *const zeros[] = { "mb1ic2ih1oc2oh1kh1ph9", "mb1ic3ih2oc2oh1kh2dh3ph1", "mb1ic1ih1oc1kh1" };
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        for (int k = 0; k < 3; k++) {
+            static const char *const dirs[] = { "--dir=FWD_D", "--dir=BWD_D", "--dir=BWD_WB" };
+            ck_assert_msg(run("check", dirs[k], zeros[i], NULL) == 0, "%s %s: %s", dirs[k], zeros[i], err);
+        }
+}
+END_TEST
+
 START_TEST(show)
 {
     static const char *const stages[] = { "schedules", "program", "driver", "source" };
@@ -377,12 +420,15 @@ START_TEST(stale_records)
     ck_assert_int_eq(run("records", "verify", NULL), 0);
     ck_assert_ptr_nonnull(strstr(err, "stale: of version"));
     ck_assert_ptr_nonnull(strstr(out, "0 records verified, 0 failed, 1 stale, 0 of other machines"));
+    ck_assert_int_eq(run("records", "verify", "--strict", NULL), 1);
+    ck_assert_ptr_nonnull(strstr(out, "0 failed, 1 stale"));
     ck_assert_int_eq(run("emit", TINY, "--prefix=net", "--form=asm", "-o", in_folder("net"), NULL), 0);
     bool portable = !strstr(err, "avx"); /* there emitted C is for cc, and the record of tcc */
     ck_assert_ptr_nonnull(strstr(err, portable ? "no record" : "1 of 1 layers have a record of another version of the generator"));
     ck_assert_int_eq(run("tune", TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "1 tuned, 0 recalled"));
     ck_assert_int_eq(run("bench", TINY, NULL), 0);
+    ck_assert_int_eq(run("records", "verify", "--strict", NULL), 0);
 }
 END_TEST
 
@@ -461,6 +507,63 @@ START_TEST(interrupted)
 }
 END_TEST
 
+/* The name of an entry of the folder that has `part` in it; NULL: there is none. */
+static const char *find_entry(const char *where, const char *part)
+{
+    static char name[300];
+    DIR *d = opendir(where);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));)
+        if ((found = strstr(e->d_name, part) != NULL))
+            snprintf(name, sizeof name, "%s", e->d_name);
+    if (d)
+        closedir(d);
+    return found ? name : NULL;
+}
+
+/* The first file of a draft; a network of some hundred layers has more to come. */
+static void pause_until_draft(void)
+{
+    char path[400];
+    for (int i = 0; i < 60000; i++) {
+        const char *draft = find_entry(folder, "net.draft");
+        snprintf(path, sizeof path, "%s/%s", folder, draft ? draft : "");
+        if (draft && find_entry(path, ".c"))
+            return;
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    }
+    ck_abort_msg("no draft appeared within a minute");
+}
+
+/* Neither the draft nor the directory is left; with --force, what was to be replaced stays. */
+START_TEST(interrupted_emit)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGINT };
+    char batch[200], net[200];
+    FILE *f = fopen(in_folder("list"), "w");
+    ck_assert_ptr_nonnull(f);
+    for (int i = 0; i < 100; i++)
+        fprintf(f, "mb1ic%dih20oc16kh3ph1\n", i + 3);
+    fclose(f);
+    snprintf(batch, sizeof batch, "--batch=%s", in_folder("list"));
+    snprintf(net, sizeof net, "%s/net", folder);
+    if (_i == 3)
+        ck_assert_int_eq(run("emit", TINY, "--prefix=net", "-o", net, NULL), 0);
+    pid_t child = start((char *const[]){ "convgen", "emit", "--target=portable", "--prefix=net", "--force", "-o", net, batch, NULL });
+    pause_until_draft();
+    kill(child, numbers[_i]);
+    int status = finish(child);
+    ck_assert_msg(status == 130, "exit status %d; stderr: %s", status, err);
+    ck_assert_ptr_nonnull(strstr(err, "interrupted; "));
+    ck_assert_ptr_nonnull(strstr(err, "net is not written"));
+    ck_assert_ptr_null(strstr(err, "estimates"));
+    ck_assert_int_eq(count_lines(out), 0);
+    ck_assert_msg(!find_entry(folder, "draft"), "%s is left", find_entry(folder, "draft"));
+    ck_assert((find_entry(folder, "net") != NULL) == (_i == 3));
+    ck_assert(_i != 3 || find_entry(net, "tiny"));
+}
+END_TEST
+
 /* A disk that is full for the store: said before anything is tuned, and what is there stays. */
 START_TEST(full_store)
 {
@@ -493,8 +596,9 @@ int main(void)
     Suite *suite = suite_create("cli");
     TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
+    tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, show, records, stale_records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, check_of_wrong_kernels, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
