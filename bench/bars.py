@@ -214,14 +214,17 @@ def processor():
 def page(path, build, results, texts):
     """What was measured, for readers: a table of claims, the commands, the plots."""
     def number(value):
-        return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
-    peaks = set()
+        return "" if value is None else f"{value:.3g}" if value < 0.1 else f"{value:.2f}"
+    peaks, days = set(), set()
     for run in texts:
+        if os.path.exists(f"{build}/bench/{run}.jsonl"):
+            days.add(time.strftime("%Y-%m-%d", time.localtime(os.path.getmtime(f"{build}/bench/{run}.jsonl"))))
         peaks |= {(line["dt"], line["target"]) + (line["peak_gflops"],) for line in kept(run, build)[0] if line.get("threads") == 1}
-    peak = ", ".join(f"{max(p for t, g, p in peaks if (t, g) == key):.0f} GFLOP/s {key[0]} {key[1]}" for key in sorted({p[:2] for p in peaks}))
+    of = {key: [p for t, g, p in peaks if (t, g) == key] for key in sorted({p[:2] for p in peaks})}
+    peak = ", ".join(f"{min(of[key]):.0f} to {max(of[key]):.0f} GFLOP/s {key[0]} {key[1]}" for key in of)
     with open(path, "w", encoding="utf-8") as f:
-        f.write("# Measured\n\nWritten by `bench/bars.py --page`, from the results of `make bench` (`bench/run`), each run interleaved, pinned, warm.\n\n"
-                f"Machine: {processor()}; FMA peak of one core as measured in these runs: {peak}. Date: {time.strftime('%Y-%m-%d')}.\n\n"
+        f.write("# Measured\n\nWritten by `bench/bars.py --page`, from the results of `make bench` (`bench/run`), each run interleaved, pinned, and warm but for those named cold.\n\n"
+                f"Machine: {processor()}; FMA peak of one core as measured in these runs: {peak}. Date: {', '.join(sorted(days))}.\n\n"
                 "Ratios say how many times faster convgen is; *bound* is judged by minima (`>=`, `<=`) or by medians (`>~`), `-` is shown only.\n"
                 "Weights are packed beforehand, activations laid out as each side likes them best, on both sides.\n\n"
                 "| what | bound | minima | medians | verdict | remark | run |\n|---|---|---|---|---|---|---|\n")
