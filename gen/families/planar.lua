@@ -8,13 +8,13 @@ local parts = require "parts"
 local gathering = require "families/planar_gather"
 local gradient = require "families/planar_gradient"
 
-local planar = { name = "planar", version = 4, chains = 1 }
+local planar = { name = "planar", version = 5, chains = 1 }
 
 local most_variants, most_parts, most_channels, most_operations = 12, 16, 64, 6000
 
 ---- schedules ----------------------------------------------------------------------------------------------------------------------------
 
--- planar.c6.v4.rows8 and planar.c6.v4.rows8.panel gather; planar.o10.rows2 and planar.i3.k4.v2 are backward weights.
+-- planar.c6.v4.rows8 and planar.c6.v4.rows8.panel gather; planar.o10.rows2 (window) and planar.i3.k4.v2 (taps) are backward weights.
 local forms = {
   { "planar.c%d.v%d.rows%d", "channels", "vectors", "rows" },
   { "planar.c%d.v%d.rows%d.panel", "channels", "vectors", "rows", panel = true },
@@ -176,8 +176,7 @@ local function gradient_refused(p)
   if p.output[3] > parts.block then
     return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], parts.block)
   end
-  if p.layout == "nchw" then return nil end
-  if p.groups > 1 or p.dilation[3] > 1 then return "channels-last data needs one group and no dilation along w" end
+  if p.layout == "nhwc" and p.kernel[3] == 1 and (p.groups > 1 or p.dilation[3] > 1) then return "channels-last data needs taps along w" end
 end
 
 local function window_vectors(p, lanes) return (p.kernel[3] * p.ic + lanes - 1) // lanes end
@@ -193,7 +192,10 @@ local function gradient_registers(p, schedule, target, lanes)
 end
 
 local function gradient_misfit(p, schedule, target, lanes)
-  if (schedule.outputs ~= nil) ~= (p.layout == "nhwc") then return "is for the other layout" end
+  if schedule.outputs then
+    if p.layout ~= "nhwc" then return "a window in the lanes is for channels-last data" end
+    if p.groups > 1 or p.dilation[3] > 1 then return "a window in the lanes needs one group and no dilation along w" end
+  end
   local used = gradient_registers(p, schedule, target, lanes)
   if used > target.registers then return ("needs %d registers, %s has %d"):format(used, target.name, target.registers) end
   local most, taps = 0, schedule.taps or p.kernel[3]
@@ -208,7 +210,7 @@ end
 local function gradient_candidates(p, target, lanes)
   local list, icg, ocg = {}, p.ic // p.groups, p.oc // p.groups
   local function most(v, beside) return (target.registers - beside - (target.mask_registers and 0 or 1)) // v end
-  if p.layout == "nhwc" then
+  if p.layout == "nhwc" and p.groups == 1 and p.dilation[3] == 1 then
     local vectors = window_vectors(p, lanes)
     for rows = 1, math.min(6, p.kernel[2]) do
       local v = rows * vectors
@@ -217,15 +219,15 @@ local function gradient_candidates(p, target, lanes)
         list[#list + 1] = { outputs = cut.even_pieces(p.oc, outputs)[1].size, rows = rows }
       end
     end
-    return list
   end
   for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
     local m = most(v, v + 1)
     if m >= 1 then
       local inputs = cut.even_pieces(icg, m)[1].size
       local taps = cut.even_pieces(p.kernel[3], math.max(m // inputs, 1))[1].size
-      list[#list + 1] = { inputs = inputs, taps = taps, vectors = v }
-      if taps > 1 then list[#list + 1] = { inputs = inputs, taps = 1, vectors = v } end
+      local last = p.layout == "nhwc" -- where direct has what one tap would do
+      if taps > 1 or not last then list[#list + 1] = { inputs = inputs, taps = taps, vectors = v } end
+      if taps > 1 and not last then list[#list + 1] = { inputs = inputs, taps = 1, vectors = v } end
     end
   end
   return list
@@ -251,7 +253,7 @@ local function gradient_cycles(p, schedule, lanes)
         cycles = cycles + run.count * inputs.count * step_cycles(inputs.size * taps.size, run.tile.vectors)
       end
     end
-    cycles = cycles + run.count * run.tile.vectors * lanes / 2 -- turning
+    if p.layout == "nchw" then cycles = cycles + run.count * run.tile.vectors * lanes / 2 end -- turning
   end
   return p.groups * p.kernel[1] * p.kernel[2] * pixels * cycles
 end

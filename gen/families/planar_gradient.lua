@@ -2,8 +2,8 @@
 --
 -- window (channels-last): the lanes are the window of a row, kw and input channels, which stands together in memory; output
 --   channels are broadcast; several rows of the kernel at once, where all of them see all rows of a block.
--- turned (channels-first): a block of the output's gradient is turned so that output channels are the lanes; input channels, and a
---   few taps of a row when channels are few, are broadcast.
+-- taps: output channels are the lanes; input channels, and a few taps of a row when channels are few, are broadcast. A block of
+--   the output's gradient is turned round before when it is channels-first.
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees another's pixels.
 -- Totals of a task stay in scratch until the end.
@@ -287,6 +287,16 @@ local function bias_part(p, run, width, target, kernels)
   end }
 end
 
+local function bias_stage(p, target, kernels)
+  local bias, lanes = {}, lanes_of(p, target)
+  local wide = math.min(4, (p.oc + lanes - 1) // lanes)
+  if target.registers < 32 then wide = math.min(wide, 2) end
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+    bias[#bias + 1] = bias_part(p, run, wide * lanes, target, kernels)
+  end
+  return driver.stage { name = "bias", parts = bias }
+end
+
 local function window_stages(p, schedule, target)
   local kernels, list, scratch = {}, {}, 0
   for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
@@ -296,51 +306,71 @@ local function window_stages(p, schedule, target)
     end
   end
   local size = p.type == "f32" and 4 or 8
-  local stages = { driver.stage { name = "compute", parts = list, scratch = scratch * size } }
-  if p.bias then
-    local bias = {}
-    local wide = math.min(4, (p.oc + lanes_of(p, target) - 1) // lanes_of(p, target))
-    if target.registers < 32 then wide = math.min(wide, 2) end
-    for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes_of(p, target)))) do
-      bias[#bias + 1] = bias_part(p, run, wide * lanes_of(p, target), target, kernels)
-    end
-    stages[2] = driver.stage { name = "bias", parts = bias }
-  end
-  return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
+  local compute = driver.stage { name = "compute", parts = list, scratch = scratch * size }
+  return { kernels = kernels, stages = { compute, p.bias and bias_stage(p, target, kernels) or nil }, packed = 0, shared = 0 }
 end
 
----- turned -----------------------------------------------------------------------------------------------------------------------------------
+---- taps -------------------------------------------------------------------------------------------------------------------------------------
 
--- acc[tap][i][v] over one block whose gradient stands in scratch as [pixel][vectors * lanes].
-local function turned_kernel(p, row, taps, inputs, vectors, target, name)
+-- Elements from one to the next: input pixels, input channels, pixels of the output's gradient (channels-first: turned, in scratch).
+local function steps_of(p, width)
+  if p.layout == "nhwc" then return { pixel = p.ic, channel = 1, diff = p.oc } end
+  return { pixel = 1, channel = p.input[1] * p.input[2] * p.input[3], diff = width }
+end
+
+-- acc[tap][i][v] over one block, whose gradient stands as [pixel][steps.diff]; the last vector has `last` lanes of it.
+local function taps_kernel(p, row, tile, target, name)
+  local taps, inputs, vectors, steps = tile.taps, tile.inputs, tile.vectors, tile.steps
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
   local columns, rows = k:count "columns", k:count "rows"
   local acc, x, g = accumulators(k, taps * inputs, vectors, "acc"), k:vector "x", {}
   for v = 0, vectors - 1 do g[v] = k:vector("g" .. v) end
-  local width, channel = vectors * k.lanes, p.input[1] * p.input[2] * p.input[3]
   local function step(a, b, at, low, high)
-    for v = 0, vectors - 1 do k:load(g[v], k:at(b, at * width + v * k.lanes)) end
+    for v = 0, vectors - 1 do
+      k:load(g[v], k:at(b, at * steps.diff + v * k.lanes), 0, v == vectors - 1 and tile.last or k.lanes)
+    end
     for tap = low, high do
       for i = 0, inputs - 1 do
         local m = tap * inputs + i
-        k:broadcast(x, k:at(a, at * p.stride[3] + tap * p.dilation[3] + i * channel))
+        k:broadcast(x, k:at(a, (at * p.stride[3] + tap * p.dilation[3]) * steps.pixel + i * steps.channel))
         for v = 0, vectors - 1 do k:fma(acc[m][v], g[v], x) end
       end
     end
   end
   k:loop(rows, function()
     local a, b = k:copy("a", src), k:copy("b", diff)
-    sweep(k, row, a, b, p.stride[3], width, columns, taps - 1, step)
-    k:advance(src, p.stride[2] * p.input[3])
-    k:advance(diff, p.output[3] * width)
+    sweep(k, row, a, b, p.stride[3] * steps.pixel, steps.diff, columns, taps - 1, step)
+    k:advance(src, p.stride[2] * p.input[3] * steps.pixel)
+    k:advance(diff, p.output[3] * steps.diff)
   end)
   add_totals(k, acc, total, taps * inputs, vectors, x, 0)
   return k:finish()
 end
 
--- Totals of one (kd, kh, tile of taps, i): [tap][channels of the output] to weights [o][i][tap].
-local function turned_out_kernel(p, taps, inputs, width, channels, target, name)
+-- Totals of one (kd, kh, tile of taps, i): [tap][i][channels of the output] to weights [tap][i][o].
+local function straight_out_kernel(p, tile, target, name)
+  local k = program.new { name = name, type = p.type, target = target }
+  local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
+  k:loop(tile.taps, function()
+    local b = k:copy("b", to)
+    k:loop(tile.inputs, function()
+      for v = 0, tile.vectors - 1 do
+        local count = v == tile.vectors - 1 and tile.last or k.lanes
+        k:load(r, k:at(from, v * k.lanes), 0, count)
+        k:store(k:at(b, v * k.lanes), r, 0, count)
+      end
+      k:advance(from, tile.vectors * k.lanes)
+      k:advance(b, p.oc)
+    end)
+    k:advance(to, p.ic // p.groups * p.oc)
+  end)
+  return k:finish()
+end
+
+-- The same to weights [o][i][tap].
+local function turned_out_kernel(p, tile, target, name)
+  local taps, inputs, width, channels = tile.taps, tile.inputs, tile.width, tile.channels
   local k = program.new { name = name, type = p.type, target = target }
   local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
   local all_taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
@@ -393,132 +423,159 @@ local function inputs_of_task(p, schedule, target, runs)
 end
 
 -- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernels and its place among the totals.
-local function turned_tiles(p, schedule, inputs, channels, vectors, target, kernels)
+local function tiles_of(p, schedule, inputs, columns, target, kernels)
   local tiles, by_key, at = {}, {}, 0
-  local lanes = lanes_of(p, target)
   for _, taps in ipairs(cut.even_pieces(p.kernel[3], schedule.taps)) do
     local row = planar_gradient.row_of(p, taps.first, taps.first + taps.size - 1)
     for _, run in ipairs(cut.piece_runs(inputs, schedule.inputs)) do
       local key = ("%d %d %s"):format(taps.size, run.size, key_of(row))
       local made = by_key[key]
       if not made then
-        made = { kernel = turned_kernel(p, row, taps.size, run.size, vectors, target, "turned" .. #kernels),
-          out = turned_out_kernel(p, taps.size, run.size, vectors * lanes, channels, target, "out" .. #kernels) }
+        local tile = setmetatable({ taps = taps.size, inputs = run.size }, { __index = columns })
+        local out = p.layout == "nhwc" and straight_out_kernel or turned_out_kernel
+        made = { kernel = taps_kernel(p, row, tile, target, "taps" .. #kernels), out = out(p, tile, target, "out" .. #kernels) }
         by_key[key], kernels[#kernels + 1], kernels[#kernels + 2] = made, made.kernel, made.out
       end
       tiles[#tiles + 1] = { kernel = made.kernel, out = made.out, row = row, tap = taps.first, run = run, at = at,
-        size = taps.size * run.size * vectors * lanes }
+        size = taps.size * run.size * columns.width }
       at = at + run.count * tiles[#tiles].size
     end
   end
   return tiles, at
 end
 
--- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels.
-local function turned_part(p, schedule, run, task_inputs, target, kernels)
-  local lanes, icg, ocg = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups
-  local vectors, channels = run.tile.vectors, run.tile.width - lanes + run.tile.last
-  local width, pixels = vectors * lanes, p.output[1] * p.output[2] * p.output[3]
-  local tiles, per_row = turned_tiles(p, schedule, task_inputs.size, channels, vectors, target, kernels)
-  local step = math.min(parts.block_rows(p.output[3]), p.output[2])
-  local totals = p.kernel[1] * p.kernel[2] * per_row
-  local bias_at, diff_at = totals, totals + width
-  local turn = relayout.to_pixels({ channels = channels, pixels = p.output[3], pitch = width, limit = p.output[3] * width,
-    row = pixels, loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
-  local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
-  kernels[#kernels + 1], kernels[#kernels + 2] = turn, zero
-  local bias, bias_out
-  if p.bias and task_inputs.first == 0 then
-    bias = turned_bias_kernel(p, vectors, target, "bias" .. #kernels)
-    bias_out = copy_out_kernel(p, vectors, channels, target, "bias_out" .. #kernels)
-    kernels[#kernels + 1], kernels[#kernels + 2] = bias, bias_out
+-- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the bias is summed too.
+local function turning(p, columns, at, bias, target, kernels)
+  local width, row = columns.width, p.output[3] * columns.width
+  local turn = relayout.to_pixels({ channels = columns.channels, pixels = p.output[3], pitch = width, limit = row,
+    row = p.output[1] * p.output[2] * p.output[3], loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
+  kernels[#kernels + 1] = turn
+  local sum, sum_out
+  if bias then
+    sum = turned_bias_kernel(p, columns.vectors, target, "bias" .. #kernels)
+    sum_out = copy_out_kernel(p, columns.vectors, columns.channels, target, "bias_out" .. #kernels)
+    kernels[#kernels + 1], kernels[#kernels + 2] = sum, sum_out
   end
-  local channel = p.input[1] * p.input[2] * p.input[3]
-
-  local function each_tile(d, body)
-    d:loop("kd", 0, p.kernel[1], 1, function(kd)
-      d:loop("kh", 0, p.kernel[2], 1, function(kh)
-        local row_totals = d:let("totals", (kd * p.kernel[2] + kh) * per_row)
-        body(kd, kh, function(visit)
-          for _, tile in ipairs(tiles) do
-            d:loop("m", 0, tile.run.count, 1, function(m)
-              visit(tile, tile.run.first + m * tile.run.size, row_totals + tile.at + m * tile.size)
-            end)
-          end
-        end)
-      end)
+  local how = {}
+  function how.block(d, with, block, last, i_first)
+    d:loop("row", block, last, 1, function(r)
+      d:call(turn, { { d.dst, with + r * p.output[3] }, { d.scratch, (r - block) * row + at } })
+    end)
+    if not bias then return end
+    d:when(driver.equal(i_first, 0), function()
+      d:call(sum, { { d.scratch, at }, { d.scratch, at - width }, (last - block) * p.output[3] })
     end)
   end
-  local function block_body(d, n, g, i_first, od, block, last)
-    each_tile(d, function(kd, kh, each)
+  function how.finish(d, o, i_first)
+    if not bias then return end
+    d:when(driver.equal(i_first, 0), function() d:call(sum_out, { { d.scratch, at - width }, { d.bias, o } }) end)
+  end
+  return how
+end
+
+-- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels. Channels-last tasks may have a
+-- plane or a row of taps each.
+local function taps_part(p, schedule, run, task_inputs, target, kernels)
+  local lanes, icg, ocg, channels_last = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups, p.layout == "nhwc"
+  local vectors = run.tile.vectors
+  local columns = { vectors = vectors, width = vectors * lanes, last = channels_last and run.tile.last or lanes,
+    channels = run.tile.width - lanes + run.tile.last, steps = steps_of(p, vectors * lanes) }
+  local steps, width = columns.steps, columns.width
+  local tiles, per_row = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
+  local block_rows = math.min(parts.block_rows(p.output[3]), p.output[2])
+  local own_taps = channels_last and p.threads > 1 -- a task has one kd, kh
+  local totals = (own_taps and 1 or p.kernel[1] * p.kernel[2]) * per_row
+  local diff_at = totals + (channels_last and 0 or width)
+  local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
+  kernels[#kernels + 1] = zero
+  local turned = not channels_last and turning(p, columns, diff_at, p.bias and task_inputs.first == 0, target, kernels)
+
+  local function each_tile(d, of_task, body)
+    local function row_of_taps(kd, kh)
+      local row_totals = own_taps and 0 or d:let("totals", (kd * p.kernel[2] + kh) * per_row)
+      body(kd, kh, function(visit)
+        for _, tile in ipairs(tiles) do
+          d:loop("m", 0, tile.run.count, 1, function(m)
+            visit(tile, tile.run.first + m * tile.run.size, m * tile.size + (row_totals + tile.at))
+          end)
+        end
+      end)
+    end
+    if own_taps then return row_of_taps(of_task.kd, of_task.kh) end
+    d:loop("kd", 0, p.kernel[1], 1, function(kd)
+      d:loop("kh", 0, p.kernel[2], 1, function(kh) row_of_taps(kd, kh) end)
+    end)
+  end
+  local function block_body(d, t, n, od, with, block, last)
+    each_tile(d, t, function(kd, kh, each)
       local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
       local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
       local first = d:let("first_row", driver.max(block, h_low))
       local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
       d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
-        local from = d:let("from", (n * p.ic + g * icg + i_first) * channel + id * (p.input[2] * p.input[3]) +
-          (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * p.input[3])
+        local ih = first * p.stride[2] + kh * p.dilation[2] - p.pad[2]
+        local image = channels_last and n * (p.ic * p.input[1] * p.input[2] * p.input[3]) or n * p.ic * steps.channel
+        local from = d:let("from", image + (t.g * icg + t.i_first) * steps.channel + (id * p.input[2] + ih) * (p.input[3] * steps.pixel))
         each(function(tile, i, total)
-          local x = tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]
-          d:call(tile.kernel, { { d.src, from + i * channel + x },
-            { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) }, { d.scratch, total },
-            tile.row.count, rows })
+          local x = (tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]) * steps.pixel
+          local diff = turned and { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) } or
+            { d.dst, with + first * (p.output[3] * p.oc) + tile.row.from * p.oc }
+          d:call(tile.kernel, { { d.src, from + i * steps.channel + x }, diff, { d.scratch, total }, tile.row.count, rows })
         end)
       end)
     end)
   end
-  local function body(d, g, tile_number, chunk)
-    local o = d:let("o", g * ocg + (tile_number + run.index) * (schedule.vectors * lanes))
-    local i_first = d:let("i_first", chunk * task_inputs.size + task_inputs.first)
+  local function write_out(d, t)
+    local all = p.kernel[1] * p.kernel[2] * p.kernel[3]
+    each_tile(d, t, function(kd, kh, each)
+      local first = (kd * p.kernel[2] + kh) * p.kernel[3]
+      local to = channels_last and d:let("to", (first * icg + t.i_first) * p.oc + t.o) or d:let("to", (t.o * icg + t.i_first) * all + first)
+      each(function(tile, i, total)
+        local at = channels_last and (i + tile.tap * icg) * p.oc or i * all + tile.tap
+        d:call(tile.out, { { d.scratch, total }, { d.weights, to + at } })
+      end)
+    end)
+  end
+  local function body(d, g, tile_number, chunk, kd, kh)
+    local t = { g = g, kd = kd, kh = kh, o = d:let("o", g * ocg + (tile_number + run.index) * (schedule.vectors * lanes)),
+      i_first = d:let("i_first", chunk * task_inputs.size + task_inputs.first) }
     d:call(zero, { { d.scratch } })
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
-        local with = d:let("with", (n * p.oc + o) * pixels + od * (p.output[2] * p.output[3]))
-        d:loop("block", 0, p.output[2], step, function(block)
-          local last = d:let("last", driver.min(block + step, p.output[2]))
-          d:loop("row", block, last, 1, function(row)
-            d:call(turn, { { d.dst, with + row * p.output[3] }, { d.scratch, (row - block) * (p.output[3] * width) + diff_at } })
-          end)
-          if bias then
-            d:when(driver.equal(i_first, 0), function()
-              d:call(bias, { { d.scratch, diff_at }, { d.scratch, bias_at }, (last - block) * p.output[3] })
-            end)
-          end
-          block_body(d, n, g, i_first, od, block, last)
+        local plane = p.output[2] * p.output[3]
+        local with = channels_last and d:let("with", (n * p.output[1] + od) * (plane * p.oc) + t.o) or
+          d:let("with", (n * p.oc + t.o) * (p.output[1] * plane) + od * plane)
+        d:loop("block", 0, p.output[2], block_rows, function(block)
+          local last = d:let("last", driver.min(block + block_rows, p.output[2]))
+          if turned then turned.block(d, with, block, last, t.i_first) end
+          block_body(d, t, n, od, with, block, last)
         end)
       end)
     end)
-    local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-    each_tile(d, function(kd, kh, each)
-      local to = d:let("to", (o * icg + i_first) * taps + (kd * p.kernel[2] + kh) * p.kernel[3])
-      each(function(tile, i, total)
-        d:call(tile.out, { { d.scratch, total }, { d.weights, to + i * taps + tile.tap } })
-      end)
-    end)
-    if bias then
-      d:when(driver.equal(i_first, 0), function() d:call(bias_out, { { d.scratch, bias_at }, { d.bias, o } }) end)
-    end
+    write_out(d, t)
+    if turned then turned.finish(d, t.o, t.i_first) end
   end
-  return { indices = { { "g", p.groups }, { "tile", run.count }, { "chunk", task_inputs.count } }, body = body,
-    scratch = diff_at + step * p.output[3] * width }
+  return { indices = { { "g", p.groups }, { "tile", run.count }, { "chunk", task_inputs.count },
+      { "kd", own_taps and p.kernel[1] or 1 }, { "kh", own_taps and p.kernel[2] or 1 } }, body = body,
+    scratch = diff_at + (turned and block_rows * p.output[3] * width or 0) }
 end
 
-local function turned_stages(p, schedule, target)
+local function taps_stages(p, schedule, target)
   local kernels, list, scratch = {}, {}, 0
   local columns = cut.columns(p.oc // p.groups, schedule.vectors, lanes_of(p, target))
   for _, run in ipairs(cut.column_runs(columns)) do
     for _, inputs in ipairs(inputs_of_task(p, schedule, target, #columns)) do
-      local part = turned_part(p, schedule, run, inputs, target, kernels)
+      local part = taps_part(p, schedule, run, inputs, target, kernels)
       list[#list + 1], scratch = part, math.max(scratch, part.scratch)
     end
   end
-  return { kernels = kernels, packed = 0, shared = 0,
-    stages = { driver.stage { name = "compute", parts = list, scratch = scratch * (p.type == "f32" and 4 or 8) } } }
+  return { kernels = kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
+    scratch = scratch * (p.type == "f32" and 4 or 8) }, p.layout == "nhwc" and p.bias and bias_stage(p, target, kernels) or nil } }
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function planar_gradient.stages(p, schedule, target)
-  return (schedule.outputs and window_stages or turned_stages)(p, schedule, target)
+  return (schedule.outputs and window_stages or taps_stages)(p, schedule, target)
 end
 
 return planar_gradient
