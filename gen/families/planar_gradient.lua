@@ -82,10 +82,11 @@ local function accumulators(k, rows, columns, name)
 end
 
 -- total[m][v] += acc[m][v]
-local function add_totals(k, acc, total, rows, columns, temp, at)
+-- acc is added to the totals; place(m): where those of a row are, else one after another.
+local function add_totals(k, acc, total, rows, columns, temp, at, place)
   for m = 0, rows - 1 do
     for v = 0, columns - 1 do
-      local place = k:at(total, at + (m * columns + v) * k.lanes)
+      local place = k:at(total, at + (place and place(m) or m * columns * k.lanes) + v * k.lanes)
       k:load(temp, place)
       k:add(temp, temp, acc[m][v])
       k:store(place, temp)
@@ -311,6 +312,9 @@ end
 
 ---- turned -----------------------------------------------------------------------------------------------------------------------------------
 
+-- Totals of a task stand in scratch as [i][tap][vectors * lanes]: as many pixels of channels, of which the weights [o][i][tap] are rows.
+local function all_taps(p) return p.kernel[1] * p.kernel[2] * p.kernel[3] end
+
 -- acc[tap][i][v] over one block whose gradient stands in scratch as [pixel][vectors * lanes].
 local function turned_kernel(p, row, taps, inputs, vectors, target, name)
   local k = program.new { name = name, type = p.type, target = target }
@@ -335,28 +339,7 @@ local function turned_kernel(p, row, taps, inputs, vectors, target, name)
     k:advance(src, p.stride[2] * p.input[3])
     k:advance(diff, p.output[3] * width)
   end)
-  add_totals(k, acc, total, taps * inputs, vectors, x, 0)
-  return k:finish()
-end
-
--- Totals of one (kd, kh, tile of taps, i): [tap][channels of the output] to weights [o][i][tap].
-local function turned_out_kernel(p, taps, inputs, width, channels, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
-  local all_taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  k:loop(channels, function()
-    local a, b = k:copy("a", from), k:copy("b", to)
-    k:loop(inputs, function()
-      for tap = 0, taps - 1 do
-        k:load(r, k:at(a, tap * inputs * width), 0, 1)
-        k:store(k:at(b, tap), r, 0, 1)
-      end
-      k:advance(a, width)
-      k:advance(b, all_taps)
-    end)
-    k:advance(from, 1)
-    k:advance(to, p.ic // p.groups * all_taps)
-  end)
+  add_totals(k, acc, total, taps * inputs, vectors, x, 0, function(m) return (m % inputs * all_taps(p) + m // inputs) * width end)
   return k:finish()
 end
 
@@ -392,26 +375,21 @@ local function inputs_of_task(p, schedule, target, runs)
   return cut.piece_runs(icg, round_up(math.max(math.min(fit, (icg + share - 1) // share), 1), schedule.inputs))
 end
 
--- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernels and its place among the totals.
-local function turned_tiles(p, schedule, inputs, channels, vectors, target, kernels)
-  local tiles, by_key, at = {}, {}, 0
-  local lanes = lanes_of(p, target)
+-- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernel.
+local function turned_tiles(p, schedule, inputs, vectors, target, kernels)
+  local tiles, by_key = {}, {}
   for _, taps in ipairs(cut.even_pieces(p.kernel[3], schedule.taps)) do
     local row = planar_gradient.row_of(p, taps.first, taps.first + taps.size - 1)
     for _, run in ipairs(cut.piece_runs(inputs, schedule.inputs)) do
       local key = ("%d %d %s"):format(taps.size, run.size, key_of(row))
-      local made = by_key[key]
-      if not made then
-        made = { kernel = turned_kernel(p, row, taps.size, run.size, vectors, target, "turned" .. #kernels),
-          out = turned_out_kernel(p, taps.size, run.size, vectors * lanes, channels, target, "out" .. #kernels) }
-        by_key[key], kernels[#kernels + 1], kernels[#kernels + 2] = made, made.kernel, made.out
+      if not by_key[key] then
+        by_key[key] = turned_kernel(p, row, taps.size, run.size, vectors, target, "turned" .. #kernels)
+        kernels[#kernels + 1] = by_key[key]
       end
-      tiles[#tiles + 1] = { kernel = made.kernel, out = made.out, row = row, tap = taps.first, run = run, at = at,
-        size = taps.size * run.size * vectors * lanes }
-      at = at + run.count * tiles[#tiles].size
+      tiles[#tiles + 1] = { kernel = by_key[key], row = row, tap = taps.first, run = run }
     end
   end
-  return tiles, at
+  return tiles
 end
 
 -- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels.
@@ -419,14 +397,17 @@ local function turned_part(p, schedule, run, task_inputs, target, kernels)
   local lanes, icg, ocg = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups
   local vectors, channels = run.tile.vectors, run.tile.width - lanes + run.tile.last
   local width, pixels = vectors * lanes, p.output[1] * p.output[2] * p.output[3]
-  local tiles, per_row = turned_tiles(p, schedule, task_inputs.size, channels, vectors, target, kernels)
+  local tiles = turned_tiles(p, schedule, task_inputs.size, vectors, target, kernels)
   local step = math.min(parts.block_rows(p.output[3]), p.output[2])
-  local totals = p.kernel[1] * p.kernel[2] * per_row
+  local sums = task_inputs.size * all_taps(p)
+  local totals = sums * width
   local bias_at, diff_at = totals, totals + width
   local turn = relayout.to_pixels({ channels = channels, pixels = p.output[3], pitch = width, limit = p.output[3] * width,
     row = pixels, loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
   local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
-  kernels[#kernels + 1], kernels[#kernels + 2] = turn, zero
+  local out = relayout.to_rows({ channels = channels, pixels = sums, pitch = width, limit = totals, row = icg * all_taps(p), exact = true },
+    { name = "out" .. #kernels, type = p.type, target = target })
+  for _, kernel in ipairs { turn, zero, out } do kernels[#kernels + 1] = kernel end
   local bias, bias_out
   if p.bias and task_inputs.first == 0 then
     bias = turned_bias_kernel(p, vectors, target, "bias" .. #kernels)
@@ -435,36 +416,29 @@ local function turned_part(p, schedule, run, task_inputs, target, kernels)
   end
   local channel = p.input[1] * p.input[2] * p.input[3]
 
-  local function each_tile(d, body)
-    d:loop("kd", 0, p.kernel[1], 1, function(kd)
-      d:loop("kh", 0, p.kernel[2], 1, function(kh)
-        local row_totals = d:let("totals", (kd * p.kernel[2] + kh) * per_row)
-        body(kd, kh, function(visit)
-          for _, tile in ipairs(tiles) do
-            d:loop("m", 0, tile.run.count, 1, function(m)
-              visit(tile, tile.run.first + m * tile.run.size, row_totals + tile.at + m * tile.size)
-            end)
-          end
+  -- What a row of the kernel sees of the block: its tiles of taps and input channels.
+  local function row_of_taps(d, n, g, i_first, od, block, last, kd, kh)
+    local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
+    local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
+    local first = d:let("first_row", driver.max(block, h_low))
+    local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
+    d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
+      local from = d:let("from", (n * p.ic + g * icg + i_first) * channel + id * (p.input[2] * p.input[3]) +
+        (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * p.input[3])
+      for _, tile in ipairs(tiles) do
+        d:loop("m", 0, tile.run.count, 1, function(m)
+          local i = d:let("i", m * tile.run.size + tile.run.first)
+          local x = tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]
+          d:call(tile.kernel, { { d.src, from + i * channel + x },
+            { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) },
+            { d.scratch, (i * all_taps(p) + (kd * p.kernel[2] + kh) * p.kernel[3] + tile.tap) * width }, tile.row.count, rows })
         end)
-      end)
+      end
     end)
   end
   local function block_body(d, n, g, i_first, od, block, last)
-    each_tile(d, function(kd, kh, each)
-      local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
-      local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
-      local first = d:let("first_row", driver.max(block, h_low))
-      local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
-      d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
-        local from = d:let("from", (n * p.ic + g * icg + i_first) * channel + id * (p.input[2] * p.input[3]) +
-          (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * p.input[3])
-        each(function(tile, i, total)
-          local x = tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]
-          d:call(tile.kernel, { { d.src, from + i * channel + x },
-            { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) }, { d.scratch, total },
-            tile.row.count, rows })
-        end)
-      end)
+    d:loop("kd", 0, p.kernel[1], 1, function(kd)
+      d:loop("kh", 0, p.kernel[2], 1, function(kh) row_of_taps(d, n, g, i_first, od, block, last, kd, kh) end)
     end)
   end
   local function body(d, g, tile_number, chunk)
@@ -488,13 +462,7 @@ local function turned_part(p, schedule, run, task_inputs, target, kernels)
         end)
       end)
     end)
-    local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-    each_tile(d, function(kd, kh, each)
-      local to = d:let("to", (o * icg + i_first) * taps + (kd * p.kernel[2] + kh) * p.kernel[3])
-      each(function(tile, i, total)
-        d:call(tile.out, { { d.scratch, total }, { d.weights, to + i * taps + tile.tap } })
-      end)
-    end)
+    d:call(out, { { d.scratch }, { d.weights, (o * icg + i_first) * all_taps(p) } })
     if bias then
       d:when(driver.equal(i_first, 0), function() d:call(bias_out, { { d.scratch, bias_at }, { d.bias, o } }) end)
     end
