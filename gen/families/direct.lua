@@ -1,4 +1,5 @@
--- direct.lua: the outer-product kernel, acc[m][v] += broadcast(A[m]) * B[v], channels-last, channels in the lanes.
+-- direct.lua: the outer-product kernel, acc[m][v] += broadcast(A[m]) * B[v], channels in the lanes: channels-last data, and
+-- channels-first data that a task lays out.
 --
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
 -- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
@@ -6,13 +7,15 @@ local parts = require "parts"
 local registers = require "registers"
 local cut = require "tiles"
 local gathering = require "families/direct_gather"
+local planes = require "families/direct_planes"
 local gradient = require "families/direct_gradient"
 
-local direct = { name = "direct", version = 3, chains = 1 }
+local direct = { name = "direct", version = 4, chains = 1 }
 
 local most_variants, most_parts = 12, 16
 
----- schedules: direct.p7.v4.rows4 and direct.i8.v2.panel ----------------------------------------------------------------------
+---- schedules: direct.p7.v4.rows4[.s2] and direct.i8.v2.panel ------------------------------------------------------------------
+-- Forward and backward data: pixels and vectors of a tile, rows of a task; of channels-first data shares of the column tiles.
 -- Backward weights: .copies moves the pixels of a strided 1x1 together, .panel the output channels of a tile, .fetch fetches the
 -- gradient's lines early.
 
@@ -21,15 +24,15 @@ function direct.print(s)
     return ("direct.i%d.v%d%s%s%s"):format(s.inputs, s.vectors, s.copies and ".copies" or "", s.panel and ".panel" or "",
       s.fetch and ".fetch" or "")
   end
-  return ("direct.p%d.v%d.rows%d"):format(s.pixels, s.vectors, s.rows)
+  return ("direct.p%d.v%d.rows%d%s"):format(s.pixels, s.vectors, s.rows, s.splits and ".s" .. s.splits or "")
 end
 
 local function has(text, word) return text:find(word, 1, true) and true or nil end
 
 function direct.parse(name)
-  local pixels, vectors, rows = name:match "^direct%.p(%d+)%.v(%d+)%.rows(%d+)$"
+  local pixels, vectors, rows, splits = name:match "^direct%.p(%d+)%.v(%d+)%.rows(%d+)%.?s?(%d*)$"
   if pixels then
-    return { family = "direct", pixels = tonumber(pixels), vectors = tonumber(vectors), rows = tonumber(rows) }
+    return { family = "direct", pixels = tonumber(pixels), vectors = tonumber(vectors), rows = tonumber(rows), splits = tonumber(splits) }
   end
   local inputs, rest
   inputs, vectors, rest = name:match "^direct%.i(%d+)%.v(%d+)(.*)$"
@@ -42,12 +45,25 @@ end
 -- Cycles of one step of the outer product: fma slots, load slots, and the four cycles that an accumulator waits.
 local function step_cycles(m, v) return math.max(m * v / 2, (v + m) / 2, 4) end
 
+-- Channels-first data: tasks lay out their rows (parts of 4 elements, 16 of them in 30 cycles), and each passes by all the weights.
+local function plane_cycles(s, cycles, tiles, machine)
+  local p, weights = s.p, s.taps * s.from.channels * s.to.channels * s.size
+  local bands = 0
+  for _, band in ipairs(s.planes.bands) do bands = bands + band.count end
+  local far = weights + s.planes.scratch > parts.l2(machine)
+  local passes, depth = p.groups * p.batch * bands, 0
+  for _, axis in ipairs(s.axes[1]) do depth = depth + axis.outputs end
+  local reading = passes * depth * weights / 64 * (far and 5.3 or 1)
+  local moving = p.groups * p.batch * planes.moved(s) * s.size / 4 * 30 / 64
+  return math.max(cycles, reading) + (far and 0.06 * reading or 0) + moving, passes * depth * s.planes.splits
+end
+
 local function gathering_cycles(p, schedule, target, machine)
   local s = gathering.shape(p)
-  local size = p.type == "f32" and 4 or 8
+  local size = s.size
   local lanes = target.bits // 8 // size
   local cycles, tasks = 0, 0
-  local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
+  local tiles = gathering.columns(s, schedule, target)
   for _, run in ipairs(cut.column_runs(tiles)) do
     gathering.each_phase(s, function(axes)
       if gathering.empty(axes) then
@@ -69,8 +85,11 @@ local function gathering_cycles(p, schedule, target, machine)
     end)
   end
   local panel = s.taps * s.from.channels * tiles[1].width * size
-  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  if panel > 0.6 * l2 then cycles = cycles * 1.15 end
+  if panel > 0.6 * parts.l2(machine) then cycles = cycles * 1.15 end
+  if s.planes then
+    planes.plan(s, schedule, tiles[1].width)
+    cycles, tasks = plane_cycles(s, cycles, tiles, machine)
+  end
   -- Fewer rows a task read the panel again more often; too few tasks leave threads idle.
   cycles = cycles * (1 + 0.02 / schedule.rows) * ((tasks + p.threads - 1) // p.threads) / tasks
   if p.weights == "changing" then cycles = cycles + parts.pack_cycles(s.taps * s.from.channels * s.to.channels * p.groups * size,
@@ -122,8 +141,7 @@ end
 local function most_rows(p, target, v) return math.min((target.registers - other_registers(p, target, v)) // v, 28) end
 
 local function refused(p)
-  if p.layout ~= "nhwc" then return "direct needs channels-last data" end
-  if p.pass == "backward_weights" then return nil end
+  if p.pass == "backward_weights" then return p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil end
   local s = gathering.shape(p)
   local phases = #s.axes[1] * #s.axes[2] * #s.axes[3]
   if phases > most_parts then return ("needs %d phases, at most %d"):format(phases, most_parts) end
@@ -141,6 +159,15 @@ local function misfit(p, schedule, target)
     return schedule.copies and select(2, gradient.copied_bytes(p)) or nil
   end
   local s = gathering.shape(p)
+  if (schedule.splits ~= nil) ~= (p.layout == "nchw") then return "is for the other layout" end
+  if s.planes then
+    local tiles = gathering.columns(s, schedule, target)
+    planes.plan(s, schedule, tiles[1].width)
+    if schedule.splits > #tiles then return ("has %d column tiles, fewer than its shares"):format(#tiles) end
+    if s.planes.scratch > planes.most_scratch then
+      return ("needs %.1f MB of scratch a thread, at most %d"):format(s.planes.scratch / 2.0 ^ 20, planes.most_scratch >> 20)
+    end
+  end
   local variants = 0
   gathering.each_phase(s, function(axes)
     if gathering.empty(axes) then return end
@@ -189,8 +216,17 @@ local function candidates(p, target, machine)
     for _, m in ipairs { most, most // 2 } do
       if m >= 1 then
         local pixels = cut.even_pieces(outputs, m)[1].size
-        for _, rows in ipairs { 1, 4, 16 } do
-          if rows == 1 or rows <= s.axes[2][1].outputs * 2 then add { pixels = pixels, vectors = v, rows = rows } end
+        if s.planes then
+          planes.each_size(s, v * lanes, function(rows)
+            add { pixels = pixels, vectors = v, rows = rows, splits = 1 }
+            if p.threads > 1 and (s.to.channels + v * lanes - 1) // (v * lanes) >= p.threads then
+              add { pixels = pixels, vectors = v, rows = rows, splits = p.threads }
+            end
+          end)
+        else
+          for _, rows in ipairs { 1, 4, 16 } do
+            if rows == 1 or rows <= s.axes[2][1].outputs * 2 then add { pixels = pixels, vectors = v, rows = rows } end
+          end
         end
       end
     end
@@ -217,7 +253,11 @@ function direct.explain(p, s, target)
   if s.inputs then
     return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output pixels"):format(s.inputs, s.vectors) }
   end
-  return { ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels, s.vectors, lanes_of(p, target)),
+  local tiles = ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels, s.vectors, lanes_of(p, target))
+  if s.splits then
+    return { tiles, ("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows) }
+  end
+  return { tiles,
     ("a task is %s of the output; a panel of weights stays in the caches through it"):format(s.rows == 1 and "a row" or ("%d rows"):format(s.rows)) }
 end
 

@@ -1,5 +1,6 @@
 -- direct_gather.lua: the part of the direct family for forward and backward data: packing and the gathering tiles.
 --
+-- Of channels-first data a task lays a band of rows out as pixels before, and its outputs as planes at the end (direct_planes.lua).
 -- m runs over output pixels of a row, v over vectors of output channels; the panel of packed weights, [taps][channels][v * lanes],
 -- is read once from front to back.
 local program = require "program"
@@ -7,39 +8,46 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local planes = require "families/direct_planes"
+local relayout = require "families/planar_relayout"
 local direct_gather = {}
 
 ---- the shape of a gathering problem ---------------------------------------------------------------------------------------------
 
--- A 1x1 kernel over everything is a matrix product: one long row of pixels, cut where it divides evenly.
+-- A 1x1 kernel over everything is a matrix product: one long row of pixels, cut where it divides evenly; channels-first, of an image.
 local function flatten(p)
   for i = 1, 3 do
     if p.kernel[i] ~= 1 or p.stride[i] ~= 1 or p.pad[i] ~= 0 or p.input[i] ~= p.output[i] then return p end
   end
-  local pixels, length = p.batch * p.input[1] * p.input[2] * p.input[3], nil
+  local images = p.layout == "nchw" and 1 or p.batch
+  local pixels, length = images * p.input[1] * p.input[2] * p.input[3], nil
   for candidate = math.min(pixels, 128), 14, -1 do
     if pixels % candidate == 0 then length = candidate; break end
   end
   if not length and pixels > 4096 then return p end
   length = length or pixels
-  local flat = setmetatable({ batch = 1 }, { __index = p })
+  local flat = setmetatable({ batch = p.batch // images }, { __index = p })
   flat.input = { 1, pixels // length, length }
   flat.output = flat.input
   return flat
 end
 
--- What both gathering passes have in common: `from` is read by broadcast, `to` is written; channels are a group's.
+-- What both gathering passes have in common: `from` is read by broadcast, `to` is written; channels are a group's. Elements between
+-- pixels, rows and images are of the memory that the tiles see.
 function direct_gather.shape(problem)
   local p = flatten(problem)
   local forward = p.pass == "forward"
   local ic, oc, icg, ocg = p.ic, p.oc, p.ic // p.groups, p.oc // p.groups
-  return {
-    p = p, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
-    from = { base = forward and "src" or "dst", pitch = forward and ic or oc, channels = forward and icg or ocg,
-      size = forward and p.input or p.output },
-    to = { base = forward and "dst" or "src", pitch = forward and oc or ic, channels = forward and ocg or icg,
-      size = forward and p.output or p.input },
-  }
+  local src = { base = "src", memory = "src", all = ic, pitch = ic, channels = icg, size = p.input }
+  local dst = { base = "dst", memory = "dst", all = oc, pitch = oc, channels = ocg, size = p.output }
+  local s = { p = p, size = p.type == "f32" and 4 or 8, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
+    from = forward and src or dst, to = forward and dst or src }
+  for _, tensor in ipairs { src, dst } do
+    tensor.row = tensor.size[3] * tensor.pitch
+    tensor.image = tensor.size[2] * tensor.row
+  end
+  if p.layout == "nchw" then planes.shape(s) end
+  return s
 end
 
 ---- the gathering kernel -------------------------------------------------------------------------------------------------------------
@@ -65,6 +73,8 @@ local function about_tile(axes, variant, tile, to)
   return text .. ", but at this border: " .. table.concat(borders, ", ") .. "; the others would read padding."
 end
 
+local bare = { epilogue = {} }
+
 local function tile_kernel(s, axes, variant, tile, target, name)
   local p, from, to = s.p, s.from, s.to
   local k = program.new { name = name, type = p.type, target = target }
@@ -73,11 +83,11 @@ local function tile_kernel(s, axes, variant, tile, target, name)
   local forward = p.pass == "forward"
   local input, panel = k:pointer(from.base, "in"), k:pointer("panel", "in")
   local bias = forward and p.bias and k:pointer("bias", "in")
-  local residual = forward and p.epilogue.residual and k:pointer("residual", "in")
+  local later = s.planes and p.epilogue.residual -- where the outputs are put into planes
+  local residual = forward and p.epilogue.residual and not later and k:pointer("residual", "in")
   local output = k:pointer(to.base, "out")
-  local planes, rows = k:count("planes"), k:count("rows")
+  local depth, rows = k:count("planes"), k:count("rows")
   local axis = axes[3]
-  local row_pitch = from.size[3] * from.pitch
   local panel_tap = from.channels * tile.width -- elements of the panel for one tap
 
   local acc, b, a = {}, {}, k:vector("a")
@@ -104,14 +114,14 @@ local function tile_kernel(s, axes, variant, tile, target, name)
       k:advance(w, tile.width)
     end)
   end
-  k:loop(planes, function()
+  k:loop(depth, function()
     local row, weights = k:copy("row", input), k:copy("row_weights", panel)
     k:loop(rows, function()
       for _, seg in ipairs(variant.segments) do segment(row, weights, seg) end
-      k:advance(row, axes[2].tap_step * row_pitch)
+      k:advance(row, axes[2].tap_step * from.row)
       k:advance(weights, axes[2].tap_stride * p.kernel[3] * panel_tap)
     end)
-    k:advance(input, axes[1].tap_step * from.size[2] * row_pitch)
+    k:advance(input, axes[1].tap_step * from.image)
     k:advance(panel, axes[1].tap_stride * p.kernel[2] * p.kernel[3] * panel_tap)
   end)
 
@@ -120,7 +130,7 @@ local function tile_kernel(s, axes, variant, tile, target, name)
       local count = v == tile.vectors - 1 and tile.last or lanes
       local at = m * axis.stride * to.pitch + v * lanes
       if forward then
-        parts.epilogue(k, p, acc[m][v], b[v], bias and k:at(bias, v * lanes), residual and k:at(residual, at), 0, count)
+        parts.epilogue(k, later and bare or p, acc[m][v], b[v], bias and k:at(bias, v * lanes), residual and k:at(residual, at), 0, count)
       end
       k:store(k:at(output, at), acc[m][v], 0, count)
     end
@@ -130,8 +140,8 @@ end
 
 ---- packing ----------------------------------------------------------------------------------------------------------------------------
 
--- Forward: rows of a group's output channels are copied; the lanes past the tail become zero.
-local function copy_kernel(p, tile, target, name)
+-- Rows of a group's output channels are copied (pitch: elements between rows); the lanes past the tail become zero.
+local function copy_kernel(p, pitch, tile, target, name)
   local k = program.new { name = name, type = p.type, target = target }
   k.about = "Copies the columns of weights that one tile uses into a panel, which it then reads from front to back."
   local from, to, rows = k:pointer("weights", "in"), k:pointer("panel", "out"), k:count("rows")
@@ -141,7 +151,7 @@ local function copy_kernel(p, tile, target, name)
       k:load(r, k:at(from, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
       k:store(k:at(to, v * k.lanes), r)
     end
-    k:advance(from, p.oc)
+    k:advance(from, pitch)
     k:advance(to, tile.width)
   end)
   return k:finish()
@@ -206,23 +216,34 @@ local function panel_layout(s, tiles)
     at = function(g, index) return g * (per_group * rows) + index * (width * rows) end }
 end
 
-local function pack_stage(s, tiles, layout, target, kernels)
+-- How the panel of a column tile is made: the kernel, how often it runs, and what a run is given.
+local function packing(s, tile, target, name)
   local p = s.p
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+  local icg, ocg, forward = p.ic // p.groups, p.oc // p.groups, p.pass == "forward"
+  if s.planes and s.taps == 1 and not forward then
+    return { kernel = copy_kernel(p, icg, tile, target, name), count = 1, rows = ocg, to = 0, from = function(g, c) return g * (ocg * icg) + c end }
+  elseif s.planes then
+    local how = relayout.weights(p, (tile.vectors - 1) * (tile.width // tile.vectors) + tile.last, tile.width, true,
+      { name = name, type = p.type, target = target })
+    return { kernel = how.kernel, count = how.count, from = function(g, c, i) return how.first(g, c) + i * how.from end, to = how.to }
+  elseif forward then
+    return { kernel = copy_kernel(p, p.oc, tile, target, name), count = 1, rows = icg * s.taps, to = 0,
+      from = function(g, c) return g * ocg + c end }
+  end
+  return { kernel = transpose_kernel(p, tile, target, name), count = s.taps, to = ocg * tile.width,
+    from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
+end
+
+local function pack_stage(s, tiles, layout, target, kernels)
   local list = {}
   for _, run in ipairs(cut.column_runs(tiles)) do
-    local forward = p.pass == "forward"
-    local kernel = (forward and copy_kernel or transpose_kernel)(p, run.tile, target, "pack" .. #kernels)
-    kernels[#kernels + 1] = kernel
+    local how = packing(s, run.tile, target, "pack" .. #kernels)
+    kernels[#kernels + 1] = how.kernel
     list[#list + 1] = {
-      indices = forward and { { "g", p.groups }, { "tile", run.count } } or { { "g", p.groups }, { "tile", run.count }, { "tap", s.taps } },
-      body = function(d, g, tile, tap)
-        local first = (tile + run.index) * tiles[1].width
-        if forward then
-          return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, layout.at(g, tile + run.index) }, icg * s.taps })
-        end
-        d:call(kernel, { { d.weights, tap * (icg * p.oc) + first * p.oc + g * ocg },
-          { d.packed, layout.at(g, tile + run.index) + tap * (ocg * run.tile.width) } })
+      indices = { { "g", s.p.groups }, { "tile", run.count }, { s.planes and "part" or "tap", how.count } },
+      body = function(d, g, tile, i)
+        d:call(how.kernel, { { d.weights, how.from(g, (tile + run.index) * tiles[1].width, i) },
+          { d.packed, layout.at(g, tile + run.index) + i * how.to }, how.rows })
       end }
   end
   return driver.stage { name = "pack", pack = true, parts = list }
@@ -230,47 +251,61 @@ end
 
 ---- the gathering stages ---------------------------------------------------------------------------------------------------------------
 
--- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows.
-local function compute_part(s, schedule, axes, run, tiles, layout, target, kernels)
-  local p, from, to = s.p, s.from, s.to
+-- The kernels of one phase and one run of equal column tiles: {axes, run, runs of a row, kernel_of}.
+local function make_tiles(s, schedule, axes, run, target, kernels)
   local runs, variants = cut.row_runs(axes[3], schedule.pixels, direct_gather.contiguous(s, axes[3]))
   local kernel_of = {}
   for _, variant in ipairs(variants) do
     local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels))
     kernels[#kernels + 1], kernel_of[variant] = kernel, kernel
   end
+  return { axes = axes, run = run, runs = runs, kernel_of = kernel_of }
+end
+
+-- Rows [first, last) of a phase's outputs. at: the panel, the first output channel, the planes of taps, and input(row, of a plane)
+-- and output(row), where the rows of the tiles' memory are.
+local function compute_rows(d, s, tiles, at, first, last)
+  local p, from, to, axes = s.p, s.from, s.to, tiles.axes
+  d:loop("j", first, last, 1, function(j)
+    local row, count = gather.tap_range(d, axes[2], j, "row")
+    local tap_stride = axes[1].tap_stride * p.kernel[2] * p.kernel[3]
+    local with = d:let("with", at.panel + (((at.plane * tap_stride) + (row * (axes[2].tap_stride * p.kernel[3]))) +
+      ((axes[1].first_tap * p.kernel[2] + axes[2].first_tap) * p.kernel[3] + axes[3].first_tap)) * (from.channels * tiles.run.tile.width))
+    local here = d:let("here", at.input(j * axes[2].step + axes[2].offset + row * axes[2].tap_step) + axes[3].offset * from.pitch)
+    local there = d:let("there", at.output(j * axes[2].stride + axes[2].start) + axes[3].start * to.pitch)
+    for _, part in ipairs(tiles.runs) do
+      local variant = part.variant
+      d:loop("w", part.first, part.first + part.count * variant.size, variant.size, function(w)
+        local out = there + w * (axes[3].stride * to.pitch)
+        local args = { { d[from.memory], here + w * (axes[3].step * from.pitch) }, { d.packed, with } }
+        if p.pass == "forward" and p.bias then args[#args + 1] = { d.bias, at.channel } end
+        if p.pass == "forward" and p.epilogue.residual and not s.planes then args[#args + 1] = { d.residual, out } end
+        args[#args + 1] = { d[to.memory], out }
+        args[#args + 1], args[#args + 2] = at.planes, count
+        d:call(tiles.kernel_of[variant], args)
+      end)
+    end
+  end)
+end
+
+-- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows.
+local function compute_part(s, schedule, axes, run, width, layout, target, kernels)
+  local p, from, to = s.p, s.from, s.to
+  local tiles = make_tiles(s, schedule, axes, run, target, kernels)
   local rows = math.min(schedule.rows, axes[2].outputs)
-  local row_pitch = from.size[3] * from.pitch
-  local out_row = to.size[3] * to.pitch
 
   local function body(d, g, tile, n, jd, block)
-    local first = d:let("first", (tile + run.index) * tiles[1].width)
-    local panel = d:let("panel", layout.at(g, tile + run.index))
-    local plane, planes = gather.tap_range(d, axes[1], jd, "plane")
-    local row_end = driver.min(block * rows + rows, axes[2].outputs)
-    d:loop("j", block * rows, row_end, 1, function(j)
-      local row, count = gather.tap_range(d, axes[2], j, "row")
-      local tap_stride = axes[1].tap_stride * p.kernel[2] * p.kernel[3]
-      local with = d:let("with", panel + (((plane * tap_stride) + (row * (axes[2].tap_stride * p.kernel[3]))) +
-        ((axes[1].first_tap * p.kernel[2] + axes[2].first_tap) * p.kernel[3] + axes[3].first_tap)) * (from.channels * run.tile.width))
-      local x = (n * from.size[1] + jd * axes[1].step + axes[1].offset + plane * axes[1].tap_step) * (from.size[2] * row_pitch) +
-        (j * axes[2].step + axes[2].offset + row * axes[2].tap_step) * row_pitch + axes[3].offset * from.pitch + g * from.channels
-      local here = d:let("here", x)
-      local there = d:let("there", (n * to.size[1] + jd * axes[1].stride + axes[1].start) * (to.size[2] * out_row) +
-        (j * axes[2].stride + axes[2].start) * out_row + axes[3].start * to.pitch + g * to.channels + first)
-      for _, part in ipairs(runs) do
-        local variant = part.variant
-        d:loop("w", part.first, part.first + part.count * variant.size, variant.size, function(w)
-          local out = there + w * (axes[3].stride * to.pitch)
-          local args = { { d[from.base], here + w * (axes[3].step * from.pitch) }, { d.packed, with } }
-          if p.pass == "forward" and p.bias then args[#args + 1] = { d.bias, g * to.channels + first } end
-          if p.pass == "forward" and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
-          args[#args + 1] = { d[to.base], out }
-          args[#args + 1], args[#args + 2] = planes, count
-          d:call(kernel_of[variant], args)
-        end)
-      end
-    end)
+    local first = d:let("first", (tile + run.index) * width)
+    local at = { channel = g * to.channels + first, panel = d:let("panel", layout.at(g, tile + run.index)) }
+    at.plane, at.planes = gather.tap_range(d, axes[1], jd, "plane")
+    function at.input(row)
+      return (n * from.size[1] + jd * axes[1].step + axes[1].offset + at.plane * axes[1].tap_step) * from.image + row * from.row +
+        g * from.channels
+    end
+    function at.output(row)
+      return (n * to.size[1] + jd * axes[1].stride + axes[1].start) * to.image + row * to.row + g * to.channels + first
+    end
+    compute_rows(d, s, tiles, at, block * rows, driver.min(block * rows + rows, axes[2].outputs))
   end
   return { body = body, indices = { { "g", p.groups }, { "tile", run.count }, { "n", p.batch }, { "jd", axes[1].outputs },
     { "block", (axes[2].outputs + rows - 1) // rows } } }
@@ -303,10 +338,9 @@ local function zero_part(s, axes, target, kernels)
   local to = s.to
   local kernel = zero_kernel(s, axes[3], target, "zero" .. #kernels)
   kernels[#kernels + 1] = kernel
-  local row = to.size[3] * to.pitch
   return { indices = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "j", axes[2].outputs } }, body = function(d, n, jd, j)
-    d:call(kernel, { { d[to.base], (n * to.size[1] + jd * axes[1].stride + axes[1].start) * (to.size[2] * row) +
-      (j * axes[2].stride + axes[2].start) * row + axes[3].start * to.pitch } })
+    d:call(kernel, { { d[to.base], (n * to.size[1] + jd * axes[1].stride + axes[1].start) * to.image +
+      (j * axes[2].stride + axes[2].start) * to.row + axes[3].start * to.pitch } })
   end }
 end
 
@@ -318,26 +352,95 @@ function direct_gather.each_phase(s, visit)
   end
 end
 
+-- Channels-first data: tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases
+-- of its rows; those without taps stay zero while column tiles pass.
+local function band_part(s, c, d_axis, band)
+  local from, to = s.from, s.to
+  local share = (#c.tiles + s.planes.splits - 1) // s.planes.splits
+  local reads, columns = c.movers.read(band), {}
+  for i, run in ipairs(c.runs) do
+    columns[i] = { run = run, phases = c.phases[d_axis][i], channels = (run.tile.vectors - 1) * c.lanes + run.tile.last }
+    columns[i].writes = c.movers.write(band, columns[i].channels)
+  end
+  local function body(d, g, n, jd, number, split)
+    local at = { g = g, n = n, jd = jd, first = d:let("first", number * band.size + band.first) }
+    local function last(axis) return driver.min(at.first + band.size, axis.outputs) end
+    at.plane, at.planes = gather.tap_range(d, d_axis, jd, "plane")
+    local low = planes.read(s, d, at, d_axis, band, c.movers, reads)
+    function at.input(row)
+      return (jd * d_axis.step + d_axis.offset + at.plane * d_axis.tap_step - low.plane) * from.image + (row - low.row) * from.row
+    end
+    function at.output(row) return (row - at.first * s.axes[2][1].stride) * to.row + s.planes.out end
+    for _, zero in ipairs(c.zeros[d_axis]) do
+      d:loop("j", at.first, last(zero.axes[2]), 1, function(j)
+        d:call(zero.kernel, { { d.scratch, at.output(j * zero.axes[2].stride + zero.axes[2].start) + zero.axes[3].start * to.pitch } })
+      end)
+    end
+    for _, column in ipairs(columns) do
+      local run = column.run
+      d:loop("tile", driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count), 1, function(tile)
+        at.panel, at.channel = d:let("panel", c.layout.at(g, tile)), d:let("channel", g * to.channels + tile * c.tiles[1].width)
+        for _, tiles in ipairs(column.phases) do compute_rows(d, s, tiles, at, at.first, last(tiles.axes[2])) end
+        planes.write(s, d, at, { d_axis, s.axes[2][1] }, column.writes, at.channel)
+      end)
+    end
+  end
+  return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups }, { "n", s.p.batch },
+    { "jd", d_axis.outputs }, { "band", band.count }, { "split", s.planes.splits } } }
+end
+
+-- The kernels of all phases, then a part for each band.
+local function band_parts(s, schedule, tiles, layout, target, kernels)
+  local c = { tiles = tiles, layout = layout, lanes = tiles[1].width // tiles[1].vectors, runs = cut.column_runs(tiles), zeros = {}, phases = {} }
+  c.movers = planes.movers(s, target, kernels)
+  for _, d_axis in ipairs(s.axes[1]) do
+    c.zeros[d_axis], c.phases[d_axis] = {}, {}
+    for i in ipairs(c.runs) do c.phases[d_axis][i] = {} end
+  end
+  direct_gather.each_phase(s, function(axes)
+    if direct_gather.empty(axes) then
+      local kernel = zero_kernel(s, axes[3], target, "zero" .. #kernels)
+      kernels[#kernels + 1] = kernel
+      table.insert(c.zeros[axes[1]], { axes = axes, kernel = kernel })
+      return
+    end
+    for i, run in ipairs(c.runs) do table.insert(c.phases[axes[1]][i], make_tiles(s, schedule, axes, run, target, kernels)) end
+  end)
+  local list = {}
+  for _, d_axis in ipairs(s.axes[1]) do
+    for _, band in ipairs(s.planes.bands) do list[#list + 1] = band_part(s, c, d_axis, band) end
+  end
+  return list
+end
+
+-- Tiles of output channels of a schedule.
+function direct_gather.columns(s, schedule, target)
+  return cut.columns(s.to.channels, schedule.vectors, target.bits // 8 // s.size)
+end
+
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gather.stages(p, schedule, target)
   local s = direct_gather.shape(p)
-  local size = p.type == "f32" and 4 or 8
-  local lanes = target.bits // 8 // size
-  local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
+  local tiles = direct_gather.columns(s, schedule, target)
   local layout, kernels, list = panel_layout(s, tiles), {}, {}
   local pack = pack_stage(s, tiles, layout, target, kernels)
-  direct_gather.each_phase(s, function(axes)
-    if direct_gather.empty(axes) then list[#list + 1] = zero_part(s, axes, target, kernels) end
-  end)
-  for _, run in ipairs(cut.column_runs(tiles)) do
+  if s.planes then
+    planes.plan(s, schedule, tiles[1].width)
+    list = band_parts(s, schedule, tiles, layout, target, kernels)
+  else
     direct_gather.each_phase(s, function(axes)
-      if not direct_gather.empty(axes) then
-        list[#list + 1] = compute_part(s, schedule, axes, run, tiles, layout, target, kernels)
-      end
+      if direct_gather.empty(axes) then list[#list + 1] = zero_part(s, axes, target, kernels) end
     end)
+    for _, run in ipairs(cut.column_runs(tiles)) do
+      direct_gather.each_phase(s, function(axes)
+        if not direct_gather.empty(axes) then
+          list[#list + 1] = compute_part(s, schedule, axes, run, tiles[1].width, layout, target, kernels)
+        end
+      end)
+    end
   end
-  return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list } },
-    packed = layout.elements * size, shared = 0 }
+  return { kernels = kernels, packed = layout.elements * s.size, shared = 0,
+    stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.planes and s.planes.scratch } } }
 end
 
 direct_gather.transpose_kernel = transpose_kernel

@@ -262,26 +262,18 @@ local function copy_kernel(s, m, target, name)
   return k:finish()
 end
 
--- m rows of weights, `pixels` beside each other, become [pixel][m] with `pitch` between pixels.
-local function turn_kernel(s, m, row, pixels, pitch, target, name)
-  return relayout.to_pixels({ channels = m, pixels = pixels, pitch = pitch, limit = (pixels - 1) * pitch + m, row = row },
-    { name = name, type = s.p.type, target = target })
-end
-
 -- For each layout and pass: the second index of a task and the kernel that moves one of it; from and to as offsets.
 local function packing(s, m, target, name)
   local p, icg, ocg = s.p, s.p.ic // s.p.groups, s.p.oc // s.p.groups
-  if p.layout == "nhwc" and s.forward then
-    return { count = 1, kernel = copy_kernel(s, m, target, name), from = function(g, c, _) return g * ocg + c end, to = 0 }
-  elseif p.layout == "nhwc" then
-    return { count = s.taps, kernel = turn_kernel(s, m, p.oc, ocg, m, target, name), to = ocg * m,
-      from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
+  local o = { name = name, type = p.type, target = target }
+  if p.layout == "nchw" then
+    local how = relayout.weights(p, m, m, false, o)
+    return { count = how.count, kernel = how.kernel, from = function(g, c, i) return how.first(g, c) + i * how.from end, to = how.to }
   elseif s.forward then
-    return { count = icg, kernel = turn_kernel(s, m, icg * s.taps, s.taps, icg * m, target, name), to = m,
-      from = function(g, c, i) return (g * ocg + c) * (icg * s.taps) + i * s.taps end }
+    return { count = 1, kernel = copy_kernel(s, m, target, name), from = function(g, c, _) return g * ocg + c end, to = 0 }
   end
-  return { count = ocg, kernel = turn_kernel(s, m, s.taps, s.taps, ocg * m, target, name), to = m,
-    from = function(g, c, o) return (g * ocg + o) * (icg * s.taps) + c * s.taps end }
+  return { count = s.taps, to = ocg * m, from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end,
+    kernel = relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o) }
 end
 
 local function pack_stage(s, pieces, target, kernels)

@@ -81,11 +81,11 @@ local function accumulators(k, rows, columns, name)
   return acc
 end
 
--- total[m][v] += acc[m][v]
-local function add_totals(k, acc, total, rows, columns, temp, at)
+-- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another.
+local function add_totals(k, acc, total, rows, columns, temp, at, place)
   for m = 0, rows - 1 do
     for v = 0, columns - 1 do
-      local place = k:at(total, at + (m * columns + v) * k.lanes)
+      local place = k:at(total, at + (place and place(m) or m * columns * k.lanes) + v * k.lanes)
       k:load(temp, place)
       k:add(temp, temp, acc[m][v])
       k:store(place, temp)
@@ -313,9 +313,12 @@ end
 ---- taps -------------------------------------------------------------------------------------------------------------------------------------
 
 -- Elements from one to the next: input pixels, input channels, pixels of the output's gradient (channels-first: turned, in scratch).
-local function steps_of(p, width)
-  if p.layout == "nhwc" then return { pixel = p.ic, channel = 1, diff = p.oc } end
-  return { pixel = 1, channel = p.input[1] * p.input[2] * p.input[3], diff = width }
+-- Totals of a task stand in scratch as its weights do, a vector or some of output channels in the place of each: [tap][i], or [i][tap]
+-- channels-first; tap, input: from one to the next, in such places.
+local function steps_of(p, width, inputs)
+  if p.layout == "nhwc" then return { pixel = p.ic, channel = 1, diff = p.oc, tap = inputs, input = 1 } end
+  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+  return { pixel = 1, channel = p.input[1] * p.input[2] * p.input[3], diff = width, tap = 1, input = taps }
 end
 
 -- acc[tap][i][v] over one block, whose gradient stands as [pixel][steps.diff]; the last vector has `last` lanes of it.
@@ -344,11 +347,13 @@ local function taps_kernel(p, row, tile, target, name)
     k:advance(src, p.stride[2] * p.input[3] * steps.pixel)
     k:advance(diff, p.output[3] * steps.diff)
   end)
-  add_totals(k, acc, total, taps * inputs, vectors, x, 0)
+  add_totals(k, acc, total, taps * inputs, vectors, x, 0, function(m)
+    return (m // inputs * steps.tap + m % inputs * steps.input) * vectors * k.lanes
+  end)
   return k:finish()
 end
 
--- Totals of one (kd, kh, tile of taps, i): [tap][i][channels of the output] to weights [tap][i][o].
+-- Totals [tap][i][channels of the output] to weights [tap][i][o].
 local function straight_out_kernel(p, tile, target, name)
   local k = program.new { name = name, type = p.type, target = target }
   local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
@@ -368,26 +373,12 @@ local function straight_out_kernel(p, tile, target, name)
   return k:finish()
 end
 
--- The same to weights [o][i][tap].
+-- Totals [i][tap][channels of the output], as many pixels of channels, to weights [o][i][tap], which are rows.
 local function turned_out_kernel(p, tile, target, name)
-  local taps, inputs, width, channels = tile.taps, tile.inputs, tile.width, tile.channels
-  local k = program.new { name = name, type = p.type, target = target }
-  local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
-  local all_taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  k:loop(channels, function()
-    local a, b = k:copy("a", from), k:copy("b", to)
-    k:loop(inputs, function()
-      for tap = 0, taps - 1 do
-        k:load(r, k:at(a, tap * inputs * width), 0, 1)
-        k:store(k:at(b, tap), r, 0, 1)
-      end
-      k:advance(a, width)
-      k:advance(b, all_taps)
-    end)
-    k:advance(from, 1)
-    k:advance(to, p.ic // p.groups * all_taps)
-  end)
-  return k:finish()
+  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+  local sums = tile.inputs * taps
+  return relayout.to_rows({ channels = tile.channels, pixels = sums, pitch = tile.width, limit = sums * tile.width,
+    row = p.ic // p.groups * taps, exact = true }, { name = name, type = p.type, target = target })
 end
 
 local function turned_bias_kernel(p, vectors, target, name)
@@ -422,26 +413,22 @@ local function inputs_of_task(p, schedule, target, runs)
   return cut.piece_runs(icg, round_up(math.max(math.min(fit, (icg + share - 1) // share), 1), schedule.inputs))
 end
 
--- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernels and its place among the totals.
+-- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernel.
 local function tiles_of(p, schedule, inputs, columns, target, kernels)
-  local tiles, by_key, at = {}, {}, 0
+  local tiles, by_key = {}, {}
   for _, taps in ipairs(cut.even_pieces(p.kernel[3], schedule.taps)) do
     local row = planar_gradient.row_of(p, taps.first, taps.first + taps.size - 1)
     for _, run in ipairs(cut.piece_runs(inputs, schedule.inputs)) do
       local key = ("%d %d %s"):format(taps.size, run.size, key_of(row))
-      local made = by_key[key]
-      if not made then
+      if not by_key[key] then
         local tile = setmetatable({ taps = taps.size, inputs = run.size }, { __index = columns })
-        local out = p.layout == "nhwc" and straight_out_kernel or turned_out_kernel
-        made = { kernel = taps_kernel(p, row, tile, target, "taps" .. #kernels), out = out(p, tile, target, "out" .. #kernels) }
-        by_key[key], kernels[#kernels + 1], kernels[#kernels + 2] = made, made.kernel, made.out
+        by_key[key] = taps_kernel(p, row, tile, target, "taps" .. #kernels)
+        kernels[#kernels + 1] = by_key[key]
       end
-      tiles[#tiles + 1] = { kernel = made.kernel, out = made.out, row = row, tap = taps.first, run = run, at = at,
-        size = taps.size * run.size * columns.width }
-      at = at + run.count * tiles[#tiles].size
+      tiles[#tiles + 1] = { kernel = by_key[key], row = row, tap = taps.first, run = run }
     end
   end
-  return tiles, at
+  return tiles
 end
 
 -- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the bias is summed too.
@@ -478,62 +465,47 @@ end
 local function taps_part(p, schedule, run, task_inputs, target, kernels)
   local lanes, icg, ocg, channels_last = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups, p.layout == "nhwc"
   local vectors = run.tile.vectors
-  local columns = { vectors = vectors, width = vectors * lanes, last = channels_last and run.tile.last or lanes,
-    channels = run.tile.width - lanes + run.tile.last, steps = steps_of(p, vectors * lanes) }
-  local steps, width = columns.steps, columns.width
-  local tiles, per_row = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
-  local block_rows = math.min(parts.block_rows(p.output[3]), p.output[2])
   local own_taps = channels_last and p.threads > 1 -- a task has one kd, kh
-  local totals = (own_taps and 1 or p.kernel[1] * p.kernel[2]) * per_row
-  local diff_at = totals + (channels_last and 0 or width)
+  local rows_of_taps = own_taps and 1 or p.kernel[1] * p.kernel[2]
+  local columns = { vectors = vectors, width = vectors * lanes, last = channels_last and run.tile.last or lanes,
+    channels = run.tile.width - lanes + run.tile.last, steps = steps_of(p, vectors * lanes, task_inputs.size) }
+  local steps, width = columns.steps, columns.width
+  local tiles = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
+  local block_rows = math.min(parts.block_rows(p.output[3]), p.output[2])
+  local diff_at = (rows_of_taps * p.kernel[3] * task_inputs.size + (channels_last and 0 or 1)) * width
   local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
-  kernels[#kernels + 1] = zero
+  local all = setmetatable({ taps = rows_of_taps * p.kernel[3], inputs = task_inputs.size }, { __index = columns })
+  local out = (channels_last and straight_out_kernel or turned_out_kernel)(p, all, target, "out" .. #kernels)
+  kernels[#kernels + 1], kernels[#kernels + 2] = zero, out
   local turned = not channels_last and turning(p, columns, diff_at, p.bias and task_inputs.first == 0, target, kernels)
 
-  local function each_tile(d, of_task, body)
-    local function row_of_taps(kd, kh)
-      local row_totals = own_taps and 0 or d:let("totals", (kd * p.kernel[2] + kh) * per_row)
-      body(kd, kh, function(visit)
-        for _, tile in ipairs(tiles) do
-          d:loop("m", 0, tile.run.count, 1, function(m)
-            visit(tile, tile.run.first + m * tile.run.size, m * tile.size + (row_totals + tile.at))
-          end)
-        end
-      end)
-    end
-    if own_taps then return row_of_taps(of_task.kd, of_task.kh) end
-    d:loop("kd", 0, p.kernel[1], 1, function(kd)
-      d:loop("kh", 0, p.kernel[2], 1, function(kh) row_of_taps(kd, kh) end)
-    end)
-  end
-  local function block_body(d, t, n, od, with, block, last)
-    each_tile(d, t, function(kd, kh, each)
-      local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
-      local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
-      local first = d:let("first_row", driver.max(block, h_low))
-      local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
-      d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
-        local ih = first * p.stride[2] + kh * p.dilation[2] - p.pad[2]
-        local image = channels_last and n * (p.ic * p.input[1] * p.input[2] * p.input[3]) or n * p.ic * steps.channel
-        local from = d:let("from", image + (t.g * icg + t.i_first) * steps.channel + (id * p.input[2] + ih) * (p.input[3] * steps.pixel))
-        each(function(tile, i, total)
+  -- What a row of the kernel sees of the block: its tiles of taps and input channels.
+  local function row_of_taps(d, t, n, od, with, block, last, kd, kh)
+    local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
+    local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
+    local first = d:let("first_row", driver.max(block, h_low))
+    local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
+    d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
+      local ih = first * p.stride[2] + kh * p.dilation[2] - p.pad[2]
+      local image = p.ic * p.input[1] * p.input[2] * p.input[3]
+      local from = d:let("from", n * image + (t.g * icg + t.i_first) * steps.channel + (id * p.input[2] + ih) * (p.input[3] * steps.pixel))
+      local first_tap = own_taps and 0 or (kd * p.kernel[2] + kh) * p.kernel[3]
+      for _, tile in ipairs(tiles) do
+        d:loop("m", 0, tile.run.count, 1, function(m)
+          local i = d:let("i", m * tile.run.size + tile.run.first)
           local x = (tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]) * steps.pixel
           local diff = turned and { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) } or
             { d.dst, with + first * (p.output[3] * p.oc) + tile.row.from * p.oc }
-          d:call(tile.kernel, { { d.src, from + i * steps.channel + x }, diff, { d.scratch, total }, tile.row.count, rows })
+          d:call(tile.kernel, { { d.src, from + i * steps.channel + x }, diff,
+            { d.scratch, (i * steps.input + (first_tap + tile.tap) * steps.tap) * width }, tile.row.count, rows })
         end)
-      end)
+      end
     end)
   end
-  local function write_out(d, t)
-    local all = p.kernel[1] * p.kernel[2] * p.kernel[3]
-    each_tile(d, t, function(kd, kh, each)
-      local first = (kd * p.kernel[2] + kh) * p.kernel[3]
-      local to = channels_last and d:let("to", (first * icg + t.i_first) * p.oc + t.o) or d:let("to", (t.o * icg + t.i_first) * all + first)
-      each(function(tile, i, total)
-        local at = channels_last and (i + tile.tap * icg) * p.oc or i * all + tile.tap
-        d:call(tile.out, { { d.scratch, total }, { d.weights, to + at } })
-      end)
+  local function block_body(d, t, n, od, with, block, last)
+    if own_taps then return row_of_taps(d, t, n, od, with, block, last, t.kd, t.kh) end
+    d:loop("kd", 0, p.kernel[1], 1, function(kd)
+      d:loop("kh", 0, p.kernel[2], 1, function(kh) row_of_taps(d, t, n, od, with, block, last, kd, kh) end)
     end)
   end
   local function body(d, g, tile_number, chunk, kd, kh)
@@ -552,7 +524,9 @@ local function taps_part(p, schedule, run, task_inputs, target, kernels)
         end)
       end)
     end)
-    write_out(d, t)
+    local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
+    local first_tap = own_taps and (kd * p.kernel[2] + kh) * p.kernel[3] or 0
+    d:call(out, { { d.scratch }, { d.weights, channels_last and (first_tap * icg + t.i_first) * p.oc + t.o or (t.o * icg + t.i_first) * taps } })
     if turned then turned.finish(d, t.o, t.i_first) end
   end
   return { indices = { { "g", p.groups }, { "tile", run.count }, { "chunk", task_inputs.count },
