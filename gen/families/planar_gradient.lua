@@ -82,14 +82,16 @@ local function accumulators(k, rows, columns, name)
 end
 
 -- total[m][v] += acc[m][v]
--- acc is added to the totals; place(m): where those of a row are, else one after another.
+-- place(m): where the totals of a row are, else one after another. Without temp acc is the total.
 local function add_totals(k, acc, total, rows, columns, temp, at, place)
   for m = 0, rows - 1 do
     for v = 0, columns - 1 do
       local place = k:at(total, at + (place and place(m) or m * columns * k.lanes) + v * k.lanes)
-      k:load(temp, place)
-      k:add(temp, temp, acc[m][v])
-      k:store(place, temp)
+      if temp then
+        k:load(temp, place)
+        k:add(acc[m][v], temp, acc[m][v])
+      end
+      k:store(place, acc[m][v])
     end
   end
 end
@@ -315,6 +317,18 @@ end
 -- Totals of a task stand in scratch as [i][tap][vectors * lanes]: as many pixels of channels, of which the weights [o][i][tap] are rows.
 local function all_taps(p) return p.kernel[1] * p.kernel[2] * p.kernel[3] end
 
+-- Whether the sum of a block is the total: there is one, and every row of the kernel sees some of it.
+local function only_sum(p)
+  for i = 1, 2 do
+    for k = 0, p.kernel[i] - 1 do
+      local seen, at = false, k * p.dilation[i] - p.pad[i]
+      for o = 0, p.output[i] - 1 do seen = seen or (o * p.stride[i] + at >= 0 and o * p.stride[i] + at < p.input[i]) end
+      if not seen then return false end
+    end
+  end
+  return parts.one_block(p)
+end
+
 -- acc[tap][i][v] over one block whose gradient stands in scratch as [pixel][vectors * lanes].
 local function turned_kernel(p, row, taps, inputs, vectors, target, name)
   local k = program.new { name = name, type = p.type, target = target }
@@ -339,7 +353,8 @@ local function turned_kernel(p, row, taps, inputs, vectors, target, name)
     k:advance(src, p.stride[2] * p.input[3])
     k:advance(diff, p.output[3] * width)
   end)
-  add_totals(k, acc, total, taps * inputs, vectors, x, 0, function(m) return (m % inputs * all_taps(p) + m // inputs) * width end)
+  local function place(m) return (m % inputs * all_taps(p) + m // inputs) * width end
+  add_totals(k, acc, total, taps * inputs, vectors, not only_sum(p) and x, 0, place)
   return k:finish()
 end
 
@@ -366,11 +381,12 @@ local function copy_out_kernel(p, vectors, channels, target, name)
   return k:finish()
 end
 
--- Input channels of a task: as many as keep its totals within about 256 KB, and at least four tasks where channels allow.
+-- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's sums are
+-- stored and read but once), and at least four tasks where channels allow.
 local function inputs_of_task(p, schedule, target, runs)
   local icg = p.ic // p.groups
   local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local fit = (256 << 10) // (taps * schedule.vectors * target.bits // 8)
+  local fit = (only_sum(p) and 24 << 10 or 256 << 10) // (taps * schedule.vectors * target.bits // 8)
   local share = math.max(1, 4 // math.max(p.groups * runs, 1))
   return cut.piece_runs(icg, round_up(math.max(math.min(fit, (icg + share - 1) // share), 1), schedule.inputs))
 end
@@ -402,12 +418,15 @@ local function turned_part(p, schedule, run, task_inputs, target, kernels)
   local sums = task_inputs.size * all_taps(p)
   local totals = sums * width
   local bias_at, diff_at = totals, totals + width
-  local turn = relayout.to_pixels({ channels = channels, pixels = p.output[3], pitch = width, limit = p.output[3] * width,
+  local whole, only = step == p.output[2], only_sum(p) -- rows of a plane are one run of pixels
+  local run_pixels = (whole and step or 1) * p.output[3]
+  local turn = relayout.to_pixels({ channels = channels, pixels = run_pixels, pitch = width, limit = run_pixels * width,
     row = pixels, loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
-  local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
+  local zero_at = only and bias_at or 0
+  local zero = zero_kernel(p, (diff_at - zero_at) // lanes, target, "zero" .. #kernels)
   local out = relayout.to_rows({ channels = channels, pixels = sums, pitch = width, limit = totals, row = icg * all_taps(p), exact = true },
     { name = "out" .. #kernels, type = p.type, target = target })
-  for _, kernel in ipairs { turn, zero, out } do kernels[#kernels + 1] = kernel end
+  for _, kernel in ipairs { turn, out, (p.bias or not only) and zero or nil } do kernels[#kernels + 1] = kernel end
   local bias, bias_out
   if p.bias and task_inputs.first == 0 then
     bias = turned_bias_kernel(p, vectors, target, "bias" .. #kernels)
@@ -444,13 +463,13 @@ local function turned_part(p, schedule, run, task_inputs, target, kernels)
   local function body(d, g, tile_number, chunk)
     local o = d:let("o", g * ocg + (tile_number + run.index) * (schedule.vectors * lanes))
     local i_first = d:let("i_first", chunk * task_inputs.size + task_inputs.first)
-    d:call(zero, { { d.scratch } })
+    if p.bias or not only then d:call(zero, { { d.scratch, zero_at } }) end
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
         local with = d:let("with", (n * p.oc + o) * pixels + od * (p.output[2] * p.output[3]))
         d:loop("block", 0, p.output[2], step, function(block)
           local last = d:let("last", driver.min(block + step, p.output[2]))
-          d:loop("row", block, last, 1, function(row)
+          d:loop("row", block, whole and block + 1 or last, 1, function(row)
             d:call(turn, { { d.dst, with + row * p.output[3] }, { d.scratch, (row - block) * (p.output[3] * width) + diff_at } })
           end)
           if bias then
