@@ -25,6 +25,11 @@ parts.block = 512
 
 function parts.block_rows(width) return width >= parts.block and 1 or parts.block // width end
 
+-- Whether all output pixels are one block, whose sum then is the gradient: nothing is there to be added to.
+function parts.one_block(p)
+  return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
+end
+
 -- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low, rows.high) and
 -- columns [columns.low, columns.high); all are driver expressions. Clipped blocks may be empty.
 function parts.blocks(d, driver, height, width, rows, columns, body)

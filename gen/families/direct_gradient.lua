@@ -8,10 +8,7 @@ local parts = require "parts"
 local cut = require "tiles"
 local direct_gradient = {}
 
--- Whether all output pixels are one block, whose sum then is the gradient: nothing is there to be added to.
-local function one_block(p)
-  return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
-end
+local one_block = parts.one_block
 
 -- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. pitch: elements
 -- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made.

@@ -81,14 +81,16 @@ local function accumulators(k, rows, columns, name)
   return acc
 end
 
--- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another.
+-- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another. Without temp acc is the total.
 local function add_totals(k, acc, total, rows, columns, temp, at, place)
   for m = 0, rows - 1 do
     for v = 0, columns - 1 do
       local place = k:at(total, at + (place and place(m) or m * columns * k.lanes) + v * k.lanes)
-      k:load(temp, place)
-      k:add(temp, temp, acc[m][v])
-      k:store(place, temp)
+      if temp then
+        k:load(temp, place)
+        k:add(acc[m][v], temp, acc[m][v])
+      end
+      k:store(place, acc[m][v])
     end
   end
 end
@@ -321,6 +323,18 @@ local function steps_of(p, width, inputs)
   return { pixel = 1, channel = p.input[1] * p.input[2] * p.input[3], diff = width, tap = 1, input = taps }
 end
 
+-- Whether the sum of a block is the total: there is one, and every row of the kernel sees some of it.
+local function only_sum(p)
+  for i = 1, 2 do
+    for k = 0, p.kernel[i] - 1 do
+      local seen, at = false, k * p.dilation[i] - p.pad[i]
+      for o = 0, p.output[i] - 1 do seen = seen or (o * p.stride[i] + at >= 0 and o * p.stride[i] + at < p.input[i]) end
+      if not seen then return false end
+    end
+  end
+  return parts.one_block(p)
+end
+
 -- acc[tap][i][v] over one block, whose gradient stands as [pixel][steps.diff]; the last vector has `last` lanes of it.
 local function taps_kernel(p, row, tile, target, name)
   local taps, inputs, vectors, steps = tile.taps, tile.inputs, tile.vectors, tile.steps
@@ -347,7 +361,7 @@ local function taps_kernel(p, row, tile, target, name)
     k:advance(src, p.stride[2] * p.input[3] * steps.pixel)
     k:advance(diff, p.output[3] * steps.diff)
   end)
-  add_totals(k, acc, total, taps * inputs, vectors, x, 0, function(m)
+  add_totals(k, acc, total, taps * inputs, vectors, not only_sum(p) and x, 0, function(m)
     return (m // inputs * steps.tap + m % inputs * steps.input) * vectors * k.lanes
   end)
   return k:finish()
@@ -404,11 +418,12 @@ local function copy_out_kernel(p, vectors, channels, target, name)
   return k:finish()
 end
 
--- Input channels of a task: as many as keep its totals within about 256 KB, and at least four tasks where channels allow.
+-- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's sums are
+-- stored and read but once), and at least four tasks where channels allow.
 local function inputs_of_task(p, schedule, target, runs)
   local icg = p.ic // p.groups
   local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local fit = (256 << 10) // (taps * schedule.vectors * target.bits // 8)
+  local fit = (only_sum(p) and 24 << 10 or 256 << 10) // (taps * schedule.vectors * target.bits // 8)
   local share = math.max(1, 4 // math.max(p.groups * runs, 1))
   return cut.piece_runs(icg, round_up(math.max(math.min(fit, (icg + share - 1) // share), 1), schedule.inputs))
 end
@@ -433,8 +448,9 @@ end
 
 -- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the bias is summed too.
 local function turning(p, columns, at, bias, target, kernels)
-  local width, row = columns.width, p.output[3] * columns.width
-  local turn = relayout.to_pixels({ channels = columns.channels, pixels = p.output[3], pitch = width, limit = row,
+  local whole = parts.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
+  local width, row, pixels = columns.width, p.output[3] * columns.width, (whole and p.output[2] or 1) * p.output[3]
+  local turn = relayout.to_pixels({ channels = columns.channels, pixels = pixels, pitch = width, limit = pixels * width,
     row = p.output[1] * p.output[2] * p.output[3], loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
   kernels[#kernels + 1] = turn
   local sum, sum_out
@@ -445,7 +461,7 @@ local function turning(p, columns, at, bias, target, kernels)
   end
   local how = {}
   function how.block(d, with, block, last, i_first)
-    d:loop("row", block, last, 1, function(r)
+    d:loop("row", block, whole and block + 1 or last, 1, function(r)
       d:call(turn, { { d.dst, with + r * p.output[3] }, { d.scratch, (r - block) * row + at } })
     end)
     if not bias then return end
@@ -472,11 +488,13 @@ local function taps_part(p, schedule, run, task_inputs, target, kernels)
   local steps, width = columns.steps, columns.width
   local tiles = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
   local block_rows = math.min(parts.block_rows(p.output[3]), p.output[2])
-  local diff_at = (rows_of_taps * p.kernel[3] * task_inputs.size + (channels_last and 0 or 1)) * width
-  local zero = zero_kernel(p, diff_at // lanes, target, "zero" .. #kernels)
+  local totals = rows_of_taps * p.kernel[3] * task_inputs.size * width
+  local diff_at = totals + (channels_last and 0 or width) -- after the bias
+  local zero_from = only_sum(p) and totals or 0
+  local zero = zero_from < diff_at and zero_kernel(p, (diff_at - zero_from) // lanes, target, "zero" .. #kernels)
   local all = setmetatable({ taps = rows_of_taps * p.kernel[3], inputs = task_inputs.size }, { __index = columns })
   local out = (channels_last and straight_out_kernel or turned_out_kernel)(p, all, target, "out" .. #kernels)
-  kernels[#kernels + 1], kernels[#kernels + 2] = zero, out
+  kernels[#kernels + 1], kernels[#kernels + 2] = out, zero or nil
   local turned = not channels_last and turning(p, columns, diff_at, p.bias and task_inputs.first == 0, target, kernels)
 
   -- What a row of the kernel sees of the block: its tiles of taps and input channels.
@@ -511,7 +529,7 @@ local function taps_part(p, schedule, run, task_inputs, target, kernels)
   local function body(d, g, tile_number, chunk, kd, kh)
     local t = { g = g, kd = kd, kh = kh, o = d:let("o", g * ocg + (tile_number + run.index) * (schedule.vectors * lanes)),
       i_first = d:let("i_first", chunk * task_inputs.size + task_inputs.first) }
-    d:call(zero, { { d.scratch } })
+    if zero then d:call(zero, { { d.scratch, zero_from } }) end
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
         local plane = p.output[2] * p.output[3]
