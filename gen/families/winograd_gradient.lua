@@ -67,10 +67,21 @@ local function key_of(runs)
   return table.concat(words, " ")
 end
 
--- Pieces of at most `most` tiles; equal ones stand together: {runs, tiles, first (output), count}.
-local function bands_of(plan, most)
+-- Pieces of at most `most` tiles, of each of `shares` even shares of them.
+local function pieces_of(count, most, shares)
+  local list = {}
+  for _, share in ipairs(cut.even_pieces(count, (count + shares - 1) // shares)) do
+    for _, piece in ipairs(cut.even_pieces(share.size, most)) do
+      list[#list + 1] = { first = share.first + piece.first, size = piece.size }
+    end
+  end
+  return list
+end
+
+-- Such pieces; equal ones stand together: {runs, tiles, first (output), count}.
+local function bands_of(plan, most, shares)
   local bands = {}
-  for _, piece in ipairs(cut.even_pieces(#plan.tiles, most)) do
+  for _, piece in ipairs(pieces_of(#plan.tiles, most, shares)) do
     local runs, band = runs_of(plan, piece.first, piece.size), bands[#bands]
     local key = key_of(runs)
     if band and band.key == key then
@@ -97,7 +108,9 @@ function winograd_gradient.shape(p, schedule, target)
   local s = { p = p, schedule = schedule, target = target, size = size, lanes = target.bits // 8 // size, icg = p.ic // p.groups,
     ocg = p.oc // p.groups, images = p.batch * p.input[1], h = axis_plan(p, 2, schedule.h[1]), w = axis_plan(p, 3, schedule.w[1]) }
   local rows, columns, images = block_of(#s.h.tiles, #s.w.tiles, s.images, schedule.tiles)
-  s.h_bands, s.w_bands, s.image_runs = bands_of(s.h, rows), bands_of(s.w, columns), cut.piece_runs(s.images, images)
+  s.sums = schedule.sums or 1 -- each takes as many blocks: of one image, as many rows too
+  s.h_bands, s.w_bands = bands_of(s.h, rows, s.images == 1 and s.sums or 1), bands_of(s.w, columns, 1)
+  s.image_runs = cut.piece_runs(s.images, images)
   local most = function(bands) local n = 0; for _, b in ipairs(bands) do n = math.max(n, b.tiles) end; return n end
   s.tiles = most(s.h_bands) * most(s.w_bands) * s.image_runs[1].size
   s.frequencies = s.h.size * s.w.size
@@ -105,7 +118,7 @@ function winograd_gradient.shape(p, schedule, target)
   s.slices = cut.columns(s.ocg, (vectors + schedule.splits - 1) // schedule.splits, s.lanes)
   s.v_row, s.d_row = whole_vectors(s.icg, s.lanes), s.slices[1].width
   s.v_apart, s.d_apart = odd_lines(s.tiles * s.v_row, size), odd_lines(s.tiles * s.d_row, size)
-  s.blocks, s.sums = 0, schedule.sums or 1
+  s.blocks = 0
   for _, i in ipairs(s.image_runs) do
     for _, h in ipairs(s.h_bands) do
       for _, w in ipairs(s.w_bands) do s.blocks = s.blocks + i.count * h.count * w.count end
@@ -132,6 +145,15 @@ function winograd_gradient.misfit(p, schedule, target)
   if #s.slices ~= s.schedule.splits then return ("has no %d slices of its output channels"):format(s.schedule.splits) end
 end
 
+-- Calls body(images, h band, w band) for each kind of block.
+local function each_kind(s, body)
+  for _, images in ipairs(s.image_runs) do
+    for _, h in ipairs(s.h_bands) do
+      for _, w in ipairs(s.w_bands) do body(images, h, w) end
+    end
+  end
+end
+
 ---- the space and its estimate -----------------------------------------------------------------------------------------------------
 
 local function product_cycles(s)
@@ -148,6 +170,21 @@ end
 
 local function tiles_of(p, h, w) return -(-p.output[2] // h) * -(-p.output[3] // w) * p.batch * p.input[1] end
 
+-- The share of all tiles that the largest share of the blocks has.
+local function largest_share(s)
+  if s.sums == 1 then return 1 end
+  local before, all, tiles = 0, 0, {}
+  each_kind(s, function(images, h, w)
+    local count, each = images.count * h.count * w.count, images.size * h.tiles * w.tiles
+    for part = 0, s.sums - 1 do
+      local first, stop = math.max(part * s.blocks // s.sums, before), math.min((part + 1) * s.blocks // s.sums, before + count)
+      tiles[part] = (tiles[part] or 0) + math.max(stop - first, 0) * each
+    end
+    before, all = before + count, all + count * each
+  end)
+  return math.max(tiles[0], table.unpack(tiles)) / all
+end
+
 -- A vector of transformed values takes about two cycles and a half.
 local function cycles_of(s, machine)
   local p = s.p
@@ -156,7 +193,7 @@ local function cycles_of(s, machine)
   local transforms = s.frequencies * 2.5 / s.lanes
   local slice = tiles / s.tiles * product_cycles(s) + tiles * transforms * (s.v_row + s.d_row)
   local sums = s.frequencies * s.icg * s.d_row / s.lanes * 3
-  slice = slice / s.sums + sums * (s.sums > 1 and 2 or 1)
+  slice = slice * largest_share(s) + sums * (s.sums > 1 and 2 or 1)
   if s.scratch > l2 then slice = slice * 1.15 end
   slice = slice * math.max(1, s.lanes / s.icg) -- transforms work on whole vectors of channels (measured: 3 of 8 take three times as long)
   local tasks = p.groups * #s.slices * s.sums
@@ -266,11 +303,12 @@ end
 
 ---- kernels ----------------------------------------------------------------------------------------------------------------------
 
--- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums.
+-- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums of earlier blocks if `old` is 1, not 0.
 local function product_kernel(s, inputs, vectors, name)
   local p = s.p
   local k = program.new { name = name, type = p.type, target = s.target }
   local v, d, sums, tiles = k:pointer("v", "in"), k:pointer("d", "in"), k:pointer("sums", s.one_block and "out" or "inout"), k:count("tiles")
+  local old = not s.one_block and k:count("old")
   k.about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input channels, c a lane of "
     .. "%d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(inputs, vectors, vectors == 1 and "" or "s")
   local acc, b, a = {}, {}, k:vector("a")
@@ -291,27 +329,13 @@ local function product_kernel(s, inputs, vectors, name)
     k:advance(v, s.v_row)
     k:advance(d, s.d_row)
   end)
-  for i = 0, inputs - 1 do
-    for n = 0, vectors - 1 do
-      local at = k:at(sums, i * s.s_row + n * k.lanes)
-      if not s.one_block then
-        k:load(b[n], at)
-        k:add(acc[i][n], b[n], acc[i][n])
-      end
-      k:store(at, acc[i][n])
+  local function each(body)
+    for i = 0, inputs - 1 do
+      for n = 0, vectors - 1 do body(acc[i][n], k:at(sums, i * s.s_row + n * k.lanes)) end
     end
   end
-  return k:finish()
-end
-
-local function zero_kernel(s, name)
-  local k = program.new { name = name, type = s.p.type, target = s.target }
-  local out, vectors, zero = k:pointer("sums", "out"), k:count("vectors"), k:vector("zero")
-  k:zero(zero)
-  k:loop(vectors, function()
-    k:store(k:at(out), zero)
-    k:advance(out, k.lanes)
-  end)
+  if old then k:loop(old, function() each(function(sum, at) k:add(sum, sum, k:memory(at)) end) end) end
+  each(function(sum, at) k:store(at, sum) end)
   return k:finish()
 end
 
@@ -372,15 +396,6 @@ local function each_pair(h, w, body)
   end
 end
 
--- Calls body(images, h band, w band) for each kind of block.
-local function each_kind(s, body)
-  for _, images in ipairs(s.image_runs) do
-    for _, h in ipairs(s.h_bands) do
-      for _, w in ipairs(s.w_bands) do body(images, h, w) end
-    end
-  end
-end
-
 local function transform_tiles(s, c, d, block, slice, at)
   local p, h, w = s.p, s.h, s.w
   d:comment(("V and D of each tile: frequency f of tile t at scratch + f * %d + t * %d and at scratch + f * %d + t * %d + %d"):format(
@@ -404,12 +419,12 @@ local function transform_tiles(s, c, d, block, slice, at)
 end
 
 -- The products of one panel of output channels at one frequency.
-local function multiply_panel(s, c, d, sums, f, tiles, vectors, column)
+local function multiply_panel(s, c, d, sums, f, counts, vectors, column)
   local to = s.one_block and 0 or column
   for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
     d:loop("i", inputs.first, inputs.first + inputs.size * inputs.count, inputs.size, function(i)
       d:call(product_of(s, c, inputs.size, vectors), { { d.scratch, f * s.v_apart + i },
-        { d.scratch, f * s.d_apart + column + s.d_at }, { d[sums.base], f * s.s_apart + i * s.s_row + to + sums.at }, tiles })
+        { d.scratch, f * s.d_apart + column + s.d_at }, { d[sums.base], f * s.s_apart + i * s.s_row + to + sums.at }, table.unpack(counts) })
     end)
   end
 end
@@ -424,10 +439,10 @@ local function each_panel(s, d, slice, body)
   end
 end
 
-local function multiply(s, c, d, sums, tiles, slice)
+local function multiply(s, c, d, sums, counts, slice)
   d:comment(("S: frequency f of input channel i at f * %d + i * %d behind the first of this task's sums"):format(s.s_apart, s.s_row))
   d:loop("f", 0, s.frequencies, 1, function(f)
-    each_panel(s, d, slice, function(panel, column) multiply_panel(s, c, d, sums, f, tiles, panel.vectors, column) end)
+    each_panel(s, d, slice, function(panel, column) multiply_panel(s, c, d, sums, f, counts, panel.vectors, column) end)
   end)
 end
 
@@ -438,9 +453,8 @@ local function transform_sums(s, c, d, sums, channels, channel)
   end)
 end
 
--- The products of a share of the blocks (numbered from first to stop) into the sums of the whole slice.
+-- The products of a share of the blocks (numbered from first to stop) into the sums of the whole slice; the first block's begin them.
 local function add_blocks(s, c, d, sums, slice, g, channel, first, stop)
-  d:call(c.zero, { { d[sums.base], sums.at }, driver.expr(s.frequencies * s.s_apart // s.lanes) })
   local before = 0
   each_kind(s, function(images, h, w)
     local count = images.count * h.count * w.count
@@ -451,7 +465,7 @@ local function add_blocks(s, c, d, sums, slice, g, channel, first, stop)
       local block = { h = h, w = w, images = images.size }
       transform_tiles(s, c, d, block, slice, { g = g, channel = channel, image = group * images.size + images.first,
         y = band_h * (h.tiles * s.h.outputs) + h.first, x = band_w * (w.tiles * s.w.outputs) + w.first })
-      multiply(s, c, d, sums, driver.expr(images.size * h.tiles * w.tiles), slice)
+      multiply(s, c, d, sums, { driver.expr(images.size * h.tiles * w.tiles), d:let("old", driver.min(number + before - first, 1)) }, slice)
     end)
     before = before + count
   end)
@@ -462,7 +476,7 @@ local function one_block(s, c, d, sums, slice, g, channel)
   transform_tiles(s, c, d, { h = s.h_bands[1], w = s.w_bands[1], images = s.images }, slice,
     { g = g, channel = channel, image = zero, y = zero, x = zero })
   each_panel(s, d, slice, function(panel, column)
-    d:loop("f", 0, s.frequencies, 1, function(f) multiply_panel(s, c, d, sums, f, driver.expr(s.tiles), panel.vectors, column) end)
+    d:loop("f", 0, s.frequencies, 1, function(f) multiply_panel(s, c, d, sums, f, { driver.expr(s.tiles) }, panel.vectors, column) end)
     transform_sums(s, c, d, sums, channels_of(s, panel), channel + column)
   end)
 end
@@ -510,7 +524,6 @@ local function make_kernels(s, c, slice)
   end
   if s.one_block then return end
   result_kernel(s, c, channels_of(s, slice))
-  c.zero = c.kernel("zero", "zero", function(name) return zero_kernel(s, name) end)
 end
 
 function winograd_gradient.stages(p, schedule, target)
