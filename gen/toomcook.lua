@@ -10,6 +10,7 @@
 --   toomcook.nested(big, outputs)               a scheme for fewer outputs with the first of big's points and big's own G: its
 --                                               products use the same transformed weights. `at[f]` is the product of big that
 --                                               its product f is; what the factors differ by is in BT.
+--   toomcook.short(scheme)                      for one tap fewer: the scheme without infinity, where a last tap of zero has a zero
 --   toomcook.number(fraction)                   the nearest double
 --   toomcook.fraction(n [, d]), toomcook.parse("5/8")
 --
@@ -221,6 +222,23 @@ function toomcook.nested(big, outputs)
   big.nested = big.nested or {}
   big.nested[outputs] = big.nested[outputs] or new_nested(big, outputs)
   return big.nested[outputs]
+end
+
+-- BT's finite rows use all inputs but the last, so this is the part of the matrices that is left.
+local function new_short(scheme)
+  local size, taps = scheme.size - 1, scheme.taps - 1
+  local function part(rows, count, columns)
+    local list = {}
+    for i = 1, count do list[i] = table.move(rows[i], 1, columns, 1, {}) end
+    return list
+  end
+  return check { outputs = scheme.outputs, taps = taps, size = size, points = scheme.points, BT = part(scheme.BT, size, size),
+    G = part(scheme.G, size, taps), AT = part(scheme.AT, scheme.outputs, size) }
+end
+
+function toomcook.short(scheme)
+  scheme.short = scheme.short or new_short(scheme)
+  return scheme.short
 end
 
 return toomcook

@@ -7,7 +7,7 @@
 -- [-1, 1] data of a fixed seed, at least 4,096 outputs; its normwise error over that of a plain loop (one accumulator, separate
 -- multiply and add, taps then channels) on the same data. Rounding to f32 is done in doubles and compared with string.pack.
 package.path = arg[0]:gsub("tools/points%.lua$", "") .. "gen/?.lua;" .. package.path
-package.loaded.schemes = { rows = {}, mixed = {} } -- not the table that is being written
+package.loaded.schemes = { rows = {}, mixed = {}, strided = {} } -- not the table that is being written
 local toomcook, straight = require "toomcook", require "straight"
 
 local pooled = 4096
@@ -81,10 +81,11 @@ local function random_array(n)
   return a
 end
 
--- Tiles of m[1] x m[2] outputs of a kernel of r[1] x r[2] taps.
-local function experiment_of(m, r, channels, outputs)
+-- Tiles of m[1] x m[2] outputs of a kernel of r[1] x r[2] taps with strides s.
+local function experiment_of(m, r, s, channels, outputs)
   state = 20 + channels
-  local e = { m = m, r = r, channels = channels, size = { m[1] + r[1] - 1, m[2] + r[2] - 1 }, src = {}, weights = {}, exact = {} }
+  local e = { m = m, r = r, channels = channels, size = { (m[1] - 1) * s[1] + r[1], (m[2] - 1) * s[2] + r[2] }, src = {}, weights = {},
+    exact = {} }
   e.outs = channels <= 3 and 16 or 8
   e.tiles = -(-outputs // (m[1] * m[2] * e.outs))
   for t = 1, e.tiles do
@@ -103,13 +104,13 @@ local function experiment_of(m, r, channels, outputs)
           local exact, loop = 0.0, 0.0
           for kh = 0, r[1] - 1 do
             for kw = 0, r[2] - 1 do
-              local at, tap = (y + kh) * e.size[2] + x + kw, kh * r[2] + kw
+              local at, tap = (y * s[1] + kh) * e.size[2] + x * s[2] + kw, kh * r[2] + kw
               for c = 1, channels do
                 local p = e.src[t][c][at] * e.weights[o][c][tap]
                 exact = exact + p
                 local q = p * splitter; q = q - (q - p)
-                local s = loop + q
-                q = s * splitter; loop = q - (q - s)
+                local sum = loop + q
+                q = sum * splitter; loop = q - (q - sum)
               end
             end
           end
@@ -124,33 +125,69 @@ local function experiment_of(m, r, channels, outputs)
 end
 
 local experiments = {}
-local function experiment(m, r, channels, outputs)
-  local key = ("%d %d %d %d %d %d"):format(m[1], m[2], r[1], r[2], channels, outputs)
-  experiments[key] = experiments[key] or experiment_of(m, r, channels, outputs)
+local function experiment(m, r, s, channels, outputs)
+  local key = ("%d %d %d %d %d %d %d %d"):format(m[1], m[2], r[1], r[2], s[1], s[2], channels, outputs)
+  experiments[key] = experiments[key] or experiment_of(m, r, s, channels, outputs)
   return experiments[key]
 end
 
--- The normwise error of the schemes down and across over the loop's.
-local function measure(down, across, channels, outputs)
-  local m, r = { down.outputs, across.outputs }, { down.taps, across.taps }
-  local e, d, a = experiment(m, r, channels, outputs or pooled), functions_of(down), functions_of(across)
-  local size, U, error2, n = e.size, {}, 0.0, 0
-  for o = 1, e.outs do
-    U[o] = {}
-    for c = 1, channels do U[o][c] = both_axes(d.G, a.G, e.weights[o][c], r, size) end
+-- Phases of a scheme's axis with `taps` taps and a stride (as in winograd_grid.lua): {first tap, scheme}.
+local function phases_of(scheme, taps, stride)
+  local list = {}
+  for first = 0, stride - 1 do
+    local short = (taps - first + stride - 1) // stride < scheme.taps
+    list[first + 1] = { first = first, scheme = short and toomcook.short(scheme) or scheme }
   end
+  return list
+end
+
+-- Every s-th element of x, an array of `columns` columns, from `first` on, on both axes: `size` of them.
+local function every(x, columns, first, s, size)
+  local y = {}
+  for r = 0, size[1] - 1 do
+    for c = 0, size[2] - 1 do y[r * size[2] + c] = x[(first[1] + r * s[1]) * columns + first[2] + c * s[2]] end
+  end
+  return y
+end
+
+-- The normwise error of the schemes down and across over the loop's; with strides {taps, stride} of both axes.
+local function measure(down, across, channels, outputs, strided)
+  local of = strided or { { down.taps, 1 }, { across.taps, 1 } }
+  local m, r, step = { down.outputs, across.outputs }, { of[1][1], of[2][1] }, { of[1][2], of[2][2] }
+  local e = experiment(m, r, step, channels, outputs or pooled)
+  local size, terms, error2, n = { down.size, across.size }, {}, 0.0, 0
+  for _, a in ipairs(phases_of(down, r[1], step[1])) do
+    for _, b in ipairs(phases_of(across, r[2], step[2])) do
+      for c = 1, channels do
+        terms[#terms + 1] = { channel = c, first = { a.first, b.first }, down = functions_of(a.scheme), across = functions_of(b.scheme),
+          size = { a.scheme.size, b.scheme.size }, taps = { a.scheme.taps, b.scheme.taps } }
+      end
+    end
+  end
+  local function transformed(x, columns, matrix, before)
+    local list = {}
+    for i, term in ipairs(terms) do
+      local y = every(x[term.channel], columns, term.first, step, term[before])
+      list[i] = both_axes(term.down[matrix], term.across[matrix], y, term[before], term.size)
+    end
+    return list
+  end
+  local U, d, a = {}, functions_of(down), functions_of(across)
+  for o = 1, e.outs do U[o] = transformed(e.weights[o], r[2], "G", "taps") end
   for t = 1, e.tiles do
-    local V = {}
-    for c = 1, channels do V[c] = both_axes(d.BT, a.BT, e.src[t][c], size, size) end
+    local V = transformed(e.src[t], e.size[2], "BT", "size")
     for o = 1, e.outs do
       local M = {}
-      for f = 0, size[1] * size[2] - 1 do
-        local s = 0.0
-        for c = 1, channels do
-          s = s + V[c][f] * U[o][c][f]
-          local q = s * splitter; s = q - (q - s)
+      for f = 0, size[1] * size[2] - 1 do M[f] = 0.0 end
+      for i, term in ipairs(terms) do
+        local v, u, columns = V[i], U[o][i], term.size[2]
+        for y = 0, term.size[1] - 1 do
+          for x = 0, columns - 1 do
+            local f = y * size[2] + x
+            local s = M[f] + v[y * columns + x] * u[y * columns + x]
+            local q = s * splitter; M[f] = q - (q - s)
+          end
         end
-        M[f] = s
       end
       local y = both_axes(d.AT, a.AT, M, size, m)
       for i = 0, m[1] * m[2] - 1 do
@@ -205,9 +242,9 @@ end
 
 ---- the table --------------------------------------------------------------------------------------------------------------------------
 
-local function errors(down, across)
+local function errors(down, across, strided)
   local list = {}
-  for i, channels in ipairs(channel_counts) do list[i] = ("%.2f"):format(measure(down, across, channels)) end
+  for i, channels in ipairs(channel_counts) do list[i] = ("%.2f"):format(measure(down, across, channels, nil, strided)) end
   return "{ " .. table.concat(list, ", ") .. " }"
 end
 
@@ -216,6 +253,7 @@ local head = [[
 --
 -- points: finite ones, beside infinity. square: the normwise error over the plain loop's of outputs x outputs tiles of a
 -- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
+-- strided: of taps with a stride, whose phases have the points of F(outputs, taps / stride rounded up).
 local schemes = { channels = { 1, 3, 16, 64 } }
 ]]
 
@@ -228,6 +266,23 @@ local function sizes()
     end
   end
   return list
+end
+
+-- Phases of one tap save nothing.
+local function print_strided(best)
+  io.write "schemes.strided = {\n"
+  for _, kind in ipairs { { 3, 2 }, { 4, 2 }, { 5, 2 }, { 6, 2 }, { 7, 2 }, { 4, 3 }, { 5, 3 }, { 7, 3 } } do
+    local taps, stride = table.unpack(kind)
+    for outputs = 2, 7 do
+      local scheme = best[(taps + stride - 1) // stride][outputs]
+      if not scheme then break end
+      io.write(("  { outputs = %d, taps = %d, stride = %d,\n    square = %s, line = %s },\n"):format(outputs, taps, stride,
+        errors(scheme, scheme, { kind, kind }), errors(identity, scheme, { { 1, 1 }, kind })))
+      io.stdout:flush()
+      experiments = {}
+    end
+  end
+  io.write "}\n"
 end
 
 local function print_table()
@@ -256,7 +311,9 @@ local function print_table()
       end
     end
   end
-  io.write "}\n\nreturn schemes\n"
+  io.write "}\n\n"
+  print_strided(best)
+  io.write "\nreturn schemes\n"
 end
 
 local outputs, taps, most = math.tointeger(arg[1]), math.tointeger(arg[2]), math.tointeger(arg[3] or "10")

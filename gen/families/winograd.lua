@@ -1,8 +1,8 @@
 -- winograd.lua: less arithmetic by Winograd's algorithm: schedules, their admission by predicted error, their estimates.
 --
--- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). Stride 1, 2 to 7 taps on an axis,
--- forward and backward data, and backward weights of channels-last data; dilations of channels-last data but in backward weights. The result is not the canonical one (chains 0): how far it may be is the problem's
--- accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
+-- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). 2 to 7 taps on an axis, forward and
+-- backward data, and backward weights of channels-last data; dilations of channels-last data but in backward weights; strides of
+-- channels-last data forward. The result is not the canonical one (chains 0): how far it may be is the problem's accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 local parts = require "parts"
 local registers = require "registers"
 local straight = require "straight"
@@ -46,10 +46,10 @@ local function inside(axis)
   local sum = 0
   for _, run in ipairs(grid.split(axis)) do
     local one = run.axis
-    local first = one.offset + math.min(0, one.tap_step * (one.taps - 1))
     for j = 0, one.outputs - 1 do
-      local low = math.max(0, -(first + j))
-      sum = sum + run.count * math.max(math.min(one.taps, one.inputs - first - j) - math.min(low, one.taps), 0)
+      local first = one.offset + math.min(0, one.tap_step * (one.taps - 1)) + j * one.step
+      local low = math.max(0, -first)
+      sum = sum + run.count * math.max(math.min(one.taps, one.inputs - first) - math.min(low, one.taps), 0)
     end
   end
   return sum / (axis.outputs * axis.taps)
@@ -61,7 +61,7 @@ local function filled(p)
 end
 
 local function predicted_error(p, h_sizes, w_sizes)
-  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p))
+  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p), p.stride[2], p.stride[3])
 end
 
 local function inexact(p, h_sizes, w_sizes)
@@ -87,14 +87,14 @@ local most_size = 10 -- frequencies on an axis
 
 -- For each larger size the smaller one that makes the fewest frequencies in all.
 local function axis_sizes(axis)
-  if axis.taps == 1 then return { { 1 } } end
-  local list = {}
-  for big = 1, math.min(most_size - axis.taps + 1, grid.split(axis)[1].axis.outputs) do
+  local list, taps = {}, grid.taps(axis)
+  if taps == 1 then return { { 1 } } end
+  for big = 1, math.min(most_size - taps + 1, grid.split(axis)[1].axis.outputs) do
     local best, least
     for small = big - 1, 0, -1 do
       local sizes = { big, small > 0 and small or nil }
       local a, b = grid.cover(axis, sizes)
-      local sum = a and a * (big + axis.taps - 1) + b * (small + axis.taps - 1)
+      local sum = a and a * (big + taps - 1) + b * (small + taps - 1)
       if sum and (not least or sum < least) then best, least = sizes, sum end
     end
     if best then list[#list + 1] = best end
@@ -139,7 +139,7 @@ local function candidates(p, target, machine)
   local list = {}
   local function add(h, w)
     local function schedule(tiles, split, large)
-      local u = (h[1] + h_axis.taps - 1) * (w[1] + w_axis.taps - 1) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
+      local u = (h[1] * h_axis.step + h_axis.taps - h_axis.step) * (w[1] * w_axis.step + w_axis.taps - w_axis.step) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split,
         ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
     end
@@ -153,7 +153,7 @@ local function candidates(p, target, machine)
   end
   for _, h in ipairs(axis_sizes(h_axis)) do
     for _, w in ipairs(axis_sizes(w_axis)) do
-      if h_axis.taps ~= w_axis.taps or math.abs(h[1] - w[1]) <= 2 then add(h, w) end
+      if grid.taps(h_axis) ~= grid.taps(w_axis) or math.abs(h[1] - w[1]) <= 2 then add(h, w) end
     end
   end
   return list
@@ -168,10 +168,14 @@ local function operations(matrix)
   return counted[matrix]
 end
 
--- Of one tile of two schemes: operations of the input's and of the output's transform, products.
-local function tile_operations(h, w)
-  return h.size * operations(w.BT) + w.size * operations(h.BT), h.size * operations(w.AT) + w.outputs * operations(h.AT),
-    h.size * w.size
+-- Of one tile of two schemes: operations of the input's and of the output's transform, products of all phases, frequencies.
+local function tile_operations(s, class_h, class_w)
+  local h, w, into, products = s.h.schemes[class_h], s.w.schemes[class_w], 0, 0
+  for _, phase in ipairs(s.phases) do
+    local a, b = grid.part(phase.h, h), grid.part(phase.w, w)
+    into, products = into + a.size * operations(b.BT) + b.size * operations(a.BT), products + a.size * b.size
+  end
+  return into, h.size * operations(w.AT) + w.outputs * operations(h.AT), products, h.size * w.size
 end
 
 -- Cycles of a block's input transforms and of its output transforms. Inputs wait longer: for the caches, and sums of many terms
@@ -182,9 +186,9 @@ local function transform_cycles(s, block)
     for class_w = 1, 2 do
       local tiles = block.classes[class_h][class_w].tiles
       if tiles > 0 then
-        local into, out, products = tile_operations(s.h.schemes[class_h], s.w.schemes[class_w])
+        local into, out, products, frequencies = tile_operations(s, class_h, class_w)
         input = input + tiles * (0.7 * into + 0.5 * products)
-        output = output + tiles * (0.5 * out + 0.5 * products)
+        output = output + tiles * (0.5 * out + 0.5 * frequencies)
       end
     end
   end
@@ -197,11 +201,12 @@ local function product_cycles(s, block)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
     for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
       local _, count = grid.having(block.classes, fh.big_only, fw.big_only)
+      local _, phases = s.phases_at(fh.long_only, fw.long_only)
       for _, piece in ipairs(cut.piece_runs(count, s.schedule.rows)) do
         for _, column in ipairs(s.columns) do
           local v = column.vectors
           local step = math.max(piece.size * v / 2, (piece.size + v) / 2, 4)
-          cycles = cycles + fh.count * fw.count * piece.count * (s.from.channels * step + piece.size * v + 30)
+          cycles = cycles + fh.count * fw.count * piece.count * (phases * s.from.channels * step + piece.size * v + 30)
         end
       end
     end
@@ -222,6 +227,8 @@ end
 local function costs_of(s, machine)
   local p, splits = s.p, s.schedule.splits
   local l2, weights = parts.l2(machine), gathering.panels(s).elements * s.size // p.groups
+  local _, _, products, frequencies = tile_operations(s, 1, 1)
+  weights = weights * products // (frequencies * #s.phases) -- those that phases have
   local far = weights + s.scratch > l2
   local c = { transforms = 0, products = 0, weights = 0, pack = 0, tasks = 0 }
   for _, block in ipairs(s.blocks) do
@@ -285,7 +292,7 @@ local function counts_of(s)
       for class_w = 1, 2 do
         local tiles = block.classes[class_h][class_w].tiles * block.run.count * block.h.count * block.w.count / s.images
         if tiles > 0 then
-          local a, b, n = tile_operations(s.h.schemes[class_h], s.w.schemes[class_w])
+          local a, b, n = tile_operations(s, class_h, class_w)
           into, out, products = into + tiles * a, out + tiles * b, products + tiles * n
         end
       end

@@ -10,9 +10,9 @@ winograd_error.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 
 local single = { 2.0, 1.5, 1.2, 1.0 } -- F(1, taps)
 
-local function row(outputs, taps)
-  for _, r in ipairs(schemes.rows) do
-    if r.outputs == outputs and r.taps == taps then return r end
+local function row(outputs, taps, stride)
+  for _, r in ipairs(stride == 1 and schemes.rows or schemes.strided) do
+    if r.outputs == outputs and r.taps == taps and (r.stride or 1) == stride then return r end
   end
 end
 
@@ -33,15 +33,16 @@ local function at_channels(errors, channels)
   return errors[i] + share * (errors[i + 1] - errors[i])
 end
 
--- Of F(h, h_taps) x F(w, w_taps), reducing over `channels`; huge where nothing is known.
-function winograd_error.predict(h, h_taps, w, w_taps, channels)
-  if h_taps == 1 then h, h_taps, w, w_taps = w, w_taps, h, h_taps end
-  local a, b = row(h, h_taps), row(w, w_taps)
-  if w_taps == 1 then
+-- Of tiles of h x w outputs of h_taps x w_taps taps, reducing over `channels`, with strides, if any; huge where nothing is known.
+function winograd_error.predict(h, h_taps, w, w_taps, channels, h_stride, w_stride)
+  h_stride, w_stride = h_stride or 1, w_stride or 1
+  if h_taps <= h_stride then h, h_taps, h_stride, w, w_taps, w_stride = w, w_taps, w_stride, h, h_taps, h_stride end
+  local a, b = row(h, h_taps, h_stride), row(w, w_taps, w_stride)
+  if w_taps <= w_stride then -- phases of one tap
     local line = h == 1 and single or a and a.line
     return line and at_channels(line, channels) or math.huge
   end
-  local mixed = h_taps == w_taps and measured_together(h, w, h_taps)
+  local mixed = h_taps == w_taps and h_stride * w_stride == 1 and measured_together(h, w, h_taps)
   if mixed then return at_channels(mixed, channels) end
   local one, other = h == 1 and single or a and a.square, w == 1 and single or b and b.square
   if not one or not other then return math.huge end

@@ -5,7 +5,8 @@
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
 -- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (winograd_planes.lua).
--- Pixels of a dilated problem's window stand a dilation apart; else its grids (winograd_grid.lua) are images like others.
+-- Pixels of a dilated problem's window stand a dilation apart; else its grids (winograd_grid.lua) are images like others. The windows
+-- of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels; likewise their taps in U.
 -- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
 local parts = require "parts"
 local driver = require "driver"
@@ -41,7 +42,9 @@ function winograd_gather.shape(p, schedule, target)
   local most = 0
   for _, block in ipairs(s.blocks) do most = math.max(most, block.classes.total) end
   s.tiles, s.width = most, s.columns[1].width
-  s.v_row = odd_lines((s.from.channels + s.lanes - 1) // s.lanes * s.lanes, size)
+  s.phases, s.phases_at = grid.phase_pairs(h, w)
+  s.terms = #s.phases * s.from.channels
+  s.v_row = odd_lines(s.terms - s.from.channels + parts.round_up(s.from.channels, s.lanes), size)
   s.v_apart = odd_lines(most * s.v_row, size)
   s.m_apart = odd_lines(most * s.width, size)
   s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
@@ -54,11 +57,12 @@ end
 
 -- Where the U of a column tile is; all of them in elements.
 local function panels(s)
-  local function elements(tile) return s.frequencies * odd_lines(s.from.channels * tile.width, s.size) end
+  local function apart(tile) return odd_lines(s.terms * tile.width, s.size) end
+  local function elements(tile) return s.frequencies * apart(tile) end
   local per_group = 0
   for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
   return { elements = s.p.groups * per_group,
-    apart = function(tile) return odd_lines(s.from.channels * tile.width, s.size) end,
+    apart = apart,
     at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
 end
 
@@ -97,17 +101,28 @@ local function pack_part(s, c, run)
   end
   local direct = forward and not s.planes
   local read = direct and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
-  local kernel = c.kernel(("pack %d %d"):format(tile.vectors, tile.last), "pack", function(name)
-    return transform.weights(p, target, name, { h = s.h.schemes[1], w = s.w.schemes[1], tap = tap,
-      row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = apart })
-  end)
+  local function kernel(phase)
+    local h, w = grid.part(phase.h, s.h.schemes[1]), grid.part(phase.w, s.w.schemes[1])
+    return c.kernel(("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps), "pack", function(name)
+      return transform.weights(p, target, name, { h = h, w = w, columns = s.w.size,
+        tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end,
+        row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = apart })
+    end)
+  end
+  for _, phase in ipairs(s.phases) do kernel(phase) end
   local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
     return direct_gather.transpose_kernel(p, tile, target, name)
   end)
   return { what = "U of a tile of output channels", indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
     local first = (index + run.index) * s.width
     local to = layout.at(g, index + run.index)
-    if direct then return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, to }, s.from.channels }) end
+    if direct then
+      for i, phase in ipairs(s.phases) do
+        d:call(kernel(phase), { { d.weights, g * ocg + first + tap(phase.h.first, phase.w.first) },
+          { d.packed, to + (i - 1) * (s.from.channels * tile.width) }, s.from.channels })
+      end
+      return
+    end
     if unfold then
       local row = icg * taps_h * taps_w
       local at = forward and (g * ocg + first) * row or (g * ocg) * row + first * (taps_h * taps_w)
@@ -117,7 +132,7 @@ local function pack_part(s, c, run)
     else d:loop("tap", 0, taps_h * taps_w, 1, function(t)
       d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) } })
     end) end
-    d:call(kernel, { { d.scratch, 0 }, { d.packed, to }, s.from.channels })
+    d:call(kernel(s.phases[1]), { { d.scratch, 0 }, { d.packed, to }, s.from.channels })
   end }
 end
 
@@ -132,44 +147,52 @@ end
 
 ---- kernels of the compute stage------------------------------------------------------------------------------------------
 
-local function side(plan, class)
-  local scheme = plan.schemes[class]
-  return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end }
+local function side(scheme) return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end } end
+
+-- Of a phase's window of a tile.
+local function input_side(plan, tile, phase)
+  local one = side(grid.part(phase, plan.schemes[tile.class]))
+  local window = tile.windows[phase.first + 1]
+  one.low, one.high = window.low, window.high
+  return one, ("%d/%d:%d-%d"):format(tile.class, one.scheme.size, one.low, one.high)
 end
 
-local function input_kernel(s, c, h_tile, w_tile)
-  local key = ("input %d:%d-%d %d:%d-%d"):format(h_tile.class, h_tile.low, h_tile.high, w_tile.class, w_tile.low, w_tile.high)
-  return c.kernel(key, "input", function(name)
-    local h, w = side(s.h, h_tile.class), side(s.w, w_tile.class)
-    h.low, h.high, w.low, w.high = h_tile.low, h_tile.high, w_tile.low, w_tile.high
-    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch * s.w.grids.step,
-      row = s.from.row * s.h.grids.step, channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
+local function input_kernel(s, c, h_tile, w_tile, phase)
+  local h, h_key = input_side(s.h, h_tile, phase.h)
+  local w, w_key = input_side(s.w, w_tile, phase.w)
+  return c.kernel(("input %s %s"):format(h_key, w_key), "input", function(name)
+    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
+      row = s.from.row * (s.h.grids.step * s.h.stride), channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
   end)
 end
 
 local function output_kernel(s, c, h_class, w_class, tile)
   return c.kernel(("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last), "output", function(name)
-    return transform.output(s.p, c.target, name, { h = side(s.h, h_class), w = side(s.w, w_class), pixel = s.to.pitch * s.w.grids.step,
+    return transform.output(s.p, c.target, name, { h = side(s.h.schemes[h_class]), w = side(s.w.schemes[w_class]), pixel = s.to.pitch * s.w.grids.step,
       row = s.to.row * s.h.grids.step, channels = channels_of(s, tile), apart = s.m_apart, columns = s.w.size,
       stream = s.schedule.stream })
   end)
 end
 
-local function product_kernel(s, c, tiles, tile)
-  return c.kernel(("product %d %d"):format(tiles, tile.vectors), "product", function(name)
-    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = s.from.channels, row = s.v_row,
+local function product_kernel(s, c, tiles, tile, terms)
+  return c.kernel(("product %d %d %d"):format(tiles, tile.vectors, terms), "product", function(name)
+    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = terms, row = s.v_row,
       width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
   end)
 end
 
 ---- the compute stage -----------------------------------------------------------------------------------------------------------
 
--- Calls body(rows {tiles, count}, rectangle of frequencies) for each rectangle that the same tiles of a block have.
+-- Calls body(runs of frequencies of both axes, first tile, pieces of tiles, first term, terms) for each rectangle of frequencies that
+-- the same tiles of a block and the same phases have.
 local function each_rectangle(s, block, body)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
     for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
       local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
-      if count > 0 then body(fh, fw, first, cut.piece_runs(count, s.schedule.rows)) end
+      local before, phases = s.phases_at(fh.long_only, fw.long_only)
+      if count > 0 then
+        body(fh, fw, first, cut.piece_runs(count, s.schedule.rows), before * s.from.channels, phases * s.from.channels)
+      end
     end
   end
 end
@@ -178,7 +201,7 @@ end
 local function make_kernels(s, c, block)
   for _, hr in ipairs(block.h.runs) do
     for _, wr in ipairs(block.w.runs) do
-      input_kernel(s, c, hr.tile, wr.tile)
+      for _, phase in ipairs(s.phases) do input_kernel(s, c, hr.tile, wr.tile, phase) end
       for _, run in ipairs(cut.column_runs(s.columns)) do output_kernel(s, c, hr.tile.class, wr.tile.class, run.tile) end
     end
   end
@@ -187,9 +210,9 @@ local function make_kernels(s, c, block)
     for i, run in ipairs(cut.column_runs(s.columns)) do channels[i] = channels_of(s, run.tile) end
     planes.make_kernels(s, c, block, channels)
   end
-  each_rectangle(s, block, function(_, _, _, pieces)
+  each_rectangle(s, block, function(_, _, _, pieces, _, terms)
     for _, piece in ipairs(pieces) do
-      for _, run in ipairs(cut.column_runs(s.columns)) do product_kernel(s, c, piece.size, run.tile) end
+      for _, run in ipairs(cut.column_runs(s.columns)) do product_kernel(s, c, piece.size, run.tile, terms) end
     end
   end)
 end
@@ -228,9 +251,12 @@ local function transform_inputs(s, c, d, block, at)
   d:comment(("V of each tile: frequency f of tile t at scratch + f * %d + t * %d"):format(s.v_apart, s.v_row))
   each_tile(d, block, function(hr, wr, row, column, image, tile)
     local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
-    local window = s.planes and { d.scratch, planes.window(s, block, image, y, x) }
-      or { d[s.from.base], grid_pixel(s.from, block, at.image + image, at.y + y, at.x + x, s.h.base, s.w.base) + at.g * s.from.channels }
-    d:call(input_kernel(s, c, hr.tile, wr.tile), { window, { d.scratch, tile * s.v_row } })
+    for i, phase in ipairs(s.phases) do
+      local window = s.planes and { d.scratch, planes.window(s, block, image, y, x) }
+        or { d[s.from.base], grid_pixel(s.from, block, at.image + image, (at.y + y) * s.h.stride, (at.x + x) * s.w.stride,
+          s.h.base + phase.h.first, s.w.base + phase.w.first) + at.g * s.from.channels }
+      d:call(input_kernel(s, c, hr.tile, wr.tile, phase), { window, { d.scratch, tile * s.v_row + (i - 1) * s.from.channels } })
+    end
   end)
 end
 
@@ -238,7 +264,7 @@ end
 -- is of no use, and does no harm.
 local function fetches(s, c, block, h, w)
   if not s.schedule.fetch then return nil end
-  local rows, pixels = h.outputs + s.h.taps - 1, w.outputs + s.w.taps - 1
+  local rows, pixels = (h.outputs - 1) * s.h.stride + s.h.taps, (w.outputs - 1) * s.w.stride + s.w.taps
   local line = 64 // s.size
   local lines = (pixels * s.from.pitch + line - 1) // line
   local units = s.frequencies * #s.columns
@@ -254,15 +280,15 @@ end
 local function multiply(s, c, d, block, tile, panel, fetch)
   local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
   d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width, m))
-  each_rectangle(s, block, function(fh, fw, first, pieces)
+  each_rectangle(s, block, function(fh, fw, first, pieces, before, terms)
     d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
       d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
         local f = d:let("f", h * s.w.size + w)
         if fetch then fetch(f) end
         for _, run in ipairs(pieces) do
           d:loop("t", first + run.first, first + run.first + run.size * run.count, run.size, function(t)
-            d:call(product_kernel(s, c, run.size, tile), { { d.scratch, f * s.v_apart + t * s.v_row },
-              { d.packed, panel + f * u_apart }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+            d:call(product_kernel(s, c, run.size, tile, terms), { { d.scratch, f * s.v_apart + t * s.v_row + before },
+              { d.packed, panel + f * u_apart + before * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
           end)
         end
       end)
@@ -300,7 +326,7 @@ local function compute_part(s, c, block)
       local number = d:let("number", (image * h.count + band_h) * w.count + band_w + 1)
       local row = driver.rest(driver.quotient(number, w.count), h.count)
       following = d:let("following", pixel(s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
-        row * h.outputs + (h.first + s.h.base), driver.rest(number, w.count) * w.outputs + (w.first + s.w.base)))
+        (row * h.outputs + h.first) * s.h.stride + s.h.base, (driver.rest(number, w.count) * w.outputs + w.first) * s.w.stride + s.w.base))
     end
     transform_inputs(s, c, d, block, at)
     for _, run in ipairs(cut.column_runs(s.columns)) do

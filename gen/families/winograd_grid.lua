@@ -4,6 +4,8 @@
 -- points, so both use the same transformed weights. Tiles are numbered within a block by class, so that the tiles that have a
 -- given product (frequency) stand side by side:  small columns of large rows, large of large, large of small, small of small.
 -- A dilation d splits an axis into d grids of every d-th pixel, undilated each; a grid of an image is a block's image of its own.
+-- A stride s splits the taps of an axis into s phases: of every s-th tap and every s-th pixel, without a stride each. Phases are
+-- as more channels of the reduction, transformed alike; those that have a tap fewer have no product at infinity.
 local toomcook = require "toomcook"
 local gather = require "gather"
 local cut = require "tiles"
@@ -39,7 +41,7 @@ function grid.split(axis)
       run.count = run.count + 1
     else
       runs[#runs + 1] = { step = step, first = first, count = 1, axis = { outputs = outputs, inputs = inputs, offset = from // step,
-        taps = axis.taps, tap_step = axis.tap_step // step } }
+        taps = axis.taps, tap_step = axis.tap_step // step, step = axis.step } }
     end
   end
   return runs
@@ -74,16 +76,45 @@ end
 -- Where the window of the first output begins.
 local function base_of(axis) return axis.offset + (axis.tap_step < 0 and axis.tap_step * (axis.taps - 1) or 0) end
 
+-- Taps of a phase, of which some may have one fewer.
+function grid.taps(axis) return (axis.taps + axis.step - 1) // axis.step end
+
+-- The phases of a grid's axis: {axis: the phase's own, first: its first tap, short: whether it has a tap fewer than the first}.
+local function phases_of(axis)
+  if axis.step == 1 then return { { axis = axis, first = 0, short = false } } end
+  local step, phases = axis.step, {}
+  for first = 0, math.min(step, axis.taps) - 1 do
+    local from, taps = axis.offset + first, (axis.taps - first + step - 1) // step
+    phases[first + 1] = { first = first, short = taps < grid.taps(axis), axis = { outputs = axis.outputs, offset = from // step,
+      inputs = (axis.inputs - from % step + step - 1) // step, taps = taps, tap_step = 1, step = 1 } }
+  end
+  return phases
+end
+
+-- What a phase has of the scheme of a tile.
+function grid.part(phase, scheme) return phase.short and toomcook.short(scheme) or scheme end
+
+-- A tile and the windows of its phases; equal keys: the same kernels.
+local function tile_of(plan, class, first)
+  local tile = { class = class, first = first, windows = {} }
+  local words = { class .. ":" }
+  for i, phase in ipairs(plan.phases) do
+    local low, high = window(phase.axis, base_of(phase.axis), first, grid.part(phase, plan.schemes[class]).size)
+    tile.windows[i], words[i + 1] = { low = low, high = high }, low .. "-" .. high
+  end
+  tile.key = table.concat(words, " ")
+  return tile
+end
+
 local function plan_of(axis, schemes, sizes)
   local big_count, small_count = counts_of_grid(axis.outputs, sizes)
-  local plan = { taps = axis.taps, schemes = schemes, size = schemes[1].size, tiles = {} }
-  local base, first = base_of(axis), 0
+  local plan = { taps = axis.taps, stride = axis.step, phases = phases_of(axis), schemes = schemes, size = schemes[1].size, tiles = {} }
+  plan.short = plan.phases[#plan.phases].short
+  local first = 0
   for class = 1, 2 do
     for _ = 1, class == 1 and big_count or small_count do
-      local s = schemes[class]
-      local low, high = window(axis, base, first, s.size)
-      table.insert(plan.tiles, { class = class, first = first, low = low, high = high })
-      first = first + s.outputs
+      table.insert(plan.tiles, tile_of(plan, class, first))
+      first = first + schemes[class].outputs
     end
   end
   return plan
@@ -91,12 +122,12 @@ end
 
 -- The schemes of an axis' tiles, larger ones first.
 function grid.schemes(axis, sizes)
-  local big = toomcook.scheme(sizes[1], axis.taps)
+  local big = toomcook.scheme(sizes[1], grid.taps(axis))
   return { big, sizes[2] and toomcook.nested(big, sizes[2]) }
 end
 
--- The plans of the grids of an axis in tiles of `sizes`: schemes, tiles {class, first, low, high}, grids (as above), base: where the
--- window of the axis' first output begins.
+-- The plans of the grids of an axis in tiles of `sizes`: schemes, phases (short: whether any is), tiles {class, first, windows of
+-- the phases}, grids (as above), base: where the window of the axis' first output begins.
 function grid.plans(axis, sizes)
   local schemes, plans = grid.schemes(axis, sizes), {}
   for i, run in ipairs(grid.split(axis)) do
@@ -109,13 +140,40 @@ end
 -- Where a scheme's frequency f (from 1) is among the big one's (from 0).
 function grid.frequency(scheme, f) return (scheme.at and scheme.at[f] or f) - 1 end
 
--- Runs of an axis' frequencies that all tiles have or only big ones: {first, count, big_only}.
+-- Runs of an axis' frequencies that all tiles have or only big ones, and all phases or not short ones:
+-- {first, count, big_only, long_only}.
 function grid.frequency_runs(plan, both)
-  local small = plan.schemes[2]
-  if not small or not both or small.size == plan.size then return { { first = 0, count = plan.size, big_only = false } } end
-  return { { first = 0, count = small.size - 1, big_only = false },
-    { first = small.size - 1, count = plan.size - small.size, big_only = true },
-    { first = plan.size - 1, count = 1, big_only = false } }
+  local small, runs = plan.schemes[2], {}
+  local function run(first, count, big_only, long_only)
+    runs[#runs + 1] = { first = first, count = count, big_only = big_only, long_only = long_only }
+  end
+  local mixed = small and both and small.size < plan.size
+  if not mixed and not plan.short then run(0, plan.size, false, false); return runs end
+  if mixed then
+    run(0, small.size - 1, false, false)
+    run(small.size - 1, plan.size - small.size, true, false)
+  else run(0, plan.size - 1, false, false) end
+  run(plan.size - 1, 1, false, plan.short)
+  return runs
+end
+
+-- Pairs of the phases of both axes, {h, w}, in an order in which those that have a product stand side by side: those of rows that
+-- are short, then those that are not, of columns that are not; those of columns that are short, rows alike. And, for frequencies
+-- long_only or not: the number of pairs before those that have the product, and of those.
+function grid.phase_pairs(h, w)
+  local pairs_, stops = {}, {}
+  for _, class in ipairs { { true, false }, { false, false }, { false, true }, { true, true } } do
+    for _, a in ipairs(h.phases) do
+      for _, b in ipairs(w.phases) do
+        if a.short == class[1] and b.short == class[2] then pairs_[#pairs_ + 1] = { h = a, w = b } end
+      end
+    end
+    stops[#stops + 1] = #pairs_
+  end
+  return pairs_, function(h_long_only, w_long_only)
+    local first = h_long_only and stops[1] or 0
+    return first, (w_long_only and stops[2] or h_long_only and stops[3] or stops[4]) - first
+  end
 end
 
 ---- bands: an axis' tiles in pieces ---------------------------------------------------------------------------------------------
@@ -125,7 +183,7 @@ local function tile_runs(plan, first, count)
   local runs, before = {}, { 0, 0 }
   for i = first + 1, first + count do
     local tile, run = plan.tiles[i], runs[#runs]
-    if run and run.tile.class == tile.class and run.tile.low == tile.low and run.tile.high == tile.high then
+    if run and run.tile.key == tile.key then
       run.count = run.count + 1
     else
       runs[#runs + 1] = { tile = tile, at = before[tile.class], from = tile.first - plan.tiles[first + 1].first, count = 1 }
@@ -137,8 +195,8 @@ end
 
 local function key_of(runs)
   local words = {}
-  for i, r in ipairs(runs) do words[i] = ("%d:%d-%dx%d"):format(r.tile.class, r.tile.low, r.tile.high, r.count) end
-  return table.concat(words, " ")
+  for i, r in ipairs(runs) do words[i] = ("%s x%d"):format(r.tile.key, r.count) end
+  return table.concat(words, ", ")
 end
 
 -- Pieces of at most `most` tiles; equal ones in runs: {runs, tiles of each class, first: the first output, outputs of a band, count,
@@ -220,14 +278,19 @@ end
 -- Why a problem has no tiles, or nil.
 function grid.refused(p)
   if p.layout ~= "nhwc" and p.pass == "backward_weights" then return "winograd needs channels-last data for backward weights" end
-  for i = 1, 3 do
-    if p.stride[i] ~= 1 then return "winograd needs stride 1" end
+  if p.stride[1] ~= 1 then return "winograd needs stride 1 between planes" end
+  local strided = p.stride[2] ~= 1 or p.stride[3] ~= 1
+  if strided and p.pass ~= "forward" then return "winograd needs stride 1 but for the forward pass" end
+  if strided and p.layout ~= "nhwc" then return "winograd needs channels-last data for a stride" end
+  for i = 2, 3 do
+    if p.stride[i] > 1 and p.kernel[i] > 1 and p.dilation[i] > 1 then return "winograd needs dilation 1 on an axis with a stride" end
   end
   if grid.dilated(p) and p.layout ~= "nhwc" then return "winograd needs channels-last data for a dilation" end
   if grid.dilated(p) and p.pass == "backward_weights" then return "winograd needs dilation 1 for backward weights" end
   if p.kernel[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0 then return "winograd needs two dimensions, or planes that do not mix" end
   if p.kernel[2] * p.kernel[3] == 1 then return "winograd needs more than one tap" end
   if p.kernel[2] > 7 or p.kernel[3] > 7 then return "winograd needs at most 7 taps on an axis" end
+  if p.kernel[2] <= p.stride[2] and p.kernel[3] <= p.stride[3] then return "winograd needs more taps on an axis than its stride is" end
 end
 
 -- Planes are images: the axes h and w.

@@ -216,7 +216,7 @@ end
 ---- weights: U = G g GT ---------------------------------------------------------------------------------------------------------
 
 -- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
--- apart: elements between the frequencies. `rows` is an argument.
+-- apart: elements between the frequencies; `columns`: frequencies of a row. `rows` is an argument.
 function transform.weights(p, target, name, o)
   local m = { to = "U", left = "G", from = "g", right = "GT" }
   local along, across = straight.of(o.w.G), straight.of(o.h.G)
@@ -240,7 +240,7 @@ function transform.weights(p, target, name, o)
           return x
         end,
         finish = function(fw, results)
-          for fh, r in ipairs(results) do k:store(k:at(to, ((fh - 1) * o.w.size + fw - 1) * o.apart + v * k.lanes), r) end
+          for fh, r in ipairs(results) do k:store(k:at(to, ((fh - 1) * o.columns + fw - 1) * o.apart + v * k.lanes), r) end
         end }, held, constant)
     end
     k:loop(rows, function()
