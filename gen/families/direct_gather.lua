@@ -7,6 +7,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local copies = require "families/direct_copies"
 local direct_gather = {}
 
 ---- the shape of a gathering problem ---------------------------------------------------------------------------------------------
@@ -28,14 +29,24 @@ local function flatten(p)
   return flat
 end
 
+-- Bytes of the pixels that a strided 1x1 reads, or nil and why they are not moved together.
+function direct_gather.copied_bytes(p)
+  if p.pass ~= "forward" then return nil, "copies inputs forward only" end
+  if p.stride[1] * p.stride[2] * p.stride[3] == 1 then return nil, "copies inputs for a stride only" end
+  return copies.bytes(p, p.batch * p.output[1] * p.output[2] * p.output[3])
+end
+
+-- The problem that is left when they are.
+local function moved(p) return setmetatable({ input = p.output, stride = { 1, 1, 1 } }, { __index = p }) end
+
 -- What both gathering passes have in common: `from` is read by broadcast, `to` is written; channels are a group's.
-function direct_gather.shape(problem)
-  local p = flatten(problem)
+function direct_gather.shape(problem, copied)
+  local p = flatten(copied and moved(problem) or problem)
   local forward = p.pass == "forward"
   local ic, oc, icg, ocg = p.ic, p.oc, p.ic // p.groups, p.oc // p.groups
   return {
     p = p, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
-    from = { base = forward and "src" or "dst", pitch = forward and ic or oc, channels = forward and icg or ocg,
+    from = { base = copied and "shared" or forward and "src" or "dst", pitch = copied and copies.pitch(p) or forward and ic or oc, channels = forward and icg or ocg,
       size = forward and p.input or p.output },
     to = { base = forward and "dst" or "src", pitch = forward and oc or ic, channels = forward and ocg or icg,
       size = forward and p.output or p.input },
@@ -65,7 +76,10 @@ local function about_tile(axes, variant, tile, to)
   return text .. ", but at this border: " .. table.concat(borders, ", ") .. "; the others would read padding."
 end
 
-local function tile_kernel(s, axes, variant, tile, target, name)
+-- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of a page.
+local fetched_ahead = 8192 -- bytes
+
+local function tile_kernel(s, axes, variant, tile, target, name, fetch)
   local p, from, to = s.p, s.from, s.to
   local k = program.new { name = name, type = p.type, target = target }
   k.about = about_tile(axes, variant, tile, to)
@@ -79,6 +93,7 @@ local function tile_kernel(s, axes, variant, tile, target, name)
   local axis = axes[3]
   local row_pitch = from.size[3] * from.pitch
   local panel_tap = from.channels * tile.width -- elements of the panel for one tap
+  local line = p.type == "f32" and 16 or 8
 
   local acc, b, a = {}, {}, k:vector("a")
   for m = 0, variant.size - 1 do
@@ -96,6 +111,7 @@ local function tile_kernel(s, axes, variant, tile, target, name)
     k:advance(w, seg.tap * axis.tap_stride * panel_tap)
     k:loop(seg.taps * from.channels, function()
       for v = 0, tile.vectors - 1 do k:load(b[v], k:at(w, v * lanes)) end
+      for i = 0, fetch and tile.width - 1 or -1, line do k:prefetch(k:at(w, fetched_ahead // 64 * line + i), 1) end
       for m = seg.first, seg.last do
         k:broadcast(a, k:at(x, m * axis.step * from.pitch))
         for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
@@ -236,7 +252,7 @@ local function compute_part(s, schedule, axes, run, tiles, layout, target, kerne
   local runs, variants = cut.row_runs(axes[3], schedule.pixels, direct_gather.contiguous(s, axes[3]))
   local kernel_of = {}
   for _, variant in ipairs(variants) do
-    local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels))
+    local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels), schedule.fetch)
     kernels[#kernels + 1], kernel_of[variant] = kernel, kernel
   end
   local rows = math.min(schedule.rows, axes[2].outputs)
@@ -274,6 +290,18 @@ local function compute_part(s, schedule, axes, run, tiles, layout, target, kerne
   end
   return { body = body, indices = { { "g", p.groups }, { "tile", run.count }, { "n", p.batch }, { "jd", axes[1].outputs },
     { "block", (axes[2].outputs + rows - 1) // rows } } }
+end
+
+-- A row of output pixels a task.
+local function copy_stage(p, target, kernels)
+  local kernel = copies.kernel(p, target, "copy")
+  kernels[#kernels + 1] = kernel
+  local row, rows = p.input[3] * p.ic, p.output[2]
+  return driver.stage { name = "copy", parts = { { indices = { { "n", p.batch }, { "od", p.output[1] }, { "row", rows } },
+    body = function(d, n, od, at)
+      d:call(kernel, { { d.src, (n * p.input[1] + od * p.stride[1]) * (p.input[2] * row) + at * (p.stride[2] * row) },
+        { d.shared, ((n * p.output[1] + od) * rows + at) * (p.output[3] * copies.pitch(p)) }, 1, p.output[3] })
+    end } } }
 end
 
 -- Whether nothing contributes to a phase's outputs: never so forward.
@@ -320,7 +348,7 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gather.stages(p, schedule, target)
-  local s = direct_gather.shape(p)
+  local s = direct_gather.shape(p, schedule.copies)
   local size = p.type == "f32" and 4 or 8
   local lanes = target.bits // 8 // size
   local tiles = cut.columns(s.to.channels, schedule.vectors, lanes)
@@ -336,8 +364,10 @@ function direct_gather.stages(p, schedule, target)
       end
     end)
   end
-  return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list } },
-    packed = layout.elements * size, shared = 0 }
+  local stages = { pack, driver.stage { name = "compute", parts = list } }
+  if schedule.copies then table.insert(stages, 2, copy_stage(p, target, kernels)) end
+  return { kernels = kernels, stages = stages, packed = layout.elements * size,
+    shared = schedule.copies and direct_gather.copied_bytes(p) or 0 }
 end
 
 direct_gather.transpose_kernel = transpose_kernel
