@@ -16,31 +16,31 @@ local most_variants, most_parts = 12, 16
 
 ---- schedules: direct.p7.v4.rows4[.s2] and direct.i8.v2.panel ------------------------------------------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task; of channels-first data shares of the column tiles.
--- Backward weights: .copies moves the pixels of a strided 1x1 together, .panel the output channels of a tile, .fetch fetches the
--- gradient's lines early.
+-- .copies moves the pixels of a strided 1x1 together, .panel the output channels of a tile of backward weights; .fetch fetches early
+-- what comes from far: the weights' panel, the gradient's lines.
+
+local marks = { "copies", "panel", "fetch" }
 
 function direct.print(s)
-  if s.inputs then
-    return ("direct.i%d.v%d%s%s%s"):format(s.inputs, s.vectors, s.copies and ".copies" or "", s.panel and ".panel" or "",
-      s.fetch and ".fetch" or "")
-  end
-  return ("direct.p%d.v%d.rows%d%s"):format(s.pixels, s.vectors, s.rows, s.splits and ".s" .. s.splits or "")
+  local name = s.inputs and ("direct.i%d.v%d"):format(s.inputs, s.vectors) or
+    ("direct.p%d.v%d.rows%d%s"):format(s.pixels, s.vectors, s.rows, s.splits and ".s" .. s.splits or "")
+  for _, mark in ipairs(marks) do if s[mark] then name = name .. "." .. mark end end
+  return name
 end
 
-local function has(text, word) return text:find(word, 1, true) and true or nil end
-
 function direct.parse(name)
-  local pixels, vectors, rows, splits = name:match "^direct%.p(%d+)%.v(%d+)%.rows(%d+)%.?s?(%d*)$"
-  if pixels then
-    return { family = "direct", pixels = tonumber(pixels), vectors = tonumber(vectors), rows = tonumber(rows), splits = tonumber(splits) }
-  end
-  local inputs, rest
-  inputs, vectors, rest = name:match "^direct%.i(%d+)%.v(%d+)(.*)$"
-  return inputs and { family = "direct", inputs = tonumber(inputs), vectors = tonumber(vectors), copies = has(rest, ".copies"),
-    panel = has(rest, ".panel"), fetch = has(rest, ".fetch") } or nil
+  local s = { family = "direct" }
+  for _, mark in ipairs(marks) do s[mark] = name:find("." .. mark, 1, true) and true or nil end
+  local kind, count, vectors, rest = name:match "^direct%.([ip])(%d+)%.v(%d+)(.*)$"
+  if not kind then return nil end
+  s[kind == "i" and "inputs" or "pixels"], s.vectors = tonumber(count), tonumber(vectors)
+  s.rows, s.splits = tonumber(rest:match "^%.rows(%d+)"), tonumber(rest:match "^%.rows%d+%.s(%d+)")
+  return (s.inputs or s.rows) and direct.print(s) == name and s or nil
 end
 
 ---- the space and its estimate ---------------------------------------------------------------------------------------------------------
+
+local function size_of(p) return p.type == "f32" and 4 or 8 end
 
 -- Cycles of one step of the outer product: fma slots, load slots, and the four cycles that an accumulator waits.
 local function step_cycles(m, v) return math.max(m * v / 2, (v + m) / 2, 4) end
@@ -59,7 +59,7 @@ local function plane_cycles(s, cycles, tiles, machine)
 end
 
 local function gathering_cycles(p, schedule, target, machine)
-  local s = gathering.shape(p)
+  local s = gathering.shape(p, schedule.copies)
   local size = s.size
   local lanes = target.bits // 8 // size
   local cycles, tasks = 0, 0
@@ -92,20 +92,19 @@ local function gathering_cycles(p, schedule, target, machine)
   end
   -- Fewer rows a task read the panel again more often; too few tasks leave threads idle.
   cycles = cycles * (1 + 0.02 / schedule.rows) * ((tasks + p.threads - 1) // p.threads) / tasks
+  if schedule.copies then cycles = cycles + gathering.copied_bytes(p) / 16 / p.threads
+  elseif gathering.copied_bytes(p) then cycles = cycles * 1.05 end -- pixels far apart share few sets of the caches
   if p.weights == "changing" then cycles = cycles + parts.pack_cycles(s.taps * s.from.channels * s.to.channels * p.groups * size,
     s.taps * s.from.channels * ((s.to.channels + lanes - 1) // lanes * lanes) * p.groups * size, machine) / p.threads end
   return cycles
 end
 
-local function size_of(p) return p.type == "f32" and 4 or 8 end
-
 -- Pixels of diff_dst this far apart share few sets of the nearest cache: a panel may pay.
 local function spread(p) return p.oc * size_of(p) >= 1024 end
 
--- The gradient is larger than what the caches near the processor hold: fetching it early may pay.
+-- The weights, or their gradient, are larger than what the caches near the processor hold: fetching them early may pay.
 local function far(p, machine)
-  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  return p.kernel[1] * p.kernel[2] * p.kernel[3] * (p.ic // p.groups) * p.oc * size_of(p) > 4 * l2
+  return p.kernel[1] * p.kernel[2] * p.kernel[3] * (p.ic // p.groups) * p.oc * size_of(p) > 4 * parts.l2(machine)
 end
 
 local function gradient_cycles(p, schedule, target, machine)
@@ -158,7 +157,11 @@ local function misfit(p, schedule, target)
   if schedule.inputs then
     return schedule.copies and select(2, gradient.copied_bytes(p)) or nil
   end
-  local s = gathering.shape(p)
+  if schedule.copies then
+    local bytes, why = gathering.copied_bytes(p)
+    if not bytes then return why end
+  end
+  local s = gathering.shape(p, schedule.copies)
   if (schedule.splits ~= nil) ~= (p.layout == "nchw") then return "is for the other layout" end
   if s.planes then
     local tiles = gathering.columns(s, schedule, target)
@@ -208,24 +211,29 @@ local function candidates(p, target, machine)
     end
     return list
   end
-  local s = gathering.shape(p)
-  local vectors = math.min(4, (s.to.channels + lanes - 1) // lanes)
-  local outputs = s.axes[3][1].outputs
-  for v = 1, vectors do
-    local most = most_rows(p, target, v)
-    for _, m in ipairs { most, most // 2 } do
-      if m >= 1 then
-        local pixels = cut.even_pieces(outputs, m)[1].size
-        if s.planes then
-          planes.each_size(s, v * lanes, function(rows)
-            add { pixels = pixels, vectors = v, rows = rows, splits = 1 }
-            if p.threads > 1 and (s.to.channels + v * lanes - 1) // (v * lanes) >= p.threads then
-              add { pixels = pixels, vectors = v, rows = rows, splits = p.threads }
+  local fetch = far(p, machine)
+  for _, copies in ipairs(gathering.copied_bytes(p) and { false, true } or { false }) do
+    local s = gathering.shape(p, copies)
+    local vectors = math.min(4, (s.to.channels + lanes - 1) // lanes)
+    local outputs = s.axes[3][1].outputs
+    for v = 1, vectors do
+      local most = most_rows(p, target, v)
+      for _, m in ipairs { most, most // 2 } do
+        if m >= 1 then
+          local pixels = cut.even_pieces(outputs, m)[1].size
+          if s.planes then
+            planes.each_size(s, v * lanes, function(rows)
+              add { pixels = pixels, vectors = v, rows = rows, splits = 1, fetch = fetch }
+              if p.threads > 1 and (s.to.channels + v * lanes - 1) // (v * lanes) >= p.threads then
+                add { pixels = pixels, vectors = v, rows = rows, splits = p.threads, fetch = fetch }
+              end
+            end)
+          else
+            for _, rows in ipairs { 1, 4, 16 } do
+              if rows == 1 or rows <= s.axes[2][1].outputs * 2 then
+                add { pixels = pixels, vectors = v, rows = rows, copies = copies, fetch = fetch }
+              end
             end
-          end)
-        else
-          for _, rows in ipairs { 1, 4, 16 } do
-            if rows == 1 or rows <= s.axes[2][1].outputs * 2 then add { pixels = pixels, vectors = v, rows = rows } end
           end
         end
       end

@@ -10,6 +10,7 @@ local parts = require "parts"
 local cut = require "tiles"
 local planes = require "families/direct_planes"
 local relayout = require "families/planar_relayout"
+local copies = require "families/direct_copies"
 local direct_gather = {}
 
 ---- the shape of a gathering problem ---------------------------------------------------------------------------------------------
@@ -32,13 +33,25 @@ local function flatten(p)
   return flat
 end
 
+-- Bytes of the pixels that a strided 1x1 reads, or nil and why they are not moved.
+function direct_gather.copied_bytes(p)
+  if p.pass ~= "forward" then return nil, "copies inputs forward only" end
+  if p.layout == "nchw" then return nil, "channels-first pixels are laid out anyway" end
+  if p.stride[1] * p.stride[2] * p.stride[3] == 1 then return nil, "copies inputs for a stride only" end
+  return copies.bytes(p, p.batch * p.output[1] * p.output[2] * p.output[3])
+end
+
+-- The problem that is left when they are.
+local function moved(p) return setmetatable({ input = p.output, stride = { 1, 1, 1 } }, { __index = p }) end
+
 -- What both gathering passes have in common: `from` is read by broadcast, `to` is written; channels are a group's. Elements between
--- pixels, rows and images are of the memory that the tiles see.
-function direct_gather.shape(problem)
-  local p = flatten(problem)
+-- pixels, rows and images are of the memory that the tiles see. copied: the input's pixels are moved together before.
+function direct_gather.shape(problem, copied)
+  local p = flatten(copied and moved(problem) or problem)
   local forward = p.pass == "forward"
   local ic, oc, icg, ocg = p.ic, p.oc, p.ic // p.groups, p.oc // p.groups
-  local src = { base = "src", memory = "src", all = ic, pitch = ic, channels = icg, size = p.input }
+  local src = { base = "src", memory = copied and "shared" or "src", all = ic, pitch = copied and copies.pitch(p) or ic, channels = icg,
+    size = p.input }
   local dst = { base = "dst", memory = "dst", all = oc, pitch = oc, channels = ocg, size = p.output }
   local s = { p = p, size = p.type == "f32" and 4 or 8, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
     from = forward and src or dst, to = forward and dst or src }
@@ -75,7 +88,10 @@ end
 
 local bare = { epilogue = {} }
 
-local function tile_kernel(s, axes, variant, tile, target, name)
+-- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of a page.
+local fetched_ahead = 8192 -- bytes
+
+local function tile_kernel(s, axes, variant, tile, target, name, fetch)
   local p, from, to = s.p, s.from, s.to
   local k = program.new { name = name, type = p.type, target = target }
   k.about = about_tile(axes, variant, tile, to)
@@ -89,6 +105,7 @@ local function tile_kernel(s, axes, variant, tile, target, name)
   local depth, rows = k:count("planes"), k:count("rows")
   local axis = axes[3]
   local panel_tap = from.channels * tile.width -- elements of the panel for one tap
+  local line = p.type == "f32" and 16 or 8
 
   local acc, b, a = {}, {}, k:vector("a")
   for m = 0, variant.size - 1 do
@@ -106,6 +123,7 @@ local function tile_kernel(s, axes, variant, tile, target, name)
     k:advance(w, seg.tap * axis.tap_stride * panel_tap)
     k:loop(seg.taps * from.channels, function()
       for v = 0, tile.vectors - 1 do k:load(b[v], k:at(w, v * lanes)) end
+      for i = 0, fetch and tile.width - 1 or -1, line do k:prefetch(k:at(w, fetched_ahead // 64 * line + i), 1) end
       for m = seg.first, seg.last do
         k:broadcast(a, k:at(x, m * axis.step * from.pitch))
         for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
@@ -256,7 +274,7 @@ local function make_tiles(s, schedule, axes, run, target, kernels)
   local runs, variants = cut.row_runs(axes[3], schedule.pixels, direct_gather.contiguous(s, axes[3]))
   local kernel_of = {}
   for _, variant in ipairs(variants) do
-    local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels))
+    local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels), schedule.fetch)
     kernels[#kernels + 1], kernel_of[variant] = kernel, kernel
   end
   return { axes = axes, run = run, runs = runs, kernel_of = kernel_of }
@@ -309,6 +327,18 @@ local function compute_part(s, schedule, axes, run, width, layout, target, kerne
   end
   return { body = body, indices = { { "g", p.groups }, { "tile", run.count }, { "n", p.batch }, { "jd", axes[1].outputs },
     { "block", (axes[2].outputs + rows - 1) // rows } } }
+end
+
+-- A row of output pixels a task.
+local function copy_stage(p, target, kernels)
+  local kernel = copies.kernel(p, target, "copy")
+  kernels[#kernels + 1] = kernel
+  local row, rows = p.input[3] * p.ic, p.output[2]
+  return driver.stage { name = "copy", parts = { { indices = { { "n", p.batch }, { "od", p.output[1] }, { "row", rows } },
+    body = function(d, n, od, at)
+      d:call(kernel, { { d.src, (n * p.input[1] + od * p.stride[1]) * (p.input[2] * row) + at * (p.stride[2] * row) },
+        { d.shared, ((n * p.output[1] + od) * rows + at) * (p.output[3] * copies.pitch(p)) }, 1, p.output[3] })
+    end } } }
 end
 
 -- Whether nothing contributes to a phase's outputs: never so forward.
@@ -420,7 +450,7 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gather.stages(p, schedule, target)
-  local s = direct_gather.shape(p)
+  local s = direct_gather.shape(p, schedule.copies)
   local tiles = direct_gather.columns(s, schedule, target)
   local layout, kernels, list = panel_layout(s, tiles), {}, {}
   local pack = pack_stage(s, tiles, layout, target, kernels)
@@ -439,8 +469,10 @@ function direct_gather.stages(p, schedule, target)
       end)
     end
   end
-  return { kernels = kernels, packed = layout.elements * s.size, shared = 0,
-    stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.planes and s.planes.scratch } } }
+  local stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.planes and s.planes.scratch } }
+  if schedule.copies then table.insert(stages, 2, copy_stage(p, target, kernels)) end
+  return { kernels = kernels, stages = stages, packed = layout.elements * s.size,
+    shared = schedule.copies and direct_gather.copied_bytes(p) or 0 }
 end
 
 direct_gather.transpose_kernel = transpose_kernel

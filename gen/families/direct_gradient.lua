@@ -6,6 +6,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local copies = require "families/direct_copies"
 local direct_gradient = {}
 
 local one_block = parts.one_block
@@ -59,52 +60,8 @@ local function block_pixels(p)
   return math.min(parts.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], parts.block)
 end
 
--- Input pixels of a block side by side, for a strided 1x1: where the input is, its pixels lie in few sets of the caches. The
--- distance between pixels is an odd number of cache lines.
-local function copied_pitch(p)
-  local size = p.type == "f32" and 4 or 8
-  return ((p.ic * size + 63) // 64 | 1) * 64 // size
-end
-
--- Bytes of such a block, or nil and why there is none.
-function direct_gradient.copied_bytes(p)
-  if p.groups > 1 then return nil, "copies inputs of one group only" end
-  for i = 1, 3 do
-    if p.kernel[i] ~= 1 or p.pad[i] ~= 0 or (p.output[i] - 1) * p.stride[i] >= p.input[i] then
-      return nil, "copies inputs of a 1x1 kernel without a pad only"
-    end
-  end
-  local bytes = block_pixels(p) * copied_pitch(p) * (p.type == "f32" and 4 or 8)
-  if bytes > 1 << 20 then return nil, ("would copy %d bytes, at most %d"):format(bytes, 1 << 20) end
-  return bytes
-end
-
-local function copy_kernel(p, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local src, out, rows, cols = k:pointer("src", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
-  local r, lanes = k:vector("r"), k.lanes
-  local rest = p.ic % lanes
-  k:loop(rows, function()
-    local from = k:copy("from", src)
-    k:loop(cols, function()
-      local x, y = k:copy("x", from), k:copy("y", out)
-      k:loop(p.ic // lanes, function()
-        k:load(r, k:at(x))
-        k:store(k:at(y), r)
-        k:advance(x, lanes)
-        k:advance(y, lanes)
-      end)
-      if rest > 0 then
-        k:load(r, k:at(x), 0, rest)
-        k:store(k:at(y), r, 0, rest)
-      end
-      k:advance(from, p.stride[3] * p.ic)
-      k:advance(out, copied_pitch(p))
-    end)
-    k:advance(src, p.stride[2] * p.input[3] * p.ic)
-  end)
-  return k:finish()
-end
+-- Bytes of the input pixels of a block, moved together; or nil and why they are not.
+function direct_gradient.copied_bytes(p) return copies.bytes(p, block_pixels(p)) end
 
 -- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the caches when
 -- the channels are many.
@@ -173,7 +130,7 @@ end
 local function tile_runs(p, schedule, target, kernels)
   local columns = math.min(p.output[3], parts.block)
   local src = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
-  if schedule.copies then src = { column = copied_pitch(p), row = columns * copied_pitch(p) } end
+  if schedule.copies then src = { column = copies.pitch(p), row = columns * copies.pitch(p) } end
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
   local list = {}
   local function add(kernel)
@@ -358,7 +315,7 @@ local function moved(p, schedule, target, kernels)
   local panel = schedule.panel and block_pixels(p) * schedule.vectors * (target.bits // 8 // size) or 0
   local moves = { panel = copied, bytes = (copied + panel) * size }
   if schedule.copies then
-    moves.copy = copy_kernel(p, target, "copy")
+    moves.copy = copies.kernel(p, target, "copy")
     kernels[#kernels + 1] = moves.copy
   end
   return moves

@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 3, hash = "52f91b1c9ef80178" },
+  direct    = { version = 4, hash = "52f91b1c9ef80178" },
   planar    = { version = 4, hash = "919322ec8724c429" },
   depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
   winograd  = { version = 3, hash = "bac330b4e1083eb1" },
