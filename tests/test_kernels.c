@@ -132,8 +132,8 @@ static void verify_random(convgen_problem (*make)(uint64_t *state, double macs),
 START_TEST(random_problems_of_every_family) { verify_random(random_problem, 60e3, "direct planar plain", 1200); }
 END_TEST
 
-/* What Winograd takes: two dimensions, stride 1, up to 7 taps, any pads; channels-first data in two of its passes; a dilation of the
- * others', whose pads and sizes need not be multiples of it. */
+/* What Winograd takes: two dimensions, up to 7 taps, any pads; channels-first data in two of its passes; a dilation of the
+ * others', whose pads and sizes need not be multiples of it; forward, strides on the axes that are not dilated. */
 static convgen_problem transformable_problem(uint64_t *state, double macs)
 {
     for (;;) {
@@ -150,10 +150,12 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
             p.in[axis] = random_size(state, 12, 40);
             p.kernel[axis] = random_in(state, 0, 2) ? 3 : random_in(state, 1, 7);
             p.dilation[axis] = dilated ? random_in(state, 1, 5) : 1;
+            bool strided = p.layout == CONVGEN_NHWC && p.pass == CONVGEN_FORWARD && p.dilation[axis] == 1 && random_in(state, 0, 2);
+            p.stride[axis] = strided ? random_in(state, 1, 3) : 1;
             p.pad[axis] = random_in(state, 0, 2) ? random_in(state, 0, 2) * p.dilation[axis] : random_in(state, -2, 6);
             int64_t reach = (p.kernel[axis] - 1) * p.dilation[axis];
-            int64_t out = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) * p.dilation[axis] - reach;
-            p.out[axis] = out < 1 ? 1 : out;
+            int64_t room = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) * p.dilation[axis] - reach - 1;
+            p.out[axis] = room < 0 ? 1 : room / p.stride[axis] + 1;
         }
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) {

@@ -161,7 +161,8 @@ local function input_kernel(s, c, h_tile, w_tile, phase)
   local h, h_key = input_side(s.h, h_tile, phase.h)
   local w, w_key = input_side(s.w, w_tile, phase.w)
   return c.kernel(("input %s %s"):format(h_key, w_key), "input", function(name)
-    return transform.input(s.p, c.target, name, { h = h, w = w, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
+    local phase = #s.phases > 1 and (" of one phase, %d rows and %d columns apart"):format(s.h.stride, s.w.stride)
+    return transform.input(s.p, c.target, name, { h = h, w = w, phase = phase, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
       row = s.from.row * (s.h.grids.step * s.h.stride), channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
   end)
 end

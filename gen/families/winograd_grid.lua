@@ -80,7 +80,7 @@ local function base_of(axis) return axis.offset + (axis.tap_step < 0 and axis.ta
 function grid.taps(axis) return (axis.taps + axis.step - 1) // axis.step end
 
 -- The phases of a grid's axis: {axis: the phase's own, first: its first tap, short: whether it has a tap fewer than the first}.
-local function phases_of(axis)
+function grid.phases(axis)
   if axis.step == 1 then return { { axis = axis, first = 0, short = false } } end
   local step, phases = axis.step, {}
   for first = 0, math.min(step, axis.taps) - 1 do
@@ -108,7 +108,7 @@ end
 
 local function plan_of(axis, schemes, sizes)
   local big_count, small_count = counts_of_grid(axis.outputs, sizes)
-  local plan = { taps = axis.taps, stride = axis.step, phases = phases_of(axis), schemes = schemes, size = schemes[1].size, tiles = {} }
+  local plan = { taps = axis.taps, stride = axis.step, phases = grid.phases(axis), schemes = schemes, size = schemes[1].size, tiles = {} }
   plan.short = plan.phases[#plan.phases].short
   local first = 0
   for class = 1, 2 do

@@ -117,13 +117,13 @@ local function about_input(k, o, m)
     if axis.low >= axis.high then return ("; no %s of it is in the tensor: zeros"):format(what) end
     return ("; its %ss %d to %d are in the tensor, the others are zeros"):format(what, axis.low, axis.high - 1)
   end
-  return ("%s = %s %s %s of one tile, %s: %s is a window of %d x %d pixels%s%s. Frequency f of %s stands at f * %d."):format(m.to, m.left,
-    m.from, m.right, channels_text(k, o.channels), m.from, o.h.scheme.size, o.w.scheme.size, part(o.h, "row"), part(o.w, "column"),
-    m.to, o.apart)
+  return ("%s = %s %s %s of one tile, %s: %s is a window of %d x %d pixels%s%s%s. Frequency f of %s stands at f * %d."):format(m.to, m.left,
+    m.from, m.right, channels_text(k, o.channels), m.from, o.h.scheme.size, o.w.scheme.size, o.phase or "", part(o.h, "row"),
+    part(o.w, "column"), m.to, o.apart)
 end
 
 -- o: h and w: {scheme, low, high, at(f): where its frequency is}; pixel, row: elements between neighbours; channels; frequencies'
--- distance `apart`; `columns`: frequencies of a row; m: names of the matrices, where they are others.
+-- distance `apart`; `columns`: frequencies of a row; phase: words about the window; m: names of the matrices, where they are others.
 function transform.input(p, target, name, o)
   local m = o.m or { to = "V", left = "BT", from = "d", right = "B" }
   local inside = o.h.low < o.h.high and o.w.low < o.w.high

@@ -52,18 +52,36 @@ local function all_schemes(lines, h, w)
   for i, scheme in ipairs(w) do scheme_lines(lines, i == 1 and "columns" or "smaller tiles, which read the same U, columns", scheme) end
 end
 
--- of: the axes' schemes, largest first, and numbers of outputs a tile
-local function products(h, w)
-  local before, now = h.outputs * w.outputs * h.taps * w.taps, h.size * w.size
-  return ("%d products in place of %d"):format(now, before)
+-- Of a tile of m outputs of a kernel of r taps.
+local function products(now, m, r) return ("%d products in place of %d"):format(now, m * r) end
+
+-- Of an axis: what a tile of all its phases has.
+local function sizes_of(axis, scheme)
+  local sum, taps, phases = 0, {}, grid.phases(axis)
+  for i, phase in ipairs(phases) do
+    sum, taps[i] = sum + grid.part(phase, scheme).size, tostring(phase.axis.taps)
+  end
+  return { outputs = scheme.outputs, taps = axis.taps, products = sum, inputs = (scheme.outputs - 1) * axis.step + axis.taps,
+    short = phases[#phases].short, phases = #taps == 1 and "one phase" or ("%d phases of %s taps"):format(#taps, table.concat(taps, ", ")) }
+end
+
+-- What a stride does, h and w: as above.
+local function strided(lines, p, h, w)
+  lines[#lines + 1] = ("Strides of %d x %d: rows are in %s, columns in %s, of every tap and input that is as far from"):format(p.stride[2],
+    p.stride[3], h.phases, w.phases)
+  lines[#lines + 1] = "the next, without a stride each. A pair of phases, of rows and of columns, is a set of input channels of its own."
+  if h.short or w.short then
+    lines[#lines + 1] = "A phase with a tap fewer than the first has no frequency at infinity, the last one: its BT and G lack the last row and column."
+  end
 end
 
 function words.gathering(p, s)
   local h_axis, w_axis = grid.axes(p)
   local h, w, back = grid.schemes(h_axis, s.h), grid.schemes(w_axis, s.w), p.pass == "backward_data"
+  local rows, columns = sizes_of(h_axis, h[1]), sizes_of(w_axis, w[1])
   local lines = {
     ("Winograd's algorithm: a tile of %d x %d outputs Y from a window d of %d x %d inputs, by %s a channel:"):format(s.h[1], s.w[1],
-      h[1].size, w[1].size, products(h[1], w[1])),
+      rows.inputs, columns.inputs, products(rows.products * columns.products, s.h[1] * s.w[1], rows.taps * columns.taps)),
     back and "  U = G g GT of the weights g with taps reversed,  V = BT d B,  M[f] = sum over output channels of V[f] U[f],  Y = AT M A"
       or "  U = G g GT of the weights g,  V = BT d B,  M[f] = sum over input channels of V[f] U[f],  Y = AT M A",
     ("with a frequency f = row * %d + column for each element of V, U and M. The outputs are cut into tiles as %s rows,"):format(w[1].size,
@@ -76,6 +94,7 @@ function words.gathering(p, s)
     lines[#lines + 1] = ("Dilated by %d x %d: rows and columns that far apart are a grid without dilation, and an image of its own."):format(
       p.dilation[2], p.dilation[3])
   end
+  if p.stride[2] > 1 or p.stride[3] > 1 then strided(lines, p, rows, columns) end
   if p.layout == "nchw" then lines[#lines + 1] = "Windows of planes are laid out as pixels of channels before, and outputs as planes after." end
   all_schemes(lines, h, w)
   return lines
@@ -85,7 +104,7 @@ function words.gradient(p, s)
   local h, w = toomcook.scheme(p.kernel[2], s.h[1]), toomcook.scheme(p.kernel[3], s.w[1])
   local lines = {
     ("Winograd's algorithm: the gradient of %d x %d taps from a tile e of %d x %d of diff_dst and its window d of src, by %s:"):format(
-      h.outputs, w.outputs, h.taps, w.taps, products(h, w)),
+      h.outputs, w.outputs, h.taps, w.taps, products(h.size * w.size, h.outputs * w.outputs, h.taps * w.taps)),
     "  V = BT d B,  D = G e GT,  S[f] = sum over tiles of V[f] D[f],  Y = AT S A",
     ("with a frequency f = row * %d + column for each element of V, D and S; about %d tiles go through V, D and S before the next."):format(
       w.size, s.tiles),

@@ -7,7 +7,7 @@ local golden = {
   direct    = { version = 4, hash = "52f91b1c9ef80178" },
   planar    = { version = 4, hash = "919322ec8724c429" },
   depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
-  winograd  = { version = 3, hash = "bac330b4e1083eb1" },
+  winograd  = { version = 4, hash = "3a7d52e30ba84d0f" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
 }
 
@@ -37,7 +37,8 @@ local more = {
   winograd = { { accuracy = "8x", ic = 20, bias = true, kernel = { 1, 3, 5 }, pad = { 0, 1, 2 } },
     { accuracy = "8x", pass = "backward_data", groups = 2, ic = 40, oc = 80, type = "f64" },
     { accuracy = "8x", dilation = { 1, 2, 3 }, pad = { 0, 2, 2 }, output = { 1, 9, 9 } },
-    { accuracy = "8x", dilation = { 1, 2, 3 }, pad = { 0, 2, 2 }, output = { 1, 9, 9 }, pass = "backward_data" } },
+    { accuracy = "8x", dilation = { 1, 2, 3 }, pad = { 0, 2, 2 }, output = { 1, 9, 9 }, pass = "backward_data" },
+    { accuracy = "8x", kernel = { 1, 3, 4 }, stride = { 1, 2, 3 }, output = { 1, 5, 4 } } },
 }
 
 local function problems_of(family)

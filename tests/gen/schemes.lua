@@ -11,4 +11,14 @@ suite.case("points of the table are schemes", function()
   end
 end)
 
+suite.case("phases of the strided rows have schemes of the table", function()
+  for _, row in ipairs(schemes.strided) do
+    local taps, found = (row.taps + row.stride - 1) // row.stride, false
+    for _, r in ipairs(schemes.rows) do found = found or r.outputs == row.outputs and r.taps == taps end
+    suite.equal(found, true)
+    suite.equal(#row.square, #schemes.channels)
+    suite.equal(#row.line, #schemes.channels)
+  end
+end)
+
 return suite.failures()

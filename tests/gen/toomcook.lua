@@ -60,6 +60,22 @@ case("nested schemes use the big one's weights", function()
   end
 end)
 
+case("short schemes are the big one without infinity", function()
+  for taps = 2, 5 do
+    for outputs = 2, 9 - taps do
+      local big = toomcook.scheme(outputs, taps)
+      for _, whole in ipairs { big, toomcook.nested(big, outputs - 1) } do
+        local s = toomcook.short(whole)
+        check(s)
+        equal(s.size, whole.size - 1)
+        for f = 1, s.size do
+          for j = 1, taps - 1 do equal(s.G[f][j], big.G[f][j]) end
+        end
+      end
+    end
+  end
+end)
+
 case("matrices of dyadic points are dyadic where data pass", function()
   local s = toomcook.scheme(4, 3)
   for _, rows in ipairs { s.AT, s.BT } do
