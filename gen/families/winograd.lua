@@ -20,8 +20,9 @@ local winograd = { name = "winograd", version = 3, chains = 0 }
 -- weights; how many rows of U are fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.weights and "." .. s.weights or "",
+    s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
@@ -31,7 +32,7 @@ function winograd.parse(name)
   rest = after or rest
   return { family = "winograd", sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
-    fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
+    weights = rest:match "%.(half)" or rest:match "%.(fuse)", fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
 
 ---- admission -------------------------------------------------------------------------------------------------------------------
@@ -148,6 +149,18 @@ local function candidates(p, target, machine)
     for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
       for _, split in ipairs(splits) do
         for _, large in ipairs(for_large(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, large) } end
+        for _, weights in ipairs { "half", "fuse" } do
+          for v = 1, vectors do
+            local one = schedule(tiles, split, {})
+            one.weights, one.vectors, one.rows, one.ahead = weights, v, (target.registers - 8) // v, nil
+            list[#list + 1] = { schedule = one }
+            if weights=="half" then
+            local two = {}
+            for x, y in pairs(one) do two[x] = y end
+            two.ahead = 1
+            list[#list + 1] = { schedule = two } end
+          end
+        end
       end
     end
   end

@@ -4,6 +4,7 @@
 -- channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the products to
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
+-- In place of U there may be half of the transform, beforehand or of each column tile in the task (winograd_half.lua).
 -- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (winograd_planes.lua).
 -- Pixels of a dilated problem's window stand a dilation apart; else its grids (winograd_grid.lua) are images like others.
 -- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
@@ -13,6 +14,7 @@ local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local transform = require "families/winograd_transform"
 local planes = require "families/winograd_planes"
+local half = require "families/winograd_half"
 local direct_gather = require "families/direct_gather"
 local winograd_gather = {}
 
@@ -21,6 +23,31 @@ winograd_gather.most_scratch = 4 << 20
 ---- sizes ----------------------------------------------------------------------------------------------------------------------
 
 local odd_lines = parts.odd_lines
+
+-- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H.
+local function apart(s, tile) return odd_lines(s.from.channels * (s.half and s.h.taps or 1) * tile.width, s.size) end
+
+-- Where the U or H of a column tile is; all of them in elements.
+local function panels(s)
+  local function elements(tile) return (s.half and s.w.size or s.frequencies) * apart(s, tile) end
+  local per_group = 0
+  for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
+  return { elements = s.p.groups * per_group, panel = elements(s.columns[1]),
+    apart = function(tile) return apart(s, tile) end,
+    at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
+end
+
+local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
+
+-- Whether a kernel reads weights as they are: channels of Y side by side.
+local function as_they_are(s) return s.p.pass == "forward" and not s.planes end
+
+-- The H of one column tile, and its weights transposed, behind what else is in the scratch.
+local function fused_buffers(s)
+  s.panel_at = parts.round_up(s.scratch // s.size, 64 // s.size)
+  s.transposed_at = s.panel_at + panels(s).panel
+  s.scratch = s.transposed_at * s.size + (as_they_are(s) and 0 or transposed_bytes(s, s.columns[1]))
+end
 
 -- Everything that stages and estimate derive from a problem and a schedule.
 function winograd_gather.shape(p, schedule, target)
@@ -45,21 +72,13 @@ function winograd_gather.shape(p, schedule, target)
   s.v_apart = odd_lines(most * s.v_row, size)
   s.m_apart = odd_lines(most * s.width, size)
   s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
+  s.half, s.fuse = schedule.weights ~= nil, schedule.weights == "fuse"
   s.planes = p.layout == "nchw"
   if s.planes then planes.buffers(s, axis_h, axis_w) else
     s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
   end
+  if s.fuse then fused_buffers(s) end
   return s
-end
-
--- Where the U of a column tile is; all of them in elements.
-local function panels(s)
-  local function elements(tile) return s.frequencies * odd_lines(s.from.channels * tile.width, s.size) end
-  local per_group = 0
-  for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
-  return { elements = s.p.groups * per_group,
-    apart = function(tile) return odd_lines(s.from.channels * tile.width, s.size) end,
-    at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
 end
 
 ---- kernels, each made once ------------------------------------------------------------------------------------------
@@ -81,51 +100,58 @@ local function channels_of(s, tile) return (tile.vectors - 1) * s.lanes + tile.l
 
 ---- transformed weights ---------------------------------------------------------------------------------------------------------
 
-local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
-
--- One run of equal column tiles: tasks are (group, column tile). Backward data's weights are transposed into scratch before.
-local function pack_part(s, c, run)
-  local p, tile, layout, target = s.p, run.tile, c.layout, c.target
-  local forward = p.pass == "forward"
+-- Makes the U or H of equal column tiles: body(d, group, index of the tile, to, where the scratch for transposed weights begins).
+-- Backward data's weights are transposed into scratch before.
+local function weights_maker(s, c, tile)
+  local p, layout, target = s.p, c.layout, c.target
+  local forward, direct = p.pass == "forward", as_they_are(s)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local taps_h, taps_w, apart = s.h.taps, s.w.taps, layout.apart(tile)
+  local taps_h, taps_w = s.h.taps, s.w.taps
   local unfold = s.planes and planes.weights(s, c, tile, channels_of(s, tile))
   local function tap(y, x)
     if s.planes then return (forward and y * taps_w + x or taps_h * taps_w - 1 - y * taps_w - x) * tile.width end
     if forward then return (y * taps_w + x) * (icg * p.oc) end
     return ((taps_h - 1 - y) * taps_w + taps_w - 1 - x) * (ocg * tile.width)
   end
-  local direct = forward and not s.planes
   local read = direct and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
   local kernel = c.kernel(("pack %d %d"):format(tile.vectors, tile.last), "pack", function(name)
-    return transform.weights(p, target, name, { h = s.h.schemes[1], w = s.w.schemes[1], tap = tap,
-      row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = apart })
+    return transform.weights(p, target, name, { h = s.half and half.rows(taps_h) or s.h.schemes[1], w = s.w.schemes[1], tap = tap,
+      row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = layout.apart(tile),
+      half = s.half })
   end)
   local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
     return direct_gather.transpose_kernel(p, tile, target, name)
   end)
-  return { what = "U of a tile of output channels", indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
-    local first = (index + run.index) * s.width
-    local to = layout.at(g, index + run.index)
-    if direct then return d:call(kernel, { { d.weights, g * ocg + first }, { d.packed, to }, s.from.channels }) end
+  return function(d, g, index, to, at)
+    local first = index * s.width
+    if direct then return d:call(kernel, { { d.weights, g * ocg + first }, to, s.from.channels }) end
     if unfold then
       local row = icg * taps_h * taps_w
-      local at = forward and (g * ocg + first) * row or (g * ocg) * row + first * (taps_h * taps_w)
+      local from = forward and (g * ocg + first) * row or (g * ocg) * row + first * (taps_h * taps_w)
       d:loop("line", 0, unfold.count, 1, function(n)
-        d:call(unfold.kernel, { { d.weights, at + n * unfold.from }, { d.scratch, n * unfold.to } })
+        d:call(unfold.kernel, { { d.weights, from + n * unfold.from }, { d.scratch, n * unfold.to + at } })
       end)
     else d:loop("tap", 0, taps_h * taps_w, 1, function(t)
-      d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) } })
+      d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) + at } })
     end) end
-    d:call(kernel, { { d.scratch, 0 }, { d.packed, to }, s.from.channels })
-  end }
+    d:call(kernel, { { d.scratch, at }, to, s.from.channels })
+  end
+end
+
+-- One run of equal column tiles: tasks are (group, column tile).
+local function pack_part(s, c, run)
+  local make = weights_maker(s, c, run.tile)
+  return { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"), indices = { { "g", s.p.groups }, { "tile", run.count } },
+    body = function(d, g, index)
+      make(d, g, index + run.index, { d.packed, c.layout.at(g, index + run.index) }, 0)
+    end }
 end
 
 local function pack_stage(s, c)
   local list, scratch = {}, 0
   for _, run in ipairs(cut.column_runs(s.columns)) do
     list[#list + 1] = pack_part(s, c, run)
-    if s.p.pass ~= "forward" or s.planes then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
+    if not as_they_are(s) then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
   end
   return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
 end
@@ -162,6 +188,19 @@ local function product_kernel(s, c, tiles, tile)
   end)
 end
 
+-- Lines of the next column of H that each of several kernels fetches with a channel.
+local function lines(s, tile, kernels)
+  return s.schedule.ahead and (s.h.taps * tile.vectors * s.lanes * s.size // 64 + kernels - 1) // kernels
+end
+
+local function half_kernel(s, c, one, tile, kernels)
+  local fetch = lines(s, tile, kernels)
+  return c.kernel(("half %s of %d, %d"):format(one.key, tile.vectors, fetch or 0), "product", function(name)
+    return half.product(s.p, c.target, name, { units = one.units, vectors = tile.vectors, taps = s.h.taps, channels = s.from.channels,
+      width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart, fetch = fetch })
+  end)
+end
+
 ---- the compute stage -----------------------------------------------------------------------------------------------------------
 
 -- Calls body(rows {tiles, count}, rectangle of frequencies) for each rectangle that the same tiles of a block have.
@@ -186,6 +225,14 @@ local function make_kernels(s, c, block)
     local channels = {}
     for i, run in ipairs(cut.column_runs(s.columns)) do channels[i] = channels_of(s, run.tile) end
     planes.make_kernels(s, c, block, channels)
+  end
+  if s.half then
+    half.each_column(s, block, function(_, list)
+      for _, one in ipairs(list) do
+        for _, run in ipairs(cut.column_runs(s.columns)) do half_kernel(s, c, one, run.tile, #list) end
+      end
+    end)
+    return
   end
   each_rectangle(s, block, function(_, _, _, pieces)
     for _, piece in ipairs(pieces) do
@@ -270,6 +317,23 @@ local function multiply(s, c, d, block, tile, panel, fetch)
   end)
 end
 
+-- The same from H, whose column tile is at `panel`.
+local function multiply_half(s, c, d, block, tile, base, panel)
+  local h_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
+  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width, m))
+  half.each_column(s, block, function(fw, list)
+    d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
+      local fetch = lines(s, tile, #list)
+      for i, one in ipairs(list) do
+        local from = panel + w * h_apart
+        local args = { { d.scratch, w * s.v_apart }, { base, from }, { d.scratch, w * s.m_apart + m } }
+        if fetch then args[4] = { base, from + (h_apart + (i - 1) * fetch * (64 // s.size) * s.from.channels) } end
+        d:call(half_kernel(s, c, one, tile, #list), args)
+      end
+    end)
+  end)
+end
+
 local function transform_outputs(s, c, d, block, at, tile, channel)
   d:comment "Y of each tile"
   each_tile(d, block, function(hr, wr, row, column, image, number)
@@ -289,6 +353,8 @@ end
 local function compute_part(s, c, block)
   local images, h, w = block.run, block.h, block.w
   make_kernels(s, c, block)
+  local makers = {}
+  for i, run in ipairs(s.fuse and cut.column_runs(s.columns) or {}) do makers[i] = weights_maker(s, c, run.tile) end
   local fetch = fetches(s, c, block, h, w)
   local splits = s.schedule.splits
   local share = (#s.columns + splits - 1) // splits
@@ -303,11 +369,18 @@ local function compute_part(s, c, block)
         row * h.outputs + (h.first + s.h.base), driver.rest(number, w.count) * w.outputs + (w.first + s.w.base)))
     end
     transform_inputs(s, c, d, block, at)
-    for _, run in ipairs(cut.column_runs(s.columns)) do
+    for i, run in ipairs(cut.column_runs(s.columns)) do
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
-        multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
-          fetch and function(f) fetch(d, following, index, f) end)
+        if s.fuse then
+          d:comment "H of the column tile"
+          makers[i](d, g, index, { d.scratch, s.panel_at }, s.transposed_at)
+          multiply_half(s, c, d, block, run.tile, d.scratch, s.panel_at)
+        elseif s.half then multiply_half(s, c, d, block, run.tile, d.packed, d:let("panel", c.layout.at(g, index)))
+        else
+          multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
+            fetch and function(f) fetch(d, following, index, f) end)
+        end
         transform_outputs(s, c, d, block, at, run.tile, d:let("channel", g * s.to.channels + index * s.width))
       end)
     end
@@ -322,6 +395,8 @@ function winograd_gather.misfit(s)
   if s.scratch > winograd_gather.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
   end
+  if s.schedule.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
+  if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
   if s.schedule.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
   if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
   if s.planes and (s.schedule.fetch or s.schedule.stream) then return "winograd neither fetches nor streams channels-first data" end
@@ -335,11 +410,11 @@ function winograd_gather.stages(p, schedule, target)
   local s = winograd_gather.shape(p, schedule, target)
   local kernels, c = {}, { target = target, layout = panels(s) }
   c.kernel = kernel_maker(c, kernels)
-  local pack, list = pack_stage(s, c), {}
+  local stages, list = { not s.fuse and pack_stage(s, c) or nil }, {}
   for i, block in ipairs(s.blocks) do list[i] = compute_part(s, c, block) end
   if c.why then return nil, c.why end
-  return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch } },
-    packed = c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
+  stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch }
+  return { kernels = kernels, stages = stages, packed = s.fuse and 0 or c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end
 
 winograd_gather.panels = panels

@@ -216,14 +216,18 @@ end
 ---- weights: U = G g GT ---------------------------------------------------------------------------------------------------------
 
 -- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
--- apart: elements between the frequencies. `rows` is an argument.
+-- apart: elements between the frequencies; half: only along w, rows of taps stay, side by side (winograd_half.lua). `rows` is an argument.
 function transform.weights(p, target, name, o)
-  local m = { to = "U", left = "G", from = "g", right = "GT" }
+  local m = { to = o.half and "H" or "U", left = o.half and "" or "G", from = "g", right = "GT" }
   local along, across = straight.of(o.w.G), straight.of(o.h.G)
+  local function place(fh, fw)
+    return o.half and (fw - 1) * o.apart + (fh - 1) * o.tile.width or ((fh - 1) * o.w.size + fw - 1) * o.apart
+  end
   return with_most_held(target, #along.results, function(kept, held)
     local k = program.new { name = name, type = p.type, target = target }
-    k.about = ("U = G g GT of the %d x %d taps g between each input channel (a row) and %d output channels in the lanes. Frequency f of U "
-      .. "stands at f * %d."):format(o.h.taps, o.w.taps, o.tile.width, o.apart)
+    k.about = ("%s = %s of the %d x %d taps g between each input channel (a row) and %d output channels in the lanes. %s stands at f * %d.")
+      :format(m.to, o.half and "g GT" or "G g GT", o.h.taps, o.w.taps, o.tile.width,
+        o.half and "Column f of frequencies, a row of taps after the other," or "Frequency f of U", o.apart)
     local from, to, rows = k:pointer("weights", "in"), k:pointer("u", "out"), k:count("rows")
     local constant, slots = constants(k, kept, { along, across }), {}
     local function vector(v)
@@ -240,13 +244,13 @@ function transform.weights(p, target, name, o)
           return x
         end,
         finish = function(fw, results)
-          for fh, r in ipairs(results) do k:store(k:at(to, ((fh - 1) * o.w.size + fw - 1) * o.apart + v * k.lanes), r) end
+          for fh, r in ipairs(results) do k:store(k:at(to, place(fh, fw) + v * k.lanes), r) end
         end }, held, constant)
     end
     k:loop(rows, function()
       for v = 0, o.tile.vectors - 1 do vector(v) end
       k:advance(from, o.row)
-      k:advance(to, o.tile.width)
+      k:advance(to, o.half and o.h.taps * o.tile.width or o.tile.width)
     end)
     return k:finish()
   end)
