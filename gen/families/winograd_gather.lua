@@ -24,8 +24,12 @@ winograd_gather.most_scratch = 4 << 20
 
 local odd_lines = parts.odd_lines
 
--- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H.
-local function apart(s, tile) return odd_lines(s.from.channels * (s.half and s.h.taps or 1) * tile.width, s.size) end
+-- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the scratch of a
+-- task there is only so much of H as the channels of a partial sum take.
+local function apart(s, tile)
+  local channels = s.fuse and s.chunks[1].size or s.from.channels
+  return odd_lines(channels * (s.half and s.h.taps or 1) * tile.width, s.size)
+end
 
 -- Where the U or H of a column tile is; all of them in elements.
 local function panels(s)
@@ -72,7 +76,8 @@ function winograd_gather.shape(p, schedule, target)
   s.v_apart = odd_lines(most * s.v_row, size)
   s.m_apart = odd_lines(most * s.width, size)
   s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
-  s.half, s.fuse = schedule.weights ~= nil, schedule.weights == "fuse"
+  s.fuse, s.half = schedule.fuse, schedule.half or schedule.fuse
+  s.chunks = cut.piece_runs(s.from.channels, schedule.chunk or s.from.channels)
   s.planes = p.layout == "nchw"
   if s.planes then planes.buffers(s, axis_h, axis_w) else
     s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
@@ -100,8 +105,9 @@ local function channels_of(s, tile) return (tile.vectors - 1) * s.lanes + tile.l
 
 ---- transformed weights ---------------------------------------------------------------------------------------------------------
 
--- Makes the U or H of equal column tiles: body(d, group, index of the tile, to, where the scratch for transposed weights begins).
--- Backward data's weights are transposed into scratch before.
+-- How the U or H of equal column tiles is made: transpose(d, group, index of the tile, at), where needed: the weights into the scratch
+-- from `at` on; make(d, group, index, at, to, first channel of the reduction, channels); from(group, index, channel): where weights are
+-- read that need no transposing.
 local function weights_maker(s, c, tile)
   local p, layout, target = s.p, c.layout, c.target
   local forward, direct = p.pass == "forward", as_they_are(s)
@@ -114,36 +120,43 @@ local function weights_maker(s, c, tile)
     return ((taps_h - 1 - y) * taps_w + taps_w - 1 - x) * (ocg * tile.width)
   end
   local read = direct and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
+  local row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width
   local kernel = c.kernel(("pack %d %d"):format(tile.vectors, tile.last), "pack", function(name)
     return transform.weights(p, target, name, { h = s.half and half.rows(taps_h) or s.h.schemes[1], w = s.w.schemes[1], tap = tap,
-      row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = layout.apart(tile),
-      half = s.half })
+      row = row, tile = read, apart = layout.apart(tile), half = s.half })
   end)
   local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
     return direct_gather.transpose_kernel(p, tile, target, name)
   end)
-  return function(d, g, index, to, at)
+  local made = {}
+  function made.from(g, index, channel) return g * ocg + index * s.width + channel * row end
+  function made.transpose(d, g, index, at)
     local first = index * s.width
-    if direct then return d:call(kernel, { { d.weights, g * ocg + first }, to, s.from.channels }) end
     if unfold then
-      local row = icg * taps_h * taps_w
-      local from = forward and (g * ocg + first) * row or (g * ocg) * row + first * (taps_h * taps_w)
+      local length = icg * taps_h * taps_w
+      local from = forward and (g * ocg + first) * length or (g * ocg) * length + first * (taps_h * taps_w)
       d:loop("line", 0, unfold.count, 1, function(n)
         d:call(unfold.kernel, { { d.weights, from + n * unfold.from }, { d.scratch, n * unfold.to + at } })
       end)
-    else d:loop("tap", 0, taps_h * taps_w, 1, function(t)
-      d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) + at } })
-    end) end
-    d:call(kernel, { { d.scratch, at }, to, s.from.channels })
+    elseif transpose then
+      d:loop("tap", 0, taps_h * taps_w, 1, function(t)
+        d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) + at } })
+      end)
+    end
   end
+  function made.make(d, g, index, at, to, channel, channels)
+    d:call(kernel, { direct and { d.weights, made.from(g, index, channel) } or { d.scratch, channel * row + at }, to, channels })
+  end
+  return made
 end
 
 -- One run of equal column tiles: tasks are (group, column tile).
 local function pack_part(s, c, run)
-  local make = weights_maker(s, c, run.tile)
+  local maker = weights_maker(s, c, run.tile)
   return { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"), indices = { { "g", s.p.groups }, { "tile", run.count } },
     body = function(d, g, index)
-      make(d, g, index + run.index, { d.packed, c.layout.at(g, index + run.index) }, 0)
+      maker.transpose(d, g, index + run.index, 0)
+      maker.make(d, g, index + run.index, 0, { d.packed, c.layout.at(g, index + run.index) }, driver.expr(0), s.from.channels)
     end }
 end
 
@@ -181,24 +194,34 @@ local function output_kernel(s, c, h_class, w_class, tile)
   end)
 end
 
-local function product_kernel(s, c, tiles, tile)
-  return c.kernel(("product %d %d"):format(tiles, tile.vectors), "product", function(name)
-    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = s.from.channels, row = s.v_row,
+local function product_kernel(s, c, tiles, tile, channels, adds)
+  return c.kernel(("product %d %d, %d %s"):format(tiles, tile.vectors, channels, adds), "product", function(name)
+    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = channels, adds = adds, row = s.v_row,
       width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
   end)
 end
 
--- Lines of the next column of H that each of several kernels fetches with a channel.
-local function lines(s, tile, kernels)
-  return s.schedule.ahead and (s.h.taps * tile.vectors * s.lanes * s.size // 64 + kernels - 1) // kernels
+-- What is fetched with each channel of a product, by one of `calls` of a column tile: of taps that begin so many apart, some.
+local function fetched(s, calls)
+  if not s.fuse or not as_they_are(s) then return end
+  local taps = s.h.taps * s.w.taps
+  return (taps + calls - 1) // calls
 end
 
-local function half_kernel(s, c, one, tile, kernels)
-  local fetch = lines(s, tile, kernels)
-  return c.kernel(("half %s of %d, %d"):format(one.key, tile.vectors, fetch or 0), "product", function(name)
-    return half.product(s.p, c.target, name, { units = one.units, vectors = tile.vectors, taps = s.h.taps, channels = s.from.channels,
-      width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart, fetch = fetch })
+local function half_kernel(s, c, one, tile, calls, channels, adds)
+  local fetch = fetched(s, calls)
+  return c.kernel(("half %s of %d, %d %d %s"):format(one.key, tile.vectors, channels, fetch or 0, adds), "product", function(name)
+    return half.product(s.p, c.target, name, { units = one.units, vectors = tile.vectors, taps = s.h.taps, channels = channels,
+      width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart, adds = adds,
+      fetch = fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
   end)
+end
+
+-- How many products a column tile of a block has.
+local function calls_of(s, block)
+  local calls = 0
+  half.each_column(s, block, function(fw, list) calls = calls + fw.count * #list end)
+  return calls
 end
 
 ---- the compute stage -----------------------------------------------------------------------------------------------------------
@@ -210,6 +233,23 @@ local function each_rectangle(s, block, body)
       local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
       if count > 0 then body(fh, fw, first, cut.piece_runs(count, s.schedule.rows)) end
     end
+  end
+end
+
+-- Calls body(channels, adds) for each kind of partial sum: the first is stored to M, the others are added.
+local function each_sum(s, body)
+  for _, chunk in ipairs(s.chunks) do
+    if chunk.first == 0 then body(chunk.size, false) end
+    if chunk.first > 0 or chunk.count > 1 then body(chunk.size, true) end
+  end
+end
+
+-- Calls body(first channel, channels, adds) in loops over the partial sums.
+local function each_chunk(s, d, body)
+  for _, run in ipairs(s.chunks) do
+    local first = run.first
+    if first == 0 then body(driver.expr(0), run.size, false); first = run.size end
+    d:loop("channel", first, run.first + run.size * run.count, run.size, function(channel) body(channel, run.size, true) end)
   end
 end
 
@@ -227,16 +267,21 @@ local function make_kernels(s, c, block)
     planes.make_kernels(s, c, block, channels)
   end
   if s.half then
+    local calls = calls_of(s, block)
     half.each_column(s, block, function(_, list)
       for _, one in ipairs(list) do
-        for _, run in ipairs(cut.column_runs(s.columns)) do half_kernel(s, c, one, run.tile, #list) end
+        for _, run in ipairs(cut.column_runs(s.columns)) do
+          each_sum(s, function(channels, adds) half_kernel(s, c, one, run.tile, calls, channels, adds) end)
+        end
       end
     end)
     return
   end
   each_rectangle(s, block, function(_, _, _, pieces)
     for _, piece in ipairs(pieces) do
-      for _, run in ipairs(cut.column_runs(s.columns)) do product_kernel(s, c, piece.size, run.tile) end
+      for _, run in ipairs(cut.column_runs(s.columns)) do
+        each_sum(s, function(channels, adds) product_kernel(s, c, piece.size, run.tile, channels, adds) end)
+      end
     end
   end)
 end
@@ -308,8 +353,10 @@ local function multiply(s, c, d, block, tile, panel, fetch)
         if fetch then fetch(f) end
         for _, run in ipairs(pieces) do
           d:loop("t", first + run.first, first + run.first + run.size * run.count, run.size, function(t)
-            d:call(product_kernel(s, c, run.size, tile), { { d.scratch, f * s.v_apart + t * s.v_row },
-              { d.packed, panel + f * u_apart }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+            each_chunk(s, d, function(channel, channels, adds)
+              d:call(product_kernel(s, c, run.size, tile, channels, adds), { { d.scratch, f * s.v_apart + t * s.v_row + channel },
+                { d.packed, panel + f * u_apart + channel * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+            end)
           end)
         end
       end)
@@ -317,20 +364,42 @@ local function multiply(s, c, d, block, tile, panel, fetch)
   end)
 end
 
--- The same from H, whose column tile is at `panel`.
-local function multiply_half(s, c, d, block, tile, base, panel)
-  local h_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
-  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width, m))
+-- The same from H, of a partial sum. o: base, panel: where its H is; channel, channels, adds; ahead: the weights that are read next, where
+-- they are fetched.
+local function multiply_half(s, c, d, block, tile, o)
+  local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
+  local fetch, before = fetched(s, calls), 0
   half.each_column(s, block, function(fw, list)
     d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-      local fetch = lines(s, tile, #list)
       for i, one in ipairs(list) do
-        local from = panel + w * h_apart
-        local args = { { d.scratch, w * s.v_apart }, { base, from }, { d.scratch, w * s.m_apart + m } }
-        if fetch then args[4] = { base, from + (h_apart + (i - 1) * fetch * (64 // s.size) * s.from.channels) } end
-        d:call(half_kernel(s, c, one, tile, #list), args)
+        local args = { { d.scratch, w * s.v_apart + o.channel }, { o.base, o.panel + w * h_apart }, { d.scratch, w * s.m_apart + m } }
+        if fetch then
+          local tap = driver.min(((w - fw.first) * #list + (before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
+          args[4] = { d.weights, o.ahead + tap * (s.from.channels * s.p.oc) }
+        end
+        d:call(half_kernel(s, c, one, tile, calls, o.channels, o.adds), args)
       end
     end)
+    before = before + fw.count * #list
+  end)
+end
+
+-- A column tile of half-transformed weights, partial sum by partial sum; maker: of a fused schedule, which makes their H first.
+local function multiply_halves(s, c, d, block, tile, maker, g, index)
+  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
+    s.frequencies * s.v_apart))
+  local panel = maker and driver.expr(s.panel_at) or d:let("panel", c.layout.at(g, index))
+  if maker then maker.transpose(d, g, index, s.transposed_at) end
+  each_chunk(s, d, function(channel, channels, adds)
+    local o = { base = maker and d.scratch or d.packed, panel = panel, channel = channel, channels = channels, adds = adds }
+    if maker then
+      d:comment(("H of %d channels, and its part of M"):format(channels))
+      maker.make(d, g, index, s.transposed_at, { d.scratch, panel }, channel, channels)
+      local stop = channel + channels
+      o.ahead = as_they_are(s) and d:let("ahead", maker.from(g, index + driver.quotient(stop, s.from.channels),
+        driver.rest(stop, s.from.channels)))
+    else o.panel = panel + channel * (s.h.taps * tile.width) end
+    multiply_half(s, c, d, block, tile, o)
   end)
 end
 
@@ -372,11 +441,7 @@ local function compute_part(s, c, block)
     for i, run in ipairs(cut.column_runs(s.columns)) do
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
-        if s.fuse then
-          d:comment "H of the column tile"
-          makers[i](d, g, index, { d.scratch, s.panel_at }, s.transposed_at)
-          multiply_half(s, c, d, block, run.tile, d.scratch, s.panel_at)
-        elseif s.half then multiply_half(s, c, d, block, run.tile, d.packed, d:let("panel", c.layout.at(g, index)))
+        if s.half then multiply_halves(s, c, d, block, run.tile, makers[i], g, index)
         else
           multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
             fetch and function(f) fetch(d, following, index, f) end)
@@ -395,6 +460,8 @@ function winograd_gather.misfit(s)
   if s.scratch > winograd_gather.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
   end
+  if s.schedule.ahead and s.half then return "winograd fetches no rows of half-transformed weights ahead" end
+  if s.schedule.chunk and s.schedule.chunk >= s.from.channels then return "winograd has no such partial sums: a chunk is the whole reduction" end
   if s.schedule.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
   if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
   if s.schedule.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end

@@ -147,7 +147,8 @@ local function about(o)
   end
   return ("M[f][t][c] = sum over i of V[f][t][i] * U[f][i][c] for rows %s of a column of frequencies, %d sums in all: i is one of %d input "
     .. "channels, t a tile, c a lane of %d vector%s of output channels. U = G h, but for a factor of each row, is made from the %d rows of "
-    .. "taps h of H; acc<f>_<t>_<v> stays in registers through the sum, and gets the factor at the end."):format(table.concat(rows, ", "), tiles, o.channels, o.vectors, o.vectors == 1 and "" or "s", o.taps)
+    .. "taps h of H; acc<f>_<t>_<v> stays in registers through the sum, gets the factor at the end%s."):format(table.concat(rows, ", "), tiles, o.channels, o.vectors, o.vectors == 1 and "" or "s", o.taps,
+    o.adds and " and is added to what is in M" or "")
 end
 
 -- Calls body(frequency, tile) for each sum of a unit's row.
@@ -176,7 +177,7 @@ end
 local function build(p, target, name, o, kept, shared)
   local k = program.new { name = name, type = p.type, target = target }
   k.about = about(o)
-  local v, h, m = k:pointer("v", "in"), k:pointer("h", "in"), k:pointer("m", "out")
+  local v, h, m = k:pointer("v", "in"), k:pointer("h", "in"), k:pointer("m", o.adds and "inout" or "out")
   local following = o.fetch and k:pointer("next", "in")
   local acc, known = {}, {}
   local function each_acc(body)
@@ -205,7 +206,9 @@ local function build(p, target, name, o, kept, shared)
     k:zero(acc[key])
   end)
   k:loop(o.channels, function()
-    for i = 0, (o.fetch or 0) - 1 do k:prefetch(k:at(following, i * (64 // k.size)), 2) end
+    for i = 0, (o.fetch or 0) - 1 do
+      for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
+    end
     local loaded = {}
     local function load(i, n)
       local r = k:vector(("h%d_%d"):format(i - 1, n))
@@ -242,25 +245,29 @@ local function build(p, target, name, o, kept, shared)
     end
     k:advance(v, 1)
     k:advance(h, o.taps * o.width)
-    if o.fetch then k:advance(following, o.fetch * (64 // k.size)) end
+    if o.fetch then k:advance(following, o.fetch_row) end
   end)
   local scale = {}
   each_acc(function(f, t, n, key, factor)
-    if factor ~= 1 then
-      if scale.factor ~= factor then
-        scale = { factor = factor, r = k:vector "scale" }
-        k:constant(scale.r, factor)
-      end
-      k:mul(acc[key], acc[key], scale.r)
+    local to, sum = k:at(m, f * o.sums_apart + t * o.width + n * k.lanes), acc[key]
+    if factor ~= 1 and scale.factor ~= factor then
+      scale = { factor = factor, r = k:vector "scale" }
+      k:constant(scale.r, factor)
     end
-    k:store(k:at(m, f * o.sums_apart + t * o.width + n * k.lanes), acc[key])
+    if o.adds then
+      local before = k:vector "before"
+      k:load(before, to)
+      if factor ~= 1 then k:fma(before, sum, scale.r) else k:add(before, before, sum) end
+      sum = before
+    elseif factor ~= 1 then k:mul(sum, sum, scale.r) end
+    k:store(to, sum)
   end)
   return k:finish()
 end
 
--- o: units, vectors, taps (rows of H), channels (the whole reduction), width (of H and M), row: elements between tiles of V, apart,
--- sums_apart: between the rows of frequencies of V and of M; fetch: cache lines of the next column's H that are fetched with each
--- channel. Constants, and taps that several units read, stay in registers if there are enough.
+-- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
+-- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
+-- from each other, a row is fetched with each channel, fetch_row from row to row. Constants, and taps that several units read, stay in registers if there are enough.
 function half.product(p, target, name, o)
   local why
   for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
@@ -272,6 +279,13 @@ function half.product(p, target, name, o)
 end
 
 ---- the estimate ---------------------------------------------------------------------------------------------------------------------
+
+-- How many partial sums there are.
+function half.chunks(s)
+  local count = 0
+  for _, run in ipairs(s.chunks) do count = count + run.count end
+  return count
+end
 
 -- Cycles of the products of a block.
 function half.cycles(s, block)
@@ -287,12 +301,21 @@ function half.cycles(s, block)
       end
       for _, column in ipairs(s.columns) do
         local v = column.vectors
-        local step = math.max((kernel.sums + operations) * v / 2, (kernel.sums + loads * v) / 2, 4) -- TODO v1
-        cycles = cycles + fw.count * (s.from.channels * step + kernel.sums * v + 30)
+        local step = math.max((kernel.sums + operations) * v / 2, (kernel.sums + loads * v) / 2, 4)
+        cycles = cycles + fw.count * (s.from.channels * step + half.chunks(s) * (2 * kernel.sums * v + 30))
       end
     end
   end)
   return cycles
+end
+
+-- Cycles to make H of all channels: most is its way into the second cache (measured). Weights that have to be transposed go there, too.
+function half.making_cycles(s)
+  local vectors = 0
+  for _, column in ipairs(s.columns) do vectors = vectors + column.vectors end
+  local taps = s.h.taps * s.w.taps
+  local there = s.p.pass == "forward" and not s.planes and 1.2 or 5
+  return s.from.channels * vectors * (3.2 * s.w.size * s.h.taps + there * taps)
 end
 
 return half

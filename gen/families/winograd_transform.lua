@@ -258,13 +258,13 @@ end
 
 ---- the product: M = V U, for one frequency -------------------------------------------------------------------------------------
 
--- o: tiles (rows of V), vectors, channels (the whole reduction), row: elements between the rows of V, width: of U and M.
+-- o: tiles (rows of V), vectors, channels (of the sum), adds: to what is in M, row: elements between the rows of V, width: of U and M.
 function transform.product(p, target, name, o)
   local k = program.new { name = name, type = p.type, target = target }
   k.about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d tiles, c a lane of %d "
-    .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum."):format(o.channels, o.tiles, o.vectors,
-    o.vectors == 1 and "" or "s")
-  local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", "out")
+    .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum%s."):format(o.channels, o.tiles, o.vectors,
+    o.vectors == 1 and "" or "s", o.adds and ", and is added to what is in M" or "")
+  local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", o.adds and "inout" or "out")
   local acc, b, a = {}, {}, k:vector "a"
   for t = 0, o.tiles - 1 do
     acc[t] = {}
@@ -287,7 +287,11 @@ function transform.product(p, target, name, o)
     k:advance(u, o.width)
   end)
   for t = 0, o.tiles - 1 do
-    for n = 0, o.vectors - 1 do k:store(k:at(m, t * o.width + n * k.lanes), acc[t][n]) end
+    for n = 0, o.vectors - 1 do
+      local to = k:at(m, t * o.width + n * k.lanes)
+      if o.adds then k:add(acc[t][n], acc[t][n], k:memory(to)) end
+      k:store(to, acc[t][n])
+    end
   end
   return k:finish()
 end
