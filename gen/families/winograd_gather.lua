@@ -364,42 +364,52 @@ local function multiply(s, c, d, block, tile, panel, fetch)
   end)
 end
 
--- The same from H, of a partial sum. o: base, panel: where its H is; channel, channels, adds; ahead: the weights that are read next, where
--- they are fetched.
-local function multiply_half(s, c, d, block, tile, o)
+local function about_sums(s, d, tile)
+  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
+    s.frequencies * s.v_apart))
+end
+
+-- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.
+local function multiply_half(s, c, d, block, tile, panel)
   local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
-  local fetch, before = fetched(s, calls), 0
+  about_sums(s, d, tile)
   half.each_column(s, block, function(fw, list)
     d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-      for i, one in ipairs(list) do
-        local args = { { d.scratch, w * s.v_apart + o.channel }, { o.base, o.panel + w * h_apart }, { d.scratch, w * s.m_apart + m } }
-        if fetch then
-          local tap = driver.min(((w - fw.first) * #list + (before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
-          args[4] = { d.weights, o.ahead + tap * (s.from.channels * s.p.oc) }
+      each_chunk(s, d, function(channel, channels, adds)
+        for _, one in ipairs(list) do
+          d:call(half_kernel(s, c, one, tile, calls, channels, adds), { { d.scratch, w * s.v_apart + channel },
+            { d.packed, panel + w * h_apart + channel * (s.h.taps * tile.width) }, { d.scratch, w * s.m_apart + m } })
         end
-        d:call(half_kernel(s, c, one, tile, calls, o.channels, o.adds), args)
-      end
+      end)
     end)
-    before = before + fw.count * #list
   end)
 end
 
--- A column tile of half-transformed weights, partial sum by partial sum; maker: of a fused schedule, which makes their H first.
-local function multiply_halves(s, c, d, block, tile, maker, g, index)
-  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
-    s.frequencies * s.v_apart))
-  local panel = maker and driver.expr(s.panel_at) or d:let("panel", c.layout.at(g, index))
-  if maker then maker.transpose(d, g, index, s.transposed_at) end
+-- Of half-transformed weights that are made in the run: partial sum by partial sum, each of all columns. A product fetches weights that are
+-- transformed next, where they are read as they are.
+local function multiply_fused(s, c, d, block, tile, maker, g, index)
+  local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
+  local fetch = fetched(s, calls)
+  about_sums(s, d, tile)
+  maker.transpose(d, g, index, s.transposed_at)
   each_chunk(s, d, function(channel, channels, adds)
-    local o = { base = maker and d.scratch or d.packed, panel = panel, channel = channel, channels = channels, adds = adds }
-    if maker then
-      d:comment(("H of %d channels, and its part of M"):format(channels))
-      maker.make(d, g, index, s.transposed_at, { d.scratch, panel }, channel, channels)
-      local stop = channel + channels
-      o.ahead = as_they_are(s) and d:let("ahead", maker.from(g, index + driver.quotient(stop, s.from.channels),
-        driver.rest(stop, s.from.channels)))
-    else o.panel = panel + channel * (s.h.taps * tile.width) end
-    multiply_half(s, c, d, block, tile, o)
+    d:comment(("H of %d channels, and its part of M"):format(channels))
+    maker.make(d, g, index, s.transposed_at, { d.scratch, s.panel_at }, channel, channels)
+    local stop, before = channel + channels, 0
+    local ahead = fetch and d:let("ahead", maker.from(g, index + driver.quotient(stop, s.from.channels), driver.rest(stop, s.from.channels)))
+    half.each_column(s, block, function(fw, list)
+      d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
+        for i, one in ipairs(list) do
+          local args = { { d.scratch, w * s.v_apart + channel }, { d.scratch, w * h_apart + s.panel_at }, { d.scratch, w * s.m_apart + m } }
+          if fetch then
+            local tap = driver.min(((w - fw.first) * #list + (before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
+            args[4] = { d.weights, ahead + tap * (s.from.channels * s.p.oc) }
+          end
+          d:call(half_kernel(s, c, one, tile, calls, channels, adds), args)
+        end
+      end)
+      before = before + fw.count * #list
+    end)
   end)
 end
 
@@ -441,7 +451,8 @@ local function compute_part(s, c, block)
     for i, run in ipairs(cut.column_runs(s.columns)) do
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
-        if s.half then multiply_halves(s, c, d, block, run.tile, makers[i], g, index)
+        if s.fuse then multiply_fused(s, c, d, block, run.tile, makers[i], g, index)
+        elseif s.half then multiply_half(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)))
         else
           multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
             fetch and function(f) fetch(d, following, index, f) end)
