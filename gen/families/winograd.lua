@@ -10,18 +10,21 @@ local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local gathering = require "families/winograd_gather"
 local gradient = require "families/winograd_gradient"
+local half = require "families/winograd_half"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
 local winograd = { name = "winograd", version = 4, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.fetch][.stream] ----------------------------------------------------------
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
--- weights; how many rows of U are fetched ahead; whether the next block's input is fetched during a block's products, and outputs are streamed.
+-- weights; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only, beforehand
+-- or in the run (winograd_half.lua: rows are sums of a kernel then); whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.chunk and ".c" .. s.chunk or "",
+    s.fuse and ".fuse" or s.half and ".half" or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
@@ -31,7 +34,8 @@ function winograd.parse(name)
   rest = after or rest
   return { family = "winograd", sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
-    fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
+    chunk = tonumber(rest:match "%.c(%d+)"), half = rest:find "%.half" ~= nil,
+    fuse = rest:find "%.fuse" ~= nil, fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
 end
 
 ---- admission -------------------------------------------------------------------------------------------------------------------
@@ -60,18 +64,26 @@ local function filled(p)
   return inside(h) * inside(w)
 end
 
-local function predicted_error(p, h_sizes, w_sizes)
-  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p), p.stride[2], p.stride[3])
+local function predicted_error(p, h_sizes, w_sizes, chunk)
+  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p), p.stride[2], p.stride[3]) *
+    errors.chunks(reduced(p), chunk)
 end
 
+-- Why tiles are refused for their error, or nil and the channels of a partial sum that it takes, if it takes that.
 local function inexact(p, h_sizes, w_sizes)
   local allowed = errors.tiers[p.accuracy]
   if allowed == 0 then return "proven admits no transforms" end
   local predicted = predicted_error(p, h_sizes, w_sizes)
   if predicted == math.huge then return "its error has not been measured" end
-  if predicted > allowed then
-    return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
+  if predicted <= allowed then return end
+  local least
+  for _, chunk in ipairs { 128, 64, 32, 16 } do
+    local error = reduced(p) > chunk and predicted_error(p, h_sizes, w_sizes, chunk) or math.huge
+    if error <= 0.9 * allowed then return nil, chunk end -- predictions of nested tiles are up to a tenth too low
+    if error <= allowed then least = chunk end
   end
+  if least then return nil, least end
+  return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
 end
 
 local function refused(p, target)
@@ -138,16 +150,32 @@ local function candidates(p, target, machine)
   local splits = { 1, p.threads > 1 and (columns + vectors - 1) // vectors >= p.threads and p.threads or nil }
   local list = {}
   local function add(h, w)
+    local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
+    local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
+    local why, chunk = inexact(p, h, w)
     local function schedule(tiles, split, large)
-      local u = (h[1] * h_axis.step + h_axis.taps - h_axis.step) * (w[1] * w_axis.step + w_axis.taps - w_axis.step) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
-      return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split,
+      return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,
         ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
     end
-    local why = inexact(p, h, w)
     if why then list[#list + 1] = { schedule = schedule(14, 1, {}), why = why }; return end
+    -- Of weights that change there is H in the run, of few tiles; of fixed ones H in place of an U that leaves the caches.
+    local function halves(tiles, split)
+      if h_axis.taps == 1 or grid.strided(p) or p.weights == "fixed" and u <= l2 then return end
+      for v = 1, vectors do
+        local one = schedule(tiles, split, {})
+        one.vectors, one.rows, one.ahead, one.half, one.fuse = v, (target.registers - 8) // v, nil, p.weights == "fixed", p.weights == "changing"
+        if one.fuse then
+          local bytes = (w[1] + w_axis.taps - 1) * h_axis.taps * v * target.bits // 8
+          local fits = bytes * 64 <= l2 // 8 and 64 or 32
+          if reduced(p) > fits then one.chunk = math.min(chunk or fits, fits) end
+        end
+        list[#list + 1] = { schedule = one }
+      end
+    end
     for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
       for _, split in ipairs(splits) do
         for _, large in ipairs(for_large(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, large) } end
+        halves(tiles, split)
       end
     end
   end
@@ -197,7 +225,8 @@ local function transform_cycles(s, block)
 end
 
 local function product_cycles(s, block)
-  local cycles = 0
+  if s.half then return half.cycles(s, block) end
+  local cycles, chunks = 0, half.chunks(s)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
     for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
       local _, count = grid.having(block.classes, fh.big_only, fw.big_only)
@@ -206,7 +235,8 @@ local function product_cycles(s, block)
         for _, column in ipairs(s.columns) do
           local v = column.vectors
           local step = math.max(piece.size * v / 2, (piece.size + v) / 2, 4)
-          cycles = cycles + fh.count * fw.count * piece.count * (phases * s.from.channels * step + piece.size * v + 30)
+          local adding = chunks * ((chunks > 1 and 2 or 1) * piece.size * v + 30)
+          cycles = cycles + fh.count * fw.count * piece.count * (phases * s.from.channels * step + adding)
         end
       end
     end
@@ -226,11 +256,11 @@ end
 -- making them.
 local function costs_of(s, machine)
   local p, splits = s.p, s.schedule.splits
-  local l2, weights = parts.l2(machine), gathering.panels(s).elements * s.size // p.groups
+  local l2, weights = parts.l2(machine), s.fuse and 0 or gathering.panels(s).elements * s.size // p.groups
   local _, _, products, frequencies = tile_operations(s, 1, 1)
-  weights = weights * products // (frequencies * #s.phases) -- those that phases have
+  if #s.phases > 1 then weights = weights * products // (frequencies * #s.phases) end -- those that phases have
   local far = weights + s.scratch > l2
-  local c = { transforms = 0, products = 0, weights = 0, pack = 0, tasks = 0 }
+  local c = { transforms = 0, products = 0, weights = 0, fused = 0, pack = 0, tasks = 0 }
   for _, block in ipairs(s.blocks) do
     local blocks = p.groups * block.run.count * block.h.count * block.w.count
     local input, output = transform_cycles(s, block)
@@ -238,8 +268,10 @@ local function costs_of(s, machine)
     c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
     c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, block.images))
     c.tasks = c.tasks + blocks * splits
+    if s.fuse then c.fused = c.fused + blocks * half.making_cycles(s) end
   end
-  if p.weights == "changing" then
+  if s.fuse then c.pack = c.fused
+  elseif p.weights == "changing" then
     c.pack = parts.pack_cycles(p.kernel[2] * p.kernel[3] * p.ic * (p.oc // p.groups) * s.size, weights * p.groups, machine)
   end
   return c, far
@@ -248,11 +280,11 @@ end
 local function cycles_of(s, machine)
   local p = s.p
   local c, far = costs_of(s, machine)
-  local cycles = 1.03 * math.max(c.products, c.weights) + (far and 0.06 * c.weights or 0) + c.transforms
+  local cycles = 1.03 * math.max(c.products, c.weights) + (far and 0.06 * c.weights or 0) + c.transforms + c.fused
   if s.scratch > parts.l2(machine) then cycles = cycles * 1.1 end
   if s.schedule.stream then cycles = cycles * 0.99 end
   if s.schedule.fetch then cycles = cycles * 0.95 end
-  return cycles * ((c.tasks + p.threads - 1) // p.threads) / c.tasks + c.pack / p.threads
+  return cycles * ((c.tasks + p.threads - 1) // p.threads) / c.tasks + (c.pack - c.fused) / p.threads
 end
 
 function winograd.schedules(p, target, machine)
@@ -310,7 +342,7 @@ function winograd.figures(p, schedule, target, machine)
   else
     local s = gathering.shape(p, schedule, target)
     products, into, out = counts_of(s)
-    error, binds = predicted_error(p, schedule.h, schedule.w), binding(s, machine)
+    error, binds = predicted_error(p, schedule.h, schedule.w, schedule.chunk), binding(s, machine)
   end
   return ("%.3g of %d products, %.1f + %.1f operations, error %.2f%s"):format(products, p.kernel[2] * p.kernel[3], into, out, error,
     binds and ", binds: " .. binds or "")
@@ -322,6 +354,7 @@ winograd.figures_mean = "winograd: multiplications of an output pixel for a pair
 -- Why a schedule cannot be a gathering one's, or nil.
 local function misfit(p, schedule, target)
   if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
+  if (schedule.half or schedule.fuse) and grid.strided(p) then return winograd.print(schedule) .. " is for stride 1" end
   local h, w = grid.axes(p)
   if not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w) then
     return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
@@ -334,6 +367,9 @@ function winograd.explain(p, s) return (p.pass == "backward_weights" and words.g
 
 function winograd.stages(p, schedule, target)
   local weights = p.pass == "backward_weights"
+  if weights and (schedule.half or schedule.fuse or schedule.chunk) then
+    return nil, winograd.print(schedule) .. " halves weights or sums, which is not for backward weights"
+  end
   local why = refused(p, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
   if why then return nil, why end
   local result, cannot = (weights and gradient or gathering).stages(p, schedule, target)

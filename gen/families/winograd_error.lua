@@ -49,4 +49,11 @@ function winograd_error.predict(h, h_taps, w, w_taps, channels, h_stride, w_stri
   return math.sqrt(at_channels(one, channels) * at_channels(other, channels))
 end
 
+-- Of sums in chunks, over one sum of all channels: rounding grows with the length of a chain, c of n; then come the n / c chunks, and what
+-- the transforms do to each product (measured).
+function winograd_error.chunks(channels, chunk)
+  if not chunk or chunk >= channels then return 1 end
+  return math.min(math.sqrt(chunk / channels + 1 / chunk + 16 / channels), 1)
+end
+
 return winograd_error

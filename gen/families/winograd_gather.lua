@@ -4,6 +4,7 @@
 -- channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the products to
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
+-- In place of U there may be half of the transform, beforehand or of each column tile in the task (winograd_half.lua).
 -- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (winograd_planes.lua).
 -- Pixels of a dilated problem's window stand a dilation apart; else its grids (winograd_grid.lua) are images like others. The windows
 -- of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels; likewise their taps in U.
@@ -14,6 +15,7 @@ local cut = require "tiles"
 local grid = require "families/winograd_grid"
 local transform = require "families/winograd_transform"
 local planes = require "families/winograd_planes"
+local half = require "families/winograd_half"
 local direct_gather = require "families/direct_gather"
 local winograd_gather = {}
 
@@ -22,6 +24,35 @@ winograd_gather.most_scratch = 4 << 20
 ---- sizes ----------------------------------------------------------------------------------------------------------------------
 
 local odd_lines = parts.odd_lines
+
+-- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the scratch of a
+-- task there is only so much of H as the channels of a partial sum take.
+local function apart(s, tile)
+  local channels = s.fuse and s.chunks[1].size or s.terms
+  return odd_lines(channels * (s.half and s.h.taps or 1) * tile.width, s.size)
+end
+
+-- Where the U or H of a column tile is; all of them in elements.
+local function panels(s)
+  local function elements(tile) return (s.half and s.w.size or s.frequencies) * apart(s, tile) end
+  local per_group = 0
+  for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
+  return { elements = s.p.groups * per_group, panel = elements(s.columns[1]),
+    apart = function(tile) return apart(s, tile) end,
+    at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
+end
+
+local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
+
+-- Whether a kernel reads weights as they are: channels of Y side by side.
+local function as_they_are(s) return s.p.pass == "forward" and not s.planes end
+
+-- The H of one column tile, and its weights transposed, behind what else is in the scratch.
+local function fused_buffers(s)
+  s.panel_at = parts.round_up(s.scratch // s.size, 64 // s.size)
+  s.transposed_at = s.panel_at + panels(s).panel
+  s.scratch = s.transposed_at * s.size + (as_they_are(s) and 0 or transposed_bytes(s, s.columns[1]))
+end
 
 -- Everything that stages and estimate derive from a problem and a schedule.
 function winograd_gather.shape(p, schedule, target)
@@ -48,22 +79,14 @@ function winograd_gather.shape(p, schedule, target)
   s.v_apart = odd_lines(most * s.v_row, size)
   s.m_apart = odd_lines(most * s.width, size)
   s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
+  s.fuse, s.half = schedule.fuse, schedule.half or schedule.fuse
+  s.chunks = cut.piece_runs(s.from.channels, schedule.chunk or s.from.channels)
   s.planes = p.layout == "nchw"
   if s.planes then planes.buffers(s, axis_h, axis_w) else
     s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
   end
+  if s.fuse then fused_buffers(s) end
   return s
-end
-
--- Where the U of a column tile is; all of them in elements.
-local function panels(s)
-  local function apart(tile) return odd_lines(s.terms * tile.width, s.size) end
-  local function elements(tile) return s.frequencies * apart(tile) end
-  local per_group = 0
-  for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
-  return { elements = s.p.groups * per_group,
-    apart = apart,
-    at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
 end
 
 ---- kernels, each made once ------------------------------------------------------------------------------------------
@@ -85,62 +108,75 @@ local function channels_of(s, tile) return (tile.vectors - 1) * s.lanes + tile.l
 
 ---- transformed weights ---------------------------------------------------------------------------------------------------------
 
-local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
-
--- One run of equal column tiles: tasks are (group, column tile). Backward data's weights are transposed into scratch before.
-local function pack_part(s, c, run)
-  local p, tile, layout, target = s.p, run.tile, c.layout, c.target
-  local forward = p.pass == "forward"
+-- How the U or H of equal column tiles is made: transpose(d, group, index of the tile, at), where needed: the weights into the scratch
+-- from `at` on; make(d, group, index, at, to, first channel of the reduction, channels); from(group, index, channel): where weights are
+-- read that need no transposing.
+local function weights_maker(s, c, tile)
+  local p, layout, target = s.p, c.layout, c.target
+  local forward, direct = p.pass == "forward", as_they_are(s)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local taps_h, taps_w, apart = s.h.taps, s.w.taps, layout.apart(tile)
+  local taps_h, taps_w = s.h.taps, s.w.taps
   local unfold = s.planes and planes.weights(s, c, tile, channels_of(s, tile))
   local function tap(y, x)
     if s.planes then return (forward and y * taps_w + x or taps_h * taps_w - 1 - y * taps_w - x) * tile.width end
     if forward then return (y * taps_w + x) * (icg * p.oc) end
     return ((taps_h - 1 - y) * taps_w + taps_w - 1 - x) * (ocg * tile.width)
   end
-  local direct = forward and not s.planes
   local read = direct and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
+  local row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width
   local function kernel(phase)
     local h, w = grid.part(phase.h, s.h.schemes[1]), grid.part(phase.w, s.w.schemes[1])
     return c.kernel(("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps), "pack", function(name)
-      return transform.weights(p, target, name, { h = h, w = w, columns = s.w.size,
+      return transform.weights(p, target, name, { h = s.half and half.rows(taps_h) or h, w = w, columns = s.w.size,
         tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end,
-        row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width, tile = read, apart = apart })
+        row = row, tile = read, apart = layout.apart(tile), half = s.half })
     end)
   end
   for _, phase in ipairs(s.phases) do kernel(phase) end
   local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
     return direct_gather.transpose_kernel(p, tile, target, name)
   end)
-  return { what = "U of a tile of output channels", indices = { { "g", p.groups }, { "tile", run.count } }, body = function(d, g, index)
-    local first = (index + run.index) * s.width
-    local to = layout.at(g, index + run.index)
-    if direct then
-      for i, phase in ipairs(s.phases) do
-        d:call(kernel(phase), { { d.weights, g * ocg + first + tap(phase.h.first, phase.w.first) },
-          { d.packed, to + (i - 1) * (s.from.channels * tile.width) }, s.from.channels })
-      end
-      return
-    end
+  local made = {}
+  function made.from(g, index, channel) return g * ocg + index * s.width + channel * row end
+  function made.transpose(d, g, index, at)
+    local first = index * s.width
     if unfold then
-      local row = icg * taps_h * taps_w
-      local at = forward and (g * ocg + first) * row or (g * ocg) * row + first * (taps_h * taps_w)
+      local length = icg * taps_h * taps_w
+      local from = forward and (g * ocg + first) * length or (g * ocg) * length + first * (taps_h * taps_w)
       d:loop("line", 0, unfold.count, 1, function(n)
-        d:call(unfold.kernel, { { d.weights, at + n * unfold.from }, { d.scratch, n * unfold.to } })
+        d:call(unfold.kernel, { { d.weights, from + n * unfold.from }, { d.scratch, n * unfold.to + at } })
       end)
-    else d:loop("tap", 0, taps_h * taps_w, 1, function(t)
-      d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) } })
-    end) end
-    d:call(kernel(s.phases[1]), { { d.scratch, 0 }, { d.packed, to }, s.from.channels })
-  end }
+    elseif transpose then
+      d:loop("tap", 0, taps_h * taps_w, 1, function(t)
+        d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) + at } })
+      end)
+    end
+  end
+  function made.make(d, g, index, at, to, channel, channels)
+    for i, phase in ipairs(s.phases) do -- strides are of weights that are read as they are
+      local from = direct and { d.weights, made.from(g, index, channel) + tap(phase.h.first, phase.w.first) } or
+        { d.scratch, channel * row + at }
+      d:call(kernel(phase), { from, { to[1], to[2] + (i - 1) * (s.from.channels * tile.width) }, channels })
+    end
+  end
+  return made
+end
+
+-- One run of equal column tiles: tasks are (group, column tile).
+local function pack_part(s, c, run)
+  local maker = weights_maker(s, c, run.tile)
+  return { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"), indices = { { "g", s.p.groups }, { "tile", run.count } },
+    body = function(d, g, index)
+      maker.transpose(d, g, index + run.index, 0)
+      maker.make(d, g, index + run.index, 0, { d.packed, c.layout.at(g, index + run.index) }, driver.expr(0), s.from.channels)
+    end }
 end
 
 local function pack_stage(s, c)
   local list, scratch = {}, 0
   for _, run in ipairs(cut.column_runs(s.columns)) do
     list[#list + 1] = pack_part(s, c, run)
-    if s.p.pass ~= "forward" or s.planes then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
+    if not as_they_are(s) then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
   end
   return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
 end
@@ -175,11 +211,34 @@ local function output_kernel(s, c, h_class, w_class, tile)
   end)
 end
 
-local function product_kernel(s, c, tiles, tile, terms)
-  return c.kernel(("product %d %d %d"):format(tiles, tile.vectors, terms), "product", function(name)
-    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = terms, row = s.v_row,
+local function product_kernel(s, c, tiles, tile, channels, adds)
+  return c.kernel(("product %d %d, %d %s"):format(tiles, tile.vectors, channels, adds), "product", function(name)
+    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = channels, adds = adds, row = s.v_row,
       width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
   end)
+end
+
+-- What is fetched with each channel of a product, by one of `calls` of a column tile: of taps that begin so many apart, some.
+local function fetched(s, calls)
+  if not s.fuse or not as_they_are(s) then return end
+  local taps = s.h.taps * s.w.taps
+  return (taps + calls - 1) // calls
+end
+
+local function half_kernel(s, c, one, tile, calls, channels, adds)
+  local fetch = fetched(s, calls)
+  return c.kernel(("half %s of %d, %d %d %s"):format(one.key, tile.vectors, channels, fetch or 0, adds), "product", function(name)
+    return half.product(s.p, c.target, name, { units = one.units, vectors = tile.vectors, taps = s.h.taps, channels = channels,
+      width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart, adds = adds,
+      fetch = fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
+  end)
+end
+
+-- How many products a column tile of a block has.
+local function calls_of(s, block)
+  local calls = 0
+  half.each_column(s, block, function(fw, list) calls = calls + fw.count * #list end)
+  return calls
 end
 
 ---- the compute stage -----------------------------------------------------------------------------------------------------------
@@ -198,6 +257,25 @@ local function each_rectangle(s, block, body)
   end
 end
 
+local function chunks_of(s, terms) return cut.piece_runs(terms, s.schedule.chunk or terms) end
+
+-- Calls body(channels, adds) for each kind of partial sum: the first is stored to M, the others are added.
+local function each_sum(chunks, body)
+  for _, chunk in ipairs(chunks) do
+    if chunk.first == 0 then body(chunk.size, false) end
+    if chunk.first > 0 or chunk.count > 1 then body(chunk.size, true) end
+  end
+end
+
+-- Calls body(first channel, channels, adds) in loops over the partial sums.
+local function each_chunk(chunks, d, body)
+  for _, run in ipairs(chunks) do
+    local first = run.first
+    if first == 0 then body(driver.expr(0), run.size, false); first = run.size end
+    d:loop("channel", first, run.first + run.size * run.count, run.size, function(channel) body(channel, run.size, true) end)
+  end
+end
+
 -- The drivers' texts are made later; their kernels have to be there before.
 local function make_kernels(s, c, block)
   for _, hr in ipairs(block.h.runs) do
@@ -211,9 +289,22 @@ local function make_kernels(s, c, block)
     for i, run in ipairs(cut.column_runs(s.columns)) do channels[i] = channels_of(s, run.tile) end
     planes.make_kernels(s, c, block, channels)
   end
+  if s.half then
+    local calls = calls_of(s, block)
+    half.each_column(s, block, function(_, list)
+      for _, one in ipairs(list) do
+        for _, run in ipairs(cut.column_runs(s.columns)) do
+          each_sum(s.chunks, function(channels, adds) half_kernel(s, c, one, run.tile, calls, channels, adds) end)
+        end
+      end
+    end)
+    return
+  end
   each_rectangle(s, block, function(_, _, _, pieces, _, terms)
     for _, piece in ipairs(pieces) do
-      for _, run in ipairs(cut.column_runs(s.columns)) do product_kernel(s, c, piece.size, run.tile, terms) end
+      for _, run in ipairs(cut.column_runs(s.columns)) do
+        each_sum(chunks_of(s, terms), function(channels, adds) product_kernel(s, c, piece.size, run.tile, channels, adds) end)
+      end
     end
   end)
 end
@@ -288,11 +379,62 @@ local function multiply(s, c, d, block, tile, panel, fetch)
         if fetch then fetch(f) end
         for _, run in ipairs(pieces) do
           d:loop("t", first + run.first, first + run.first + run.size * run.count, run.size, function(t)
-            d:call(product_kernel(s, c, run.size, tile, terms), { { d.scratch, f * s.v_apart + t * s.v_row + before },
-              { d.packed, panel + f * u_apart + before * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+            each_chunk(chunks_of(s, terms), d, function(channel, channels, adds)
+              d:call(product_kernel(s, c, run.size, tile, channels, adds), { { d.scratch, f * s.v_apart + t * s.v_row + (channel + before) },
+                { d.packed, panel + f * u_apart + (channel + before) * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+            end)
           end)
         end
       end)
+    end)
+  end)
+end
+
+local function about_sums(s, d, tile)
+  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
+    s.frequencies * s.v_apart))
+end
+
+-- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.
+local function multiply_half(s, c, d, block, tile, panel)
+  local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
+  about_sums(s, d, tile)
+  half.each_column(s, block, function(fw, list)
+    d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
+      each_chunk(s.chunks, d, function(channel, channels, adds)
+        for _, one in ipairs(list) do
+          d:call(half_kernel(s, c, one, tile, calls, channels, adds), { { d.scratch, w * s.v_apart + channel },
+            { d.packed, panel + w * h_apart + channel * (s.h.taps * tile.width) }, { d.scratch, w * s.m_apart + m } })
+        end
+      end)
+    end)
+  end)
+end
+
+-- Of half-transformed weights that are made in the run: partial sum by partial sum, each of all columns. A product fetches weights that are
+-- transformed next, where they are read as they are.
+local function multiply_fused(s, c, d, block, tile, maker, g, index)
+  local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
+  local fetch = fetched(s, calls)
+  about_sums(s, d, tile)
+  maker.transpose(d, g, index, s.transposed_at)
+  each_chunk(s.chunks, d, function(channel, channels, adds)
+    d:comment(("H of %d channels, and its part of M"):format(channels))
+    maker.make(d, g, index, s.transposed_at, { d.scratch, s.panel_at }, channel, channels)
+    local stop, before = channel + channels, 0
+    local ahead = fetch and d:let("ahead", maker.from(g, index + driver.quotient(stop, s.from.channels), driver.rest(stop, s.from.channels)))
+    half.each_column(s, block, function(fw, list)
+      d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
+        for i, one in ipairs(list) do
+          local args = { { d.scratch, w * s.v_apart + channel }, { d.scratch, w * h_apart + s.panel_at }, { d.scratch, w * s.m_apart + m } }
+          if fetch then
+            local tap = driver.min(((w - fw.first) * #list + (before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
+            args[4] = { d.weights, ahead + tap * (s.from.channels * s.p.oc) }
+          end
+          d:call(half_kernel(s, c, one, tile, calls, channels, adds), args)
+        end
+      end)
+      before = before + fw.count * #list
     end)
   end)
 end
@@ -316,6 +458,8 @@ end
 local function compute_part(s, c, block)
   local images, h, w = block.run, block.h, block.w
   make_kernels(s, c, block)
+  local makers = {}
+  for i, run in ipairs(s.fuse and cut.column_runs(s.columns) or {}) do makers[i] = weights_maker(s, c, run.tile) end
   local fetch = fetches(s, c, block, h, w)
   local splits = s.schedule.splits
   local share = (#s.columns + splits - 1) // splits
@@ -330,11 +474,15 @@ local function compute_part(s, c, block)
         (row * h.outputs + h.first) * s.h.stride + s.h.base, (driver.rest(number, w.count) * w.outputs + w.first) * s.w.stride + s.w.base))
     end
     transform_inputs(s, c, d, block, at)
-    for _, run in ipairs(cut.column_runs(s.columns)) do
+    for i, run in ipairs(cut.column_runs(s.columns)) do
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
-        multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
-          fetch and function(f) fetch(d, following, index, f) end)
+        if s.fuse then multiply_fused(s, c, d, block, run.tile, makers[i], g, index)
+        elseif s.half then multiply_half(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)))
+        else
+          multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
+            fetch and function(f) fetch(d, following, index, f) end)
+        end
         transform_outputs(s, c, d, block, at, run.tile, d:let("channel", g * s.to.channels + index * s.width))
       end)
     end
@@ -349,6 +497,10 @@ function winograd_gather.misfit(s)
   if s.scratch > winograd_gather.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
   end
+  if s.schedule.ahead and s.half then return "winograd fetches no rows of half-transformed weights ahead" end
+  if s.schedule.chunk and s.schedule.chunk >= s.from.channels then return "winograd has no such partial sums: a chunk is the whole reduction" end
+  if s.schedule.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
+  if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
   if s.schedule.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
   if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
   if s.planes and (s.schedule.fetch or s.schedule.stream) then return "winograd neither fetches nor streams channels-first data" end
@@ -362,11 +514,11 @@ function winograd_gather.stages(p, schedule, target)
   local s = winograd_gather.shape(p, schedule, target)
   local kernels, c = {}, { target = target, layout = panels(s) }
   c.kernel = kernel_maker(c, kernels)
-  local pack, list = pack_stage(s, c), {}
+  local stages, list = { not s.fuse and pack_stage(s, c) or nil }, {}
   for i, block in ipairs(s.blocks) do list[i] = compute_part(s, c, block) end
   if c.why then return nil, c.why end
-  return { kernels = kernels, stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch } },
-    packed = c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
+  stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch }
+  return { kernels = kernels, stages = stages, packed = s.fuse and 0 or c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end
 
 winograd_gather.panels = panels

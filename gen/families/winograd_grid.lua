@@ -275,11 +275,13 @@ function grid.dilated(p)
   return p.kernel[2] > 1 and p.dilation[2] > 1 or p.kernel[3] > 1 and p.dilation[3] > 1
 end
 
+function grid.strided(p) return p.stride[2] ~= 1 or p.stride[3] ~= 1 end
+
 -- Why a problem has no tiles, or nil.
 function grid.refused(p)
   if p.layout ~= "nhwc" and p.pass == "backward_weights" then return "winograd needs channels-last data for backward weights" end
   if p.stride[1] ~= 1 then return "winograd needs stride 1 between planes" end
-  local strided = p.stride[2] ~= 1 or p.stride[3] ~= 1
+  local strided = grid.strided(p)
   if strided and p.pass ~= "forward" then return "winograd needs stride 1 but for the forward pass" end
   if strided and p.layout ~= "nhwc" then return "winograd needs channels-last data for a stride" end
   for i = 2, 3 do

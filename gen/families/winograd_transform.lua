@@ -216,14 +216,19 @@ end
 ---- weights: U = G g GT ---------------------------------------------------------------------------------------------------------
 
 -- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
--- apart: elements between the frequencies; `columns`: frequencies of a row. `rows` is an argument.
+-- apart: elements between the frequencies; `columns`: frequencies of a row; half: only along w, rows of taps stay, side by side
+-- (winograd_half.lua). `rows` is an argument.
 function transform.weights(p, target, name, o)
-  local m = { to = "U", left = "G", from = "g", right = "GT" }
+  local m = { to = o.half and "H" or "U", left = o.half and "" or "G", from = "g", right = "GT" }
   local along, across = straight.of(o.w.G), straight.of(o.h.G)
+  local function place(fh, fw)
+    return o.half and (fw - 1) * o.apart + (fh - 1) * o.tile.width or ((fh - 1) * o.columns + fw - 1) * o.apart
+  end
   return with_most_held(target, #along.results, function(kept, held)
     local k = program.new { name = name, type = p.type, target = target }
-    k.about = ("U = G g GT of the %d x %d taps g between each input channel (a row) and %d output channels in the lanes. Frequency f of U "
-      .. "stands at f * %d."):format(o.h.taps, o.w.taps, o.tile.width, o.apart)
+    k.about = ("%s = %s of the %d x %d taps g between each input channel (a row) and %d output channels in the lanes. %s stands at f * %d.")
+      :format(m.to, o.half and "g GT" or "G g GT", o.h.taps, o.w.taps, o.tile.width,
+        o.half and "Column f of frequencies, a row of taps after the other," or "Frequency f of U", o.apart)
     local from, to, rows = k:pointer("weights", "in"), k:pointer("u", "out"), k:count("rows")
     local constant, slots = constants(k, kept, { along, across }), {}
     local function vector(v)
@@ -240,13 +245,13 @@ function transform.weights(p, target, name, o)
           return x
         end,
         finish = function(fw, results)
-          for fh, r in ipairs(results) do k:store(k:at(to, ((fh - 1) * o.columns + fw - 1) * o.apart + v * k.lanes), r) end
+          for fh, r in ipairs(results) do k:store(k:at(to, place(fh, fw) + v * k.lanes), r) end
         end }, held, constant)
     end
     k:loop(rows, function()
       for v = 0, o.tile.vectors - 1 do vector(v) end
       k:advance(from, o.row)
-      k:advance(to, o.tile.width)
+      k:advance(to, o.half and o.h.taps * o.tile.width or o.tile.width)
     end)
     return k:finish()
   end)
@@ -254,13 +259,13 @@ end
 
 ---- the product: M = V U, for one frequency -------------------------------------------------------------------------------------
 
--- o: tiles (rows of V), vectors, channels (the whole reduction), row: elements between the rows of V, width: of U and M.
+-- o: tiles (rows of V), vectors, channels (of the sum), adds: to what is in M, row: elements between the rows of V, width: of U and M.
 function transform.product(p, target, name, o)
   local k = program.new { name = name, type = p.type, target = target }
   k.about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d tiles, c a lane of %d "
-    .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum."):format(o.channels, o.tiles, o.vectors,
-    o.vectors == 1 and "" or "s")
-  local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", "out")
+    .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum%s."):format(o.channels, o.tiles, o.vectors,
+    o.vectors == 1 and "" or "s", o.adds and ", and is added to what is in M" or "")
+  local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", o.adds and "inout" or "out")
   local acc, b, a = {}, {}, k:vector "a"
   for t = 0, o.tiles - 1 do
     acc[t] = {}
@@ -283,7 +288,11 @@ function transform.product(p, target, name, o)
     k:advance(u, o.width)
   end)
   for t = 0, o.tiles - 1 do
-    for n = 0, o.vectors - 1 do k:store(k:at(m, t * o.width + n * k.lanes), acc[t][n]) end
+    for n = 0, o.vectors - 1 do
+      local to = k:at(m, t * o.width + n * k.lanes)
+      if o.adds then k:add(acc[t][n], acc[t][n], k:memory(to)) end
+      k:store(to, acc[t][n])
+    end
   end
   return k:finish()
 end

@@ -1,0 +1,321 @@
+-- winograd_half.lua: weights transformed along one axis beforehand, along the other beside the products.
+--
+-- Where tiles are few, the run of U = G g GT is bound by reading U. H = g GT is half as long, or less: rows of taps in place of rows of
+-- frequencies. A product kernel takes one column of frequencies for several of its rows: it makes their U from the taps of H in
+-- registers and multiplies them there, so that nothing of U is ever stored. H is made beforehand (`half`), or of each column tile
+-- right before its products, in the thread's scratch (`fuse`): with weights that change, nothing is written twice then.
+--     H [column tile][column of frequencies][channel of d][row of taps][channel of Y]
+local program = require "program"
+local registers = require "registers"
+local straight = require "straight"
+local toomcook = require "toomcook"
+local cut = require "tiles"
+local grid = require "families/winograd_grid"
+local half = {}
+
+---- H ----------------------------------------------------------------------------------------------------------------------------
+
+-- A transform along h that leaves the rows of taps as they are.
+function half.rows(taps)
+  local G = {}
+  for i = 1, taps do
+    G[i] = {}
+    for j = 1, taps do G[i][j] = toomcook.fraction(i == j and 1 or 0) end
+  end
+  return { taps = taps, size = taps, G = G }
+end
+
+---- what a product kernel takes -----------------------------------------------------------------------------------------------------
+
+-- G with 1 in front of each row, powers of the point that remain, and what was there: sums are multiplied by it in the end.
+local function scaled(G)
+  local rows, factors = {}, {}
+  for f, row in ipairs(G) do
+    local first = 1
+    while row[first] == toomcook.fraction(0) do first = first + 1 end
+    factors[f], rows[f] = row[first], {}
+    for i, x in ipairs(row) do rows[f][i] = x / row[first] end
+  end
+  return rows, factors
+end
+
+-- Rows +p and -p share most of their operations.
+local function mirrored(a, b)
+  for i, x in ipairs(a) do
+    if x ~= b[i] and x ~= -b[i] then return false end
+  end
+  return true
+end
+
+local function sums_of(unit)
+  local sums = 0
+  for _, list in ipairs(unit.pieces) do
+    for _, piece in ipairs(list) do sums = sums + piece.count end
+  end
+  return sums
+end
+
+-- What is made together of the rows of a column: {rows of frequencies, pieces of tiles {first, count} of each}: two that share their
+-- operations where a kernel of `most` sums has room for both, else one, and of as many tiles as there is room for.
+local function units_of(s, block, fw, G, most)
+  local units = {}
+  for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
+    local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
+    for f = fh.first, fh.first + (count > 0 and fh.count or 0) - 1 do
+      local before = units[#units]
+      if before and #before.rows == 1 and before.rows[1] == f - 1 and mirrored(G[f], G[f + 1]) and sums_of(before) + count <= most then
+        before.rows[2], before.pieces[2] = f, { { first = first, count = count } }
+      else
+        for _, piece in ipairs(cut.even_pieces(count, most)) do
+          units[#units + 1] = { rows = { f }, pieces = { { { first = first + piece.first, count = piece.size } } } }
+        end
+      end
+    end
+  end
+  return units
+end
+
+local function finished(unit, G, factors)
+  local matrix = {}
+  unit.factors = {}
+  for i, f in ipairs(unit.rows) do matrix[i], unit.factors[i] = G[f + 1], toomcook.number(factors[f + 1]) end
+  unit.program = straight.of(matrix)
+  return unit
+end
+
+local function key_of(units)
+  local words = {}
+  for _, unit in ipairs(units) do
+    for i, f in ipairs(unit.rows) do
+      for _, piece in ipairs(unit.pieces[i]) do words[#words + 1] = ("%d:%d+%d"):format(f, piece.first, piece.count) end
+    end
+  end
+  return table.concat(words, " ")
+end
+
+-- The kernels of a column of frequencies: {key, units, sums}: the largest units first, each where there is room.
+local function kernels_of(s, block, fw)
+  local G, factors = scaled(s.h.schemes[1].G)
+  local most, list = s.schedule.rows, {}
+  local units = units_of(s, block, fw, G, most)
+  for i, unit in ipairs(units) do unit.sums, unit.order = sums_of(unit), i end
+  table.sort(units, function(a, b) return a.sums > b.sums or a.sums == b.sums and a.order < b.order end)
+  for _, unit in ipairs(units) do
+    local into
+    for _, kernel in ipairs(list) do
+      if not into and kernel.sums + unit.sums <= most then into = kernel end
+    end
+    if not into then
+      into = { units = {}, sums = 0 }
+      list[#list + 1] = into
+    end
+    table.insert(into.units, finished(unit, G, factors))
+    into.sums = into.sums + unit.sums
+  end
+  for _, kernel in ipairs(list) do kernel.key = key_of(kernel.units) end
+  return list
+end
+
+-- Calls body(run of columns of frequencies, kernels).
+function half.each_column(s, block, body)
+  for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
+    local list = kernels_of(s, block, fw)
+    if #list > 0 then body(fw, list) end
+  end
+end
+
+---- the product -----------------------------------------------------------------------------------------------------------------------
+
+local function constants_of(units)
+  local list, seen = {}, {}
+  for _, unit in ipairs(units) do
+    for _, c in ipairs(straight.constants(unit.program)) do
+      if not seen[c] then list[#list + 1] = c end
+      seen[c] = true
+    end
+  end
+  return list
+end
+
+local function about(o)
+  local rows, tiles = {}, 0
+  for _, unit in ipairs(o.units) do
+    for i, f in ipairs(unit.rows) do
+      rows[#rows + 1] = ("%d"):format(f)
+      for _, piece in ipairs(unit.pieces[i]) do tiles = tiles + piece.count end
+    end
+  end
+  return ("M[f][t][c] = sum over i of V[f][t][i] * U[f][i][c] for rows %s of a column of frequencies, %d sums in all: i is one of %d input "
+    .. "channels, t a tile, c a lane of %d vector%s of output channels. U = G h, but for a factor of each row, is made from the %d rows of "
+    .. "taps h of H; acc<f>_<t>_<v> stays in registers through the sum, gets the factor at the end%s."):format(table.concat(rows, ", "), tiles, o.channels, o.vectors, o.vectors == 1 and "" or "s", o.taps,
+    o.adds and " and is added to what is in M" or "")
+end
+
+-- Calls body(frequency, tile) for each sum of a unit's row.
+local function each_sum(unit, i, body)
+  for _, piece in ipairs(unit.pieces[i]) do
+    for t = piece.first, piece.first + piece.count - 1 do body(unit.rows[i], t) end
+  end
+end
+
+-- Inputs of a unit that its operations overwrite have to be loaded again.
+local function overwritten(unit, input)
+  for _, op in ipairs(unit.program.operations) do
+    if op.op == "fma" and op.x == input then return true end
+  end
+end
+
+local function used(unit, input)
+  for _, op in ipairs(unit.program.operations) do
+    if op.x == input or op.y == input then return true end
+  end
+  for _, value in ipairs(unit.program.results) do
+    if value == input then return true end
+  end
+end
+
+local function build(p, target, name, o, kept, shared)
+  local k = program.new { name = name, type = p.type, target = target }
+  k.about = about(o)
+  local v, h, m = k:pointer("v", "in"), k:pointer("h", "in"), k:pointer("m", o.adds and "inout" or "out")
+  local following = o.fetch and k:pointer("next", "in")
+  local acc, known = {}, {}
+  local function each_acc(body)
+    for _, unit in ipairs(o.units) do
+      for i in ipairs(unit.rows) do
+        each_sum(unit, i, function(f, t)
+          for n = 0, o.vectors - 1 do body(f, t, n, f << 40 | t << 8 | n, unit.factors[i]) end
+        end)
+      end
+    end
+  end
+  if kept then
+    for _, c in ipairs(constants_of(o.units)) do
+      known[c] = k:vector "c"
+      k:constant(known[c], c)
+    end
+  end
+  local function constant(c)
+    if known[c] then return known[c] end
+    local r = k:vector "c"
+    k:constant(r, c)
+    return r
+  end
+  each_acc(function(f, t, n, key)
+    acc[key] = k:vector(("acc%d_%d_%d"):format(f, t, n))
+    k:zero(acc[key])
+  end)
+  k:loop(o.channels, function()
+    for i = 0, (o.fetch or 0) - 1 do
+      for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
+    end
+    local loaded = {}
+    local function load(i, n)
+      local r = k:vector(("h%d_%d"):format(i - 1, n))
+      k:load(r, k:at(h, ((i - 1) * o.vectors + n) * k.lanes))
+      return r
+    end
+    for _, unit in ipairs(o.units) do
+      k:comment(("U of row%s %s of frequencies"):format(#unit.rows > 1 and "s" or "", table.concat(unit.rows, " and ")))
+      local u = {}
+      for n = 0, o.vectors - 1 do
+        local x = {}
+        for i = 1, o.taps do
+          local at = i << 8 | n
+          x[i] = function()
+            if not shared or overwritten(unit, i) then return load(i, n) end
+            loaded[at] = loaded[at] or load(i, n)
+            return loaded[at]
+          end
+        end
+        u[n] = straight.emit(k, unit.program, x, constant)
+      end
+      for i in ipairs(unit.rows) do
+        each_sum(unit, i, function(f, t)
+          local at = k:at(v, f * o.apart + t * o.row)
+          if o.vectors == 1 and target.broadcast_operand then
+            k:fma(acc[f << 40 | t << 8], u[0][i], k:memory_broadcast(at))
+          else
+            local a = k:vector "a"
+            k:broadcast(a, at)
+            for n = 0, o.vectors - 1 do k:fma(acc[f << 40 | t << 8 | n], u[n][i], a) end
+          end
+        end)
+      end
+    end
+    k:advance(v, 1)
+    k:advance(h, o.taps * o.width)
+    if o.fetch then k:advance(following, o.fetch_row) end
+  end)
+  local scale = {}
+  each_acc(function(f, t, n, key, factor)
+    local to, sum = k:at(m, f * o.sums_apart + t * o.width + n * k.lanes), acc[key]
+    if factor ~= 1 and scale.factor ~= factor then
+      scale = { factor = factor, r = k:vector "scale" }
+      k:constant(scale.r, factor)
+    end
+    if o.adds then
+      local before = k:vector "before"
+      k:load(before, to)
+      if factor ~= 1 then k:fma(before, sum, scale.r) else k:add(before, before, sum) end
+      sum = before
+    elseif factor ~= 1 then k:mul(sum, sum, scale.r) end
+    k:store(to, sum)
+  end)
+  return k:finish()
+end
+
+-- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
+-- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
+-- from each other, a row is fetched with each channel, fetch_row from row to row. Constants, and taps that several units read, stay in registers if there are enough.
+function half.product(p, target, name, o)
+  local why
+  for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
+    local kernel, map = build(p, target, name, o, how[1], how[2]), nil
+    map, why = registers.allocate(kernel, target)
+    if map then return kernel end
+  end
+  return nil, why
+end
+
+---- the estimate ---------------------------------------------------------------------------------------------------------------------
+
+-- How many partial sums there are.
+function half.chunks(s)
+  local count = 0
+  for _, run in ipairs(s.chunks) do count = count + run.count end
+  return count
+end
+
+-- Cycles of the products of a block.
+function half.cycles(s, block)
+  local cycles = 0
+  half.each_column(s, block, function(fw, kernels)
+    for _, kernel in ipairs(kernels) do
+      local operations, loads = 0, 0
+      for _, unit in ipairs(kernel.units) do
+        for _, op in ipairs(unit.program.operations) do
+          if op.c then operations = operations + 1 end -- additions have a unit of their own
+        end
+        for i = 1, s.h.taps do loads = loads + (used(unit, i) and 1 or 0) end
+      end
+      for _, column in ipairs(s.columns) do
+        local v = column.vectors
+        local step = math.max((kernel.sums + operations) * v / 2, (kernel.sums + loads * v) / 2, 4)
+        cycles = cycles + fw.count * (s.from.channels * step + half.chunks(s) * (2 * kernel.sums * v + 30))
+      end
+    end
+  end)
+  return cycles
+end
+
+-- Cycles to make H of all channels: most is its way into the second cache (measured). Weights that have to be transposed go there, too.
+function half.making_cycles(s)
+  local vectors = 0
+  for _, column in ipairs(s.columns) do vectors = vectors + column.vectors end
+  local taps = s.h.taps * s.w.taps
+  local there = s.p.pass == "forward" and not s.planes and 1.2 or 5
+  return s.from.channels * vectors * (3.2 * s.w.size * s.h.taps + there * taps)
+end
+
+return half
