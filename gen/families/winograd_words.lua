@@ -62,16 +62,17 @@ local function sizes_of(axis, scheme)
     sum, taps[i] = sum + grid.part(phase, scheme).size, tostring(phase.axis.taps)
   end
   return { outputs = scheme.outputs, taps = axis.taps, products = sum, inputs = (scheme.outputs - 1) * axis.step + axis.taps,
-    short = phases[#phases].short, phases = #taps == 1 and "one phase" or ("%d phases of %s taps"):format(#taps, table.concat(taps, ", ")) }
+    short = phases[#phases].short, taps_of_phases = table.concat(taps, ", ") }
 end
 
 -- What a stride does, h and w: as above.
 local function strided(lines, p, h, w)
-  lines[#lines + 1] = ("Strides of %d x %d: rows are in %s, columns in %s, of every tap and input that is as far from"):format(p.stride[2],
-    p.stride[3], h.phases, w.phases)
-  lines[#lines + 1] = "the next, without a stride each. A pair of phases, of rows and of columns, is a set of input channels of its own."
+  lines[#lines + 1] = ("Strides of %d x %d: taps and inputs that are a stride apart are a phase, which has no stride. Rows have phases of"):format(
+    p.stride[2], p.stride[3])
+  lines[#lines + 1] = ("%s taps, columns of %s; a phase of both is a set of input channels of its own, and M sums over all of them."):format(
+    h.taps_of_phases, w.taps_of_phases)
   if h.short or w.short then
-    lines[#lines + 1] = "A phase with a tap fewer than the first has no frequency at infinity, the last one: its BT and G lack the last row and column."
+    lines[#lines + 1] = "Phases with a tap fewer have no frequency at infinity, the last one: their BT and G lack the last row and column."
   end
 end
 
