@@ -13,7 +13,7 @@ local gradient = require "families/winograd_gradient"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 3, chains = 0 }
+local winograd = { name = "winograd", version = 4, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.fetch][.stream] ----------------------------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
