@@ -194,7 +194,7 @@ local function cycles_of(s, machine)
   local slice = tiles / s.tiles * product_cycles(s) + tiles * transforms * (s.v_row + s.d_row)
   local sums = s.frequencies * s.icg * s.d_row / s.lanes * 3
   slice = slice * largest_share(s) + sums * (s.sums > 1 and 2 or 1)
-  if s.scratch > l2 then slice = slice * 1.15 end
+  if s.scratch + s.shared / (p.groups * #s.slices * s.sums) > l2 then slice = slice * 1.15 end
   slice = slice * math.max(1, s.lanes / s.icg) -- transforms work on whole vectors of channels (measured: 3 of 8 take three times as long)
   local tasks = p.groups * #s.slices * s.sums
   return slice * ((tasks + p.threads - 1) // p.threads)
@@ -259,7 +259,7 @@ end
 
 local function candidates(p, target)
   local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
-  local vectors, list = (p.oc // p.groups + lanes - 1) // lanes, {}
+  local vectors, images, list = (p.oc // p.groups + lanes - 1) // lanes, p.batch * p.input[1], {}
   local v = math.min(2, vectors)
   local rows = math.min((target.registers - v - 1) // v, 14)
   local ways = { { splits = splits_of(p, vectors, p.threads) } }
@@ -274,7 +274,10 @@ local function candidates(p, target)
       elseif why then list[#list + 1] = { schedule = schedule(14, ways[1]), why = why }
       else
         for _, tiles in ipairs { 14, 28, 56, 112, 224 } do
-          for _, way in ipairs(ways) do with_splits(p, schedule(tiles, way), target, way.splits, list) end
+          for _, way in ipairs(ways) do
+            local same = way.sums and images == 1 and tiles // 2 * way.sums >= all -- as with half as many tiles: a block a sum
+            if not same then with_splits(p, schedule(tiles, way), target, way.splits, list) end
+          end
           if tiles >= all then break end
         end
       end
