@@ -91,6 +91,14 @@ function words.gathering(p, s)
       cover(w_axis, s.w), s.tiles),
     "V and M: [frequency][tile][channel]; U: [tile of channels of Y][frequency][channel of d][channel of Y].",
   }
+  if s.half or s.fuse then
+    lines[#lines] = "V and M: [frequency][tile][channel]; H: [tile of channels of Y][column of frequencies][channel of d][row of taps][channel of Y]."
+    lines[#lines + 1] = "H = g GT is half of U = G H: a product makes U from it in registers, each row but for a factor that M gets at the end."
+  end
+  if s.fuse then lines[#lines + 1] = "H is made in the run, of a tile of channels of Y at a time; so nothing is packed." end
+  if s.chunk then
+    lines[#lines + 1] = ("M is the sum of partial sums of at most %d channels of d each: shorter chains round less."):format(s.chunk)
+  end
   if grid.dilated(p) then
     lines[#lines + 1] = ("Dilated by %d x %d: rows and columns that far apart are a grid without dilation, and an image of its own."):format(
       p.dilation[2], p.dilation[3])
