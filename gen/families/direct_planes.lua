@@ -29,7 +29,8 @@ function planes.shape(s)
   end
   s.planes = { every = every }
   s.from.memory, s.to.memory = "scratch", "scratch"
-  s.from.pitch = parts.odd_lines(s.from.channels, s.size)
+  local few = s.from.channels * s.size < 64 -- pixels side by side: a row of taps is one loop, as of channels-last data
+  s.from.pitch = few and s.from.channels or parts.odd_lines(s.from.channels, s.size)
   s.from.row = s.axes[3][1].inputs * s.from.pitch
 end
 
@@ -76,19 +77,18 @@ function planes.plan(s, schedule, width)
   plan.scratch = (plan.out + plan.bands[1].size * s.axes[2][1].stride * s.to.row) * s.size
 end
 
--- Calls visit(rows) for the three largest bands of even sizes that fit.
+-- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache, near the first.
 function planes.each_size(s, width, visit)
-  local outputs, found, before = s.axes[2][1].outputs, 0, nil
-  for pieces = 1, outputs do
-    local rows = cut.even_pieces(outputs, (outputs + pieces - 1) // pieces)[1].size
-    if rows ~= before and found < 3 then
-      before = rows
+  local outputs, pieces, before = s.axes[2][1].outputs, 1, nil
+  for _, most in ipairs { planes.most_scratch, 1 << 18, 1 << 16 } do
+    local rows
+    repeat
+      rows = cut.even_pieces(outputs, (outputs + pieces - 1) // pieces)[1].size
       planes.plan(s, { rows = rows }, width)
-      if s.planes.scratch <= planes.most_scratch or rows == 1 then
-        visit(rows)
-        found = found + 1
-      end
-    end
+      pieces = pieces + 1
+    until s.planes.scratch <= most or rows == 1
+    if rows ~= before then visit(rows) end
+    before, pieces = rows, pieces - 1
   end
 end
 
@@ -130,6 +130,7 @@ local function view(s, tensor, pixels, channels, fields)
   local part = 16 // s.size
   fields.pixels, fields.channels, fields.pitch = pixels, channels, tensor.pitch
   fields.limit = (pixels - 1) * tensor.pitch + parts.round_up(channels, part)
+  -- What is written beyond few channels the next pixel puts right, or the outputs do.
   fields.row, fields.loose = tensor.size[1] * tensor.size[2] * tensor.size[3], true
   return fields
 end

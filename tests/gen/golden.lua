@@ -4,8 +4,8 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "52f91b1c9ef80178" },
-  planar    = { version = 4, hash = "919322ec8724c429" },
+  direct    = { version = 4, hash = "a481abb89e43c6da" },
+  planar    = { version = 5, hash = "709213c1e76d9b78" },
   depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
   winograd  = { version = 4, hash = "3a7d52e30ba84d0f" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
