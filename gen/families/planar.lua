@@ -8,7 +8,7 @@ local parts = require "parts"
 local gathering = require "families/planar_gather"
 local gradient = require "families/planar_gradient"
 
-local planar = { name = "planar", version = 4, chains = 1 }
+local planar = { name = "planar", version = 5, chains = 1 }
 
 local most_variants, most_parts, most_channels, most_operations = 12, 16, 64, 6000
 

@@ -163,68 +163,6 @@ local function window_out_kernel(p, outputs, pitch, target, name)
     { name = name, type = p.type, target = target })
 end
 
--- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some rows of the
--- kernel do not see all rows go kernel row by kernel row.
-local function window_part(p, tile, piece, target, kernels)
-  local lanes = lanes_of(p, target)
-  local pitch = round_up(p.kernel[3] * p.ic, lanes)
-  local row = planar_gradient.row_of(p, 0, p.kernel[3] - 1)
-  local one = piece.size * pitch -- totals of a kernel row
-  local all = tile.rows * one
-  local single = window_kernel(p, row, 1, piece.size, target, "window" .. #kernels)
-  local zero = zero_kernel(p, all // lanes, target, "zero" .. #kernels)
-  local out = window_out_kernel(p, piece.size, pitch, target, "out" .. #kernels)
-  for _, made in ipairs { single, zero, out } do kernels[#kernels + 1] = made end
-  local together
-  if tile.rows > 1 then
-    together = window_kernel(p, row, tile.rows, piece.size, target, "windows" .. #kernels)
-    kernels[#kernels + 1] = together
-  end
-  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
-  local step = parts.block_rows(p.output[3])
-
-  local function body(d, kd, at)
-    local d_low, d_end = gather.valid_outputs(d, p, 1, kd, "od")
-    local low, high = gather.valid_outputs(d, p, 2, tile.first + tile.rows - 1, "oh")
-    if together then -- what the last kernel row sees begins first, what the first one sees ends last
-      low = gather.valid_outputs(d, p, 2, tile.first, "oh")
-    end
-    local o = d:let("o", at * piece.size + piece.first)
-    d:call(zero, { { d.scratch } })
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", d_low, d_end, 1, function(od)
-        local from = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
-          (row.from * p.stride[3] - p.pad[3]) * p.ic)
-        local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + row.from * p.oc + o)
-        local function call(kernel, kh, first, rows, total)
-          d:call(kernel, { { d.src, from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row },
-            { d.dst, with + first * dst_row }, { d.scratch, total }, row.count, rows })
-        end
-        d:loop("block", 0, p.output[2], step, function(block)
-          local last = d:let("last", driver.min(block + step, p.output[2]))
-          local function by_row(from_row, to_row)
-            d:loop("kh", tile.first, tile.first + tile.rows, 1, function(kh)
-              local h_low, h_end = from_row, to_row
-              if together then h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh") end
-              local first = d:let("row", driver.max(block, h_low))
-              call(single, kh, first, d:let("rows", driver.max(driver.min(last, h_end) - first, 0)), (kh - tile.first) * one)
-            end)
-          end
-          if not together then return by_row(low, high) end
-          local inside = driver.all(driver.less(low - 1, block), driver.less(last - 1, high))
-          d:when(inside, function() call(together, tile.first, block, last - block, 0) end)
-          d:when(driver.less(block, low), by_row)
-          d:when(driver.all(driver.less(low - 1, block), driver.less(high, last)), by_row)
-        end)
-      end)
-    end)
-    for i = 0, tile.rows - 1 do
-      d:call(out, { { d.scratch, i * one }, { d.weights, ((kd * p.kernel[2] + tile.first + i) * p.kernel[3]) * (p.ic * p.oc) + o } })
-    end
-  end
-  return { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, body = body, scratch = all }
-end
-
 -- `blocks` blocks of `rows` rows each: chains of additions beside each other, added to diff_bias one after another.
 local function bias_kernel(p, tile, blocks, target, name)
   local k = program.new { name = name, type = p.type, target = target }
@@ -260,51 +198,155 @@ local function bias_zero_kernel(p, tile, target, name)
   return k:finish()
 end
 
-local function bias_part(p, run, width, target, kernels)
-  local together = 4
-  local zero = bias_zero_kernel(p, run.tile, target, "zero" .. #kernels)
-  local one, many = bias_kernel(p, run.tile, 1, target, "bias" .. #kernels), nil
-  kernels[#kernels + 1], kernels[#kernels + 2] = zero, one
-  local step, row = parts.block_rows(p.output[3]), p.output[3] * p.oc
-  local groups = p.output[2] // (step * together)
-  if groups > 0 then
-    many = bias_kernel(p, run.tile, together, target, "biases" .. #kernels)
-    kernels[#kernels + 1] = many
+-- How many blocks of a plane the chains of a bias kernel take, a chain a block: an addition waits for the one before.
+local function blocks_together(p, vectors, target)
+  local step = parts.block_rows(p.output[3])
+  local whole, best, least = p.output[2] // step, 1, math.huge
+  for many = 1, math.min(10, (target.registers - 2) // vectors, whole) do
+    local calls = whole // many + whole % many
+    if calls < least then best, least = many, calls end
   end
-  return { indices = { { "tile", run.count } }, body = function(d, tile)
-    local c = d:let("c", (tile + run.index) * width)
-    d:call(zero, { { d.bias, c } })
+  return best
+end
+
+-- Runs of equal tiles of output channels with what sums their gradient: {first, count, width, zero, one, many, together}.
+local function bias_tiles(p, target, kernels)
+  local lanes, list = lanes_of(p, target), {}
+  local wide = math.min(target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
+  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+    local together = blocks_together(p, run.tile.vectors, target)
+    local function add(kernel)
+      kernels[#kernels + 1] = kernel
+      return kernel
+    end
+    list[#list + 1] = { first = run.index * wide * lanes, count = run.count, width = wide * lanes, together = together,
+      zero = add(bias_zero_kernel(p, run.tile, target, "zero" .. #kernels)),
+      one = (together == 1 or p.output[2] % (together * parts.block_rows(p.output[3])) > 0) and
+        add(bias_kernel(p, run.tile, 1, target, "bias" .. #kernels)),
+      many = together > 1 and add(bias_kernel(p, run.tile, together, target, "biases" .. #kernels)) }
+  end
+  return list
+end
+
+-- Once the last block of several that are summed together has come: adds them to the bias' gradient at channel c.
+local function add_bias(d, p, tile, plane, block, c)
+  local step, row = parts.block_rows(p.output[3]), p.output[3] * p.oc
+  local together = tile.together * step
+  local done = p.output[2] // together * together -- rows that go together
+  local function call(kernel, first, rows)
+    d:call(kernel, { { d.dst, plane * (p.output[2] * row) + first * row + c }, { d.bias, c }, rows * p.output[3] })
+  end
+  if not tile.many then return call(tile.one, block, driver.min(driver.expr(p.output[2]) - block, step)) end
+  d:when(driver.all(driver.less(block, done), driver.equal(driver.rest(block + step, together), 0)), function()
+    call(tile.many, block - (together - step), driver.expr(step))
+  end)
+  if done < p.output[2] then
+    d:when(driver.less(done - 1, block), function() call(tile.one, block, driver.min(driver.expr(p.output[2]) - block, step)) end)
+  end
+end
+
+-- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some rows of the
+-- kernel do not see all rows go kernel row by kernel row.
+local function window_part(p, tile, piece, bias, target, kernels)
+  local lanes = lanes_of(p, target)
+  local pitch = round_up(p.kernel[3] * p.ic, lanes)
+  local row = planar_gradient.row_of(p, 0, p.kernel[3] - 1)
+  local one = piece.size * pitch -- totals of a kernel row
+  local all = tile.rows * one
+  local single = window_kernel(p, row, 1, piece.size, target, "window" .. #kernels)
+  local zero = zero_kernel(p, all // lanes, target, "zero" .. #kernels)
+  local out = window_out_kernel(p, piece.size, pitch, target, "out" .. #kernels)
+  for _, made in ipairs { single, zero, out } do kernels[#kernels + 1] = made end
+  local together
+  if tile.rows > 1 then
+    together = window_kernel(p, row, tile.rows, piece.size, target, "windows" .. #kernels)
+    kernels[#kernels + 1] = together
+  end
+  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
+  local step = parts.block_rows(p.output[3])
+
+  local function body(d, kd, at)
+    local d_low, d_end = gather.valid_outputs(d, p, 1, kd, "od")
+    local low, high = gather.valid_outputs(d, p, 2, tile.first + tile.rows - 1, "oh")
+    if together then -- what the last kernel row sees begins first, what the first one sees ends last
+      low = gather.valid_outputs(d, p, 2, tile.first, "oh")
+    end
+    local o = d:let("o", at * piece.size + piece.first)
+    local function each_bias(visit)
+      for _, sum in ipairs(bias) do
+        d:when(driver.equal(at, 0), function()
+          d:loop("c", sum.first, sum.first + sum.count * sum.width, sum.width, function(c) visit(sum, c) end)
+        end)
+      end
+    end
+    each_bias(function(sum, c) d:call(sum.zero, { { d.bias, c } }) end)
+    d:call(zero, { { d.scratch } })
+    d:loop("n", 0, p.batch, 1, function(n)
+      d:loop("od", d_low, d_end, 1, function(od)
+        local from = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
+          (row.from * p.stride[3] - p.pad[3]) * p.ic)
+        local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + row.from * p.oc + o)
+        local function call(kernel, kh, first, rows, total)
+          d:call(kernel, { { d.src, from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * src_row },
+            { d.dst, with + first * dst_row }, { d.scratch, total }, row.count, rows })
+        end
+        d:loop("block", 0, p.output[2], step, function(block)
+          local last = d:let("last", driver.min(block + step, p.output[2]))
+          local function by_row(from_row, to_row)
+            d:loop("kh", tile.first, tile.first + tile.rows, 1, function(kh)
+              local h_low, h_end = from_row, to_row
+              if together then h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh") end
+              local first = d:let("row", driver.max(block, h_low))
+              call(single, kh, first, d:let("rows", driver.max(driver.min(last, h_end) - first, 0)), (kh - tile.first) * one)
+            end)
+          end
+          if together then
+            local inside = driver.all(driver.less(low - 1, block), driver.less(last - 1, high))
+            d:when(inside, function() call(together, tile.first, block, last - block, 0) end)
+            d:when(driver.less(block, low), by_row)
+            d:when(driver.all(driver.less(low - 1, block), driver.less(high, last)), by_row)
+          else
+            by_row(low, high)
+          end
+          each_bias(function(sum, c) add_bias(d, p, sum, n * p.output[1] + od, block, c) end)
+        end)
+      end)
+    end)
+    for i = 0, tile.rows - 1 do
+      d:call(out, { { d.scratch, i * one }, { d.weights, ((kd * p.kernel[2] + tile.first + i) * p.kernel[3]) * (p.ic * p.oc) + o } })
+    end
+  end
+  return { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, body = body, scratch = all }
+end
+
+local function bias_part(p, tile)
+  return { indices = { { "tile", tile.count } }, body = function(d, index)
+    local with = d:let("c", index * tile.width + tile.first)
+    d:call(tile.zero, { { d.bias, with } })
     d:loop("plane", 0, p.batch * p.output[1], 1, function(plane)
-      local with = d:let("with", plane * (p.output[2] * row) + c)
-      local done = groups * together * step
-      d:loop("block", 0, done, together * step, function(block)
-        d:call(many, { { d.dst, with + block * row }, { d.bias, c }, step * p.output[3] })
-      end)
-      d:loop("block", done, p.output[2], step, function(block)
-        d:call(one, { { d.dst, with + block * row }, { d.bias, c }, driver.min(p.output[2] - block, step) * p.output[3] })
-      end)
+      d:loop("block", 0, p.output[2], parts.block_rows(p.output[3]), function(block) add_bias(d, p, tile, plane, block, with) end)
     end)
   end }
 end
 
+-- The bias' gradient is summed where a task has just read the output's, if one task reads all planes of it; else by a stage.
 local function window_stages(p, schedule, target)
   local kernels, list, scratch = {}, {}, 0
-  for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
-    for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
-      local part = window_part(p, { first = rows.first, rows = rows.size }, piece, target, kernels)
+  local bias = p.bias and bias_tiles(p, target, kernels) or {}
+  local at_once = p.kernel[1] == 1 and p.pad[1] == 0
+  for i, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
+    for j, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
+      local part = window_part(p, { first = rows.first, rows = rows.size }, piece, at_once and i == 1 and j == 1 and bias or {}, target,
+        kernels)
       list[#list + 1], scratch = part, math.max(scratch, part.scratch)
     end
   end
   local size = p.type == "f32" and 4 or 8
   local stages = { driver.stage { name = "compute", parts = list, scratch = scratch * size } }
-  if p.bias then
-    local bias = {}
-    local wide = math.min(4, (p.oc + lanes_of(p, target) - 1) // lanes_of(p, target))
-    if target.registers < 32 then wide = math.min(wide, 2) end
-    for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes_of(p, target)))) do
-      bias[#bias + 1] = bias_part(p, run, wide * lanes_of(p, target), target, kernels)
-    end
-    stages[2] = driver.stage { name = "bias", parts = bias }
+  if p.bias and not at_once then
+    local sums = {}
+    for i, tile in ipairs(bias) do sums[i] = bias_part(p, tile) end
+    stages[2] = driver.stage { name = "bias", parts = sums }
   end
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
