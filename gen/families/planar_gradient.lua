@@ -106,11 +106,13 @@ end
 
 ---- window ---------------------------------------------------------------------------------------------------------------------------------
 
--- acc[kh][o][v] over one block, all of whose rows all kernel rows see.
-local function window_kernel(p, row, rows, outputs, target, name)
+-- acc[kh][o][v] over one block. sections: its rows from the first on, as {count, low, high}: the kernel rows low..high, from 0, see
+-- them; without sections all rows do, as many as the kernel is told. `src` is the window that the first one's low sees.
+local function window_kernel(p, row, rows, outputs, target, name, sections)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
-  local columns, count = k:count "columns", k:count "rows"
+  local columns = k:count "columns"
+  sections = sections or { { count = k:count "rows", low = 0, high = rows - 1 } }
   local window = p.kernel[3] * p.ic
   local vectors = (window + k.lanes - 1) // k.lanes
   local acc, x, w = {}, {}, k:vector "w"
@@ -125,15 +127,15 @@ local function window_kernel(p, row, rows, outputs, target, name)
     local first, last = math.max(low * p.ic - v * k.lanes, 0), math.min((high + 1) * p.ic - v * k.lanes, k.lanes)
     return first, last - first
   end
-  local function step(a, g, at, low, high)
+  local function step(section, a, g, at, low, high)
     local all = low == 0 and high == p.kernel[3] - 1
     local used = {}
     for v = 0, vectors - 1 do
       local first, lanes_here = lanes(v, low, high)
       if lanes_here > 0 then
         used[#used + 1] = v
-        for i = 0, rows - 1 do
-          k:load(x[i][v], k:at(a, at * p.stride[3] * p.ic + v * k.lanes + i * row_pitch), first, lanes_here)
+        for i = section.low, section.high do
+          k:load(x[i][v], k:at(a, at * p.stride[3] * p.ic + v * k.lanes + (i - sections[1].low) * row_pitch), first, lanes_here)
         end
       end
     end
@@ -142,16 +144,18 @@ local function window_kernel(p, row, rows, outputs, target, name)
       for _, v in ipairs(used) do
         local first, lanes_here
         if not all then first, lanes_here = lanes(v, low, high) end -- of taps that are not in the padding
-        for i = 0, rows - 1 do k:fma(acc[i][o][v], x[i][v], w, first, lanes_here) end
+        for i = section.low, section.high do k:fma(acc[i][o][v], x[i][v], w, first, lanes_here) end
       end
     end
   end
-  k:loop(count, function()
-    local a, g = k:copy("a", src), k:copy("g", diff)
-    sweep(k, row, a, g, p.stride[3] * p.ic, p.oc, columns, p.kernel[3] - 1, step)
-    k:advance(src, p.stride[2] * p.input[3] * p.ic)
-    k:advance(diff, p.output[3] * p.oc)
-  end)
+  for _, section in ipairs(sections) do
+    k:loop(section.count, function()
+      local a, g = k:copy("a", src), k:copy("g", diff)
+      sweep(k, row, a, g, p.stride[3] * p.ic, p.oc, columns, p.kernel[3] - 1, function(...) step(section, ...) end)
+      k:advance(src, p.stride[2] * p.input[3] * p.ic)
+      k:advance(diff, p.output[3] * p.oc)
+    end)
+  end
   for i = 0, rows - 1 do add_totals(k, acc[i], total, outputs, vectors, w, i * outputs * vectors * k.lanes) end
   return k:finish()
 end
@@ -245,8 +249,38 @@ local function add_bias(d, p, tile, plane, block, c)
   end
 end
 
+-- The sections (see window_kernel) of the block that begins at a row, for the kernel rows of a tile; nil if all kernel
+-- rows see all rows, false if none sees some.
+local function sections_of(p, tile, block)
+  local sections, whole = {}, true
+  for row = block, math.min(block + parts.block_rows(p.output[3]), p.output[2]) - 1 do
+    local low, high
+    for i = 0, tile.rows - 1 do
+      local y = row * p.stride[2] + (tile.first + i) * p.dilation[2] - p.pad[2]
+      if y >= 0 and y < p.input[2] then low, high = low or i, i end
+    end
+    if not low then return false end
+    whole = whole and low == 0 and high == tile.rows - 1
+    local before = sections[#sections]
+    if before and before.low == low and before.high == high then before.count = before.count + 1
+    else sections[#sections + 1] = { count = 1, low = low, high = high } end
+  end
+  if not whole then return sections end
+end
+
+-- A plane's blocks at its upper and lower border, {block, sections}, if they are few enough for kernels of their own.
+local function border_blocks(p, tile, row)
+  local list, size = {}, 0
+  for block = 0, p.output[2] - 1, parts.block_rows(p.output[3]) do
+    local sections = sections_of(p, tile, block)
+    if sections then list[#list + 1], size = { block = block, sections = sections }, size + #sections * (1 + #row.ends) end
+    if sections == false or size > planar_gradient.most_border then return {} end
+  end
+  return list
+end
+
 -- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some rows of the
--- kernel do not see all rows go kernel row by kernel row.
+-- kernel do not see all rows have kernels of their own, or go kernel row by kernel row.
 local function window_part(p, tile, piece, bias, target, kernels)
   local lanes = lanes_of(p, target)
   local pitch = round_up(p.kernel[3] * p.ic, lanes)
@@ -258,9 +292,14 @@ local function window_part(p, tile, piece, bias, target, kernels)
   local out = window_out_kernel(p, piece.size, pitch, target, "out" .. #kernels)
   for _, made in ipairs { single, zero, out } do kernels[#kernels + 1] = made end
   local together
+  local borders = tile.rows > 1 and border_blocks(p, tile, row) or {}
   if tile.rows > 1 then
     together = window_kernel(p, row, tile.rows, piece.size, target, "windows" .. #kernels)
     kernels[#kernels + 1] = together
+    for _, border in ipairs(borders) do
+      border.kernel = window_kernel(p, row, tile.rows, piece.size, target, "border" .. #kernels, border.sections)
+      kernels[#kernels + 1] = border.kernel
+    end
   end
   local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
   local step = parts.block_rows(p.output[3])
@@ -303,9 +342,16 @@ local function window_part(p, tile, piece, bias, target, kernels)
           if together then
             local inside = driver.all(driver.less(low - 1, block), driver.less(last - 1, high))
             d:when(inside, function() call(together, tile.first, block, last - block, 0) end)
+            for _, border in ipairs(borders) do
+              d:when(driver.equal(block, border.block), function()
+                call(border.kernel, tile.first + border.sections[1].low, driver.expr(border.block), nil, 0)
+              end)
+            end
+          end
+          if together and #borders == 0 then
             d:when(driver.less(block, low), by_row)
             d:when(driver.all(driver.less(low - 1, block), driver.less(high, last)), by_row)
-          else
+          elseif not together then
             by_row(low, high)
           end
           each_bias(function(sum, c) add_bias(d, p, sum, n * p.output[1] + od, block, c) end)
