@@ -14,7 +14,7 @@ local half = require "families/winograd_half"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 4, chains = 0 }
+local winograd = { name = "winograd", version = 3, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
@@ -158,19 +158,18 @@ local function candidates(p, target, machine)
         ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
     end
     if why then list[#list + 1] = { schedule = schedule(14, 1, {}), why = why }; return end
-    -- Of weights that change there is H in the run, of few tiles; of fixed ones H in place of an U that leaves the caches.
+    -- H in place of an U that leaves the caches; of weights that change in the run, where the pack stage would take long.
     local function halves(tiles, split)
-      if h_axis.taps == 1 or grid.strided(p) or p.weights == "fixed" and u <= l2 then return end
-      for v = 1, vectors do
-        local one = schedule(tiles, split, {})
-        one.vectors, one.rows, one.ahead, one.half, one.fuse = v, (target.registers - 8) // v, nil, p.weights == "fixed", p.weights == "changing"
-        if one.fuse then
-          local bytes = (w[1] + w_axis.taps - 1) * h_axis.taps * v * target.bits // 8
-          local fits = bytes * 64 <= l2 // 8 and 64 or 32
-          if reduced(p) > fits then one.chunk = math.min(chunk or fits, fits) end
-        end
-        list[#list + 1] = { schedule = one }
+      local fixed = p.weights == "fixed"
+      if h_axis.taps == 1 or grid.strided(p) or u <= (fixed and l2 or l2 // 2) then return end
+      local one = schedule(tiles, split, {})
+      one.rows, one.ahead, one.half, one.fuse = (target.registers - 8) // vectors, nil, fixed, not fixed
+      if one.fuse then
+        local bytes = (w[1] + w_axis.taps - 1) * h_axis.taps * vectors * target.bits // 8
+        local fits = bytes * 64 <= l2 // 8 and 64 or 32
+        if reduced(p) > fits then one.chunk = math.min(chunk or fits, fits) end
       end
+      list[#list + 1] = { schedule = one }
     end
     for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
       for _, split in ipairs(splits) do
