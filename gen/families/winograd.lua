@@ -45,45 +45,53 @@ local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) /
 
 local lanes_of = parts.lanes_of
 
--- The mean share of the taps of an axis that are in the input: padding shortens sums.
-local function inside(axis)
-  local sum = 0
-  for _, run in ipairs(grid.split(axis)) do
-    local one = run.axis
+-- An axis in tiles of `sizes`, as the prediction of errors takes it.
+local function axis_errors(axis, sizes)
+  local sums = errors.axis()
+  for _, plan in ipairs(grid.plans(axis, sizes)) do
+    local one, count = plan.grids.axis, plan.grids.count
+    for _, tile in ipairs(plan.tiles) do
+      for i, phase in ipairs(plan.phases) do
+        local scheme = grid.part(phase, plan.schemes[tile.class])
+        errors.add_tile(sums, scheme, tile.windows[i].low, tile.windows[i].high, scheme.taps, count)
+      end
+    end
     for j = 0, one.outputs - 1 do
       local first = one.offset + math.min(0, one.tap_step * (one.taps - 1)) + j * one.step
-      local low = math.max(0, -first)
-      sum = sum + run.count * math.max(math.min(one.taps, one.inputs - first) - math.min(low, one.taps), 0)
+      errors.add_output(sums, math.max(math.min(one.taps, one.inputs - first) - math.max(0, -first), 0), count)
     end
   end
-  return sum / (axis.outputs * axis.taps)
+  return sums
 end
 
-local function filled(p)
-  local h, w = grid.axes(p)
-  return inside(h) * inside(w)
-end
-
-local function predicted_error(p, h_sizes, w_sizes, chunk)
-  return errors.predict(h_sizes[1], p.kernel[2], w_sizes[1], p.kernel[3], reduced(p) * filled(p), p.stride[2], p.stride[3]) *
-    errors.chunks(reduced(p), chunk)
+-- From the two axes, as above. chunk: the terms of a partial sum, nil: there is one sum.
+local function predicted_error(p, h, w, chunk)
+  local e, phases = p.epilogue or {}, math.min(p.stride[2], p.kernel[2]) * math.min(p.stride[3], p.kernel[3])
+  local clamp = e.activation == "clamp" and e or nil
+  -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any error.
+  if clamp and (h.some < h.outputs or w.some < w.outputs) then return math.huge end
+  local added = (p.pass == "forward" and p.bias and 1 or 0) + (e.residual and 1 or 0)
+  local terms = reduced(p) * phases
+  local sums = math.max(terms / (chunk or terms), 1)
+  -- A product is in half of the roundings of its sum, and that in half of those of the sums that follow the first.
+  local chains = (terms / sums + 1) / 2 + (sums + 1) / 2 - 1 / sums
+  return errors.predict(h, w, reduced(p), chains, added, clamp)
 end
 
 -- Why tiles are refused for their error, or nil and the channels of a partial sum that it takes, if it takes that.
-local function inexact(p, h_sizes, w_sizes)
-  local allowed = errors.tiers[p.accuracy]
-  if allowed == 0 then return "proven admits no transforms" end
-  local predicted = predicted_error(p, h_sizes, w_sizes)
-  if predicted == math.huge then return "its error has not been measured" end
-  if predicted <= allowed then return end
-  local least
-  for _, chunk in ipairs { 128, 64, 32, 16 } do
-    local error = reduced(p) > chunk and predicted_error(p, h_sizes, w_sizes, chunk) or math.huge
-    if error <= 0.9 * allowed then return nil, chunk end -- predictions of nested tiles are up to a tenth too low
-    if error <= allowed then least = chunk end
+local function inexact(p, h_axis, w_axis, h_sizes, w_sizes, known)
+  if not (errors.measured(h_sizes[1], grid.taps(h_axis)) and errors.measured(w_sizes[1], grid.taps(w_axis))) then
+    return "its error has not been measured"
   end
-  if least then return nil, least end
-  return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
+  known[h_sizes] = known[h_sizes] or axis_errors(h_axis, h_sizes)
+  known[w_sizes] = known[w_sizes] or axis_errors(w_axis, w_sizes)
+  local function refusal(chunk) return errors.refusal(p, predicted_error(p, known[h_sizes], known[w_sizes], chunk)) end
+  local why = refusal()
+  if not why then return end
+  for _, chunk in ipairs { 128, 64, 32, 16 } do
+    if reduced(p) > chunk and not refusal(chunk) then return nil, chunk end
+  end
+  return why
 end
 
 local function refused(p, target)
@@ -148,11 +156,11 @@ local function candidates(p, target, machine)
   local columns = (produced(p) + lanes - 1) // lanes
   local vectors = math.min(2, columns)
   local splits = { 1, p.threads > 1 and (columns + vectors - 1) // vectors >= p.threads and p.threads or nil }
-  local list = {}
+  local list, known = {}, {}
   local function add(h, w)
     local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
     local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
-    local why, chunk = inexact(p, h, w)
+    local why, chunk = inexact(p, h_axis, w_axis, h, w, known)
     local function schedule(tiles, split, large)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,
         ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
@@ -341,14 +349,15 @@ function winograd.figures(p, schedule, target, machine)
   else
     local s = gathering.shape(p, schedule, target)
     products, into, out = counts_of(s)
-    error, binds = predicted_error(p, schedule.h, schedule.w, schedule.chunk), binding(s, machine)
+    local h, w = grid.axes(p)
+    error, binds = predicted_error(p, axis_errors(h, schedule.h), axis_errors(w, schedule.w), schedule.chunk), binding(s, machine)
   end
   return ("%.3g of %d products, %.1f + %.1f operations, error %.2f%s"):format(products, p.kernel[2] * p.kernel[3], into, out, error,
     binds and ", binds: " .. binds or "")
 end
 
 winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; operations of the "
-  .. "transforms for a pixel, a channel that goes in + one that comes out; the error over the plain loop's; where the time goes"
+  .. "transforms for a pixel, a channel that goes in + one that comes out; the most that the error over the plain loop's is expected to be; where the time goes"
 
 -- Why a schedule cannot be a gathering one's, or nil.
 local function misfit(p, schedule, target)

@@ -200,28 +200,34 @@ local function cycles_of(s, machine)
   return slice * ((tasks + p.threads - 1) // p.threads)
 end
 
--- Pairs of a tap and an output of an axis that meet within the input.
-local function pairs_of(p, axis)
-  local pairs = 0
+-- An axis (2: h, 3: w) as the prediction of errors takes it: to a tile the taps are its outputs, its pixels of diff_dst are the taps.
+local function axis_errors(p, axis, plan)
+  local sums = errors.axis()
+  for _, t in ipairs(plan.tiles) do errors.add_tile(sums, plan.scheme, t.low, t.high, t.outputs, 1) end
   for tap = 0, p.kernel[axis] - 1 do
     local first, stop = math.max(0, p.pad[axis] - tap), math.min(p.output[axis], p.input[axis] + p.pad[axis] - tap)
-    pairs = pairs + math.max(stop - first, 0)
+    errors.add_output(sums, math.max(stop - first, 0), 1)
   end
-  return math.max(pairs, 1)
+  return sums
 end
 
--- The error over the loop's: whole tiles of pixels that meet the input are to these sums what channels are to those of the measured ones, which end at 64; more of them
--- make the loop worse, but sums of blocks hardly.
-local function predicted_error(p, h, w)
-  local tiles = p.batch * p.input[1] * pairs_of(p, 2) * pairs_of(p, 3) / (p.kernel[2] * p.kernel[3] * h * w)
-  return errors.predict(p.kernel[2], h, p.kernel[3], w, tiles) * (math.max(tiles, 64) / 64) ^ -0.4
+-- The mean length of a frequency's sums where they are rounded: in chains over the tiles of a block, over the blocks of a sum from
+-- zero, over the sums. (The first of each is added to nothing.)
+local function chains_of(s)
+  local blocks = s.blocks / s.sums
+  local tiles = #s.h.tiles * #s.w.tiles * s.images / s.blocks -- of a block
+  return (tiles + 1) / 2 + ((blocks + 1) / 2 - 1 / blocks) + ((s.sums + 1) / 2 - 1 / s.sums)
 end
 
-local function inexact(p, h, w)
-  local error, allowed = predicted_error(p, h, w), errors.tiers[p.accuracy]
-  if error == math.huge then return "its error has not been measured" end
-  if error <= allowed then return nil end
-  return ("predicted error %.2g times the loop's, %s admits %.3g"):format(error, p.accuracy, allowed)
+local function predicted_error(p, s)
+  return errors.predict(axis_errors(p, 2, s.h), axis_errors(p, 3, s.w), s.images, chains_of(s), 0)
+end
+
+local function inexact(p, schedule, target)
+  if not (errors.measured(p.kernel[2], schedule.h[1]) and errors.measured(p.kernel[3], schedule.w[1])) then
+    return "its error has not been measured"
+  end
+  return errors.refusal(p, predicted_error(p, winograd_gradient.shape(p, schedule, target)))
 end
 
 local function sizes_of(taps) return taps == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 } end
@@ -266,20 +272,21 @@ local function candidates(p, target)
   if p.threads > 1 then ways[2] = { sums = p.threads, splits = splits_of(p, vectors, 1) } end
   for _, h in ipairs(sizes_of(p.kernel[2])) do
     for _, w in ipairs(sizes_of(p.kernel[3])) do
-      local why, all = inexact(p, h, w), tiles_of(p, h, w)
+      local all = tiles_of(p, h, w)
       local function schedule(tiles, way)
         return { family = "winograd", h = { h }, w = { w }, tiles = tiles, rows = rows, vectors = v, splits = way.splits[1], sums = way.sums }
       end
-      if p.kernel[2] == p.kernel[3] and math.abs(h - w) > 2 then -- a shape between them is as good
-      elseif why then list[#list + 1] = { schedule = schedule(14, ways[1]), why = why }
-      else
-        for _, tiles in ipairs { 14, 28, 56, 112, 224 } do
+      for _, tiles in ipairs { 14, 28, 56, 112, 224 } do
+        if p.kernel[2] == p.kernel[3] and math.abs(h - w) > 2 then break end -- a shape between them is as good
+        local why = inexact(p, schedule(tiles, ways[1]), target)
+        if why then list[#list + 1] = { schedule = schedule(tiles, ways[1]), why = why }
+        else
           for _, way in ipairs(ways) do
             local same = way.sums and images == 1 and tiles // 2 * way.sums >= all -- as with half as many tiles: a block a sum
             if not same then with_splits(p, schedule(tiles, way), target, way.splits, list) end
           end
-          if tiles >= all then break end
         end
+        if tiles >= all then break end
       end
     end
   end
@@ -292,7 +299,7 @@ function winograd_gradient.figures(p, schedule, target, operations)
   local h, w = s.h.scheme, s.w.scheme
   local share = #s.h.tiles * #s.w.tiles / (p.output[2] * p.output[3])
   return share * h.size * w.size, share * (h.size * operations(w.BT) + w.size * operations(h.BT)),
-    share * (h.taps * operations(w.G) + w.size * operations(h.G)), predicted_error(p, s.h.outputs, s.w.outputs)
+    share * (h.taps * operations(w.G) + w.size * operations(h.G)), predicted_error(p, s)
 end
 
 -- Entries as families list them.
