@@ -387,7 +387,7 @@ end
 local function window_stages(p, schedule, target)
   local kernels, list, scratch = {}, {}, 0
   local bias = p.bias and bias_tiles(p, target, kernels) or {}
-  local at_once = p.kernel[1] == 1 and p.pad[1] == 0
+  local at_once = p.kernel[1] == 1 and p.pad[1] == 0 and (p.output[1] - 1) * p.stride[1] < p.input[1]
   for i, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
     for j, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
       local part = window_part(p, { first = rows.first, rows = rows.size }, piece, at_once and i == 1 and j == 1 and bias or {}, target,
