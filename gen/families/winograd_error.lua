@@ -10,7 +10,7 @@
 -- Windows that reach into the padding have zeros there: the loop's sums become shorter (few terms: hardly an error), but a
 -- frequency's products, and what they pass on to all outputs of the tile, do not become fewer.
 --
--- No number is fitted: gen/schemes.lua's measured errors are met (tests/gen/schemes.lua).
+-- No number of the model is fitted: gen/schemes.lua's measured errors are met (tests/gen/schemes.lua). One is of the margin: see spread.
 local toomcook = require "toomcook"
 local straight = require "straight"
 local schemes = require "schemes"
