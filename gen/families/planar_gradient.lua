@@ -289,12 +289,15 @@ local function window_part(p, tile, piece, bias, target, kernels)
   local row = planar_gradient.row_of(p, 0, p.kernel[3] - 1)
   local one = piece.size * pitch -- totals of a kernel row
   local all = tile.rows * one
-  local single = window_kernel(p, row, 1, piece.size, target, "window" .. #kernels)
   local zero = zero_kernel(p, all // lanes, target, "zero" .. #kernels)
   local out = window_out_kernel(p, piece.size, pitch, target, "out" .. #kernels)
-  for _, made in ipairs { single, zero, out } do kernels[#kernels + 1] = made end
-  local together
+  kernels[#kernels + 1], kernels[#kernels + 2] = zero, out
+  local together, single
   local borders = tile.rows > 1 and border_blocks(p, tile, row) or {}
+  if #borders == 0 then
+    single = window_kernel(p, row, 1, piece.size, target, "window" .. #kernels)
+    kernels[#kernels + 1] = single
+  end
   if tile.rows > 1 then
     together = window_kernel(p, row, tile.rows, piece.size, target, "windows" .. #kernels)
     kernels[#kernels + 1] = together
