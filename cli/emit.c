@@ -121,7 +121,7 @@ static const char *form_of(const desk *d, const cg_target *t)
 static cg_status find_record(desk *d, const cg_named_problem *np, const cg_target *t, const char *form, cg_record *out, bool *stale)
 {
     cg_record key = { .threads = threads_of(d, np) };
-    int version;
+    bool old = false;
     const char *compiler = strcmp(form, "machine") == 0 ? "tcc" : d->a->compiler ? d->a->compiler : "cc";
     snprintf(key.machine, sizeof key.machine, "%s", d->machine.key);
     snprintf(key.target, sizeof key.target, "%s", t->name);
@@ -129,12 +129,9 @@ static cg_status find_record(desk *d, const cg_named_problem *np, const cg_targe
     snprintf(key.compiler, sizeof key.compiler, "%s", compiler);
     cg_status status = convgen_problem_format(&np->problem, key.problem, sizeof key.problem);
     if (!status)
-        status = cg_store_find(d->c->store, &key, out);
-    if (!status && (cg_script_family_version(d->c->script, out->family, &version) || version != out->version)) {
-        *stale = true;
-        return CONVGEN_NO_RECORD;
-    }
-    return status;
+        status = cg_recall(d->c, &key, out, &old);
+    *stale = *stale || old;
+    return !status && old ? CONVGEN_NO_RECORD : status;
 }
 
 static void take_record(choice *ch, int origin, const char *said)

@@ -57,15 +57,15 @@ static void fill_chosen(cg_outcome *out)
 cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_outcome *out)
 {
     cg_record key;
-    int version;
+    bool stale;
     cg_status status = key_of(c, a, np, &key);
     if (status)
         return status;
     memset(out, 0, sizeof *out);
-    status = cg_store_find(c->store, &key, &out->record);
+    status = cg_recall(c, &key, &out->record, &stale);
     if (status)
         return status;
-    if (cg_script_family_version(c->script, out->record.family, &version) || version != out->record.version)
+    if (stale)
         return CONVGEN_NO_RECORD; /* another generator made it: never trusted */
     fill_chosen(out);
     out->recalled = true;

@@ -493,6 +493,7 @@ const char *cg_store_path(const cg_store *s);
 /* The record of exactly this machine, target, threads, problem, form and compiler; the user's store before the shipped tuned/.
  * The latest line of a key wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
 cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
+cg_status cg_store_find_shipped(const cg_record *key, cg_record *out); /* the same of the shipped ones alone */
 /* Like find, for any thread count, version, compiler, form or machine: the nearest one. */
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
 cg_status cg_store_check(const cg_store *s); /* writes and takes back: CONVGEN_STORE when a record could not be kept now */
@@ -556,6 +557,8 @@ typedef struct cg_tuning {
     bool (*go_on)(void *user); /* false: stop, best so far is kept */
     void *user;
 } cg_tuning;
+/* The record of a key, of this version of its family if the store or tuned/ has one; else *stale, and it is not to be trusted. */
+cg_status cg_recall(convgen_context *c, const cg_record *key, cg_record *out, bool *stale);
 /* All efforts. RECALL only looks; ESTIMATE verifies a sample and never times; both others put the winner into the store, unless
  * go_on stopped them. CONVGEN_STORE with a schedule in out->record: the outcome is good, but could not be remembered. */
 cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out);

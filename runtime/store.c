@@ -425,6 +425,13 @@ cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out)
     return search(s, key, 1, out);
 }
 
+cg_status cg_store_find_shipped(const cg_record *key, cg_record *out)
+{
+    int nearest = 1;
+    search_shipped(key, &nearest, out);
+    return nearest == 0 ? CONVGEN_OK : CONVGEN_NO_RECORD;
+}
+
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out)
 {
     return search(s, key, INT_MAX, out);

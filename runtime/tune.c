@@ -93,23 +93,36 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 
 /* ---- key -> record ---- */
 
-static bool of_this_version(cg_tuner *u, const cg_record *r)
+static bool of_this_version(convgen_context *c, const cg_record *r)
 {
     int version = 0;
-    return cg_script_family_version(u->context->script, r->family, &version) == CONVGEN_OK && version == r->version;
+    return cg_script_family_version(c->script, r->family, &version) == CONVGEN_OK && version == r->version;
+}
+
+cg_status cg_recall(convgen_context *c, const cg_record *key, cg_record *out, bool *stale)
+{
+    cg_record shipped;
+    cg_status status = cg_store_find(c->store, key, out);
+    *stale = status == CONVGEN_OK && !of_this_version(c, out);
+    if (*stale && !cg_store_find_shipped(key, &shipped) && of_this_version(c, &shipped)) {
+        *out = shipped;
+        *stale = false;
+    }
+    return status;
 }
 
 /* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent. */
 static cg_status recall(cg_tuner *u)
 {
     cg_record r;
-    cg_status status = cg_store_find(u->context->store, &u->key, &r);
+    bool stale;
+    cg_status status = cg_recall(u->context, &u->key, &r, &stale);
     bool recalling = u->tuning->effort == CONVGEN_RECALL;
     if (status == CONVGEN_STORE && !recalling) { /* searching needs no store; the caller hears of it at the end */
         u->store = status;
         return CONVGEN_NO_RECORD;
     }
-    if (status == CONVGEN_OK && (recalling || !u->tuning->again) && of_this_version(u, &r)) {
+    if (status == CONVGEN_OK && (recalling || !u->tuning->again) && !stale) {
         cg_outcome *o = u->out;
         o->record = r;
         o->recalled = o->complete = true;

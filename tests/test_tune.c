@@ -292,6 +292,25 @@ START_TEST(recall_refuses_another_version)
 }
 END_TEST
 
+/* An own record that is not trusted does not hide a shipped one that is. */
+START_TEST(a_stale_record_leaves_the_shipped_one)
+{
+    char folder[] = "/tmp/convgen-tuned-XXXXXX", file[80], before[4096];
+    snprintf(before, sizeof before, "%s", getenv("CONVGEN_TUNED"));
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/a.records", folder);
+    remembered(1, 0, 1);
+    ck_assert_int_eq(rename(store, file), 0);
+    remembered(0, 1, 1);
+    setenv("CONVGEN_TUNED", folder, 1);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    setenv("CONVGEN_TUNED", before, 1);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+    ck_assert(unlink(file) == 0 && rmdir(folder) == 0);
+}
+END_TEST
+
 START_TEST(a_hint_is_tried_first)
 {
     int last = f.count - 1;
@@ -381,6 +400,7 @@ int main(void)
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
     tcase_add_test(t, an_incumbent_goes_only_for_three_percent);
     tcase_add_test(t, recall_refuses_another_version);
+    tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);
     tcase_add_test(t, a_store_that_cannot_be_written_still_gives_a_winner);
     tcase_add_test(t, the_real_judge);
