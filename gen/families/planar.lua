@@ -1,12 +1,14 @@
 -- planar.lua: pixels in the lanes: channels-first data, and channels-last data of few channels.
 --
--- Forward and backward data are in planar_gather.lua, backward weights in planar_gradient.lua; here are the names of schedules, the
--- space and its estimate. The canonical order holds.
+-- Forward and backward data are in planar_gather.lua, backward weights in planar_window.lua and planar_taps.lua; here are the names of
+-- schedules, the space and its estimate. The canonical order holds.
 local registers = require "registers"
 local cut = require "tiles"
 local parts = require "parts"
 local gathering = require "families/planar_gather"
-local gradient = require "families/planar_gradient"
+local sweeps = require "families/planar_sweeps"
+local window = require "families/planar_window"
+local taps = require "families/planar_taps"
 
 local planar = { name = "planar", version = 5, chains = 1 }
 
@@ -200,10 +202,10 @@ local function gradient_misfit(p, schedule, target, lanes)
   if used > target.registers then return ("needs %d registers, %s has %d"):format(used, target.name, target.registers) end
   local most, taps = 0, schedule.taps or p.kernel[3]
   for _, piece in ipairs(cut.even_pieces(p.kernel[3], taps)) do
-    most = math.max(most, #gradient.row_of(p, piece.first, piece.first + piece.size - 1).ends)
+    most = math.max(most, #sweeps.row_of(p, piece.first, piece.first + piece.size - 1).ends)
   end
-  if most > gradient.most_border then
-    return ("%d pixels of a row see some taps only, at most %d"):format(most, gradient.most_border)
+  if most > sweeps.most_border then
+    return ("%d pixels of a row see some taps only, at most %d"):format(most, sweeps.most_border)
   end
 end
 
@@ -278,7 +280,8 @@ local function gradients(p, target)
       if schedule.channels then return "is no schedule of backward weights" end
       return gradient_misfit(p, schedule, target, lanes)
     end,
-    cycles = function(schedule) return gradient_cycles(p, schedule, lanes) end, stages = gradient.stages }
+    cycles = function(schedule) return gradient_cycles(p, schedule, lanes) end, 
+    stages = function(...) return (select(2, ...).outputs and window or taps).stages(...) end }
 end
 
 local function way(p, target, machine)
