@@ -90,6 +90,7 @@ cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_
     cg_status status = key_of(c, a, np, &out->record);
     if (!status)
         status = cli_request(c, a, np, &target, &r);
+    r.asked = name;
     if (!status)
         status = cg_script_schedules(c->script, &r, &list);
     if (status)

@@ -1,4 +1,4 @@
--- space.lua: a problem's schedules of all families, best estimate first, then the refused ones with their reasons.
+-- space.lua: a problem's best schedules of all families by estimate, then the refused ones with their reasons.
 --
 -- Nothing else in the generator knows which families there are.
 local targets = require "targets"
@@ -25,7 +25,23 @@ local function before(a, b)
   return a.name < b.name
 end
 
-function space.list(problem, target_name, machine)
+-- So many schedules are worth looking at, and so many of a family, whatever the others promise; refused ones all tell something.
+local most, of_family = 60, 12
+
+-- Of a sorted list; what is asked for by name stays.
+local function pruned(list, asked)
+  local kept, fitting, count = {}, 0, {}
+  for _, entry in ipairs(list) do
+    local of = count[entry.family] or 0
+    if entry.why or fitting < most or of < of_family or entry.name == asked then
+      kept[#kept + 1] = entry
+      if not entry.why then fitting, count[entry.family] = fitting + 1, of + 1 end
+    end
+  end
+  return kept
+end
+
+function space.list(problem, target_name, machine, asked)
   local target, list = targets[target_name], {}
   for _, family in ipairs(families) do
     for _, entry in ipairs(family.schedules(problem, target, machine)) do
@@ -34,7 +50,7 @@ function space.list(problem, target_name, machine)
     end
   end
   table.sort(list, before)
-  return list
+  return pruned(list, asked)
 end
 
 return space

@@ -183,8 +183,9 @@ typedef struct cg_request {
     const cg_machine *machine;
     const char *target, *form;
     int threads;
+    const char *asked; /* a schedule that the list has to have whatever its estimate, or NULL */
 } cg_request;
-/* Legal ones first, best estimate first; then the refused ones. cg_free(list->at). */
+/* Legal ones first, best estimate first, at most about 60; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
 

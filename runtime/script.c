@@ -428,6 +428,7 @@ static void push_request(lua_State *lua, const cg_request *r)
     set_text(lua, "target", r->target);
     set_text(lua, "form", r->form);
     set_integer(lua, "threads", r->threads > 0 ? r->threads : 1);
+    if (r->asked) set_text(lua, "asked", r->asked);
 }
 
 /* ---- targets ---- */

@@ -189,7 +189,8 @@ static int worth_trying(cg_tuner *u, int legal)
 
 static cg_status list(cg_tuner *u)
 {
-    cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads};
+    cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
+                          u->incumbent[0] ? u->incumbent : NULL};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
@@ -540,7 +541,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads};
+    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
