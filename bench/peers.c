@@ -3,7 +3,7 @@
  * For each problem: the contestants are made, their outputs compared on small integers (where sums are exact), and then
  * they take turns of a few milliseconds, the FMA peak among them, so that a change of the machine's speed meets all of them.
  * Minimum and median are over all samples of a contestant; ratios are of minima, with medians beside.
- * Pinned to as many cores as threads. Warm: a turn begins with a run that is not timed. Cold: the caches are swept before
+ * Pinned to as many cores as threads. Warm: a turn begins with 3 ms of runs that do not count. Cold: the caches are swept before
  * every run. The process starts itself again with the variables that hold the peers to the same target and threads.
  * Limit: convgen.h alone is known of convgen; a wrong contestant is named, left out, and makes the exit status 1. */
 #define _GNU_SOURCE
@@ -20,7 +20,7 @@
 setting set = {.threads = 1, .effort = CONVGEN_MEASURE, .seconds = 0.3, .loop_limit = 1e8};
 
 enum { SAMPLES = 4096, LEAST_ROUNDS = 3, ENTRANTS = 12 };
-static const double turn_seconds = 4e-3, measurable = 20e-6;
+static const double warm_seconds = 3e-3, turn_seconds = 4e-3, measurable = 20e-6;
 
 /* convgen's own first; then the peers; then what is no peer. The ratio is over the best of those with `counts`. */
 static const struct {
@@ -270,11 +270,15 @@ static double sample(const task *t, const entrant *e)
     return (now() - start) / (double)e->repeats;
 }
 
+/* Others' turns have displaced from the last cache what a run reads there: it is warm after some runs that do not count. */
 static void turn(const task *t, entrant *e)
 {
-    double until = now() + turn_seconds, seconds;
-    if (!set.cold || !e->who) run(t, e);
-    if (set.threads > 1) usleep(5000), run(t, e); /* another runtime's idle threads spin for a while */
+    if (set.threads > 1) usleep(5000); /* another runtime's idle threads spin for a while */
+    double until = now() + warm_seconds, seconds;
+    if (!set.cold || !e->who)
+        do run(t, e);
+        while (now() < until);
+    until = now() + turn_seconds;
     do {
         seconds = sample(t, e);
         if (seconds * (double)e->repeats < measurable && (!set.cold || !e->who)) e->repeats *= 2;

@@ -93,7 +93,7 @@ local function gathering_cycles(p, schedule, target, machine)
   -- Fewer rows a task read the panel again more often; too few tasks leave threads idle.
   cycles = cycles * (1 + 0.02 / schedule.rows) * ((tasks + p.threads - 1) // p.threads) / tasks
   if schedule.copies then cycles = cycles + gathering.copied_bytes(p) / 16 / p.threads
-  elseif gathering.copied_bytes(p) then cycles = cycles * 1.05 end -- pixels far apart share few sets of the caches
+  elseif gathering.copied_bytes(p) then cycles = cycles * 1.02 end -- pixels far apart share few sets of the caches
   if p.weights == "changing" then cycles = cycles + parts.pack_cycles(s.taps * s.from.channels * s.to.channels * p.groups * size,
     s.taps * s.from.channels * ((s.to.channels + lanes - 1) // lanes * lanes) * p.groups * size, machine) / p.threads end
   return cycles
