@@ -205,4 +205,11 @@ function straight.emit(k, s, x, constant)
   return results
 end
 
+-- Of `size` inputs those in [low, high), counted from 0, as straight.of takes them.
+function straight.present(size, low, high)
+  local list = {}
+  for i = 1, size do list[i] = i > low and i <= high end
+  return list
+end
+
 return straight

@@ -259,14 +259,16 @@ end
 -- For readers of emitted C.
 function direct.explain(p, s, target)
   if s.inputs then
-    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output pixels"):format(s.inputs, s.vectors) }
+    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output pixels"):format(s.inputs,
+      s.vectors) }
   end
-  local tiles = ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels, s.vectors, lanes_of(p, target))
-  if s.splits then
-    return { tiles, ("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows) }
-  end
-  return { tiles,
-    ("a task is %s of the output; a panel of weights stays in the caches through it"):format(s.rows == 1 and "a row" or ("%d rows"):format(s.rows)) }
+  local lines = { ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels,
+    s.vectors, lanes_of(p, target)) }
+  if s.copies then lines[#lines + 1] = "the input pixels that the stride leaves are moved together first;" end
+  if s.fetch then lines[#lines + 1] = "the panel of weights comes from far and is fetched early;" end
+  lines[#lines + 1] = s.splits and ("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows) or
+    ("a task is %s of the output; a panel of weights stays in the caches through it"):format(s.rows == 1 and "a row" or ("%d rows"):format(s.rows))
+  return lines
 end
 
 function direct.stages(p, schedule, target)

@@ -106,12 +106,6 @@ local function passed(a, i_first, i_last, b, c, j_last)
   return sum
 end
 
-local function present(n, low, high)
-  local list = {}
-  for i = 1, n do list[i] = i > low and i <= high end
-  return list
-end
-
 local function transposed(rows)
   local t = {}
   for i = 1, #rows[1] do
@@ -126,10 +120,10 @@ local function squares_of_tile(s, low, high, taps)
   local t = { N = 0, P = 0.0, V = 0.0, U = 0.0, Y = 0.0 }
   for y = 0, s.outputs - 1 do t.N = t.N + math.max(math.min(high, y + taps) - math.max(low, y), 0) end
   for f = 1, s.size do t.P = t.P + squares(A[f], 1, s.outputs) * squares(BT[f], low + 1, high) * squares(G[f], 1, taps) end
-  for _, r in ipairs(roundings(s.BT, present(s.size, low, high))) do
+  for _, r in ipairs(roundings(s.BT, straight.present(s.size, low, high))) do
     t.V = t.V + squares(r.form, low + 1, high) * passed(A, 1, s.outputs, r.reach, G, taps)
   end
-  for _, r in ipairs(roundings(s.G, present(s.taps, 0, taps))) do
+  for _, r in ipairs(roundings(s.G, straight.present(s.taps, 0, taps))) do
     t.U = t.U + squares(r.form, 1, taps) * passed(BT, low + 1, high, r.reach, A, s.outputs)
   end
   for _, r in ipairs(roundings(s.AT)) do

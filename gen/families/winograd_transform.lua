@@ -92,12 +92,6 @@ local function load_range(k, r, a, count)
   if count then k:load(r, a, 0, count) else k:load(r, a) end
 end
 
-local function present(size, low, high)
-  local list = {}
-  for i = 1, size do list[i] = i > low and i <= high end
-  return list
-end
-
 local function numbers(low, high)
   local list = {}
   for i = low, high do list[#list + 1] = i end
@@ -128,8 +122,8 @@ function transform.input(p, target, name, o)
   local m = o.m or { to = "V", left = "BT", from = "d", right = "B" }
   local inside = o.h.low < o.h.high and o.w.low < o.w.high
   local h_low, h_high = o.h.low, inside and o.h.high or o.h.low
-  local along = straight.of(o.w.scheme.BT, present(o.w.scheme.size, o.w.low, o.w.high))
-  local across = straight.of(o.h.scheme.BT, present(o.h.scheme.size, h_low, h_high))
+  local along = straight.of(o.w.scheme.BT, straight.present(o.w.scheme.size, o.w.low, o.w.high))
+  local across = straight.of(o.h.scheme.BT, straight.present(o.h.scheme.size, h_low, h_high))
   return with_most_held(target, #along.results, function(kept, held)
     local k = program.new { name = name, type = p.type, target = target }
     k.about = about_input(k, o, m)
