@@ -162,8 +162,9 @@ static int print(const cli_arguments *a, const cg_named_problem *np, const cg_ou
         print_legend();
     *legend = true;
     putchar('\n');
-    print_head(np, &outcome->record, outcome->recalled ? "remembered" : a->schedule ? "as asked for" : "not remembered: the best estimate",
-               tensors, count);
+    const char *origin = a->schedule ? "as asked for" : !outcome->recalled ? "not remembered: the best estimate"
+                       : outcome->record.shipped ? "shipped with convgen" : "remembered";
+    print_head(np, &outcome->record, origin, tensors, count);
     int status = print_table(tensors, count, outcome->record.schedule);
     return status ? status : print_kinds(errors);
 }

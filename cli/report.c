@@ -184,7 +184,7 @@ static void table(cg_buffer *b, const cli_report_row *rows, int count)
         number_cell(b, "%.2f", r ? r->error_vs_loop : NAN);
         number_cell(b, "%.2g", r ? r->error_vs_bound : NAN);
         if (rows[i].recalled)
-            cg_buffer_printf(b, "<td colspan=2>recalled");
+            cg_buffer_printf(b, "<td colspan=2>%s", r->shipped ? "shipped" : "recalled");
         else {
             number_cell(b, "%.0f", rows[i].candidates);
             number_cell(b, "%.0f", rows[i].refused);
@@ -192,7 +192,7 @@ static void table(cg_buffer *b, const cli_report_row *rows, int count)
         cg_buffer_printf(b, "\n");
     }
     cg_buffer_printf(b, "</table></div><p>FLOP count padded taps; a transform that multiplies less, or taps in the padding that are left out, "
-                        "can pass 100 %% of the peak. Recalled layers were not tuned in this run.\n");
+                        "can pass 100 %% of the peak. Layers that are recalled, or whose record is shipped with convgen, were not tuned in this run.\n");
 }
 
 static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double bandwidth, const char *name)
@@ -454,7 +454,8 @@ static void candidates(cg_buffer *b, const cli_report *report, int layer, const 
             }
         cg_buffer_printf(b, "</svg>");
     } else
-        cg_buffer_printf(b, "<p>%s", row->recalled ? "Recalled: nothing was tried in this run." : "Nothing was timed.");
+        cg_buffer_printf(b, "<p>%s", !row->recalled ? "Nothing was timed." : row->record->shipped ?
+                         "Shipped with convgen: nothing was tried in this run." : "Recalled: nothing was tried in this run.");
     refusals(b, report, layer, list);
     cg_buffer_printf(b, "</div>\n");
 }

@@ -115,7 +115,7 @@ static void add_row(const run *r, const layer *l, cli_table *t)
     cli_cell_number(t, "%.1f", peak > 0 ? 100 * gflops / peak : NAN);
     cli_cell_number(t, "%.2f", record->error_vs_loop);
     if (l->state == RECALLED)
-        cli_cell(t, "recalled");
+        cli_cell(t, record->shipped ? "shipped" : "recalled");
     else
         cli_cell(t, "%d", l->outcome.candidates);
     cli_cell_number(t, "%.0f", l->state == RECALLED ? NAN : l->outcome.refused);
@@ -129,19 +129,33 @@ static int count_state(const run *r, state s)
     return n;
 }
 
+static int count_shipped(const run *r)
+{
+    int n = 0;
+    for (int i = 0; i < r->count; i++)
+        n += r->layers[i].state == RECALLED && r->layers[i].outcome.record.shipped;
+    return n;
+}
+
 static void print_summary(const run *r)
 {
     int recalled = count_state(r, RECALLED), tuned = count_state(r, TUNED), rest = r->count - recalled - tuned;
-    char unfinished[40] = "";
+    int shipped = count_shipped(r), own = recalled - shipped;
     double seconds = cg_now() - r->started;
-    const char *store = cg_store_path(r->c->store), *s = r->count == 1 ? "" : "s";
+    const char *store = cg_store_path(r->c->store);
+    printf("%d problem%s: ", r->count, r->count == 1 ? "" : "s");
+    if (tuned + rest)
+        printf("%d tuned, %d recalled", tuned, own);
+    else if (own)
+        printf("%d recalled from %s", own, store);
+    if (shipped)
+        printf("%s%d shipped with convgen", tuned + rest + own ? ", " : "", shipped);
     if (rest)
-        snprintf(unfinished, sizeof unfinished, ", %d not finished", rest);
-    if (recalled == r->count)
-        printf("%d problem%s: %d recalled from %s in %.2f s\n", r->count, s, recalled, store, seconds);
+        printf(", %d not finished", rest);
+    if (tuned + rest)
+        printf(" in %.1f s, remembered in %s\n", seconds, store);
     else
-        printf("%d problem%s: %d tuned, %d recalled%s in %.1f s, remembered in %s\n", r->count, s, tuned, recalled, unfinished,
-               seconds, store);
+        printf("%s in %.2f s\n", shipped ? ", read" : "", seconds);
 }
 
 static int print_table(const run *r)

@@ -445,6 +445,7 @@ typedef struct cg_record {
     int version;
     char schedule[CG_NAME], form[12], compiler[CG_NAME];
     double ns_min, ns_median, error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
+    bool shipped; /* found in tuned/, not in the user's store; no part of the line */
 } cg_record;
 /* A small figure by name beside the records ("peak ..."). */
 typedef struct cg_fact {

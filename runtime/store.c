@@ -399,8 +399,10 @@ static void search_shipped(const cg_record *key, int *nearest, cg_record *out)
     char name[NAME_MAX + 1] = "", file[PATH_MAX];
     while (folder && *nearest > 0 && next_name(folder, name)) {
         cg_buffer text = {0};
+        int before = *nearest;
         bool fits = snprintf(file, sizeof file, "%s/%s", path, name) < (int)sizeof file;
         if (fits && !text_read(file, true, &text)) cg_record_search(&text, key, nearest, out);
+        if (*nearest < before) out->shipped = true;
         cg_buffer_free(&text);
     }
     if (folder) closedir(folder);

@@ -507,6 +507,24 @@ START_TEST(interrupted)
 }
 END_TEST
 
+/* Nobody looks in the store for what is in tuned/. */
+START_TEST(shipped_is_not_remembered)
+{
+    ck_assert_msg(run("tune", TINY, NULL) == 0, "%s", err);
+    ck_assert_int_eq(rename(store, in_folder("a.records")), 0);
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "  shipped  "));
+    ck_assert_ptr_nonnull(strstr(out, "1 problem: 1 shipped with convgen, read in "));
+    ck_assert_int_eq(run("check", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "compiled by tcc, shipped with convgen"));
+    ck_assert_int_eq(run("tune", TINY, "--dir=BWD_D", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "2 problems: 1 tuned, 0 recalled, 1 shipped with convgen in "));
+    ck_assert_int_eq(run("tune", TINY, "--dir=BWD_D", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "2 problems: 1 recalled from "));
+    ck_assert_ptr_nonnull(strstr(out, ", 1 shipped with convgen, read in "));
+}
+END_TEST
+
 /* The name of an entry of the folder that has `part` in it; NULL: there is none. */
 static const char *find_entry(const char *where, const char *part)
 {
@@ -598,7 +616,7 @@ int main(void)
     tcase_add_checked_fixture(group, setup, teardown);
     tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, bench, check, check_of_wrong_kernels, show, records, stale_records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, check, check_of_wrong_kernels, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
