@@ -51,8 +51,6 @@ def command(run, build, seconds):
             if os.path.exists(left):
                 os.remove(left)
         return [f"{build}/convgen", "tune", "--json", f"--store={store}", *words], environment
-    if kind == "recall":
-        return [sys.executable, f"{HERE}/bars.py", build, "--recall", *words], environment
     if kind == "course":
         return [sys.executable, f"{HERE}/course.py", build, "--json"], environment
     return [sys.executable, f"{HERE}/spine.py", f"{build}/convgen", "--json"], environment
@@ -67,17 +65,36 @@ def kept(name, build):
         return [json.loads(line) for line in f if line.startswith("{")], True
 
 
-def measure(name, run, build, seconds):
-    """The JSON lines of a run, kept in a file; what went before a failure counts."""
-    words, environment = command(run, build, seconds)
+def recall(build, words):
+    """The least time of a process that recalls a plan, from its start to its end."""
+    words = [f"{build}/convgen", "tune", f"--store={build}/bench/recalled", *words]
+    print(f"# {' '.join(words)}    (31 times)", flush=True)
+    times = []
+    for _ in range(31):
+        start = time.perf_counter()
+        if subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode:
+            return "", False
+        times.append(time.perf_counter() - start)
+    times = sorted(times[1:])  # the first may have had to tune
+    return json.dumps({"name": "recall", "seconds": times[0], "median": times[len(times) // 2]}) + "\n", True
+
+
+def output_of(words, environment):
     print("# " + " ".join(words), flush=True)
     done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=False, text=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return done.stdout, done.returncode == 0
+
+
+def measure(name, run, build, seconds):
+    """The JSON lines of a run, kept in a file; what went before a failure counts."""
+    kind, *words = run.split()
+    text, good = recall(build, words) if kind == "recall" else output_of(*command(run, build, seconds))
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     for line in lines:
         show(line)
     with open(f"{build}/bench/{name}.jsonl", "w", encoding="utf-8") as f:
-        f.write(done.stdout)
-    return lines, done.returncode == 0
+        f.write(text)
+    return lines, good
 
 
 def show(line):
@@ -106,19 +123,6 @@ def chosen(line, layers):
 
 def geometric(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
-
-
-def recall(build, words):
-    """The least time of a process that recalls a plan, from its start to its end."""
-    store = f"{build}/bench/recalled"
-    run = lambda: subprocess.run([f"{build}/convgen", "tune", f"--store={store}", *words], stdout=subprocess.DEVNULL, check=True)
-    run()
-    times = []
-    for _ in range(30):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    print(json.dumps({"name": "recall", "seconds": min(times), "median": sorted(times)[len(times) // 2]}))
 
 
 def share_of_sums(lines, over, key):
@@ -241,8 +245,6 @@ def page(path, build, results, texts):
 
 
 def main():
-    if "--recall" in sys.argv:
-        return recall(sys.argv[1], [word for word in sys.argv[2:] if word != "--recall"])
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     if len(words) != 1:
         sys.exit(__doc__)
