@@ -148,25 +148,30 @@ def figure(row, lines):
     found = [f for f in found if f[0] is not None]
     if not found:
         return None, None, "nothing measured"
-    worst = min(found, key=lambda f: f[0])
-    remark = f"{len(found)} layers, least {worst[0]:.2f} ({worst[2]['name'] or worst[2]['problem']})"
+    judged = by_medians(row)
+    worst = min(found, key=lambda f: f[judged])
+    remark = f"{len(found)} layers, least {worst[judged]:.2f} ({worst[2]['name'] or worst[2]['problem']})"
     if missing:
         remark += f", {len(missing)} without a peer or a result"
     if row["figure"] == "each":
-        return worst[0], min(f[1] for f in found), remark
+        return min(f[0] for f in found), min(f[1] for f in found), remark
     if row["figure"] == "sum":
         kept = [f[2] for f in found]
         return share_of_sums(kept, row["over"], "ns_min"), share_of_sums(kept, row["over"], "ns_median"), remark
     return geometric([f[0] for f in found]), geometric([f[1] for f in found]), remark
 
 
-def verdict(row, by_minima, by_medians):
-    if by_minima is None:
+def by_medians(row):
+    return row["bound"].startswith(">~")
+
+
+def verdict(row, minima, medians):
+    if minima is None:
         return "MISSING"
     if row["bound"] == "-":
         return "shown"
     sign, bound = row["bound"].split()
-    value = by_medians if sign == ">~" else by_minima
+    value = medians if by_medians(row) else minima
     return "met" if (value >= float(bound) if sign[0] == ">" else value <= float(bound)) else "MISSED"
 
 

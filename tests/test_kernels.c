@@ -48,6 +48,8 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
     bool too_far = !kernel.source.chains && strstr(verdict.why, "times the loop's") && verdict.error_vs_loop < 50;
     transformed += !kernel.source.chains;
     inexact += too_far;
+    if (too_far && getenv("CONVGEN_TRIALS"))
+        printf("seed %llu: %s, %s on %s (%s form) by %s: %s\n", (unsigned long long)seed, text, schedule, r->target, r->form, compiler, verdict.why);
     ck_assert_msg(status == CONVGEN_OK && (verdict.ok || too_far), "seed %llu: %s, %s on %s (%s form) by %s, %d threads: %s (%s)",
                   (unsigned long long)seed, text, schedule, r->target, r->form, compiler, threads, verdict.why, status ? cg_error_text() : "");
     cg_kernel_free(&kernel);
