@@ -90,6 +90,12 @@ const char *cli_label(const cg_named_problem *np, char text[CG_TEXT]); /* its na
 /* Reads what `convgen machine --json` printed there. */
 cg_status cli_read_machine(const char *path, cg_machine *out);
 
+/* ---- interrupt.c: Ctrl-C and its kin --------------------------------------------------------------------------------------- */
+
+bool cli_interrupted(void); /* since they are caught */
+void cli_catch_interrupts(void (*also)(void)); /* NULL; what the first one calls, from its handler */
+void cli_leave_interrupts(void);
+
 /* ---- folder.c: a directory that appears whole or not at all -------------------------------------------------------------- */
 
 typedef struct cli_folder {

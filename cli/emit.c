@@ -229,15 +229,21 @@ static cg_status put(void *user, const char *name, const char *text, size_t leng
     return cli_folder_put(&d->folder, name, text, length);
 }
 
+static bool go_on(void *user)
+{
+    (void)user;
+    return !cli_interrupted();
+}
+
 static cg_status write_network(desk *d)
 {
     char mark[48];
     snprintf(mark, sizeof mark, "%s_selfcheck.c", d->network.prefix);
     cg_status status = cli_folder_begin(&d->folder, d->a->output, d->a->force, mark);
     if (!status)
-        status = cg_script_emit(d->c->script, &d->network, put, d);
+        status = cg_script_emit(d->c->script, &d->network, put, go_on, d);
     cli_progress_end();
-    return status ? status : cli_folder_finish(&d->folder);
+    return status && status != CONVGEN_CANCELLED ? status : cli_folder_finish(&d->folder); /* which knows what was cancelled */
 }
 
 static cg_status emit_all(desk *d)

@@ -1,52 +1,22 @@
 /* folder.c: writes a directory that appears whole or not at all.
  *
  * Files go to a draft beside it, which is renamed at the end. What is replaced moves aside first and is removed last, so that
- * no moment has less than one whole directory, but for the one between two renames. While there is a draft, Ctrl-C and its kin are
- * looked at between two files: the draft is then removed like that of any failure. */
+ * no moment has less than one whole directory, but for the one between two renames. While there is a draft, Ctrl-C and its kin
+ * are caught: the draft is then removed like that of any failure. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-enum { SIGNALS = sizeof signals / sizeof signals[0] };
-static struct sigaction usual[SIGNALS];
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-/* One that is ignored (nohup, a shell's background) stays so. */
-static void catch_interrupts(void)
-{
-    struct sigaction action = { .sa_handler = on_interrupt };
-    sigemptyset(&action.sa_mask);
-    for (int i = 0; i < SIGNALS; i++) {
-        sigaction(signals[i], NULL, &usual[i]);
-        if (usual[i].sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
-    }
-}
-
-static void leave_interrupts(void)
-{
-    for (int i = 0; i < SIGNALS; i++)
-        sigaction(signals[i], &usual[i], NULL);
-}
-
 static cg_status go_on(const cli_folder *f)
 {
-    return interrupted ? cg_fail(CONVGEN_CANCELLED, "interrupted; %s is not written", f->path) : CONVGEN_OK;
+    return cli_interrupted() ? cg_fail(CONVGEN_CANCELLED, "interrupted; %s is not written", f->path) : CONVGEN_OK;
 }
 
 static cg_status failed(const char *what, const char *path)
@@ -115,14 +85,14 @@ static cg_status make_draft(cli_folder *f)
     umask(mask);
     if (!(f->draft = joined(f->path, ".draft", "XXXXXX")))
         return CONVGEN_NO_MEMORY;
-    catch_interrupts();
+    cli_catch_interrupts(NULL);
     bool made = mkdtemp(f->draft);
     if (made && !chmod(f->draft, 0777 & ~mask))
         return CONVGEN_OK;
     cg_status status = failed("make a directory beside", f->path);
     if (made)
         (void)remove_tree(f->draft);
-    leave_interrupts();
+    cli_leave_interrupts();
     cg_free(f->draft);
     f->draft = NULL;
     return status;
@@ -182,7 +152,7 @@ cg_status cli_folder_finish(cli_folder *f)
             status = failed("remove what was replaced,", aside);
         cg_free(f->draft);
         f->draft = NULL;
-        leave_interrupts();
+        cli_leave_interrupts();
     }
     cg_free(aside);
     return status;
@@ -192,7 +162,7 @@ void cli_folder_free(cli_folder *f)
 {
     if (f->draft) {
         (void)remove_tree(f->draft);
-        leave_interrupts();
+        cli_leave_interrupts();
     }
     cg_free(f->draft);
     cg_free(f->path);

@@ -5,9 +5,7 @@
  * is finished. */
 #include "cli.h"
 #include <math.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 
 typedef enum { MISSING, RECALLED, TUNED, CUT, FAILED } state; /* CUT: the best of those tried when it was interrupted */
 typedef struct layer {
@@ -26,43 +24,10 @@ typedef struct run {
     cli_report report;
 } run;
 
-static volatile sig_atomic_t interrupted;
-static volatile time_t interrupted_at;
-
-static time_t second_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
-
-/* The first stops the search, one that comes later kills. Some senders (timeout, a shell) signal the process and its group at
- * once: two at the same time are one. */
-static void on_interrupt(int number)
-{
-    if (interrupted && second_now() > interrupted_at + 1) {
-        signal(number, SIG_DFL);
-        raise(number);
-    }
-    if (interrupted)
-        return;
-    interrupted_at = second_now();
-    interrupted = 1;
-    cg_worker_interrupt();
-}
-
-static void catch_interrupts(void)
-{
-    struct sigaction action = { .sa_handler = on_interrupt };
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 static bool go_on(void *user)
 {
     (void)user;
-    return !interrupted;
+    return !cli_interrupted();
 }
 
 static void show_tried(void *user, const cg_tried *t)
@@ -211,7 +176,7 @@ static cg_status tune_one(run *r, layer *l)
 
 static state state_of(const cg_outcome *o)
 {
-    return o->recalled ? RECALLED : interrupted && !o->complete ? CUT : TUNED;
+    return o->recalled ? RECALLED : cli_interrupted() && !o->complete ? CUT : TUNED;
 }
 
 /* The sentences of tuning name the problem by its text; a layer that has a name is known by it. */
@@ -236,7 +201,7 @@ static int tune_missing(run *r)
     int result = CLI_DONE;
     for (r->current = 0; r->current < r->count; r->current++) {
         layer *l = &r->layers[r->current];
-        cg_status status = l->state == RECALLED || interrupted ? CONVGEN_OK : tune_and_judge(r, l);
+        cg_status status = l->state == RECALLED || cli_interrupted() ? CONVGEN_OK : tune_and_judge(r, l);
         if (status && status != CONVGEN_CANCELLED)
             result = say_failed(r, l);
         if (r->a->json && has_result(l))
@@ -272,7 +237,7 @@ static int tune_with_worker(run *r)
         return status;
     if (needed && cg_worker_start(r->c, &r->judge))
         return cli_failed(r->a);
-    catch_interrupts();
+    cli_catch_interrupts(cg_worker_interrupt);
     status = tune_missing(r);
     if (needed)
         cg_worker_stop(&r->judge);
@@ -291,7 +256,7 @@ static int write_report(run *r)
         rows[i] = (cli_report_row){ .np = l->np, .record = good ? &l->outcome.record : NULL, .peak = good ? peak_of(r, l) : 0,
                                     .candidates = l->outcome.candidates, .refused = l->outcome.refused, .recalled = l->state == RECALLED };
     }
-    r->report.hurry = interrupted;
+    r->report.hurry = cli_interrupted();
     int status = cli_report_write(r->a, r->c, &r->report, rows, r->count);
     cg_free(rows);
     return status;
@@ -308,7 +273,7 @@ static int tune_all(run *r)
         status = CLI_WRONG;
     if (r->a->report && write_report(r))
         status = CLI_WRONG;
-    if (interrupted && count_state(r, MISSING) + count_state(r, CUT)) {
+    if (cli_interrupted() && count_state(r, MISSING) + count_state(r, CUT)) {
         say_missing(r);
         status = CLI_INTERRUPTED;
     }

@@ -233,8 +233,9 @@ typedef struct cg_network {
 } cg_network;
 /* Takes one file; a status ends the emission. */
 typedef cg_status cg_emit_put(void *user, const char *name, const char *text, size_t length);
-/* Nothing about the files depends on more than the network. CONVGEN_UNSUPPORTED: what is asked for cannot be, and why. */
-cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, void *user);
+/* Nothing about the files depends on more than the network. CONVGEN_UNSUPPORTED: what is asked for cannot be, and why.
+ * go_on (NULL: always) is asked while a file is made, some hundred times a second: false ends it, CONVGEN_CANCELLED. */
+cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, bool (*go_on)(void *user), void *user);
 
 /* ---- jit.c and toolchain.c: C text -> code ------------------------------------------------------------------------ */
 

@@ -16,7 +16,7 @@
 enum {
     MEMORY_LIMIT = 512 << 20,  /* bytes of the Lua state */
     TIME_LIMIT = 20,           /* seconds of one call */
-    HOOK_EVERY = 1000000,      /* instructions between looks at the clock */
+    HOOK_EVERY = 1000000,      /* instructions between looks at the clock and for a stop */
     FILE_LIMIT = 4 << 20,      /* bytes of a generator's file read from $CONVGEN_GEN_DIR */
     SOURCE_LIMIT = 16 << 20    /* bytes of a source, which is what jit.c takes */
 };
@@ -35,6 +35,9 @@ struct cg_script {
     pthread_mutex_t lock;
     size_t used;
     double deadline;
+    bool (*go_on)(void *user); /* of this call; NULL: nobody is asked */
+    void *user;
+    bool stopped; /* go_on said so */
     char *folder;   /* $CONVGEN_GEN_DIR, or NULL */
     cg_buffer file; /* the last file read from there */
 };
@@ -67,12 +70,21 @@ static cg_script *script_of(lua_State *lua)
     return *(cg_script **)lua_getextraspace(lua);
 }
 
-static void look_at_clock(lua_State *lua, lua_Debug *where)
+static void look_around(lua_State *lua, lua_Debug *where)
 {
+    cg_script *s = script_of(lua);
     (void)where;
-    if (cg_now() <= script_of(lua)->deadline) return;
-    lua_sethook(lua, look_at_clock, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
+    s->stopped = s->go_on && !s->go_on(s->user);
+    if (!s->stopped && cg_now() <= s->deadline) return;
+    lua_sethook(lua, look_around, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
+    if (s->stopped) luaL_error(lua, "stopped");
     luaL_error(lua, "the generator ran longer than %d seconds", TIME_LIMIT);
+}
+
+void cg_script_watch(lua_State *lua, bool (*go_on)(void *user), void *user)
+{
+    script_of(lua)->go_on = go_on;
+    script_of(lua)->user = user;
 }
 
 void cg_script_more_time(lua_State *lua)
@@ -176,6 +188,7 @@ static cg_status failed(cg_script *s, int error)
     const char *text = lua_type(s->lua, -1) == LUA_TSTRING ? lua_tostring(s->lua, -1) : "an error without a message";
     if (error == LUA_ERRMEM || !strcmp(text, "not enough memory")) /* the text: caught and thrown again on its way */
         return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator (it may use %d MB)", MEMORY_LIMIT >> 20);
+    if (s->stopped) return cg_fail(CONVGEN_CANCELLED, "stopped");
     return cg_fail(CONVGEN_INTERNAL, "the generator failed: %s", text);
 }
 
@@ -185,7 +198,9 @@ cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job)
     pthread_mutex_lock(&s->lock);
     void *locale = cg_locale_enter(); /* Lua writes numbers with printf */
     s->deadline = cg_now() + TIME_LIMIT;
-    lua_sethook(s->lua, look_at_clock, LUA_MASKCOUNT, HOOK_EVERY);
+    s->go_on = NULL;
+    s->stopped = false;
+    lua_sethook(s->lua, look_around, LUA_MASKCOUNT, HOOK_EVERY);
     lua_pushcfunction(s->lua, f);
     lua_pushlightuserdata(s->lua, job);
     int error = lua_pcall(s->lua, 1, 0, 0);

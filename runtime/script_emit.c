@@ -8,6 +8,7 @@
 typedef struct emit_job {
     const cg_network *network;
     cg_emit_put *put;
+    bool (*go_on)(void *user);
     void *user;
     cg_status status; /* put's, or what the generator refused */
     char why[CG_WHY];
@@ -104,6 +105,7 @@ static int put_file(lua_State *lua)
 static int emit(lua_State *lua)
 {
     emit_job *job = lua_touserdata(lua, 1);
+    cg_script_watch(lua, job->go_on, job->user);
     cg_script_push_function(lua, "emit");
     push_network(lua, job->network);
     lua_pushlightuserdata(lua, job);
@@ -115,9 +117,9 @@ static int emit(lua_State *lua)
     return 0;
 }
 
-cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, void *user)
+cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, bool (*go_on)(void *user), void *user)
 {
-    emit_job job = {.network = n, .put = put, .user = user};
+    emit_job job = {.network = n, .put = put, .go_on = go_on, .user = user};
     cg_status status = cg_script_protect(s, emit, &job);
     if (job.why[0]) return cg_fail(job.status, "%s", job.why);
     return status;

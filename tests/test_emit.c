@@ -28,6 +28,7 @@ typedef struct tray {
     cg_buffer names;
     uint64_t hash;
     int count, fails_at;
+    bool stops;
 } tray;
 
 static cg_status put(void *user, const char *name, const char *text, size_t length)
@@ -39,15 +40,22 @@ static cg_status put(void *user, const char *name, const char *text, size_t leng
     return t->names.failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for names") : CONVGEN_OK;
 }
 
-static cg_status emit(tray *t, int fails_at)
+static bool go_on(void *user) { return !((tray *)user)->stops; }
+
+static cg_status emit_to(tray *t)
 {
     cg_script *s;
-    *t = (tray){.fails_at = fails_at};
     cg_status status = cg_script_new(&s);
     if (status) return status;
-    status = cg_script_emit(s, &network, put, t);
+    status = cg_script_emit(s, &network, put, go_on, t);
     cg_script_free(s);
     return status;
+}
+
+static cg_status emit(tray *t, int fails_at)
+{
+    *t = (tray){.fails_at = fails_at};
+    return emit_to(t);
 }
 
 START_TEST(the_same_bytes_each_time)
@@ -90,6 +98,27 @@ START_TEST(a_put_that_fails_ends_it)
 }
 END_TEST
 
+/* Whoever interrupts does not wait for the end of a file: the first one here is of some hundred thousand bytes. */
+START_TEST(it_can_be_stopped_within_a_file)
+{
+    tray t = {.fails_at = -1, .stops = true};
+    convgen_problem wide;
+    cg_script *s;
+    cg_schedule_list list;
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic64ih56oc64kh3ph1", &wide), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&wide) | cg_script_new(&s), CONVGEN_OK);
+    cg_request r = {.problem = &wide, .machine = &machine, .target = "portable", .form = "c", .threads = 1};
+    ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
+    layers[0].problem = &wide, layers[0].kernel[0].schedule = list.at[0].name;
+    network.layer_count = 1;
+    ck_assert_int_eq(emit_to(&t), CONVGEN_CANCELLED);
+    ck_assert_str_eq(cg_error_text(), "stopped");
+    ck_assert_int_eq(t.count, 0);
+    cg_free(list.at);
+    cg_script_free(s);
+}
+END_TEST
+
 START_TEST(failing_allocations)
 {
     tray t;
@@ -114,6 +143,7 @@ int main(void)
     tcase_add_test(t, the_same_bytes_each_time);
     tcase_add_test(t, refusals);
     tcase_add_test(t, a_put_that_fails_ends_it);
+    tcase_add_test(t, it_can_be_stopped_within_a_file);
     tcase_add_test(t, failing_allocations);
     return test_run(suite);
 }
