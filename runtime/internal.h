@@ -148,7 +148,7 @@ bool cg_machine_has(const cg_machine *m, const char *feature);
 double cg_measure_peak(const cg_machine *m, int bits, convgen_type type);
 double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
 
-/* ---- script.c: the generator; with script_emit.c the only one that sees lua.h ------------------------------------------------------- */
+/* ---- script.c and script_ask.c: the generator; with script_emit.c the only ones that see lua.h --------------------------------------- */
 
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
 cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */

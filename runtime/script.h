@@ -1,4 +1,4 @@
-/* script.h: what script.c and script_emit.c share. Nobody else includes it: it names Lua. */
+/* script.h: what script.c, script_ask.c and script_emit.c share. Nobody else includes it: it names Lua. */
 #ifndef CONVGEN_SCRIPT_H
 #define CONVGEN_SCRIPT_H
 
@@ -13,6 +13,8 @@ cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job);
 void cg_script_more_time(lua_State *lua); /* the call's time begins anew: a part of it is done */
 void cg_script_watch(lua_State *lua, bool (*go_on)(void *user), void *user); /* asked in this call now and then; false ends it */
 void cg_script_push_function(lua_State *lua, const char *name); /* of gen/convgen.lua */
+void cg_script_set_text(lua_State *lua, const char *field, const char *value); /* of the table on top */
+void cg_script_set_integer(lua_State *lua, const char *field, int64_t value);
 void cg_script_push_problem(lua_State *lua, const convgen_problem *p);
 void cg_script_push_machine(lua_State *lua, const cg_machine *m);
 

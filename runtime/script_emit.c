@@ -14,18 +14,6 @@ typedef struct emit_job {
     char why[CG_WHY];
 } emit_job;
 
-static void set_text(lua_State *lua, const char *field, const char *value)
-{
-    lua_pushstring(lua, value);
-    lua_setfield(lua, -2, field);
-}
-
-static void set_integer(lua_State *lua, const char *field, long value)
-{
-    lua_pushinteger(lua, value);
-    lua_setfield(lua, -2, field);
-}
-
 static void set_measured(lua_State *lua, const char *field, double value)
 {
     if (!isfinite(value)) return;
@@ -36,8 +24,8 @@ static void set_measured(lua_State *lua, const char *field, double value)
 static void push_kernel(lua_State *lua, const cg_emit_kernel *k)
 {
     lua_createtable(lua, 0, 8);
-    set_text(lua, "schedule", k->schedule);
-    set_text(lua, "from", k->from);
+    cg_script_set_text(lua, "schedule", k->schedule);
+    cg_script_set_text(lua, "from", k->from);
     set_measured(lua, "normwise", k->error_normwise);
     set_measured(lua, "vs_loop", k->error_vs_loop);
     set_measured(lua, "vs_bound", k->error_vs_bound);
@@ -46,9 +34,9 @@ static void push_kernel(lua_State *lua, const cg_emit_kernel *k)
 static void push_layer(lua_State *lua, const cg_emit_layer *l, int targets)
 {
     lua_createtable(lua, 0, 8);
-    set_text(lua, "name", l->name);
-    set_integer(lua, "threads", l->threads > 0 ? l->threads : 1);
-    set_integer(lua, "multiplicity", l->multiplicity);
+    cg_script_set_text(lua, "name", l->name);
+    cg_script_set_integer(lua, "threads", l->threads > 0 ? l->threads : 1);
+    cg_script_set_integer(lua, "multiplicity", l->multiplicity);
     cg_script_push_problem(lua, l->problem);
     lua_setfield(lua, -2, "problem");
     lua_createtable(lua, targets, 0);
@@ -62,12 +50,12 @@ static void push_layer(lua_State *lua, const cg_emit_layer *l, int targets)
 static void push_network(lua_State *lua, const cg_network *n)
 {
     lua_createtable(lua, 0, 12);
-    set_text(lua, "key", n->machine->key);
+    cg_script_set_text(lua, "key", n->machine->key);
     lua_pushboolean(lua, n->elsewhere);
     lua_setfield(lua, -2, "elsewhere");
-    set_text(lua, "prefix", n->prefix);
-    set_text(lua, "form", n->form);
-    set_text(lua, "version", CONVGEN_VERSION);
+    cg_script_set_text(lua, "prefix", n->prefix);
+    cg_script_set_text(lua, "form", n->form);
+    cg_script_set_text(lua, "version", CONVGEN_VERSION);
     lua_pushboolean(lua, n->openmp);
     lua_setfield(lua, -2, "openmp");
     cg_script_push_machine(lua, n->machine);
