@@ -92,7 +92,7 @@ static const struct {
 } environment[] = {
     { "CONVGEN_STORE", "the store, where --store is not given" },
     { "XDG_CACHE_HOME", "the folder of the store, where CONVGEN_STORE is not set" },
-    { "CONVGEN_TARGET", "avx512, avx2 or portable, where --target is not given" },
+    { "CONVGEN_TARGET", CLI_TARGETS ", where --target is not given" },
     { "CONVGEN_TUNED", "a folder with records to look into after the store, in place of the installed ones" },
     { "CONVGEN_TIME_LIMIT", "seconds that one candidate may take in the worker process before it is stopped and refused" },
     { "CONVGEN_GEN_DIR", "for development: a folder with the generator's Lua files, in place of the built-in ones" },

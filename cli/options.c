@@ -17,6 +17,7 @@ typedef struct option {
     const char *help;
 } option;
 
+#define TARGET_HELP CLI_TARGETS "; default $CONVGEN_TARGET, else the best of this machine"
 #define AT(field) offsetof(cli_arguments, field)
 static const option options[] = {
     { "--batch", "FILE", CLI_PROBLEMS, LIST, 0, "a list of problems and options, one or more a line, # comments; may be repeated" },
@@ -48,7 +49,7 @@ static const option options[] = {
     { "--all", NULL, CLI_RECORDS, FLAG, AT(all), "for forget: all records; for verify: those of other machines too, whose target runs here" },
     { "--every", "N", CLI_RECORDS, TEXT, AT(every), "for verify: only every Nth" },
     { "--strict", NULL, CLI_RECORDS, FLAG, AT(strict), "for verify: exit status 1 also for records of another version of their family" },
-    { "--target", "T", CLI_MACHINE, TEXT, AT(target), "avx512, avx2 or portable; default $CONVGEN_TARGET, else the best of this machine" },
+    { "--target", "T", CLI_MACHINE, TEXT, AT(target), TARGET_HELP },
     { "--store", "FILE", ~0u, TEXT, AT(store),
       "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records" },
     { "--json", NULL, ~(unsigned)(CLI_SHOW | CLI_EMIT), FLAG, AT(json), "one JSON object a line in place of the table" },
@@ -67,7 +68,7 @@ static const struct {
     { "--weights", "W", "changing (the default) or fixed: packed once, packing not in the time" },
     { "--epilogue", "E", "after the bias: relu, clamp:LO:HI, residual, residual+relu ... (default none)" },
     { "--threads", "N", "threads of one convolution (default 1)" },
-    { "--target", "T", "avx512, avx2 or portable; default $CONVGEN_TARGET, else the best of this machine" },
+    { "--target", "T", TARGET_HELP },
     { "--reset", NULL, "back to the defaults" },
 };
 enum { PROBLEM_OPTIONS = sizeof problem_options / sizeof problem_options[0] };
