@@ -199,7 +199,8 @@ static const struct {
     {"--mb=9999999999999999999999 ic3iw5oc4kw3", "--mb=9"},
     {"--accuracy=4x ic3iw5oc4kw3", "--accuracy=4x"},
     {"--weights= ic3iw5oc4kw3", "--weights="},
-    {"--threads=0 ic3iw5oc4kw3", "--threads=0: allowed is --threads=VALUE with 1 to"},
+    {"--threads=0 ic3iw5oc4kw3", "--threads=0: allowed is --threads=VALUE with 1 to 1024"},
+    {"--threads=1025 ic3iw5oc4kw3", "--threads=1025: allowed is --threads=VALUE with 1 to 1024"}, /* a context's most too */
     {"--threads=2 ic3iw5oc4kw3", "no part of a problem"},
     {"--target=a/b ic3iw5oc4kw3", "--target=a/b"},
     {"--target=abcdefghijklmnop ic3iw5oc4kw3", "--target=abcd"},
