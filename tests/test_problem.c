@@ -419,7 +419,7 @@ START_TEST(lists_hold_options_comments_and_multiplicities)
 {
     cg_problem_list list = {0};
     char path[128];
-    write_list("b.txt", "ic7iw3oc1kw1\n--dt=f64", 21, path);
+    write_list("b.txt", "\xEF\xBB\xBF" "ic7iw3oc1kw1\n--dt=f64", 24, path); /* with the mark of UTF-8 */
     ck_assert_msg(
         read_text(
             "# head --dir=BAD\r\n--dir=BWD_D ic1iw3oc1kw1 *4 ic2iw3oc1kw1 # ic9 *3\n\n\tic3iw3oc1kw1n\"x # y\" *2\n"
