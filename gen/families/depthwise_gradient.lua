@@ -32,10 +32,15 @@ end
 local function chunks(p, piece, pixels)
   local axis, list, known, by_key = gathering.forward_axis(p, 3, piece.first, piece.size), {}, {}, {}
   for first = 0, axis.outputs - 1, parts.block do
-    local runs, words = gathering.runs(axis, pixels, first, math.min(first + parts.block, axis.outputs), known), {}
-    for i, run in ipairs(runs) do words[i] = ("%d %d %s"):format(run.first - first, run.count, run.variant.key) end
-    local key = table.concat(words, "|")
-    by_key[key] = by_key[key] or { axis = axis, runs = runs, start = first }
+    local stop = math.min(first + parts.block, axis.outputs)
+    local low, high = axis.span(first, stop - 1)
+    local key = low >= 0 and high < axis.inputs and stop - first -- inner chunks are alike
+    if not by_key[key] then
+      local runs, words = gathering.runs(axis, pixels, first, stop, known), {}
+      for i, run in ipairs(runs) do words[i] = ("%d %d %s"):format(run.first - first, run.count, run.variant.key) end
+      key = key or table.concat(words, "|")
+      by_key[key] = by_key[key] or { axis = axis, runs = runs, start = first }
+    end
     local last = list[#list]
     if last and last.columns == by_key[key] then last.count = last.count + 1
     else list[#list + 1] = { first = first, count = 1, columns = by_key[key] } end

@@ -278,6 +278,8 @@ end
 function grid.strided(p) return p.stride[2] ~= 1 or p.stride[3] ~= 1 end
 
 -- Why a problem has no tiles, or nil.
+local most_outputs = 8192 -- of an axis, whose tiles are listed one by one
+
 function grid.refused(p)
   if p.layout ~= "nhwc" and p.pass == "backward_weights" then return "winograd needs channels-last data for backward weights" end
   if p.stride[1] ~= 1 then return "winograd needs stride 1 between planes" end
@@ -292,6 +294,10 @@ function grid.refused(p)
   if p.kernel[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0 then return "winograd needs two dimensions, or planes that do not mix" end
   if p.kernel[2] * p.kernel[3] == 1 then return "winograd needs more than one tap" end
   if p.kernel[2] > 7 or p.kernel[3] > 7 then return "winograd needs at most 7 taps on an axis" end
+  for i = 2, 3 do
+    local outputs = p.pass == "backward_data" and p.input[i] or p.output[i]
+    if outputs > most_outputs then return ("an axis of %d outputs, winograd takes at most %d"):format(outputs, most_outputs) end
+  end
   if p.kernel[2] <= p.stride[2] and p.kernel[3] <= p.stride[3] then return "winograd needs more taps on an axis than its stride is" end
 end
 
