@@ -75,12 +75,13 @@ local function plane_cycles(s, cycles, tiles, machine)
   return math.max(cycles, reading) + (far and 0.06 * reading or 0) + moving, passes * depth * s.planes.splits
 end
 
--- Bytes of activations that pass: column tile by column tile the input is read again; what is not streamed is read before it is written.
-local function passing(s, schedule, tiles)
+-- Bytes of activations that pass more than once: column tile by column tile the input is read again; what is not streamed is read
+-- before it is written. (What must pass once is in no family's estimate.)
+local function passing_again(s, schedule, tiles)
   local from, to = s.from, s.to
   local outputs, inputs = pixels_of(s.p, to.size), pixels_of(s.p, from.size)
   if s.taps == 1 then inputs = math.min(inputs, outputs) end
-  return ((schedule.across and 1 or #tiles) * inputs * from.all + (schedule.stream and 1 or 2) * outputs * to.all) * s.size
+  return ((schedule.across and 0 or #tiles - 1) * inputs * from.all + (schedule.stream and 0 or 1) * outputs * to.all) * s.size
 end
 
 local function gathering_cycles(p, schedule, target, machine)
@@ -115,7 +116,7 @@ local function gathering_cycles(p, schedule, target, machine)
   if schedule.across and packed > parts.l2(machine) // 2 then -- all weights pass for each task's pixels
     cycles = cycles + packed / 64 * 2.7 * tasks / #tiles
   end
-  if not s.planes then cycles = cycles + memory_cycles(p, passing(s, schedule, tiles), machine) end
+  if not s.planes then cycles = cycles + memory_cycles(p, passing_again(s, schedule, tiles), machine) end
   if s.planes then
     planes.plan(s, schedule, tiles[1].width)
     cycles, tasks = plane_cycles(s, cycles, tiles, machine)
@@ -148,7 +149,7 @@ local function gradient_cycles(p, schedule, target, machine)
     end
     if schedule.panel then cycles = cycles + p.groups * run.count * pixels * run.tile.vectors end
   end
-  cycles = cycles + memory_cycles(p, activations(p), machine) * (schedule.ahead and 0.5 or 1)
+  if not schedule.ahead then cycles = cycles + memory_cycles(p, activations(p), machine) / 2 end
   -- Pixels far apart share few sets of the caches.
   if p.stride[3] > 1 and not schedule.copies then cycles = cycles * 1.05 end
   if spread(p) and not schedule.panel then cycles = cycles * 1.02 end
