@@ -344,7 +344,7 @@ void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data
 /* Integers so small that no sum leaves -range to range. */
 void cg_fill_integers(const convgen_problem *p, int tensor, void *data, size_t bytes, double range);
 
-/* ---- verify.c: code -> trusted --------------------------------------------------------------------------------------- */
+/* ---- trial.c and verify.c: code -> trusted --------------------------------------------------------------------------- */
 
 /* A problem's data and expected answers, made once and used for all its candidates. */
 typedef struct cg_trial cg_trial;

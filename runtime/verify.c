@@ -11,282 +11,10 @@
  *
  * Limit: outside the command's worker, reads beyond an operand show only when they reach a result; a kernel that crashes takes
  * the process with it. */
-#include "internal.h"
+#include "trial.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-/* ---- memory that tells when it was overrun ----------------------------------------------------------------------------- */
-
-/* NaNs in either type, all different, so that a wrong output tells where it came from. */
-static const struct {
-    uint32_t word;
-    const char *means;
-} poisons[] = {
-    {0x7FF5A5A5, "was never written"},
-    {0x7FF6B6B6, "comes from workspace that was never written"},
-    {0x7FF7C7C7, "comes from memory beyond an operand"},
-};
-enum { OUTPUT, UNWRITTEN, BEYOND, POISONS };
-enum { LARGE = 0x7E5A5A5A }; /* a large number: maxima and comparisons lose a NaN */
-enum { ZONE = 4096 };
-
-typedef struct block {
-    char *data;
-    size_t size;
-    cg_guarded guarded;
-    char *heap; /* NULL: between guard pages */
-    size_t heap_size;
-} block;
-
-/* A page of them again and again: memory is filled as fast as it takes it. */
-static void fill_words(void *data, size_t size, uint32_t word)
-{
-    uint32_t words[1024];
-    char *at = data;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) words[i] = word;
-    for (; size >= sizeof words; at += sizeof words, size -= sizeof words) memcpy(at, words, sizeof words);
-    if (size) memcpy(at, words, size);
-}
-
-/* Flush right ends at a page (or a red zone) with the alignment of an element, flush left begins there. What the block has is
- * used again when it is large enough: all zero has nothing. */
-static cg_status block_fit(block *b, size_t size, bool right, size_t alignment, bool guards)
-{
-    b->size = size;
-    if (guards) {
-        cg_status status = cg_guarded_fit(size, right, alignment, &b->guarded);
-        b->data = b->guarded.data;
-        return status;
-    }
-    if (b->heap_size < ZONE + cg_round64(size) + ZONE) {
-        cg_free(b->heap);
-        b->heap_size = ZONE + cg_round64(size) + ZONE;
-        b->heap = cg_aligned(b->heap_size);
-    }
-    if (!b->heap) {
-        *b = (block){0};
-        return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
-    }
-    b->data = b->heap + ZONE + (right ? cg_round64(size) - size : 0);
-    fill_words(b->heap, b->heap_size, poisons[BEYOND].word);
-    return CONVGEN_OK;
-}
-
-static void block_free(block *b)
-{
-    b->heap ? cg_free(b->heap) : cg_guarded_free(&b->guarded);
-    memset(b, 0, sizeof *b);
-}
-
-static bool zone_intact(const char *from, const char *to)
-{
-    for (; from < to; from += sizeof(uint32_t))
-        if (memcmp(from, &poisons[BEYOND].word, sizeof(uint32_t)) != 0) return false;
-    return true;
-}
-
-/* NULL: nothing outside of the block was written. */
-static const char *block_overrun(const block *b)
-{
-    if (!b->heap) return NULL; /* it would have crashed */
-    if (!zone_intact(b->heap, b->data)) return "before the start";
-    if (!zone_intact(b->data + b->size, b->heap + b->heap_size)) return "beyond the end";
-    return NULL;
-}
-
-/* ---- data --------------------------------------------------------------------------------------------------------------- */
-
-static const char *const tensor_name[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual"};
-
-/* Eight bytes a step: operands are large and hashed after every run. */
-static uint64_t fast_hash(const void *data, size_t size)
-{
-    uint64_t h = 0x9E3779B97F4A7C15u, word;
-    size_t i = 0;
-    for (; i + 8 <= size; i += 8) {
-        memcpy(&word, (const char *)data + i, 8);
-        h = (h ^ word) * 0xD6E8FEB86659FD93u;
-        h ^= h >> 29;
-    }
-    return cg_hash((const char *)data + i, size - i, h);
-}
-
-/* Flush right; flush left; the same for transforming families; 64-byte aligned and without zones. */
-typedef enum { RANDOM, INTEGERS, SMALL, PLAIN, SETS } kind;
-
-/* An element of an input that is no number, and what it was. */
-typedef struct poison {
-    int tensor;
-    int64_t element, place[5]; /* {batch, d, h, w, channel} */
-    double was;
-} poison;
-
-/* One problem's operands, with what they give. */
-typedef struct set {
-    bool made, hashed;
-    block tensor[CG_TENSORS];
-    uint64_t hash[CG_TENSORS];
-    cg_operands o;
-    void *expected[2]; /* the output, the bias gradient */
-    int chains;        /* of expected */
-    poison nan;        /* INTEGERS */
-    int64_t weight_nan; /* and the element of the NaN in the weights; -1: none */
-} set;
-
-/* A workspace and packed weights of the kernel that is judged, as its operands are. */
-typedef struct bench {
-    block workspace, packed;
-} bench;
-
-struct cg_trial {
-    convgen_problem p;
-    bool guards;
-    cg_role role_of[CG_TENSORS];
-    size_t bytes[CG_TENSORS], element;
-    set sets[SETS];
-    bench bench;
-    cg_room room; /* the same for what need not be watched: other data, timing */
-    cg_verdict figures; /* of the canonical chain split into figures_chains; 0: not yet */
-    int figures_chains;
-    cg_pool *pool; /* NULL: no transforming family came yet */
-};
-
-cg_status cg_trial_new(const convgen_problem *p, bool guards, cg_trial **out)
-{
-    cg_trial *t = cg_calloc(1, sizeof *t);
-    *out = t;
-    if (!t) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a trial");
-    t->p = *p;
-    t->guards = guards;
-    t->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
-    cg_roles(p, t->role_of);
-    cg_tensor_bytes(p, t->bytes);
-    return CONVGEN_OK;
-}
-
-static void set_free(set *s)
-{
-    for (int i = 0; i < CG_TENSORS; i++) block_free(&s->tensor[i]);
-    cg_free(s->expected[0]);
-    cg_free(s->expected[1]);
-    memset(s, 0, sizeof *s);
-}
-
-void cg_trial_free(cg_trial *t)
-{
-    if (!t) return;
-    for (int i = 0; i < SETS; i++) set_free(&t->sets[i]);
-    block_free(&t->bench.workspace);
-    block_free(&t->bench.packed);
-    cg_room_free(&t->room);
-    cg_pool_free(t->pool);
-    cg_free(t);
-}
-
-const convgen_problem *cg_trial_problem(const cg_trial *t)
-{
-    return &t->p;
-}
-
-static double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
-
-static void put(convgen_type type, void *data, int64_t i, double value)
-{
-    if (type == CONVGEN_F32) ((float *)data)[i] = (float)value;
-    else ((double *)data)[i] = value;
-}
-
-/* At a place that the seed chooses. */
-static poison place(const cg_trial *t, set *s, double value, uint64_t seed)
-{
-    int tensor = cg_data_tensor(&t->p);
-    convgen_problem as_output = t->p; /* whose outputs are that tensor */
-    as_output.pass = tensor == CG_DST ? CONVGEN_FORWARD : CONVGEN_BACKWARD_DATA;
-    poison n = {.tensor = tensor, .element = (int64_t)(cg_mix(t->bytes[tensor] + seed) % (t->bytes[tensor] / t->element))};
-    cg_output_place(&as_output, false, n.element, n.place);
-    n.was = at(t->p.type, s->tensor[tensor].data, n.element);
-    put(t->p.type, s->tensor[tensor].data, n.element, value);
-    return n;
-}
-
-static void take_back(const cg_trial *t, set *s, const poison *n)
-{
-    put(t->p.type, s->tensor[n->tensor].data, n->element, n->was);
-}
-
-/* The weights' NaN reaches one channel of the result, all but the outputs that have its tap in the padding: so that some have,
- * the tap is the first one. Another channel must be left to be compared. */
-static int64_t weight_nan(const cg_trial *t)
-{
-    const convgen_problem *p = &t->p;
-    if (t->role_of[CG_WEIGHTS] != CG_INPUT || (p->pass == CONVGEN_FORWARD ? p->out_channels : p->in_channels) == 1) return -1;
-    int64_t taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
-    int64_t channels = (int64_t)(t->bytes[CG_WEIGHTS] / t->element) / taps;
-    int64_t channel = (int64_t)(cg_mix(t->bytes[CG_WEIGHTS]) % (uint64_t)channels);
-    return p->layout == CONVGEN_NHWC ? channel : channel * taps;
-}
-
-static void set_fill(const cg_trial *t, kind which, set *s)
-{
-    bool f32 = t->p.type == CONVGEN_F32;
-    for (int i = 0; i < CG_TENSORS; i++) {
-        if (t->role_of[i] != CG_INPUT) continue;
-        if (which == INTEGERS) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p23 : 0x1p50);
-        else if (which == SMALL) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p16 : 0x1p42);
-        else cg_fill(&t->p, CONVGEN_UNIFORM, i, s->tensor[i].data, t->bytes[i], 0);
-    }
-    if (which != INTEGERS) return;
-    s->nan = place(t, s, NAN, 0);
-    s->weight_nan = weight_nan(t);
-    if (s->weight_nan >= 0) put(t->p.type, s->tensor[CG_WEIGHTS].data, s->weight_nan, NAN);
-}
-
-/* Only a full check compares the inputs. */
-static void set_hash(const cg_trial *t, set *s)
-{
-    if (s->hashed) return;
-    for (int i = 0; i < CG_TENSORS; i++)
-        if (t->role_of[i] == CG_INPUT) s->hash[i] = fast_hash(s->tensor[i].data, t->bytes[i]);
-    s->hashed = true;
-}
-
-static cg_status set_make(cg_trial *t, kind which)
-{
-    set *s = &t->sets[which];
-    void **const slot[CG_TENSORS] = {&s->o.src, &s->o.weights, &s->o.bias, &s->o.dst, &s->o.residual};
-    cg_status status = CONVGEN_OK;
-    if (s->made) return CONVGEN_OK;
-    for (int i = 0; i < CG_TENSORS && !status; i++) {
-        if (t->role_of[i] == CG_ABSENT) continue;
-        status = block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards && which != PLAIN);
-        *slot[i] = s->tensor[i].data;
-    }
-    if (status) {
-        set_free(s);
-        return status;
-    }
-    set_fill(t, which, s);
-    s->made = true;
-    return CONVGEN_OK;
-}
-
-cg_status cg_trial_data(cg_trial *t, cg_operands *out)
-{
-    cg_status status = set_make(t, PLAIN);
-    *out = t->sets[PLAIN].o;
-    return status;
-}
-
-cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_room *out)
-{
-    cg_status status = cg_room_fit(k, par, &t->p, &t->room);
-    *out = t->room;
-    return status;
-}
 
 /* Output 0 is the pass's tensor, 1 the bias gradient. */
 static int output_count(const convgen_problem *p)
@@ -398,12 +126,12 @@ static cg_status bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool ri
 {
     bench *b = &t->bench;
     bool fixed = t->p.weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
-    if (!fixed) block_free(&b->packed);
-    cg_status status = block_fit(&b->workspace, cg_kernel_workspace(k, threads), right, 64, t->guards);
-    if (!status && fixed) status = block_fit(&b->packed, cg_round64(k->source.packed), right, 64, t->guards);
+    if (!fixed) cg_block_free(&b->packed);
+    cg_status status = cg_block_fit(&b->workspace, cg_kernel_workspace(k, threads), right, 64, t->guards);
+    if (!status && fixed) status = cg_block_fit(&b->packed, cg_round64(k->source.packed), right, 64, t->guards);
     if (status) return status;
-    fill_words(b->workspace.data, b->workspace.size, word);
-    fill_words(b->packed.data, b->packed.size, word);
+    cg_fill_words(b->workspace.data, b->workspace.size, word);
+    cg_fill_words(b->packed.data, b->packed.size, word);
     return CONVGEN_OK;
 }
 
@@ -412,7 +140,7 @@ static double run_once(const cg_kernel *k, const cg_parallel *par, const cg_oper
     cg_operands given = *o;
     if (b->packed.data) {
         cg_kernel_pack(k, par, o->weights, b->packed.data, b->workspace.data);
-        fill_words(b->workspace.data, b->workspace.size, word);
+        cg_fill_words(b->workspace.data, b->workspace.size, word);
         given.weights = NULL;
     }
     double start = cg_now();
@@ -422,7 +150,7 @@ static double run_once(const cg_kernel *k, const cg_parallel *par, const cg_oper
 
 static bool overrun(const block *b, const char *name, cg_verdict *v)
 {
-    const char *where = block_overrun(b);
+    const char *where = cg_block_overrun(b);
     if (where) refuse(v, "wrote %s of %s", where, name);
     return where;
 }
@@ -434,10 +162,10 @@ static bool untouched(cg_trial *t, set *s, const bench *b, bool inputs, cg_verdi
     if (bad) return false;
     for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], tensor_name[i], v);
     for (int i = 0; i < CG_TENSORS && !bad && inputs; i++) {
-        bad = t->role_of[i] == CG_INPUT && fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
+        bad = t->role_of[i] == CG_INPUT && cg_fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
         if (bad) refuse(v, "wrote into its input %s", tensor_name[i]);
     }
-    if (bad) set_free(s);
+    if (bad) cg_set_free(s);
     return !bad;
 }
 
@@ -450,7 +178,7 @@ static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_pa
     if (!status) {
         for (int i = 0; i < CG_TENSORS; i++)
             if (t->role_of[i] == CG_RESULT)
-                fill_words(s->tensor[i].data, t->bytes[i], integers ? LARGE : poisons[OUTPUT].word);
+                cg_fill_words(s->tensor[i].data, t->bytes[i], integers ? LARGE : poisons[OUTPUT].word);
         double seconds = run_once(k, par, &s->o, &t->bench, word);
         if (which == RANDOM) v->seconds = seconds;
         v->ok = untouched(t, s, &t->bench, inputs, v);
@@ -506,9 +234,9 @@ static void compare_all(cg_trial *t, kind which, bool bias, same_fn *equal, cg_v
 static cg_status judge_all(cg_trial *t, kind which, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
     set *s = &t->sets[which];
-    cg_status status = set_make(t, which);
+    cg_status status = cg_set_make(t, which);
     if (!status) status = set_expect(t, s, k->source.chains);
-    if (!status) set_hash(t, s);
+    if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, which, k, par, true, v);
     for (int i = 0; i < output_count(&t->p) && !status && v->ok; i++) compare_all(t, which, i, same, v);
     if (!status && v->ok && which == RANDOM) status = judge_figures(t, k, output_of(t, which, 0), 1e7, v);
@@ -621,13 +349,13 @@ static void judge_strays(cg_trial *t, const int64_t tile[3], strays *s, cg_verdi
 /* The small integers again, with a NaN and an infinity among them for this one run. */
 static cg_status judge_poisoned(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
-    strays s = {.infinite = place(t, &t->sets[SMALL], INFINITY, 1)};
-    s.nan = place(t, &t->sets[SMALL], NAN, 0);
+    strays s = {.infinite = cg_poison_place(t, &t->sets[SMALL], INFINITY, 1)};
+    s.nan = cg_poison_place(t, &t->sets[SMALL], NAN, 0);
     cg_status status = run_on(t, SMALL, k, par, false, v);
     if (!status && v->ok) judge_strays(t, k->source.tile, &s, v);
     if (!t->sets[SMALL].made) return status; /* damaged and gone */
-    take_back(t, &t->sets[SMALL], &s.nan);
-    take_back(t, &t->sets[SMALL], &s.infinite);
+    cg_poison_take_back(t, &t->sets[SMALL], &s.nan);
+    cg_poison_take_back(t, &t->sets[SMALL], &s.infinite);
     return status;
 }
 
@@ -644,8 +372,8 @@ static bool all_written(cg_trial *t, kind which, cg_verdict *v)
 static cg_status judge_written(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
     set *s = &t->sets[RANDOM];
-    cg_status status = set_make(t, RANDOM);
-    if (!status) set_hash(t, s);
+    cg_status status = cg_set_make(t, RANDOM);
+    if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, RANDOM, k, par, true, v);
     if (status || !v->ok || !all_written(t, RANDOM, v) || output_count(&t->p) < 2) return status;
     if (!s->expected[1]) status = set_expect(t, s, 1);
@@ -656,9 +384,9 @@ static cg_status judge_written(cg_trial *t, const cg_kernel *k, const cg_paralle
 static cg_status judge_small(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
     set *s = &t->sets[SMALL];
-    cg_status status = set_make(t, SMALL);
+    cg_status status = cg_set_make(t, SMALL);
     if (!status) status = set_expect(t, s, 1);
-    if (!status) set_hash(t, s);
+    if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, SMALL, k, par, true, v);
     for (int i = 0; i < output_count(&t->p) && !status && v->ok; i++) compare_all(t, SMALL, i, i ? same : same_rounded, v);
     return status;
@@ -711,7 +439,7 @@ static cg_status sample_transform(cg_trial *t, cg_verdict *v)
 
 static cg_status judge_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
-    cg_status status = set_make(t, RANDOM);
+    cg_status status = cg_set_make(t, RANDOM);
     bool sums = k->source.chains > 0;
     if (!status) status = run_on(t, RANDOM, k, par, false, v);
     if (!status && v->ok && !sums) status = sample_transform(t, v);

@@ -29,6 +29,8 @@ typedef struct tray {
     uint64_t hash;
     int count, fails_at;
     bool stops;
+    const char *const *wanted; /* sentences that are looked for, up to NULL */
+    int found;
 } tray;
 
 static cg_status put(void *user, const char *name, const char *text, size_t length)
@@ -36,6 +38,7 @@ static cg_status put(void *user, const char *name, const char *text, size_t leng
     tray *t = user;
     if (t->count++ == t->fails_at) return cg_fail(CONVGEN_STORE, "the disk is full");
     cg_buffer_printf(&t->names, "%s ", name);
+    for (const char *const *w = t->wanted; w && *w; w++) t->found += strstr(text, *w) != NULL;
     t->hash = cg_hash(text, length, t->hash);
     return t->names.failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for names") : CONVGEN_OK;
 }
@@ -119,6 +122,23 @@ START_TEST(it_can_be_stopped_within_a_file)
 }
 END_TEST
 
+/* What the words of direct's schedules mean: a strided 1x1 whose weights come from far. */
+START_TEST(words_of_a_schedule_are_explained)
+{
+    static const char *const sentences[] = {"the input pixels that the stride leaves are moved together first;", "the panel of weights comes from far and is fetched early;",
+        "pixels that lie one behind the other are taken as rows of 49;", "/* Moves pixels together: rows x columns of those that the stride leaves", NULL};
+    tray t = {.fails_at = -1, .wanted = sentences};
+    convgen_problem strided;
+    ck_assert_int_eq(convgen_problem_parse("mb1ic1024ih14oc2048kh1sh2ph0", &strided), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&strided), CONVGEN_OK);
+    layers[0].problem = &strided, layers[0].kernel[0].schedule = "direct.p6.v4.rows1.copies.fetch";
+    network.layer_count = 1, network.target[0] = "avx512";
+    ck_assert_msg(emit_to(&t) == CONVGEN_OK, "%s", cg_error_text());
+    ck_assert_int_eq(t.found, 4);
+    cg_buffer_free(&t.names);
+}
+END_TEST
+
 START_TEST(failing_allocations)
 {
     tray t;
@@ -144,6 +164,7 @@ int main(void)
     tcase_add_test(t, refusals);
     tcase_add_test(t, a_put_that_fails_ends_it);
     tcase_add_test(t, it_can_be_stopped_within_a_file);
+    tcase_add_test(t, words_of_a_schedule_are_explained);
     tcase_add_test(t, failing_allocations);
     return test_run(suite);
 }

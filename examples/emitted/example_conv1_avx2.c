@@ -8,7 +8,7 @@
  *
  *   schedule  direct.p8.v1.rows16, the best estimate: no record
  *             tiles of at most 8 pixels of a row x 1 vectors of 8 channels stay in registers through all taps;
- *             a task is 16 rows of the output; a panel of weights stays in the caches through it
+ *             a task is 16 rows of the output for a panel of weights, which stays in the caches through it
  *   stages    pack: 1 task
  *             compute: 1 task
  *   error     an output is one chain of fused multiply-adds over taps, then channels, the bias last:

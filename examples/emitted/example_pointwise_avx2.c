@@ -8,7 +8,8 @@
  *
  *   schedule  direct.p6.v2.rows4, the best estimate: no record
  *             tiles of at most 6 pixels of a row x 2 vectors of 8 channels stay in registers through all taps;
- *             a task is 4 rows of the output; a panel of weights stays in the caches through it
+ *             pixels that lie one behind the other are taken as rows of 128;
+ *             a task is 4 rows of the output for a panel of weights, which stays in the caches through it
  *   stages    pack: 1 task
  *             compute: 1 task
  *   error     an output is one chain of fused multiply-adds over taps, then channels, the bias last:

@@ -314,8 +314,11 @@ function direct.explain(p, s, target)
   if s.across then lines[#lines + 1] = "the next rows are fetched while all output channels of these are computed;" end
   if s.stream then lines[#lines + 1] = "the output is written past the caches;" end
   if s.fetch then lines[#lines + 1] = "the panel of weights comes from far and is fetched early;" end
+  local length = gathering.shape(p, s.copies).p.output[3]
+  if length ~= p.output[3] then lines[#lines + 1] = ("pixels that lie one behind the other are taken as rows of %d;"):format(length) end
   lines[#lines + 1] = s.splits and ("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows) or
-    ("a task is %s of the output; a panel of weights stays in the caches through it"):format(s.rows == 1 and "a row" or ("%d rows"):format(s.rows))
+    ("a task is %s of the output for a panel of weights, which stays in the caches through it"):format(
+      s.rows == 1 and "a row" or ("%d rows"):format(s.rows))
   return lines
 end
 

@@ -27,6 +27,7 @@ end
 -- rows x columns pixels, the strides of the problem apart.
 function copies.kernel(p, target, name)
   local k = program.new { name = name, type = p.type, target = target }
+  k.about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache lines apart."
   local src, out, rows, cols = k:pointer("src", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
   local r, lanes = k:vector("r"), k.lanes
   local rest = p.ic % lanes

@@ -1,0 +1,208 @@
+/* trial.c: the operands of one problem, on which its candidates are judged one after another.
+ *
+ * Each kind of data is made once, in memory that tells when it was overrun: between guard pages, or red zones that are looked at
+ * after a run. Nothing is judged here. */
+#include "trial.h"
+#include <math.h>
+#include <string.h>
+
+/* ---- memory that tells when it was overrun ----------------------------------------------------------------------------- */
+
+enum { ZONE = 4096 };
+
+/* A page of them again and again: memory is filled as fast as it takes it. */
+void cg_fill_words(void *data, size_t size, uint32_t word)
+{
+    uint32_t words[1024];
+    char *at = data;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) words[i] = word;
+    for (; size >= sizeof words; at += sizeof words, size -= sizeof words) memcpy(at, words, sizeof words);
+    if (size) memcpy(at, words, size);
+}
+
+cg_status cg_block_fit(block *b, size_t size, bool right, size_t alignment, bool guards)
+{
+    b->size = size;
+    if (guards) {
+        cg_status status = cg_guarded_fit(size, right, alignment, &b->guarded);
+        b->data = b->guarded.data;
+        return status;
+    }
+    if (b->heap_size < ZONE + cg_round64(size) + ZONE) {
+        cg_free(b->heap);
+        b->heap_size = ZONE + cg_round64(size) + ZONE;
+        b->heap = cg_aligned(b->heap_size);
+    }
+    if (!b->heap) {
+        *b = (block){0};
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
+    }
+    b->data = b->heap + ZONE + (right ? cg_round64(size) - size : 0);
+    cg_fill_words(b->heap, b->heap_size, poisons[BEYOND].word);
+    return CONVGEN_OK;
+}
+
+void cg_block_free(block *b)
+{
+    b->heap ? cg_free(b->heap) : cg_guarded_free(&b->guarded);
+    memset(b, 0, sizeof *b);
+}
+
+static bool zone_intact(const char *from, const char *to)
+{
+    for (; from < to; from += sizeof(uint32_t))
+        if (memcmp(from, &poisons[BEYOND].word, sizeof(uint32_t)) != 0) return false;
+    return true;
+}
+
+const char *cg_block_overrun(const block *b)
+{
+    if (!b->heap) return NULL; /* it would have crashed */
+    if (!zone_intact(b->heap, b->data)) return "before the start";
+    if (!zone_intact(b->data + b->size, b->heap + b->heap_size)) return "beyond the end";
+    return NULL;
+}
+
+/* ---- data --------------------------------------------------------------------------------------------------------------- */
+
+/* Eight bytes a step: operands are large and hashed after every run. */
+uint64_t cg_fast_hash(const void *data, size_t size)
+{
+    uint64_t h = 0x9E3779B97F4A7C15u, word;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&word, (const char *)data + i, 8);
+        h = (h ^ word) * 0xD6E8FEB86659FD93u;
+        h ^= h >> 29;
+    }
+    return cg_hash((const char *)data + i, size - i, h);
+}
+
+cg_status cg_trial_new(const convgen_problem *p, bool guards, cg_trial **out)
+{
+    cg_trial *t = cg_calloc(1, sizeof *t);
+    *out = t;
+    if (!t) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a trial");
+    t->p = *p;
+    t->guards = guards;
+    t->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
+    cg_roles(p, t->role_of);
+    cg_tensor_bytes(p, t->bytes);
+    return CONVGEN_OK;
+}
+
+void cg_set_free(set *s)
+{
+    for (int i = 0; i < CG_TENSORS; i++) cg_block_free(&s->tensor[i]);
+    cg_free(s->expected[0]);
+    cg_free(s->expected[1]);
+    memset(s, 0, sizeof *s);
+}
+
+void cg_trial_free(cg_trial *t)
+{
+    if (!t) return;
+    for (int i = 0; i < SETS; i++) cg_set_free(&t->sets[i]);
+    cg_block_free(&t->bench.workspace);
+    cg_block_free(&t->bench.packed);
+    cg_room_free(&t->room);
+    cg_pool_free(t->pool);
+    cg_free(t);
+}
+
+const convgen_problem *cg_trial_problem(const cg_trial *t)
+{
+    return &t->p;
+}
+
+static void put(convgen_type type, void *data, int64_t i, double value)
+{
+    if (type == CONVGEN_F32) ((float *)data)[i] = (float)value;
+    else ((double *)data)[i] = value;
+}
+
+poison cg_poison_place(const cg_trial *t, set *s, double value, uint64_t seed)
+{
+    int tensor = cg_data_tensor(&t->p);
+    convgen_problem as_output = t->p; /* whose outputs are that tensor */
+    as_output.pass = tensor == CG_DST ? CONVGEN_FORWARD : CONVGEN_BACKWARD_DATA;
+    poison n = {.tensor = tensor, .element = (int64_t)(cg_mix(t->bytes[tensor] + seed) % (t->bytes[tensor] / t->element))};
+    cg_output_place(&as_output, false, n.element, n.place);
+    n.was = at(t->p.type, s->tensor[tensor].data, n.element);
+    put(t->p.type, s->tensor[tensor].data, n.element, value);
+    return n;
+}
+
+void cg_poison_take_back(const cg_trial *t, set *s, const poison *n)
+{
+    put(t->p.type, s->tensor[n->tensor].data, n->element, n->was);
+}
+
+/* The weights' NaN reaches one channel of the result, all but the outputs that have its tap in the padding: so that some have,
+ * the tap is the first one. Another channel must be left to be compared. */
+static int64_t weight_nan(const cg_trial *t)
+{
+    const convgen_problem *p = &t->p;
+    if (t->role_of[CG_WEIGHTS] != CG_INPUT || (p->pass == CONVGEN_FORWARD ? p->out_channels : p->in_channels) == 1) return -1;
+    int64_t taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    int64_t channels = (int64_t)(t->bytes[CG_WEIGHTS] / t->element) / taps;
+    int64_t channel = (int64_t)(cg_mix(t->bytes[CG_WEIGHTS]) % (uint64_t)channels);
+    return p->layout == CONVGEN_NHWC ? channel : channel * taps;
+}
+
+static void set_fill(const cg_trial *t, kind which, set *s)
+{
+    bool f32 = t->p.type == CONVGEN_F32;
+    for (int i = 0; i < CG_TENSORS; i++) {
+        if (t->role_of[i] != CG_INPUT) continue;
+        if (which == INTEGERS) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p23 : 0x1p50);
+        else if (which == SMALL) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p16 : 0x1p42);
+        else cg_fill(&t->p, CONVGEN_UNIFORM, i, s->tensor[i].data, t->bytes[i], 0);
+    }
+    if (which != INTEGERS) return;
+    s->nan = cg_poison_place(t, s, NAN, 0);
+    s->weight_nan = weight_nan(t);
+    if (s->weight_nan >= 0) put(t->p.type, s->tensor[CG_WEIGHTS].data, s->weight_nan, NAN);
+}
+
+void cg_set_hash(const cg_trial *t, set *s)
+{
+    if (s->hashed) return;
+    for (int i = 0; i < CG_TENSORS; i++)
+        if (t->role_of[i] == CG_INPUT) s->hash[i] = cg_fast_hash(s->tensor[i].data, t->bytes[i]);
+    s->hashed = true;
+}
+
+cg_status cg_set_make(cg_trial *t, kind which)
+{
+    set *s = &t->sets[which];
+    void **const slot[CG_TENSORS] = {&s->o.src, &s->o.weights, &s->o.bias, &s->o.dst, &s->o.residual};
+    cg_status status = CONVGEN_OK;
+    if (s->made) return CONVGEN_OK;
+    for (int i = 0; i < CG_TENSORS && !status; i++) {
+        if (t->role_of[i] == CG_ABSENT) continue;
+        status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards && which != PLAIN);
+        *slot[i] = s->tensor[i].data;
+    }
+    if (status) {
+        cg_set_free(s);
+        return status;
+    }
+    set_fill(t, which, s);
+    s->made = true;
+    return CONVGEN_OK;
+}
+
+cg_status cg_trial_data(cg_trial *t, cg_operands *out)
+{
+    cg_status status = cg_set_make(t, PLAIN);
+    *out = t->sets[PLAIN].o;
+    return status;
+}
+
+cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_room *out)
+{
+    cg_status status = cg_room_fit(k, par, &t->p, &t->room);
+    *out = t->room;
+    return status;
+}
