@@ -37,6 +37,16 @@ function cut.pieces_about(count, most, low, high)
   return list
 end
 
+-- Cuts `count` into `n` such pieces, the larger and the smaller spread among each other: any run of them is as long as its share, but for one.
+function cut.spread_pieces(count, n)
+  local pieces = {}
+  for i = 1, n do
+    local first = count * (i - 1) // n
+    pieces[i] = { first = first, size = count * i // n - first }
+  end
+  return pieces
+end
+
 -- Runs of pieces of equal size: {first, size, count}.
 function cut.piece_runs(channels, most)
   local runs = {}

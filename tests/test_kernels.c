@@ -285,11 +285,13 @@ START_TEST(activations_beyond_the_caches)
 }
 END_TEST
 
-/* The best schedule for three threads; of Winograd's for backward weights one with partial sums, if there is any. */
+/* The best schedule for three threads; of Winograd's one with blocks cut for threads or, for backward weights, partial sums, if there is any. */
 static const char *schedule_for_threads(const cg_schedule_list *list)
 {
-    for (int i = 0; i < list->count; i++)
-        if (!list->at[i].why[0] && !strcmp(list->at[i].family, "winograd") && strstr(list->at[i].name, ".p3")) return list->at[i].name;
+    for (int i = 0; i < list->count; i++) {
+        const cg_schedule *s = &list->at[i];
+        if (!s->why[0] && !strcmp(s->family, "winograd") && (strstr(s->name, ".p3") || strstr(s->name, ".d3"))) return s->name;
+    }
     return list->at[0].name;
 }
 
