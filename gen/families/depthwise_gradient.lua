@@ -2,6 +2,12 @@
 -- accumulator each, in one pass over a block of output pixels, with the bias gradient beside them.
 --
 -- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are.
+--
+-- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that are new to the
+-- first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in sequence, but some 32 where
+-- it steps from pixel to pixel (14 where those are 32 lines apart), and 30 from the last cache in any order: 4 cycles or more, and
+-- the two do not overlap wholly. Reading bands of rows across all channels, sums in memory, and prefetching gained nothing. A row
+-- too wide for 3 of the input and 1 of the gradient to stay in the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
