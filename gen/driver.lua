@@ -206,8 +206,8 @@ end
 -- goes to another thread than the one before. With spec.in_order shares are contiguous, from one part on to the next: whoever orders
 -- the parts has made them even.
 function driver.stage(spec)
-  local stage = { name = spec.name, in_order = spec.in_order, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
-    parts = {}, tasks = 0 }
+  local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
+    in_order = spec.in_order, parts = {}, tasks = 0 }
   for _, part in ipairs(spec.parts) do
     local count = 1
     for _, index in ipairs(part.indices) do count = count * index[2] end

@@ -6,16 +6,16 @@ local driver = require "driver"
 local function loops_of(stage)
   local list = {}
   for from, to in driver.print(stage, "float"):gmatch "for %(long task = ([^,]+), stop = ([^;]+);" do
-    local function number(text) return load("local first, last = ... return " .. text:gsub("/", "//")) end
+    local function number(text) return load("local first, last = ... return " .. text:gsub("/", "//"):gsub("cg_", "math.")) end
     list[#list + 1] = { number(from), number(to) }
   end
   return list
 end
 
-local function stage_of(counts)
+local function stage_of(counts, in_order)
   local parts = {}
   for i, count in ipairs(counts) do parts[i] = { indices = { { "n", count } }, body = function() end } end
-  return driver.stage { name = "test", parts = parts }
+  return driver.stage { name = "test", parts = parts, in_order = in_order }
 end
 
 -- As runtime/parallel.c shares.
@@ -52,6 +52,64 @@ suite.case("two threads get as many tasks as each other, or one more", function(
     local most, fewest = shared(counts, 2)
     assert(most - fewest <= 1, table.concat(counts, " ") .. ": " .. most .. " and " .. fewest)
   end
+end)
+
+suite.case("in order, a share goes on from one part to the next", function()
+  local counts = { 1, 1, 5, 2 }
+  local stage = stage_of(counts, true)
+  for first = 0, stage.tasks do
+    for last = first, stage.tasks do
+      local before = 0
+      for i, loop in ipairs(loops_of(stage)) do
+        local run = math.max(loop[2](first, last) - loop[1](first, last), 0)
+        suite.equal(run, math.max(math.min(last, before + counts[i]) - math.max(first, before), 0))
+        before = before + counts[i]
+      end
+    end
+  end
+end)
+
+---- blocks of Winograd's tiles that are cut for threads ----------------------------------------------------------------------------
+
+local grid = require "families/winograd_grid"
+
+-- Tiles of the share of each of `threads`; every tile is in one block, with a number of its own.
+local function tiles_of_shares(rows, columns, tiles, threads)
+  local function plans(sizes, outputs)
+    return grid.plans({ outputs = outputs, inputs = outputs, offset = -1, taps = 3, tap_step = 1, step = 1 }, sizes)
+  end
+  local seen, shares, each = {}, {}, {}
+  for _, block in ipairs(grid.blocks(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
+    local numbers = {}
+    grid.each_run(block, function(hr, wr, class)
+      for row = 0, hr.count - 1 do
+        for column = 0, wr.count - 1 do
+          local number = (row + hr.at) * class.columns + column + wr.at + class.first
+          assert(number < block.classes.total and not numbers[number], "two tiles have one number")
+          numbers[number] = true
+          for h = 0, block.h.count - 1 do
+            local at = (block.h.first + h * block.h.outputs + hr.from + row * (rows[1][hr.tile.class])) << 16
+              | (block.w.first + wr.from + column * columns[1][wr.tile.class])
+            assert(not seen[at], "a tile is in two blocks")
+            seen[at] = true
+          end
+        end
+      end
+    end)
+    for _ = 1, block.h.count * block.w.count do each[#each + 1] = block.classes.total end
+  end
+  for i, count in ipairs(each) do
+    local t = (i - 1) * threads // #each + 1
+    shares[t] = (shares[t] or 0) + count
+  end
+  return table.concat(shares, " ")
+end
+
+suite.case("shares of blocks are even", function()
+  suite.equal(tiles_of_shares({ { 4 }, 28 }, { { 4 }, 28 }, 28, 2), "25 24")
+  suite.equal(tiles_of_shares({ { 4 }, 28 }, { { 4 }, 28 }, 28, 3), "17 16 16")
+  suite.equal(tiles_of_shares({ { 4, 3 }, 14 }, { { 4, 3 }, 14 }, 28, 2), "8 8")
+  suite.equal(tiles_of_shares({ { 4 }, 56 }, { { 4 }, 56 }, 42, 2), "98 98")
 end)
 
 return suite.failures()
