@@ -14,7 +14,7 @@ local half = require "families/winograd_half"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 4, chains = 0 }
+local winograd = { name = "winograd", version = 5, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
@@ -272,7 +272,7 @@ local function costs_of(s, machine)
     local blocks = p.groups * block.run.count * block.h.count * block.w.count
     local input, output = transform_cycles(s, block)
     c.products = c.products + blocks * product_cycles(s, block)
-    c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
+    c.weights = c.weights + blocks * weights / 64 * (far and 4.4 or 1)
     c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, block.images))
     c.tasks = c.tasks + blocks * splits
     if s.fuse then c.fused = c.fused + blocks * half.making_cycles(s) end
