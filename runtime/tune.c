@@ -36,7 +36,7 @@ typedef struct cg_tuner {
     cg_outcome *out;
     convgen_problem problem;
     cg_record key;       /* what we look for and will remember */
-    char incumbent[CG_NAME]; /* schedule of a record that is there but not taken; "": none */
+    char incumbent[CG_NAME]; /* schedule of a record that is there but not taken, or of a tighter budget; "": none */
     cg_schedule_list list;
     cg_candidate *at, **ranked;
     int count;
@@ -144,6 +144,22 @@ static cg_status recall(cg_tuner *u)
 
 /* ---- problem -> schedules ---- */
 
+/* What won under a tighter budget may be taken here too: the search is to find nothing slower, whatever the estimates say. */
+static void look_under_tighter_budgets(cg_tuner *u)
+{
+    static const convgen_accuracy tightest_first[] = {CONVGEN_PROVEN, CONVGEN_LOOP, CONVGEN_2X, CONVGEN_8X};
+    convgen_problem p = u->problem;
+    cg_record key = u->key, found;
+    bool stale;
+    int i = 0;
+    while (tightest_first[i] != u->problem.accuracy) i++;
+    while (i-- > 0 && !u->incumbent[0]) {
+        p.accuracy = tightest_first[i];
+        if (convgen_problem_format(&p, key.problem, sizeof key.problem) != CONVGEN_OK) return;
+        if (cg_recall(u->context, &key, &found, &stale) == CONVGEN_OK && !stale) memcpy(u->incumbent, found.schedule, sizeof u->incumbent);
+    }
+}
+
 /* What won elsewhere is tried first: a good time early drops the rest sooner. */
 static void to_front(cg_tuner *u, const char *name)
 {
@@ -189,6 +205,7 @@ static int worth_trying(cg_tuner *u, int legal)
 
 static cg_status list(cg_tuner *u)
 {
+    look_under_tighter_budgets(u);
     cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
                           u->incumbent[0] ? u->incumbent : NULL};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);

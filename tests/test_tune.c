@@ -284,6 +284,29 @@ START_TEST(an_incumbent_goes_only_for_three_percent)
 }
 END_TEST
 
+/* What won at a tighter budget stays, like an own record, unless a new winner beats it clearly. */
+START_TEST(a_tighter_budget_has_an_incumbent)
+{
+    for (int i = 0; i < f.count; i++) f.ns[i] = 1e6, f.first[i] = 1e-3;
+    f.ns[2] = 1e5;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK); /* at the default, loop */
+    ck_assert_str_eq(out.record.schedule, f.name[2]);
+    f.ns[0] = 0.98e5;
+    problem.accuracy = CONVGEN_PROVEN;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]); /* loop's is none of a tighter one's business */
+    problem.accuracy = CONVGEN_8X;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(!out.recalled);
+    ck_assert_str_eq(out.record.schedule, f.name[2]);
+    f.ns[0] = 0.96e5;
+    problem.accuracy = CONVGEN_2X;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    problem.accuracy = CONVGEN_LOOP;
+}
+END_TEST
+
 START_TEST(recall_refuses_another_version)
 {
     remembered(0, 1, 1);
@@ -399,6 +422,7 @@ int main(void)
     tcase_add_test(t, time_runs_out_after_something_usable);
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
     tcase_add_test(t, an_incumbent_goes_only_for_three_percent);
+    tcase_add_test(t, a_tighter_budget_has_an_incumbent);
     tcase_add_test(t, recall_refuses_another_version);
     tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);

@@ -279,7 +279,7 @@ local function costs_of(s, machine)
     local multiply = product_cycles(s, block)
     c.products = c.products + blocks * multiply
     c.tasks[i] = { count = blocks * splits, each = multiply / splits + input + output / splits }
-    c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
+    c.weights = c.weights + blocks * weights / 64 * (far and 4.4 or 1)
     c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, block.images))
     if s.fuse then c.fused = c.fused + blocks * half.making_cycles(s) end
   end

@@ -93,7 +93,7 @@ local function key_of(units)
   return table.concat(words, " ")
 end
 
--- The kernels of a column of frequencies: {key, units, sums}: the largest units first, each where there is room.
+-- The kernels of a column of frequencies: {key, units, sums, first: whether it is}: the largest units first, each where there is room.
 local function kernels_of(s, block, fw)
   local G, factors = scaled(s.h.schemes[1].G)
   local most, list = s.schedule.rows, {}
@@ -112,7 +112,7 @@ local function kernels_of(s, block, fw)
     table.insert(into.units, finished(unit, G, factors))
     into.sums = into.sums + unit.sums
   end
-  for _, kernel in ipairs(list) do kernel.key = key_of(kernel.units) end
+  for i, kernel in ipairs(list) do kernel.key, kernel.first = key_of(kernel.units), i == 1 end
   return list
 end
 
@@ -209,6 +209,9 @@ local function build(p, target, name, o, kept, shared)
     for i = 0, (o.fetch or 0) - 1 do
       for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
     end
+    for line = 0, o.ahead and (o.taps * o.width * k.size - 1) // 64 or -1 do
+      k:prefetch(k:at(h, o.ahead * o.taps * o.width + line * (64 // k.size)))
+    end
     local loaded = {}
     local function load(i, n)
       local r = k:vector(("h%d_%d"):format(i - 1, n))
@@ -266,8 +269,9 @@ local function build(p, target, name, o, kept, shared)
 end
 
 -- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
--- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
--- from each other, a row is fetched with each channel, fetch_row from row to row. Constants, and taps that several units read, stay in registers if there are enough.
+-- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; ahead: so many channels ahead H is fetched, or nil;
+-- fetch: of so many taps of the weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row.
+-- Constants, and taps that several units read, stay in registers if there are enough.
 function half.product(p, target, name, o)
   local why
   for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
