@@ -69,7 +69,7 @@ static cg_status check_place(cli_folder *f, bool force, const char *mark)
     if (entries == 0)
         return CONVGEN_OK;
     if (!force)
-        return cg_fail(CONVGEN_STORE, "%s is there and not empty; --force replaces it", f->path);
+        return cg_fail(CONVGEN_STORE, "%s is there and not empty; --force replaces what emit made", f->path);
     char *name = joined(f->path, "/", mark);
     if (!name)
         return CONVGEN_NO_MEMORY;

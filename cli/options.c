@@ -67,7 +67,7 @@ static const struct {
     { "--accuracy", "A", "loop (the default: as good as a plain loop), proven, 2x, 8x" },
     { "--weights", "W", "changing (the default) or fixed: packed once, packing not in the time" },
     { "--epilogue", "E", "after the bias: relu, clamp:LO:HI, residual, residual+relu ... (default none)" },
-    { "--threads", "N", "threads of one convolution (default 1)" },
+    { "--threads", "N", "threads of one convolution, at most 1024 (default 1)" },
     { "--target", "T", TARGET_HELP },
     { "--reset", NULL, "back to the defaults" },
 };

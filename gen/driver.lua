@@ -203,9 +203,10 @@ end
 --
 -- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long tasks as of
 -- the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored, says: a part of one task
--- goes to another thread than the one before.
+-- goes to another thread than the one before. With spec.in_order shares are contiguous, from one part on to the next: whoever orders
+-- the parts has made them even.
 function driver.stage(spec)
-  local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
+  local stage = { name = spec.name, in_order = spec.in_order, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
     parts = {}, tasks = 0 }
   for _, part in ipairs(spec.parts) do
     local count = 1
@@ -249,7 +250,10 @@ end
 
 local function part_text(d, stage, part)
   local head = "for (long task = first; task < last; task++) {"
-  if #stage.parts > 1 then
+  if #stage.parts > 1 and stage.in_order then
+    head = ("for (long task = cg_max(first - %d, 0), stop = cg_min(last - %d, %d); task < stop; task++) {%s"):format(part.before, part.before,
+      part.count, part.what and " /* " .. part.what .. " */" or "")
+  elseif #stage.parts > 1 then
     local rounding = mirrored(part.before, stage.tasks)
     local plus = rounding > 0 and " + " .. rounding or ""
     local function share(name)

@@ -1,7 +1,6 @@
 -- tiles.lua: how rows of pixels and channels are cut into tiles, and which taps the pixels of a tile may use.
 --
 -- Tiles that need the same kernel stand in runs, so that a driver loops over them.
-local gather = require "gather"
 local cut = {}
 
 -- Cuts `count` into pieces of at most `most` whose sizes differ by at most one, the larger first: {first, size} each.
@@ -12,6 +11,38 @@ function cut.even_pieces(count, most)
     local size = count // n + (i <= count % n and 1 or 0)
     pieces[i] = { first = at, size = size }
     at = at + size
+  end
+  return pieces
+end
+
+-- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with their count:
+-- {first, size, count, whole}. A row of a million pixels is a few entries.
+function cut.pieces_about(count, most, low, high)
+  local n, list = (count + most - 1) // most, {}
+  local function add(first, size, times, whole)
+    if times > 0 then list[#list + 1] = { first = first, size = size, count = times, whole = whole } end
+  end
+  local function equal_ones(from, size, pieces)
+    if pieces == 0 then return end
+    local a = math.min(math.max((low - from + size - 1) // size, 0), pieces)
+    local b = math.max(math.min((high - from) // size, pieces), a)
+    for i = 0, a - 1 do add(from + i * size, size, 1, false) end
+    add(from + a * size, size, b - a, true)
+    for i = b, pieces - 1 do add(from + i * size, size, 1, false) end
+  end
+  if n == 0 then return list end
+  local larger, size = count % n, count // n
+  equal_ones(0, size + 1, larger)
+  equal_ones(larger * (size + 1), size, n - larger)
+  return list
+end
+
+-- Cuts `count` into `n` such pieces, the larger and the smaller spread among each other: any run of them is as long as its share, but for one.
+function cut.spread_pieces(count, n)
+  local pieces = {}
+  for i = 1, n do
+    local first = count * (i - 1) // n
+    pieces[i] = { first = first, size = count * i // n - first }
   end
   return pieces
 end
@@ -54,15 +85,16 @@ end
 
 ---- border variants: which pixels of a tile a tap along w may use ------------------------------------------------------------------
 
+local plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
+
 -- Segments of one tile of a row: {tap, taps, first pixel, last pixel}; equal neighbours are one where memory allows.
 local function segments(axis, tile)
   local list = {}
   for t = 0, axis.taps - 1 do
-    local first, last
-    for m = 0, tile.size - 1 do
-      if gather.inside(axis, tile.first + m, t) then first, last = first or m, m end
-    end
-    if first then list[#list + 1] = { tap = t, taps = 1, first = first, last = last } end
+    local at = tile.first * axis.step + axis.offset + t * axis.tap_step
+    local first = math.max((-at + axis.step - 1) // axis.step, 0)
+    local last = math.min((axis.inputs - 1 - at) // axis.step, tile.size - 1)
+    if first <= last then list[#list + 1] = { tap = t, taps = 1, first = first, last = last } end
   end
   return list
 end
@@ -87,20 +119,18 @@ local function segments_key(list)
   return table.concat(words, " ")
 end
 
--- Whether all pixels of a tile may use all taps.
-local function inner(axis, tile)
-  local last, taps = tile.first + tile.size - 1, axis.taps - 1
-  return taps >= 0 and gather.inside(axis, tile.first, 0) and gather.inside(axis, tile.first, taps) and
-    gather.inside(axis, last, 0) and gather.inside(axis, last, taps)
+-- The outputs [low, high) of an axis that may use all taps.
+function cut.inner(axis)
+  local a, b = axis.offset, axis.offset + (axis.taps - 1) * axis.tap_step
+  local low = (-math.min(a, b) + axis.step - 1) // axis.step
+  return math.max(low, 0), math.min((axis.inputs - 1 - math.max(a, b)) // axis.step + 1, axis.outputs)
 end
 
--- The tiles of a row as runs {variant, first, size, count}; a variant is {size, segments}.
+-- The tiles of a row as runs {variant, first, size, count}; a variant is {size, segments}. A row that has plenty of variants is not
+-- finished.
 function cut.row_runs(axis, pixels, contiguous)
   local variants, by_key, runs = {}, {}, {}
   local function variant_of(tile)
-    local whole = inner(axis, tile)
-    local known = whole and by_key[tile.size]
-    if known then return known end
     local list = merged(segments(axis, tile), contiguous)
     local key = tile.size .. " " .. segments_key(list)
     local variant = by_key[key]
@@ -109,14 +139,14 @@ function cut.row_runs(axis, pixels, contiguous)
       by_key[key] = variant
       variants[#variants + 1] = variant
     end
-    if whole then by_key[tile.size] = variant end -- most tiles of a long row: their segments are not made again
     return variant
   end
-  for _, tile in ipairs(cut.even_pieces(axis.outputs, pixels)) do
+  for _, tile in ipairs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis))) do
     local variant = variant_of(tile)
     local run = runs[#runs]
-    if run and run.variant == variant then run.count = run.count + 1
-    else runs[#runs + 1] = { variant = variant, first = tile.first, count = 1 } end
+    if run and run.variant == variant then run.count = run.count + tile.count
+    else runs[#runs + 1] = { variant = variant, first = tile.first, count = tile.count } end
+    if #variants == plenty then break end
   end
   return runs, variants
 end

@@ -118,6 +118,7 @@ void cg_list_free(cg_problem_list *list);
 
 /* ---- problem.c: legality, sizes ------------------------------------------------------------------------------------- */
 
+enum { CG_MOST_THREADS = 1024 }; /* of one convolution */
 #define CG_MOST ((int64_t)INT32_MAX) /* of any dimension: so out * stride + kernel * dilation + pad stays within int64 */
 /* Fills defaults in place (0 -> 1, out computed) and checks; after it every size is >= 1 and no product of a tensor's sizes
  * times 16 overflows int64. Says what is wrong, naming the dimension and what is allowed. */

@@ -183,7 +183,8 @@ static cg_status read_list(reader *r, const char *path)
     r->depth++;
     cg_status status = cg_read_file(path, LIST_BYTES, &text);
     if (!status && text.text) {
-        words w = {text.text, text.text + text.length, 1};
+        size_t mark = text.length >= 3 && !memcmp(text.text, "\xEF\xBB\xBF", 3) ? 3 : 0; /* that editors put before UTF-8 */
+        words w = {text.text + mark, text.text + text.length, 1};
         status = read_words(r, path, &w);
     }
     cg_buffer_free(&text);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_THREADS = 4096 };
 static const char axes[] = "dhw";
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
@@ -116,7 +115,7 @@ static bool take_mb(cg_options *o, const char *value) { return cg_whole_number(v
 static bool take_threads(cg_options *o, const char *value)
 {
     int64_t threads;
-    return cg_whole_number(value, 1, MOST_THREADS, &threads) && (o->threads = (int)threads, true);
+    return cg_whole_number(value, 1, CG_MOST_THREADS, &threads) && (o->threads = (int)threads, true);
 }
 
 static bool take_target(cg_options *o, const char *value)
@@ -174,7 +173,7 @@ static const struct {
     {"--accuracy", "loop, proven, 2x, 8x", NULL, offsetof(cg_options, base.accuracy), accuracies},
     {"--weights", "changing, fixed", NULL, offsetof(cg_options, base.weights), weightings},
     {"--epilogue", "none, residual, relu, clamp:LO:HI with LO <= HI, residual+relu, residual+clamp:LO:HI", take_epilogue, 0, NULL},
-    {"--threads", "1 to 4096", take_threads, 0, NULL},
+    {"--threads", "1 to 1024", take_threads, 0, NULL},
     {"--target", "a target's name, such as avx2", take_target, 0, NULL},
 };
 enum { OPTIONS = sizeof option_rows / sizeof option_rows[0] };

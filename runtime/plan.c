@@ -12,7 +12,7 @@
 enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, PACKED, WORKSPACE, SLOTS };
 _Static_assert(sizeof(convgen_tensors) == SLOTS * sizeof(void *), "convgen_tensors holds one pointer a slot");
 static const char *const slot_name[SLOTS] = {"src", "weights", "bias", "dst", "residual", "packed", "workspace"};
-enum { MAX_THREADS = 1024, POOLED = 64 };
+enum { POOLED = 64 };
 
 typedef struct cg_slot {
     size_t bytes, alignment;
@@ -47,8 +47,8 @@ static cg_status options_of(const convgen_options *given, convgen_options *o)
     size_t known = given && given->struct_size < sizeof *o ? given->struct_size : sizeof *o; /* of an older caller: its part */
     if (given) memcpy(o, given, known);
     o->struct_size = sizeof *o;
-    if (o->threads < 0 || o->threads > MAX_THREADS)
-        return cg_fail(CONVGEN_BAD_ARGUMENT, "options.threads is %d; 0 (the default, 1) to %d are allowed", o->threads, MAX_THREADS);
+    if (o->threads < 0 || o->threads > CG_MOST_THREADS)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "options.threads is %d; 0 (the default, 1) to %d are allowed", o->threads, CG_MOST_THREADS);
     if (!o->threads) o->threads = 1;
     return CONVGEN_OK;
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 12, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
+enum { TRIES = 12, FEW = 3, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = 20e-3;         /* a run longer than this costs more than it tells: few are enough */
@@ -292,16 +292,16 @@ static void report(cg_tuner *u, const cg_candidate *k)
     if (u->tuning->tried) u->tuning->tried(u->tuning->user, &tried);
 }
 
-/* Time that the caller gave is used up; else MEASURE leaves slow kernels after a while. */
-static bool patient(const cg_tuner *u)
+/* Time that the caller gave is used up; else MEASURE leaves slow kernels after a while, but not for one bad estimate. */
+static bool patient(const cg_tuner *u, int tried)
 {
     bool slow_best = isfinite(u->best_ns) && u->best_ns > slow * 1e9;
-    return u->tuning->effort != CONVGEN_MEASURE || u->tuning->seconds > 0 || !slow_best || cg_now() - u->start < patience;
+    return u->tuning->effort != CONVGEN_MEASURE || u->tuning->seconds > 0 || !slow_best || tried < FEW || cg_now() - u->start < patience;
 }
 
 static void try_all(cg_tuner *u)
 {
-    for (int i = 0; i < u->count && patient(u) && go_on(u); i++) {
+    for (int i = 0; i < u->count && patient(u, i) && go_on(u); i++) {
         cg_candidate *k = &u->at[i];
         bool usable = verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
                    && timed_briefly(u, k);           /* trusted  -> timed */

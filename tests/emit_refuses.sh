@@ -43,7 +43,7 @@ refuses "missing.json" 1 -o new --prefix=net --machine=missing.json $p
 touch file
 refuses "file is there and is no directory" 1 -o file --prefix=net $p
 mkdir full && touch full/precious
-refuses "full is there and not empty; --force" 1 -o full --prefix=net $p
+refuses "full is there and not empty; --force replaces what emit made" 1 -o full --prefix=net $p
 refuses "full holds other things" 1 -o full --prefix=net --force $p
 [ -f full/precious ] || { echo "FAILED: precious is gone"; failed=1; }
 

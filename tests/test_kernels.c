@@ -247,11 +247,51 @@ START_TEST(a_weight_that_is_not_finite_stays_out_of_the_border)
 }
 END_TEST
 
-/* The best schedule for three threads; of Winograd's for backward weights one with partial sums, if there is any. */
+/* What direct does for activations that come from memory, which so small caches make of small ones: each mark in every pass that knows it. */
+START_TEST(activations_beyond_the_caches)
+{
+    static const char *const texts[] = {"mb19ic16ih19iw1oc24kh1kw1", "mb20ic20ih8oc36oh4kh1sh2", "g2mb8ic34ih9oc70oh5kh1sh2",
+                                        "mb12ic8id4ih6oc48od2oh3kd1kh1sd2sh2"};
+    static const char *const passes[] = {"FWD_B", "BWD_D", "BWD_WB"};
+    static const char *const marks[] = {".across", ".stream", ".ahead"};
+    int seen[3][3] = {{0}};
+    machine.l2 = 4096;
+    for (int i = 0; i < 4 * 3 * 2; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "--dir=%s --dt=%s %s", passes[i % 3], i / 12 ? "f64" : "f32", texts[i / 3 % 4]);
+        convgen_problem p;
+        ck_assert_msg(convgen_problem_parse(text, &p) == CONVGEN_OK, "%s", cg_error_text());
+        const char *target = target_names[(i + i / 3) % 3];
+        cg_request r = {.problem = &p, .machine = &machine, .target = target, .form = form_for(target, i % 4), .threads = 1};
+        cg_schedule_list list;
+        ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
+        cg_trial *trial;
+        ck_assert_int_eq(cg_trial_new(&p, true, &trial), CONVGEN_OK);
+        for (int k = 0; k < list.count && !list.at[k].why[0]; k++) {
+            bool marked = false;
+            for (int m = 0; m < 3; m++) {
+                bool here = !strcmp(list.at[k].family, "direct") && strstr(list.at[k].name, marks[m]);
+                seen[i % 3][m] += here;
+                marked = marked || here;
+            }
+            if (marked) verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, 0);
+        }
+        cg_trial_free(trial);
+        cg_free(list.at);
+    }
+    for (int pass = 0; pass < 3; pass++)
+        for (int m = 0; m < 3; m++)
+            ck_assert_msg((seen[pass][m] > 0) == ((pass == 2) == (m == 2)), "%s: %d schedules with %s", passes[pass], seen[pass][m], marks[m]);
+}
+END_TEST
+
+/* The best schedule for three threads; of Winograd's one with blocks cut for threads or, for backward weights, partial sums, if there is any. */
 static const char *schedule_for_threads(const cg_schedule_list *list)
 {
-    for (int i = 0; i < list->count; i++)
-        if (!list->at[i].why[0] && !strcmp(list->at[i].family, "winograd") && strstr(list->at[i].name, ".p3")) return list->at[i].name;
+    for (int i = 0; i < list->count; i++) {
+        const cg_schedule *s = &list->at[i];
+        if (!s->why[0] && !strcmp(s->family, "winograd") && (strstr(s->name, ".p3") || strstr(s->name, ".d3"))) return s->name;
+    }
     return list->at[0].name;
 }
 
@@ -320,6 +360,7 @@ int main(void)
     TCase *same = kernels_case(suite, "same", 900);
     tcase_add_test(same, the_system_compiler_gives_the_same);
     tcase_add_test(same, threads_change_no_bit);
+    tcase_add_test(kernels_case(suite, "memory", 300), activations_beyond_the_caches);
     tcase_add_test(kernels_case(suite, "borders", 300), a_weight_that_is_not_finite_stays_out_of_the_border);
     return test_run(suite);
 }

@@ -199,7 +199,8 @@ static const struct {
     {"--mb=9999999999999999999999 ic3iw5oc4kw3", "--mb=9"},
     {"--accuracy=4x ic3iw5oc4kw3", "--accuracy=4x"},
     {"--weights= ic3iw5oc4kw3", "--weights="},
-    {"--threads=0 ic3iw5oc4kw3", "--threads=0: allowed is --threads=VALUE with 1 to"},
+    {"--threads=0 ic3iw5oc4kw3", "--threads=0: allowed is --threads=VALUE with 1 to 1024"},
+    {"--threads=1025 ic3iw5oc4kw3", "--threads=1025: allowed is --threads=VALUE with 1 to 1024"}, /* a context's most too */
     {"--threads=2 ic3iw5oc4kw3", "no part of a problem"},
     {"--target=a/b ic3iw5oc4kw3", "--target=a/b"},
     {"--target=abcdefghijklmnop ic3iw5oc4kw3", "--target=abcd"},
@@ -418,7 +419,7 @@ START_TEST(lists_hold_options_comments_and_multiplicities)
 {
     cg_problem_list list = {0};
     char path[128];
-    write_list("b.txt", "ic7iw3oc1kw1\n--dt=f64", 21, path);
+    write_list("b.txt", "\xEF\xBB\xBF" "ic7iw3oc1kw1\n--dt=f64", 24, path); /* with the mark of UTF-8 */
     ck_assert_msg(
         read_text(
             "# head --dir=BAD\r\n--dir=BWD_D ic1iw3oc1kw1 *4 ic2iw3oc1kw1 # ic9 *3\n\n\tic3iw3oc1kw1n\"x # y\" *2\n"

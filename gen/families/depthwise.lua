@@ -58,6 +58,8 @@ end
 local function refused(p)
   if p.layout ~= "nhwc" then return "depthwise needs channels-last data" end
   if p.groups ~= p.ic then return ("depthwise needs a group for each of the %d channels, not %d"):format(p.ic, p.groups) end
+  local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
+  if taps > most then return ("an axis of %d taps, depthwise takes at most %d"):format(taps, most) end
 end
 
 local lanes_of = parts.lanes_of

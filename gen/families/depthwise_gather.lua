@@ -90,16 +90,33 @@ local function variant_of(axis, first, size, known)
   return variant
 end
 
+-- The first i of 0 .. n-1 that passes a test which all later ones pass too; n when none does.
+local function first_that(n, test)
+  local low, high = 0, n
+  while low < high do
+    local middle = (low + high) // 2
+    if test(middle) then high = middle else low = middle + 1 end
+  end
+  return low
+end
+
+-- The whole units [low, high) of outputs from `from` on whose taps are all inside.
+local function inner_units(axis, from, units)
+  local function at(i) return axis.span(from + i * axis.unit, from + (i + 1) * axis.unit - 1) end
+  return first_that(units, function(i) return at(i) >= 0 end), first_that(units, function(i) return select(2, at(i)) >= axis.inputs end)
+end
+
 -- Outputs [from, to) of an axis as runs of equal tiles of at most `most`: {variant, first, count}.
 function depthwise_gather.runs(axis, most, from, to, known)
   from, to, known = from or 0, to or axis.outputs, known or {}
   local runs, unit = {}, axis.unit
-  for _, piece in ipairs(cut.even_pieces((to - from + unit - 1) // unit, math.max(1, most // unit))) do
+  local low, high = inner_units(axis, from, (to - from) // unit)
+  for _, piece in ipairs(cut.pieces_about((to - from + unit - 1) // unit, math.max(1, most // unit), low, high)) do
     local first = from + piece.first * unit
     local variant = variant_of(axis, first, math.min(piece.size * unit, to - first), known)
     local run = runs[#runs]
-    if run and run.variant == variant then run.count = run.count + 1
-    else runs[#runs + 1] = { variant = variant, first = first, count = 1 } end
+    if run and run.variant == variant then run.count = run.count + piece.count
+    else runs[#runs + 1] = { variant = variant, first = first, count = piece.count } end
   end
   return runs
 end

@@ -2,6 +2,12 @@
 -- accumulator each, in one pass over a block of output pixels, with the bias gradient beside them.
 --
 -- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are.
+--
+-- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that are new to the
+-- first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in sequence, but some 32 where
+-- it steps from pixel to pixel (14 where those are 32 lines apart), and 30 from the last cache in any order: 4 cycles or more, and
+-- the two do not overlap wholly. Reading bands of rows across all channels, sums in memory, and prefetching gained nothing. A row
+-- too wide for 3 of the input and 1 of the gradient to stay in the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
@@ -32,10 +38,15 @@ end
 local function chunks(p, piece, pixels)
   local axis, list, known, by_key = gathering.forward_axis(p, 3, piece.first, piece.size), {}, {}, {}
   for first = 0, axis.outputs - 1, parts.block do
-    local runs, words = gathering.runs(axis, pixels, first, math.min(first + parts.block, axis.outputs), known), {}
-    for i, run in ipairs(runs) do words[i] = ("%d %d %s"):format(run.first - first, run.count, run.variant.key) end
-    local key = table.concat(words, "|")
-    by_key[key] = by_key[key] or { axis = axis, runs = runs, start = first }
+    local stop = math.min(first + parts.block, axis.outputs)
+    local low, high = axis.span(first, stop - 1)
+    local key = low >= 0 and high < axis.inputs and stop - first -- inner chunks are alike
+    if not by_key[key] then
+      local runs, words = gathering.runs(axis, pixels, first, stop, known), {}
+      for i, run in ipairs(runs) do words[i] = ("%d %d %s"):format(run.first - first, run.count, run.variant.key) end
+      key = key or table.concat(words, "|")
+      by_key[key] = by_key[key] or { axis = axis, runs = runs, start = first }
+    end
     local last = list[#list]
     if last and last.columns == by_key[key] then last.count = last.count + 1
     else list[#list + 1] = { first = first, count = 1, columns = by_key[key] } end

@@ -17,9 +17,10 @@ local most_variants, most_parts = 12, 16
 ---- schedules: direct.p7.v4.rows4[.s2] and direct.i8.v2.panel ------------------------------------------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task; of channels-first data shares of the column tiles.
 -- .copies moves the pixels of a strided 1x1 together, .panel the output channels of a tile of backward weights; .fetch fetches early
--- what comes from far: the weights' panel, the gradient's lines.
+-- what comes from far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
+-- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
 
-local marks = { "copies", "panel", "fetch" }
+local marks = { "copies", "panel", "fetch", "across", "stream", "ahead" }
 
 function direct.print(s)
   local name = s.inputs and ("direct.i%d.v%d"):format(s.inputs, s.vectors) or
@@ -42,6 +43,22 @@ end
 
 local function size_of(p) return p.type == "f32" and 4 or 8 end
 
+local function pixels_of(p, axes) return p.batch * axes[1] * axes[2] * axes[3] end
+
+-- Bytes of both activations.
+local function activations(p) return (pixels_of(p, p.input) * p.ic + pixels_of(p, p.output) * p.oc) * size_of(p) end
+
+-- What one core may count on of the last cache ends at some ten times the second one.
+local function beyond(bytes, machine) return bytes > 10 * parts.l2(machine) end
+
+-- They come from memory, each for one tap only: the order of the loops and fetching early may pay.
+local function thin(p, machine) return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(activations(p), machine) end
+
+-- Cycles that the fma units wait for so many bytes of activations: memory gives a line in 14, a quarter of which they hide.
+local function memory_cycles(p, bytes, machine)
+  return bytes / 64 * 10.5 * math.max(0, math.min((activations(p) / parts.l2(machine) - 10) / 12, 1))
+end
+
 -- Cycles of one step of the outer product: fma slots, load slots, and the four cycles that an accumulator waits.
 local function step_cycles(m, v) return math.max(m * v / 2, (v + m) / 2, 4) end
 
@@ -56,6 +73,15 @@ local function plane_cycles(s, cycles, tiles, machine)
   local reading = passes * depth * weights / 64 * (far and 5.3 or 1)
   local moving = p.groups * p.batch * planes.moved(s) * s.size / 4 * 30 / 64
   return math.max(cycles, reading) + (far and 0.06 * reading or 0) + moving, passes * depth * s.planes.splits
+end
+
+-- Bytes of activations that pass more than once: column tile by column tile the input is read again; what is not streamed is read
+-- before it is written. (What must pass once is in no family's estimate.)
+local function passing_again(s, schedule, tiles)
+  local from, to = s.from, s.to
+  local outputs, inputs = pixels_of(s.p, to.size), pixels_of(s.p, from.size)
+  if s.taps == 1 then inputs = math.min(inputs, outputs) end
+  return ((schedule.across and 0 or #tiles - 1) * inputs * from.all + (schedule.stream and 0 or 1) * outputs * to.all) * s.size
 end
 
 local function gathering_cycles(p, schedule, target, machine)
@@ -85,7 +111,12 @@ local function gathering_cycles(p, schedule, target, machine)
     end)
   end
   local panel = s.taps * s.from.channels * tiles[1].width * size
+  local packed = panel * #tiles
   if panel > 0.6 * parts.l2(machine) then cycles = cycles * 1.15 end
+  if schedule.across and packed > parts.l2(machine) // 2 then -- all weights pass for each task's pixels
+    cycles = cycles + packed / 64 * 2.7 * tasks / #tiles
+  end
+  if not s.planes then cycles = cycles + memory_cycles(p, passing_again(s, schedule, tiles), machine) end
   if s.planes then
     planes.plan(s, schedule, tiles[1].width)
     cycles, tasks = plane_cycles(s, cycles, tiles, machine)
@@ -118,6 +149,7 @@ local function gradient_cycles(p, schedule, target, machine)
     end
     if schedule.panel then cycles = cycles + p.groups * run.count * pixels * run.tile.vectors end
   end
+  if not schedule.ahead then cycles = cycles + memory_cycles(p, activations(p), machine) / 2 end
   -- Pixels far apart share few sets of the caches.
   if p.stride[3] > 1 and not schedule.copies then cycles = cycles * 1.05 end
   if spread(p) and not schedule.panel then cycles = cycles * 1.02 end
@@ -155,6 +187,7 @@ local function misfit(p, schedule, target)
     return ("needs %d registers, %s has %d"):format(m * v + other_registers(p, target, v), target.name, target.registers)
   end
   if schedule.inputs then
+    if schedule.across or schedule.stream then return "is for the other passes" end
     return schedule.copies and select(2, gradient.copied_bytes(p)) or nil
   end
   if schedule.copies then
@@ -162,6 +195,7 @@ local function misfit(p, schedule, target)
     if not bytes then return why end
   end
   local s = gathering.shape(p, schedule.copies)
+  if schedule.ahead or schedule.stream and not schedule.across or schedule.across and s.planes then return "is for other schedules" end
   if (schedule.splits ~= nil) ~= (p.layout == "nchw") then return "is for the other layout" end
   if s.planes then
     local tiles = gathering.columns(s, schedule, target)
@@ -201,8 +235,9 @@ local function candidates(p, target, machine)
         for _, copies in ipairs(either(m >= 1 and strided)) do
           for _, panel in ipairs(either(spread(p))) do
             for _, fetch in ipairs(either(far(p, machine))) do
-              if m >= 1 then
-                add { inputs = cut.even_pieces(icg, m)[1].size, vectors = v, copies = copies, panel = panel, fetch = fetch }
+              for _, ahead in ipairs(either(thin(p, machine))) do
+                local inputs = m >= 1 and cut.even_pieces(icg, m)[1].size
+                if m >= 1 then add { inputs = inputs, vectors = v, copies = copies, panel = panel, fetch = fetch, ahead = ahead } end
               end
             end
           end
@@ -212,6 +247,15 @@ local function candidates(p, target, machine)
     return list
   end
   local fetch = far(p, machine)
+  -- Each row of output pixels through all column tiles or the other way round, streamed or not.
+  local function ways(s, rows)
+    local list, row = { {} }, s.axes[3][1].outputs * s.from.channels * s.size
+    if thin(p, machine) and rows * row <= parts.l2(machine) // 2 then
+      list[2] = { across = true }
+      if beyond(pixels_of(s.p, s.to.size) * s.to.all * s.size, machine) then list[3] = { across = true, stream = true } end
+    end
+    return list
+  end
   for _, copies in ipairs(gathering.copied_bytes(p) and { false, true } or { false }) do
     local s = gathering.shape(p, copies)
     local vectors = math.min(4, (s.to.channels + lanes - 1) // lanes)
@@ -231,7 +275,9 @@ local function candidates(p, target, machine)
           else
             for _, rows in ipairs { 1, 4, 16 } do
               if rows == 1 or rows <= s.axes[2][1].outputs * 2 then
-                add { pixels = pixels, vectors = v, rows = rows, copies = copies, fetch = fetch }
+                for _, way in ipairs(ways(s, rows)) do
+                  add { pixels = pixels, vectors = v, rows = rows, copies = copies, fetch = fetch, across = way.across, stream = way.stream }
+                end
               end
             end
           end
@@ -265,6 +311,8 @@ function direct.explain(p, s, target)
   local lines = { ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels,
     s.vectors, lanes_of(p, target)) }
   if s.copies then lines[#lines + 1] = "the input pixels that the stride leaves are moved together first;" end
+  if s.across then lines[#lines + 1] = "the next rows are fetched while all output channels of these are computed;" end
+  if s.stream then lines[#lines + 1] = "the output is written past the caches;" end
   if s.fetch then lines[#lines + 1] = "the panel of weights comes from far and is fetched early;" end
   local length = gathering.shape(p, s.copies).p.output[3]
   if length ~= p.output[3] then lines[#lines + 1] = ("pixels that lie one behind the other are taken as rows of %d;"):format(length) end

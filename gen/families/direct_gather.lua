@@ -88,10 +88,12 @@ end
 
 local bare = { epilogue = {} }
 
--- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of a page.
+-- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of a page. With
+-- `across` so are the pixels of the next block of rows, line by line while this one's are used, and tiles write the zeros beside them.
 local fetched_ahead = 8192 -- bytes
 
-local function tile_kernel(s, axes, variant, tile, target, name, fetch)
+local function tile_kernel(s, axes, variant, tile, target, name, schedule)
+  local fetch, next_rows = schedule.fetch, schedule.across and schedule.rows * axes[2].step * s.from.row
   local p, from, to = s.p, s.from, s.to
   local k = program.new { name = name, type = p.type, target = target }
   k.about = about_tile(axes, variant, tile, to)
@@ -121,7 +123,7 @@ local function tile_kernel(s, axes, variant, tile, target, name, fetch)
     local x, w = k:copy("x", row), k:copy("w", weights)
     k:advance(x, seg.tap * axis.tap_step * from.pitch)
     k:advance(w, seg.tap * axis.tap_stride * panel_tap)
-    k:loop(seg.taps * from.channels, function()
+    local function step()
       for v = 0, tile.vectors - 1 do k:load(b[v], k:at(w, v * lanes)) end
       for i = 0, fetch and tile.width - 1 or -1, line do k:prefetch(k:at(w, fetched_ahead // 64 * line + i), 1) end
       for m = seg.first, seg.last do
@@ -130,7 +132,16 @@ local function tile_kernel(s, axes, variant, tile, target, name, fetch)
       end
       k:advance(x, 1)
       k:advance(w, tile.width)
-    end)
+    end
+    local count = seg.taps * from.channels
+    if next_rows then
+      k:loop(count // line, function()
+        for m = seg.first, seg.last do k:prefetch(k:at(x, m * axis.step * from.pitch + next_rows), 2) end
+        k:loop(line, step)
+      end)
+      count = count % line
+    end
+    k:loop(count, step)
   end
   k:loop(depth, function()
     local row, weights = k:copy("row", input), k:copy("row_weights", panel)
@@ -143,6 +154,11 @@ local function tile_kernel(s, axes, variant, tile, target, name, fetch)
     k:advance(panel, axes[1].tap_stride * p.kernel[2] * p.kernel[3] * panel_tap)
   end)
 
+  local function write(at, r, v)
+    local count = v == tile.vectors - 1 and tile.last or lanes
+    if schedule.stream and count == lanes then k:stream(k:at(output, at), r)
+    else k:store(k:at(output, at), r, 0, count) end
+  end
   for m = 0, variant.size - 1 do
     for v = 0, tile.vectors - 1 do
       local count = v == tile.vectors - 1 and tile.last or lanes
@@ -150,7 +166,13 @@ local function tile_kernel(s, axes, variant, tile, target, name, fetch)
       if forward then
         parts.epilogue(k, later and bare or p, acc[m][v], b[v], bias and k:at(bias, v * lanes), residual and k:at(residual, at), 0, count)
       end
-      k:store(k:at(output, at), acc[m][v], 0, count)
+      write(at, acc[m][v], v)
+    end
+  end
+  if axes.zeros then k:zero(acc[0][0]) end
+  for _, zero in ipairs(axes.zeros or {}) do
+    for m = 0, variant.size - 1 do
+      for v = 0, tile.vectors - 1 do write(zero + m * axis.stride * to.pitch + v * lanes, acc[0][0], v) end
     end
   end
   return k:finish()
@@ -274,7 +296,7 @@ local function make_tiles(s, schedule, axes, run, target, kernels)
   local runs, variants = cut.row_runs(axes[3], schedule.pixels, direct_gather.contiguous(s, axes[3]))
   local kernel_of = {}
   for _, variant in ipairs(variants) do
-    local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels), schedule.fetch)
+    local kernel = tile_kernel(s, axes, variant, run.tile, target, ("tile%d"):format(#kernels), schedule)
     kernels[#kernels + 1], kernel_of[variant] = kernel, kernel
   end
   return { axes = axes, run = run, runs = runs, kernel_of = kernel_of }
@@ -306,7 +328,7 @@ local function compute_rows(d, s, tiles, at, first, last)
   end)
 end
 
--- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows.
+-- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows; with `across` the tile last.
 local function compute_part(s, schedule, axes, run, width, layout, target, kernels)
   local p, from, to = s.p, s.from, s.to
   local tiles = make_tiles(s, schedule, axes, run, target, kernels)
@@ -325,8 +347,11 @@ local function compute_part(s, schedule, axes, run, width, layout, target, kerne
     end
     compute_rows(d, s, tiles, at, block * rows, driver.min(block * rows + rows, axes[2].outputs))
   end
-  return { body = body, indices = { { "g", p.groups }, { "tile", run.count }, { "n", p.batch }, { "jd", axes[1].outputs },
-    { "block", (axes[2].outputs + rows - 1) // rows } } }
+  local indices = { { "g", p.groups }, { "tile", run.count }, { "n", p.batch }, { "jd", axes[1].outputs },
+    { "block", (axes[2].outputs + rows - 1) // rows } }
+  if not schedule.across then return { body = body, indices = indices } end
+  table.insert(indices, table.remove(indices, 2))
+  return { body = function(d, g, n, jd, block, tile) body(d, g, tile, n, jd, block) end, indices = indices }
 end
 
 -- A row of output pixels a task.
@@ -343,6 +368,28 @@ end
 
 -- Whether nothing contributes to a phase's outputs: never so forward.
 function direct_gather.empty(axes) return axes[1].taps * axes[2].taps * axes[3].taps == 0 end
+
+-- The one phase that something contributes to, among others with as many outputs on each axis, and how far theirs are from its own:
+-- its tiles write their zeros (axes.zeros). nil when it is not so.
+local function with_zeros(s)
+  local sole, fed, zeros = nil, 0, {}
+  for i = 1, 3 do
+    local axes = s.axes[i]
+    if axes[1].outputs ~= axes[#axes].outputs then return nil end -- the first phase has most, the last one fewest
+  end
+  direct_gather.each_phase(s, function(axes)
+    if not direct_gather.empty(axes) then sole, fed = axes, fed + 1 end
+  end)
+  if fed ~= 1 then return nil end
+  direct_gather.each_phase(s, function(axes)
+    local function apart(i) return axes[i].start - sole[i].start end
+    if direct_gather.empty(axes) then
+      zeros[#zeros + 1] = apart(1) * s.to.image + apart(2) * s.to.row + apart(3) * s.to.pitch
+    end
+  end)
+  sole.zeros = zeros
+  return #zeros > 0 and #zeros < 8 and sole or nil
+end
 
 -- All channels of `pixels` outputs of a row become zero.
 local function zero_kernel(s, axis, target, name)
@@ -458,13 +505,14 @@ function direct_gather.stages(p, schedule, target)
     planes.plan(s, schedule, tiles[1].width)
     list = band_parts(s, schedule, tiles, layout, target, kernels)
   else
+    local sole = schedule.across and with_zeros(s)
     direct_gather.each_phase(s, function(axes)
-      if direct_gather.empty(axes) then list[#list + 1] = zero_part(s, axes, target, kernels) end
+      if direct_gather.empty(axes) and not sole then list[#list + 1] = zero_part(s, axes, target, kernels) end
     end)
     for _, run in ipairs(cut.column_runs(tiles)) do
       direct_gather.each_phase(s, function(axes)
         if not direct_gather.empty(axes) then
-          list[#list + 1] = compute_part(s, schedule, axes, run, tiles[1].width, layout, target, kernels)
+          list[#list + 1] = compute_part(s, schedule, sole or axes, run, tiles[1].width, layout, target, kernels)
         end
       end)
     end

@@ -11,11 +11,22 @@ local direct_gradient = {}
 
 local one_block = parts.one_block
 
+-- With `ahead` the pixels of diff_dst that the next column tile needs are fetched during this one's: so many of a row by each piece of
+-- the input channels.
+local function columns_ahead(p, schedule)
+  local pieces = #cut.even_pieces(p.ic // p.groups, schedule.inputs)
+  return (math.min(p.output[3], parts.block) + pieces - 1) // pieces
+end
+
 -- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. pitch: elements
--- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made.
-local function gradient_kernel(p, inputs, tile, target, name, pitch, fetch)
+-- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made, with `ahead`
+-- the next channels of src, and pixels of `following`.
+local function gradient_kernel(p, inputs, tile, target, name, pitch, schedule)
+  local fetch = schedule.fetch
+  local ahead = schedule.ahead and columns_ahead(p, schedule)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("diff_weights", "inout")
+  local following = ahead and k:pointer("following", "in")
   local rows, cols = k:count("rows"), k:count("columns")
   local acc, b, a = {}, {}, k:vector("a")
   local function last(v) return v == tile.vectors - 1 and tile.last or k.lanes end
@@ -30,8 +41,12 @@ local function gradient_kernel(p, inputs, tile, target, name, pitch, fetch)
   end
   k:loop(rows, function()
     local x, y = k:copy("x", src), k:copy("y", diff)
+    for i = 0, (ahead or 0) - 1 do
+      for v = 0, tile.vectors - 1 do k:prefetch(k:at(following, i * p.oc + v * k.lanes), 2) end
+    end
     k:loop(cols, function()
       for v = 0, tile.vectors - 1 do k:load(b[v], k:at(y, v * k.lanes), 0, last(v)) end
+      if ahead then k:prefetch(k:at(x, inputs), 2) end
       for m = 0, inputs - 1 do
         k:broadcast(a, k:at(x, m))
         for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
@@ -41,6 +56,7 @@ local function gradient_kernel(p, inputs, tile, target, name, pitch, fetch)
     end)
     k:advance(src, pitch.src.row)
     k:advance(diff, pitch.diff.row)
+    if ahead then k:advance(following, p.output[3] * p.oc) end
   end)
   for m = 0, inputs - 1 do
     for v = 0, tile.vectors - 1 do
@@ -143,11 +159,10 @@ local function tile_runs(p, schedule, target, kernels)
     if schedule.panel then diff = { column = width, row = columns * width } end
     local panel = schedule.panel and add(panel_kernel(p, run.tile, target, "panel" .. #kernels))
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
-      local n = #kernels
-      local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff },
-        schedule.fetch))
+      local n, before = #kernels, kinds[#kinds] and kinds[#kinds].inputs.count or 0 -- there are two kinds at most
+      local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff }, schedule))
       local zero = not one_block(p) and add(zero_kernel(p, inputs.size, run.tile, target, "zero" .. n))
-      kinds[#kinds + 1] = { inputs = inputs, gradient = gradient, zero = zero }
+      kinds[#kinds + 1] = { inputs = inputs, before = before, gradient = gradient, zero = zero }
     end
     list[#list + 1] = { run = run, panel = panel, kinds = kinds }
   end
@@ -198,7 +213,7 @@ local function each_tile(d, p, part, width, slice, at_tile, at_tap, visit)
           local range = cut_index == 4 and part_of(kind.inputs.count, slice, p.threads) or { 0, kind.inputs.count }
           d:loop("m", range[1], range[2], 1, function(m)
             local i = d:let("i", m * kind.inputs.size + kind.inputs.first)
-            visit(kind, here, i, to + i * p.oc)
+            visit(kind, here, i, to + i * p.oc, m)
           end)
         end
       end)
@@ -206,8 +221,14 @@ local function each_tile(d, p, part, width, slice, at_tile, at_tap, visit)
   end)
 end
 
+-- Where the pixels of the column tile from channel c on begin; after the last one the pixels of the next block, which follow in memory.
+local function following(d, p, block, pixel, c)
+  local channel = d:let("channel", driver.min(c, p.oc))
+  return d:let("following", block.plane + pixel + channel + driver.quotient(channel, p.oc) * (block.rows * (p.output[3] * p.oc) - p.oc))
+end
+
 -- What a tap sees of a block {n, od, row, chunk} of pixels: where its source and diff begin, and how many rows and columns.
-local function seen_by_tap(d, p, block, k, g, c, moves, panel_width)
+local function seen_by_tap(d, p, block, k, g, c, moves, width)
   local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
   local function clipped(name, axis, at, size)
     local low, stop = gather.valid_outputs(d, p, axis, k[axis], name)
@@ -221,11 +242,12 @@ local function seen_by_tap(d, p, block, k, g, c, moves, panel_width)
     (row * p.stride[2] + k[2] * p.dilation[2] - p.pad[2]) * src_row +
     (column * p.stride[3] + k[3] * p.dilation[3] - p.pad[3]) * p.ic + g * (p.ic // p.groups)
   local with = { d.dst, d:let("with", block.plane + row * dst_row + column * p.oc + c) }
-  if panel_width then
-    with = { d.scratch, d:let("with", (row - block.row) * (math.min(p.output[3], parts.block) * panel_width) +
-      (column - (block.chunk or 0)) * panel_width + moves.panel) }
+  if moves.paneled then
+    with = { d.scratch, d:let("with", (row - block.row) * (math.min(p.output[3], parts.block) * width) +
+      (column - (block.chunk or 0)) * width + moves.panel) }
   end
-  return { from = d:let("from", from), with = with, rows = d:let("rows", planes * rows), columns = columns }
+  return { from = d:let("from", from), with = with, rows = d:let("rows", planes * rows), columns = columns,
+    following = moves.ahead and following(d, p, block, row * dst_row + column * p.oc, c + width) }
 end
 
 -- One block of pixels for all tiles of a slice, so that the block is read from the cache near the processor but once.
@@ -239,16 +261,22 @@ local function block_body(d, p, runs, width, moves, slice, block)
       chunk * (p.stride[3] * p.ic)
     d:call(moves.copy, { { d.src, from }, { d.scratch }, rows, columns })
   end
+  block.rows = rows
   block.plane = (block.n * p.output[1] + block.od) * (p.output[2] * dst_row)
   for _, part in ipairs(runs) do
     each_tile(d, p, part, width, slice, function(c)
       if not part.panel then return end
       d:call(part.panel, { { d.dst, block.plane + block.row * dst_row + chunk * p.oc + c }, { d.scratch, moves.panel }, rows, columns })
     end, function(k, g, c)
-      return seen_by_tap(d, p, block, k, g, c, moves, part.panel and part.run.tile.width)
-    end, function(kind, here, i, to)
+      return seen_by_tap(d, p, block, k, g, c, moves, part.run.tile.width)
+    end, function(kind, here, i, to, m)
       local source = moves.copy and { d.scratch, i } or { d.src, here.from + i }
-      d:call(kind.gradient, { source, here.with, { d.weights, to }, here.rows, here.columns })
+      local args = { source, here.with, { d.weights, to } }
+      if moves.ahead then
+        args[4] = { d.dst, here.following + driver.min((m + kind.before) * moves.ahead, here.columns - moves.ahead) * p.oc }
+      end
+      args[#args + 1], args[#args + 2] = here.rows, here.columns
+      d:call(kind.gradient, args)
     end)
   end
 end
@@ -313,7 +341,7 @@ local function moved(p, schedule, target, kernels)
   local size = p.type == "f32" and 4 or 8
   local copied = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
   local panel = schedule.panel and block_pixels(p) * schedule.vectors * (target.bits // 8 // size) or 0
-  local moves = { panel = copied, bytes = (copied + panel) * size }
+  local moves = { panel = copied, paneled = schedule.panel, bytes = (copied + panel) * size, ahead = schedule.ahead and columns_ahead(p, schedule) }
   if schedule.copies then
     moves.copy = copies.kernel(p, target, "copy")
     kernels[#kernels + 1] = moves.copy

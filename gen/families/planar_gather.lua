@@ -56,6 +56,7 @@ function planar_gather.shape(problem, target)
   s.in_pitch = round_up((s.from.size[3] + s.step - 1) // s.step, lanes) + lanes
   s.out_pitch = round_up(s.axes[3][1].outputs, lanes)
   s.in_row = s.from.all * s.step * s.in_pitch
+  s.rows_known = {} -- row_runs of an axis by the most vectors of a tile: many schedules share them
   return s
 end
 
@@ -109,11 +110,23 @@ local function segments(s, axis, first, vectors, last)
   return list
 end
 
--- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}.
-function planar_gather.row_runs(s, axis, most)
+-- The vectors [low, high) of a row whose lanes all tap all pixels, and which may be read whole: their tiles are alike.
+local function inner_vectors(s, axis)
+  local low, high = cut.inner(axis)
+  local room = s.moves_in and s.in_pitch or s.from.size[3]
+  for _, t in ipairs { 0, axis.taps - 1 } do
+    local _, q = tap_place(s, axis, t)
+    high = math.min(high, room - q)
+  end
+  return (low + s.lanes - 1) // s.lanes, high // s.lanes
+end
+
+local plenty = 16 -- variants: more than planar takes, so that the rest of the row need not be looked at
+
+local function make_row_runs(s, axis, most)
   local variants, by_key, runs = {}, {}, {}
   local all = (axis.outputs + s.lanes - 1) // s.lanes
-  for _, piece in ipairs(cut.even_pieces(all, most)) do
+  for _, piece in ipairs(cut.pieces_about(all, most, inner_vectors(s, axis))) do
     local first = piece.first * s.lanes
     local last = math.min(axis.outputs - first - (piece.size - 1) * s.lanes, s.lanes)
     local list = segments(s, axis, first, piece.size, last)
@@ -127,10 +140,20 @@ function planar_gather.row_runs(s, axis, most)
       variants[#variants + 1] = variant
     end
     local run = runs[#runs]
-    if run and run.variant == variant then run.count = run.count + 1
-    else runs[#runs + 1] = { variant = variant, first = first, count = 1 } end
+    if run and run.variant == variant then run.count = run.count + piece.count
+    else runs[#runs + 1] = { variant = variant, first = first, count = piece.count } end
+    if #variants == plenty then break end
   end
-  return runs, variants
+  return { runs = runs, variants = variants }
+end
+
+-- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}. A row that has plenty of
+-- variants is not finished.
+function planar_gather.row_runs(s, axis, most)
+  local known = s.rows_known[axis] or {}
+  s.rows_known[axis] = known
+  known[most] = known[most] or make_row_runs(s, axis, most)
+  return known[most].runs, known[most].variants
 end
 
 ---- the kernel -------------------------------------------------------------------------------------------------------------------------

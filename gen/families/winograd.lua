@@ -14,25 +14,27 @@ local half = require "families/winograd_half"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 4, chains = 0 }
+local winograd = { name = "winograd", version = 5, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
--- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; partial sums of backward
+---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.d2][.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
+-- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; threads that blocks are cut for (winograd_grid.lua); partial sums of backward
 -- weights; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only, beforehand
 -- or in the run (winograd_half.lua: rows are sums of a kernel then); whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.chunk and ".c" .. s.chunk or "",
+  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
+    s.splits, s.shares and ".d" .. s.shares or "", s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.chunk and ".c" .. s.chunk or "",
     s.fuse and ".fuse" or s.half and ".half" or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
 end
 
 function winograd.parse(name)
   local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
   if not h then return end
+  local shares, behind = rest:match "^%.d(%d+)(.*)$"
+  rest = behind or rest
   local sums, after = rest:match "^%.p(%d+)(.*)$"
   rest = after or rest
-  return { family = "winograd", sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
+  return { family = "winograd", shares = tonumber(shares), sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
     chunk = tonumber(rest:match "%.c(%d+)"), half = rest:find "%.half" ~= nil,
     fuse = rest:find "%.fuse" ~= nil, fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
@@ -126,14 +128,15 @@ end
 local function most_rows(target, v) return math.min((target.registers - v - 1) // v, v == 1 and 28 or 14) end
 
 -- Numbers of tiles that make different blocks.
-local function block_tiles(p, h, w, h_axis, w_axis)
+local function block_tiles(p, h, w, h_axis, w_axis, shares)
   local rows, columns, images = grid.plans(h_axis, h), grid.plans(w_axis, w), p.batch * p.input[1]
   local list, seen = {}, {}
   for _, tiles in ipairs { 14, 28, 42, 56 } do
     local key = ""
     for _, r in ipairs(rows) do
       for _, c in ipairs(columns) do
-        key = ("%s %d %d %d"):format(key, grid.block(#r.tiles, #c.tiles, images * r.grids.count * c.grids.count, tiles))
+        key = grid.diagonal(#r.tiles, #c.tiles, shares, tiles) and key .. " shares"
+          or ("%s %d %d %d"):format(key, grid.block(#r.tiles, #c.tiles, images * r.grids.count * c.grids.count, tiles))
       end
     end
     if not seen[key] then list[#list + 1] = tiles end
@@ -156,6 +159,7 @@ local function candidates(p, target, machine)
   local columns = (produced(p) + lanes - 1) // lanes
   local vectors = math.min(2, columns)
   local splits = { 1, p.threads > 1 and (columns + vectors - 1) // vectors >= p.threads and p.threads or nil }
+  local shares = p.layout == "nhwc" and p.threads > 1 and p.threads <= gathering.most_shares and p.batch * p.input[1] % p.threads > 0 and p.threads or nil
   local list, known = {}, {}
   local function add(h, w)
     local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
@@ -163,6 +167,7 @@ local function candidates(p, target, machine)
     local why, chunk = inexact(p, h_axis, w_axis, h, w, known)
     local function schedule(tiles, split, large)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,
+        shares = split == 1 and shares or nil,
         ahead = u > 2 * l2 and 64 or 16, stream = large.stream or false, fetch = large.fetch or false }
     end
     if why then list[#list + 1] = { schedule = schedule(14, 1, {}), why = why }; return end
@@ -179,8 +184,8 @@ local function candidates(p, target, machine)
       end
       list[#list + 1] = { schedule = one }
     end
-    for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis)) do
-      for _, split in ipairs(splits) do
+    for _, split in ipairs(splits) do
+      for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis, split == 1 and shares)) do
         for _, large in ipairs(for_large(p, l2)) do list[#list + 1] = { schedule = schedule(tiles, split, large) } end
         halves(tiles, split)
       end
@@ -267,14 +272,15 @@ local function costs_of(s, machine)
   local _, _, products, frequencies = tile_operations(s, 1, 1)
   if #s.phases > 1 then weights = weights * products // (frequencies * #s.phases) end -- those that phases have
   local far = weights + s.scratch > l2
-  local c = { transforms = 0, products = 0, weights = 0, fused = 0, pack = 0, tasks = 0 }
-  for _, block in ipairs(s.blocks) do
+  local c = { transforms = 0, products = 0, weights = 0, fused = 0, pack = 0, tasks = {} }
+  for i, block in ipairs(s.blocks) do
     local blocks = p.groups * block.run.count * block.h.count * block.w.count
     local input, output = transform_cycles(s, block)
-    c.products = c.products + blocks * product_cycles(s, block)
+    local multiply = product_cycles(s, block)
+    c.products = c.products + blocks * multiply
+    c.tasks[i] = { count = blocks * splits, each = multiply / splits + input + output / splits }
     c.weights = c.weights + blocks * weights / 64 * (far and 5.3 or 1)
     c.transforms = c.transforms + blocks * (splits * input + output + planes_cycles(s, block, block.images))
-    c.tasks = c.tasks + blocks * splits
     if s.fuse then c.fused = c.fused + blocks * half.making_cycles(s) end
   end
   if s.fuse then c.pack = c.fused
@@ -284,6 +290,20 @@ local function costs_of(s, machine)
   return c, far
 end
 
+-- What the thread with the most work has of all; tasks: {count, each: cycles}, which threads share in equal numbers.
+local function largest_share(tasks, threads)
+  local count, all, before, most = 0, 0, 0, {}
+  for _, t in ipairs(tasks) do count, all = count + t.count, all + t.count * t.each end
+  for _, t in ipairs(tasks) do
+    for i = 1, threads do
+      local first, stop = math.max(count * (i - 1) // threads, before), math.min(count * i // threads, before + t.count)
+      most[i] = (most[i] or 0) + math.max(stop - first, 0) * t.each
+    end
+    before = before + t.count
+  end
+  return math.max(table.unpack(most)) / all
+end
+
 local function cycles_of(s, machine)
   local p = s.p
   local c, far = costs_of(s, machine)
@@ -291,7 +311,7 @@ local function cycles_of(s, machine)
   if s.scratch > parts.l2(machine) then cycles = cycles * 1.1 end
   if s.schedule.stream then cycles = cycles * 0.99 end
   if s.schedule.fetch then cycles = cycles * 0.95 end
-  return cycles * ((c.tasks + p.threads - 1) // p.threads) / c.tasks + (c.pack - c.fused) / p.threads
+  return cycles * largest_share(c.tasks, p.threads) + (c.pack - c.fused) / p.threads
 end
 
 function winograd.schedules(p, target, machine)
@@ -375,8 +395,8 @@ function winograd.explain(p, s) return (p.pass == "backward_weights" and words.g
 
 function winograd.stages(p, schedule, target)
   local weights = p.pass == "backward_weights"
-  if weights and (schedule.half or schedule.fuse or schedule.chunk) then
-    return nil, winograd.print(schedule) .. " halves weights or sums, which is not for backward weights"
+  if weights and (schedule.half or schedule.fuse or schedule.chunk or schedule.shares) then
+    return nil, winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
   local why = refused(p, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
   if why then return nil, why end

@@ -20,6 +20,7 @@ local direct_gather = require "families/direct_gather"
 local winograd_gather = {}
 
 winograd_gather.most_scratch = 4 << 20
+winograd_gather.most_shares = 8 -- threads that blocks are cut for, each with parts of its own in the text
 
 ---- sizes ----------------------------------------------------------------------------------------------------------------------
 
@@ -68,7 +69,7 @@ function winograd_gather.shape(p, schedule, target)
       all = forward and p.ic or p.oc, size = forward and p.input or p.output },
     to = { base = forward and "dst" or "src", pitch = forward and p.oc or p.ic, channels = forward and ocg or icg,
       all = forward and p.oc or p.ic, size = forward and p.output or p.input } }
-  s.blocks, s.block_images = grid.blocks(h_plans, w_plans, s.images, schedule.tiles)
+  s.blocks, s.block_images = grid.blocks(h_plans, w_plans, s.images, schedule.tiles, schedule.shares)
   s.columns = cut.columns(s.to.channels, schedule.vectors, s.lanes)
   local most = 0
   for _, block in ipairs(s.blocks) do most = math.max(most, block.classes.total) end
@@ -278,12 +279,10 @@ end
 
 -- The drivers' texts are made later; their kernels have to be there before.
 local function make_kernels(s, c, block)
-  for _, hr in ipairs(block.h.runs) do
-    for _, wr in ipairs(block.w.runs) do
-      for _, phase in ipairs(s.phases) do input_kernel(s, c, hr.tile, wr.tile, phase) end
-      for _, run in ipairs(cut.column_runs(s.columns)) do output_kernel(s, c, hr.tile.class, wr.tile.class, run.tile) end
-    end
-  end
+  grid.each_run(block, function(hr, wr)
+    for _, phase in ipairs(s.phases) do input_kernel(s, c, hr.tile, wr.tile, phase) end
+    for _, run in ipairs(cut.column_runs(s.columns)) do output_kernel(s, c, hr.tile.class, wr.tile.class, run.tile) end
+  end)
   if s.planes then
     local channels = {}
     for i, run in ipairs(cut.column_runs(s.columns)) do channels[i] = channels_of(s, run.tile) end
@@ -311,18 +310,15 @@ end
 
 -- Calls body(h run, w run, row, column, image, tile number) in loops over the tiles of a block.
 local function each_tile(d, block, body)
-  for _, hr in ipairs(block.h.runs) do
-    for _, wr in ipairs(block.w.runs) do
-      local class = block.classes[hr.tile.class][wr.tile.class]
-      d:loop("image", 0, block.images, 1, function(image)
-        d:loop("row", 0, hr.count, 1, function(row)
-          d:loop("column", 0, wr.count, 1, function(column)
-            body(hr, wr, row, column, image, (image * class.rows + row + hr.at) * class.columns + column + (wr.at + class.first))
-          end)
+  grid.each_run(block, function(hr, wr, class)
+    d:loop("image", 0, block.images, 1, function(image)
+      d:loop("row", 0, hr.count, 1, function(row)
+        d:loop("column", 0, wr.count, 1, function(column)
+          body(hr, wr, row, column, image, (image * class.rows + row + hr.at) * class.columns + column + (wr.at + class.first))
         end)
       end)
-    end
-  end
+    end)
+  end)
 end
 
 -- The offset of a pixel of `side` (from or to): image, row, column.
@@ -355,7 +351,7 @@ end
 -- With each frequency a share of the next block's input is fetched: rows of the window, line by line. Beyond the last block that
 -- is of no use, and does no harm.
 local function fetches(s, c, block, h, w)
-  if not s.schedule.fetch then return nil end
+  if not s.schedule.fetch or #block.rectangles > 1 then return nil end
   local rows, pixels = (h.outputs - 1) * s.h.stride + s.h.taps, (w.outputs - 1) * s.w.stride + s.w.taps
   local line = 64 // s.size
   local lines = (pixels * s.from.pitch + line - 1) // line
@@ -488,6 +484,7 @@ local function compute_part(s, c, block)
     end
   end
   local what = ("blocks of %d x %d x %d outputs: images, rows, columns"):format(images.size, h.outputs, w.outputs)
+  if #block.rectangles > 1 then what = ("blocks of %d tiles"):format(block.classes.total) end
   return { what = what, body = body, indices = { { "g", s.p.groups }, { "image", images.count }, { "band_h", h.count }, { "band_w", w.count },
     { "split", splits } } }
 end
@@ -497,12 +494,17 @@ function winograd_gather.misfit(s)
   if s.scratch > winograd_gather.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
   end
+  local shares = s.schedule.shares
+  if shares and (shares < 2 or shares > winograd_gather.most_shares) then
+    return ("cuts its blocks for %d threads, which may be from 2 to %d"):format(shares, winograd_gather.most_shares)
+  end
   if s.schedule.ahead and s.half then return "winograd fetches no rows of half-transformed weights ahead" end
   if s.schedule.chunk and s.schedule.chunk >= s.from.channels then return "winograd has no such partial sums: a chunk is the whole reduction" end
   if s.schedule.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
   if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
   if s.schedule.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
   if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
+  if s.planes and shares then return "winograd cuts no blocks of channels-first data for threads" end
   if s.planes and (s.schedule.fetch or s.schedule.stream) then return "winograd neither fetches nor streams channels-first data" end
   if (s.p.pass ~= "forward" or s.planes) and transposed_bytes(s, s.columns[1]) > winograd_gather.most_scratch then
     return "needs too much scratch to transpose its weights"
@@ -517,7 +519,7 @@ function winograd_gather.stages(p, schedule, target)
   local stages, list = { not s.fuse and pack_stage(s, c) or nil }, {}
   for i, block in ipairs(s.blocks) do list[i] = compute_part(s, c, block) end
   if c.why then return nil, c.why end
-  stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch }
+  stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch, in_order = s.schedule.shares ~= nil }
   return { kernels = kernels, stages = stages, packed = s.fuse and 0 or c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end
 

@@ -199,14 +199,14 @@ local function key_of(runs)
   return table.concat(words, ", ")
 end
 
--- Pieces of at most `most` tiles; equal ones in runs: {runs, tiles of each class, first: the first output, outputs of a band, count,
--- grids: the plan's}.
-function grid.bands(plan, most)
+-- Of pieces {first, size} of an axis' tiles; equal ones in runs, unless `apart`: {runs, tiles of each class, first: the first output,
+-- outputs of a band, count, grids: the plan's}.
+local function bands_of(plan, pieces, apart)
   local bands = {}
-  for _, piece in ipairs(cut.even_pieces(#plan.tiles, most)) do
+  for _, piece in ipairs(pieces) do
     local runs, tiles = tile_runs(plan, piece.first, piece.size)
     local key, band = key_of(runs), bands[#bands]
-    if band and band.key == key then
+    if band and band.key == key and not apart then
       band.count = band.count + 1
     else
       local next_tile = plan.tiles[piece.first + piece.size + 1]
@@ -229,37 +229,104 @@ function grid.block(rows, columns, images, tiles)
   return 1, tiles, 1
 end
 
--- Tiles of the classes of a block and where each begins: {[h class][w class] = {first, rows, columns}}, total.
-function grid.classes(h, w, images)
+-- Of the rectangles {h, w} of a block, where the tiles of each class begin: {[h class][w class] = {first, tiles}}, total; a rectangle
+-- gets classes of its own: {[h class][w class] = {first, rows, columns}}.
+local function classes_of(rectangles, images)
   local list, at = { {}, {} }, 0
+  for _, r in ipairs(rectangles) do r.classes = { {}, {} } end
   for _, class in ipairs { { 1, 2 }, { 1, 1 }, { 2, 1 }, { 2, 2 } } do
-    local rows, columns = h.tiles[class[1]], w.tiles[class[2]]
-    list[class[1]][class[2]] = { first = at, rows = rows, columns = columns, tiles = images * rows * columns }
-    at = at + images * rows * columns
+    local first = at
+    for _, r in ipairs(rectangles) do
+      local rows, columns = r.h.tiles[class[1]], r.w.tiles[class[2]]
+      r.classes[class[1]][class[2]] = { first = at, rows = rows, columns = columns }
+      at = at + images * rows * columns
+    end
+    list[class[1]][class[2]] = { first = first, tiles = at - first }
   end
   list.total = at
   return list
 end
 
--- The blocks of the plans of both axes: {h, w: bands, run: of images (piece_runs), images, classes}; most images of one.
-function grid.blocks(h_plans, w_plans, images, tiles)
+-- Bands of an axis as one, which has no outputs of its own: {tiles, first, outputs, count, grids}.
+local function together(bands)
+  local one = { tiles = { 0, 0 }, first = 0, outputs = 0, count = 1, grids = bands[1].grids }
+  for _, band in ipairs(bands) do
+    for class = 1, 2 do one.tiles[class] = one.tiles[class] + band.tiles[class] end
+  end
+  return one
+end
+
+local function block_of(rectangles, h, w, run)
+  return { h = h, w = w, rectangles = rectangles, run = run, images = run.size, classes = classes_of(rectangles, run.size) }
+end
+
+-- A band whose runs are counted from the first output of all.
+local function from_the_first(band)
+  local runs = {}
+  for i, r in ipairs(band.runs) do runs[i] = { tile = r.tile, at = r.at, from = r.from + band.first, count = r.count } end
+  return { runs = runs, tiles = band.tiles, grids = band.grids }
+end
+
+-- Whether tiles are few enough for blocks that are a thread's share each, in place of bands.
+function grid.diagonal(height, width, shares, tiles)
+  return shares and shares <= math.min(height, width) and -(-height * width // shares) <= tiles
+end
+
+-- All tiles in a block for each of `shares` threads: a share of the rows by one of the columns, each once: 16 + 9 and 12 + 12 of 7 x 7.
+local function diagonals(h, w, shares, run)
+  local rows = bands_of(h, cut.spread_pieces(#h.tiles, shares), true)
+  local columns = bands_of(w, cut.spread_pieces(#w.tiles, shares), true)
+  local blocks = {}
+  for share = 0, shares - 1 do
+    local rectangles = {}
+    for i = 0, shares - 1 do
+      rectangles[i + 1] = { h = from_the_first(rows[i + 1]), w = from_the_first(columns[(i + share) % shares + 1]) }
+    end
+    blocks[share + 1] = block_of(rectangles, together(rows), together(columns), run)
+  end
+  return blocks
+end
+
+-- The blocks of a plan for each axis that a run of images has, in the order of their tasks. `shares` (nil: 1) is for how many threads
+-- these, in equal numbers one after the other, are to be about equal work.
+local function blocks_of(h, w, rows, columns, tiles, shares, run)
+  local height, width = #h.tiles, #w.tiles
+  local pieces = cut.even_pieces(height, rows)
+  if grid.diagonal(height, width, shares, tiles) then return diagonals(h, w, shares, run) end
+  if shares then pieces = cut.spread_pieces(height, math.min(-(-#pieces // shares) * shares, height)) end
+  local blocks = {}
+  for _, hb in ipairs(bands_of(h, pieces)) do
+    for _, wb in ipairs(bands_of(w, cut.even_pieces(width, columns))) do
+      blocks[#blocks + 1] = block_of({ { h = hb, w = wb } }, hb, wb, run)
+    end
+  end
+  return blocks
+end
+
+-- The blocks of the plans of both axes: {h, w: bands, rectangles of tiles {h, w, classes}, mostly one, run: of images (piece_runs),
+-- images, classes}; most images of one. shares: as above.
+function grid.blocks(h_plans, w_plans, images, tiles, shares)
   local blocks, most_images = {}, 0
   for _, h in ipairs(h_plans) do
     for _, w in ipairs(w_plans) do
       local all = images * h.grids.count * w.grids.count
       local rows, columns, most = grid.block(#h.tiles, #w.tiles, all, tiles)
-      local h_bands, w_bands = grid.bands(h, rows), grid.bands(w, columns)
       most_images = math.max(most_images, most)
       for _, run in ipairs(cut.piece_runs(all, most)) do
-        for _, hb in ipairs(h_bands) do
-          for _, wb in ipairs(w_bands) do
-            blocks[#blocks + 1] = { h = hb, w = wb, run = run, images = run.size, classes = grid.classes(hb, wb, run.size) }
-          end
-        end
+        for _, block in ipairs(blocks_of(h, w, rows, columns, tiles, shares, run)) do blocks[#blocks + 1] = block end
       end
     end
   end
   return blocks, most_images
+end
+
+-- Calls body(h run, w run, the class of the rectangle that they are in).
+function grid.each_run(block, body)
+  for _, r in ipairs(block.rectangles) do
+    for _, hr in ipairs(r.h.runs) do
+      for _, wr in ipairs(r.w.runs) do body(hr, wr, r.classes[hr.tile.class][wr.tile.class]) end
+    end
+  end
 end
 
 -- First tile and number of tiles that have a frequency.
@@ -278,6 +345,8 @@ end
 function grid.strided(p) return p.stride[2] ~= 1 or p.stride[3] ~= 1 end
 
 -- Why a problem has no tiles, or nil.
+local most_outputs = 8192 -- of an axis, whose tiles are listed one by one
+
 function grid.refused(p)
   if p.layout ~= "nhwc" and p.pass == "backward_weights" then return "winograd needs channels-last data for backward weights" end
   if p.stride[1] ~= 1 then return "winograd needs stride 1 between planes" end
@@ -292,6 +361,10 @@ function grid.refused(p)
   if p.kernel[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0 then return "winograd needs two dimensions, or planes that do not mix" end
   if p.kernel[2] * p.kernel[3] == 1 then return "winograd needs more than one tap" end
   if p.kernel[2] > 7 or p.kernel[3] > 7 then return "winograd needs at most 7 taps on an axis" end
+  for i = 2, 3 do
+    local outputs = p.pass == "backward_data" and p.input[i] or p.output[i]
+    if outputs > most_outputs then return ("an axis of %d outputs, winograd takes at most %d"):format(outputs, most_outputs) end
+  end
   if p.kernel[2] <= p.stride[2] and p.kernel[3] <= p.stride[3] then return "winograd needs more taps on an axis than its stride is" end
 end
 

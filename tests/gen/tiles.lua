@@ -1,0 +1,56 @@
+-- How long rows are cut: the pieces about the inner ones are the even ones, and no family walks along a row of a million pixels.
+local suite = require "suite"
+local cut, space = require "tiles", require "space"
+
+local seed = tonumber(os.getenv "CONVGEN_SEED") or os.time()
+math.randomseed(seed)
+
+suite.case("pieces about the inner ones are the even pieces", function()
+  for trial = 1, 2000 do
+    local count, most = math.random(0, 60), math.random(1, 9)
+    local low, high = math.random(-5, 65), math.random(-5, 65)
+    local list, what = {}, ("seed %d, trial %d: %d, %d, %d, %d"):format(seed, trial, count, most, low, high)
+    for _, piece in ipairs(cut.pieces_about(count, most, low, high)) do
+      for i = 0, piece.count - 1 do
+        local first = piece.first + i * piece.size
+        list[#list + 1] = first .. "+" .. piece.size
+        local whole = first >= low and first + piece.size <= high
+        if whole ~= piece.whole then error(what .. ": " .. list[#list]) end
+      end
+    end
+    local even = cut.even_pieces(count, most)
+    for i, piece in ipairs(even) do
+      if list[i] ~= piece.first .. "+" .. piece.size then error(("%s: piece %d is %s"):format(what, i, list[i])) end
+    end
+    if #list ~= #even then error(what) end
+  end
+end)
+
+local machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} }
+
+-- Millions of Lua's instructions that listing the schedules takes.
+local function millions(fields)
+  local p = { type = "f32", layout = "nhwc", accuracy = "loop", weights = "changing", batch = 1, groups = 1, ic = 1, oc = 1,
+    stride = { 1, 1, 1 }, dilation = { 1, 1, 1 }, pad = { 0, 0, 0 }, bias = false, threads = 1, macs = 1e9,
+    epilogue = { residual = false, activation = "none", lo = 0, hi = 0 }, text = "long" }
+  for key, value in pairs(fields) do p[key] = value end
+  local n = 0
+  debug.sethook(function() n = n + 1 end, "", 1000000)
+  local list = space.list(p, "avx512", machine)
+  debug.sethook()
+  return n, list[1].family
+end
+
+for _, pass in ipairs { "forward", "backward_data", "backward_weights" } do
+  suite.case("a million pixels, " .. pass, function()
+    local n, family = millions { pass = pass, input = { 1, 1, 1000000 }, output = { 1, 1, 1000000 }, kernel = { 1, 1, 3 }, pad = { 0, 0, 1 } }
+    if n > 20 or family == "plain" then error(("%d million instructions, %s first"):format(n, family)) end
+  end)
+end
+
+suite.case("a filter of 2000 taps", function()
+  local n, family = millions { pass = "forward", input = { 1, 1, 50000 }, output = { 1, 1, 48001 }, kernel = { 1, 1, 2000 } }
+  if n > 60 or family == "plain" then error(("%d million instructions, %s first"):format(n, family)) end
+end)
+
+return suite.failures()
