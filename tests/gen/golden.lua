@@ -7,7 +7,7 @@ local golden = {
   direct    = { version = 4, hash = "a481abb89e43c6da" },
   planar    = { version = 5, hash = "154dd233aaf2298e" },
   depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
-  winograd  = { version = 4, hash = "17aaa2bd8fd1b25c" },
+  winograd  = { version = 5, hash = "17aaa2bd8fd1b25c" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
 }
 
