@@ -1,7 +1,9 @@
 -- straight.lua: matrices as straight-line programs, with what rows or columns share computed once.
 --
---   straight.of(matrix [, present])   the operations of y = matrix * x, rows of fractions; with `present`, inputs whose entry is
---                                     false are zero. {inputs, operations, results}: values are numbered, inputs first; an
+--   straight.of(matrix [, present [, additions]])
+--                                     the operations of y = matrix * x, rows of fractions; with `present`, inputs whose entry is
+--                                     false are zero; with `additions`, a product and two additions in place of two fma where
+--                                     multiplying is what is scarce. {inputs, operations, results}: values are numbered, inputs first; an
 --                                     operation {op, x, y, c} makes the next value: add x+y, sub x-y, mul x*c, fma x+y*c (c a
 --                                     fraction). results[i] is a value, or false: zero.
 --   straight.count(s)                 how many operations
@@ -111,11 +113,12 @@ end
 -- P + cQ and P - cQ.
 local function pair_of_rows(s, same, opposite)
   local p, q, c = combine(s, same), combine_scaled(s, opposite)
+  if s.additions and c ~= one and c ~= -one then q, c = put(s, "mul", q, nil, c), one end
   return plus(s, p, q, c), plus(s, p, q, -c)
 end
 
-function straight.of(matrix, present)
-  local s = { inputs = #matrix[1], operations = {}, results = {} }
+function straight.of(matrix, present, additions)
+  local s = { inputs = #matrix[1], operations = {}, results = {}, additions = additions }
   if not present then
     present = {}
     for i = 1, s.inputs do present[i] = true end

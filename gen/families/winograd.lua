@@ -175,14 +175,16 @@ local function candidates(p, target, machine)
     local function halves(tiles, split)
       local fixed = p.weights == "fixed"
       if h_axis.taps == 1 or grid.strided(p) or u <= (fixed and l2 or l2 // 2) then return end
-      local one = schedule(tiles, split, {})
-      one.rows, one.ahead, one.half, one.fuse = (target.registers - 8) // vectors, nil, fixed, not fixed
-      if one.fuse then
-        local bytes = (w[1] + w_axis.taps - 1) * h_axis.taps * vectors * target.bits // 8
-        local fits = bytes * 64 <= l2 // 8 and 64 or 32
-        if reduced(p) > fits then one.chunk = math.min(chunk or fits, fits) end
+      local bytes = (w[1] + w_axis.taps - 1) * h_axis.taps * vectors * target.bits // 8
+      local before
+      -- H of a partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
+      for _, fits in ipairs(fixed and { 64, 32 } or { bytes * 64 <= l2 // 8 and 64 or 32 }) do
+        local one = schedule(tiles, split, {})
+        one.rows, one.ahead, one.half, one.fuse = (target.registers - 8) // vectors, nil, fixed, not fixed
+        one.chunk = reduced(p) > fits and math.min(chunk or fits, fits) or chunk
+        if not before or one.chunk ~= before.chunk then list[#list + 1] = { schedule = one } end
+        before = one
       end
-      list[#list + 1] = { schedule = one }
     end
     for _, split in ipairs(splits) do
       for _, tiles in ipairs(block_tiles(p, h, w, h_axis, w_axis, split == 1 and shares)) do

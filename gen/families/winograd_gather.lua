@@ -128,7 +128,7 @@ local function weights_maker(s, c, tile)
   local function kernel(phase)
     local h, w = grid.part(phase.h, s.h.schemes[1]), grid.part(phase.w, s.w.schemes[1])
     return c.kernel(("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps), "pack", function(name)
-      return transform.weights(p, target, name, { h = s.half and half.rows(taps_h) or h, w = w, columns = s.w.size,
+      return transform.weights(p, target, name, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size,
         tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end,
         row = row, tile = read, apart = layout.apart(tile), half = s.half })
     end)
@@ -219,10 +219,6 @@ local function product_kernel(s, c, tiles, tile, channels, adds)
   end)
 end
 
--- H that was made beforehand is fetched so many channels ahead (6 KB of three taps), of each column of frequencies by its first product.
--- Half or twice as many do as well; farther, or the next column's beside all products, was slower.
-local channels_ahead = 16
-
 -- What is fetched with each channel of a product, by one of `calls` of a column tile: of taps that begin so many apart, some.
 local function fetched(s, calls)
   if not s.fuse or not as_they_are(s) then return end
@@ -230,13 +226,16 @@ local function fetched(s, calls)
   return (taps + calls - 1) // calls
 end
 
-local function half_kernel(s, c, one, tile, calls, channels, adds)
-  local fetch, ahead = fetched(s, calls), not s.fuse and one.first and channels_ahead or nil
-  local key = ("half %s of %d, %d %d %d %s"):format(one.key, tile.vectors, channels, fetch or 0, ahead or 0, adds)
+-- The number `index` of the kernels of a column of frequencies. They share in fetching the H of the next partial sum.
+local function half_kernel(s, c, kernels, index, tile, calls, channels, adds)
+  local one, fetch, lines = kernels[index], fetched(s, calls), s.h.taps * tile.width * s.size // 64
+  local first, stop = lines * (index - 1) // #kernels, lines * index // #kernels
+  if s.fuse then first, stop = 0, 0 end
+  local key = ("half %s of %d, %d %d %s %d-%d"):format(one.key, tile.vectors, channels, fetch or 0, adds, first, stop)
   return c.kernel(key, "product", function(name)
     return half.product(s.p, c.target, name, { units = one.units, vectors = tile.vectors, taps = s.h.taps, channels = channels,
       width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart, adds = adds,
-      ahead = ahead, fetch = fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
+      ahead = stop - first, ahead_first = first, fetch = fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
   end)
 end
 
@@ -296,9 +295,9 @@ local function make_kernels(s, c, block)
   if s.half then
     local calls = calls_of(s, block)
     half.each_column(s, block, function(_, list)
-      for _, one in ipairs(list) do
+      for i in ipairs(list) do
         for _, run in ipairs(cut.column_runs(s.columns)) do
-          each_sum(s.chunks, function(channels, adds) half_kernel(s, c, one, run.tile, calls, channels, adds) end)
+          each_sum(s.chunks, function(channels, adds) half_kernel(s, c, list, i, run.tile, calls, channels, adds) end)
         end
       end
     end)
@@ -403,8 +402,8 @@ local function multiply_half(s, c, d, block, tile, panel)
   half.each_column(s, block, function(fw, list)
     d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
       each_chunk(s.chunks, d, function(channel, channels, adds)
-        for _, one in ipairs(list) do
-          d:call(half_kernel(s, c, one, tile, calls, channels, adds), { { d.scratch, w * s.v_apart + channel },
+        for i in ipairs(list) do
+          d:call(half_kernel(s, c, list, i, tile, calls, channels, adds), { { d.scratch, w * s.v_apart + channel },
             { d.packed, panel + w * h_apart + channel * (s.h.taps * tile.width) }, { d.scratch, w * s.m_apart + m } })
         end
       end)
@@ -426,13 +425,13 @@ local function multiply_fused(s, c, d, block, tile, maker, g, index)
     local ahead = fetch and d:let("ahead", maker.from(g, index + driver.quotient(stop, s.from.channels), driver.rest(stop, s.from.channels)))
     half.each_column(s, block, function(fw, list)
       d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-        for i, one in ipairs(list) do
+        for i in ipairs(list) do
           local args = { { d.scratch, w * s.v_apart + channel }, { d.scratch, w * h_apart + s.panel_at }, { d.scratch, w * s.m_apart + m } }
           if fetch then
             local tap = driver.min(((w - fw.first) * #list + (before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
             args[4] = { d.weights, ahead + tap * (s.from.channels * s.p.oc) }
           end
-          d:call(half_kernel(s, c, one, tile, calls, channels, adds), args)
+          d:call(half_kernel(s, c, list, i, tile, calls, channels, adds), args)
         end
       end)
       before = before + fw.count * #list

@@ -15,26 +15,39 @@ local half = {}
 
 ---- H ----------------------------------------------------------------------------------------------------------------------------
 
--- A transform along h that leaves the rows of taps as they are.
-function half.rows(taps)
-  local G = {}
-  for i = 1, taps do
-    G[i] = {}
-    for j = 1, taps do G[i][j] = toomcook.fraction(i == j and 1 or 0) end
+-- What a row of taps is multiplied by: powers of the first point whose negative is one, too, whose rows of G are sums then.
+local function powers(scheme)
+  local p, list = toomcook.fraction(1), { toomcook.fraction(1) }
+  for i = #scheme.points, 1, -1 do
+    for j = i + 1, #scheme.points do
+      if scheme.points[i] == -scheme.points[j] then p = scheme.points[i] end
+    end
   end
-  return { taps = taps, size = taps, G = G }
+  for i = 2, scheme.taps do list[i] = list[i - 1] * p end
+  return list
+end
+
+-- A transform along h that leaves the rows of taps, but for their factors.
+function half.rows(scheme)
+  local G, factors = {}, powers(scheme)
+  for i = 1, scheme.taps do
+    G[i] = {}
+    for j = 1, scheme.taps do G[i][j] = i == j and factors[i] or toomcook.fraction(0) end
+  end
+  return { taps = scheme.taps, size = scheme.taps, G = G }
 end
 
 ---- what a product kernel takes -----------------------------------------------------------------------------------------------------
 
--- G with 1 in front of each row, powers of the point that remain, and what was there: sums are multiplied by it in the end.
-local function scaled(G)
-  local rows, factors = {}, {}
-  for f, row in ipairs(G) do
+-- G for the rows of H with 1 in front of each row, powers of the point that remain, and what was there: sums are multiplied by it in
+-- the end.
+local function scaled(scheme)
+  local rows, factors, taken = {}, {}, powers(scheme)
+  for f, row in ipairs(scheme.G) do
     local first = 1
     while row[first] == toomcook.fraction(0) do first = first + 1 end
-    factors[f], rows[f] = row[first], {}
-    for i, x in ipairs(row) do rows[f][i] = x / row[first] end
+    factors[f], rows[f] = row[first] / taken[first], {}
+    for i, x in ipairs(row) do rows[f][i] = x / taken[i] / factors[f] end
   end
   return rows, factors
 end
@@ -79,7 +92,7 @@ local function finished(unit, G, factors)
   local matrix = {}
   unit.factors = {}
   for i, f in ipairs(unit.rows) do matrix[i], unit.factors[i] = G[f + 1], toomcook.number(factors[f + 1]) end
-  unit.program = straight.of(matrix)
+  unit.program = straight.of(matrix, nil, true)
   return unit
 end
 
@@ -93,9 +106,9 @@ local function key_of(units)
   return table.concat(words, " ")
 end
 
--- The kernels of a column of frequencies: {key, units, sums, first: whether it is}: the largest units first, each where there is room.
+-- The kernels of a column of frequencies: {key, units, sums}: the largest units first, each where there is room.
 local function kernels_of(s, block, fw)
-  local G, factors = scaled(s.h.schemes[1].G)
+  local G, factors = scaled(s.h.schemes[1])
   local most, list = s.schedule.rows, {}
   local units = units_of(s, block, fw, G, most)
   for i, unit in ipairs(units) do unit.sums, unit.order = sums_of(unit), i end
@@ -112,7 +125,7 @@ local function kernels_of(s, block, fw)
     table.insert(into.units, finished(unit, G, factors))
     into.sums = into.sums + unit.sums
   end
-  for i, kernel in ipairs(list) do kernel.key, kernel.first = key_of(kernel.units), i == 1 end
+  for _, kernel in ipairs(list) do kernel.key = key_of(kernel.units) end
   return list
 end
 
@@ -209,8 +222,8 @@ local function build(p, target, name, o, kept, shared)
     for i = 0, (o.fetch or 0) - 1 do
       for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
     end
-    for line = 0, o.ahead and (o.taps * o.width * k.size - 1) // 64 or -1 do
-      k:prefetch(k:at(h, o.ahead * o.taps * o.width + line * (64 // k.size)))
+    for n = 0, (o.ahead or 0) - 1 do
+      k:prefetch(k:at(h, o.channels * o.taps * o.width + (o.ahead_first + n) * (64 // k.size)), 2)
     end
     local loaded = {}
     local function load(i, n)
@@ -269,9 +282,9 @@ local function build(p, target, name, o, kept, shared)
 end
 
 -- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
--- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; ahead: so many channels ahead H is fetched, or nil;
--- fetch: of so many taps of the weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row.
--- Constants, and taps that several units read, stay in registers if there are enough.
+-- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
+-- from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so many lines of each channel after those
+-- of the sum are fetched, from the line ahead_first on. Constants, and taps that several units read, stay in registers if there are enough.
 function half.product(p, target, name, o)
   local why
   for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
