@@ -525,6 +525,7 @@ typedef struct cg_result {
     cg_status status; /* not OK: refused, or nothing can go on */
     cg_verdict verdict;
     cg_timing timing;
+    size_t packed; /* bytes of weights that its kernel packs; of time */
 } cg_result;
 typedef struct cg_judge {
     void *self;

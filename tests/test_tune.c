@@ -13,6 +13,7 @@ typedef struct fake {
     char name[MOST][CG_NAME];
     double ns[MOST], first[MOST]; /* first: seconds of the first run */
     const char *why[MOST];        /* NULL: right */
+    size_t packed[MOST];
     int count, verified[MOST], timed[MOST], order[MOST], asked, forgotten, level;
     cg_status fatal; /* of the next verify */
     bool others;     /* schedules of other problems may be asked for: they are refused */
@@ -58,6 +59,7 @@ static cg_status fake_time(void *self, const cg_job *job, cg_result *out)
     memset(out, 0, sizeof *out);
     f.timed[i]++;
     out->timing = (cg_timing){f.ns[i], f.ns[i] * 1.1, 1};
+    out->packed = f.packed[i];
     return CONVGEN_OK;
 }
 
@@ -290,6 +292,32 @@ START_TEST(an_incumbent_goes_only_for_three_percent)
 }
 END_TEST
 
+/* Beyond the second cache, of kernels nearly as fast the one with clearly less packed weights. */
+START_TEST(packed_weights_break_near_ties)
+{
+    context->machine.l2 = 1 << 20;
+    for (int i = 0; i < f.count; i++) f.ns[i] = 1e6, f.first[i] = 1e-3, f.packed[i] = 1 << 21;
+    f.ns[0] = 1e5;
+    f.ns[1] = 1.04e5;
+    f.packed[1] = 1 << 20;
+    cg_tuning again = {.problem = &problem, .effort = CONVGEN_MEASURE, .again = true};
+    ck_assert_int_eq(cg_tune(context, &judge, &again, &out), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    end();
+    begin();
+    for (int i = 0; i < f.count; i++) f.ns[i] = 1e6, f.first[i] = 1e-3, f.packed[i] = i == 1 ? 1 << 19 : 1 << 20;
+    f.ns[0] = 1e5;
+    f.ns[1] = 1.04e5;
+    context->machine.l2 = 1 << 20; /* all fit */
+    ck_assert_int_eq(cg_tune(context, &judge, &again, &out), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    context->machine.l2 = 1 << 19; /* they do not, but the lean one is 6 % slower */
+    f.ns[1] = 1.06e5;
+    ck_assert_int_eq(cg_tune(context, &judge, &again, &out), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+}
+END_TEST
+
 /* What won at a tighter budget stays, like an own record, unless a new winner beats it clearly. */
 START_TEST(a_tighter_budget_has_an_incumbent)
 {
@@ -430,6 +458,7 @@ int main(void)
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
     tcase_add_test(t, an_incumbent_goes_only_for_three_percent);
     tcase_add_test(t, a_tighter_budget_has_an_incumbent);
+    tcase_add_test(t, packed_weights_break_near_ties);
     tcase_add_test(t, recall_refuses_another_version);
     tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);
