@@ -101,6 +101,7 @@ local function refused(p, target)
   if why then return why end
   if target.bits == 0 then return "winograd needs vectors" end
   if p.accuracy == "proven" then return "proven admits no transforms" end
+  if p.groups > 1 and p.ic == p.groups then return "winograd sums over the channels of a group; depthwise is for groups of one" end
 end
 
 ---- the space -------------------------------------------------------------------------------------------------------------------
