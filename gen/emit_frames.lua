@@ -394,6 +394,13 @@ local function cmake(network)
   })
 end
 
+-- "3 layers, 2 of them different, each": what has kernels.
+local function counted_layers(network)
+  local layers, different = #network.layers, #own_layers(network)
+  if layers == 1 then return "One layer" end
+  return different == layers and ("%d layers, each"):format(layers) or ("%d layers, %d of them different, each"):format(layers, different)
+end
+
 local function readme(network)
   local origins = lines_of(own_layers(network), function(layer)
     local rows = {}
@@ -408,7 +415,7 @@ local function readme(network)
   end
   return template.fill("standalone_readme.in", {
     PREFIX = network.prefix, VERSION = network.version, TARGETS = table.concat(network.targets, ","), FORM = network.form,
-    THREADS = network.openmp and "openmp" or "none", LAYERS = #network.layers, KERNELS = #own_layers(network),
+    THREADS = network.openmp and "openmp" or "none", LAYER_WORDS = counted_layers(network),
     TARGET_WORDS = table.concat(network.targets, ", "), ORIGINS = origins,
     MACHINE = network.elsewhere and " --machine=FILE" or "", KEY = network.key,
     FLAGS = #flags > 0 and (", and " .. table.concat(flags, ", ")) or "",

@@ -15,6 +15,12 @@ function cut.even_pieces(count, most)
   return pieces
 end
 
+-- The size of the largest of those, without making them.
+function cut.even_size(count, most)
+  local n = (count + most - 1) // most
+  return (count + n - 1) // n
+end
+
 -- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with their count:
 -- {first, size, count, whole}. A row of a million pixels is a few entries.
 function cut.pieces_about(count, most, low, high)

@@ -188,7 +188,7 @@ local function gathering_candidates(p, target)
     pixels = pixels // stride[3] * stride[3]
     if pixels < 1 then return end
     local units = pixels // stride[3]
-    schedule.pixels = cut.even_pieces((size[3] + stride[3] - 1) // stride[3], units)[1].size * stride[3]
+    schedule.pixels = cut.even_size((size[3] + stride[3] - 1) // stride[3], units) * stride[3]
     schedule.family = "depthwise"
     local name = depthwise.print(schedule)
     if not seen[name] then list[#list + 1] = schedule end
@@ -220,8 +220,8 @@ local function gradient_candidates(p, target)
   local vectors = math.max(p.oc // lanes_of(p, target), 1)
   local list, seen = {}, {}
   local function add(height, width, v, pixels)
-    local schedule = { family = "depthwise", height = cut.even_pieces(kh, height)[1].size,
-      width = cut.even_pieces(kw, width)[1].size, pixels = cut.even_pieces(math.min(p.output[3], 512), pixels)[1].size,
+    local schedule = { family = "depthwise", height = cut.even_size(kh, height),
+      width = cut.even_size(kw, width), pixels = cut.even_size(math.min(p.output[3], 512), pixels),
       vectors = math.min(v, vectors) }
     local name = depthwise.print(schedule)
     if not seen[name] then list[#list + 1] = schedule end

@@ -236,7 +236,7 @@ local function candidates(p, target, machine)
           for _, panel in ipairs(either(spread(p))) do
             for _, fetch in ipairs(either(far(p, machine))) do
               for _, ahead in ipairs(either(thin(p, machine))) do
-                local inputs = m >= 1 and cut.even_pieces(icg, m)[1].size
+                local inputs = m >= 1 and cut.even_size(icg, m)
                 if m >= 1 then add { inputs = inputs, vectors = v, copies = copies, panel = panel, fetch = fetch, ahead = ahead } end
               end
             end
@@ -264,7 +264,7 @@ local function candidates(p, target, machine)
       local most = most_rows(p, target, v)
       for _, m in ipairs { most, most // 2 } do
         if m >= 1 then
-          local pixels = cut.even_pieces(outputs, m)[1].size
+          local pixels = cut.even_size(outputs, m)
           if s.planes then
             planes.each_size(s, v * lanes, function(rows)
               add { pixels = pixels, vectors = v, rows = rows, splits = 1, fetch = fetch }

@@ -83,7 +83,7 @@ function planes.each_size(s, width, visit)
   for _, most in ipairs { planes.most_scratch, 1 << 18, 1 << 16 } do
     local rows
     repeat
-      rows = cut.even_pieces(outputs, (outputs + pieces - 1) // pieces)[1].size
+      rows = cut.even_size(outputs, (outputs + pieces - 1) // pieces)
       planes.plan(s, { rows = rows }, width)
       pieces = pieces + 1
     until s.planes.scratch <= most or rows == 1

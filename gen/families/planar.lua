@@ -161,8 +161,8 @@ local function candidates(s, target)
   local row = (s.axes[3][1].outputs + s.lanes - 1) // s.lanes
   for v = 1, math.min(row, 8) do
     local most = most_of(target, v)
-    if most >= 1 and cut.even_pieces(row, v)[1].size == v then
-      local channels = cut.even_pieces(s.to.channels, most)[1].size
+    if most >= 1 and cut.even_size(row, v) == v then
+      local channels = cut.even_size(s.to.channels, most)
       for _, rows in ipairs(rows_of_tasks(s)) do list[#list + 1] = { channels = channels, vectors = v, rows = rows } end
       if not s.moves_in and not s.moves_out and channels < s.to.channels then
         list[#list + 1] = { channels = channels, vectors = v, rows = 16, panel = true }
@@ -217,16 +217,16 @@ local function gradient_candidates(p, target, lanes)
     for rows = 1, math.min(6, p.kernel[2]) do
       local v = rows * vectors
       local outputs = most(v, v + 1)
-      if outputs >= 1 and cut.even_pieces(p.kernel[2], rows)[1].size == rows then
-        list[#list + 1] = { outputs = cut.even_pieces(p.oc, outputs)[1].size, rows = rows }
+      if outputs >= 1 and cut.even_size(p.kernel[2], rows) == rows then
+        list[#list + 1] = { outputs = cut.even_size(p.oc, outputs), rows = rows }
       end
     end
   end
   for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
     local m = most(v, v + 1)
     if m >= 1 then
-      local inputs = cut.even_pieces(icg, m)[1].size
-      local taps = cut.even_pieces(p.kernel[3], math.max(m // inputs, 1))[1].size
+      local inputs = cut.even_size(icg, m)
+      local taps = cut.even_size(p.kernel[3], math.max(m // inputs, 1))
       local last = p.layout == "nhwc" -- where direct has what one tap would do
       if taps > 1 or not last then list[#list + 1] = { inputs = inputs, taps = taps, vectors = v } end
       if taps > 1 and not last then list[#list + 1] = { inputs = inputs, taps = 1, vectors = v } end
