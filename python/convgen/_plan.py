@@ -16,6 +16,7 @@ from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, Problem, whole
 
 EFFORTS = {"recall": 0, "estimate": 1, "measure": 2, "exhaustive": 3}
 KEPT = 1024  # kernels; the oldest leave
+MOST_THREADS = 1024  # of one convolution, as the library has it
 Report = Callable[[float, str], Optional[bool]]
 
 
@@ -64,7 +65,7 @@ def effort_of(effort: Optional[str]) -> int:
 
 def kernel_for(problem: Problem, threads: Any) -> Kernel:
     """The kept kernel, or a new one: remembered, else as $CONVGEN_EFFORT says, estimated when it says nothing."""
-    key = (problem.text, whole("threads", threads, 1))
+    key = (problem.text, whole("threads", threads, 1, MOST_THREADS))
     kernel = _kernels.get(key)
     if kernel is None:
         with _lock:
@@ -325,7 +326,7 @@ def tune(problem: Union[Problem, str, Iterable[Union[Problem, str]]], *, seconds
     """
     if not isinstance(problem, (str, Problem)):
         return [tune(p, seconds=seconds, effort=effort, threads=threads, progress=progress) for p in problem]
-    problem, threads = _want_problem(problem), whole("threads", threads, 1)
+    problem, threads = _want_problem(problem), whole("threads", threads, 1, MOST_THREADS)
     if effort not in ("measure", "exhaustive"):
         raise ValueError(f"effort is {effort!r}; tuning takes 'measure' or 'exhaustive'")
     if not isinstance(seconds, (int, float)) or not seconds >= 0:

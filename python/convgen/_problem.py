@@ -114,16 +114,16 @@ def _shapes(raw: _library.RawProblem, rank: int) -> Shapes:
 # ---- keywords -> numbers ----
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """An integer of at least `least`; True and 2.0 are none."""
+def whole(name: str, value: Any, least: int, most: int = _LARGEST) -> int:
+    """An integer from `least` to `most`; True and 2.0 are none."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} is {value!r}; an integer is needed")
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} is {value!r} ({type(value).__name__}); an integer is needed") from None
-    if not least <= number <= _LARGEST:
-        raise ValueError(f"{name} is {number}; {least} to {_LARGEST} is allowed")
+    if not least <= number <= most:
+        raise ValueError(f"{name} is {number}; {least} to {most} is allowed")
     return number
 
 
@@ -194,9 +194,13 @@ def epilogue_of(text: Optional[str]) -> _library.Epilogue:
     """Of 'relu', 'clamp:LO:HI', 'residual', 'residual+relu' ...: the command's notation, read by the library."""
     if text is None:
         return _library.Epilogue()
-    if not isinstance(text, str) or not text or text.split() != [text]:
-        raise ValueError(f"epilogue is {text!r}; None, 'relu', 'clamp:LO:HI', 'residual', 'residual+relu' or 'residual+clamp:LO:HI' is allowed")
-    return _library.parse(f"--dir=FWD_D --epilogue={text} mb1ic1ih1oc1kh1").epilogue
+    try:
+        if isinstance(text, str) and text and text.split() == [text]:
+            return _library.parse(f"--dir=FWD_D --epilogue={text} mb1ic1ih1oc1kh1").epilogue
+    except ValueError:
+        pass
+    raise ValueError(f"epilogue is {text!r}; None, 'relu', 'clamp:LO:HI' with LO <= HI, 'residual', 'residual+relu' or 'residual+clamp:LO:HI' "
+                     "is allowed")
 
 
 # ---- arrays -> problem ----
