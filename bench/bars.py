@@ -150,7 +150,8 @@ def figure(row, lines):
         return None, None, "nothing measured"
     judged = by_medians(row)
     worst = min(found, key=lambda f: f[judged])
-    remark = f"{len(found)} layers, least {worst[judged]:.2f} ({worst[2]['name'] or worst[2]['problem']})"
+    remark = "1 layer" if len(found) == 1 else \
+        f"{len(found)} layers, least {worst[judged]:.2f} ({worst[2]['name'] or worst[2]['problem']})"
     if missing:
         remark += f", {len(missing)} without a peer or a result"
     if row["figure"] == "each":
