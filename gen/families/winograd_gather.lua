@@ -248,17 +248,20 @@ end
 
 ---- the compute stage -----------------------------------------------------------------------------------------------------------
 
--- Calls body(runs of frequencies of both axes, first tile, pieces of tiles, first term, terms) for each rectangle of frequencies that
--- the same tiles of a block and the same phases have.
-local function each_rectangle(s, block, body)
+-- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same tiles of a block and the
+-- same phases have, {fw, first: tile, pieces: of tiles, before: terms before its first, terms}.
+local function each_row(s, block, body)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
+    local list = {}
     for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
       local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
       local before, phases = s.phases_at(fh.long_only, fw.long_only)
       if count > 0 then
-        body(fh, fw, first, cut.piece_runs(count, s.schedule.rows), before * s.from.channels, phases * s.from.channels)
+        list[#list + 1] = { fw = fw, first = first, pieces = cut.piece_runs(count, s.schedule.rows), before = before * s.from.channels,
+          terms = phases * s.from.channels }
       end
     end
+    body(fh, list)
   end
 end
 
@@ -303,10 +306,12 @@ local function make_kernels(s, c, block)
     end)
     return
   end
-  each_rectangle(s, block, function(_, _, _, pieces, _, terms)
-    for _, piece in ipairs(pieces) do
-      for _, run in ipairs(cut.column_runs(s.columns)) do
-        each_sum(chunks_of(s, terms), function(channels, adds) product_kernel(s, c, piece.size, run.tile, channels, adds) end)
+  each_row(s, block, function(_, list)
+    for _, part in ipairs(list) do
+      for _, piece in ipairs(part.pieces) do
+        for _, run in ipairs(cut.column_runs(s.columns)) do
+          each_sum(chunks_of(s, part.terms), function(channels, adds) product_kernel(s, c, piece.size, run.tile, channels, adds) end)
+        end
       end
     end
   end)
@@ -369,23 +374,26 @@ local function fetches(s, c, block, h, w)
   end
 end
 
+-- Row of frequencies by row, in the order that U is packed in: it is one stream, whatever tiles a frequency has.
 local function multiply(s, c, d, block, tile, panel, fetch)
   local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
   d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width, m))
-  each_rectangle(s, block, function(fh, fw, first, pieces, before, terms)
-    d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
-      d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-        local f = d:let("f", h * s.w.size + w)
-        if fetch then fetch(f) end
-        for _, run in ipairs(pieces) do
-          d:loop("t", first + run.first, first + run.first + run.size * run.count, run.size, function(t)
-            each_chunk(chunks_of(s, terms), d, function(channel, channels, adds)
-              d:call(product_kernel(s, c, run.size, tile, channels, adds), { { d.scratch, f * s.v_apart + t * s.v_row + (channel + before) },
-                { d.packed, panel + f * u_apart + (channel + before) * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
-            end)
-          end)
-        end
+  local function products(f, part)
+    if fetch then fetch(f) end
+    for _, run in ipairs(part.pieces) do
+      d:loop("t", part.first + run.first, part.first + run.first + run.size * run.count, run.size, function(t)
+        each_chunk(chunks_of(s, part.terms), d, function(channel, channels, adds)
+          d:call(product_kernel(s, c, run.size, tile, channels, adds), { { d.scratch, f * s.v_apart + t * s.v_row + (channel + part.before) },
+            { d.packed, panel + f * u_apart + (channel + part.before) * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+        end)
       end)
+    end
+  end
+  each_row(s, block, function(fh, list)
+    d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
+      for _, part in ipairs(list) do
+        d:loop("fw", part.fw.first, part.fw.first + part.fw.count, 1, function(w) products(d:let("f", h * s.w.size + w), part) end)
+      end
     end)
   end)
 end

@@ -223,7 +223,7 @@ local function build(p, target, name, o, kept, shared)
       for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
     end
     for n = 0, (o.ahead or 0) - 1 do
-      k:prefetch(k:at(h, o.channels * o.taps * o.width + (o.ahead_first + n) * (64 // k.size)), 2)
+      k:prefetch(k:at(h, o.channels * o.taps * o.width + (o.ahead_first + n) * (64 // k.size)), 1)
     end
     local loaded = {}
     local function load(i, n)
