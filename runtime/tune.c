@@ -14,6 +14,7 @@ enum { TRIES = 12, FEW = 3, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_R
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = 20e-3;         /* a run longer than this costs more than it tells: few are enough */
+static const double several = 4;          /* runs at least of those that are not: one alone may meet what else the machine does */
 static const double first_run_dropped = 2; /* of slow ones: a first run this much above the best's is the last */
 static const double hopeless = 8;     /* an estimate this much above the best's is not tried when there are others */
 static const double keep_record = 0.97; /* a new winner must beat the remembered one by 3 % */
@@ -45,7 +46,7 @@ typedef struct cg_tuner {
     int count;
     cg_job job;
     double start, best_ns, best_first; /* over survivors; INFINITY at first */
-    bool survivor, cancelled, out_of_time;
+    bool kept, survivor, cancelled, out_of_time; /* kept: the incumbent is of this problem's own record */
     cg_status status, store; /* status: why nothing can go on */
 } cg_tuner;
 
@@ -134,7 +135,10 @@ static cg_status recall(cg_tuner *u)
         memcpy(o->chosen.family, r.family, sizeof o->chosen.family);
         return CONVGEN_OK;
     }
-    if (status == CONVGEN_OK) memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
+    if (status == CONVGEN_OK) {
+        memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
+        u->kept = true;
+    }
     if (status != CONVGEN_OK && status != CONVGEN_NO_RECORD) return status;
     if (!recalling) return CONVGEN_NO_RECORD;
     if (status == CONVGEN_OK)
@@ -264,11 +268,17 @@ static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
     return k->verdict.ok;
 }
 
+static double long_enough(const cg_candidate *k, double seconds)
+{
+    double run = k->timing.ns_min > 0 ? k->timing.ns_min * 1e-9 : k->verdict.seconds;
+    return run > slow ? seconds : fmax(seconds, several * run);
+}
+
 static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
 {
     cg_result r;
     u->job.level = -1;
-    u->job.seconds = seconds;
+    u->job.seconds = long_enough(k, seconds);
     if (!ask(u, u->judge->time, k, &r)) return false;
     k->timing = r.timing;
     k->packed = r.packed;
@@ -421,7 +431,8 @@ static cg_candidate *winner(cg_tuner *u)
         if (is_incumbent(u, k)) incumbent = k;
     }
     if (best) best = leanest(u, best);
-    return incumbent && best->timing.ns_min > keep_record * incumbent->timing.ns_min ? incumbent : best;
+    bool clearly = !incumbent || !u->kept || best->timing.ns_min <= keep_record * incumbent->timing.ns_min;
+    return clearly ? best : incumbent;
 }
 
 /* Chosen without a clock: the first by estimate that gives right answers on a sample. */

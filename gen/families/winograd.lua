@@ -14,7 +14,7 @@ local half = require "families/winograd_half"
 local errors = require "families/winograd_error"
 local words = require "families/winograd_words"
 
-local winograd = { name = "winograd", version = 5, chains = 0 }
+local winograd = { name = "winograd", version = 6, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.d2][.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
 -- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; threads that blocks are cut for (winograd_grid.lua); partial sums of backward
