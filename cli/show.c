@@ -8,12 +8,14 @@ static const char *const stages[] = { "schedules", "program", "driver", "source"
 
 static int check_stage(const cli_arguments *a)
 {
-    for (size_t i = 0; a->stage && i < sizeof stages / sizeof stages[0]; i++)
-        if (strcmp(a->stage, stages[i]) == 0)
-            return CLI_DONE;
-    if (!a->stage)
-        return CLI_DONE;
-    return cli_usage(a, "--stage=%s: the stages are schedules, program, driver, source and code", a->stage);
+    size_t i = 0, count = sizeof stages / sizeof stages[0];
+    while (a->stage && i < count && strcmp(a->stage, stages[i]) != 0)
+        i++;
+    if (i == count)
+        return cli_usage(a, "--stage=%s: the stages are schedules, program, driver, source and code", a->stage);
+    if (a->schedule && i == 0)
+        return cli_usage(a, "--schedule=%s is for --stage=program, driver, source and code; without one all schedules are listed", a->schedule);
+    return CLI_DONE;
 }
 
 static int show_one(const cli_arguments *a, convgen_context *c, const cg_named_problem *np)
