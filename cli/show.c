@@ -14,7 +14,8 @@ static int check_stage(const cli_arguments *a)
     if (i == count)
         return cli_usage(a, "--stage=%s: the stages are schedules, program, driver, source and code", a->stage);
     if (a->schedule && i == 0)
-        return cli_usage(a, "--schedule=%s is for --stage=program, driver, source and code; without one all schedules are listed", a->schedule);
+        return cli_usage(a, "--schedule=%s is for --stage=program, driver, source and code; without one all schedules are listed",
+                         a->schedule);
     return CLI_DONE;
 }
 

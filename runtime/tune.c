@@ -268,6 +268,7 @@ static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
     return k->verdict.ok;
 }
 
+/* Seconds for a candidate's time, by what is known of a run of it. */
 static double long_enough(const cg_candidate *k, double seconds)
 {
     double run = k->timing.ns_min > 0 ? k->timing.ns_min * 1e-9 : k->verdict.seconds;

@@ -374,10 +374,15 @@ local function fetches(s, c, block, h, w)
   end
 end
 
+local function about_sums(s, d, tile)
+  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
+    s.frequencies * s.v_apart))
+end
+
 -- Row of frequencies by row, in the order that U is packed in: it is one stream, whatever tiles a frequency has.
 local function multiply(s, c, d, block, tile, panel, fetch)
   local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
-  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width, m))
+  about_sums(s, d, tile)
   local function products(f, part)
     if fetch then fetch(f) end
     for _, run in ipairs(part.pieces) do
@@ -396,11 +401,6 @@ local function multiply(s, c, d, block, tile, panel, fetch)
       end
     end)
   end)
-end
-
-local function about_sums(s, d, tile)
-  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
-    s.frequencies * s.v_apart))
 end
 
 -- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.

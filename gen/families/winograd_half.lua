@@ -284,7 +284,8 @@ end
 -- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
 -- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
 -- from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so many lines of each channel after those
--- of the sum are fetched, from the line ahead_first on. Constants, and taps that several units read, stay in registers if there are enough.
+-- of the sum are fetched into the first cache, from the line ahead_first on. Constants, and taps that several units read, stay in
+-- registers if there are enough.
 function half.product(p, target, name, o)
   local why
   for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
