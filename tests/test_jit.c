@@ -1,14 +1,12 @@
 /* test_jit.c: text to code, with libtcc and with the system's compiler; tasks over threads. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "rights.h"
 #include "suite.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -16,10 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -168,35 +164,13 @@ START_TEST(nothing_is_ever_writable_and_executable)
 }
 END_TEST
 
-/* From here on mmap and mprotect with all of these rights at once are answered so: refused as on hardened systems, or the end. */
-static bool watch_rights(unsigned rights, unsigned answer)
-{
-#ifdef __x86_64__
-    struct sock_filter rules[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 1, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 4),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, rights),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rights, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, answer),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof rules / sizeof *rules, rules};
-    return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-#else
-    (void)rights, (void)answer;
-    return false;
-#endif
-}
-
 START_TEST(refused_executable_memory_is_a_status)
 {
     cg_code *code;
     char why[CG_WHY];
     ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_OK); /* what was allowed once may be refused later */
     cg_code_free(code);
-    if (!watch_rights(PROT_EXEC, SECCOMP_RET_ERRNO | EACCES))
+    if (!watch_rights(PROT_EXEC, REFUSED_RIGHTS))
         return; /* this system has no seccomp: nothing to see */
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_NO_EXEC);
@@ -211,7 +185,7 @@ START_TEST(writable_and_executable_is_not_asked_for)
 {
     cg_code *code;
     char why[CG_WHY];
-    if (!watch_rights(PROT_WRITE | PROT_EXEC, SECCOMP_RET_KILL_PROCESS))
+    if (!watch_rights(PROT_WRITE | PROT_EXEC, FATAL_RIGHTS))
         return;
     ck_assert_msg(cg_jit(add_text, &code, why) == CONVGEN_OK, "%s", why);
     ck_assert_int_eq(CALL(code, add_fn, "add")(40, 2), 42);
