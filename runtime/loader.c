@@ -60,12 +60,6 @@ static bool put_64(char *place, uint64_t value)
     return true;
 }
 
-static bool put_32(char *place, uint64_t value)
-{
-    memcpy(place, &value, 4);
-    return value == (uint32_t)value;
-}
-
 static bool put_s32(char *place, uint64_t value)
 {
     memcpy(place, &value, 4);
@@ -81,6 +75,12 @@ typedef struct relocation {
 } relocation;
 
 #if defined(__x86_64__)
+static bool put_32(char *place, uint64_t value)
+{
+    memcpy(place, &value, 4);
+    return value == (uint32_t)value;
+}
+
 enum { MACHINE = EM_X86_64 };
 static const unsigned char jump[8] = {0xff, 0x25, 0xf2, 0xff, 0xff, 0xff, 0x90, 0x90}; /* jmp *-14(%rip) */
 static const relocation known[] = {
