@@ -1,8 +1,10 @@
 #!/bin/sh
-# loader_aarch64.sh SOURCE_DIR WORK_DIR: loader.c on AArch64, under qemu: objects of its gcc, whose relocations are libtcc's and more.
+# loader_cross.sh PROCESSOR SOURCE_DIR WORK_DIR [FLAG...]: loader.c on another processor, under qemu: objects of its gcc, whose
+# relocations are libtcc's and more.
 set -eu
-source=$1 work=$2
-for need in aarch64-linux-gnu-gcc qemu-aarch64; do
+cc=$1-linux-gnu-gcc qemu=qemu-$1 source=$2 work=$3
+shift 3
+for need in $cc $qemu; do
   command -v $need >/dev/null || { echo "skipped: no $need"; exit 77; }
 done
 mkdir -p "$work"
@@ -35,9 +37,8 @@ int main(int count, char **word)
     return sum(1) != 25 || sum(2) != 46 || mad(2, 3, 4) != 10.5;
 }
 END
-cc=aarch64-linux-gnu-gcc
 $cc -std=gnu11 -O1 -static -I"$source/runtime" program.c "$source/runtime/loader.c" "$source/runtime/memory.c" -o program -lm -lpthread
 for flags in "-O0 -fno-builtin-fma" "-O2 -fno-builtin-fma" "-O1 -fPIC -fno-builtin-fma"; do
-  $cc $flags -mcmodel=small -fno-asynchronous-unwind-tables -c object.c -o object.o
-  qemu-aarch64 ./program object.o
+  $cc $flags "$@" -fno-asynchronous-unwind-tables -c object.c -o object.o
+  $qemu ./program object.o
 done
