@@ -67,9 +67,9 @@ def run(page, folder, environment):
         end = block.end()
         if language == "sh" and "python3 " in body and not environment["PYTHONPATH"]:
             printed = None
-            print(f"{page.name}: left out, for {PYTHON} has no NumPy: {body}", end="")
+            print(f"skipped: {PYTHON} has no NumPy, which {page.name} uses: {body}", end="")
         elif language == "sh":
-            done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", body], cwd=folder, env=environment, text=True, capture_output=True, timeout=600)
+            done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", body], cwd=folder, env=environment, text=True, capture_output=True, timeout=3600)
             printed = done.stdout.replace(str(folder.parent), "/home/you")
             if done.returncode:
                 wrong.append(f"exit status {done.returncode} of\n{body}{done.stdout}{done.stderr}")

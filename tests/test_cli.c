@@ -125,7 +125,6 @@ static void setup(void)
     snprintf(store, sizeof store, "%s/records", folder);
     setenv("CONVGEN_STORE", store, 1);
     setenv("CONVGEN_TUNED", folder, 1); /* no shipped records */
-    unsetenv("CONVGEN_TARGET");
     unsetenv("CONVGEN_GEN_DIR");
 }
 
