@@ -34,6 +34,7 @@ test-more: all
 test-onnx: LIBRARIES += libonnx-testdata python3-onnx
 test-onnx: all
 	tests/python/run.sh $(BUILD) --script onnx_nodes.py
+	/usr/bin/python3 tests/test_onnx.py . $(BUILD)/onnx $(BUILD)/convgen --model
 
 bench: all
 	CONVGEN_TUNED=tuned bench/run

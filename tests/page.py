@@ -43,7 +43,7 @@ def installed(build, home):
     numpy = subprocess.run([PYTHON, "-c", "import numpy"], capture_output=True).returncode == 0
     package = next(usr.glob("**/convgen/__init__.py"), None) if numpy else None
     (usr / "bin" / "python3").symlink_to(PYTHON)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CONVGEN_", "XDG_"))}
+    kept = {k: v for k, v in os.environ.items() if k == "CONVGEN_TARGET" or not k.startswith(("CONVGEN_", "XDG_"))}
     return {**kept, "HOME": str(home), "PATH": f"{usr}/bin:{os.environ['PATH']}", "PKG_CONFIG_PATH": str(pc.parent),
             "LD_LIBRARY_PATH": str(library), "PYTHONPATH": str(package.parent.parent) if package else "", "PYTHONDONTWRITEBYTECODE": "1",
             "CONVGEN_TUNED": str(home / "none")}
