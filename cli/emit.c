@@ -87,7 +87,9 @@ static cg_status choose_targets(desk *d)
     if (!status)
         status = add_target(d, t.name);
     if (!d->a->targets && !status) {
-        status = cg_script_target(d->c->script, &d->machine, NULL, &t);
+        t = d->c->target; /* what is tuned on this machine when nothing is said */
+        if (d->network.elsewhere)
+            status = cg_script_target(d->c->script, &d->machine, NULL, &t);
         return status ? status : add_target(d, t.name);
     }
     for (const char *word = d->a->targets; word && *word && !status;) {

@@ -1,7 +1,10 @@
-/* test_machine.c: what is detected agrees with the compiler's and the system's own view; the measured figures are sane. */
+/* test_machine.c: what is detected agrees with the compiler's and the system's own view; figures are counted right.
+ *
+ * That the measured loops are what they are counted as, peak.sh reads in their instructions. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "fake_clock.h"
 #include "suite.h"
+#include <math.h>
 #include <sched.h>
 #include <string.h>
 
@@ -119,48 +122,32 @@ START_TEST(peaks_are_of_what_the_machine_has)
     ck_assert(cg_measure_peak(&m, 64, CONVGEN_F32) == 0);
     ck_assert((cg_measure_peak(&m, 512, CONVGEN_F32) > 0) == cg_machine_has(&m, "avx512f"));
     ck_assert((cg_measure_peak(&m, 256, CONVGEN_F32) > 0) == (cg_machine_has(&m, "avx2") && cg_machine_has(&m, "fma")));
-    double single = cg_measure_peak(&m, 128, CONVGEN_F32), twice = cg_measure_peak(&m, 128, CONVGEN_F64);
-    ck_assert_msg(single > 0.2 && single < 1000, "%g GFLOP/s", single);
-    ck_assert_msg(single > 1.2 * twice && single < 4 * twice, "f32 %g, f64 %g: wide limits, for busy machines", single,
-                  twice);
+    ck_assert(cg_measure_peak(&m, 128, CONVGEN_F32) > 0 && cg_measure_peak(&m, 128, CONVGEN_F64) > 0);
     ck_assert(cg_measure_peak(&none, 128, CONVGEN_F32) > 0);
 }
 END_TEST
 
-/* No x86 core retires more than two 256-bit fma in a cycle: a higher figure means that the compiler saw through the loop. */
-#if defined(__x86_64__)
-static double cycle_seconds(void)
+/* 20,000 rounds of 12 multiply-adds, 2 operations each in every lane, between two looks at a clock. */
+START_TEST(peaks_count_operations_over_seconds)
 {
-    enum { TIMES = 2000 };
-    double best = 1;
-    for (int run = 0; run < 300; run++) {
-        unsigned x = 3;
-        double start = cg_now();
-        for (int i = 0; i < TIMES; i++) /* four multiplications in a chain, three cycles each */
-            __asm__ volatile("imull %0, %0\n\timull %0, %0\n\timull %0, %0\n\timull %0, %0" : "+r"(x));
-        double took = (cg_now() - start) / TIMES / 12;
-        if (took < best) best = took;
-    }
-    return best;
-}
-
-START_TEST(chains_are_not_merged)
-{
+    static const int widths[] = {512, 256, 128};
     cg_machine m;
     cg_machine_detect(&m);
-    for (int type = CONVGEN_F32; type <= CONVGEN_F64; type++) {
-        double limit = 2 * (type == CONVGEN_F32 ? 8 : 4) * 2 / cycle_seconds() / 1e9;
-        double peak = cg_measure_peak(&m, 256, (convgen_type)type);
-        ck_assert_msg(peak < 1.3 * limit, "%g GFLOP/s measured, %g possible", peak, limit);
-    }
+    clock_begin(1e-3);
+    for (int i = 0; i < 3; i++)
+        for (int type = CONVGEN_F32; type <= CONVGEN_F64; type++) {
+            double peak = cg_measure_peak(&m, widths[i], (convgen_type)type), lanes = widths[i] / (type == CONVGEN_F32 ? 32 : 64);
+            double expected = 20000 * 12 * 2 * lanes / 1e-3 / 1e9;
+            ck_assert_msg(peak == 0 || fabs(peak - expected) < 1e-6 * expected, "%d bits: %g GFLOP/s, not %g", widths[i], peak, expected);
+        }
 }
 END_TEST
-#endif
 
-START_TEST(bandwidth_is_sane)
+START_TEST(bandwidth_counts_bytes_over_seconds)
 {
-    double rate = cg_measure_bandwidth();
-    ck_assert_msg(rate > 0.05 && rate < 5000, "%g GB/s", rate);
+    clock_begin(1);
+    double bytes = 1e9 * cg_measure_bandwidth();
+    ck_assert_msg(bytes > (64 << 20) - 1 && bytes < (512 << 20) + 1, "%.0f bytes are read", bytes);
     cg_fail_allocation = 1;
     ck_assert(cg_measure_bandwidth() == 0);
 }
@@ -179,9 +166,7 @@ int main(void)
     tcase_add_test(detected, the_system_sees_every_feature_that_is_listed);
     tcase_add_test(detected, cores_follow_the_affinity_mask);
     tcase_add_test(measured, peaks_are_of_what_the_machine_has);
-#if defined(__x86_64__)
-    tcase_add_test(measured, chains_are_not_merged);
-#endif
-    tcase_add_test(measured, bandwidth_is_sane);
+    tcase_add_test(measured, peaks_count_operations_over_seconds);
+    tcase_add_test(measured, bandwidth_counts_bytes_over_seconds);
     return test_run(suite);
 }

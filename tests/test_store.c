@@ -418,7 +418,7 @@ END_TEST
 
 /* ---- many writers ----------------------------------------------------------------------------------------------------- */
 
-enum { WRITERS = 8, NUMBERS = 1 << 16 };
+enum { WRITERS = 8, NUMBERS = 1 << 16, KILLS = 200 };
 
 typedef struct said {
     int writer, number;
@@ -470,7 +470,7 @@ START_TEST(test_writers_that_are_killed_lose_nothing)
     ck_assert_int_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
     for (int w = 0; w < WRITERS; w++) child[w] = start_writer(w, 0, ends);
     int kills = 0;
-    for (double end = cg_now() + 3; cg_now() < end; kills++) {
+    for (bool all_said = false; kills < KILLS || !all_said; kills++) { /* on a busy machine more, until each has written something */
         int w = (int)(cg_random(&state) % WRITERS);
         usleep((useconds_t)(cg_random(&state) % 20000));
         kill(child[w], SIGKILL);
@@ -478,6 +478,8 @@ START_TEST(test_writers_that_are_killed_lose_nothing)
         ck_assert_msg(WIFSIGNALED(status), "a writer failed with %d", WEXITSTATUS(status));
         read_words(ends[0], heard, next);
         child[w] = start_writer(w, next[w] + 1, ends); /* the one in the air may or may not be there */
+        all_said = true;
+        for (int i = 0; i < WRITERS; i++) all_said = all_said && next[i] > 1;
     }
     for (int w = 0; w < WRITERS; w++) {
         kill(child[w], SIGKILL);
@@ -534,8 +536,17 @@ START_TEST(test_threads)
 }
 END_TEST
 
-/* Against the time of parsing everything, not a clock: that also holds on a busy machine and under valgrind. */
-START_TEST(test_finding_is_fast)
+/* How many texts are hashed: a line that is parsed is, for its checksum. (Linked with --wrap=cg_hash.) */
+static int hashed;
+uint64_t __real_cg_hash(const void *data, size_t size, uint64_t start);
+uint64_t __wrap_cg_hash(const void *data, size_t size, uint64_t start);
+uint64_t __wrap_cg_hash(const void *data, size_t size, uint64_t start)
+{
+    __atomic_add_fetch(&hashed, 1, __ATOMIC_RELAXED);
+    return __real_cg_hash(data, size, start);
+}
+
+START_TEST(test_finding_parses_few_lines)
 {
     cg_store *s = store_at(path);
     cg_buffer text = {0};
@@ -546,18 +557,13 @@ START_TEST(test_finding_is_fast)
         cg_record_format(&r, &text);
     }
     add_text(path, text.text, text.length);
-    double find = 1e9, read_all = 1e9;
-    for (int i = 0; i < 10; i++) {
-        double start = cg_now();
-        ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_OK);
-        find = fmin(find, cg_now() - start);
-        start = cg_now();
-        ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
-        read_all = fmin(read_all, cg_now() - start);
-        cg_records_free(&list);
-    }
-    ck_assert_msg(find < read_all / 4, "find %.3f ms, all %.3f ms", find * 1e3, read_all * 1e3);
-    if (getenv("CONVGEN_VERBOSE")) printf("1,000 lines: find %.3f ms, read all %.3f ms\n", find * 1e3, read_all * 1e3);
+    hashed = 0;
+    ck_assert_int_eq(cg_store_find(s, &key, &out), CONVGEN_OK);
+    ck_assert_int_le(hashed, 5);
+    hashed = 0;
+    ck_assert_int_eq(cg_records_read(path, &list), CONVGEN_OK);
+    ck_assert_int_ge(hashed, 1000);
+    cg_records_free(&list);
     cg_buffer_free(&text);
     cg_store_free(s);
 }
@@ -586,9 +592,9 @@ int main(void)
     tcase_add_test(t, test_writers_that_are_killed_lose_nothing);
     tcase_add_test(t, test_threads);
 #ifndef __SANITIZE_ADDRESS__ /* a ratio of times means nothing in instrumented code */
-    tcase_add_test(t, test_finding_is_fast);
+    tcase_add_test(t, test_finding_parses_few_lines);
 #else
-    (void)test_finding_is_fast;
+    (void)test_finding_parses_few_lines;
 #endif
     return test_run(suite);
 }

@@ -110,7 +110,7 @@ static int open_files(void)
 
 static void begin(void)
 {
-    setenv("CONVGEN_TIME_LIMIT", "0.3", 1);
+    setenv("CONVGEN_TIME_LIMIT", "3600", 1); /* only what hangs on purpose may meet it */
     ck_assert_int_eq(cg_worker_start_with(NULL, odd_judge, &judge), CONVGEN_OK);
 }
 
@@ -156,10 +156,10 @@ END_TEST
 
 START_TEST(a_hang_refuses)
 {
-    double start = cg_now();
+    setenv("CONVGEN_TIME_LIMIT", "0.3", 1);
     cg_result r = verify("hang");
     ck_assert_str_eq(r.verdict.why, "ran longer than 0.3 s");
-    ck_assert(cg_now() - start < 5);
+    setenv("CONVGEN_TIME_LIMIT", "3600", 1);
     ck_assert(verify("good").verdict.ok);
 }
 END_TEST
@@ -182,8 +182,10 @@ START_TEST(a_worker_killed_while_idle_is_replaced)
     if (!f || !fgets(line, sizeof line, f)) line[0] = 0;
     if (f) fclose(f);
     if (!line[0]) return; /* a kernel without this file */
-    kill((pid_t)atoi(line), SIGKILL);
-    usleep(50000);
+    pid_t worker = (pid_t)atoi(line);
+    siginfo_t dead;
+    kill(worker, SIGKILL);
+    ck_assert_int_eq(waitid(P_PID, (id_t)worker, &dead, WEXITED | WNOWAIT), 0); /* it is left to be reaped */
     ck_assert(verify("good").verdict.ok);
 }
 END_TEST
@@ -192,15 +194,12 @@ static void interrupt(int signal) { (void)signal, cg_worker_interrupt(); }
 
 START_TEST(an_interrupt_cancels)
 {
-    setenv("CONVGEN_TIME_LIMIT", "60", 1);
     signal(SIGALRM, interrupt);
     verify("good");
     cg_job j = job("hang");
     cg_result r;
     ualarm(100000, 0);
-    double start = cg_now();
     ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_CANCELLED);
-    ck_assert(cg_now() - start < 10);
     ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_CANCELLED); /* and it stays so */
 }
 END_TEST
