@@ -319,6 +319,27 @@ START_TEST(malformed_structs_are_refused_untouched)
 }
 END_TEST
 
+/* 2^58 elements of a tensor are allowed, 2^59 are not, whichever of its sizes is the doubled one. */
+START_TEST(tensors_have_fewer_than_2_to_the_59_elements)
+{
+    for (int tensor = 0; tensor < 3; tensor++)
+        for (int doubled = -1; doubled < 5; doubled++) {
+            convgen_problem p = {.batch = 1, .in_channels = 1, .out_channels = 1, .in = {1, 1, 1}, .out = {1, 1, 1}, .kernel = {1, 1, 1}};
+            int64_t *const sizes[3][5] = {{&p.batch, &p.in_channels, &p.in[0], &p.in[1], &p.in[2]},
+                                          {&p.batch, &p.out_channels, &p.out[0], &p.out[1], &p.out[2]},
+                                          {&p.in_channels, &p.out_channels, &p.kernel[0], &p.kernel[1], &p.kernel[2]}};
+            static const char *const names[] = {"src has too many", "dst has too many", "weights has too many"};
+            for (int i = 0; i < 5; i++) *sizes[tensor][i] = i == doubled ? 1 << 13 : 1 << (i < 3 ? 12 : 11);
+            if (doubled >= 3) *sizes[tensor][doubled] = 1 << 12;
+            cg_status status = cg_problem_normalise(&p);
+            ck_assert_msg((status == CONVGEN_OK) == (doubled < 0), "%s: status %d, size %d doubled", names[tensor], status, doubled);
+            if (status) ck_assert_msg(strstr(cg_error_text(), names[tensor]) != NULL, "%s", cg_error_text());
+        }
+    convgen_problem grouped = {.groups = 2, .in_channels = 1 << 13, .out_channels = 1 << 12, .out = {1, 1, 1}, .kernel = {1 << 12, 1 << 11, 1 << 11}};
+    ck_assert_int_eq(cg_problem_normalise(&grouped), CONVGEN_OK); /* weights are those of one group's inputs */
+}
+END_TEST
+
 START_TEST(the_largest_sizes_still_have_a_text)
 {
     convgen_problem p = {.in_channels = 1,
@@ -561,6 +582,7 @@ int main(void)
     tcase_add_test(text, zero_is_the_default);
     tcase_add_test(text, sizes_count_groups_once);
     tcase_add_test(text, malformed_structs_are_refused_untouched);
+    tcase_add_test(text, tensors_have_fewer_than_2_to_the_59_elements);
     tcase_add_test(text, the_largest_sizes_still_have_a_text);
     tcase_add_test(text, options_hold_until_reset);
     tcase_add_test(text, long_names_are_cut_between_characters);
