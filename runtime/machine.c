@@ -69,6 +69,18 @@ static void detect_features(const cg_cpu *cpu, cg_machine *m)
     }
 }
 
+/* Single spaces, none at the ends, printable: names come padded from the processor. */
+static void tidy(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        char c = *from > ' ' && *from < 127 ? *from : ' ';
+        if (c != ' ' || (to > text && to[-1] != ' ')) *to++ = c;
+    }
+    if (to > text && to[-1] == ' ') to--;
+    *to = 0;
+}
+
 static void detect_identity(const cg_cpu *cpu, cg_machine *m)
 {
     unsigned reg[4];
@@ -84,6 +96,8 @@ static void detect_identity(const cg_cpu *cpu, cg_machine *m)
     for (unsigned part = 0; part < 3; part++)
         if (cpu->leaf(0x80000002u + part, 0, reg)) memcpy(m->name + 16 * part, reg, 16);
     m->name[48] = 0;
+    tidy(m->vendor);
+    tidy(m->name);
 }
 
 /* Deterministic cache parameters: the same layout in Intel's leaf 4 and AMD's 0x8000001d. */
@@ -149,18 +163,6 @@ static int count_cores(void)
     return online ? (int)online : 1;
 }
 
-/* Single spaces, none at the ends, printable: names come padded from the processor. */
-static void tidy(char *text)
-{
-    char *to = text;
-    for (const char *from = text; *from; from++) {
-        char c = *from > ' ' && *from < 127 ? *from : ' ';
-        if (c != ' ' || (to > text && to[-1] != ' ')) *to++ = c;
-    }
-    if (to > text && to[-1] == ' ') to--;
-    *to = 0;
-}
-
 static void make_key(cg_machine *m)
 {
     unsigned features = (unsigned)cg_hash(m->features, strlen(m->features), 0);
@@ -176,8 +178,6 @@ void cg_machine_detect(cg_machine *m)
     detect_processor(m);
     complete_caches(m);
     m->cores = count_cores();
-    tidy(m->vendor);
-    tidy(m->name);
     make_key(m);
 }
 

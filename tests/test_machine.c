@@ -14,7 +14,12 @@ START_TEST(the_description_is_complete)
     ck_assert(m.line >= 16 && m.line <= 1024);
     ck_assert(m.l1d >= 0 && m.l2 >= 0 && m.l3 >= 0);
     ck_assert(m.l1d == 0 || m.l2 == 0 || m.l1d <= m.l2);
-    ck_assert_ptr_nonnull(strstr(m.key, m.vendor));
+    char key[CG_KEY];
+    snprintf(key, sizeof key, "%s-%d-%d-%08x-%ldk-%ldk-%ldk", m.vendor, m.family, m.model,
+             (unsigned)cg_hash(m.features, strlen(m.features), 0), m.l1d / 1024, m.l2 / 1024, m.l3 / 1024);
+    for (char *c = key; *c; c++)
+        if (*c == ' ') *c = '_';
+    ck_assert_str_eq(m.key, key); /* records are filed under it */
 }
 END_TEST
 
@@ -91,7 +96,7 @@ static bool chip_leaf(unsigned number, unsigned sub, unsigned reg[4])
     if (number == 0) memcpy(reg, vendor, sizeof vendor);
     else if (number == 1) reg[0] = 0x00a20f12, reg[2] = chip.ecx1, reg[3] = ~0u;
     else if (number == 7) memset(reg, 0xff, 4 * sizeof *reg);
-    else if (number >= 0x80000002 && number <= 0x80000004) memcpy(reg, &"  A  processor                                      "[16 * (number - 0x80000002)], 16);
+    else if (number >= 0x80000002 && number <= 0x80000004) memcpy(reg, &"  A  processor \x01                                    "[16 * (number - 0x80000002)], 16);
     else if (number == (chip.amd ? 0x8000001d : 4)) memcpy(reg, caches[sub], sizeof caches[sub]);
     return true;
 }
@@ -144,6 +149,7 @@ START_TEST(families_models_and_caches_are_read_from_their_bits)
         chip = (typeof(chip)){.amd = amd};
         cg_machine m = machine_of_chip();
         ck_assert_str_eq(m.vendor, "AuthenticAMD");
+        ck_assert_str_eq(m.name, "A processor");
         ck_assert_str_eq(m.features, "bmi2 sse2");
         ck_assert(m.family == 0x19 && m.model == 0x21 && m.stepping == 2);
         ck_assert(m.l1d == 48 << 10 && m.l2 == 1280 << 10 && m.l3 == 32 << 20 && m.line == 64);

@@ -607,14 +607,46 @@ START_TEST(certificates)
 END_TEST
 
 static long shares[2];
+static char *scratch_of[3]; /* by the first task of a share */
 static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
 {
     float *mine = scratch;
     (void)call;
     *mine = (float)first;
+    scratch_of[first / 3] = scratch;
     __atomic_fetch_add(&shares[0], last - first, __ATOMIC_RELAXED);
     __atomic_fetch_add(&shares[1], (uintptr_t)scratch % 64 == 0, __ATOMIC_RELAXED);
 }
+
+/* Three tasks a thread. */
+static void one_after_another(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread), void *task)
+{
+    (void)user;
+    for (int i = 0; i < threads && 3 * i < tasks; i++) body(task, 3 * i, 3 * i + 3 < tasks ? 3 * i + 3 : tasks, i);
+}
+
+START_TEST(rooms_are_used_again)
+{
+    cg_room room = {0};
+    now = problem("--weights=fixed --dir=FWD_D mb2ic3ih6iw5oc4kh3kw3ph1pw1");
+    cg_kernel small = forward_kernel(), large = small;
+    large.source.packed = 9000, large.source.stage[1].scratch = 9000;
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    cg_room before = room;
+    cg_fail_allocation = 1;
+    ck_assert_int_eq(cg_room_fit(&small, &serial, &now, &room), CONVGEN_OK);
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    ck_assert(room.workspace == before.workspace && room.packed == before.packed && cg_fail_allocation == 1);
+    large.source.packed = 9001;
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_NO_MEMORY);
+    ck_assert(!room.workspace && !room.packed);
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    ck_assert(room.workspace_size >= 9001 + 9000 && room.packed_size >= 9001);
+    cg_room_poison(&large, &serial, &room);
+    for (int i = 0; i < 9000; i++) ck_assert(((unsigned char *)room.workspace)[i] == 0xFF && ((unsigned char *)room.packed)[i] == 0xFF);
+    cg_room_free(&room);
+}
+END_TEST
 
 START_TEST(workspaces)
 {
@@ -622,12 +654,13 @@ START_TEST(workspaces)
                               .stage = {{.tasks = 7, .scratch = 100}, {.tasks = 5, .scratch = 300}}},
                    .stage = {sharing_stage, sharing_stage}};
     ck_assert_uint_eq(cg_kernel_workspace(&k, 3), 128 + 128 + 3 * 320);
-    cg_parallel par = {.threads = 3};
-    void *w = cg_aligned(cg_kernel_workspace(&k, 3));
+    cg_parallel par = {.threads = 3, .parallel_for = one_after_another};
+    char *w = cg_aligned(cg_kernel_workspace(&k, 3));
     cg_operands o = {0};
     cg_kernel_run(&k, &par, &o, NULL, w);
     ck_assert_int_eq(shares[0], 12);
-    ck_assert(shares[1] >= 2);
+    ck_assert_int_eq(shares[1], 3 + 2);
+    for (int i = 0; i < 3; i++) ck_assert_ptr_eq(scratch_of[i], w + 128 + 128 + i * 320); /* each thread its own */
     cg_free(w);
 }
 END_TEST
@@ -654,6 +687,7 @@ int main(void)
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
     tcase_add_test(t, workspaces);
+    tcase_add_test(t, rooms_are_used_again);
 #if !defined(__SANITIZE_ADDRESS__)
     tcase_add_loop_test_raise_signal(test_case(s, "crash", 60), guard_pages_fault, 11, 0, sizeof beyond_a_guard / sizeof *beyond_a_guard);
 #endif
