@@ -30,6 +30,7 @@ test-sanitized: | packages
 TRIALS = 5000
 test-more: all
 	cd $(BUILD) && CONVGEN_TRIALS=$(TRIALS) CK_VERBOSITY=verbose ./test_kernels
+	tests/mutants/run $(BUILD)/mutants
 
 test-onnx: LIBRARIES += libonnx-testdata python3-onnx
 test-onnx: all

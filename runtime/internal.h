@@ -144,6 +144,12 @@ typedef struct cg_machine {
     char key[CG_KEY];   /* one word without spaces: vendor-family-model-features hash-caches */
 } cg_machine;
 void cg_machine_detect(cg_machine *m);
+/* What an x86 processor answers: cpuid (false: it has no such leaf), and xgetbv of XCR0, asked only where the system uses it. */
+typedef struct cg_cpu {
+    bool (*leaf)(unsigned number, unsigned sub, unsigned reg[4]);
+    unsigned (*xcr0)(void);
+} cg_cpu;
+void cg_machine_of(const cg_cpu *cpu, cg_machine *m); /* x86 only: identity, features and caches that it tells, into zeros */
 bool cg_machine_has(const cg_machine *m, const char *feature);
 /* Measured on this thread, GFLOP/s of fma with `bits` wide vectors (512, 256, 128; 0 when the machine lacks them). About 30 ms. */
 double cg_measure_peak(const cg_machine *m, int bits, convgen_type type);

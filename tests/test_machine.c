@@ -17,7 +17,12 @@ START_TEST(the_description_is_complete)
     ck_assert(m.line >= 16 && m.line <= 1024);
     ck_assert(m.l1d >= 0 && m.l2 >= 0 && m.l3 >= 0);
     ck_assert(m.l1d == 0 || m.l2 == 0 || m.l1d <= m.l2);
-    ck_assert_ptr_nonnull(strstr(m.key, m.vendor));
+    char key[CG_KEY];
+    snprintf(key, sizeof key, "%s-%d-%d-%08x-%ldk-%ldk-%ldk", m.vendor, m.family, m.model,
+             (unsigned)cg_hash(m.features, strlen(m.features), 0), m.l1d / 1024, m.l2 / 1024, m.l3 / 1024);
+    for (char *c = key; *c; c++)
+        if (*c == ' ') *c = '_';
+    ck_assert_str_eq(m.key, key); /* records are filed under it */
 }
 END_TEST
 
@@ -72,6 +77,86 @@ START_TEST(the_compiler_sees_the_same_features)
     AGREES_AS("sse4_1", "sse4.1");
     AGREES_AS("avx512_vnni", "avx512vnni");
     AGREES_AS("avx512_bf16", "avx512bf16");
+}
+END_TEST
+#endif
+
+/* ---- processors that are not here ------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+static struct {
+    unsigned ecx1, state; /* of leaf 1; of XCR0 */
+    bool amd, asked;      /* caches stand in AMD's leaf; XCR0 was read */
+} chip;
+
+/* A Zen 3 by name, with every feature bit that there is. */
+static bool chip_leaf(unsigned number, unsigned sub, unsigned reg[4])
+{
+    static const unsigned vendor[] = {13, 0x68747541, 0x444d4163, 0x69746e65}; /* eax; "Auth", "cAMD", "enti" in ebx, ecx, edx */
+    static const unsigned caches[][4] = {                                       /* 12-way 48k, code, 10-way 1.25M, 16-way 32M */
+        {0x21, 0x02c0003f, 63, 0}, {0x22, 0x01c0003f, 63, 0}, {0x43, 0x0240003f, 2047, 0}, {0x63, 0x03c0003f, 32767, 0}, {0}};
+    memset(reg, 0, 4 * sizeof *reg);
+    if (number == 0) memcpy(reg, vendor, sizeof vendor);
+    else if (number == 1) reg[0] = 0x00a20f12, reg[2] = chip.ecx1, reg[3] = ~0u;
+    else if (number == 7) memset(reg, 0xff, 4 * sizeof *reg);
+    else if (number >= 0x80000002 && number <= 0x80000004) memcpy(reg, &"  A  processor \x01                                    "[16 * (number - 0x80000002)], 16);
+    else if (number == (chip.amd ? 0x8000001d : 4)) memcpy(reg, caches[sub], sizeof caches[sub]);
+    return true;
+}
+
+static unsigned chip_xcr0(void)
+{
+    chip.asked = true;
+    return chip.state;
+}
+
+static cg_machine machine_of_chip(void)
+{
+    cg_machine m = {0};
+    cg_machine_of(&(cg_cpu){chip_leaf, chip_xcr0}, &m);
+    return m;
+}
+
+START_TEST(features_need_the_system_to_save_their_registers)
+{
+    enum { OSXSAVE = 1 << 27, X87 = 1, SSE = 2, AVX = 4, K = 0x20, UPPER = 0x40, MORE = 0x80 };
+    static const char none[] = "bmi2 sse2 sse4_1", ymm[] = "avx avx2 bmi2 f16c fma sse2 sse4_1",
+        zmm[] = "avx avx2 avx512_bf16 avx512_fp16 avx512_vnni avx512bw avx512cd avx512dq avx512f avx512vl bmi2 f16c fma sse2 sse4_1";
+    static const struct {
+        unsigned state;
+        const char *features;
+    } rows[] = {
+        {X87 | SSE, none},
+        {X87 | AVX, none},
+        {X87 | SSE | AVX, ymm},
+        {X87 | SSE | AVX | K | UPPER, ymm},
+        {X87 | SSE | AVX | K | MORE, ymm},
+        {X87 | SSE | AVX | UPPER | MORE, ymm},
+        {X87 | SSE | K | UPPER | MORE, none},
+        {X87 | SSE | AVX | K | UPPER | MORE, zmm},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        chip = (typeof(chip)){.ecx1 = ~0u, .state = rows[i].state};
+        ck_assert_str_eq(machine_of_chip().features, rows[i].features);
+        ck_assert(chip.asked);
+    }
+    chip = (typeof(chip)){.ecx1 = ~(unsigned)OSXSAVE, .state = ~0u};
+    ck_assert_str_eq(machine_of_chip().features, none);
+    ck_assert(!chip.asked); /* xgetbv would be an illegal instruction */
+}
+END_TEST
+
+START_TEST(families_models_and_caches_are_read_from_their_bits)
+{
+    for (int amd = 0; amd < 2; amd++) {
+        chip = (typeof(chip)){.amd = amd};
+        cg_machine m = machine_of_chip();
+        ck_assert_str_eq(m.vendor, "AuthenticAMD");
+        ck_assert_str_eq(m.name, "A processor");
+        ck_assert_str_eq(m.features, "bmi2 sse2");
+        ck_assert(m.family == 0x19 && m.model == 0x21 && m.stepping == 2);
+        ck_assert(m.l1d == 48 << 10 && m.l2 == 1280 << 10 && m.l3 == 32 << 20 && m.line == 64);
+    }
 }
 END_TEST
 #endif
@@ -162,6 +247,8 @@ int main(void)
     tcase_add_test(detected, features_are_sorted_and_found_whole);
 #if defined(__x86_64__)
     tcase_add_test(detected, the_compiler_sees_the_same_features);
+    tcase_add_test(detected, features_need_the_system_to_save_their_registers);
+    tcase_add_test(detected, families_models_and_caches_are_read_from_their_bits);
 #endif
     tcase_add_test(detected, the_system_sees_every_feature_that_is_listed);
     tcase_add_test(detected, cores_follow_the_affinity_mask);

@@ -140,7 +140,7 @@ static const struct {
     {"return {text='', packed=-1, shared=0, chains=1, stages={}}", "packed"},
     {"return {text='', packed=0.5, shared=0, chains=1, stages={}}", "packed"},
     {"return {text='', packed=0, shared=1 << 60, chains=1, stages={}}", "shared"},
-    {"return {text='', packed=0, shared=0, chains=1000, stages={}}", "chains"},
+    {"return {text='', packed=0, shared=0, chains=65, stages={}}", "chains"},
     {"return {text='', packed=0, shared=0, chains=0, stages={}}", "tile"},
     {"return {text='', packed=0, shared=0, chains=0, tile={1, 0, 4}, stages={}}", "tile"},
     {"return {text='', packed=0, shared=0, chains=1, stages=7}", "stages"},
@@ -150,6 +150,7 @@ static const struct {
     {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='a b', tasks=1, scratch=0}}}", "symbol"},
     {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='s', tasks=-1, scratch=0}}}", "tasks"},
     {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='s', tasks=1}}}", "scratch"},
+    {"return {text='', packed=0, shared=0, chains=1, stages={{name='n', symbol='s', tasks=1, scratch=-1}}}", "scratch"},
     {"return setmetatable({}, {__index = function() error 'in a metamethod' end})", "in a metamethod"},
     {"return require 'absent'", "absent"},
     {"return require '../../etc/passwd'", "no module"},
@@ -173,6 +174,21 @@ START_TEST(wrong_answers)
     cg_status status = source_of(wrong[_i].body, NULL, why);
     ck_assert_msg(status == CONVGEN_INTERNAL, "%s: status %d, %s", wrong[_i].body, status, why);
     ck_assert_msg(strstr(why, wrong[_i].names) != NULL, "%s: %s", wrong[_i].body, why);
+}
+END_TEST
+
+/* The code has to have a function for each stage: it would be called. */
+START_TEST(a_stage_without_its_function)
+{
+    char why[CG_WHY];
+    cg_kernel k;
+    cg_script *s;
+    ck_assert_int_eq(source_of("return {" GOOD "}", NULL, why), CONVGEN_OK);
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    ck_assert_int_eq(cg_kernel_new(s, &request, "a.b", "tcc", "", &k, why), CONVGEN_INTERNAL);
+    ck_assert_msg(strstr(why, "no function f") != NULL, "%s", why);
+    ck_assert(!k.code && !k.source.text);
+    cg_script_free(s);
 }
 END_TEST
 
@@ -352,6 +368,7 @@ int main(void)
     tcase_add_test(own, a_good_answer);
     tcase_add_test(own, the_request_is_told);
     tcase_add_test(own, refused_with_a_reason);
+    tcase_add_test(own, a_stage_without_its_function);
     tcase_add_loop_test(own, wrong_answers, 0, (int)(sizeof wrong / sizeof *wrong));
     tcase_add_test(own, memory_limit);
     tcase_add_test(own, a_runaway_is_stopped);

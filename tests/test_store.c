@@ -4,10 +4,12 @@
 #endif
 #include "sample_records.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* ---- finding -------------------------------------------------------------------------------------------------------- */
@@ -280,6 +282,84 @@ START_TEST(test_devices)
     ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_NO_RECORD);
     cg_store_free(s);
     ck_assert_int_ne(access("/dev/full.lock", F_OK), 0);
+}
+END_TEST
+
+/* ---- what is written is flushed -------------------------------------------------------------------------------------- */
+
+/* This program's calls of fsync and fdatasync come here: how many, on what file, and whether they fail. */
+static struct {
+    int calls, error;
+    ino_t file;
+    off_t size;
+} flushed;
+
+static int flush_seen(int fd, long call)
+{
+    struct stat st;
+    if (fstat(fd, &st)) return -1;
+    flushed.calls++;
+    flushed.file = st.st_ino, flushed.size = st.st_size;
+    if (flushed.error) return errno = flushed.error, -1;
+    return (int)syscall(call, fd);
+}
+
+int fsync(int fd)
+{
+    return flush_seen(fd, SYS_fsync);
+}
+
+int fdatasync(int fd)
+{
+    return flush_seen(fd, SYS_fdatasync);
+}
+
+/* The store as it is now was flushed after its last byte was written, and before a rename made it the store. */
+static void store_was_flushed(int calls)
+{
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(flushed.calls, calls);
+    ck_assert(flushed.file == st.st_ino && flushed.size == st.st_size);
+}
+
+START_TEST(test_what_is_kept_is_flushed)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    int asked = 0, dropped;
+    cg_store *s = store_at(path);
+    flushed = (typeof(flushed)){0};
+    put(path, &a);
+    store_was_flushed(1);
+    ck_assert_int_eq(cg_store_put_fact(s, "m", "peak", 1), CONVGEN_OK);
+    store_was_flushed(2);
+    put(path, &b);
+    ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
+    store_was_flushed(4);
+    cg_store_free(s);
+}
+END_TEST
+
+START_TEST(test_what_cannot_be_flushed_is_not_kept)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    int asked = 0, dropped;
+    cg_store *s = store_at(path);
+    put(path, &a);
+    put(path, &b);
+    cg_buffer before = text_of(path);
+    flushed = (typeof(flushed)){.error = EIO};
+    says(cg_store_put(s, &b), strerror(EIO));
+    says(cg_store_check(s), strerror(EIO));
+    says(cg_store_forget(s, drop_layer_2, &asked, &dropped), strerror(EIO));
+    cg_buffer after = text_of(path);
+    ck_assert(after.length == before.length && !memcmp(after.text, before.text, before.length));
+    flushed.error = EINVAL; /* a device has nothing to flush */
+    ck_assert_int_eq(cg_store_put(s, &b), CONVGEN_OK);
+    flushed.error = 0;
+    cg_buffer_free(&before);
+    cg_buffer_free(&after);
+    cg_store_free(s);
 }
 END_TEST
 
@@ -586,6 +666,8 @@ int main(void)
     tcase_add_test(t, test_unreadable_and_unwritable_places);
     tcase_add_test(t, test_no_permission);
     tcase_add_test(t, test_devices);
+    tcase_add_test(t, test_what_is_kept_is_flushed);
+    tcase_add_test(t, test_what_cannot_be_flushed_is_not_kept);
     tcase_add_test(t, test_a_check_leaves_no_trace);
     tcase_add_test(t, test_a_full_disk_leaves_the_store_as_it_was);
     tcase_add_loop_test(t, test_each_allocation_fails, 0, 9);
