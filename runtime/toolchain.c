@@ -1,13 +1,14 @@
 /* toolchain.c: turns C text into callable code, with the system's C compiler and dlopen.
  *
  * No shell: the compiler is started with an argument list, in a private temporary directory that is removed before we return.
- * It is stopped after TIME_LIMIT. Its first error goes to the candidate's `why`. Nothing here knows what a convolution is. */
+ * It is stopped after TIME_LIMIT or at the thread's deadline. Its first error goes to the candidate's `why`. Nothing here knows what a convolution is. */
 #define _GNU_SOURCE
 #include "internal.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -178,11 +179,13 @@ static cg_status run_compiler(build *b, const char *compiler, char *const list[]
         close(ends[0]);
         return refused(CONVGEN_COMPILER, why, "cannot run the compiler %.100s: %s", compiler, strerror(error));
     }
-    bool in_time = listen_until(b, ends[0], cg_now() + TIME_LIMIT);
+    bool in_time = listen_until(b, ends[0], fmin(cg_now() + TIME_LIMIT, cg_deadline()));
     if (!in_time)
         kill(-pid, SIGKILL);
     close(ends[0]);
     bool well = ended_well(pid);
+    if (!in_time && cg_late())
+        return refused(CONVGEN_CANCELLED, why, "the time was up before %.100s was done", compiler);
     if (!in_time)
         return refused(CONVGEN_COMPILER, why, "%.100s ran longer than %d seconds", compiler, TIME_LIMIT);
     if (well && !access(b->object, R_OK))

@@ -1,7 +1,8 @@
 /* worker.c: a process that may crash for us.
  *
  * Forked before any thread exists, it answers jobs with a judge of its own, on memory between guard pages. A candidate that
- * kills it, or runs longer than the time limit, is refused with that reason; the next job forks a new worker. What a killed
+ * kills it, or runs longer than the time limit, is refused with that reason; the next job forks a new worker. At a job's deadline
+ * it is killed too: that ends the job, and refuses nobody. What a killed
  * worker's compiler leaves behind is removed: its temporary folder is the parent's.
  * For the command alone: the parent must never have run a parallel region, and one worker exists at a time. */
 #define _GNU_SOURCE
@@ -10,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -193,7 +195,7 @@ static const char *signal_name(int number)
 }
 
 /* Seconds for one job: generous, since a slow honest kernel must not be taken for a hanging one. */
-static double time_limit(const cg_job *job)
+double cg_worker_limit(const cg_job *job)
 {
     const char *text = getenv("CONVGEN_TIME_LIMIT");
     double given = text ? strtod(text, NULL) : 0;
@@ -253,6 +255,7 @@ static void pack(cg_message *m, uint64_t number, cg_verb verb, const cg_job *job
     snprintf(m->job.form, sizeof m->job.form, "%s", job->form);
     snprintf(m->job.compiler, sizeof m->job.compiler, "%s", job->compiler);
     m->job.threads = job->threads, m->job.level = job->level, m->job.seconds = job->seconds, m->job.cold = job->cold;
+    m->job.deadline = job->deadline; /* the clock is one for all processes */
 }
 
 static bool sent(cg_worker *w, cg_message *m)
@@ -282,11 +285,12 @@ static cg_status ask(cg_worker *w, cg_verb verb, const cg_job *job, cg_result *o
         if (status != CONVGEN_OK) return status;
         if (!sent(w, &m)) return interrupted ? stopped() : cg_fail(CONVGEN_INTERNAL, "the worker process does not listen");
     }
-    double limit = time_limit(job);
-    bool late = !readable(w->socket, limit);
+    double limit = cg_worker_limit(job), left = job->deadline > 0 ? job->deadline - cg_now() : INFINITY;
+    bool late = !readable(w->socket, fmin(limit, left));
     ssize_t got = -1;
     while (!late && (got = recv(w->socket, &a, sizeof a, 0)) < 0 && errno == EINTR) {}
     if (interrupted) return reap(w), stopped();
+    if (late && left < limit) return reap(w), cg_fail(CONVGEN_CANCELLED, "the time is up");
     if (got != (ssize_t)sizeof a || a.number != m.number) return refused(out, reap(w), limit, late);
     a.result.verdict.why[CG_WHY - 1] = 0;
     *out = a.result;
