@@ -246,6 +246,16 @@ typedef cg_status cg_emit_put(void *user, const char *name, const char *text, si
  * go_on (NULL: always) is asked while a file is made, some hundred times a second: false ends it, CONVGEN_CANCELLED. */
 cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, bool (*go_on)(void *user), void *user);
 
+/* ---- temporary.c: folders for a while ------------------------------------------------------------------------------ */
+
+enum { CG_PATH = 256 };
+typedef struct cg_temporary {
+    char path[CG_PATH]; /* "": none */
+    int lock;           /* of it, while we live */
+} cg_temporary;
+cg_status cg_temporary_new(cg_temporary *t); /* mode 0700, below $TMPDIR; what killed processes left there is removed */
+void cg_temporary_remove(cg_temporary *t);   /* with what is in it */
+
 /* ---- jit.c and toolchain.c: C text -> code ------------------------------------------------------------------------ */
 
 typedef struct cg_code cg_code;
