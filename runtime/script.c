@@ -71,7 +71,7 @@ static void look_around(lua_State *lua, lua_Debug *where)
 {
     cg_script *s = script_of(lua);
     (void)where;
-    s->stopped = s->go_on && !s->go_on(s->user);
+    s->stopped = cg_late() || (s->go_on && !s->go_on(s->user));
     if (!s->stopped && cg_now() <= s->deadline) return;
     lua_sethook(lua, look_around, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
     if (s->stopped) luaL_error(lua, "stopped");

@@ -2,6 +2,7 @@
  *
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #include "internal.h"
+#include "processes.h"
 #include "suite.h"
 #include <dirent.h>
 #include <errno.h>
@@ -589,6 +590,74 @@ START_TEST(interrupted_emit)
 }
 END_TEST
 
+/* ---- killed, with a compiler ---- */
+
+enum { FIRST_COMPILE, THIRD_COMPILE, FOLDER, WORKER, TERM, KILLS };
+
+/* A compiler that comes to no end at its nth call, with a process of its own. */
+static void write_compiler(const char *path, int nth)
+{
+    char text[512];
+    snprintf(text, sizeof text, "#!/bin/sh\necho >> %s/calls\nif [ $(wc -l < %s/calls) = %d ]; then\n  sleep 1000 & echo > %s/started\n  wait\nfi\n"
+             "exec cc \"$@\"\n", folder, folder, nth, folder);
+    write_file(path, text);
+    ck_assert_int_eq(chmod(path, 0700), 0);
+}
+
+static pid_t child_of(pid_t parent)
+{
+    char path[64];
+    int pid = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%d", &pid) != 1)
+        pid = 0;
+    if (f)
+        fclose(f);
+    return pid;
+}
+
+static void strike(int point, pid_t child)
+{
+    if (point != FOLDER)
+        wait_for_file(in_folder("started"));
+    else
+        while (!find_entry(in_folder("tmp"), "convgen"))
+            nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+    pid_t struck = point == WORKER ? child_of(child) : child;
+    if (struck)
+        kill(struck, point == TERM ? SIGTERM : SIGKILL);
+}
+
+/* However it ends, no compiler goes on; and what nobody could remove is gone after the next run. */
+START_TEST(killed_with_a_compiler)
+{
+    char compiler[200], word[128], tmp[128];
+    snprintf(tmp, sizeof tmp, "%s", in_folder("tmp"));
+    ck_assert_int_eq(mkdir(tmp, 0700), 0);
+    snprintf(word, sizeof word, "CONVGEN_TEST=%s", folder);
+    setenv("CONVGEN_TEST", folder, 1);
+    setenv("TMPDIR", tmp, 1);
+    write_compiler(in_folder("cc"), _i == THIRD_COMPILE ? 3 : 1);
+    snprintf(compiler, sizeof compiler, "--compiler=%s", in_folder("cc"));
+    pid_t child = start((char *const[]){ "convgen", "tune", compiler, TINY, NULL });
+    strike(_i, child);
+    if (_i == WORKER)
+        ck_assert_msg(finish(child) == 0, "%s", err);
+    else if (_i == TERM)
+        ck_assert_int_eq(finish(child), 130);
+    else
+        ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    wait_until_none_is_alive(word);
+    if (_i != WORKER && _i != TERM)
+        ck_assert_msg(run("tune", "--seconds=0.001", "--compiler=cc", TINY, NULL) == 0, "%s", err);
+    const char *left = find_entry(tmp, "convgen");
+    ck_assert_msg(!left, "%s is left", left);
+    ck_assert_int_eq(rmdir(tmp), 0);
+    unsetenv("TMPDIR");
+}
+END_TEST
+
 /* A disk that is full for the store: said before anything is tuned, and what is there stays. */
 START_TEST(full_store)
 {
@@ -622,6 +691,7 @@ int main(void)
     TCase *group = test_case(suite, "command", 240);
     tcase_add_checked_fixture(group, setup, teardown);
     tcase_add_loop_test(group, interrupted_emit, 0, 4);
+    tcase_add_loop_test(group, killed_with_a_compiler, 0, KILLS);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
     const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, check, check_of_wrong_kernels, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };

@@ -467,10 +467,9 @@ static void make_folder(void)
 
 static void remove_folder(void)
 {
-    static const char *const names[] = {"a.txt", "b.txt"};
+    static const char *const names[] = {"a", "b", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     char path[128];
-    for (int i = 0; i < 2; i++) snprintf(path, sizeof path, "%s/%s", folder, names[i]), unlink(path);
-    for (int i = 1; i <= 9; i++) snprintf(path, sizeof path, "%s/%d.txt", folder, i), unlink(path);
+    for (size_t i = 0; i < COUNT(names); i++) snprintf(path, sizeof path, "%s/%s.txt", folder, names[i]), unlink(path);
     rmdir(folder);
 }
 
@@ -602,6 +601,63 @@ START_TEST(binary_long_and_missing_lists_are_refused)
 }
 END_TEST
 
+static void refused_list(const char *sentence)
+{
+    cg_problem_list list = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/0.txt", folder);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_BAD_PROBLEM);
+    ck_assert_msg(!strncmp(cg_error_text(), folder, strlen(folder)) && strstr(cg_error_text(), sentence), "%s", cg_error_text());
+    ck_assert_int_eq(list.count, 0);
+    cg_list_free(&list);
+}
+
+/* As many times as said, with a new line each. */
+static void write_many(const char *name, const char *line, int times)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    for (int i = 0; i < times; i++) ck_assert_int_ge(fprintf(f, "%s\n", line), 0);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* Eight small files, each including the next 40 times, would be 40^7 problems; without any, as many files; with comments, bytes. */
+START_TEST(lists_of_lists_are_bounded)
+{
+    char name[16], line[32];
+    for (int i = 0; i < 7; i++) {
+        snprintf(name, sizeof name, "%d.txt", i);
+        snprintf(line, sizeof line, "--batch=%d.txt", i + 1);
+        write_many(name, line, 40);
+    }
+    write_many("7.txt", "ic1iw1oc1kw1", 150);
+    refused_list("7.txt:101: this would be problem 100001: at most 100000 are allowed");
+    write_many("7.txt", "# nothing", 1);
+    refused_list("--batch=7.txt: this would be list 1001; at most 1000 are allowed");
+    write_many("0.txt", "--batch=1.txt", 999);
+    write_many("1.txt", "#234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567", 200);
+    refused_list("1.txt: with it the lists have 16");
+    refused_list("at most 16777216 are allowed, each counted as often as it is included");
+}
+END_TEST
+
+/* A command's words are a list too. */
+START_TEST(problems_are_counted_over_all_lists)
+{
+    cg_problem_list list = {0};
+    cg_named_problem n = {.multiplicity = 1};
+    char path[128];
+    write_list("a.txt", "ic1iw1oc1kw1\n", 13, path);
+    for (int i = 0; i < CG_MOST_PROBLEMS - 1; i++) ck_assert_int_eq(cg_list_add(&list, &n), CONVGEN_OK);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_OK);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_BAD_PROBLEM);
+    ck_assert_int_eq(list.count, CG_MOST_PROBLEMS);
+    cg_list_free(&list);
+}
+END_TEST
+
 START_TEST(every_failed_allocation_is_reported)
 {
     char path[128], text[] = "ic1iw1oc1kw1\n--batch=b.txt";
@@ -685,6 +741,8 @@ int main(void)
     tcase_add_test(lists, lists_nest_eight_deep);
     tcase_add_test(lists, reset_in_a_list_restores_what_the_caller_said);
     tcase_add_test(lists, binary_long_and_missing_lists_are_refused);
+    tcase_add_test(lists, lists_of_lists_are_bounded);
+    tcase_add_test(lists, problems_are_counted_over_all_lists);
     tcase_add_test(lists, every_failed_allocation_is_reported);
     tcase_add_loop_test(lists, shipped_lists_hold_what_they_say, 0, COUNT(shipped));
     return test_run(suite);

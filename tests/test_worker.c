@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,8 +35,23 @@ static void litter(void)
     abort();
 }
 
+/* As worker.c's answer is laid out. */
+typedef struct forged {
+    uint64_t number;
+    cg_status status;
+    cg_result result;
+} forged;
+
+/* A good answer to a question that nobody asked, before the real one. */
+static void forge(void)
+{
+    forged f = {.number = 1, .result.verdict.ok = true};
+    if (send(3, &f, sizeof f, MSG_NOSIGNAL) != (ssize_t)sizeof f) abort();
+}
+
 static void misbehave(const char *schedule)
 {
+    if (!strcmp(schedule, "forge")) forge();
     if (!strcmp(schedule, "crash")) *nowhere = 1;
     if (!strcmp(schedule, "litter")) litter();
     if (!strcmp(schedule, "abort")) abort();
@@ -164,6 +180,45 @@ START_TEST(a_hang_refuses)
 }
 END_TEST
 
+/* Long jobs, long limits: by the multiply-adds, the seconds of timing and a system's compiler. */
+START_TEST(the_limit_is_generous)
+{
+    cg_job j = job("good");
+    unsetenv("CONVGEN_TIME_LIMIT");
+    j.seconds = 0;
+    ck_assert(fabs(cg_worker_limit(&j) - 60) < 1e-6);
+    j.seconds = 7;
+    ck_assert(fabs(cg_worker_limit(&j) - 67) < 1e-6);
+    strcpy(j.compiler, "cc");
+    ck_assert(fabs(cg_worker_limit(&j) - 187) < 1e-6);
+    ck_assert_int_eq(convgen_problem_parse("mb1ic1000ih1000oc1000oh1000kh1", &j.problem), CONVGEN_OK);
+    ck_assert(fabs(cg_worker_limit(&j) - 187 - 40000) < 1e-3);
+    setenv("CONVGEN_TIME_LIMIT", "0.3", 1);
+    ck_assert(cg_worker_limit(&j) == 0.3);
+}
+END_TEST
+
+START_TEST(the_deadline_cancels)
+{
+    cg_job j = job("hang");
+    cg_result r;
+    setenv("CONVGEN_TIME_LIMIT", "3000", 1);
+    j.deadline = cg_now() - 1;
+    ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_CANCELLED);
+    ck_assert_str_eq(cg_error_text(), "the time is up");
+    ck_assert(verify("good").verdict.ok); /* and others may be asked for */
+}
+END_TEST
+
+START_TEST(an_answer_to_nobody_is_no_answer)
+{
+    verify("good");
+    cg_result r = verify("forge");
+    ck_assert(r.status != CONVGEN_OK && !r.verdict.ok);
+    ck_assert(verify("good").verdict.ok);
+}
+END_TEST
+
 START_TEST(no_memory_is_not_a_refusal)
 {
     cg_job j = job("memory");
@@ -253,6 +308,9 @@ int main(void)
     tcase_add_test(t, answers_come_back);
     tcase_add_test(t, a_crash_refuses);
     tcase_add_test(t, a_hang_refuses);
+    tcase_add_test(t, the_limit_is_generous);
+    tcase_add_test(t, the_deadline_cancels);
+    tcase_add_test(t, an_answer_to_nobody_is_no_answer);
     tcase_add_test(t, no_memory_is_not_a_refusal);
     tcase_add_test(t, a_worker_killed_while_idle_is_replaced);
     tcase_add_test(t, an_interrupt_cancels);
