@@ -29,7 +29,11 @@ void *cg_realloc(void *old, size_t size);
 void cg_free(void *p);
 char *cg_strdup(const char *text);
 void *cg_aligned(size_t size); /* 64-byte aligned; size 0 gives a valid pointer; cg_free frees it */
+/* Pages that can be read and written, of their own, all zero. */
+void *cg_pages(size_t size);
+void cg_pages_free(void *pages, size_t size);
 extern long cg_fail_allocation; /* tests: the n-th allocation from now (1 = the next) fails; 0: none; counts down */
+extern bool cg_fail_onwards;    /* and every following one: then the count stays at 1 */
 bool cg_multiply(size_t a, size_t b, size_t *out); /* false on overflow */
 
 /* Memory of `size` bytes that begins right after, or ends right before, a page that faults. */
@@ -275,11 +279,28 @@ cg_status cg_toolchain(const char *text, const char *compiler, const char *flags
 void *cg_toolchain_symbol(const cg_code *code, const char *name);
 void cg_toolchain_end(cg_code *code);
 struct cg_code {
-    void *map; /* jit.c: an own mapping, r-x at rest */
+    void *map; /* loader.c: an own mapping, r-x at rest */
     size_t map_size;
-    void *symbols; /* jit.c: names and addresses */
+    void *symbols; /* loader.c: in the mapping */
     void *handle; /* toolchain.c: dlopen */
 };
+
+/* ---- libc.c and loader.c: what jit.c stands on ------------------------------------------------------------------------ */
+
+/* Runs work(job), which calls libtcc, from libtcc's state at load; takes back all memory that it had. CONVGEN_NO_MEMORY or
+ * CONVGEN_COMPILER, without a sentence, where libtcc would have ended the process. One at a time. */
+cg_status cg_tcc_run(cg_status (*work)(void *job), void *job, cg_buffer *file); /* file: what libtcc wrote */
+
+/* What an object may call; the last has no name. */
+typedef void cg_function(void);
+typedef struct cg_supplied {
+    const char *name;
+    cg_function *at;
+} cg_supplied;
+/* Fills map, map_size, symbols. On failure what is there is for cg_load_end. */
+cg_status cg_load(const void *file, size_t size, const cg_supplied *supplied, cg_code *code, char why[CG_WHY]);
+void *cg_load_symbol(const cg_code *code, const char *name);
+void cg_load_end(cg_code *code);
 
 /* What generated code sees. Layout is repeated in templates/kernel.c.in. */
 typedef struct cg_call {

@@ -18,13 +18,18 @@
 /* ---- allocation ---- */
 
 long cg_fail_allocation;
+bool cg_fail_onwards;
 
 /* True when a test wants this allocation to fail. The usual path is one load. */
 static bool fails_now(void)
 {
     if (__atomic_load_n(&cg_fail_allocation, __ATOMIC_RELAXED) <= 0)
         return false;
-    return __atomic_sub_fetch(&cg_fail_allocation, 1, __ATOMIC_RELAXED) == 0;
+    if (__atomic_sub_fetch(&cg_fail_allocation, 1, __ATOMIC_RELAXED))
+        return false;
+    if (cg_fail_onwards)
+        __atomic_store_n(&cg_fail_allocation, 1, __ATOMIC_RELAXED);
+    return true;
 }
 
 void *cg_malloc(size_t size)
@@ -60,6 +65,18 @@ void *cg_aligned(size_t size)
     if (fails_now() || posix_memalign(&p, 64, size ? size : 1))
         return NULL;
     return p;
+}
+
+void *cg_pages(size_t size)
+{
+    void *p = fails_now() ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void cg_pages_free(void *pages, size_t size)
+{
+    if (pages)
+        munmap(pages, size);
 }
 
 bool cg_multiply(size_t a, size_t b, size_t *out)

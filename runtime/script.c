@@ -39,6 +39,9 @@ struct cg_script {
     cg_buffer file; /* the last file read from there */
 };
 
+/* Lua's copy in the shared library reads these: it is not compiled to read the C library's there. */
+FILE *cg_stdin, *cg_stdout, *cg_stderr;
+
 /* ---- the state's limits ---- */
 
 static void *allocate(void *user, void *old, size_t old_size, size_t size)
@@ -252,6 +255,7 @@ cg_status cg_script_new(cg_script **out)
 {
     const char *folder = secure_getenv("CONVGEN_GEN_DIR");
     *out = NULL;
+    cg_stdin = stdin, cg_stdout = stdout, cg_stderr = stderr;
     cg_script *s = cg_calloc(1, sizeof *s);
     if (!s) return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
     pthread_mutex_init(&s->lock, NULL);

@@ -24,6 +24,17 @@ START_TEST(nth_allocation_fails)
         }
         ck_assert_int_eq(cg_fail_allocation, 0);
     }
+    cg_fail_onwards = true;
+    cg_fail_allocation = 3;
+    for (long i = 1; i <= 10; i++) {
+        void *p = cg_malloc(8);
+        ck_assert_int_eq(p == NULL, i >= 3);
+        cg_free(p);
+    }
+    ck_assert_int_eq(cg_fail_allocation, 1);
+    cg_fail_onwards = false;
+    cg_fail_allocation = 1;
+    ck_assert_ptr_null(cg_pages(1));
     cg_fail_allocation = 1;
     ck_assert_ptr_null(cg_calloc(1, 1));
     cg_fail_allocation = 1;

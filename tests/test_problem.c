@@ -469,7 +469,7 @@ static void remove_folder(void)
 {
     static const char *const names[] = {"a", "b", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     char path[128];
-    for (size_t i = 0; i < COUNT(names); i++) snprintf(path, sizeof path, "%s/%s.txt", folder, names[i]), unlink(path);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) snprintf(path, sizeof path, "%s/%s.txt", folder, names[i]), unlink(path);
     rmdir(folder);
 }
 
