@@ -317,11 +317,10 @@ local function cycles_of(s, machine)
   return cycles * largest_share(c.tasks, p.threads) + (c.pack - c.fused) / p.threads
 end
 
-function winograd.schedules(p, target, machine)
+function winograd.schedules(p, target, machine, list)
   local why = refused(p, target)
-  if why then return { { why = why, name = "winograd" } } end
-  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine) end
-  local list = {}
+  if why then list[1] = { why = why, name = "winograd" }; return end
+  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine, list) end
   for _, c in ipairs(candidates(p, target, machine)) do
     c.schedule.family = "winograd"
     if not c.why then
@@ -331,7 +330,15 @@ function winograd.schedules(p, target, machine)
     end
     list[#list + 1] = c
   end
-  return list
+end
+
+-- What decides the bits of its results: the transform, the order of its sums. Kernels of `half` share operations among rows of
+-- frequencies by what fits a block; sums of backward weights are of a block's tiles.
+function winograd.arithmetic(p, s)
+  local name = ("winograd %sx%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w))
+  if p.pass == "backward_weights" then return ("%s t%d p%d"):format(name, s.tiles, s.sums or 1) end
+  if s.half or s.fuse then name = ("%s half t%d r%d d%d"):format(name, s.tiles, s.rows, s.shares or 1) end
+  return ("%s c%d"):format(name, s.chunk or 0)
 end
 
 -- What binds: the longest of what a run has to do.
