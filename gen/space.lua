@@ -11,11 +11,24 @@ function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end
 end
 
+-- Letters of a name, as records hold it; what a field may be, so that sizes made of it are integers.
+local longest, largest, too_many_digits = 63, 1 << 20, ("%d"):rep(8)
+
+-- Whether all fields are sizes: those that a family knows no more of, too.
+local function has_sizes(schedule)
+  for _, value in pairs(schedule) do
+    if type(value) == "table" and not has_sizes(value) then return false end
+    if type(value) == "number" and not (math.type(value) == "integer" and value >= 1 and value <= largest) then return false end
+  end
+  return true
+end
+
 -- "direct.p7.v4.rows4" -> its family and the schedule; nil when no family knows the name.
 function space.parse(name)
+  if #name > longest or name:find(too_many_digits) then return nil end
   for _, family in ipairs(families) do
     local schedule = family.parse(name)
-    if schedule and family.print(schedule) == name then return family, schedule end
+    if schedule and has_sizes(schedule) and family.print(schedule) == name then return family, schedule end
   end
 end
 
