@@ -172,6 +172,7 @@ double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
 cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */
 void cg_script_free(cg_script *s);
+int cg_script_work(const cg_script *s); /* of the last call, in million Lua instructions: what it is limited by, and what tests count */
 
 /* A row of gen/targets.lua. */
 typedef struct cg_target {
@@ -190,6 +191,7 @@ typedef struct cg_schedule {
     char name[CG_NAME], family[16];
     int version;     /* of the family */
     double cycles;   /* the estimate */
+    char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */
     char why[CG_WHY]; /* "" legal, else why it was refused */
 } cg_schedule;
 typedef struct cg_schedule_list {
@@ -203,6 +205,7 @@ typedef struct cg_request {
     const char *target, *form;
     int threads;
     const char *asked; /* a schedule that the list has to have whatever its estimate, or NULL */
+    bool steady;       /* the order of ESTIMATE: the arithmetic of the first does not depend on threads, nor that of the next */
 } cg_request;
 /* Legal ones first, best estimate first, at most about 60; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);

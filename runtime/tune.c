@@ -171,16 +171,23 @@ static void look_under_tighter_budgets(cg_tuner *u)
     }
 }
 
-/* What won elsewhere is tried first: a good time early drops the rest sooner. */
+static void lead(cg_tuner *u, int from, int to)
+{
+    cg_schedule found = u->list.at[from];
+    memmove(&u->list.at[to + 1], &u->list.at[to], (size_t)(from - to) * sizeof found);
+    u->list.at[to] = found;
+}
+
+/* What won elsewhere is tried first: a good time early drops the rest sooner. Without a clock what has its arithmetic follows it, or
+ * it would depend on the number of threads which arithmetic a refused one leaves. */
 static void to_front(cg_tuner *u, const char *name)
 {
-    for (int i = 0; i < u->list.count && !u->list.at[i].why[0]; i++)
-        if (!strcmp(u->list.at[i].name, name)) {
-            cg_schedule found = u->list.at[i];
-            memmove(&u->list.at[1], &u->list.at[0], (size_t)i * sizeof found);
-            u->list.at[0] = found;
-            return;
-        }
+    int i = 0, first = 1;
+    while (i < u->list.count && !u->list.at[i].why[0] && strcmp(u->list.at[i].name, name) != 0) i++;
+    if (i == u->list.count || u->list.at[i].why[0]) return;
+    lead(u, i, 0);
+    for (i = 1; i < u->list.count && u->tuning->effort == CONVGEN_ESTIMATE; i++)
+        if (!strcmp(u->list.at[i].arithmetic, u->list.at[0].arithmetic)) lead(u, i, first++);
 }
 
 static int of_family(const cg_tuner *u, const char *family, int count)
@@ -232,7 +239,7 @@ static cg_status list(cg_tuner *u)
 {
     look_under_tighter_budgets(u);
     cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
-                          u->incumbent[0] ? u->incumbent : NULL};
+                          u->incumbent[0] ? u->incumbent : NULL, u->tuning->effort == CONVGEN_ESTIMATE};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
@@ -651,7 +658,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL};
+    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL, false};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
