@@ -538,6 +538,55 @@ START_TEST(budgets_of_channels_and_of_other_data)
 }
 END_TEST
 
+/* The largest number of a channel of the pass's data. */
+static float largest(const float *x, int64_t channels, int64_t pixels, int64_t channel)
+{
+    float most = 0;
+    for (int64_t n = 0; n < now.batch; n++)
+        for (int64_t i = 0; i < pixels; i++) {
+            int64_t at = now.layout == CONVGEN_NHWC ? (n * pixels + i) * channels + channel : (n * channels + channel) * pixels + i;
+            most = fmaxf(most, fabsf(x[at]));
+        }
+    return most;
+}
+
+START_TEST(badly_scaled_data_has_one_large_channel_in_each_group)
+{
+    static const char *const texts[] = {"--dir=FWD_D g2mb2ic6ih9oc4kh3", "--dir=FWD_D --tag=nchw g3mb2ic12ih9oc3kh3", "--dir=BWD_D g2mb2ic6ih9oc10kh3"};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes[CG_TENSORS];
+        now = problem(texts[i]);
+        int tensor = cg_data_tensor(&now);
+        int64_t channels = i < 2 ? now.in_channels : now.out_channels, group = channels / now.groups, pixels = i < 2 ? 81 : 49;
+        cg_tensor_bytes(&now, bytes);
+        float *data = cg_malloc(bytes[tensor]);
+        cg_fill(&now, CONVGEN_BADLY_SCALED, tensor, data, bytes[tensor], 0);
+        for (int64_t c = 0; c < channels; c++)
+            ck_assert_msg((largest(data, channels, pixels, c) > 1000) == (c % group == group / 2), "%s: channel %d", texts[i], (int)c);
+        cg_free(data);
+    }
+}
+END_TEST
+
+/* No sum of products leaves the range in which all integers are numbers of the type. */
+START_TEST(integers_stay_exact)
+{
+    static const char *const texts[] = {"--dir=FWD_D mb1ic60000ih1oc1kh1", "--dir=FWD_D mb1ic60ih1oc1kh1", "--dir=BWD_W mb60000ic1ih1oc1kh1"};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes[CG_TENSORS];
+        now = problem(texts[i]);
+        int64_t terms = cg_reference_terms(&now, false);
+        cg_tensor_bytes(&now, bytes);
+        float *data = cg_malloc(bytes[CG_SRC]), most;
+        cg_fill_integers(&now, CG_SRC, data, bytes[CG_SRC], 0x1p23);
+        most = largest(data, now.in_channels, 1, 0);
+        for (int64_t c = 1; c < now.in_channels; c++) most = fmaxf(most, largest(data, now.in_channels, 1, c));
+        ck_assert_msg(most >= 8 && most * most * (float)terms <= 0x1p23f, "%s: %g", texts[i], most);
+        cg_free(data);
+    }
+}
+END_TEST
+
 static void fail_every_allocation(const cg_kernel *k)
 {
     cg_status status = CONVGEN_NO_MEMORY;
@@ -683,6 +732,8 @@ int main(void)
     tcase_add_test(t, tiles_of_nans);
     tcase_add_test(t, budgets);
     tcase_add_test(t, budgets_of_channels_and_of_other_data);
+    tcase_add_test(t, badly_scaled_data_has_one_large_channel_in_each_group);
+    tcase_add_test(t, integers_stay_exact);
     tcase_add_test(t, every_allocation_may_fail_for_a_transform);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
