@@ -404,6 +404,30 @@ START_TEST(split_sums)
 }
 END_TEST
 
+/* One trial judges kernels of several splits: each by its own sums, each with its own figures. */
+START_TEST(splits_take_turns)
+{
+    double alone[5] = {0};
+    cg_trial *t;
+    cg_verdict v;
+    now = problem("--dir=FWD_D mb1ic640ih4oc40kh1");
+    cg_kernel k = reference_kernel();
+    for (now_chains = 1; now_chains <= 4; now_chains += 3) {
+        k.source.chains = now_chains;
+        alone[now_chains] = verdict_of(&k, false, CG_VERIFY_FULL).error_normwise;
+    }
+    ck_assert(alone[1] != alone[4]);
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    for (int turn = 0; turn < 4; turn++) {
+        now_chains = k.source.chains = turn % 2 ? 1 : 4;
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_msg(v.ok && v.error_normwise == alone[now_chains], "turn %d: %s", turn, v.why);
+    }
+    cg_trial_free(t);
+    now_chains = 1;
+}
+END_TEST
+
 /* Judged by its error, not by its bits: another order passes, a wrong answer does not. */
 START_TEST(transforming_families)
 {
@@ -535,6 +559,18 @@ START_TEST(budgets_of_channels_and_of_other_data)
     expect_budget(text, 30, -1, LARGE_DATA, "badly scaled data is");
     expect_budget(text, 1.6, -1, LARGE_DATA, NULL); /* twice is allowed there */
     expect_budget(text, NAN, 9, POSITIVE_DATA, "the error on rectified data is inf times the loop's");
+}
+END_TEST
+
+/* Too many terms to compare with the loop's: not trusted. */
+START_TEST(what_takes_too_long_to_judge_is_refused)
+{
+    now = problem("--dir=BWD_W mb1ic1ih1600oc1kh1");
+    broken = LOOP;
+    cg_kernel k = transforming(reference_kernel());
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    broken = NOTHING;
+    ck_assert_msg(!v.ok && strstr(v.why, "take too long to compare"), "ok %d, %s", v.ok, v.why);
 }
 END_TEST
 
@@ -727,12 +763,14 @@ int main(void)
     tcase_add_test(t, all_passes);
     tcase_add_test(t, bias_gradients_are_checked);
     tcase_add_test(t, split_sums);
+    tcase_add_test(t, splits_take_turns);
     tcase_add_test(t, transforming_families);
     tcase_add_test(t, transforms_of_all_passes);
     tcase_add_test(t, tiles_of_nans);
     tcase_add_test(t, budgets);
     tcase_add_test(t, budgets_of_channels_and_of_other_data);
     tcase_add_test(t, badly_scaled_data_has_one_large_channel_in_each_group);
+    tcase_add_test(t, what_takes_too_long_to_judge_is_refused);
     tcase_add_test(t, integers_stay_exact);
     tcase_add_test(t, every_allocation_may_fail_for_a_transform);
     tcase_add_test(t, every_allocation_may_fail);
