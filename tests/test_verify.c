@@ -736,6 +736,38 @@ START_TEST(certificates)
 }
 END_TEST
 
+/* What a kernel reads before it was written shows, and is no small error. */
+START_TEST(a_certificate_shows_nan)
+{
+    convgen_errors e;
+    now = problem(forward_text);
+    broken = READS_SCRATCH;
+    cg_kernel k = forward_kernel();
+    ck_assert_int_eq(cg_certificate(&now, &k, &serial, &e), CONVGEN_OK);
+    broken = NOTHING;
+    ck_assert(isinf(e.plan.normwise) && isinf(e.plan.ulp_max) && isinf(e.plan.of_bound) && e.loop.of_bound < 1);
+}
+END_TEST
+
+/* The unit of numbers below the normal ones is that of the smallest normal one. */
+START_TEST(units_and_bounds)
+{
+    float a[] = {0x1p-140f, 0x1p-126f, 1}, b = 1, got[] = {0x1p-140f + 0x1p-149f, 0x1p-126f, 1};
+    cg_measure m;
+    now = problem("--dir=FWD_D mb1ic1iw3oc1kw1");
+    cg_operands o = {.src = a, .weights = &b};
+    cg_spread s = cg_spread_over(3, 1, 1e6, 1e6);
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_msg(cg_meter_read(&m.got).ulp_max == 1, "%g", cg_meter_read(&m.got).ulp_max);
+    got[0] = a[0], got[1] += 0x1p-149f;
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_msg(cg_meter_read(&m.got).ulp_max == 1, "%g", cg_meter_read(&m.got).ulp_max);
+    got[1] = a[1], got[2] += 0x1p-23f; /* of one product the bound is u / (1 - u) times it */
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_double_eq_tol(cg_meter_read(&m.got).of_bound, 2 * (1 - 0x1p-24), 1e-12);
+}
+END_TEST
+
 static long shares[2];
 static char *scratch_of[3]; /* by the first task of a share */
 static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
@@ -822,6 +854,8 @@ int main(void)
     tcase_add_test(t, every_allocation_may_fail_for_a_transform);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
+    tcase_add_test(t, a_certificate_shows_nan);
+    tcase_add_test(t, units_and_bounds);
     tcase_add_test(t, workspaces);
     tcase_add_test(t, rooms_are_used_again);
 #if !defined(__SANITIZE_ADDRESS__)
