@@ -116,6 +116,7 @@ void cli_folder_free(cli_folder *f);        /* what is not finished is gone */
 int cli_wrong(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_usage(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_failed(const cli_arguments *a); /* the library's last sentence */
+const char *cli_advice(const cli_arguments *a); /* to be put after that sentence; "": none */
 
 void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2))); /* rewrites one line of a terminal */
 void cli_progress_end(void);

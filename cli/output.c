@@ -43,9 +43,15 @@ int cli_usage(const cli_arguments *a, const char *format, ...)
     return CLI_USAGE;
 }
 
+/* What the command can do about the last error and the library's other users cannot: theirs is no option. */
+const char *cli_advice(const cli_arguments *a)
+{
+    return cg_error_status() == CONVGEN_NO_EXEC && !a->compiler ? "; --compiler=cc loads kernels from files instead" : "";
+}
+
 int cli_failed(const cli_arguments *a)
 {
-    return cli_wrong(a, "%s", cg_error_text());
+    return cli_wrong(a, "%s%s", cg_error_text(), cli_advice(a));
 }
 
 /* ---- progress ---- */

@@ -183,7 +183,7 @@ static state state_of(const cg_outcome *o)
 /* The sentences of tuning name the problem by its text; a layer that has a name is known by it. */
 static int say_failed(const run *r, const layer *l)
 {
-    return l->np->name[0] ? cli_wrong(r->a, "%s: %s", l->np->name, cg_error_text()) : cli_failed(r->a);
+    return l->np->name[0] ? cli_wrong(r->a, "%s: %s%s", l->np->name, cg_error_text(), cli_advice(r->a)) : cli_failed(r->a);
 }
 
 static int say_sampled(const run *r, const layer *l)

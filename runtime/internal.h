@@ -51,6 +51,7 @@ void cg_guarded_free(cg_guarded *g);
 /* Sets this thread's error sentence and returns `status`. */
 cg_status cg_fail(cg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *cg_error_text(void);
+cg_status cg_error_status(void); /* of that sentence */
 
 uint64_t cg_hash(const void *data, size_t size, uint64_t seed); /* FNV-1a 64; seed 0 starts */
 /* splitmix64: a stream from a seed. */

@@ -39,21 +39,18 @@ typedef struct object {
     char *why;
 } object;
 
-static cg_status refuse(const object *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static cg_status refuse(const object *o, const char *format, ...)
+static cg_status fail(const object *o, cg_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static cg_status fail(const object *o, cg_status status, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
     vsnprintf(o->why, CG_WHY, format, list);
     va_end(list);
-    return cg_fail(CONVGEN_COMPILER, "%s", o->why);
+    return cg_fail(status, "%s", o->why);
 }
+#define refuse(o, ...) fail(o, CONVGEN_COMPILER, __VA_ARGS__)
 
-static cg_status no_memory(const object *o)
-{
-    refuse(o, "no memory for compiled code");
-    return CONVGEN_NO_MEMORY;
-}
+static cg_status no_memory(const object *o) { return fail(o, CONVGEN_NO_MEMORY, "no memory for compiled code"); }
 
 /* ---- relocations: a row each ---- */
 
@@ -344,8 +341,8 @@ static cg_status make_executable(const object *o, cg_code *code)
     __builtin___clear_cache(code->map, (char *)code->map + code->map_size);
     if (!mprotect(code->map, code->map_size, PROT_READ | PROT_EXEC)) return CONVGEN_OK;
     if (errno == ENOMEM) return no_memory(o);
-    refuse(o, "this system or a policy of this process refuses executable memory (%s), which compiled kernels need", strerror(errno));
-    return CONVGEN_NO_EXEC;
+    return fail(o, CONVGEN_NO_EXEC, "executable memory, which compiled kernels need, is refused (%s): a policy of this process or system "
+                "has to allow it", strerror(errno));
 }
 
 cg_status cg_load(const void *file, size_t size, const cg_supplied *supplied, cg_code *code, char why[CG_WHY])

@@ -3,6 +3,7 @@
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #include "internal.h"
 #include "processes.h"
+#include "rights.h"
 #include "suite.h"
 #include <dirent.h>
 #include <errno.h>
@@ -674,6 +675,19 @@ START_TEST(full_store)
 }
 END_TEST
 
+/* The library's sentence, and what the command alone can offer. */
+START_TEST(refused_executable_memory)
+{
+    if (!watch_rights(PROT_EXEC, REFUSED_RIGHTS))
+        return; /* nothing to see on this system */
+    ck_assert_int_eq(run("tune", "--seconds=1", TINY_TEXT, NULL), 1);
+    ck_assert_msg(strstr(err, "has to allow it; --compiler=cc") != NULL, "%s", err);
+    ck_assert_int_eq(run("check", TINY_TEXT, NULL), 1);
+    ck_assert_msg(strstr(err, "has to allow it; --compiler=cc") != NULL, "%s", err);
+    ck_assert_int_eq(run("check", "--compiler=cc", TINY_TEXT, NULL), 0);
+}
+END_TEST
+
 START_TEST(full_output)
 {
     char line[512];
@@ -694,7 +708,7 @@ int main(void)
     tcase_add_loop_test(group, killed_with_a_compiler, 0, KILLS);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
     const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, check, check_of_wrong_kernels, show, records, stale_records,
-                                          bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
+                                          bad_lines_are_named, machine, hostile_name, interrupted, full_store, refused_executable_memory, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
     return test_run(suite);

@@ -214,7 +214,7 @@ static const struct {
     {"--epilogue=clamp:2:1 ic3iw5oc4kw3", "LO <= HI"},
     {"--epilogue=clamp:nan:1 ic3iw5oc4kw3", "LO <= HI"},
     {"--epilogue=clamp:0:1x ic3iw5oc4kw3", "clamp:LO:HI"},
-    {"--dir=BWD_D --epilogue=relu ic3iw5oc4kw3", "--dir=BWD_D has no epilogue"},
+    {"--dir=BWD_D --epilogue=relu ic3iw5oc4kw3", "BWD_D has no epilogue: only a forward pass"},
 };
 
 START_TEST(bad_text_names_its_culprit)
