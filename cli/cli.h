@@ -142,17 +142,19 @@ void cli_time_text(char text[24], double ns);
 typedef struct cli_trial {
     int layer;
     char schedule[CG_NAME], why[CG_WHY];
-    double ns; /* 0: refused, why tells */
+    double ns; /* 0: refused, why tells; else its last time */
+    cg_round round;
 } cli_trial;
 typedef struct cli_report {
-    cg_buffer trials; /* of cli_trial */
+    cg_buffer trials; /* of cli_trial, layer after layer */
     bool hurry;       /* interrupted: nothing more is run */
 } cli_report;
 typedef struct cli_report_row {
     const cg_named_problem *np;
     const cg_record *record; /* NULL: no result */
-    double peak, candidates, refused;
+    double peak;
     bool recalled;
+    const char *because; /* "", or why the chosen one is not the fastest of the final */
 } cli_report_row;
 void cli_report_tried(cli_report *report, int layer, const cg_tried *t);
 int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_report *report, const cli_report_row *rows, int count);

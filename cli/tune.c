@@ -35,9 +35,11 @@ static void show_tried(void *user, const cg_tried *t)
 {
     run *r = user;
     char label[CG_TEXT], best[24] = "-";
-    r->tried++;
     if (r->a->report)
         cli_report_tried(&r->report, r->current, t);
+    if (t->again)
+        return;
+    r->tried++;
     r->refused += t->ns_min <= 0;
     if (t->ns_min > 0 && t->ns_min < r->best)
         r->best = t->ns_min;
@@ -279,7 +281,7 @@ static int write_report(run *r)
         const layer *l = &r->layers[i];
         bool good = has_result(l);
         rows[i] = (cli_report_row){ .np = l->np, .record = good ? &l->outcome.record : NULL, .peak = good ? peak_of(r, l) : 0,
-                                    .candidates = l->outcome.candidates, .refused = l->outcome.refused, .recalled = l->state == RECALLED };
+                                    .recalled = l->state == RECALLED, .because = l->outcome.because ? l->outcome.because : "" };
     }
     r->report.hurry = cli_interrupted();
     int status = cli_report_write(r->a, r->c, &r->report, rows, r->count);

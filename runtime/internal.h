@@ -567,13 +567,19 @@ typedef struct cg_outcome {
     bool sampled; /* the time was up before anything was verified: checked on a sample only, never timed, not remembered */
     int candidates, refused;
     double seconds;
+    const char *because; /* "", or why the winner is not the fastest of the final */
 } cg_outcome;
-/* One refused or timed candidate, for progress and reports. ns_min 0: refused, see why. */
+/* What the last time of a candidate is worth: one round's, or those of the final, in which the winner was found. */
+typedef enum { CG_BRIEF, CG_LONGER, CG_FINAL } cg_round;
+/* One refused or timed candidate, for progress and reports. ns_min 0: refused, see why. Who is timed again later is told of once more at
+ * the end, in its last round. */
 typedef struct cg_tried {
     const cg_schedule *schedule;
     double ns_min, ns_median;
     const char *why;
     double done; /* share of the candidates that are behind us */
+    cg_round round;
+    bool again;
 } cg_tried;
 typedef struct cg_tuning {
     const convgen_problem *problem;

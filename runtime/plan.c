@@ -332,6 +332,7 @@ static void progress_say(cg_progress *p, double done, const char *line)
 static void progress_tried(void *user, const cg_tried *t)
 {
     char line[CG_NAME + CG_WHY + 32], time[32];
+    if (t->again) return;
     if (t->why && t->why[0]) snprintf(line, sizeof line, "%s: refused: %s", t->schedule->name, t->why);
     else if (t->ns_min > 0) {
         time_text(t->ns_min, time, sizeof time);

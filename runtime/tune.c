@@ -31,6 +31,8 @@ typedef struct cg_candidate {
     cg_timing timing;
     size_t packed;
     bool survived, racing; /* survived: verified, as far as was asked for */
+    bool reported;
+    cg_round round;
     double median[FINAL_ROUNDS];
 } cg_candidate;
 
@@ -89,6 +91,7 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 {
     memset(u, 0, sizeof *u);
     memset(out, 0, sizeof *out);
+    out->because = "";
     *u = (cg_tuner){.context = c, .judge = judge, .tuning = t, .out = out, .problem = *t->problem, .start = cg_now(),
                     .best_ns = INFINITY, .best_first = INFINITY};
     cg_status status = cg_problem_normalise(&u->problem);
@@ -359,14 +362,22 @@ static bool timed_briefly(cg_tuner *u, cg_candidate *k)
     return k->racing || k->timing.ns_min > slow * 1e9 || second_chance(u, k);
 }
 
-static void report(cg_tuner *u, const cg_candidate *k)
+static void report(cg_tuner *u, cg_candidate *k)
 {
     cg_outcome *o = u->out;
-    o->candidates++;
-    if (!k->survived) o->refused++;
+    o->candidates += !k->reported;
+    o->refused += !k->survived;
     cg_tried tried = {k->schedule, k->survived ? k->timing.ns_min : 0, k->survived ? k->timing.ns_median : 0, k->verdict.why,
-                      (double)o->candidates / (u->count ? u->count : 1)};
+                      (double)o->candidates / (u->count ? u->count : 1), k->round, k->reported};
     if (u->tuning->tried) u->tuning->tried(u->tuning->user, &tried);
+    k->reported = true;
+}
+
+/* The last word on those that were timed again. */
+static void report_again(cg_tuner *u)
+{
+    for (int i = 0; i < u->count; i++)
+        if (u->at[i].reported && u->at[i].round > CG_BRIEF) report(u, &u->at[i]);
 }
 
 /* Time that the caller gave is used up; else MEASURE leaves slow kernels after a while, but not for one bad estimate. */
@@ -418,7 +429,10 @@ static void second_round(cg_tuner *u)
 {
     int n = rank(u, second_within, SECOND_ROUND);
     if (u->best_ns > longer * 1e9) return; /* one run already took longer than this round gives */
-    for (int i = 0; i < n && n > 1 && go_on(u); i++) timed(u, u->ranked[i], longer);
+    for (int i = 0; i < n && n > 1 && go_on(u); i++) {
+        u->ranked[i]->round = CG_LONGER;
+        timed(u, u->ranked[i], longer);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -435,6 +449,7 @@ static void final_rounds(cg_tuner *u)
     for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++)
         for (int i = 0; i < n; i++) {
             cg_candidate *k = u->ranked[i];
+            if (k->racing) k->round = CG_FINAL;
             if (!k->racing || !timed(u, k, final)) continue; /* refused in the final: out */
             /* Minimum, not mean: noise only ever adds time. */
             least[i] = runs[i] ? fmin(least[i], k->timing.ns_min) : k->timing.ns_min;
@@ -477,9 +492,11 @@ static cg_candidate *winner(cg_tuner *u)
         if (!best || faster(k, best)) best = k;
         if (is_incumbent(u, k)) incumbent = k;
     }
-    if (best) best = leanest(u, best);
-    bool clearly = !incumbent || !u->kept || best->timing.ns_min <= keep_record * incumbent->timing.ns_min;
-    return clearly ? best : incumbent;
+    cg_candidate *lean = best ? leanest(u, best) : NULL;
+    bool clearly = !incumbent || !u->kept || lean->timing.ns_min <= keep_record * incumbent->timing.ns_min;
+    if (lean != best) u->out->because = "of those nearly as fast, it reads the fewest packed weights";
+    if (!clearly && incumbent != lean) u->out->because = "it is the remembered one, and none was 3 % faster";
+    return clearly ? lean : incumbent;
 }
 
 /* Chosen without a clock: the first by estimate that gives right answers on a sample. */
@@ -501,6 +518,7 @@ static cg_candidate *fastest(cg_tuner *u)
     try_all(u);      /* all briefly */
     second_round(u); /* the best few longer */
     final_rounds(u); /* finalists interleaved */
+    report_again(u);
     cg_candidate *best = winner(u);
     u->out->sampled = !best && spare && spare->survived;
     return u->out->sampled ? spare : best;

@@ -352,6 +352,50 @@ START_TEST(check_of_wrong_kernels)
 }
 END_TEST
 
+/* Of every schedule: one that fails is named, with its reason in JSON too, and the exit status says so, wherever it stands. */
+START_TEST(check_all_of_a_wrong_kernel)
+{
+    change_generator("0,/k:zero(acc)/s//k:load(acc, k:at(a))/");
+    for (int json = 0; json < 2; json++) {
+        ck_assert_msg(run("check", "--all", TINY, "mb1ic2ih3oc2kh1", json ? "--json" : NULL, NULL) == 1, "%s", out);
+        ck_assert_ptr_nonnull(strstr(out, json ? "\"schedule\":\"plain\",\"verdict\":\"FAILED\",\"why\":\"output 0 (n 0, d 0, h 0, w 0, c 0) is " : "FAILED"));
+        if (!json)
+            ck_assert_ptr_nonnull(strstr(out, " 2 failed, "));
+    }
+    ck_assert_int_eq(run("check", "--all", "--schedule=plain", TINY, NULL), 1);
+    ck_assert_ptr_nonnull(strstr(out, "0 ok, 1 failed, 0 refused"));
+    unsetenv("CONVGEN_GEN_DIR");
+    ck_assert_int_eq(run("check", "--all", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"verdict\":\"refused\",\"why\":\""));
+    ck_assert_ptr_null(strstr(out, "\"verdict\":\"refused\",\"why\":\"\""));
+}
+END_TEST
+
+/* What time cut short is said, in the table, in JSON and in a sentence; a later tune goes on and ends. */
+START_TEST(cut_short)
+{
+    ck_assert_msg(run("tune", "--json", "--seconds=0.000001", TINY, NULL) == 0, "%s", err);
+    assert_keys();
+    ck_assert_ptr_nonnull(strstr(out, "\"complete\":false"));
+    ck_assert_ptr_nonnull(strstr(err, "--seconds=1e-06 cut 1 of 1 searches short (tiny: 1 tried)"));
+    ck_assert_int_eq(run("bench", "--json", "--seconds=0", TINY, NULL), 0); /* it is a record all the same */
+    ck_assert_ptr_nonnull(strstr(out, "\"complete\":false"));
+    ck_assert_int_eq(run("tune", "--seconds=0.000001", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1, cut"));
+    ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"complete\":true"));
+    ck_assert_ptr_null(strstr(out, "\"candidates\":null"));
+    ck_assert_str_eq(err, "");
+    ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"candidates\":null"));
+    /* A long problem may not even be checked: then that is said, and nothing is remembered. */
+    ck_assert_int_eq(run("tune", "--seconds=0.000001", "mb64ic64ih56oc64kh3ph1n\"long\"", NULL), 1);
+    ck_assert_ptr_nonnull(strstr(err, "long: 1e-06 s are too few for"));
+    ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
+    ck_assert_int_eq(count_lines(out), 1);
+}
+END_TEST
+
 START_TEST(show)
 {
     static const char *const stages[] = { "schedules", "program", "driver", "source" };
@@ -687,7 +731,7 @@ int main(void)
     tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, killed_with_a_compiler, 0, KILLS);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, check, check_of_wrong_kernels, show, records, stale_records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, records, stale_records,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
