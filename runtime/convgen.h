@@ -112,6 +112,10 @@ CONVGEN_API void convgen_close(convgen_context *context);
 
 /* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times;
  * MEASURE tries the best estimates within `seconds` (0: no limit) and remembers the winner; EXHAUSTIVE tries every schedule.
+ * The first kernel that is usable is waited for; after it `seconds` end whatever goes on, and the best so far is remembered:
+ * convgen_info.complete is false, later calls recall it, and `convgen tune` goes on where the search stopped. Where a problem has more than
+ * 2^28 multiply-adds and not one kernel was verified in time, the first by estimate that is right on a sample is taken, as by ESTIMATE, and
+ * not remembered. A single run of a kernel cannot be stopped in this process: one that is seen to take longer than is left is not begun.
  * Free with convgen_plan_free. */
 CONVGEN_API convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort,
                                                double seconds, convgen_plan **out);
@@ -142,6 +146,7 @@ typedef struct convgen_info {
     bool recalled;
     int candidates, refused; /* 0 on recall */
     double seconds;
+    bool complete; /* the search was not cut short by its time or by progress */
 } convgen_info;
 CONVGEN_API const convgen_info *convgen_plan_info(const convgen_plan *plan);
 
