@@ -300,6 +300,6 @@ void cli_json_result(const cli_result *r)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
-    cli_json_flag("complete", !r->record->partial);
+    cli_json_flag("complete", !r->record->cut_after);
     cli_json_end();
 }

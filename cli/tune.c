@@ -149,7 +149,7 @@ static int recall_all(run *r)
         cg_status status = cli_recall(r->c, r->a, r->layers[i].np, &r->layers[i].outcome);
         if (status && status != CONVGEN_NO_RECORD)
             return cli_failed(r->a);
-        r->layers[i].state = status || r->layers[i].outcome.record.partial ? MISSING : RECALLED; /* what was cut short goes on */
+        r->layers[i].state = status || r->layers[i].outcome.record.cut_after ? MISSING : RECALLED; /* what was cut short goes on */
     }
     return CLI_DONE;
 }

@@ -469,7 +469,7 @@ typedef struct cg_record {
     int version;
     char schedule[CG_NAME], form[12], compiler[CG_NAME];
     double ns_min, ns_median, error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
-    int partial; /* 0: the search was finished; else its time was up after so many candidates. In the line where it is not 0 */
+    int cut_after; /* 0: the search was finished; else its time was up after so many candidates. In the line where it is not 0 */
     bool shipped; /* found in tuned/, not in the user's store; no part of the line */
 } cg_record;
 /* A small figure by name beside the records ("peak ..."). */

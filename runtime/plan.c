@@ -259,7 +259,7 @@ static void inform(convgen_plan *plan, const cg_outcome *o)
         .error_normwise = r->error_normwise, .error_vs_loop = r->error_vs_loop, .error_vs_bound = r->error_vs_bound,
         .recalled = o->recalled, .candidates = o->recalled ? 0 : o->candidates, .refused = o->recalled ? 0 : o->refused,
         .seconds = o->seconds,
-        .complete = o->recalled ? !o->record.partial : o->complete,
+        .complete = o->recalled ? !o->record.cut_after : o->complete,
     };
     describe(plan);
 }

@@ -1,7 +1,7 @@
 /* records.c: what was tuned, as readable lines of text: a record or a fact to its line and back, and found in a text.
  *
  *   convgen1 machine=... target=avx2 threads=1 problem="..." form=c compiler="tcc" family=direct version=1
- *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... [partial=...] sum=<16 hex>
+ *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... [cut_after=...] sum=<16 hex>
  *   convgen1 fact machine=... name="..." value=... sum=<16 hex>
  *
  * (each in one line of 4096 bytes at most). The sum is FNV-1a of everything before the word "sum="; it finds damage, not
@@ -50,7 +50,7 @@ enum {
 };
 
 /* Written where they are not 0, read where they stand. An older convgen takes a line that has one for damaged: it skips and names it. */
-static const field record_options[] = {FIELD(cg_record, COUNT, partial, 1, 1 << 20)};
+static const field record_options[] = {FIELD(cg_record, COUNT, cut_after, 1, 1 << 20)};
 enum { RECORD_OPTIONS = sizeof record_options / sizeof *record_options };
 
 static const field fact_fields[] = {

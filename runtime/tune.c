@@ -131,7 +131,7 @@ static cg_status recall(cg_tuner *u)
         u->store = status;
         return CONVGEN_NO_RECORD;
     }
-    bool unfinished = status == CONVGEN_OK && r.partial && u->tuning->finish;
+    bool unfinished = status == CONVGEN_OK && r.cut_after && u->tuning->finish;
     if (status == CONVGEN_OK && (recalling || !(u->tuning->again || unfinished)) && !stale) {
         cg_outcome *o = u->out;
         o->record = r;
@@ -144,7 +144,7 @@ static cg_status recall(cg_tuner *u)
     if (status == CONVGEN_OK) {
         memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
         u->kept = true;
-        u->behind = unfinished && !stale && !u->tuning->again ? r.partial : 0;
+        u->behind = unfinished && !stale && !u->tuning->again ? r.cut_after : 0;
     }
     if (status != CONVGEN_OK && status != CONVGEN_NO_RECORD) return status;
     if (!recalling) return CONVGEN_NO_RECORD;
@@ -583,7 +583,7 @@ static cg_status search(cg_tuner *u)
     if (u->status != CONVGEN_OK || !best) return none(u);
     take(u, best);
     u->out->complete = !u->cancelled && !u->out_of_time;
-    if (!u->out->complete) u->out->record.partial = come_to(u);
+    if (!u->out->complete) u->out->record.cut_after = come_to(u);
     return remember(u);
 }
 
