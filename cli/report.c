@@ -220,7 +220,7 @@ static void table(cg_buffer *b, const cli_report *report, const cli_report_row *
         number_cell(b, "%.2f", r ? r->error_vs_loop : NAN);
         number_cell(b, "%.2g", r ? r->error_vs_bound : NAN);
         if (rows[i].recalled)
-            cg_buffer_printf(b, "<td colspan=2>%s", r->shipped ? "shipped" : "recalled");
+            cg_buffer_printf(b, "<td colspan=2>%s, recorded", r->shipped ? "shipped" : "recalled");
         else {
             number_cell(b, "%.0f", trials_of(report, i).count);
             number_cell(b, "%.0f", refused_of(trials_of(report, i)));
@@ -228,7 +228,8 @@ static void table(cg_buffer *b, const cli_report *report, const cli_report_row *
         cg_buffer_printf(b, "\n");
     }
     cg_buffer_printf(b, "</table></div><p>FLOP count padded taps; a transform that multiplies less, or taps in the padding that are left out, "
-                        "can pass 100 %% of the peak. Layers that are recalled, or whose record is shipped with convgen, were not tuned in this run.\n");
+                        "can pass 100 %% of the peak. Layers that are recalled, or whose record is shipped with convgen, were not tuned in this run: "
+                        "their times and errors are the recorded ones.\n");
 }
 
 static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double bandwidth)
@@ -571,13 +572,13 @@ static void errors(cg_buffer *b, const cli_report_row *rows, int count)
         label(b, i, &rows[i]);
         cg_buffer_printf(b, "</text>");
         if (r && isfinite(r->error_vs_loop))
-            cg_buffer_printf(b, "<rect class=best x='%d' y='%.1f' width='%.1f' height='12'><title>%.3f</title></rect>", LEFT, y + 2,
-                             fmax(1, r->error_vs_loop * scale), r->error_vs_loop);
+            cg_buffer_printf(b, "<rect class=best x='%d' y='%.1f' width='%.1f' height='12'><title>%.3f%s</title></rect>", LEFT, y + 2,
+                             fmax(1, r->error_vs_loop * scale), r->error_vs_loop, rows[i].recalled ? ", recorded" : "");
         if (budget > 0)
             cg_buffer_printf(b, "<line class=tick x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f'/>", LEFT + budget * scale, LEFT + budget * scale, y - 1, y + 17);
         if (r && isfinite(r->error_vs_bound)) {
             char text[40];
-            snprintf(text, sizeof text, "%.2g of the bound", r->error_vs_bound);
+            snprintf(text, sizeof text, "%.2g of the bound%s", r->error_vs_bound, rows[i].recalled ? ", recorded" : "");
             text_at(b, WIDE - 20, y + 12, "end", text);
         }
     }

@@ -11,6 +11,13 @@ function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end
 end
 
+-- The versions of all families, "4.5.3.6.1": records of equal ones come from the same kernels.
+function space.generator()
+  local versions = {}
+  for i, family in ipairs(families) do versions[i] = family.version end
+  return table.concat(versions, ".")
+end
+
 -- "direct.p7.v4.rows4" -> its family and the schedule; nil when no family knows the name.
 function space.parse(name)
   for _, family in ipairs(families) do

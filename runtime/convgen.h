@@ -97,7 +97,8 @@ typedef struct convgen_options {
     int threads;         /* at most 1024; 0 means 1. Idle OpenMP threads spin: where other work shares the cores, a run of two or more may wait
                             for whole time slices, unless OMP_WAIT_POLICY=passive is set when the program starts */
     const char *target;  /* "avx512", "avx2", "portable"; NULL: $CONVGEN_TARGET, else the best of this machine */
-    const char *store;   /* a file; NULL: $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records */
+    const char *store;   /* a file; NULL: $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else $HOME/.cache/convgen/records;
+                            where none of these is set nothing is remembered. The umask says who may read it */
     /* Runs body(task, first, last, thread) over [0, tasks) split among `threads`, thread < threads; NULL: OpenMP. */
     void (*parallel_for)(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread),
                          void *task);
@@ -143,10 +144,11 @@ typedef struct convgen_info {
     int threads;
     double ns_min, ns_median;                            /* 0 when never timed */
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not known */
-    bool recalled;
+    bool recalled;           /* times and errors are what the record says, not measured for this plan */
     int candidates, refused; /* 0 on recall */
     double seconds;
     bool complete; /* the search was not cut short by its time or by progress */
+    const char *warning;     /* why the store could not be read, or the plan not be remembered in it; "" otherwise */
 } convgen_info;
 CONVGEN_API const convgen_info *convgen_plan_info(const convgen_plan *plan);
 

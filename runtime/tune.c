@@ -72,6 +72,7 @@ static cg_status key_of(cg_tuner *u, const char *wanted_target)
     snprintf(k->target, sizeof k->target, "%s", target.name);
     snprintf(k->form, sizeof k->form, "%s", cg_form(&target, compiler));
     snprintf(k->compiler, sizeof k->compiler, "%s", compiler);
+    snprintf(k->generator, sizeof k->generator, "%s", c->generator);
     k->threads = u->tuning->threads ? u->tuning->threads : c->parallel.threads;
     k->error_normwise = k->error_vs_loop = k->error_vs_bound = NAN;
     return convgen_problem_format(&u->problem, k->problem, sizeof k->problem);
@@ -102,77 +103,59 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 
 /* ---- key -> record ---- */
 
-static bool of_this_version(convgen_context *c, const cg_record *r)
+/* MEASURE is content with what a whole search for this very accuracy found; the others with all that serves. */
+static bool content(const cg_tuner *u, const cg_recalled *r)
 {
-    int version = 0;
-    return cg_script_family_version(c->script, r->family, &version) == CONVGEN_OK && version == r->version;
+    if (u->tuning->effort == CONVGEN_RECALL) return true;
+    if (u->tuning->again || (u->tuning->finish && r->record.cut_after)) return false;
+    return u->tuning->effort == CONVGEN_ESTIMATE || (!r->other_accuracy && !r->record.partial);
 }
 
-cg_status cg_recall(convgen_context *c, const cg_record *key, cg_record *out, bool *stale)
+static void take_recalled(cg_tuner *u, const cg_record *r)
 {
-    cg_record shipped;
-    cg_status status = cg_store_find(c->store, key, out);
-    *stale = status == CONVGEN_OK && !of_this_version(c, out);
-    if (*stale && !cg_store_find_shipped(key, &shipped) && of_this_version(c, &shipped)) {
-        *out = shipped;
-        *stale = false;
-    }
-    return status;
+    cg_outcome *o = u->out;
+    o->record = *r;
+    o->recalled = o->complete = true;
+    o->chosen.version = r->version;
+    memcpy(o->chosen.name, r->schedule, sizeof o->chosen.name);
+    memcpy(o->chosen.family, r->family, sizeof o->chosen.family);
 }
 
-/* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent. */
+static cg_status no_record(const cg_tuner *u, const char *why)
+{
+    const cg_record *k = &u->key;
+    if (why[0])
+        return cg_fail(CONVGEN_NO_RECORD, "what is remembered for \"%s\" is not used: %s; tune it again", k->problem, why);
+    return cg_fail(CONVGEN_NO_RECORD,
+                   "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first", k->problem,
+                   k->target, k->threads, k->threads == 1 ? "" : "s");
+}
+
+/* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent; it is kept unless it
+ * is clearly slower when it won such a search before. */
 static cg_status recall(cg_tuner *u)
 {
-    cg_record r;
-    bool stale;
-    cg_status status = cg_recall(u->context, &u->key, &r, &stale);
-    bool recalling = u->tuning->effort == CONVGEN_RECALL;
-    if (status == CONVGEN_STORE && !recalling) { /* searching needs no store; the caller hears of it at the end */
+    cg_recalled r;
+    cg_status status = cg_recall(u->context, &u->problem, &u->key, &r);
+    if (status == CONVGEN_STORE && u->tuning->effort != CONVGEN_RECALL) { /* searching needs no store; the caller hears of it at the end */
         u->store = status;
+        snprintf(u->out->warning, sizeof u->out->warning, "%s", cg_error_text());
         return CONVGEN_NO_RECORD;
     }
-    bool unfinished = status == CONVGEN_OK && r.cut_after && u->tuning->finish;
-    if (status == CONVGEN_OK && (recalling || !(u->tuning->again || unfinished)) && !stale) {
-        cg_outcome *o = u->out;
-        o->record = r;
-        o->recalled = o->complete = true;
-        o->chosen.version = r.version;
-        memcpy(o->chosen.name, r.schedule, sizeof o->chosen.name);
-        memcpy(o->chosen.family, r.family, sizeof o->chosen.family);
-        return CONVGEN_OK;
+    if (!status && content(u, &r)) {
+        status = cg_recalled_sample(u->judge, &u->problem, &r);
+        if (!status) take_recalled(u, &r.record);
+        if (status != CONVGEN_NO_RECORD) return status;
+    } else if (!status || (status == CONVGEN_NO_RECORD && r.stale)) {
+        memcpy(u->incumbent, r.record.schedule, sizeof u->incumbent);
+        u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.record.partial;
+        if (!status && u->kept && u->tuning->finish && !u->tuning->again) u->behind = r.record.cut_after;
+        if (!status) return CONVGEN_NO_RECORD;
     }
-    if (status == CONVGEN_OK) {
-        memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
-        u->kept = true;
-        u->behind = unfinished && !stale && !u->tuning->again ? r.cut_after : 0;
-    }
-    if (status != CONVGEN_OK && status != CONVGEN_NO_RECORD) return status;
-    if (!recalling) return CONVGEN_NO_RECORD;
-    if (status == CONVGEN_OK)
-        return cg_fail(CONVGEN_NO_RECORD, "what is remembered for \"%s\" is of another version of the family %s; tune it again",
-                       u->key.problem, r.family);
-    return cg_fail(CONVGEN_NO_RECORD,
-                   "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first",
-                   u->key.problem, u->key.target, u->key.threads, u->key.threads == 1 ? "" : "s");
+    return status == CONVGEN_NO_RECORD && u->tuning->effort == CONVGEN_RECALL ? no_record(u, r.why) : status;
 }
 
 /* ---- problem -> schedules ---- */
-
-/* What won under a tighter budget may be taken here too: the search is to find nothing slower, whatever the estimates say. */
-static void look_under_tighter_budgets(cg_tuner *u)
-{
-    static const convgen_accuracy tightest_first[] = {CONVGEN_PROVEN, CONVGEN_LOOP, CONVGEN_2X, CONVGEN_8X};
-    convgen_problem p = u->problem;
-    cg_record key = u->key, found;
-    bool stale;
-    int i = 0;
-    while (tightest_first[i] != u->problem.accuracy) i++;
-    while (i-- > 0 && !u->incumbent[0]) {
-        p.accuracy = tightest_first[i];
-        if (convgen_problem_format(&p, key.problem, sizeof key.problem) != CONVGEN_OK) return;
-        if (cg_recall(u->context, &key, &found, &stale) == CONVGEN_OK && !stale) memcpy(u->incumbent, found.schedule, sizeof u->incumbent);
-    }
-}
 
 /* What won elsewhere is tried first: a good time early drops the rest sooner. */
 static void to_front(cg_tuner *u, const char *name)
@@ -233,15 +216,15 @@ static void leave_those_behind(cg_tuner *u)
 
 static cg_status list(cg_tuner *u)
 {
-    look_under_tighter_budgets(u);
+    cg_record hint = {0};
+    if (u->store == CONVGEN_OK) (void)cg_store_hint(u->context->store, &u->key, &hint); /* a help, not a need */
     cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
-                          u->incumbent[0] ? u->incumbent : NULL};
+                          u->incumbent[0] ? u->incumbent : hint.schedule[0] ? hint.schedule : NULL};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
     while (legal < u->list.count && !u->list.at[legal].why[0]) legal++;
-    cg_record hint;
-    if (u->store == CONVGEN_OK && cg_store_hint(u->context->store, &u->key, &hint) == CONVGEN_OK) to_front(u, hint.schedule);
+    if (hint.schedule[0]) to_front(u, hint.schedule);
     if (u->incumbent[0]) to_front(u, u->incumbent);
     u->count = worth_trying(u, legal);
     leave_those_behind(u);
@@ -550,11 +533,9 @@ static int come_to(const cg_tuner *u)
     return all > 0 ? all : 1;
 }
 
-static void take(cg_tuner *u, const cg_candidate *k)
+static void record_of(const cg_record *key, const cg_candidate *k, cg_record *r)
 {
-    cg_record *r = &u->out->record;
-    u->out->chosen = *k->schedule;
-    *r = u->key;
+    *r = *key;
     memcpy(r->schedule, k->schedule->name, sizeof r->schedule);
     memcpy(r->family, k->schedule->family, sizeof r->family);
     r->version = k->schedule->version;
@@ -567,12 +548,55 @@ static void take(cg_tuner *u, const cg_candidate *k)
 
 /* ---- chosen -> remembered ---- */
 
+static bool admits(cg_tuner *u, const cg_request *r, const cg_candidate *k)
+{
+    char family[16], why[CG_WHY];
+    return cg_script_admits(u->context->script, r, k->schedule->name, family, why) == CONVGEN_OK;
+}
+
+/* The fastest of those that were timed and that the request's accuracy admits; NULL: none. */
+static const cg_candidate *fastest_admitted(cg_tuner *u, const cg_request *r)
+{
+    int n = 0;
+    for (int i = 0; i < u->count; i++)
+        if (u->at[i].survived && u->at[i].timing.ns_min > 0) u->ranked[n++] = &u->at[i];
+    qsort(u->ranked, (size_t)n, sizeof *u->ranked, by_time);
+    for (int i = 0; i < n; i++)
+        if (admits(u, r, u->ranked[i])) return u->ranked[i];
+    return NULL;
+}
+
+/* What a search for this accuracy saw of a tighter one's: used until that is searched itself. Where the winner serves that too, it
+ * is found there. */
+static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_candidate *best)
+{
+    convgen_problem p = u->problem;
+    cg_record key = u->key, seen;
+    cg_recalled known;
+    p.accuracy = tighter;
+    cg_request request = {&p, &u->context->machine, key.target, key.form, key.threads, NULL};
+    cg_status status = convgen_problem_format(&p, key.problem, sizeof key.problem);
+    const cg_candidate *k = status || admits(u, &request, best) ? NULL : fastest_admitted(u, &request);
+    if (!k) return status;
+    record_of(&key, k, &seen);
+    seen.partial = true;
+    status = cg_recall(u->context, &p, &key, &known);
+    if (!status && (!known.record.partial || known.record.ns_median <= seen.ns_median)) return CONVGEN_OK;
+    return !status || status == CONVGEN_NO_RECORD ? cg_store_put(u->context->store, &seen) : status;
+}
+
 /* A cancelled search is used but not remembered, nor is what nobody verified: what is remembered is never searched again, but by who
  * wants to finish what time cut short. */
-static cg_status remember(cg_tuner *u)
+static cg_status remember(cg_tuner *u, const cg_candidate *best)
 {
+    static const convgen_accuracy loosest_first[] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
     if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled) return CONVGEN_OK;
-    return u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
+    cg_status status = u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
+    int i = 0;
+    while (loosest_first[i] != u->problem.accuracy) i++;
+    for (i++; i < 4 && !status; i++) status = remember_for(u, loosest_first[i], best);
+    if (status == CONVGEN_STORE && !u->out->warning[0]) snprintf(u->out->warning, sizeof u->out->warning, "%s", cg_error_text());
+    return status;
 }
 
 static cg_status search(cg_tuner *u)
@@ -581,10 +605,11 @@ static cg_status search(cg_tuner *u)
     if (status != CONVGEN_OK) return status;
     cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u, true) : fastest(u);
     if (u->status != CONVGEN_OK || !best) return none(u);
-    take(u, best);
+    u->out->chosen = *best->schedule;
+    record_of(&u->key, best, &u->out->record);
     u->out->complete = !u->cancelled && !u->out_of_time;
     if (!u->out->complete) u->out->record.cut_after = come_to(u);
-    return remember(u);
+    return remember(u, best);
 }
 
 cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out)
