@@ -432,6 +432,10 @@ START_TEST(a_record_that_does_not_build)
     ck_assert_int_eq(cg_script_family_version(context->script, info->family, &r.version), CONVGEN_OK);
     convgen_plan_free(plan);
     ck_assert_int_eq(cg_store_put(context->store, &r), CONVGEN_OK);
+    ck_assert_int_eq(convgen_plan_create(context, &p, CONVGEN_RECALL, 0, &plan), CONVGEN_OK); /* the good one before it */
+    convgen_plan_free(plan);
+    ck_assert_int_eq(unlink(store), 0);
+    ck_assert_int_eq(cg_store_put(context->store, &r), CONVGEN_OK);
     ck_assert_int_ne(convgen_plan_create(context, &p, CONVGEN_RECALL, 0, &plan), CONVGEN_OK);
     ck_assert_ptr_nonnull(strstr(convgen_error(NULL), "nonsense.p7"));
     ck_assert_msg(convgen_plan_create(context, &p, CONVGEN_MEASURE, 0.01, &plan) == CONVGEN_OK, "%s", convgen_error(NULL));

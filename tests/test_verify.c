@@ -201,6 +201,79 @@ static cg_kernel transforming(cg_kernel k)
     return k;
 }
 
+/* A stage of many tasks, of a second each by a clock that they move; the first one may have memory to wait for. */
+static double moved;
+static long tasks_run, wholes;
+static double moved_clock(void) { return moved; }
+static double first_task = 1;
+
+static void slow_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)call, (void)scratch;
+    moved += last - first > 1 || first > 0 ? (double)(last - first) : first_task;
+    tasks_run += last - first;
+    wholes += last - first > 1;
+}
+
+static cg_status run_within(double seconds, long tasks)
+{
+    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = tasks}}}, .stage = {slow_stage}};
+    cg_operands o = {0};
+    char workspace[64];
+    moved = 100, tasks_run = wholes = 0;
+    cg_clock = moved_clock;
+    double before = cg_deadline_set(100 + seconds);
+    cg_status status = cg_kernel_run_in_time(&k, &serial, &o, NULL, workspace);
+    bool late = cg_late();
+    cg_deadline_set(before);
+    cg_clock = NULL;
+    ck_assert(!status || late == (seconds <= 1));
+    return status;
+}
+
+/* What a first task shows to end too late is not begun; what is in time runs as a whole, as it will later. */
+START_TEST(a_slow_kernel_is_not_begun)
+{
+    ck_assert_int_eq(run_within(50, 100), CONVGEN_CANCELLED);
+    ck_assert_msg(strstr(cg_error_text(), "takes about 1e+02 s, which is longer than the time that is left") != NULL, "%s", cg_error_text());
+    ck_assert(tasks_run == 2 && !wholes);
+    ck_assert_int_eq(run_within(200, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 101 && wholes == 1);
+    first_task = 30; /* not to be judged by that one */
+    ck_assert_int_eq(run_within(200, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 102 && wholes == 1);
+    first_task = 1;
+    ck_assert_int_eq(run_within(1, 2), CONVGEN_OK); /* two tasks tell nothing */
+    ck_assert_int_eq(run_within(0, 2), CONVGEN_CANCELLED);
+    ck_assert_str_eq(cg_error_text(), "the time is up");
+    ck_assert(tasks_run == 0);
+    ck_assert_int_eq(run_within(INFINITY, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 100 && wholes == 1);
+}
+END_TEST
+
+/* From making data to the last figure: a verification ends at the deadline, and what was half made is made afresh. */
+START_TEST(a_deadline_ends_verification)
+{
+    cg_trial *t;
+    cg_verdict v;
+    now = problem("mb1ic64ih32oc64kh3ph1"); /* 38e6 terms */
+    cg_kernel k = reference_kernel(); /* its own sums end too: NaNs remain */
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    cg_clock = moved_clock;
+    moved = 100;
+    cg_deadline_set(100);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_CANCELLED);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_SAMPLE, &v), CONVGEN_CANCELLED);
+    cg_deadline_set(101);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+    ck_assert_msg(v.ok, "%s", v.why);
+    cg_deadline_set(INFINITY);
+    cg_clock = NULL;
+    cg_trial_free(t);
+}
+END_TEST
+
 static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
 
 static cg_verdict verdict_of(const cg_kernel *k, bool guards, cg_verify_level level)
@@ -831,6 +904,8 @@ int main(void)
 {
     Suite *s = suite_create("verify");
     TCase *t = test_case(s, "verify", 60);
+    tcase_add_test(t, a_slow_kernel_is_not_begun);
+    tcase_add_test(t, a_deadline_ends_verification);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
     tcase_add_test(t, fixed_weights_are_packed_elsewhere);
