@@ -95,7 +95,8 @@ CONVGEN_API convgen_status convgen_problem_format(const convgen_problem *problem
 typedef struct convgen_options {
     size_t struct_size;  /* sizeof(convgen_options) */
     int threads;         /* at most 1024; 0 means 1. Idle OpenMP threads spin: where other work shares the cores, a run of two or more may wait
-                            for whole time slices, unless OMP_WAIT_POLICY=passive is set when the program starts */
+                            for whole time slices, unless OMP_WAIT_POLICY=passive is set when the program starts. Where threads cannot be made, a run
+                            uses fewer, with the same bits */
     const char *target;  /* "avx512", "avx2", "portable"; NULL: $CONVGEN_TARGET, else the best of this machine */
     const char *store;   /* a file; NULL: $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else $HOME/.cache/convgen/records;
                             where none of these is set nothing is remembered. The umask says who may read it */
