@@ -1,7 +1,7 @@
 #!/bin/bash
 # report.sh CONVGEN WORK: the page of `convgen tune --report` is whole without scripts and other files, keeps hostile names as text,
 # and in Chromium no text of its drawings lies over another or outside, at any width, light or dark; the pictures stay in WORK, to be
-# looked at. Exit status 77 where there is no Chromium (Debian: chromium; too large for the build to install), after the rest.
+# looked at. Exit status 77 where there is no Chromium (Debian: chromium-headless-shell, and a font), after the rest.
 set -euo pipefail
 convgen=$1 work=$2 source=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$work" && cd "$work" && rm -f ./*.html ./*.png
@@ -83,9 +83,9 @@ done
 # Plain loops were timed: bars, not hollow ones.
 grep -q "rect class='plain'" one.html || fail "the plain loops were not timed"
 
-browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) ||
+browser=$(command -v chromium || command -v chromium-headless-shell || command -v chromium-browser || command -v google-chrome) ||
     { echo "skipped: no Chromium, which takes the pictures of the page; its text was tested"; exit 77; }
-look() { timeout 100 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$work/profile" "$@" 2>/dev/null; }
+look() { timeout 1800 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$work/profile" "$@" 2>/dev/null; }
 cat > measure.js <<'END_OF_SCRIPT'
 const texts = [];
 for (const svg of document.querySelectorAll('svg')) {
