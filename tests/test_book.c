@@ -169,6 +169,8 @@ START_TEST(test_merge_keeps_the_better)
     r = sample(7, 1, 0), put(other, &r); /* never timed */
     add_line(other, future);
     add_line(path, comment);
+    add_line(path, "# ends like # another\n");
+    add_line(other, "# another\n");
     cg_store *o = store_at(other);
     ck_assert_int_eq(cg_store_put_fact(s, "m", "peak", 1), CONVGEN_OK);
     ck_assert_int_eq(cg_store_put_fact(o, "m", "peak", 2), CONVGEN_OK);
@@ -189,6 +191,7 @@ START_TEST(test_merge_keeps_the_better)
     cg_buffer once = text_of(path);
     ck_assert_ptr_nonnull(strstr(once.text, future));
     ck_assert_ptr_nonnull(strstr(once.text, comment));
+    ck_assert_ptr_nonnull(strstr(once.text, "\n# another\n")); /* a line of its own, not the end of ours */
     ck_assert_int_eq(cg_store_merge(s, other), CONVGEN_OK);
     ck_assert_int_eq(cg_store_merge(s, path), CONVGEN_OK);
     cg_buffer twice = text_of(path);
