@@ -234,6 +234,10 @@ START_TEST(constants_in_any_locale)
 {
     cg_code *code;
     char why[CG_WHY];
+    locale_t before = uselocale((locale_t)0);
+    ck_assert_int_eq(cg_jit("int x;", &code, why), CONVGEN_OK);
+    cg_code_free(code);
+    ck_assert(uselocale((locale_t)0) == before);
     if (!setlocale(LC_ALL, "de_DE.UTF-8"))
         return; /* not installed */
     ck_assert_int_eq(cg_jit("double half(void) { return 0.5; }", &code, why), CONVGEN_OK);

@@ -235,6 +235,9 @@ END_TEST
 START_TEST(numbers_in_any_locale)
 {
     char why[CG_WHY];
+    locale_t before = uselocale((locale_t)0);
+    ck_assert_int_eq(source_of("return {" GOOD "}", NULL, why), CONVGEN_OK);
+    ck_assert(uselocale((locale_t)0) == before);
     if (!setlocale(LC_ALL, "de_DE.UTF-8"))
         return; /* not installed */
     cg_status status = source_of("assert(('%.2f'):format(0.5) == '0.50') return {" GOOD "}", NULL, why);
