@@ -475,7 +475,6 @@ static void remove_folder(void)
     static const char *const names[] = {"a.txt", "b.txt"};
     char path[128];
     for (int i = 0; i < 2; i++) snprintf(path, sizeof path, "%s/%s", folder, names[i]), unlink(path);
-    for (int i = 1; i <= 9; i++) snprintf(path, sizeof path, "%s/%d.txt", folder, i), unlink(path);
     rmdir(folder);
 }
 
@@ -534,6 +533,7 @@ START_TEST(lists_nest_eight_deep)
         ck_assert_int_eq(cg_list_read(path, NULL, &list), i <= 8 ? CONVGEN_OK : CONVGEN_BAD_PROBLEM);
         ck_assert_int_eq(list.count, i <= 8 ? i : 8);
     }
+    for (int i = 1; i <= 9; i++) snprintf(path, sizeof path, "%s/%d.txt", folder, i), unlink(path);
     cg_list_free(&list);
 }
 END_TEST
