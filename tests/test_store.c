@@ -285,6 +285,23 @@ START_TEST(test_devices)
 }
 END_TEST
 
+/* Editors and copies leave such names. */
+START_TEST(test_only_files_of_records_are_shipped)
+{
+    static const char *const names[] = {".records", "a.records~", "a.records.new", "records"};
+    cg_record r = sample(64, 1, 1000), out;
+    cg_store *s = store_at(path);
+    char file[128];
+    setenv("CONVGEN_TUNED", folder, 1);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(file, sizeof file, "%s/%s", folder, names[i]);
+        put(file, &r);
+        ck_assert_int_eq(cg_store_find_shipped(&r, &out), CONVGEN_NO_RECORD);
+    }
+    cg_store_free(s);
+}
+END_TEST
+
 /* ---- what is written is flushed -------------------------------------------------------------------------------------- */
 
 /* This program's calls of fsync and fdatasync come here: how many, on what file, and whether they fail. */
@@ -699,6 +716,7 @@ int main(void)
     tcase_add_test(t, test_unreadable_and_unwritable_places);
     tcase_add_test(t, test_no_permission);
     tcase_add_test(t, test_devices);
+    tcase_add_test(t, test_only_files_of_records_are_shipped);
     tcase_add_test(t, test_what_is_kept_is_flushed);
     tcase_add_test(t, test_what_cannot_be_flushed_is_not_kept);
     tcase_add_test(t, test_a_child_does_not_keep_the_lock);
