@@ -312,7 +312,7 @@ START_TEST(malformed_structs_are_refused_untouched)
     REFUSED(CONVGEN_BAD_PROBLEM, p.dilation[0] = INT64_MIN);
     REFUSED(CONVGEN_BAD_PROBLEM, p.dilation[0] = INT64_MAX);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = INT64_MIN);
-    REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = -(1LL << 31));
+    REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = -(1LL << 31); p.out[0] = 1);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = INT64_MAX);
     REFUSED(CONVGEN_BAD_PROBLEM, p.out[0] = -1);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pass = (convgen_pass)3);

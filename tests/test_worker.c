@@ -152,9 +152,11 @@ END_TEST
 START_TEST(all_of_a_job_arrives)
 {
     static const char *const problems[] = {
-        "--dir=FWD_B --dt=f64 --tag=nchw --accuracy=8x --weights=fixed --epilogue=residual+clamp:-2:3 g2mb3ic4id7ih9iw11oc6od2oh3ow4kd2kh3kw1sd3sh2sw1"
-        "pd1ph2pw3dd1dh2dw0",
-        "--dir=BWD_WB --accuracy=proven mb1ic3ih5oc4kh3ph1", "--dir=BWD_D --accuracy=2x --tag=nhwc mb1ic3iw5oc4kw3pw-1", "--epilogue=relu mb1ic3iw5oc4kw3"};
+        "--dir=FWD_B --dt=f64 --tag=nchw --accuracy=8x --weights=fixed --epilogue=residual+clamp:-2:3 "
+        "g2mb3ic4id7ih9iw11oc6od2oh3ow4kd2kh3kw1sd3sh2sw1pd1ph2pw3dd1dh2dw0",
+        "--dir=BWD_WB --accuracy=proven mb1ic3ih5oc4kh3ph1",
+        "--dir=BWD_D --accuracy=2x --tag=nhwc mb1ic3iw5oc4kw3pw-1",
+        "--epilogue=relu mb1ic3iw5oc4kw3"};
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
         cg_job j = job("all");
         cg_result r;
