@@ -521,6 +521,17 @@ START_TEST(constants_in_any_locale)
 }
 END_TEST
 
+START_TEST(the_hosts_locale_stays)
+{
+    cg_code *code;
+    char why[CG_WHY];
+    locale_t before = uselocale((locale_t)0);
+    ck_assert_int_eq(cg_jit("int x;", &code, why), CONVGEN_OK);
+    cg_code_free(code);
+    ck_assert(uselocale((locale_t)0) == before);
+}
+END_TEST
+
 static void *compile_many(void *failed)
 {
     for (int i = 0; i < 50; i++) {
@@ -746,6 +757,7 @@ int main(void)
     tcase_add_test(t, left_folders_are_swept);
     tcase_add_test(t, no_shell);
     tcase_add_test(t, constants_in_any_locale);
+    tcase_add_test(t, the_hosts_locale_stays);
     /* libasan (GCC 12) takes none of its allocator's locks at a fork, as glibc's malloc does: a child forked while another thread
      * is inside malloc or free waits for ever in __sanitizer::Mutex::Lock below SizeClassAllocator64::GetFromAllocator. */
 #ifndef __SANITIZE_ADDRESS__

@@ -236,6 +236,15 @@ START_TEST(numbers_in_any_locale)
 }
 END_TEST
 
+START_TEST(the_hosts_locale_stays)
+{
+    char why[CG_WHY];
+    locale_t before = uselocale((locale_t)0);
+    ck_assert_int_eq(source_of("return {" GOOD "}", NULL, why), CONVGEN_OK);
+    ck_assert(uselocale((locale_t)0) == before);
+}
+END_TEST
+
 /* ---- the generator that is embedded ---- */
 
 START_TEST(targets)
@@ -254,6 +263,27 @@ START_TEST(targets)
     ck_assert_str_eq(t.name, "portable");
     ck_assert_int_eq(cg_script_target(s, &bare, "avx2", &t), CONVGEN_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(cg_error_text(), "needs avx2"));
+    cg_script_free(s);
+}
+END_TEST
+
+/* A machine that lacks one feature of a target does not get it. */
+START_TEST(a_target_needs_all_its_features)
+{
+    static const char *const all[] = {"avx2", "avx512bw", "avx512dq", "avx512f", "avx512vl", "fma"};
+    cg_script *s;
+    cg_target t;
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    for (int lacks = -1; lacks < 6; lacks++) {
+        cg_machine m = {.line = 64, .cores = 1};
+        for (int i = 0; i < 6; i++)
+            if (i != lacks) strcat(strcat(m.features, *m.features ? " " : ""), all[i]);
+        ck_assert_int_eq(cg_script_target(s, &m, NULL, &t), CONVGEN_OK);
+        ck_assert_str_eq(t.name, lacks < 0 ? "avx512" : lacks == 0 || lacks == 5 ? "portable" : "avx2");
+        if (lacks < 0) continue;
+        ck_assert_int_eq(cg_script_target(s, &m, "avx512", &t), CONVGEN_UNSUPPORTED);
+        ck_assert_msg(strstr(cg_error_text(), all[lacks]) != NULL, "%s", cg_error_text());
+    }
     cg_script_free(s);
 }
 END_TEST
@@ -369,14 +399,17 @@ int main(void)
     tcase_add_test(own, the_request_is_told);
     tcase_add_test(own, refused_with_a_reason);
     tcase_add_test(own, a_stage_without_its_function);
+    tcase_add_test(own, the_hosts_locale_stays);
     tcase_add_loop_test(own, wrong_answers, 0, (int)(sizeof wrong / sizeof *wrong));
     tcase_add_test(own, memory_limit);
     tcase_add_test(own, a_runaway_is_stopped);
     tcase_add_test(own, modules_and_templates);
     tcase_add_test(own, numbers_in_any_locale);
-    TCase *embedded = test_case(suite, "embedded", 300);
+    TCase *target = test_case(suite, "target", 60), *embedded = test_case(suite, "embedded", 300);
+    tcase_add_checked_fixture(target, setup, NULL);
+    tcase_add_test(target, targets);
+    tcase_add_test(target, a_target_needs_all_its_features);
     tcase_add_checked_fixture(embedded, setup, NULL);
-    tcase_add_test(embedded, targets);
     tcase_add_test(embedded, every_failing_allocation);
     tcase_add_test(embedded, usable_after_a_failure);
     tcase_add_test(embedded, threads);

@@ -408,11 +408,29 @@ START_TEST(test_devices)
 }
 END_TEST
 
+/* Editors and copies leave such names. */
+START_TEST(test_only_files_of_records_are_shipped)
+{
+    static const char *const names[] = {".records", "a.records~", "a.records.new", "records"};
+    cg_record r = sample(64, 1, 1000), out;
+    cg_store *s = store_at(path);
+    char file[128];
+    setenv("CONVGEN_TUNED", folder, 1);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(file, sizeof file, "%s/%s", folder, names[i]);
+        put(file, &r);
+        ck_assert_int_eq(cg_store_find_shipped(&r, &out), CONVGEN_NO_RECORD);
+    }
+    cg_store_free(s);
+}
+END_TEST
+
 /* ---- what is written is flushed -------------------------------------------------------------------------------------- */
 
 /* This program's calls of fsync and fdatasync come here: how many, on what file, and whether they fail. */
 static struct {
     int calls, error;
+    pid_t forked; /* 1: a child is forked when something is flushed, which is under the lock; then its id */
     ino_t file;
     off_t size;
 } flushed;
@@ -423,6 +441,11 @@ static int flush_seen(int fd, long call)
     if (fstat(fd, &st)) return -1;
     flushed.calls++;
     flushed.file = st.st_ino, flushed.size = st.st_size;
+    if (flushed.forked == 1 && !(flushed.forked = fork())) {
+        alarm(100); /* should nobody end it */
+        pause();
+        _exit(0);
+    }
     if (flushed.error) return errno = flushed.error, -1;
     return (int)syscall(call, fd);
 }
@@ -459,6 +482,39 @@ START_TEST(test_what_is_kept_is_flushed)
     put(path, &b);
     ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
     store_was_flushed(4);
+    cg_store_free(s);
+}
+END_TEST
+
+/* A child of the host has a copy of the lock's descriptor: closing ours alone would leave it locked. */
+START_TEST(test_a_child_does_not_keep_the_lock)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    flushed = (typeof(flushed)){.forked = 1};
+    put(path, &a);
+    ck_assert_int_gt(flushed.forked, 1);
+    put(path, &b);
+    kill(flushed.forked, SIGKILL);
+    ck_assert_int_eq(waitpid(flushed.forked, NULL, 0), flushed.forked);
+}
+END_TEST
+
+START_TEST(test_a_rewrite_keeps_the_mode)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    struct stat st;
+    int asked = 0, dropped;
+    cg_store *s = store_at(path);
+    put(path, &a);
+    put(path, &b);
+    for (mode_t mode = 0600; mode <= 0660; mode += 020) {
+        ck_assert_int_eq(chmod(path, mode), 0);
+        ck_assert_int_eq(cg_store_merge(s, path), CONVGEN_OK);
+        ck_assert(!stat(path, &st) && (st.st_mode & 0777) == mode);
+    }
+    ck_assert_int_eq(chmod(path, 0604), 0);
+    ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
+    ck_assert(!stat(path, &st) && (st.st_mode & 0777) == 0604);
     cg_store_free(s);
 }
 END_TEST
@@ -792,8 +848,11 @@ int main(void)
     tcase_add_test(t, test_unreadable_and_unwritable_places);
     tcase_add_test(t, test_no_permission);
     tcase_add_test(t, test_devices);
+    tcase_add_test(t, test_only_files_of_records_are_shipped);
     tcase_add_test(t, test_what_is_kept_is_flushed);
     tcase_add_test(t, test_what_cannot_be_flushed_is_not_kept);
+    tcase_add_test(t, test_a_child_does_not_keep_the_lock);
+    tcase_add_test(t, test_a_rewrite_keeps_the_mode);
     tcase_add_test(t, test_a_check_leaves_no_trace);
     tcase_add_test(t, test_a_full_disk_leaves_the_store_as_it_was);
     tcase_add_loop_test(t, test_each_allocation_fails, 0, 9);

@@ -706,7 +706,8 @@ static float largest(const float *x, int64_t channels, int64_t pixels, int64_t c
 
 START_TEST(badly_scaled_data_has_one_large_channel_in_each_group)
 {
-    static const char *const texts[] = {"--dir=FWD_D g2mb2ic6ih9oc4kh3", "--dir=FWD_D --tag=nchw g3mb2ic12ih9oc3kh3", "--dir=BWD_D g2mb2ic6ih9oc10kh3"};
+    static const char *const texts[] = {"--dir=FWD_D g2mb2ic6ih9oc4kh3", "--dir=FWD_D --tag=nchw g3mb2ic12ih9oc3kh3",
+                                        "--dir=BWD_D g2mb2ic6ih9oc10kh3"};
     for (int i = 0; i < 3; i++) {
         size_t bytes[CG_TENSORS];
         now = problem(texts[i]);
