@@ -195,7 +195,8 @@ local function candidates(p, target, machine)
       -- H of a partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
       for _, fits in ipairs(fixed and { 64, 32 } or { bytes * 64 <= l2 // 8 and 64 or 32 }) do
         local one = schedule(tiles, split, {})
-        one.rows, one.ahead, one.half, one.fuse = (target.registers - 8) // vectors, nil, fixed, not fixed
+        local beside = h_axis.taps > 5 and 10 or 8 -- the sums: what makes U of a row, of many taps more
+        one.rows, one.ahead, one.half, one.fuse = (target.registers - beside) // vectors, nil, fixed, not fixed
         one.chunk = reduced(p) > fits and math.min(chunk or fits, fits) or chunk
         if not before or one.chunk ~= before.chunk then
           list[#list + 1] = { schedule = one, why = inexact(p, h_axis, w_axis, h, w, one.chunk, known) }
