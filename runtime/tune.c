@@ -31,7 +31,7 @@ typedef struct cg_candidate {
     cg_timing timing;
     size_t packed;
     bool survived, racing; /* survived: verified, as far as was asked for */
-    bool reported;
+    bool reported, hurried; /* hurried: there was no time to run it again */
     cg_round round;
     double median[FINAL_ROUNDS];
 } cg_candidate;
@@ -313,7 +313,8 @@ static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
     cg_result r;
     u->job.level = -1;
     u->job.seconds = long_enough(k, seconds);
-    if (ends_too_late(u, k->verdict.seconds)) return timed_by_first_run(u, k);
+    k->hurried = ends_too_late(u, k->verdict.seconds);
+    if (k->hurried) return timed_by_first_run(u, k);
     if (!ask(u, u->judge->time, k, &r)) return u->out_of_time && k->survived && timed_by_first_run(u, k);
     k->timing = r.timing;
     k->packed = r.packed;
@@ -510,7 +511,7 @@ static cg_candidate *fastest(cg_tuner *u)
 static cg_status none(cg_tuner *u)
 {
     if (u->status != CONVGEN_OK) return u->status;
-    if (u->out_of_time)
+    if (u->out_of_time && u->count)
         return cg_fail(CONVGEN_NO_CANDIDATE, "%g s are too few for \"%s\": no schedule could be checked in them (%s: %s)", u->tuning->seconds,
                        u->key.problem, u->at[0].schedule->name, u->at[0].verdict.why[0] ? u->at[0].verdict.why : "not done");
     if (u->cancelled) return cg_fail(CONVGEN_CANCELLED, "stopped before any schedule of \"%s\" was usable", u->key.problem);
@@ -607,7 +608,7 @@ static cg_status search(cg_tuner *u)
     if (u->status != CONVGEN_OK || !best) return none(u);
     u->out->chosen = *best->schedule;
     record_of(&u->key, best, &u->out->record);
-    u->out->complete = !u->cancelled && !u->out_of_time;
+    u->out->complete = !u->cancelled && !u->out_of_time && !best->hurried;
     if (!u->out->complete) u->out->record.cut_after = come_to(u);
     return remember(u, best);
 }
