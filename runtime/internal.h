@@ -329,7 +329,7 @@ size_t cg_kernel_workspace(const cg_kernel *k, int threads);
 /* packed NULL: weights are packed into the workspace first. workspace: 64-byte aligned. */
 struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
-/* The same while there is time: before a stage of several tasks the first one is run once more than needed, as a probe.
+/* The same while there is time: before a stage of eight tasks or more the first one is run once more than needed, as a probe.
  * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
  * it takes). Without a deadline it is cg_kernel_run. */
 cg_status cg_kernel_run_in_time(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
