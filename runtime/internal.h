@@ -197,8 +197,9 @@ typedef struct cg_request {
 /* Legal ones first, best estimate first, at most about 60; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
-/* The family of a schedule. CONVGEN_UNSUPPORTED: it is none, or the problem's accuracy does not admit it; why says it. */
-cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], char why[CG_WHY]);
+/* The family of a schedule, and its chains as in cg_source. CONVGEN_UNSUPPORTED: it is none, or the problem's accuracy does not admit
+ * it; why says it. */
+cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], int *chains, char why[CG_WHY]);
 cg_status cg_script_generator(cg_script *s, char versions[CG_NAME]); /* of all families: "4.5.3.6.1" */
 
 typedef struct cg_stage {

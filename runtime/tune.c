@@ -549,22 +549,25 @@ static void record_of(const cg_record *key, const cg_candidate *k, cg_record *r)
 
 /* ---- chosen -> remembered ---- */
 
-static bool admits(cg_tuner *u, const cg_request *r, const cg_candidate *k)
+/* The record that a candidate would be for another key; false: it is not admitted there. */
+static bool serves(cg_tuner *u, const cg_request *request, const cg_record *key, const cg_candidate *k, cg_record *out)
 {
-    char family[16], why[CG_WHY];
-    return cg_script_admits(u->context->script, r, k->schedule->name, family, why) == CONVGEN_OK;
+    bool stale;
+    char why[CG_WHY];
+    record_of(key, k, out);
+    return cg_record_judge(u->context, request, out, &stale, why) == CONVGEN_OK && !why[0];
 }
 
-/* The fastest of those that were timed and that the request's accuracy admits; NULL: none. */
-static const cg_candidate *fastest_admitted(cg_tuner *u, const cg_request *r)
+/* The fastest of those that were timed and serve; false: none. */
+static bool fastest_serving(cg_tuner *u, const cg_request *request, const cg_record *key, cg_record *out)
 {
     int n = 0;
     for (int i = 0; i < u->count; i++)
         if (u->at[i].survived && u->at[i].timing.ns_min > 0) u->ranked[n++] = &u->at[i];
     qsort(u->ranked, (size_t)n, sizeof *u->ranked, by_time);
     for (int i = 0; i < n; i++)
-        if (admits(u, r, u->ranked[i])) return u->ranked[i];
-    return NULL;
+        if (serves(u, request, key, u->ranked[i], out)) return true;
+    return false;
 }
 
 /* What a search for this accuracy saw of a tighter one's: used until that is searched itself. Where the winner serves that too, it
@@ -577,9 +580,7 @@ static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_ca
     p.accuracy = tighter;
     cg_request request = {&p, &u->context->machine, key.target, key.form, key.threads, NULL};
     cg_status status = convgen_problem_format(&p, key.problem, sizeof key.problem);
-    const cg_candidate *k = status || admits(u, &request, best) ? NULL : fastest_admitted(u, &request);
-    if (!k) return status;
-    record_of(&key, k, &seen);
+    if (status || serves(u, &request, &key, best, &seen) || !fastest_serving(u, &request, &key, &seen)) return status;
     seen.partial = true;
     status = cg_recall(u->context, &p, &key, &known);
     if (!status && (!known.record.partial || known.record.ns_median <= seen.ns_median)) return CONVGEN_OK;
