@@ -81,7 +81,7 @@ static void add_row(cli_table *t, const cg_named_problem *np, const cg_record *r
     cli_cell_time(t, r->ns_min);
     cli_cell_number(t, "%.2f", cli_gflops(np, r->ns_min));
     cli_cell_number(t, "%.2f", r->error_vs_loop);
-    cli_cell(t, "%s", r->merged ? "merged" : r->partial ? "part" : "own");
+    cli_cell(t, "%s", r->merged ? "merged" : r->partial ? "part" : r->cut_after ? "cut" : "own");
     cli_cell(t, "%s", r->machine);
 }
 

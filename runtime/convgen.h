@@ -148,8 +148,8 @@ typedef struct convgen_info {
     bool recalled;           /* times and errors are what the record says, not measured for this plan */
     int candidates, refused; /* 0 on recall */
     double seconds;
-    bool complete; /* the search was not cut short by its time or by progress */
     const char *warning;     /* why the store could not be read, or the plan not be remembered in it; "" otherwise */
+    bool complete; /* the search was not cut short by its time or by progress */
 } convgen_info;
 CONVGEN_API const convgen_info *convgen_plan_info(const convgen_plan *plan);
 

@@ -211,8 +211,9 @@ typedef struct cg_request {
 /* Legal ones first, best estimate first, at most about 60; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
-/* The family of a schedule. CONVGEN_UNSUPPORTED: it is none, or the problem's accuracy does not admit it; why says it. */
-cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], char why[CG_WHY]);
+/* The family of a schedule, and its chains as in cg_source. CONVGEN_UNSUPPORTED: it is none, or the problem's accuracy does not admit
+ * it; why says it. */
+cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], int *chains, char why[CG_WHY]);
 cg_status cg_script_generator(cg_script *s, char versions[CG_NAME]); /* of all families: "4.5.3.6.1" */
 
 typedef struct cg_stage {
@@ -360,7 +361,7 @@ size_t cg_kernel_workspace(const cg_kernel *k, int threads);
 /* packed NULL: weights are packed into the workspace first. workspace: 64-byte aligned. */
 struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
-/* The same while there is time: before a stage of several tasks the first one is run once more than needed, as a probe.
+/* The same while there is time: before a stage of eight tasks or more the first one is run once more than needed, as a probe.
  * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
  * it takes). Without a deadline it is cg_kernel_run. */
 cg_status cg_kernel_run_in_time(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);

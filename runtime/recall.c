@@ -15,18 +15,34 @@ typedef struct asking {
     cg_status status;   /* why nothing can go on */
 } asking;
 
-cg_status cg_record_judge(convgen_context *c, const cg_request *request, const cg_record *r, bool *stale, char why[CG_WHY])
+/* Of this version: whether its schedule is what it says, and admitted; by its own figure too, which may be above what is predicted. */
+static cg_status judge_schedule(convgen_context *c, const cg_request *request, const cg_record *r, char why[CG_WHY])
 {
     char family[16];
+    int chains;
+    double budget = cg_budget(request->problem->accuracy);
+    cg_status status = cg_script_admits(c->script, request, r->schedule, family, &chains, why);
+    if (status) return status;
+    if (strcmp(family, r->family))
+        snprintf(why, CG_WHY, "it names the family %s, but its schedule %s is of %s", r->family, r->schedule, family);
+    else if (!chains && r->error_vs_loop > budget)
+        snprintf(why, CG_WHY, "its recorded error is %.3g times the loop's, %s admits %.3g", r->error_vs_loop,
+                 cg_accuracy_name(request->problem->accuracy), budget);
+    return CONVGEN_OK;
+}
+
+cg_status cg_record_judge(convgen_context *c, const cg_request *request, const cg_record *r, bool *stale, char why[CG_WHY])
+{
     int version = 0;
     cg_status status = cg_script_family_version(c->script, r->family, &version);
+    why[0] = 0;
     *stale = !status && version != r->version;
     if (*stale)
         snprintf(why, CG_WHY, "it is of another version of the family %s (%d, now %d)", r->family, r->version, version);
     else if (status)
         snprintf(why, CG_WHY, "%s", cg_error_text());
-    else if (!(status = cg_script_admits(c->script, request, r->schedule, family, why)) && strcmp(family, r->family))
-        snprintf(why, CG_WHY, "it names the family %s, but its schedule %s is of %s", r->family, r->schedule, family);
+    else
+        status = judge_schedule(c, request, r, why);
     return status == CONVGEN_NO_MEMORY ? status : CONVGEN_OK;
 }
 

@@ -340,16 +340,20 @@ static int ask_admission(lua_State *lua)
     lua_pushstring(lua, job->schedule);
     lua_call(lua, 2, 2);
     if (was_refused(lua, job)) return 0;
-    snprintf(job->family, sizeof job->family, "%s", luaL_checkstring(lua, -1));
+    luaL_checktype(lua, -1, LUA_TTABLE);
+    get_word(lua, "family", job->family, sizeof job->family);
+    job->source.chains = (int)get_integer(lua, "chains", 0, 64);
     return 0;
 }
 
-cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], char why[CG_WHY])
+cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], int *chains,
+                           char why[CG_WHY])
 {
     source_job job = {.request = r, .schedule = schedule, .why = why};
     why[0] = 0;
     cg_status status = settle(cg_script_protect(s, ask_admission, &job), &job);
     memcpy(family, job.family, sizeof job.family);
+    *chains = job.source.chains;
     return status;
 }
 

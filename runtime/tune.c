@@ -31,7 +31,7 @@ typedef struct cg_candidate {
     cg_timing timing;
     size_t packed;
     bool survived, racing; /* survived: verified, as far as was asked for */
-    bool reported;
+    bool reported, hurried; /* hurried: there was no time to run it again */
     cg_round round;
     double median[FINAL_ROUNDS];
 } cg_candidate;
@@ -321,7 +321,8 @@ static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
     cg_result r;
     u->job.level = -1;
     u->job.seconds = long_enough(k, seconds);
-    if (ends_too_late(u, k->verdict.seconds)) return timed_by_first_run(u, k);
+    k->hurried = ends_too_late(u, k->verdict.seconds);
+    if (k->hurried) return timed_by_first_run(u, k);
     if (!ask(u, u->judge->time, k, &r)) return u->out_of_time && k->survived && timed_by_first_run(u, k);
     k->timing = r.timing;
     k->packed = r.packed;
@@ -518,7 +519,7 @@ static cg_candidate *fastest(cg_tuner *u)
 static cg_status none(cg_tuner *u)
 {
     if (u->status != CONVGEN_OK) return u->status;
-    if (u->out_of_time)
+    if (u->out_of_time && u->count)
         return cg_fail(CONVGEN_NO_CANDIDATE, "%g s are too few for \"%s\": no schedule could be checked in them (%s: %s)", u->tuning->seconds,
                        u->key.problem, u->at[0].schedule->name, u->at[0].verdict.why[0] ? u->at[0].verdict.why : "not done");
     if (u->cancelled) return cg_fail(CONVGEN_CANCELLED, "stopped before any schedule of \"%s\" was usable", u->key.problem);
@@ -556,22 +557,25 @@ static void record_of(const cg_record *key, const cg_candidate *k, cg_record *r)
 
 /* ---- chosen -> remembered ---- */
 
-static bool admits(cg_tuner *u, const cg_request *r, const cg_candidate *k)
+/* The record that a candidate would be for another key; false: it is not admitted there. */
+static bool serves(cg_tuner *u, const cg_request *request, const cg_record *key, const cg_candidate *k, cg_record *out)
 {
-    char family[16], why[CG_WHY];
-    return cg_script_admits(u->context->script, r, k->schedule->name, family, why) == CONVGEN_OK;
+    bool stale;
+    char why[CG_WHY];
+    record_of(key, k, out);
+    return cg_record_judge(u->context, request, out, &stale, why) == CONVGEN_OK && !why[0];
 }
 
-/* The fastest of those that were timed and that the request's accuracy admits; NULL: none. */
-static const cg_candidate *fastest_admitted(cg_tuner *u, const cg_request *r)
+/* The fastest of those that were timed and serve; false: none. */
+static bool fastest_serving(cg_tuner *u, const cg_request *request, const cg_record *key, cg_record *out)
 {
     int n = 0;
     for (int i = 0; i < u->count; i++)
         if (u->at[i].survived && u->at[i].timing.ns_min > 0) u->ranked[n++] = &u->at[i];
     qsort(u->ranked, (size_t)n, sizeof *u->ranked, by_time);
     for (int i = 0; i < n; i++)
-        if (admits(u, r, u->ranked[i])) return u->ranked[i];
-    return NULL;
+        if (serves(u, request, key, u->ranked[i], out)) return true;
+    return false;
 }
 
 /* What a search for this accuracy saw of a tighter one's: used until that is searched itself. Where the winner serves that too, it
@@ -584,9 +588,7 @@ static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_ca
     p.accuracy = tighter;
     cg_request request = {.problem = &p, .machine = &u->context->machine, .target = key.target, .form = key.form, .threads = key.threads};
     cg_status status = convgen_problem_format(&p, key.problem, sizeof key.problem);
-    const cg_candidate *k = status || admits(u, &request, best) ? NULL : fastest_admitted(u, &request);
-    if (!k) return status;
-    record_of(&key, k, &seen);
+    if (status || serves(u, &request, &key, best, &seen) || !fastest_serving(u, &request, &key, &seen)) return status;
     seen.partial = true;
     status = cg_recall(u->context, &p, &key, &known);
     if (!status && (!known.record.partial || known.record.ns_median <= seen.ns_median)) return CONVGEN_OK;
@@ -615,7 +617,7 @@ static cg_status search(cg_tuner *u)
     if (u->status != CONVGEN_OK || !best) return none(u);
     u->out->chosen = *best->schedule;
     record_of(&u->key, best, &u->out->record);
-    u->out->complete = !u->cancelled && !u->out_of_time;
+    u->out->complete = !u->cancelled && !u->out_of_time && !best->hurried;
     if (!u->out->complete) u->out->record.cut_after = come_to(u);
     return remember(u, best);
 }

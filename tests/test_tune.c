@@ -336,7 +336,7 @@ START_TEST(time_binds_timing)
     f.takes[0] = 4;
     for (int i = 0; i < f.count; i++) f.first[i] = 3;
     ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
-    ck_assert(out.record.ns_min == 3e9 && out.record.ns_median == 3e9);
+    ck_assert(out.record.ns_min == 3e9 && out.record.ns_median == 3e9 && !out.complete);
 }
 END_TEST
 
@@ -514,6 +514,78 @@ START_TEST(a_tighter_budget_has_an_incumbent)
 }
 END_TEST
 
+/* Transforms are fast here, direct kernels half as fast, all others slow. */
+static cg_status kind_verify(void *self, const cg_job *job, cg_result *result)
+{
+    (void)self, (void)job;
+    *result = (cg_result){.verdict = {.ok = true, .seconds = 1e-3, .error_vs_loop = 1}};
+    return CONVGEN_OK;
+}
+
+static cg_status kind_time(void *self, const cg_job *job, cg_result *result)
+{
+    (void)self;
+    double ns = !strncmp(job->schedule, "winograd", 8) ? 1e5 : !strncmp(job->schedule, "direct", 6) ? 2e5 : 4e5;
+    *result = (cg_result){.timing = {ns, ns, 1}};
+    return CONVGEN_OK;
+}
+
+static bool is(const char *family) { return !strcmp(out.record.family, family); }
+
+/* A record serves every accuracy that admits its schedule; what a search saw for a tighter one is remembered for that, until it is
+ * searched itself. */
+START_TEST(records_serve_other_accuracies)
+{
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    if (!is("winograd")) return; /* a target without transforms */
+    ck_assert(!out.record.partial);
+    static const convgen_accuracy tighter[] = {CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
+    for (int i = 0; i < 3; i++) {
+        problem.accuracy = tighter[i];
+        ck_assert_msg(tune(CONVGEN_RECALL) == CONVGEN_OK, "%s", convgen_error(NULL));
+        ck_assert(is(problem.accuracy == CONVGEN_PROVEN ? "direct" : "winograd") && out.record.ns_min == (is("direct") ? 2e5 : 1e5));
+        ck_assert_int_eq(tune(CONVGEN_ESTIMATE), CONVGEN_OK);
+        ck_assert(out.recalled);
+    }
+    ck_assert(out.record.partial);
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK); /* not enough for a search of its own */
+    ck_assert(!out.recalled && is("direct"));
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(!out.record.partial);
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(out.recalled);
+    problem.accuracy = CONVGEN_8X; /* which the search for less did not touch */
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(out.recalled && is("winograd"));
+    unlink(store);
+    problem.accuracy = CONVGEN_PROVEN;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    problem.accuracy = CONVGEN_8X; /* a tighter one's is used, and does not end the search for a faster one */
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(is("direct"));
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert(!out.recalled && is("winograd"));
+}
+END_TEST
+
+/* What a looser search sees does not take the place of what a search for the tighter accuracy found. */
+START_TEST(a_whole_search_stays)
+{
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=proven mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    problem.accuracy = CONVGEN_LOOP;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    problem.accuracy = CONVGEN_PROVEN;
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(!out.record.partial);
+}
+END_TEST
+
 START_TEST(recall_refuses_another_version)
 {
     remembered(0, 1, 1);
@@ -638,6 +710,8 @@ int main(void)
     tcase_add_test(t, a_tighter_budget_has_an_incumbent);
     tcase_add_test(t, packed_weights_break_near_ties);
     tcase_add_test(t, recall_refuses_another_version);
+    tcase_add_test(t, records_serve_other_accuracies);
+    tcase_add_test(t, a_whole_search_stays);
     tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);
     tcase_add_test(t, a_store_that_cannot_be_written_still_gives_a_winner);
