@@ -248,6 +248,12 @@ void cli_json_number(const char *key, double value)
         fputs("null", stdout);
 }
 
+void cli_json_flag(const char *key, bool value)
+{
+    json_key(key);
+    fputs(value ? "true" : "false", stdout);
+}
+
 void cli_json_end(void)
 {
     fputs("}\n", stdout);
@@ -262,6 +268,15 @@ double cli_gflops(const cg_named_problem *np, double ns)
 static double or_null(double value)
 {
     return value > 0 ? value : NAN;
+}
+
+/* Where a result's figures come from; null when there are none. */
+static void json_origin(const char *key, bool known, bool recorded)
+{
+    if (known)
+        cli_json_text(key, recorded ? "recorded" : "measured");
+    else
+        cli_json_number(key, NAN);
 }
 
 void cli_json_result(const cli_result *r)
@@ -300,5 +315,8 @@ void cli_json_result(const cli_result *r)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
+    cli_json_flag("complete", !r->record->cut_after);
+    json_origin("times", r->ns_min > 0, r->times_recorded);
+    json_origin("errors", isfinite(r->record->error_normwise) || isfinite(r->record->error_vs_loop), r->errors_recorded);
     cli_json_end();
 }

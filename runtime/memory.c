@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -229,11 +230,39 @@ double cg_uniform(uint64_t *state)
     return (double)(cg_random(state) >> 11) * 0x1p-52 - 1.0;
 }
 
+double (*cg_clock)(void);
+
 double cg_now(void)
 {
     struct timespec t;
+    if (cg_clock)
+        return cg_clock();
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static _Thread_local double deadline = INFINITY;
+
+double cg_deadline(void)
+{
+    return deadline;
+}
+
+double cg_deadline_set(double at)
+{
+    double before = deadline;
+    deadline = at;
+    return before;
+}
+
+bool cg_late(void)
+{
+    return deadline < INFINITY && cg_now() >= deadline;
+}
+
+cg_status cg_in_time(void)
+{
+    return cg_late() ? cg_fail(CONVGEN_CANCELLED, "the time is up") : CONVGEN_OK;
 }
 
 void *cg_locale_enter(void)

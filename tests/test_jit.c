@@ -1,6 +1,7 @@
 /* test_jit.c: text to code, with libtcc and with the system's compiler; tasks over threads. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "processes.h"
 #include "rights.h"
 #include "suite.h"
 
@@ -442,6 +443,60 @@ START_TEST(temporary_files_are_removed)
 }
 END_TEST
 
+static char signal_file[64];
+static double until_it_has_begun(void) { return access(signal_file, F_OK) ? 0 : 2e6; }
+
+/* At the deadline a compiler ends, and what it started and left alone too, whatever signals that ignores. */
+START_TEST(a_compiler_ends_with_all_it_started)
+{
+    char folder[] = "/tmp/convgen-test-XXXXXX", script[64], text[300], word[64], why[CG_WHY];
+    cg_code *code;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(script, sizeof script, "%s/cc", folder);
+    snprintf(signal_file, sizeof signal_file, "%s/begun", folder);
+    snprintf(word, sizeof word, "CONVGEN_TEST=%s", folder);
+    setenv("CONVGEN_TEST", folder, 1);
+    snprintf(text, sizeof text, "#!/bin/sh\ntrap '' HUP\nsleep 500 &\necho > %s/begun\necho begun\nwait\n", folder);
+    FILE *f = fopen(script, "w");
+    ck_assert(f && fputs(text, f) >= 0 && !fclose(f) && !chmod(script, 0700));
+    cg_clock = until_it_has_begun;
+    cg_deadline_set(1e6);
+    cg_status status = cg_toolchain(add_text, script, "", &code, why);
+    cg_deadline_set(INFINITY);
+    cg_clock = NULL;
+    ck_assert_int_eq(status, CONVGEN_CANCELLED);
+    ck_assert_msg(strstr(why, "the time was up before") != NULL, "%s", why);
+    wait_until_none_is_alive(word);
+    unlink(script), unlink(signal_file), rmdir(folder);
+}
+END_TEST
+
+/* What a killed process left is removed; what another one holds, or only looks like ours, stays. */
+START_TEST(left_folders_are_swept)
+{
+    char base[] = "/tmp/convgen-test-XXXXXX", left[96], inner[128], other[96];
+    cg_temporary held, next;
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    setenv("TMPDIR", base, 1);
+    ck_assert_int_eq(cg_temporary_new(&held), CONVGEN_OK);
+    snprintf(left, sizeof left, "%s/convgen-cc-abcdef", base);
+    snprintf(inner, sizeof inner, "%s/inner", left);
+    snprintf(other, sizeof other, "%s/convgen-cc-of-mine", base);
+    ck_assert(!mkdir(left, 0700) && !mkdir(inner, 0700) && !mkdir(other, 0700));
+    ck_assert_int_eq(cg_temporary_new(&next), CONVGEN_OK);
+    ck_assert_int_eq(access(left, F_OK), -1);
+    ck_assert_int_eq(access(other, F_OK) | access(held.path, F_OK) | access(next.path, F_OK), 0);
+    ck_assert_int_eq(mkdir(left, 0755), 0); /* we make none that others may read */
+    cg_temporary_remove(&held);
+    cg_temporary_remove(&next);
+    ck_assert_int_eq(cg_temporary_new(&next), CONVGEN_OK);
+    ck_assert_int_eq(access(left, F_OK), 0);
+    cg_temporary_remove(&next);
+    ck_assert_int_eq(rmdir(left) | rmdir(other) | rmdir(base), 0);
+    unsetenv("TMPDIR");
+}
+END_TEST
+
 /* No shell: a compiler's name and flags are taken by the letter. */
 START_TEST(no_shell)
 {
@@ -458,11 +513,22 @@ START_TEST(constants_in_any_locale)
 {
     cg_code *code;
     char why[CG_WHY];
-    if (!setlocale(LC_ALL, "de_DE.UTF-8"))
-        return; /* not installed */
+    if (!comma_locale())
+        return;
     ck_assert_int_eq(cg_jit("double half(void) { return 0.5; }", &code, why), CONVGEN_OK);
     ck_assert(CALL(code, double(void), "half")() == 0.5);
     cg_code_free(code);
+}
+END_TEST
+
+START_TEST(the_hosts_locale_stays)
+{
+    cg_code *code;
+    char why[CG_WHY];
+    locale_t before = uselocale((locale_t)0);
+    ck_assert_int_eq(cg_jit("int x;", &code, why), CONVGEN_OK);
+    cg_code_free(code);
+    ck_assert(uselocale((locale_t)0) == before);
 }
 END_TEST
 
@@ -689,8 +755,11 @@ int main(void)
     tcase_add_test(t, what_cannot_be_loaded_is_refused);
     tcase_add_test(t, damaged_objects);
     tcase_add_test(t, temporary_files_are_removed);
+    tcase_add_test(t, a_compiler_ends_with_all_it_started);
+    tcase_add_test(t, left_folders_are_swept);
     tcase_add_test(t, no_shell);
     tcase_add_test(t, constants_in_any_locale);
+    tcase_add_test(t, the_hosts_locale_stays);
     /* libasan (GCC 12) takes none of its allocator's locks at a fork, as glibc's malloc does: a child forked while another thread
      * is inside malloc or free waits for ever in __sanitizer::Mutex::Lock below SizeClassAllocator64::GetFromAllocator. */
 #ifndef __SANITIZE_ADDRESS__

@@ -72,13 +72,21 @@ local function tile_cycles(s, axes, runs, m)
   return row
 end
 
+-- Moving `width` pixels of a group of channels: what a transpose takes for whole vectors, however few pixels these hold.
+local function turning_cycles(s, width)
+  local whole = 2.5 * s.part
+  return (width + s.lanes - 1) // s.lanes * whole + width * math.max(2 - whole / s.lanes, 0.5)
+end
+
 -- Laying out the input for all output rows of a phase, and turning the results round.
 local function move_cycles(s, axes, schedule)
   local cycles, blocks = 0, (axes[2].outputs + schedule.rows - 1) // schedule.rows
   if s.moves_in then
-    local pixels = s.from.size[3] * math.max(1, s.from.neighbours and s.part / s.step or (s.from.all + s.part - 1) // s.part)
+    local width = s.from.size[3]
+    local moved = s.from.neighbours and 2.0 * width * math.max(1, s.part / s.step)
+      or (s.from.all + s.part - 1) // s.part * turning_cycles(s, width)
     local rows = math.min(schedule.rows * axes[2].step + axes[2].taps - 1, s.from.size[2])
-    cycles = cycles + blocks * rows * math.min(axes[1].taps, s.from.size[1]) * (2.0 * pixels + 10) *
+    cycles = cycles + blocks * rows * math.min(axes[1].taps, s.from.size[1]) * (moved + 10) *
       (s.from.neighbours and s.from.all or 1)
   end
   if s.moves_out then
@@ -110,11 +118,16 @@ local function cycles_of(s, schedule, machine)
   return cycles
 end
 
+local most_groups = 1024 -- of channels that pixels are laid out by: each is written out in the kernel that does it
+
 local function refused(p, s)
   local phases = #s.axes[1] * #s.axes[2] * #s.axes[3]
   if phases > most_parts then return ("needs %d phases, at most %d"):format(phases, most_parts) end
   if p.layout == "nhwc" and s.to.all > most_channels then
     return ("channels-last data with %d channels in the result; planar takes at most %d"):format(s.to.all, most_channels)
+  end
+  if s.moves_in and not s.from.neighbours and s.from.all > most_groups * s.part then
+    return ("channels-last data with %d channels to sum; planar takes at most %d"):format(s.from.all, most_groups * s.part)
   end
 end
 
@@ -288,18 +301,17 @@ local function way(p, target, machine)
   return (p.pass == "backward_weights" and gradients or gathers)(p, target, machine)
 end
 
--- Every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not apply.
-function planar.schedules(p, target, machine)
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not
+-- apply.
+function planar.schedules(p, target, machine, list)
   local how = way(p, target, machine)
-  if how.why then return { { why = how.why, name = "planar" } } end
-  local list = {}
+  if how.why then list[1] = { why = how.why, name = "planar" }; return end
   for _, schedule in ipairs(how.candidates()) do
     schedule.family = "planar"
     local cannot = how.misfit(schedule)
     list[#list + 1] = { schedule = schedule, cycles = not cannot and how.cycles(schedule) or 0, why = cannot }
   end
-  if #list == 0 then return { { why = "no tile fits the registers", name = "planar" } } end
-  return list
+  if #list == 0 then list[1] = { why = "no tile fits the registers", name = "planar" } end
 end
 
 function planar.stages(p, schedule, target, machine)

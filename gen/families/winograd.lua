@@ -34,6 +34,7 @@ function winograd.parse(name)
   rest = behind or rest
   local sums, after = rest:match "^%.p(%d+)(.*)$"
   rest = after or rest
+  if not (grid.parse_sizes(h) and grid.parse_sizes(w)) then return end
   return { family = "winograd", shares = tonumber(shares), sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
     chunk = tonumber(rest:match "%.c(%d+)"), half = rest:find "%.half" ~= nil,
@@ -80,15 +81,28 @@ local function predicted_error(p, h, w, chunk)
   return errors.predict(h, w, reduced(p), chains, added, clamp)
 end
 
--- Why tiles are refused for their error, or nil and the channels of a partial sum that it takes, if it takes that.
-local function inexact(p, h_axis, w_axis, h_sizes, w_sizes, known)
+local not_measured = "its error has not been measured"
+
+-- Why the errors of tiles cannot be predicted, or nil.
+local function unmeasured(h_axis, w_axis, h_sizes, w_sizes)
   if not (errors.measured(h_sizes[1], grid.taps(h_axis)) and errors.measured(w_sizes[1], grid.taps(w_axis))) then
-    return "its error has not been measured"
+    return not_measured
   end
+end
+
+-- Why tiles are refused for their error with sums of at most `chunk` channels, or nil. known: what was worked out of sizes before.
+local function inexact(p, h_axis, w_axis, h_sizes, w_sizes, chunk, known)
   known[h_sizes] = known[h_sizes] or axis_errors(h_axis, h_sizes)
   known[w_sizes] = known[w_sizes] or axis_errors(w_axis, w_sizes)
-  local function refusal(chunk) return errors.refusal(p, predicted_error(p, known[h_sizes], known[w_sizes], chunk)) end
-  local why = refusal()
+  return errors.refusal(p, predicted_error(p, known[h_sizes], known[w_sizes], chunk))
+end
+
+-- The same of the longest sums that are admitted, and the channels of a sum where it is not of all.
+local function chunk_of(p, h_axis, w_axis, h_sizes, w_sizes, known)
+  local function refusal(chunk) return inexact(p, h_axis, w_axis, h_sizes, w_sizes, chunk, known) end
+  local why = unmeasured(h_axis, w_axis, h_sizes, w_sizes)
+  if why then return why end
+  why = refusal()
   if not why then return end
   for _, chunk in ipairs { 128, 64, 32, 16 } do
     if reduced(p) > chunk and not refusal(chunk) then return nil, chunk end
@@ -165,7 +179,7 @@ local function candidates(p, target, machine)
   local function add(h, w)
     local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
     local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
-    local why, chunk = inexact(p, h_axis, w_axis, h, w, known)
+    local why, chunk = chunk_of(p, h_axis, w_axis, h, w, known)
     local function schedule(tiles, split, large)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,
         shares = split == 1 and shares or nil,
@@ -181,9 +195,12 @@ local function candidates(p, target, machine)
       -- H of a partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
       for _, fits in ipairs(fixed and { 64, 32 } or { bytes * 64 <= l2 // 8 and 64 or 32 }) do
         local one = schedule(tiles, split, {})
-        one.rows, one.ahead, one.half, one.fuse = (target.registers - 8) // vectors, nil, fixed, not fixed
+        local beside = h_axis.taps > 5 and 10 or 8 -- the sums: what makes U of a row, of many taps more
+        one.rows, one.ahead, one.half, one.fuse = (target.registers - beside) // vectors, nil, fixed, not fixed
         one.chunk = reduced(p) > fits and math.min(chunk or fits, fits) or chunk
-        if not before or one.chunk ~= before.chunk then list[#list + 1] = { schedule = one } end
+        if not before or one.chunk ~= before.chunk then
+          list[#list + 1] = { schedule = one, why = inexact(p, h_axis, w_axis, h, w, one.chunk, known) }
+        end
         before = one
       end
     end
@@ -317,11 +334,10 @@ local function cycles_of(s, machine)
   return cycles * largest_share(c.tasks, p.threads) + (c.pack - c.fused) / p.threads
 end
 
-function winograd.schedules(p, target, machine)
+function winograd.schedules(p, target, machine, list)
   local why = refused(p, target)
-  if why then return { { why = why, name = "winograd" } } end
-  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine) end
-  local list = {}
+  if why then list[1] = { why = why, name = "winograd" }; return end
+  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine, list) end
   for _, c in ipairs(candidates(p, target, machine)) do
     c.schedule.family = "winograd"
     if not c.why then
@@ -331,7 +347,15 @@ function winograd.schedules(p, target, machine)
     end
     list[#list + 1] = c
   end
-  return list
+end
+
+-- What decides the bits of its results: the transform, the order of its sums. Kernels of `half` share operations among rows of
+-- frequencies by what fits a block; sums of backward weights are of a block's tiles.
+function winograd.arithmetic(p, s)
+  local name = ("winograd %sx%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w))
+  if p.pass == "backward_weights" then return ("%s t%d p%d"):format(name, s.tiles, s.sums or 1) end
+  if s.half or s.fuse then name = ("%s half t%d r%d d%d"):format(name, s.tiles, s.rows, s.shares or 1) end
+  return ("%s c%d"):format(name, s.chunk or 0)
 end
 
 -- What binds: the longest of what a run has to do.
@@ -382,28 +406,48 @@ end
 winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; operations of the "
   .. "transforms for a pixel, a channel that goes in + one that comes out; the most that the error over the plain loop's is expected to be; where the time goes"
 
--- Why a schedule cannot be a gathering one's, or nil.
+-- Why a schedule cannot be a gathering one's or the accuracy does not admit it, or nil.
 local function misfit(p, schedule, target)
   if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
   if (schedule.half or schedule.fuse) and grid.strided(p) then return winograd.print(schedule) .. " is for stride 1" end
   local h, w = grid.axes(p)
+  local why = unmeasured(h, w, schedule.h, schedule.w)
+  if why then return why end
   if not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w) then
     return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
   end
-  return gathering.misfit(gathering.shape(p, schedule, target))
+  return inexact(p, h, w, schedule.h, schedule.w, schedule.chunk, {}) or gathering.misfit(gathering.shape(p, schedule, target))
+end
+
+-- Why the tiles of a transform or of its products are none that can be, or nil.
+local function too_large(p, schedule, target)
+  local weights = p.pass == "backward_weights"
+  for i, sizes in ipairs { schedule.h, schedule.w } do
+    local taps = weights and p.kernel[i + 1] or grid.taps(select(i, grid.axes(p)))
+    if sizes[1] + taps - 1 > most_size then return ("needs %d frequencies on an axis, at most %d"):format(sizes[1] + taps - 1, most_size) end
+    if not errors.measured(weights and taps or sizes[1], weights and sizes[1] or taps) then return not_measured end
+  end
+  local vectors = math.min(schedule.vectors, (produced(p) + lanes_of(p, target) - 1) // lanes_of(p, target))
+  local sums = vectors * math.min(schedule.rows, weights and reduced(p) or schedule.tiles)
+  if sums + vectors > target.registers then return ("needs %d registers, %s has %d"):format(sums + vectors, target.name, target.registers) end
 end
 
 -- For readers of emitted C.
 function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end
 
-function winograd.stages(p, schedule, target)
+-- Why a schedule is not for this problem and its accuracy, or nil: a name may come from anywhere, so its error is predicted again.
+function winograd.inadmissible(p, schedule, target)
   local weights = p.pass == "backward_weights"
   if weights and (schedule.half or schedule.fuse or schedule.chunk or schedule.shares) then
-    return nil, winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
+    return winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
-  local why = refused(p, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
+  return refused(p, target) or too_large(p, schedule, target) or (weights and gradient.inadmissible or misfit)(p, schedule, target)
+end
+
+function winograd.stages(p, schedule, target)
+  local why = winograd.inadmissible(p, schedule, target)
   if why then return nil, why end
-  local result, cannot = (weights and gradient or gathering).stages(p, schedule, target)
+  local result, cannot = (p.pass == "backward_weights" and gradient or gathering).stages(p, schedule, target)
   if not result then return nil, cannot end
   for _, kernel in ipairs(result.kernels) do
     local map, full = registers.allocate(kernel, target)

@@ -14,8 +14,10 @@ import numpy as np
 from reference import generator
 
 import convgen
+from convgen import _library
 
 CALLS = int(os.environ.get("CONVGEN_PYTHON_CALLS", 5000))  # of the memory test; 100000 is the promise
+HANGS = 1800  # seconds that nothing takes, on no machine
 
 
 def layer(seed=1):
@@ -37,9 +39,10 @@ def one_pass_of_a_new_shape(_=None):
 
 
 def python(code, *words, **environment):
-    """What a fresh interpreter prints."""
-    done = subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300,
-                          env={**os.environ, **environment}, check=False)
+    """What a fresh interpreter prints, which Ctrl-C interrupts even where whoever started the tests ignores it (a shell's background)."""
+    done = subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=HANGS,
+                          env={**os.environ, **environment}, check=False,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     if done.returncode:
         raise AssertionError(f"exit status {done.returncode}: {done.stderr}")
     return done.stdout.strip()
@@ -84,8 +87,10 @@ class Threads(unittest.TestCase):
 
         def work():
             inside.set()
-            for _ in range(5):
+            for _ in range(200):  # or until the other has had its turns, however busy the processor is
                 plan(x, out=out)
+                if counted[0] > 5:
+                    break
             inside.clear()
 
         old = sys.getswitchinterval()
@@ -106,7 +111,7 @@ class Threads(unittest.TestCase):
 class Processes(unittest.TestCase):
     def children(self, method, work, expected, n=3):
         with multiprocessing.get_context(method).Pool(n) as pool:
-            results = pool.map_async(work, [1] * n).get(timeout=120)
+            results = pool.map_async(work, [1] * n).get(timeout=HANGS)
         self.assertEqual([r == expected for r in results], [True] * n)
 
     def test_fork_after_use(self):
@@ -121,7 +126,7 @@ class Processes(unittest.TestCase):
     def test_child_asks_for_two_threads(self):
         expected = one_pass(threads=2)
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            self.assertEqual(pool.apply_async(one_pass, (2,)).get(timeout=120), expected)
+            self.assertEqual(pool.apply_async(one_pass, (2,)).get(timeout=HANGS), expected)
 
     def test_fork_while_another_thread_makes_kernels(self):
         """The locks that are held in that moment are not the child's."""
@@ -139,7 +144,7 @@ class Processes(unittest.TestCase):
             for n in range(8):
                 pid = os.fork()
                 if pid == 0:
-                    signal.alarm(60)
+                    signal.alarm(HANGS)
                     ok = convgen.conv2d(np.ones((1, 200 + n, 6, 1)), np.ones((3, 3, 1, 2)))[0, 0, 0, 0] == 9
                     os._exit(0 if ok else 1)
                 self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
@@ -150,6 +155,19 @@ class Processes(unittest.TestCase):
     def test_spawn(self):
         self.children("spawn", one_pass, one_pass(), 2)
 
+
+MENTIONED = """
+import warnings
+import convgen
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    counts = []
+    convgen.plan("mb1ic3ih5oc4kh3"); counts.append(len(told))
+    convgen.tune("mb1ic3ih5oc4kh3"); counts.append(len(told))
+    convgen.tune("mb1ic3ih6oc4kh3"); counts.append(len(told))
+print(*counts)
+print(told[0].message)
+"""
 
 INTERRUPTED = """
 import os, signal, sys, threading
@@ -172,8 +190,8 @@ KILLED = """
 import os, signal, threading, time
 import convgen
 os.environ["CONVGEN_EFFORT"] = "measure"
-threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT))).start()
 try:
+    threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT))).start()
     for n in range(40, 80):
         convgen.plan(f"--dt=f64 --dir=FWD_D mb8ic16ih{n}oc16kh5ph2")
     print("not interrupted")
@@ -242,6 +260,31 @@ class Tuning(unittest.TestCase):
         self.assertFalse(convgen.plan(self.problem).info.recalled)
         with self.assertRaisesRegex(convgen.Error, "stopped before any schedule"):
             convgen.tune(self.problem, progress=lambda done, line: False)
+
+    def test_a_store_that_cannot_be_used_is_mentioned_once(self):
+        places = {"no place": dict(CONVGEN_STORE="", XDG_CACHE_HOME="", HOME=""), "no such folder": dict(CONVGEN_STORE=self.folder.name + "/no/records"),
+                  "no such home": dict(CONVGEN_STORE="", XDG_CACHE_HOME="", HOME=self.folder.name + "/nobody"),
+                  "a folder": dict(CONVGEN_STORE=self.folder.name)}
+        for name, environment in places.items():
+            with self.subTest(name):
+                told = python(MENTIONED, **environment).split("\n")
+                self.assertEqual(told[0], "1 1 1" if name == "a folder" else "0 1 1")
+                self.assertRegex(told[1], "^convgen: .*(records|store).*; kernels are kept for this process only$")
+        self.assertFalse(os.path.exists(self.folder.name + "/nobody"))
+
+    def test_course_functions_find_what_was_tuned(self):
+        """At the default accuracy, which may take a transform: what the search saw of theirs is remembered for them."""
+        rng = np.random.default_rng(1)
+        A, W, b = rng.standard_normal((1, 12, 12, 16)), rng.standard_normal((3, 3, 16, 16)), np.zeros((1, 1, 1, 16))
+        for direction in ("FWD_B", "BWD_D", "BWD_WB"):
+            convgen.tune(f"--dt=f64 --dir={direction} mb1ic16ih12oc16kh3ph1")
+        convgen.forget()
+        Z = convgen.conv_forward(A, W, b, {"stride": 1, "pad": 1})
+        convgen.conv_backward(Z, A, W, b, {"stride": 1, "pad": 1})
+        from convgen import _plan
+        found = [_library.info(kernel.handle) for (text, _), kernel in _plan._kernels.items() if "proven" in text]
+        self.assertEqual(len(found), 3)
+        self.assertTrue(all(info.recalled for info in found), [info.schedule for info in found])
 
     def test_progress_raises(self):
         def fails(done, line):
