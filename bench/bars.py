@@ -7,7 +7,7 @@ Usage: bench/bars.py BUILD [--only=GLOB] [--list] [--seconds=S]     run at the t
   --seconds=S    of timing for each contestant and layer
   --kept         nothing is measured: what earlier runs left in BUILD/bench is judged
   --page=FILE    also write the table as a page (Markdown) with the plots beside it
-Also drawn: BUILD/bench/errors.svg, speed against error of the runs of bench/winograd.txt.
+Also drawn: BUILD/bench/errors.svg, speed against error of the runs of bench/winograd.txt; BUILD/bench/summary.svg, the README's picture.
 Exit status 1 when a bar is missed or a run fails. Figures by minima and by medians stand side by side; the bound says which is judged.
 """
 import fnmatch
@@ -65,18 +65,24 @@ def kept(name, build):
         return [json.loads(line) for line in f if line.startswith("{")], True
 
 
-def recall(build, words):
-    """The least time of a process that recalls a plan, from its start to its end."""
-    words = [f"{build}/convgen", "tune", f"--store={build}/bench/recalled", *words]
-    print(f"# {' '.join(words)}    (31 times)", flush=True)
+# The command as a process: kind of run -> its first words, how often it runs, what it is told of the store.
+PROCESSES = {"recall": (["tune"], 31, "recalled"),
+             "emit": (["emit", "--form=asm", "--target=avx512,avx2", "--prefix=net", "--force", "-o", "{build}/bench/emitted"], 6, "none")}
+
+
+def process(kind, build, words):
+    """The least time of a process of the command, from its start to its end."""
+    verb, count, store = PROCESSES[kind]
+    words = [f"{build}/convgen", *[word.format(build=build) for word in verb], f"--store={build}/bench/{store}", *words]
+    print(f"# {' '.join(words)}    ({count} times)", flush=True)
     times = []
-    for _ in range(31):
+    for _ in range(count):
         start = time.perf_counter()
-        if subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode:
+        if subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
             return "", False
         times.append(time.perf_counter() - start)
     times = sorted(times[1:])  # the first may have had to tune
-    return json.dumps({"name": "recall", "seconds": times[0], "median": times[len(times) // 2]}) + "\n", True
+    return json.dumps({"name": kind, "seconds": times[0], "median": times[len(times) // 2]}) + "\n", True
 
 
 def output_of(words, environment):
@@ -88,7 +94,7 @@ def output_of(words, environment):
 def measure(name, run, build, seconds):
     """The JSON lines of a run, kept in a file; what went before a failure counts."""
     kind, *words = run.split()
-    text, good = recall(build, words) if kind == "recall" else output_of(*command(run, build, seconds))
+    text, good = process(kind, build, words) if kind in PROCESSES else output_of(*command(run, build, seconds))
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     for line in lines:
         show(line)
@@ -198,6 +204,22 @@ DRAWN_ON_A_PAGE = {"resnet50": "ResNet-50, no transforms (--accuracy=proven)", "
                    "mobilenetv2": "MobileNetV2", "winograd": "layers of 3x3 and 5x5, error of a plain loop"}
 
 
+# The README's first picture: the claim, what it is called there, over what (the plot's colours).
+SUMMARY = [("from Python over einsum, backward", "gradients of a course's layer, float64", 0),
+           ("from Python over einsum, forward", "the same layer, forward", 0),
+           ("whole VGG-16 forward, error 1.25", "VGG-16, all convolutions", 1),
+           ("MobileNetV2 depthwise forward, mean", "depthwise layers of MobileNetV2", 1),
+           ("whole ResNet-50 forward, error 1.25", "ResNet-50, all convolutions", 1),
+           ("ResNet-50 forward, mean", "the same, without Winograd", 1)]
+
+
+def summary(build, results):
+    """One bar a claim, by minima, when all of them were measured."""
+    found = {row["what"]: minima for row, minima, *_ in results if minima is not None}
+    if all(what in found for what, *_ in SUMMARY):
+        draw(build, "summary", [("", [(label, found[what], float(kind)) for what, label, kind in SUMMARY])])
+
+
 def plot(build, runs, few):
     """The ratio of every layer, a panel a run (few: those of a page); and speed against error, a curve a layer that several runs have."""
     passes = {"forward": 0, "backward_data": 1, "backward_weights": 2}
@@ -245,7 +267,7 @@ def page(path, build, results, texts):
                 "![Speed over the best direct kernel against the error over a plain loop's](errors.svg)\n\nThe runs:\n\n```\n")
         f.writelines(f"{name:16}= {text}\n" for name, text in texts.items() if any(row["run"] == name for row, *_ in results))
         f.write("```\n")
-    for name in ("ratios", "errors"):
+    for name in ("ratios", "errors", "summary"):
         if os.path.exists(f"{build}/bench/{name}.svg"):
             shutil.copy(f"{build}/bench/{name}.svg", os.path.join(os.path.dirname(path), f"{name}.svg"))
 
@@ -273,6 +295,7 @@ def main():
         print(f"{row['what']:46} {row['bound']:>8} {cells[0]} {cells[1]}  {verdict(row, value, median):8} {remark}")
     page_path = next((w[7:] for w in sys.argv if w.startswith("--page=")), None)
     plot(build, runs, few=page_path)
+    summary(build, results)
     if page_path:
         page(page_path, build, results, texts)
     for run, (_, good) in runs.items():

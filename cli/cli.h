@@ -117,6 +117,7 @@ void cli_folder_free(cli_folder *f);        /* what is not finished is gone */
 int cli_wrong(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_usage(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_failed(const cli_arguments *a); /* the library's last sentence */
+const char *cli_advice(const cli_arguments *a); /* to be put after that sentence; "": none */
 
 void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2))); /* rewrites one line of a terminal */
 void cli_progress_end(void);
@@ -143,17 +144,19 @@ void cli_time_text(char text[24], double ns);
 typedef struct cli_trial {
     int layer;
     char schedule[CG_NAME], why[CG_WHY];
-    double ns; /* 0: refused, why tells */
+    double ns; /* 0: refused, why tells; else its last time */
+    cg_round round;
 } cli_trial;
 typedef struct cli_report {
-    cg_buffer trials; /* of cli_trial */
+    cg_buffer trials; /* of cli_trial, layer after layer */
     bool hurry;       /* interrupted: nothing more is run */
 } cli_report;
 typedef struct cli_report_row {
     const cg_named_problem *np;
     const cg_record *record; /* NULL: no result */
-    double peak, candidates, refused;
+    double peak;
     bool recalled;
+    const char *because; /* "", or why the chosen one is not the fastest of the final */
 } cli_report_row;
 void cli_report_tried(cli_report *report, int layer, const cg_tried *t);
 int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_report *report, const cli_report_row *rows, int count);
@@ -162,6 +165,7 @@ int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_repor
 void cli_json_begin(void);
 void cli_json_text(const char *key, const char *value);
 void cli_json_number(const char *key, double value); /* null when not finite */
+void cli_json_flag(const char *key, bool value);
 void cli_json_end(void);
 
 /* A timed problem, as tune, bench and records list report it. */

@@ -43,9 +43,15 @@ int cli_usage(const cli_arguments *a, const char *format, ...)
     return CLI_USAGE;
 }
 
+/* What the command can do about the last error and the library's other users cannot: theirs is no option. */
+const char *cli_advice(const cli_arguments *a)
+{
+    return cg_error_status() == CONVGEN_NO_EXEC && !a->compiler ? "; --compiler=cc loads kernels from files instead" : "";
+}
+
 int cli_failed(const cli_arguments *a)
 {
-    return cli_wrong(a, "%s", cg_error_text());
+    return cli_wrong(a, "%s%s", cg_error_text(), cli_advice(a));
 }
 
 /* ---- progress ---- */
@@ -242,6 +248,12 @@ void cli_json_number(const char *key, double value)
         fputs("null", stdout);
 }
 
+void cli_json_flag(const char *key, bool value)
+{
+    json_key(key);
+    fputs(value ? "true" : "false", stdout);
+}
+
 void cli_json_end(void)
 {
     fputs("}\n", stdout);
@@ -303,6 +315,7 @@ void cli_json_result(const cli_result *r)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
+    cli_json_flag("complete", !r->record->cut_after);
     json_origin("times", r->ns_min > 0, r->times_recorded);
     json_origin("errors", isfinite(r->record->error_normwise) || isfinite(r->record->error_vs_loop), r->errors_recorded);
     cli_json_end();

@@ -81,7 +81,7 @@ static void add_row(cli_table *t, const cg_named_problem *np, const cg_record *r
     cli_cell_time(t, r->ns_min);
     cli_cell_number(t, "%.2f", cli_gflops(np, r->ns_min));
     cli_cell_number(t, "%.2f", r->error_vs_loop);
-    cli_cell(t, "%s", r->merged ? "merged" : r->partial ? "part" : "own");
+    cli_cell(t, "%s", r->merged ? "merged" : r->partial ? "part" : r->cut_after ? "cut" : "own");
     cli_cell(t, "%s", r->machine);
 }
 
@@ -241,7 +241,7 @@ static cg_status verify_record(desk *d, const cg_judge *judge, const cg_record *
         snprintf(why, CG_WHY, "%s", cg_error_text());
         return CONVGEN_OK;
     }
-    cg_request request = { &job.problem, &d->c->machine, r->target, r->form, r->threads, NULL };
+    cg_request request = { .problem = &job.problem, .machine = &d->c->machine, .target = r->target, .form = r->form, .threads = r->threads };
     cg_status status = cg_record_judge(d->c, &request, r, stale, why);
     if (status || why[0])
         return status;

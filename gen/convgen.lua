@@ -47,7 +47,9 @@ end
 
 convgen.generator = space.generator
 
-function convgen.schedules(request) return space.list(prepare(request), request.target, request.machine, request.asked) end
+function convgen.schedules(request)
+  return space.list(prepare(request), request.target, request.machine, request.asked, request.steady)
+end
 
 local forms = { c = lower_c, machine = lower_machine }
 

@@ -263,6 +263,7 @@ static void inform(convgen_plan *plan, const cg_outcome *o)
         .error_normwise = r->error_normwise, .error_vs_loop = r->error_vs_loop, .error_vs_bound = r->error_vs_bound,
         .recalled = o->recalled, .candidates = o->recalled ? 0 : o->candidates, .refused = o->recalled ? 0 : o->refused,
         .seconds = o->seconds, .warning = plan->warning,
+        .complete = o->recalled ? !o->record.cut_after : o->complete,
     };
     describe(plan);
 }
@@ -275,7 +276,7 @@ static cg_status build(convgen_plan *plan)
     cg_target target;
     cg_status status = cg_script_target(c->script, &c->machine, r->target, &target);
     if (status != CONVGEN_OK) return status;
-    cg_request request = {&plan->problem, &c->machine, r->target, r->form, r->threads, NULL};
+    cg_request request = {.problem = &plan->problem, .machine = &c->machine, .target = r->target, .form = r->form, .threads = r->threads};
     status = cg_kernel_new(c->script, &request, r->schedule, r->compiler, target.flags, &plan->kernel, why);
     if (status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && why[0])
         cg_fail(status, "schedule %s of \"%s\" cannot be built: %s", r->schedule, r->problem, why);
@@ -336,6 +337,7 @@ static void progress_say(cg_progress *p, double done, const char *line)
 static void progress_tried(void *user, const cg_tried *t)
 {
     char line[CG_NAME + CG_WHY + 32], time[32];
+    if (t->again) return;
     if (t->why && t->why[0]) snprintf(line, sizeof line, "%s: refused: %s", t->schedule->name, t->why);
     else if (t->ns_min > 0) {
         time_text(t->ns_min, time, sizeof time);

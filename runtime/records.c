@@ -2,12 +2,13 @@
  *
  *   convgen1 machine=... target=avx2 threads=1 problem="..." form=c compiler="tcc" family=direct version=1
  *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... sum=<16 hex>
- *   convgen2 ... error_vs_bound=... generator=4.5.3.6.1 merged=no partial=no sum=<16 hex>
+ *   convgen2 ... error_vs_bound=... generator=4.5.3.6.1 merged=no partial=no cut_after=0 sum=<16 hex>
  *   convgen1 fact machine=... name="..." value=... sum=<16 hex>
  *
  * (each in one line of 4096 bytes at most). A line of format 2 says which generator made it (- is unknown), whether it came from
- * elsewhere and has not been checked here, and whether its search was not a whole one. convgen 0.1 reads and writes format 1 alone
- * and leaves lines of format 2 as they are: so two versions can share a store. What lacks all three is still written in format 1.
+ * elsewhere and has not been checked here, whether its search was not a whole one, and after how many candidates time cut it short
+ * (0: it did not). convgen 0.1 reads and writes format 1 alone and leaves lines of format 2 as they are: so two versions can share a
+ * store. What lacks all of these is still written in format 1.
  * The sum is FNV-1a of everything before the word "sum="; it finds damage, not malice. A record is data: its names are checked for
  * their letters, and nothing is executed. Blanks and a carriage return at the end of a line do not count. */
 #ifndef _GNU_SOURCE
@@ -49,7 +50,7 @@ static const field record_fields[] = {
     FIELD(cg_record, NUMBER, ns_median, 0, 1e18),  FIELD(cg_record, RATIO, error_normwise, 0, INFINITY),
     FIELD(cg_record, RATIO, error_vs_loop, 0, INFINITY), FIELD(cg_record, RATIO, error_vs_bound, 0, INFINITY),
     FIELD(cg_record, STAMP, generator, 0, 0),      FIELD(cg_record, FLAG, merged, 0, 0), /* from here on: format 2 */
-    FIELD(cg_record, FLAG, partial, 0, 0),
+    FIELD(cg_record, FLAG, partial, 0, 0),         FIELD(cg_record, COUNT, cut_after, 0, 1 << 20),
 };
 enum {
     KEY_FIELDS = 6,
@@ -121,7 +122,7 @@ static void line_add(cg_buffer *b, const char *head, const field *f, int count, 
 
 void cg_record_format(const cg_record *r, cg_buffer *line)
 {
-    const struct record_format *f = &formats[r->generator[0] || r->merged || r->partial];
+    const struct record_format *f = &formats[r->generator[0] || r->merged || r->partial || r->cut_after];
     line_add(line, f->head, record_fields, f->fields, r);
 }
 

@@ -1,7 +1,7 @@
 /* tune.c: the search: problem -> record, or schedules -> judged -> raced -> remembered.
  *
  * A candidate that is refused keeps its reason and the search goes on; only "nothing survived" is an error. What can be
- * cut (time, a stop from the caller) keeps the best so far. Where candidates run, here or in a worker, is the judge's
+ * cut (time, a stop from the caller) keeps the best so far; a record of what time cut short says how far the search came. Where candidates run, here or in a worker, is the judge's
  * business; cg_judge_local is the judge of this process.
  * Nothing here knows what a schedule means, beyond its estimate. */
 #include "internal.h"
@@ -21,6 +21,7 @@ static const double keep_record = 0.97; /* a new winner must beat the remembered
 static const double tie = 0.005;
 static const double leaner_within = 1.05, leaner = 0.9; /* packed weights beyond the second cache: how much slower a kernel with so
                                                            much less of them may be */
+static const double long_work = 0x1p28; /* multiply-adds: up to these a check of all outputs takes less than a second or so */
 static const double patience = 6, race_patience = 1; /* MEASURE begins no new candidate when the best is slow, the final no new
                                                         round, after these */
 
@@ -29,7 +30,9 @@ typedef struct cg_candidate {
     cg_verdict verdict;
     cg_timing timing;
     size_t packed;
-    bool survived, racing;
+    bool survived, racing; /* survived: verified, as far as was asked for */
+    bool reported, hurried; /* hurried: there was no time to run it again */
+    cg_round round;
     double median[FINAL_ROUNDS];
 } cg_candidate;
 
@@ -46,6 +49,7 @@ typedef struct cg_tuner {
     int count;
     cg_job job;
     double start, best_ns, best_first; /* over survivors; INFINITY at first */
+    int behind; /* of the list: tried already by the search that is to be finished */
     bool kept, survivor, cancelled, out_of_time; /* kept: the incumbent is of this problem's own record */
     cg_status status, store; /* status: why nothing can go on */
 } cg_tuner;
@@ -88,6 +92,7 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 {
     memset(u, 0, sizeof *u);
     memset(out, 0, sizeof *out);
+    out->because = "";
     *u = (cg_tuner){.context = c, .judge = judge, .tuning = t, .out = out, .problem = *t->problem, .start = cg_now(),
                     .best_ns = INFINITY, .best_first = INFINITY};
     cg_status status = cg_problem_normalise(&u->problem);
@@ -102,7 +107,7 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 static bool content(const cg_tuner *u, const cg_recalled *r)
 {
     if (u->tuning->effort == CONVGEN_RECALL) return true;
-    if (u->tuning->again) return false;
+    if (u->tuning->again || (u->tuning->finish && r->record.cut_after)) return false;
     return u->tuning->effort == CONVGEN_ESTIMATE || (!r->other_accuracy && !r->record.partial);
 }
 
@@ -144,6 +149,7 @@ static cg_status recall(cg_tuner *u)
     } else if (!status || (status == CONVGEN_NO_RECORD && r.stale)) {
         memcpy(u->incumbent, r.record.schedule, sizeof u->incumbent);
         u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.record.partial;
+        if (!status && u->kept && u->tuning->finish && !u->tuning->again) u->behind = r.record.cut_after;
         if (!status) return CONVGEN_NO_RECORD;
     }
     return status == CONVGEN_NO_RECORD && u->tuning->effort == CONVGEN_RECALL ? no_record(u, r.why) : status;
@@ -151,16 +157,23 @@ static cg_status recall(cg_tuner *u)
 
 /* ---- problem -> schedules ---- */
 
-/* What won elsewhere is tried first: a good time early drops the rest sooner. */
+static void lead(cg_tuner *u, int from, int to)
+{
+    cg_schedule found = u->list.at[from];
+    memmove(&u->list.at[to + 1], &u->list.at[to], (size_t)(from - to) * sizeof found);
+    u->list.at[to] = found;
+}
+
+/* What won elsewhere is tried first: a good time early drops the rest sooner. Without a clock what has its arithmetic follows it, or
+ * it would depend on the number of threads which arithmetic a refused one leaves. */
 static void to_front(cg_tuner *u, const char *name)
 {
-    for (int i = 0; i < u->list.count && !u->list.at[i].why[0]; i++)
-        if (!strcmp(u->list.at[i].name, name)) {
-            cg_schedule found = u->list.at[i];
-            memmove(&u->list.at[1], &u->list.at[0], (size_t)i * sizeof found);
-            u->list.at[0] = found;
-            return;
-        }
+    int i = 0, first = 1;
+    while (i < u->list.count && !u->list.at[i].why[0] && strcmp(u->list.at[i].name, name) != 0) i++;
+    if (i == u->list.count || u->list.at[i].why[0]) return;
+    lead(u, i, 0);
+    for (i = 1; i < u->list.count && u->tuning->effort == CONVGEN_ESTIMATE; i++)
+        if (!strcmp(u->list.at[i].arithmetic, u->list.at[0].arithmetic)) lead(u, i, first++);
 }
 
 static int of_family(const cg_tuner *u, const char *family, int count)
@@ -194,12 +207,27 @@ static int worth_trying(cg_tuner *u, int legal)
     return estimates_hold ? with_rivals(u, count, legal, hopeless * best) : count;
 }
 
+/* A search that goes on begins with what won, and leaves out the others that were tried. Where all were, the last rounds were cut short:
+ * it is made again. */
+static void leave_those_behind(cg_tuner *u)
+{
+    int tried = u->behind - 1;
+    if (tried <= 0) return;
+    if (u->behind >= u->count) {
+        u->behind = 0;
+        return;
+    }
+    u->count -= tried;
+    memmove(&u->list.at[1], &u->list.at[1 + tried], (size_t)(u->count - 1) * sizeof *u->list.at);
+}
+
 static cg_status list(cg_tuner *u)
 {
     cg_record hint = {0};
     if (u->store == CONVGEN_OK) (void)cg_store_hint(u->context->store, &u->key, &hint); /* a help, not a need */
-    cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
-                          u->incumbent[0] ? u->incumbent : hint.schedule[0] ? hint.schedule : NULL};
+    cg_request request = {.problem = &u->problem, .machine = &u->context->machine, .target = u->key.target, .form = u->key.form,
+                          .threads = u->key.threads, .asked = u->incumbent[0] ? u->incumbent : hint.schedule[0] ? hint.schedule : NULL,
+                          .steady = u->tuning->effort == CONVGEN_ESTIMATE};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
@@ -207,6 +235,7 @@ static cg_status list(cg_tuner *u)
     if (hint.schedule[0]) to_front(u, hint.schedule);
     if (u->incumbent[0]) to_front(u, u->incumbent);
     u->count = worth_trying(u, legal);
+    leave_those_behind(u);
     u->at = cg_calloc((size_t)u->count + 1, sizeof *u->at);
     u->ranked = cg_calloc((size_t)u->count + 1, sizeof *u->ranked);
     if (!u->at || !u->ranked) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %d candidates", u->count);
@@ -214,25 +243,42 @@ static cg_status list(cg_tuner *u)
     return CONVGEN_OK;
 }
 
-/* ---- schedule -> trusted -> timed ---- */
+/* ---- time ---- */
 
-/* Time runs out only once something is usable, a stop from the caller at once. */
+static bool is_long(const cg_tuner *u) { return cg_problem_sizes(&u->problem).macs > long_work; }
+
+/* When all has to end, 0: never. Time binds once something is usable, and a strict search of a long problem from its beginning; the
+ * list is always made. A stop from the caller is another thing, and binds at once. */
+static double deadline(const cg_tuner *u)
+{
+    const cg_tuning *t = u->tuning;
+    bool binds = t->seconds > 0 && (u->survivor || (t->strict && is_long(u)));
+    return binds ? u->start + t->seconds : 0;
+}
+
+static bool late(const cg_tuner *u) { return deadline(u) > 0 && cg_now() >= deadline(u); }
+
 static bool go_on(cg_tuner *u)
 {
     const cg_tuning *t = u->tuning;
     if (u->status != CONVGEN_OK || u->cancelled) return false;
     if (t->go_on && !t->go_on(t->user)) u->cancelled = true;
-    if (t->seconds > 0 && u->survivor && cg_now() - u->start > t->seconds) u->out_of_time = true;
+    u->out_of_time |= late(u);
     return !u->cancelled && !u->out_of_time;
 }
+
+static bool stopped(const cg_tuner *u) { return u->status != CONVGEN_OK || u->cancelled || u->out_of_time; }
+
+/* ---- schedule -> trusted -> timed ---- */
 
 /* Sends one job; false when the candidate is refused (why says it) or nothing can go on (u->status). */
 static bool ask(cg_tuner *u, cg_status (*what)(void *, const cg_job *, cg_result *), cg_candidate *k, cg_result *r)
 {
     memset(r, 0, sizeof *r);
     memcpy(u->job.schedule, k->schedule->name, sizeof u->job.schedule);
+    u->job.deadline = deadline(u);
     cg_status status = what(u->judge->self, &u->job, r);
-    if (status == CONVGEN_CANCELLED) u->cancelled = true;
+    if (status == CONVGEN_CANCELLED) *(late(u) ? &u->out_of_time : &u->cancelled) = true;
     else if (status != CONVGEN_OK) u->status = status;
     if (status != CONVGEN_OK) return false;
     if (r->status == CONVGEN_OK) return true;
@@ -259,12 +305,25 @@ static double long_enough(const cg_candidate *k, double seconds)
     return run > slow ? seconds : fmax(seconds, several * run);
 }
 
+/* The run of the verification, where no time is known. */
+static bool timed_by_first_run(cg_tuner *u, cg_candidate *k)
+{
+    double ns = fmax(k->verdict.seconds * 1e9, 1e-3); /* 0 would mean refused */
+    if (!k->timing.runs) k->timing = (cg_timing){ns, ns, 1};
+    u->best_ns = fmin(u->best_ns, k->timing.ns_min);
+    return true;
+}
+
+static bool ends_too_late(const cg_tuner *u, double seconds) { return deadline(u) > 0 && cg_now() + seconds >= deadline(u); }
+
 static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
 {
     cg_result r;
     u->job.level = -1;
     u->job.seconds = long_enough(k, seconds);
-    if (!ask(u, u->judge->time, k, &r)) return false;
+    k->hurried = ends_too_late(u, k->verdict.seconds);
+    if (k->hurried) return timed_by_first_run(u, k);
+    if (!ask(u, u->judge->time, k, &r)) return u->out_of_time && k->survived && timed_by_first_run(u, k);
     k->timing = r.timing;
     k->packed = r.packed;
     k->timing.ns_min = fmax(k->timing.ns_min, 1e-3); /* 0 would mean refused */
@@ -289,23 +348,28 @@ static bool timed_briefly(cg_tuner *u, cg_candidate *k)
     double first = k->verdict.seconds;
     bool hopeless_run = first > slow && first > first_run_dropped * u->best_first;
     u->best_first = fmin(u->best_first, first);
-    if (hopeless_run) {
-        k->timing = (cg_timing){first * 1e9, first * 1e9, 1};
-        return true;
-    }
+    if (hopeless_run) return timed_by_first_run(u, k);
     if (!timed(u, k, brief)) return false;
     k->racing = k->timing.ns_min <= dropped * u->best_ns;
     return k->racing || k->timing.ns_min > slow * 1e9 || second_chance(u, k);
 }
 
-static void report(cg_tuner *u, const cg_candidate *k)
+static void report(cg_tuner *u, cg_candidate *k)
 {
     cg_outcome *o = u->out;
-    o->candidates++;
-    if (!k->survived) o->refused++;
+    o->candidates += !k->reported;
+    o->refused += !k->survived;
     cg_tried tried = {k->schedule, k->survived ? k->timing.ns_min : 0, k->survived ? k->timing.ns_median : 0, k->verdict.why,
-                      (double)o->candidates / (u->count ? u->count : 1)};
+                      (double)o->candidates / (u->count ? u->count : 1), k->round, k->reported};
     if (u->tuning->tried) u->tuning->tried(u->tuning->user, &tried);
+    k->reported = true;
+}
+
+/* The last word on those that were timed again. */
+static void report_again(cg_tuner *u)
+{
+    for (int i = 0; i < u->count; i++)
+        if (u->at[i].reported && u->at[i].round > CG_BRIEF) report(u, &u->at[i]);
 }
 
 /* Time that the caller gave is used up; else MEASURE leaves slow kernels after a while, but not for one bad estimate. */
@@ -319,9 +383,10 @@ static void try_all(cg_tuner *u)
 {
     for (int i = 0; i < u->count && patient(u, i) && go_on(u); i++) {
         cg_candidate *k = &u->at[i];
-        bool usable = verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
+        bool usable = !k->verdict.why[0]
+                   && verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
                    && timed_briefly(u, k);           /* trusted  -> timed */
-        if (!usable && (u->status != CONVGEN_OK || u->cancelled)) break;
+        if (!usable && !k->verdict.why[0] && stopped(u)) break;
         report(u, k); /* one line: time, or why it was refused */
     }
 }
@@ -356,7 +421,10 @@ static void second_round(cg_tuner *u)
 {
     int n = rank(u, second_within, SECOND_ROUND);
     if (u->best_ns > longer * 1e9) return; /* one run already took longer than this round gives */
-    for (int i = 0; i < n && n > 1 && go_on(u); i++) timed(u, u->ranked[i], longer);
+    for (int i = 0; i < n && n > 1 && go_on(u); i++) {
+        u->ranked[i]->round = CG_LONGER;
+        timed(u, u->ranked[i], longer);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -373,6 +441,7 @@ static void final_rounds(cg_tuner *u)
     for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++)
         for (int i = 0; i < n; i++) {
             cg_candidate *k = u->ranked[i];
+            if (k->racing) k->round = CG_FINAL;
             if (!k->racing || !timed(u, k, final)) continue; /* refused in the final: out */
             /* Minimum, not mean: noise only ever adds time. */
             least[i] = runs[i] ? fmin(least[i], k->timing.ns_min) : k->timing.ns_min;
@@ -415,34 +484,44 @@ static cg_candidate *winner(cg_tuner *u)
         if (!best || faster(k, best)) best = k;
         if (is_incumbent(u, k)) incumbent = k;
     }
-    if (best) best = leanest(u, best);
-    bool clearly = !incumbent || !u->kept || best->timing.ns_min <= keep_record * incumbent->timing.ns_min;
-    return clearly ? best : incumbent;
+    cg_candidate *lean = best ? leanest(u, best) : NULL;
+    bool clearly = !incumbent || !u->kept || lean->timing.ns_min <= keep_record * incumbent->timing.ns_min;
+    if (lean != best) u->out->because = "of those nearly as fast, it reads the fewest packed weights";
+    if (!clearly && incumbent != lean) u->out->because = "it is the remembered one, and none was 3 % faster";
+    return clearly ? lean : incumbent;
 }
 
 /* Chosen without a clock: the first by estimate that gives right answers on a sample. */
-static cg_candidate *first_sound(cg_tuner *u)
+static cg_candidate *first_sound(cg_tuner *u, bool say)
 {
     for (int i = 0; i < u->count && go_on(u); i++) {
         bool sound = verified(u, &u->at[i], CG_VERIFY_SAMPLE);
-        if (u->status != CONVGEN_OK || u->cancelled) break;
-        report(u, &u->at[i]);
+        if (!sound && stopped(u)) break;
+        if (say) report(u, &u->at[i]);
         if (sound) return &u->at[i];
     }
     return NULL;
 }
 
+/* Where the time may end before all outputs of any candidate are checked, one is checked on a sample first. */
 static cg_candidate *fastest(cg_tuner *u)
 {
+    cg_candidate *spare = u->tuning->seconds > 0 && is_long(u) ? first_sound(u, false) : NULL;
     try_all(u);      /* all briefly */
     second_round(u); /* the best few longer */
     final_rounds(u); /* finalists interleaved */
-    return winner(u);
+    report_again(u);
+    cg_candidate *best = winner(u);
+    u->out->sampled = !best && spare && spare->survived;
+    return u->out->sampled ? spare : best;
 }
 
 static cg_status none(cg_tuner *u)
 {
     if (u->status != CONVGEN_OK) return u->status;
+    if (u->out_of_time && u->count)
+        return cg_fail(CONVGEN_NO_CANDIDATE, "%g s are too few for \"%s\": no schedule could be checked in them (%s: %s)", u->tuning->seconds,
+                       u->key.problem, u->at[0].schedule->name, u->at[0].verdict.why[0] ? u->at[0].verdict.why : "not done");
     if (u->cancelled) return cg_fail(CONVGEN_CANCELLED, "stopped before any schedule of \"%s\" was usable", u->key.problem);
     char reasons[3 * CG_WHY] = "";
     size_t used = 0;
@@ -454,6 +533,13 @@ static cg_status none(cg_tuner *u)
     }
     return cg_fail(CONVGEN_NO_CANDIDATE, "no schedule of \"%s\" survived on %s: %s", u->key.problem, u->key.target,
                    shown ? reasons : "the generator lists none");
+}
+
+/* How many of the list this search and those that it goes on after have tried; at least one. */
+static int come_to(const cg_tuner *u)
+{
+    int before = u->behind ? u->behind - 1 : 0, all = before + u->out->candidates;
+    return all > 0 ? all : 1;
 }
 
 static void record_of(const cg_record *key, const cg_candidate *k, cg_record *r)
@@ -500,7 +586,7 @@ static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_ca
     cg_record key = u->key, seen;
     cg_recalled known;
     p.accuracy = tighter;
-    cg_request request = {&p, &u->context->machine, key.target, key.form, key.threads, NULL};
+    cg_request request = {.problem = &p, .machine = &u->context->machine, .target = key.target, .form = key.form, .threads = key.threads};
     cg_status status = convgen_problem_format(&p, key.problem, sizeof key.problem);
     if (status || serves(u, &request, &key, best, &seen) || !fastest_serving(u, &request, &key, &seen)) return status;
     seen.partial = true;
@@ -509,11 +595,12 @@ static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_ca
     return !status || status == CONVGEN_NO_RECORD ? cg_store_put(u->context->store, &seen) : status;
 }
 
-/* A cancelled search is used but not remembered: what is remembered is never searched again. */
+/* A cancelled search is used but not remembered, nor is what nobody verified: what is remembered is never searched again, but by who
+ * wants to finish what time cut short. */
 static cg_status remember(cg_tuner *u, const cg_candidate *best)
 {
     static const convgen_accuracy loosest_first[] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
-    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled) return CONVGEN_OK;
+    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled) return CONVGEN_OK;
     cg_status status = u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
     int i = 0;
     while (loosest_first[i] != u->problem.accuracy) i++;
@@ -526,11 +613,12 @@ static cg_status search(cg_tuner *u)
 {
     cg_status status = list(u);
     if (status != CONVGEN_OK) return status;
-    cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u) : fastest(u);
+    cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u, true) : fastest(u);
     if (u->status != CONVGEN_OK || !best) return none(u);
     u->out->chosen = *best->schedule;
     record_of(&u->key, best, &u->out->record);
-    u->out->complete = !u->cancelled && !u->out_of_time;
+    u->out->complete = !u->cancelled && !u->out_of_time && !best->hurried;
+    if (!u->out->complete) u->out->record.cut_after = come_to(u);
     return remember(u, best);
 }
 
@@ -616,7 +704,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL};
+    cg_request request = {.problem = &l->problem, .machine = &c->machine, .target = job->target, .form = job->form, .threads = job->threads};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
@@ -624,7 +712,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     return status;
 }
 
-/* Of a candidate, or of everything? These three will meet the next candidate too. */
+/* Of a candidate, or of everything? These will meet the next candidate too. */
 static bool nothing_can_go_on(cg_status s) { return s == CONVGEN_NO_MEMORY || s == CONVGEN_NO_EXEC || s == CONVGEN_CANCELLED; }
 
 /* The kernel of a job, built when it is not kept. NULL with OK: refused, out says why. */
@@ -654,7 +742,7 @@ static cg_parallel parallel_of(const cg_local *l, const cg_job *job)
     return par;
 }
 
-static cg_status local_verify(void *self, const cg_job *job, cg_result *out)
+static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
 {
     cg_local *l = self;
     cg_built **slot;
@@ -666,10 +754,14 @@ static cg_status local_verify(void *self, const cg_job *job, cg_result *out)
     cg_parallel par = parallel_of(l, job);
     status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
     if (status != CONVGEN_OK || !out->verdict.ok) drop_kernel(slot);
-    return status;
+    if (status != CONVGEN_CANCELLED || cg_late()) return status;
+    out->status = status; /* a run of this one would end too late: others may be faster */
+    out->verdict.ok = false;
+    snprintf(out->verdict.why, sizeof out->verdict.why, "%s", cg_error_text());
+    return CONVGEN_OK;
 }
 
-static cg_status local_time(void *self, const cg_job *job, cg_result *out)
+static cg_status time_kernel(void *self, const cg_job *job, cg_result *out)
 {
     cg_local *l = self;
     cg_built **slot;
@@ -679,6 +771,17 @@ static cg_status local_time(void *self, const cg_job *job, cg_result *out)
     out->packed = (*slot)->kernel.source.packed;
     return cg_time(l->trial, &(*slot)->kernel, &par, job->seconds, job->cold, &out->timing);
 }
+
+static cg_status in_time(cg_status (*what)(void *, const cg_job *, cg_result *), void *self, const cg_job *job, cg_result *out)
+{
+    double before = cg_deadline_set(job->deadline > 0 ? job->deadline : INFINITY);
+    cg_status status = what(self, job, out);
+    cg_deadline_set(before);
+    return status;
+}
+
+static cg_status local_verify(void *self, const cg_job *job, cg_result *out) { return in_time(verify_kernel, self, job, out); }
+static cg_status local_time(void *self, const cg_job *job, cg_result *out) { return in_time(time_kernel, self, job, out); }
 
 cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out)
 {

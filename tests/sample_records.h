@@ -67,7 +67,8 @@ static inline bool same(const cg_record *a, const cg_record *b)
            !strcmp(a->schedule, b->schedule) && !strcmp(a->form, b->form) && !strcmp(a->compiler, b->compiler) &&
            same_number(a->ns_min, b->ns_min) && same_number(a->ns_median, b->ns_median) &&
            same_number(a->error_normwise, b->error_normwise) && same_number(a->error_vs_loop, b->error_vs_loop) &&
-           same_number(a->error_vs_bound, b->error_vs_bound) && !strcmp(a->generator, b->generator) && a->partial == b->partial;
+           same_number(a->error_vs_bound, b->error_vs_bound) && !strcmp(a->generator, b->generator) && a->partial == b->partial &&
+           a->cut_after == b->cut_after;
 }
 
 static inline cg_store *store_at(const char *where)

@@ -179,6 +179,8 @@ START_TEST(test_merge_prefers_what_was_measured_here)
     put(other, &r); /* our own, come back */
     add_line(other, future);
     add_line(path, comment);
+    add_line(path, "# ends like # another\n");
+    add_line(other, "# another\n");
     cg_store *o = store_at(other);
     ck_assert_int_eq(cg_store_put_fact(s, "m", "peak", 1), CONVGEN_OK);
     ck_assert_int_eq(cg_store_put_fact(o, "m", "peak", 2), CONVGEN_OK);
@@ -197,6 +199,7 @@ START_TEST(test_merge_prefers_what_was_measured_here)
     cg_buffer once = text_of(path);
     ck_assert_ptr_nonnull(strstr(once.text, future));
     ck_assert_ptr_nonnull(strstr(once.text, comment));
+    ck_assert_ptr_nonnull(strstr(once.text, "\n# another\n")); /* a line of its own, not the end of ours */
     ck_assert_int_eq(cg_store_merge(s, other), CONVGEN_OK);
     ck_assert_int_eq(cg_store_merge(s, path), CONVGEN_OK);
     cg_buffer twice = text_of(path);
@@ -290,7 +293,7 @@ START_TEST(test_old_lines_stay_old)
     line = (cg_buffer){0};
     r.merged = true;
     cg_record_format(&r, &line);
-    ck_assert(!strncmp(line.text, "convgen2 ", 9) && strstr(line.text, " generator=- merged=yes partial=no sum="));
+    ck_assert(!strncmp(line.text, "convgen2 ", 9) && strstr(line.text, " generator=- merged=yes partial=no cut_after=0 sum="));
     cg_buffer_free(&line);
 }
 END_TEST

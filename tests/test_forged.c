@@ -55,7 +55,7 @@ static convgen_problem problem_of(const char *text, convgen_accuracy accuracy)
 
 static cg_schedule_list schedules_of(const convgen_problem *p)
 {
-    cg_request request = {p, &context->machine, context->target.name, form(), 1, NULL};
+    cg_request request = {.problem = p, .machine = &context->machine, .target = context->target.name, .form = form(), .threads = 1};
     cg_schedule_list list;
     ck_assert_msg(!cg_script_schedules(context->script, &request, &list), "%s", convgen_error(NULL));
     return list;

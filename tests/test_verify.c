@@ -8,7 +8,9 @@
 /* What the kernel under test does wrong. */
 typedef enum {
     NOTHING, OFF_BY_ONE, NOT_WRITTEN, WRITES_BEYOND, WRITES_BEFORE, WRITES_INPUT, READS_SCRATCH, READS_BEYOND, SPREADS_NAN,
-    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE, LOOP, NOISE
+    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE, LOOP, NOISE, SKIPS_WEIGHT_NAN, ONE_NAN_LESS, ONE_INFINITY_LESS,
+    READS_WHAT_PACKING_LEFT, READS_BEFORE, READS_BEFORE_PACKED, READS_BEYOND_PACKED, READS_BEFORE_WORKSPACE, READS_BEYOND_WORKSPACE,
+    BIAS_IN_ONE_CHAIN
 } fault;
 static fault broken;
 static convgen_problem now;
@@ -25,11 +27,12 @@ static convgen_problem problem(const char *text)
 
 /* ---- a forward kernel, f32, channels last, one group, by the formula ------------------------------------------------ */
 
-enum { PACKED_ROOM = 4096, SCRATCH_ROOM = 256 };
+enum { PACKED_ROOM = 512, SCRATCH_ROOM = 256 }; /* less than a page: only one end of each can touch a guard */
 
 static void pack_stage(const cg_call *call, void *scratch, long first, long last)
 {
-    (void)scratch, (void)first, (void)last;
+    (void)first, (void)last;
+    if (broken == READS_WHAT_PACKING_LEFT) *(float *)scratch = 1;
     memcpy(call->packed, call->weights, (size_t)(cg_problem_sizes(&now).weights) * 4);
 }
 
@@ -49,10 +52,21 @@ static float one_output(const cg_call *call, long n, long y, long x, long c)
         if (h < 0 || v < 0 || h >= now.in[1] || v >= now.in[2]) continue;
         for (long i = 0; i < ic; i++) {
             float a = src[((n * now.in[1] + h) * now.in[2] + v) * ic + i];
-            sum = step(broken == SKIPS_NAN && isnan(a) ? 0 : a, w[(k * ic + i) * oc + c], sum);
+            float b = w[(k * ic + i) * oc + c];
+            sum = step(broken == SKIPS_NAN && isnan(a) ? 0 : a, broken == SKIPS_WEIGHT_NAN && isnan(b) ? 0 : b, sum);
         }
     }
     return now.bias ? sum + ((const float *)call->bias)[c] : sum;
+}
+
+/* The first output of such a kind becomes a number. */
+static void hide(float *y, long count, bool nan)
+{
+    for (long i = 0; i < count; i++)
+        if (nan ? isnan(y[i]) : isinf(y[i])) {
+            y[i] = 0;
+            return;
+        }
 }
 
 static void damage(const cg_call *call, void *scratch, float *y, long count)
@@ -66,8 +80,16 @@ static void damage(const cg_call *call, void *scratch, float *y, long count)
     case WRITES_BEYOND: y[count] = 1; break;
     case WRITES_BEFORE: y[-1] = 1; break;
     case WRITES_INPUT: ((float *)call->src)[s.src / 2] = 0; break;
+    case READS_WHAT_PACKING_LEFT:
     case READS_SCRATCH: y[3] += 0 * *(float *)scratch; break;
+    case READS_BEFORE: y[3] += 0 * ((float *)call->src)[-1]; break;
     case READS_BEYOND: y[3] += 0 * ((float *)call->src)[s.src]; break;
+    case READS_BEFORE_PACKED: y[3] += 0 * ((float *)call->packed)[-1]; break;
+    case READS_BEYOND_PACKED: y[3] += 0 * ((float *)call->packed)[PACKED_ROOM / 4]; break;
+    case READS_BEFORE_WORKSPACE: y[3] += 0 * *(float *)((char *)call->shared - PACKED_ROOM - 4); break;
+    case READS_BEYOND_WORKSPACE: y[3] += 0 * *(float *)((char *)scratch + SCRATCH_ROOM); break;
+    case ONE_NAN_LESS: hide(y, count, true); break;
+    case ONE_INFINITY_LESS: hide(y, count, false); break;
     case SPREADS_NAN:
         for (long i = 0; i < s.src; i++)
             if (isnan(((float *)call->src)[i])) y[0] = y[count - 1] = NAN;
@@ -133,6 +155,15 @@ static void spread_nans(float *y)
     }
 }
 
+static void recompute_without_nan(cg_operands *o, void *out)
+{
+    int64_t count = cg_problem_sizes(&now).weights;
+    float without[count];
+    for (int64_t i = 0; i < count; i++) without[i] = isnan(((float *)o->weights)[i]) ? 0 : ((float *)o->weights)[i];
+    o->weights = without;
+    cg_reference(&now, o, CG_CANONICAL, now_chains, false, 0, cg_output_elements(&now, false), out);
+}
+
 static void reference_stage(const cg_call *call, void *scratch, long first, long last)
 {
     cg_operands o = {call->src, call->weights, call->bias, call->dst, call->residual};
@@ -141,9 +172,10 @@ static void reference_stage(const cg_call *call, void *scratch, long first, long
     cg_order order = broken == NO_FMA || broken == LOOP ? CG_LOOP : broken == NOISE ? CG_EXACT : CG_CANONICAL;
     cg_reference(&now, &o, order, now_chains, false, 0, cg_output_elements(&now, false), out[now.pass]);
     if (broken == NOISE) add_noise(call, out[now.pass]);
+    if (broken == SKIPS_WEIGHT_NAN) recompute_without_nan(&o, out[now.pass]);
     if (spread > 1) spread_nans(call->dst);
     if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
-        cg_reference(&now, &o, broken == NO_FMA ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
+        cg_reference(&now, &o, broken == NO_FMA || broken == BIAS_IN_ONE_CHAIN ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
         if (broken == LAST_ONLY) ((float *)call->bias)[now.out_channels - 1] += 1;
     }
 }
@@ -151,7 +183,7 @@ static void reference_stage(const cg_call *call, void *scratch, long first, long
 static cg_kernel forward_kernel(void)
 {
     return (cg_kernel){.source = {.packed = PACKED_ROOM, .stage_count = 2, .chains = 1,
-                                  .stage = {{.name = "pack", .tasks = 1, .pack = true},
+                                  .stage = {{.name = "pack", .tasks = 1, .scratch = SCRATCH_ROOM, .pack = true},
                                             {.name = "compute", .tasks = now.batch, .scratch = SCRATCH_ROOM}}},
                        .stage = {pack_stage, forward_stage}};
 }
@@ -168,6 +200,79 @@ static cg_kernel transforming(cg_kernel k)
     for (int i = 0; i < 3; i++) k.source.tile[i] = 1;
     return k;
 }
+
+/* A stage of many tasks, of a second each by a clock that they move; the first one may have memory to wait for. */
+static double moved;
+static long tasks_run, wholes;
+static double moved_clock(void) { return moved; }
+static double first_task = 1;
+
+static void slow_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)call, (void)scratch;
+    moved += last - first > 1 || first > 0 ? (double)(last - first) : first_task;
+    tasks_run += last - first;
+    wholes += last - first > 1;
+}
+
+static cg_status run_within(double seconds, long tasks)
+{
+    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = tasks}}}, .stage = {slow_stage}};
+    cg_operands o = {0};
+    char workspace[64];
+    moved = 100, tasks_run = wholes = 0;
+    cg_clock = moved_clock;
+    double before = cg_deadline_set(100 + seconds);
+    cg_status status = cg_kernel_run_in_time(&k, &serial, &o, NULL, workspace);
+    bool late = cg_late();
+    cg_deadline_set(before);
+    cg_clock = NULL;
+    ck_assert(!status || late == (seconds <= 1));
+    return status;
+}
+
+/* What a first task shows to end too late is not begun; what is in time runs as a whole, as it will later. */
+START_TEST(a_slow_kernel_is_not_begun)
+{
+    ck_assert_int_eq(run_within(50, 100), CONVGEN_CANCELLED);
+    ck_assert_msg(strstr(cg_error_text(), "takes about 1e+02 s, which is longer than the time that is left") != NULL, "%s", cg_error_text());
+    ck_assert(tasks_run == 2 && !wholes);
+    ck_assert_int_eq(run_within(200, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 101 && wholes == 1);
+    first_task = 30; /* not to be judged by that one */
+    ck_assert_int_eq(run_within(200, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 102 && wholes == 1);
+    first_task = 1;
+    ck_assert_int_eq(run_within(1, 7), CONVGEN_OK); /* few tasks are not run twice */
+    ck_assert_int_eq(run_within(0, 2), CONVGEN_CANCELLED);
+    ck_assert_str_eq(cg_error_text(), "the time is up");
+    ck_assert(tasks_run == 0);
+    ck_assert_int_eq(run_within(INFINITY, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 100 && wholes == 1);
+}
+END_TEST
+
+/* From making data to the last figure: a verification ends at the deadline, and what was half made is made afresh. */
+START_TEST(a_deadline_ends_verification)
+{
+    cg_trial *t;
+    cg_verdict v;
+    now = problem("mb1ic64ih32oc64kh3ph1"); /* 38e6 terms */
+    cg_kernel k = reference_kernel(); /* its own sums end too: NaNs remain */
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    cg_clock = moved_clock;
+    moved = 100;
+    cg_deadline_set(100);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_CANCELLED);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_SAMPLE, &v), CONVGEN_CANCELLED);
+    cg_deadline_set(101);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+    ck_assert_msg(v.ok, "%s", v.why);
+    cg_deadline_set(INFINITY);
+    cg_clock = NULL;
+    cg_trial_free(t);
+}
+END_TEST
 
 static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
 
@@ -236,6 +341,40 @@ START_TEST(broken_kernels_are_refused)
 }
 END_TEST
 
+/* Weights that are packed beforehand: what packing leaves in the workspace is gone when the kernel runs. */
+START_TEST(fixed_weights_are_packed_elsewhere)
+{
+    char text[128];
+    snprintf(text, sizeof text, "--weights=fixed %s", forward_text);
+    now = problem(text);
+    expect_refusal(READS_WHAT_PACKING_LEFT, CG_VERIFY_FULL, "workspace that was never written");
+    expect_refusal(READS_BEFORE_PACKED, CG_VERIFY_FULL, "memory beyond an operand");
+    expect_refusal(READS_BEYOND_PACKED, CG_VERIFY_FULL, "memory beyond an operand");
+}
+END_TEST
+
+/* However few channels there are, so long as one is left to be compared. */
+START_TEST(a_nan_among_the_weights_must_show)
+{
+    static const char *const forward[] = {"--dir=FWD_B --tag=nhwc mb2ic3ih6oc2kh3ph1", "--dir=FWD_B --tag=nhwc mb1ic1ih6oc8kh3",
+                                          "--dir=FWD_B --tag=nhwc mb1ic1ih6oc9kh3ph1"};
+    static const char *const data[] = {"--dir=BWD_D mb2ic2ih6oc1kh3ph1", "--dir=BWD_D --tag=nchw mb2ic3ih6oc1kh3ph1",
+                                       "--dir=FWD_D --tag=nchw mb2ic1ih6oc2kh3ph1"};
+    for (size_t i = 0; i < sizeof forward / sizeof *forward; i++) {
+        now = problem(forward[i]);
+        expect_refusal(SKIPS_WEIGHT_NAN, CG_VERIFY_FULL, "the canonical order gives nan (integer data)");
+    }
+    for (size_t i = 0; i < sizeof data / sizeof *data; i++) {
+        now = problem(data[i]);
+        cg_kernel k = reference_kernel();
+        broken = SKIPS_WEIGHT_NAN;
+        cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+        broken = NOTHING;
+        ck_assert_msg(!v.ok && strstr(v.why, "the canonical order gives nan (integer data)"), "%s: %s", data[i], v.why);
+    }
+}
+END_TEST
+
 START_TEST(a_sample_finds_the_gross_faults)
 {
     now = problem(forward_text);
@@ -244,6 +383,11 @@ START_TEST(a_sample_finds_the_gross_faults)
     now = problem("--dir=FWD_B --tag=nhwc mb2ic3ih60iw50oc4kh3kw3ph1pw1"); /* more outputs than a sample has */
     expect_refusal(OTHER_ORDER, CG_VERIFY_SAMPLE, "the canonical order gives");
     expect_refusal(LAST_ONLY, CG_VERIFY_SAMPLE, "the canonical order gives");
+    broken = NOT_WRITTEN; /* in none of the outputs that are measured */
+    cg_kernel k = transforming(forward_kernel());
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
+    broken = NOTHING;
+    ck_assert_msg(!v.ok && strstr(v.why, "was never written"), "%s", v.why);
 }
 END_TEST
 
@@ -268,10 +412,16 @@ START_TEST(a_trial_recovers)
 END_TEST
 
 #if !defined(__SANITIZE_ADDRESS__) /* it reports the fault itself and exits */
+static const fault beyond_a_guard[] = {READS_BEFORE,        READS_BEYOND,           READS_BEFORE_PACKED,
+                                       READS_BEYOND_PACKED, READS_BEFORE_WORKSPACE, READS_BEYOND_WORKSPACE};
+
+/* Both ends of all that a kernel is given. */
 START_TEST(guard_pages_fault)
 {
-    broken = READS_BEYOND;
-    now = problem(forward_text);
+    char text[128];
+    snprintf(text, sizeof text, "--weights=fixed %s", forward_text);
+    broken = beyond_a_guard[_i];
+    now = problem(text);
     cg_kernel k = forward_kernel();
     verdict_of(&k, true, CG_VERIFY_FULL); /* SIGSEGV, as the case says */
 }
@@ -311,6 +461,13 @@ START_TEST(bias_gradients_are_checked)
     ck_assert_msg(!v.ok && strstr(v.why, "bias gradient 3"), "%s", v.why);
     v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
     ck_assert_msg(!v.ok && strstr(v.why, "bias gradient 3"), "%s", v.why);
+    broken = BIAS_IN_ONE_CHAIN; /* integers do not tell in which order */
+    for (int transforms = 0; transforms < 2; transforms++)
+        for (int level = 0; level < 2; level++) {
+            k = transforms ? transforming(reference_kernel()) : reference_kernel();
+            v = verdict_of(&k, false, level);
+            ck_assert_msg(!v.ok && strstr(v.why, "bias gradient") && strstr(v.why, "(random data)"), "%s", v.why);
+        }
     broken = NOTHING;
 }
 END_TEST
@@ -333,6 +490,30 @@ START_TEST(split_sums)
 }
 END_TEST
 
+/* One trial judges kernels of several splits: each by its own sums, each with its own figures. */
+START_TEST(splits_take_turns)
+{
+    double alone[5] = {0};
+    cg_trial *t;
+    cg_verdict v;
+    now = problem("--dir=FWD_D mb1ic640ih4oc40kh1");
+    cg_kernel k = reference_kernel();
+    for (now_chains = 1; now_chains <= 4; now_chains += 3) {
+        k.source.chains = now_chains;
+        alone[now_chains] = verdict_of(&k, false, CG_VERIFY_FULL).error_normwise;
+    }
+    ck_assert(alone[1] != alone[4]);
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    for (int turn = 0; turn < 4; turn++) {
+        now_chains = k.source.chains = turn % 2 ? 1 : 4;
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_msg(v.ok && v.error_normwise == alone[now_chains], "turn %d: %s", turn, v.why);
+    }
+    cg_trial_free(t);
+    now_chains = 1;
+}
+END_TEST
+
 /* Judged by its error, not by its bits: another order passes, a wrong answer does not. */
 START_TEST(transforming_families)
 {
@@ -350,6 +531,11 @@ START_TEST(transforming_families)
         ck_assert_msg(v.ok == bits, "fault %d: ok %d, %s", broken, v.ok, v.why);
         if (broken == SKIPS_NAN) ck_assert_msg(strstr(v.why, "do not show it"), "%s", v.why);
         if (broken == SPREADS_NAN) ck_assert_msg(strstr(v.why, "spread beyond its tile"), "%s", v.why);
+    }
+    for (int nan = 0; nan < 2; nan++) {
+        broken = nan ? ONE_NAN_LESS : ONE_INFINITY_LESS;
+        v = verdict_of(&k, false, CG_VERIFY_FULL);
+        ck_assert_msg(!v.ok && !strncmp(v.why, "1 of the ", 9) && strstr(v.why, nan ? "the NaN" : "the infinity"), "%s", v.why);
     }
     broken = NOTHING;
 }
@@ -372,6 +558,22 @@ START_TEST(transforms_of_all_passes)
             ck_assert_msg(v.ok && v.error_vs_loop == 1, "%s: %s", text, v.why);
         }
     broken = NOTHING;
+}
+END_TEST
+
+/* The NaN and the infinity of one judgement are gone in the next. */
+START_TEST(a_trial_judges_transforms_again)
+{
+    cg_trial *t;
+    cg_verdict v;
+    now = problem(forward_text);
+    cg_kernel k = transforming(forward_kernel());
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    for (int turn = 0; turn < 3; turn++) {
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_msg(v.ok, "turn %d: %s", turn, v.why);
+    }
+    cg_trial_free(t);
 }
 END_TEST
 
@@ -449,6 +651,22 @@ START_TEST(budgets)
 }
 END_TEST
 
+/* Some outputs know the ratio less well: they are allowed a little more. */
+START_TEST(budgets_of_a_sample)
+{
+    static const double sizes[] = {1.2, 1.8};
+    for (int i = 0; i < 2; i++) {
+        now = problem("--dir=FWD_D mb2ic64ih9oc32kh3ph1");
+        noise = (typeof(noise)){sizes[i] * loop_error(CONVGEN_UNIFORM) * sqrt(3), -1, ALL_DATA, 7};
+        broken = NOISE;
+        cg_kernel k = transforming(reference_kernel());
+        cg_verdict v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
+        broken = NOTHING;
+        ck_assert_msg(v.ok == !i && (!i || strstr(v.why, "loop allows so few 1.")), "%g: ok %d, \"%s\"", sizes[i], v.ok, v.why);
+    }
+}
+END_TEST
+
 START_TEST(budgets_of_channels_and_of_other_data)
 {
     static const char text[] = "--dir=FWD_D mb2ic64ih9oc32kh3ph1";
@@ -458,6 +676,69 @@ START_TEST(budgets_of_channels_and_of_other_data)
     expect_budget(text, 30, -1, POSITIVE_DATA, "rectified data is");
     expect_budget(text, 30, -1, LARGE_DATA, "badly scaled data is");
     expect_budget(text, 1.6, -1, LARGE_DATA, NULL); /* twice is allowed there */
+    expect_budget(text, NAN, 9, POSITIVE_DATA, "the error on rectified data is inf times the loop's");
+}
+END_TEST
+
+/* Too many terms to compare with the loop's: not trusted. */
+START_TEST(what_takes_too_long_to_judge_is_refused)
+{
+    now = problem("--dir=BWD_W mb1ic1ih1600oc1kh1");
+    broken = LOOP;
+    cg_kernel k = transforming(reference_kernel());
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    broken = NOTHING;
+    ck_assert_msg(!v.ok && strstr(v.why, "take too long to compare"), "ok %d, %s", v.ok, v.why);
+}
+END_TEST
+
+/* The largest number of a channel of the pass's data. */
+static float largest(const float *x, int64_t channels, int64_t pixels, int64_t channel)
+{
+    float most = 0;
+    for (int64_t n = 0; n < now.batch; n++)
+        for (int64_t i = 0; i < pixels; i++) {
+            int64_t at = now.layout == CONVGEN_NHWC ? (n * pixels + i) * channels + channel : (n * channels + channel) * pixels + i;
+            most = fmaxf(most, fabsf(x[at]));
+        }
+    return most;
+}
+
+START_TEST(badly_scaled_data_has_one_large_channel_in_each_group)
+{
+    static const char *const texts[] = {"--dir=FWD_D g2mb2ic6ih9oc4kh3", "--dir=FWD_D --tag=nchw g3mb2ic12ih9oc3kh3",
+                                        "--dir=BWD_D g2mb2ic6ih9oc10kh3"};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes[CG_TENSORS];
+        now = problem(texts[i]);
+        int tensor = cg_data_tensor(&now);
+        int64_t channels = i < 2 ? now.in_channels : now.out_channels, group = channels / now.groups, pixels = i < 2 ? 81 : 49;
+        cg_tensor_bytes(&now, bytes);
+        float *data = cg_malloc(bytes[tensor]);
+        cg_fill(&now, CONVGEN_BADLY_SCALED, tensor, data, bytes[tensor], 0);
+        for (int64_t c = 0; c < channels; c++)
+            ck_assert_msg((largest(data, channels, pixels, c) > 1000) == (c % group == group / 2), "%s: channel %d", texts[i], (int)c);
+        cg_free(data);
+    }
+}
+END_TEST
+
+/* No sum of products leaves the range in which all integers are numbers of the type. */
+START_TEST(integers_stay_exact)
+{
+    static const char *const texts[] = {"--dir=FWD_D mb1ic60000ih1oc1kh1", "--dir=FWD_D mb1ic60ih1oc1kh1", "--dir=BWD_W mb60000ic1ih1oc1kh1"};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes[CG_TENSORS];
+        now = problem(texts[i]);
+        int64_t terms = cg_reference_terms(&now, false);
+        cg_tensor_bytes(&now, bytes);
+        float *data = cg_malloc(bytes[CG_SRC]), most;
+        cg_fill_integers(&now, CG_SRC, data, bytes[CG_SRC], 0x1p23);
+        most = largest(data, now.in_channels, 1, 0);
+        for (int64_t c = 1; c < now.in_channels; c++) most = fmaxf(most, largest(data, now.in_channels, 1, c));
+        ck_assert_msg(most >= 8 && most * most * (float)terms <= 0x1p23f, "%s: %g", texts[i], most);
+        cg_free(data);
+    }
 }
 END_TEST
 
@@ -529,15 +810,79 @@ START_TEST(certificates)
 }
 END_TEST
 
+/* What a kernel reads before it was written shows, and is no small error. */
+START_TEST(a_certificate_shows_nan)
+{
+    convgen_errors e;
+    now = problem(forward_text);
+    broken = READS_SCRATCH;
+    cg_kernel k = forward_kernel();
+    ck_assert_int_eq(cg_certificate(&now, &k, &serial, &e), CONVGEN_OK);
+    broken = NOTHING;
+    ck_assert(isinf(e.plan.normwise) && isinf(e.plan.ulp_max) && isinf(e.plan.of_bound) && e.loop.of_bound < 1);
+}
+END_TEST
+
+/* The unit of numbers below the normal ones is that of the smallest normal one. */
+START_TEST(units_and_bounds)
+{
+    float a[] = {0x1p-140f, 0x1p-126f, 1}, b = 1, got[] = {0x1p-140f + 0x1p-149f, 0x1p-126f, 1};
+    cg_measure m;
+    now = problem("--dir=FWD_D mb1ic1iw3oc1kw1");
+    cg_operands o = {.src = a, .weights = &b};
+    cg_spread s = cg_spread_over(3, 1, 1e6, 1e6);
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_msg(cg_meter_read(&m.got).ulp_max == 1, "%g", cg_meter_read(&m.got).ulp_max);
+    got[0] = a[0], got[1] += 0x1p-149f;
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_msg(cg_meter_read(&m.got).ulp_max == 1, "%g", cg_meter_read(&m.got).ulp_max);
+    got[1] = a[1], got[2] += 0x1p-23f; /* of one product the bound is u / (1 - u) times it */
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_double_eq_tol(cg_meter_read(&m.got).of_bound, 2 * (1 - 0x1p-24), 1e-12);
+}
+END_TEST
+
 static long shares[2];
+static char *scratch_of[3]; /* by the first task of a share */
 static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
 {
     float *mine = scratch;
     (void)call;
     *mine = (float)first;
+    scratch_of[first / 3] = scratch;
     __atomic_fetch_add(&shares[0], last - first, __ATOMIC_RELAXED);
     __atomic_fetch_add(&shares[1], (uintptr_t)scratch % 64 == 0, __ATOMIC_RELAXED);
 }
+
+/* Three tasks a thread. */
+static void one_after_another(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread), void *task)
+{
+    (void)user;
+    for (int i = 0; i < threads && 3 * i < tasks; i++) body(task, 3 * i, 3 * i + 3 < tasks ? 3 * i + 3 : tasks, i);
+}
+
+START_TEST(rooms_are_used_again)
+{
+    cg_room room = {0};
+    now = problem("--weights=fixed --dir=FWD_D mb2ic3ih6iw5oc4kh3kw3ph1pw1");
+    cg_kernel small = forward_kernel(), large = small;
+    large.source.packed = 9000, large.source.stage[1].scratch = 9000;
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    cg_room before = room;
+    cg_fail_allocation = 1;
+    ck_assert_int_eq(cg_room_fit(&small, &serial, &now, &room), CONVGEN_OK);
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    ck_assert(room.workspace == before.workspace && room.packed == before.packed && cg_fail_allocation == 1);
+    large.source.packed = 9001;
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_NO_MEMORY);
+    ck_assert(!room.workspace && !room.packed);
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    ck_assert(room.workspace_size >= 9001 + 9000 && room.packed_size >= 9001);
+    cg_room_poison(&large, &serial, &room);
+    for (int i = 0; i < 9000; i++) ck_assert(((unsigned char *)room.workspace)[i] == 0xFF && ((unsigned char *)room.packed)[i] == 0xFF);
+    cg_room_free(&room);
+}
+END_TEST
 
 START_TEST(workspaces)
 {
@@ -545,12 +890,13 @@ START_TEST(workspaces)
                               .stage = {{.tasks = 7, .scratch = 100}, {.tasks = 5, .scratch = 300}}},
                    .stage = {sharing_stage, sharing_stage}};
     ck_assert_uint_eq(cg_kernel_workspace(&k, 3), 128 + 128 + 3 * 320);
-    cg_parallel par = {.threads = 3};
-    void *w = cg_aligned(cg_kernel_workspace(&k, 3));
+    cg_parallel par = {.threads = 3, .parallel_for = one_after_another};
+    char *w = cg_aligned(cg_kernel_workspace(&k, 3));
     cg_operands o = {0};
     cg_kernel_run(&k, &par, &o, NULL, w);
     ck_assert_int_eq(shares[0], 12);
-    ck_assert(shares[1] >= 2);
+    ck_assert_int_eq(shares[1], 3 + 2);
+    for (int i = 0; i < 3; i++) ck_assert_ptr_eq(scratch_of[i], w + 128 + 128 + i * 320); /* each thread its own */
     cg_free(w);
 }
 END_TEST
@@ -559,24 +905,37 @@ int main(void)
 {
     Suite *s = suite_create("verify");
     TCase *t = test_case(s, "verify", 60);
+    tcase_add_test(t, a_slow_kernel_is_not_begun);
+    tcase_add_test(t, a_deadline_ends_verification);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
+    tcase_add_test(t, fixed_weights_are_packed_elsewhere);
+    tcase_add_test(t, a_nan_among_the_weights_must_show);
     tcase_add_test(t, a_sample_finds_the_gross_faults);
     tcase_add_test(t, a_trial_recovers);
     tcase_add_test(t, all_passes);
     tcase_add_test(t, bias_gradients_are_checked);
     tcase_add_test(t, split_sums);
+    tcase_add_test(t, splits_take_turns);
     tcase_add_test(t, transforming_families);
     tcase_add_test(t, transforms_of_all_passes);
+    tcase_add_test(t, a_trial_judges_transforms_again);
     tcase_add_test(t, tiles_of_nans);
     tcase_add_test(t, budgets);
+    tcase_add_test(t, budgets_of_a_sample);
     tcase_add_test(t, budgets_of_channels_and_of_other_data);
+    tcase_add_test(t, badly_scaled_data_has_one_large_channel_in_each_group);
+    tcase_add_test(t, what_takes_too_long_to_judge_is_refused);
+    tcase_add_test(t, integers_stay_exact);
     tcase_add_test(t, every_allocation_may_fail_for_a_transform);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
+    tcase_add_test(t, a_certificate_shows_nan);
+    tcase_add_test(t, units_and_bounds);
     tcase_add_test(t, workspaces);
+    tcase_add_test(t, rooms_are_used_again);
 #if !defined(__SANITIZE_ADDRESS__)
-    tcase_add_test_raise_signal(test_case(s, "crash", 60), guard_pages_fault, 11);
+    tcase_add_loop_test_raise_signal(test_case(s, "crash", 60), guard_pages_fault, 11, 0, sizeof beyond_a_guard / sizeof *beyond_a_guard);
 #endif
     return test_run(s);
 }
