@@ -112,7 +112,9 @@ CONVGEN_API convgen_status convgen_open(const convgen_options *options_or_null, 
 /* Gives the caller's hold up. Plans keep what they need of the context alive. NULL is allowed. */
 CONVGEN_API void convgen_close(convgen_context *context);
 
-/* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times;
+/* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times, and without a
+ * record takes the same arithmetic (transform and order of sums) for any options.threads: such plans give the same bits. It checks some
+ * outputs, of a problem with more than 64 MB of operands on a smaller one, so that the memory of the whole is not needed;
  * MEASURE tries the best estimates within `seconds` (0: no limit) and remembers the winner; EXHAUSTIVE tries every schedule.
  * The first kernel that is usable is waited for; after it `seconds` end whatever goes on, and the best so far is remembered:
  * convgen_info.complete is false, later calls recall it, and `convgen tune` goes on where the search stopped. Where a problem has more than
@@ -137,7 +139,9 @@ typedef struct convgen_tensors {
     void *src, *weights, *bias, *dst, *residual, *packed, *workspace;
 } convgen_tensors;
 
-/* Runs the plan. Thread-safe when workspaces differ or are NULL. The same bits for any thread count. */
+/* Runs the plan. Thread-safe when workspaces differ or are NULL. A plan gives the same bits however its tasks are shared among
+ * threads. Plans of one problem for other numbers of threads give them too under CONVGEN_PROVEN, and where ESTIMATE made both; what was
+ * timed for one number (MEASURE, a record) may be another arithmetic than for another. */
 CONVGEN_API convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tensors);
 
 typedef struct convgen_info {

@@ -415,6 +415,7 @@ typedef struct cg_verdict {
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not measured */
     double vs_loop[CONVGEN_DATA_KINDS];                    /* of a transforming family, when measured */
     double seconds;                                        /* of the first run: a hint of the time */
+    char on[CG_TEXT]; /* the smaller problem that the same schedule was checked on; "": the problem itself */
 } cg_verdict;
 typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
 /* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
@@ -426,6 +427,12 @@ cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *p
 const convgen_problem *cg_trial_problem(const cg_trial *t);
 cg_status cg_trial_data(cg_trial *t, cg_operands *out);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_room *out); /* fits that kernel */
+
+/* ---- cut.c: a large problem -> a small one with the same schedules -------------------------------------------------------- */
+
+bool cg_cut_needed(const convgen_problem *p); /* its operands are too large to be filled for a few outputs' sake */
+/* The number-th (from 0) of them, whose operands are at most 16 MB where that can be; false: there are no more. */
+bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out);
 
 /* ---- certificate.c: how exact an answer is ---------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 12, FEW = 3, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
+enum { TRIES = 12, FEW = 3, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = 20e-3;         /* a run longer than this costs more than it tells: few are enough */
@@ -696,7 +696,7 @@ static cg_built **slot_of(cg_local *l, const cg_job *job)
     return oldest;
 }
 
-static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why[CG_WHY])
+static cg_status build(cg_local *l, const convgen_problem *p, const cg_job *job, cg_built **slot, char why[CG_WHY])
 {
     convgen_context *c = l->context;
     cg_target target;
@@ -704,7 +704,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {.problem = &l->problem, .machine = &c->machine, .target = job->target, .form = job->form, .threads = job->threads};
+    cg_request request = {.problem = p, .machine = &c->machine, .target = job->target, .form = job->form, .threads = job->threads};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
@@ -723,7 +723,7 @@ static cg_status want_kernel(cg_local *l, const cg_job *job, cg_result *out, cg_
     cg_status status = want_problem(l, &job->problem);
     if (status != CONVGEN_OK) return status;
     cg_built **s = slot_of(l, job);
-    if (!*s) status = build(l, job, s, out->verdict.why);
+    if (!*s) status = build(l, &l->problem, job, s, out->verdict.why);
     if (status == CONVGEN_OK) {
         (*s)->used = ++l->clock;
         *slot = s;
@@ -742,6 +742,43 @@ static cg_parallel parallel_of(const cg_local *l, const cg_job *job)
     return par;
 }
 
+/* A kernel of the same schedule for a smaller problem. NULL with OK: no cut has the schedule, *why says what the last one lacks. */
+static cg_status build_cut(cg_local *l, const cg_job *job, convgen_problem *cut, cg_built **slot, char why[CG_WHY])
+{
+    cg_status status = CONVGEN_OK;
+    *slot = NULL;
+    for (int i = 0; i < CUTS && !*slot && cg_cut_down(&job->problem, i, cut); i++) {
+        status = build(l, cut, job, slot, why);
+        if (nothing_can_go_on(status)) return status;
+    }
+    return CONVGEN_OK;
+}
+
+/* Some outputs of a problem that is too large to be filled for them. Errors are not those of the problem, and not told. */
+static cg_status verify_cut(cg_local *l, const cg_job *job, const cg_parallel *par, cg_verdict *v)
+{
+    convgen_problem cut;
+    cg_built *built = NULL;
+    cg_trial *trial = NULL;
+    char lacks[CG_WHY] = "", said[CG_WHY];
+    cg_status status = build_cut(l, job, &cut, &built, lacks);
+    if (!status && !built) {
+        snprintf(v->why, sizeof v->why, "the problem is too large for a check, and no smaller one has the schedule: %.150s", lacks);
+        return CONVGEN_OK;
+    }
+    if (!status) status = cg_trial_new(&cut, l->guards, &trial);
+    if (!status) status = cg_verify(trial, &built->kernel, par, CG_VERIFY_SAMPLE, v);
+    if (!status) status = convgen_problem_format(&cut, v->on, sizeof v->on);
+    if (!status && !v->ok) {
+        memcpy(said, v->why, sizeof said);
+        snprintf(v->why, sizeof v->why, "%.150s (checked on %.80s)", said, v->on);
+    }
+    v->error_normwise = v->error_vs_loop = v->error_vs_bound = NAN;
+    cg_trial_free(trial);
+    drop_kernel(&built);
+    return status;
+}
+
 static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
 {
     cg_local *l = self;
@@ -752,7 +789,8 @@ static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
         return status;
     }
     cg_parallel par = parallel_of(l, job);
-    status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
+    if (job->level == CG_VERIFY_SAMPLE && cg_cut_needed(&job->problem)) status = verify_cut(l, job, &par, &out->verdict);
+    else status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
     if (status != CONVGEN_OK || !out->verdict.ok) drop_kernel(slot);
     if (status != CONVGEN_CANCELLED || cg_late()) return status;
     out->status = status; /* a run of this one would end too late: others may be faster */
