@@ -2,7 +2,8 @@
  *
  * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
  * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number.
- * $CONVGEN_SCHEDULES: schedules of each problem of a list, 0: all. $CONVGEN_TARGET: that target's kernels alone, with its share of the random ones. */
+ * $CONVGEN_SCHEDULES: schedules of each problem of a list, 0: all. $CONVGEN_TARGET: that target's kernels alone, with its share of
+ * the random ones. */
 #include "random_problems.h"
 #include "suite.h"
 #include <math.h>
