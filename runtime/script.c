@@ -16,12 +16,12 @@
 
 enum {
     MEMORY_LIMIT = 512 << 20,  /* bytes of the Lua state */
-    WORK_LIMIT = 1000,         /* million instructions of one call, or of one family's list */
     HOOK_EVERY = 1000000,      /* instructions between looks at the count and for a stop */
     FILE_LIMIT = 4 << 20       /* bytes of a generator's file read from $CONVGEN_GEN_DIR */
 };
 
 /* Measured: a list takes 1 to 50, 350 where images have 8,000 rows and columns, a source at most 104. */
+int cg_script_limit = 1000;
 static const char GAVE_UP[] = "the generator gave up after %d million steps";
 
 /* Made by tools/embed.c, sorted by name: "gen/program.lua" is bytecode, "templates/vec.h.in" text. */
@@ -79,11 +79,11 @@ static void look_around(lua_State *lua, lua_Debug *where)
     (void)where;
     s->work++;
     s->stopped = s->stopped || (s->go_on && !s->go_on(s->user));
-    s->gave_up = s->work > WORK_LIMIT;
+    s->gave_up = s->work > cg_script_limit;
     if (!s->stopped && !s->gave_up) return;
     lua_sethook(lua, look_around, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
     if (s->stopped) lua_pushliteral(lua, "stopped");
-    else lua_pushfstring(lua, GAVE_UP, WORK_LIMIT);
+    else lua_pushfstring(lua, GAVE_UP, cg_script_limit);
     lua_error(lua);
 }
 
@@ -95,7 +95,7 @@ static int bounded(lua_State *lua)
     int before = s->work;
     s->work = 0;
     int error = lua_pcall(lua, lua_gettop(lua) - 1, LUA_MULTRET, 0);
-    s->all_work += s->gave_up ? WORK_LIMIT : s->work;
+    s->all_work += s->gave_up ? cg_script_limit : s->work;
     s->work = before;
     if (!error) return lua_gettop(lua);
     if (!s->gave_up || s->stopped) return lua_error(lua);
@@ -218,7 +218,7 @@ static cg_status failed(cg_script *s, int error)
     if (error == LUA_ERRMEM || !strcmp(text, "not enough memory")) /* the text: caught and thrown again on its way */
         return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator (it may use %d MB)", MEMORY_LIMIT >> 20);
     if (s->stopped) return cg_fail(CONVGEN_CANCELLED, "stopped");
-    if (s->gave_up) return cg_fail(CONVGEN_UNSUPPORTED, GAVE_UP, WORK_LIMIT);
+    if (s->gave_up) return cg_fail(CONVGEN_UNSUPPORTED, GAVE_UP, cg_script_limit);
     return cg_fail(CONVGEN_INTERNAL, "the generator failed: %s", text);
 }
 
