@@ -249,11 +249,11 @@ START_TEST(numbers_do_not_depend_on_the_locale)
 {
     convgen_problem p;
     char text[CG_TEXT];
+    locale_t before = uselocale((locale_t)0);
     if (!setlocale(LC_ALL, "de_DE.UTF-8")) setlocale(LC_ALL, "C"); /* where there is none, this tests less */
     ck_assert_int_eq(convgen_problem_parse("--epilogue=clamp:-0.5:1e300 ic1iw1oc1kw1", &p), CONVGEN_OK);
     ck_assert_int_eq(convgen_problem_format(&p, text, sizeof text), CONVGEN_OK);
     ck_assert_str_eq(text, "--epilogue=clamp:-0.5:1e+300 mb2ic1iw1oc1ow1kw1");
-    locale_t before = uselocale((locale_t)0);
     char number[40], *end;
     ck_assert(cg_read_real("0.5", &end) == 0.5 && uselocale((locale_t)0) == before);
     cg_write_real(0.5, number);
