@@ -447,7 +447,7 @@ static cg_candidate *winner(cg_tuner *u)
 static bool known_inexact(const cg_tuner *u, int i)
 {
     for (int k = 0; k < i; k++) {
-        bool inexact = !u->at[k].verdict.ok && u->at[k].verdict.error_vs_loop > 0;
+        bool inexact = !u->at[k].verdict.ok && u->at[k].verdict.error_vs_loop > cg_budget(u->problem.accuracy);
         if (inexact && !strcmp(u->at[k].schedule->arithmetic, u->at[i].schedule->arithmetic)) return true;
     }
     return false;

@@ -234,6 +234,16 @@ START_TEST(estimate_takes_the_first_sound_one_untimed)
 }
 END_TEST
 
+/* All of one arithmetic here, whose first schedule is beyond the budget of 0. */
+START_TEST(estimate_leaves_an_arithmetic_that_is_too_inexact)
+{
+    problem.accuracy = CONVGEN_PROVEN;
+    for (int i = 0; i < f.count; i++) f.why[i] = "inexact";
+    ck_assert_int_eq(tune(CONVGEN_ESTIMATE), CONVGEN_NO_CANDIDATE);
+    ck_assert_int_eq(f.asked, 1);
+}
+END_TEST
+
 static int allowed;
 static bool some(void *user) { (void)user; return allowed-- > 0; }
 
@@ -471,6 +481,7 @@ int main(void)
     tcase_add_test(t, what_cannot_go_on_is_an_error);
     tcase_add_test(t, recall_without_a_record);
     tcase_add_test(t, estimate_takes_the_first_sound_one_untimed);
+    tcase_add_test(t, estimate_leaves_an_arithmetic_that_is_too_inexact);
     tcase_add_test(t, a_stop_keeps_the_best_so_far);
     tcase_add_test(t, time_runs_out_after_something_usable);
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
