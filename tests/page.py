@@ -22,7 +22,7 @@ NAME = re.compile(r"(?:/\*|#) *([\w.-]+\.\w+): ")
 SAME = [(r"/[\w./~-]+", "PATH"), (r"\b(winograd|direct|planar|depthwise|plain)(\.[\w+]+)*", "SCHEDULE"),
         (r"\b(avx512|avx2|portable)\b", "TARGET"), (r"\b(machine|c) form\b", "FORM"),
         (r"\S*-\d+k-\d+k-\d+k", "MACHINE"), (r"\b\d[\d.,]*(e[+-]?\d+)?\b", "#"),
-        (r"(?<= )-(?= |$)", "#"), (r"\b(ns|us|ms|s)\b", "TIME"), (r" +", " ")]
+        (r"(?<=[\d#]), cut\b", ""), (r"(?<= )-(?= |$)", "#"), (r"\b(ns|us|ms|s)\b", "TIME"), (r" +", " ")]
 
 
 def normal(line):

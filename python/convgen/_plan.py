@@ -164,7 +164,8 @@ class _Watch:
 
 class Info(NamedTuple):
     """What is known of a plan. Errors are NaN and times 0 where nothing was measured; when it is `recalled` they are what the record
-    says, not measured in this process. `warning`: why the store could not be read or written, or ""."""
+    says, not measured in this process. `warning`: why the store could not be read or written, or "". `complete`: the search was
+    not cut short."""
 
     problem: str
     family: str
@@ -183,6 +184,7 @@ class Info(NamedTuple):
     refused: int
     seconds: float
     warning: str
+    complete: bool
 
 
 class Figures(NamedTuple):
