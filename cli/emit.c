@@ -145,7 +145,7 @@ static void take_record(choice *ch, int origin, const char *said)
 
 static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, bool stale, choice *ch)
 {
-    cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np), NULL };
+    cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np), NULL, false };
     cg_schedule_list list = { 0 };
     char text[CG_TEXT];
     cg_status status = cg_script_schedules(d->c->script, &r, &list);

@@ -258,7 +258,7 @@ static double or_null(double value)
     return value > 0 ? value : NAN;
 }
 
-void cli_json_result(const cli_result *r)
+void cli_json_result_begin(const cli_result *r)
 {
     const convgen_problem *p = &r->np->problem;
     const struct {
@@ -294,5 +294,10 @@ void cli_json_result(const cli_result *r)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
+}
+
+void cli_json_result(const cli_result *r)
+{
+    cli_json_result_begin(r);
     cli_json_end();
 }

@@ -35,7 +35,9 @@ function convgen.version(name)
   return family and family.version
 end
 
-function convgen.schedules(request) return space.list(prepare(request), request.target, request.machine, request.asked) end
+function convgen.schedules(request)
+  return space.list(prepare(request), request.target, request.machine, request.asked, request.all)
+end
 
 local forms = { c = lower_c, machine = lower_machine }
 

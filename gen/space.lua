@@ -1,4 +1,4 @@
--- space.lua: a problem's best schedules of all families by estimate, then the refused ones with their reasons.
+-- space.lua: a problem's best schedules of all families by estimate (or all of them), then the refused ones with their reasons.
 --
 -- Nothing else in the generator knows which families there are.
 local targets = require "targets"
@@ -41,7 +41,8 @@ local function pruned(list, asked)
   return kept
 end
 
-function space.list(problem, target_name, machine, asked)
+-- `asked`: a name that stays whatever its estimate; `all`: so does everything.
+function space.list(problem, target_name, machine, asked, all)
   local target, list = targets[target_name], {}
   for _, family in ipairs(families) do
     for _, entry in ipairs(family.schedules(problem, target, machine)) do
@@ -50,7 +51,7 @@ function space.list(problem, target_name, machine, asked)
     end
   end
   table.sort(list, before)
-  return pruned(list, asked)
+  return all and list or pruned(list, asked)
 end
 
 return space

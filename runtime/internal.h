@@ -185,8 +185,9 @@ typedef struct cg_request {
     const char *target, *form;
     int threads;
     const char *asked; /* a schedule that the list has to have whatever its estimate, or NULL */
+    bool all;          /* the list has to have every legal schedule */
 } cg_request;
-/* Legal ones first, best estimate first, at most about 60; then the refused ones. cg_free(list->at). */
+/* Legal ones first, best estimate first, at most about 60 unless all are asked for; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
 
@@ -421,6 +422,10 @@ typedef struct cg_timing {
     double ns_min, ns_median;
     int runs;
 } cg_timing;
+/* Seconds to time a kernel for, one run of which takes `run`: at least `seconds`, and several runs, since one alone may meet what
+ * else the machine does; of slow ones few are enough. */
+#define CG_SLOW 20e-3
+double cg_time_enough(double run, double seconds);
 /* Times the kernel on its own aligned data for about `seconds` (at least one run; repeats of one sample grow until it is
  * measurable). cold: caches swept before each run. The trial keeps the data. */
 cg_status cg_time(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, double seconds, bool cold, cg_timing *out);

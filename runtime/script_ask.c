@@ -174,6 +174,7 @@ static void push_request(lua_State *lua, const cg_request *r)
     cg_script_set_text(lua, "form", r->form);
     cg_script_set_integer(lua, "threads", r->threads > 0 ? r->threads : 1);
     if (r->asked) cg_script_set_text(lua, "asked", r->asked);
+    set_bool(lua, "all", r->all);
 }
 
 /* ---- targets ---- */
@@ -274,7 +275,7 @@ static int list_schedules(lua_State *lua)
     push_request(lua, job->request);
     lua_call(lua, 1, 1);
     int count = get_length(lua, "schedules()", INT_MAX);
-    if (count > CG_SCHEDULES) /* best first: what is cut would not be tried */
+    if (count > CG_SCHEDULES && !job->request->all) /* best first: what is cut would not be tried */
         count = CG_SCHEDULES;
     job->list.at = cg_calloc((size_t)count, sizeof *job->list.at);
     if (!job->list.at) return 0;

@@ -13,8 +13,7 @@
 enum { TRIES = 12, FEW = 3, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
-static const double slow = 20e-3;         /* a run longer than this costs more than it tells: few are enough */
-static const double several = 4;          /* runs at least of those that are not: one alone may meet what else the machine does */
+static const double slow = CG_SLOW;       /* a run longer than this costs more than it tells: few are enough */
 static const double first_run_dropped = 2; /* of slow ones: a first run this much above the best's is the last */
 static const double hopeless = 8;     /* an estimate this much above the best's is not tried when there are others */
 static const double keep_record = 0.97; /* a new winner must beat the remembered one by 3 % */
@@ -214,7 +213,7 @@ static cg_status list(cg_tuner *u)
 {
     look_under_tighter_budgets(u);
     cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
-                          u->incumbent[0] ? u->incumbent : NULL};
+                          u->incumbent[0] ? u->incumbent : NULL, false};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
@@ -272,7 +271,7 @@ static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
 static double long_enough(const cg_candidate *k, double seconds)
 {
     double run = k->timing.ns_min > 0 ? k->timing.ns_min * 1e-9 : k->verdict.seconds;
-    return run > slow ? seconds : fmax(seconds, several * run);
+    return cg_time_enough(run, seconds);
 }
 
 static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
@@ -589,7 +588,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL};
+    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL, false};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;

@@ -92,7 +92,7 @@ static void begin(void)
     open_with(store);
     ck_assert_int_eq(convgen_problem_parse("mb2ic4ih6oc6kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
-    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL};
+    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(context->script, &request, &list) == CONVGEN_OK, "%s", convgen_error(NULL));
     memset(&f, 0, sizeof f);
@@ -127,7 +127,7 @@ static cg_status tune(convgen_effort effort)
 static void remembered(int schedule, int version_offset, int threads)
 {
     cg_record r = key();
-    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL};
+    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false};
     cg_schedule_list list;
     ck_assert_int_eq(cg_script_schedules(context->script, &request, &list), CONVGEN_OK);
     strcpy(r.schedule, list.at[schedule].name);
