@@ -151,6 +151,8 @@ static void task_free(task *t)
     for (int i = 0; i < SLOTS; i++) free(t->at[i]);
 }
 
+void *pages(size_t bytes) { return bytes ? aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE) : NULL; }
+
 static bool task_set_up(task *t, const char *text)
 {
     const char *name = strchr(text, '"');
@@ -168,8 +170,7 @@ static bool task_set_up(task *t, const char *text)
     t->count[BIAS] = p->bias ? (size_t)p->out_channels : 0;
     t->flops = 2.0 * (double)kernel * (double)t->count[DST];
     for (int i = 0; i < SLOTS; i++) {
-        size_t bytes = (t->count[i] * t->element + 63) / 64 * 64;
-        if (bytes && !(t->at[i] = aligned_alloc(64, bytes))) die("%s: no memory", text);
+        if (t->count[i] && !(t->at[i] = pages(t->count[i] * t->element))) die("%s: no memory", text);
     }
     return true;
 }

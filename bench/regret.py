@@ -15,8 +15,8 @@ Usage: bench/regret.py BUILD --batch=LIST --out=FILE [options]      run at the t
   --draw=N         where there are more legal schedules, N of them drawn at random (100); all: every one takes part
   --seed=S         of the draw (1)
   --seconds=S      of timing for each of the fastest schedules (0.1)
-  --also=FILE      what somebody else chose, another version say: JSON lines of `convgen tune --json`, or lines of a problem's
-                   canonical text and a schedule
+  --also=WHO:FILE  what somebody else chose, another version say: JSON lines of `convgen tune --json` (or bench), or lines of a
+                   problem's canonical text and a schedule; may be repeated
   --rows=FILE      every schedule's estimate and time are added to it too, as `convgen race --json` prints them
 
 A layer is tuned in an empty store (MEASURE), then its schedules race: all legal ones, whatever their estimates, or those
@@ -31,9 +31,9 @@ import subprocess
 import sys
 import tempfile
 
-WHO = ("measure", "estimate", "also")
+WHO = ["measure", "estimate"]  # then those of --also
 VALUES = {"every": "1", "match": "", "dir": "FWD_B", "accuracy": "loop", "weights": "", "threads": "1", "target": "", "draw": "100",
-          "seed": "1", "seconds": "0.1", "also": "", "rows": "", "out": ""}
+          "seed": "1", "seconds": "0.1", "rows": "", "out": ""}
 
 
 # ---- the layers ----
@@ -134,6 +134,10 @@ def race(command, words, names, set_):
     return run([command, "race", "--json", "--store=/dev/null", *drawn, f"--seed={set_['seed']}", f"--seconds={set_['seconds']}", *named, *words])
 
 
+def place(who):
+    return (WHO.index(who) if who in WHO else len(WHO), who)
+
+
 def choice(who, row, best):
     """One who chose, and what came of it; a schedule that is not there any more has no time."""
     timed = row and row["ns_min"]
@@ -152,15 +156,14 @@ def judge(rows, names):
     return {"problem": first["problem"], "name": first["name"], "pass": first["dir"], "accuracy": first["accuracy"], "target": first["target"],
             "threads": first["threads"], "macs": first["macs"], "best": best["schedule"], "best_ns": best["ns_min"],
             "self_spread": median([row["spread"] for row in finals]), "legal": first["legal"], "drawn": first["drawn"], "seed": first["seed"],
-            "refused": sum(bool(row["why"]) for row in rows), "chosen": [choice(who, by_name.get(names[who]), best) for who in WHO if who in names]}
+            "refused": sum(bool(row["why"]) for row in rows), "chosen": [choice(who, by_name.get(names[who]), best) for who in sorted(names, key=place)]}
 
 
 def measure(command, words, also, set_):
     """(the line of a layer, the rows of its race); no line when it cannot be measured."""
     tuned = tune(command, words)
-    names = {"measure": tuned and tuned["schedule"]}
-    if tuned and tuned["problem"] in also:
-        names["also"] = also[tuned["problem"]]
+    others = {who: chosen[tuned["problem"]] for who, chosen in also.items() if tuned and tuned["problem"] in chosen}
+    names = {"measure": tuned and tuned["schedule"], **others}
     rows = race(command, words, sorted({name for name in names.values() if name}), set_) or []
     return judge(rows, names), rows
 
@@ -201,17 +204,17 @@ def figures(results):
 
 
 def print_summary(lines):
-    print(f"\n{'accuracy':8} {'chosen by':9} {'pass':6} {'layers':>6} {'none':>4} {'mean':>6} {'geom.':>6} {'95 %':>6} {'worst':>6}  "
+    print(f"\n{'accuracy':8} {'chosen by':15} {'pass':6} {'layers':>6} {'none':>4} {'mean':>6} {'geom.':>6} {'95 %':>6} {'worst':>6}  "
           f"{'spread':>6} {'95 %':>6}  worst layer")
     found = groups(lines)
     passes = {key[:2]: sum(k[:2] == key[:2] for k in found) for key in found}
-    for key in sorted(found, key=lambda key: (key[0], WHO.index(key[1]), key[2] == "all", key[2])):
+    for key in sorted(found, key=lambda key: (key[0], place(key[1]), key[2] == "all", key[2])):
         if key[2] == "all" and passes[key[:2]] == 2:
             continue  # the only pass stands above
         f = figures(found[key])
         numbers = " ".join(f"{f[n]:6.3f}" for n in ("mean", "geometric", "p95", "worst")) if f["layers"] else "     -" * 4
         spreads = f"{f['spread']:6.3f} {f['spread_p95']:6.3f}  {f['where']}" if f["layers"] else ""
-        print(f"{key[0]:8} {key[1]:9} {key[2]:6} {f['layers']:6} {f['missing']:4} {numbers}  {spreads}")
+        print(f"{key[0]:8} {key[1]:15} {key[2]:6} {f['layers']:6} {f['missing']:4} {numbers}  {spreads}")
 
 
 def show(line, number, count):
@@ -232,11 +235,10 @@ def pin(cores):
 
 def measure_all(command, layers, set_):
     """Adds to the output file what it lacks; (the lines of these layers, whether all are there)."""
-    also, all_ = read_also(set_["also"]) if set_["also"] else {}, tasks(layers, set_)
+    also, all_ = {who: read_also(path) for who, path in set_["also"].items()}, tasks(layers, set_)
     f, had = open_results(set_["out"])
-    known = {line["asked"]: line for line in had}
-    lines, print_rows = [], open(set_["rows"], "a", encoding="utf-8") if set_["rows"] else None
-    with f:
+    known, lines = {line["asked"]: line for line in had}, []
+    with f, open(set_["rows"] or os.devnull, "a", encoding="utf-8") as every_row:
         for i, words in enumerate(all_):
             key = asked(words, set_)
             line = known.get(key)
@@ -247,8 +249,7 @@ def measure_all(command, layers, set_):
                     continue
                 f.write((json.dumps({"asked": key, **line}) + "\n").encode())
                 f.flush()
-                if print_rows:
-                    print_rows.writelines(json.dumps(row) + "\n" for row in rows)
+                every_row.writelines(json.dumps(row) + "\n" for row in rows)
                 show(line, i + 1, len(all_))
             lines.append(line)
     return lines, len(lines) == len(all_)
@@ -256,13 +257,16 @@ def measure_all(command, layers, set_):
 
 def take(arguments):
     """(values of options, lists, other words)."""
-    set_, lists, others = dict(VALUES), [], []
+    set_, lists, others = {**VALUES, "also": {}}, [], []
     for word in arguments:
         name, is_value, value = word.lstrip("-").partition("=")
         if not word.startswith("--"):
             others.append(word)
         elif name == "batch" and value:
             lists.append(value)
+        elif name == "also" and ":" in value:
+            who, _, path = value.partition(":")
+            set_["also"][who] = path
         elif is_value and name in VALUES:
             set_[name] = value
         else:

@@ -29,6 +29,8 @@ void *cg_realloc(void *old, size_t size);
 void cg_free(void *p);
 char *cg_strdup(const char *text);
 void *cg_aligned(size_t size); /* 64-byte aligned; size 0 gives a valid pointer; cg_free frees it */
+void *cg_pages(size_t size);   /* the same at the start of a page: where a kernel's memory lies in its pages decides what displaces what
+                                  in the first cache, so all that is timed, and all that runs, lies alike */
 extern long cg_fail_allocation; /* tests: the n-th allocation from now (1 = the next) fails; 0: none; counts down */
 bool cg_multiply(size_t a, size_t b, size_t *out); /* false on overflow */
 
@@ -366,7 +368,8 @@ typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
  * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
  * SAMPLE: some outputs, within 2 ms beyond the run itself. */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
-/* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned; a room. */
+/* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
+ * are in most programs; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
 cg_status cg_trial_data(cg_trial *t, cg_operands *out);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_room *out); /* fits that kernel */

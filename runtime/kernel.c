@@ -95,7 +95,7 @@ static bool grow(void **memory, size_t *has, size_t size)
 {
     if (*memory && *has >= size) return true;
     cg_free(*memory);
-    *memory = cg_aligned(size);
+    *memory = cg_pages(size);
     *has = *memory ? size : 0;
     if (*memory) memset(*memory, 0, size);
     return *memory;

@@ -181,7 +181,7 @@ cg_status cg_set_make(cg_trial *t, kind which)
     if (s->made) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
-        status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards && which != PLAIN);
+        status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards || which == PLAIN);
         *slot[i] = s->tensor[i].data;
     }
     if (status) {
