@@ -65,18 +65,24 @@ def kept(name, build):
         return [json.loads(line) for line in f if line.startswith("{")], True
 
 
-def recall(build, words):
-    """The least time of a process that recalls a plan, from its start to its end."""
-    words = [f"{build}/convgen", "tune", f"--store={build}/bench/recalled", *words]
-    print(f"# {' '.join(words)}    (31 times)", flush=True)
+# The command as a process: kind of run -> its first words, how often it runs, what it is told of the store.
+PROCESSES = {"recall": (["tune"], 31, "recalled"),
+             "emit": (["emit", "--form=asm", "--target=avx512,avx2", "--prefix=net", "--force", "-o", "{build}/bench/emitted"], 6, "none")}
+
+
+def process(kind, build, words):
+    """The least time of a process of the command, from its start to its end."""
+    verb, count, store = PROCESSES[kind]
+    words = [f"{build}/convgen", *[word.format(build=build) for word in verb], f"--store={build}/bench/{store}", *words]
+    print(f"# {' '.join(words)}    ({count} times)", flush=True)
     times = []
-    for _ in range(31):
+    for _ in range(count):
         start = time.perf_counter()
-        if subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode:
+        if subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
             return "", False
         times.append(time.perf_counter() - start)
     times = sorted(times[1:])  # the first may have had to tune
-    return json.dumps({"name": "recall", "seconds": times[0], "median": times[len(times) // 2]}) + "\n", True
+    return json.dumps({"name": kind, "seconds": times[0], "median": times[len(times) // 2]}) + "\n", True
 
 
 def output_of(words, environment):
@@ -88,7 +94,7 @@ def output_of(words, environment):
 def measure(name, run, build, seconds):
     """The JSON lines of a run, kept in a file; what went before a failure counts."""
     kind, *words = run.split()
-    text, good = recall(build, words) if kind == "recall" else output_of(*command(run, build, seconds))
+    text, good = process(kind, build, words) if kind in PROCESSES else output_of(*command(run, build, seconds))
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     for line in lines:
         show(line)

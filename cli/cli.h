@@ -163,6 +163,7 @@ int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_repor
 void cli_json_begin(void);
 void cli_json_text(const char *key, const char *value);
 void cli_json_number(const char *key, double value); /* null when not finite */
+void cli_json_flag(const char *key, bool value);
 void cli_json_end(void);
 
 /* A timed problem, as tune, bench and records list report it. */

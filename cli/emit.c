@@ -87,7 +87,9 @@ static cg_status choose_targets(desk *d)
     if (!status)
         status = add_target(d, t.name);
     if (!d->a->targets && !status) {
-        status = cg_script_target(d->c->script, &d->machine, NULL, &t);
+        t = d->c->target; /* what is tuned on this machine when nothing is said */
+        if (d->network.elsewhere)
+            status = cg_script_target(d->c->script, &d->machine, NULL, &t);
         return status ? status : add_target(d, t.name);
     }
     for (const char *word = d->a->targets; word && *word && !status;) {
@@ -145,7 +147,7 @@ static void take_record(choice *ch, int origin, const char *said)
 
 static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, bool stale, choice *ch)
 {
-    cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np), NULL, false };
+    cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np), NULL, true, false };
     cg_schedule_list list = { 0 };
     char text[CG_TEXT];
     cg_status status = cg_script_schedules(d->c->script, &r, &list);

@@ -35,7 +35,7 @@ static const option options[] = {
     { "--effort", "E", CLI_TUNE, TEXT, AT(effort), "measure (the default: the best estimates) or exhaustive (all that `convgen show` lists)" },
     { "--effort", "E", CLI_BENCH, TEXT, AT(effort),
       "recall (the default) or estimate: without a record, the schedule with the best estimate" },
-    { "--seconds", "S", CLI_TUNE, SECONDS, AT(seconds), "at most this long for each problem, best so far is kept (0, the default: no limit)" },
+    { "--seconds", "S", CLI_TUNE, SECONDS, AT(seconds), "at most this long for each problem: the best so far is kept, and a later tune goes on (0, the default: no limit)" },
     { "--seconds", "S", CLI_BENCH, SECONDS, AT(seconds), "of timing for each problem (default 0.5)" },
     { "--seconds", "S", CLI_RACE, SECONDS, AT(seconds), "of timing for each of the fastest schedules (default 0.1)" },
     { "--draw", "N", CLI_RACE, TEXT, AT(draw), "N of the legal schedules, drawn at random, where there are more (default: all take part)" },

@@ -242,6 +242,12 @@ void cli_json_number(const char *key, double value)
         fputs("null", stdout);
 }
 
+void cli_json_flag(const char *key, bool value)
+{
+    json_key(key);
+    fputs(value ? "true" : "false", stdout);
+}
+
 void cli_json_end(void)
 {
     fputs("}\n", stdout);
@@ -294,6 +300,7 @@ void cli_json_result_begin(const cli_result *r)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
+    cli_json_flag("complete", !r->record->partial);
 }
 
 void cli_json_result(const cli_result *r)

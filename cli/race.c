@@ -271,9 +271,9 @@ static void print_json(const race *r, const racer *k, double best)
     cli_json_result_begin(&(cli_result){ .np = r->np, .record = &record, .ns_min = timed ? time_of(k) : 0,
                                          .ns_median = timed && k->final ? median_of(k) : 0, .candidates = NAN, .refused = NAN, .seconds = NAN });
     cli_json_number("cycles", k->schedule.cycles > 0 ? k->schedule.cycles : NAN);
-    cli_json_number("final", k->final);
-    cli_json_number("estimated", k->estimated);
-    cli_json_number("named", k->named);
+    cli_json_flag("final", k->final);
+    cli_json_flag("estimated", k->estimated);
+    cli_json_flag("named", k->named);
     cli_json_number("over_best", timed ? time_of(k) / best : NAN);
     cli_json_number("spread", spread_of(k));
     cli_json_number("legal", r->legal);

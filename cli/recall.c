@@ -91,6 +91,7 @@ cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_
     if (!status)
         status = cli_request(c, a, np, &target, &r);
     r.asked = name;
+    r.steady = !name;
     if (!status)
         status = cg_script_schedules(c->script, &r, &list);
     if (status)

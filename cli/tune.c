@@ -7,7 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-typedef enum { MISSING, RECALLED, TUNED, CUT, FAILED } state; /* CUT: the best of those tried when it was interrupted */
+/* CUT: the best of those tried when it was interrupted; SAMPLED: the time was up before any was verified. Neither is remembered. */
+typedef enum { MISSING, RECALLED, TUNED, CUT, SAMPLED, FAILED } state;
 typedef struct layer {
     const cg_named_problem *np;
     cg_outcome outcome;
@@ -50,7 +51,7 @@ static void show_tried(void *user, const cg_tried *t)
 
 static bool has_result(const layer *l)
 {
-    return l->state == RECALLED || l->state == TUNED || l->state == CUT;
+    return l->state == RECALLED || l->state == TUNED || l->state == CUT || l->state == SAMPLED;
 }
 
 static double peak_of(const run *r, const layer *l)
@@ -82,7 +83,7 @@ static void add_row(const run *r, const layer *l, cli_table *t)
     if (l->state == RECALLED)
         cli_cell(t, record->shipped ? "shipped" : "recalled");
     else
-        cli_cell(t, "%d", l->outcome.candidates);
+        cli_cell(t, "%d%s", l->outcome.candidates, l->outcome.complete ? "" : ", cut");
     cli_cell_number(t, "%.0f", l->state == RECALLED ? NAN : l->outcome.refused);
 }
 
@@ -146,7 +147,7 @@ static int recall_all(run *r)
         cg_status status = cli_recall(r->c, r->a, r->layers[i].np, &r->layers[i].outcome);
         if (status && status != CONVGEN_NO_RECORD)
             return cli_failed(r->a);
-        r->layers[i].state = status ? MISSING : RECALLED;
+        r->layers[i].state = status || r->layers[i].outcome.record.partial ? MISSING : RECALLED; /* what was cut short goes on */
     }
     return CLI_DONE;
 }
@@ -164,8 +165,8 @@ static cg_status tune_one(run *r, layer *l)
     cg_tuning t = { .problem = &l->np->problem, .compiler = a->compiler,
                     .effort = a->effort && strcmp(a->effort, "exhaustive") == 0 ? CONVGEN_EXHAUSTIVE : CONVGEN_MEASURE,
                     .seconds = a->seconds > 0 ? a->seconds : 0, .threads = l->np->threads ? l->np->threads : 1,
-                    .target = l->np->target[0] ? l->np->target : NULL, .again = a->again, .tried = show_tried, .go_on = go_on,
-                    .user = r };
+                    .target = l->np->target[0] ? l->np->target : NULL, .again = a->again, .finish = true, .strict = true,
+                    .tried = show_tried, .go_on = go_on, .user = r };
     char label[CG_TEXT];
     r->tried = r->refused = 0;
     r->best = INFINITY;
@@ -176,13 +177,20 @@ static cg_status tune_one(run *r, layer *l)
 
 static state state_of(const cg_outcome *o)
 {
-    return o->recalled ? RECALLED : cli_interrupted() && !o->complete ? CUT : TUNED;
+    return o->recalled ? RECALLED : cli_interrupted() && !o->complete ? CUT : o->sampled ? SAMPLED : TUNED;
 }
 
 /* The sentences of tuning name the problem by its text; a layer that has a name is known by it. */
 static int say_failed(const run *r, const layer *l)
 {
     return l->np->name[0] ? cli_wrong(r->a, "%s: %s", l->np->name, cg_error_text()) : cli_failed(r->a);
+}
+
+static int say_sampled(const run *r, const layer *l)
+{
+    char label[CG_TEXT];
+    return cli_wrong(r->a, "%s: --seconds=%g were up before any schedule was verified; %s gives right answers on a sample and is not remembered",
+                     cli_label(l->np, label), r->a->seconds, l->outcome.record.schedule);
 }
 
 /* A winner that could not be remembered is a result all the same. */
@@ -204,6 +212,8 @@ static int tune_missing(run *r)
         cg_status status = l->state == RECALLED || cli_interrupted() ? CONVGEN_OK : tune_and_judge(r, l);
         if (status && status != CONVGEN_CANCELLED)
             result = say_failed(r, l);
+        else if (l->state == SAMPLED)
+            result = say_sampled(r, l);
         if (r->a->json && has_result(l))
             print_json(r, l);
         if (status == CONVGEN_STORE)
@@ -228,6 +238,20 @@ static void say_missing(const run *r)
     fputc('\n', stderr);
 }
 
+/* A search that time cut short is a result, but not its last word. */
+static void say_cut(const run *r)
+{
+    char label[CG_TEXT];
+    const layer *first = NULL;
+    int cut = 0;
+    for (int i = 0; i < r->count; i++)
+        if (r->layers[i].state == TUNED && !r->layers[i].outcome.complete && !cut++)
+            first = &r->layers[i];
+    if (cut)
+        cli_wrong(r->a, "--seconds=%g cut %d of %d searches short (%s: %d tried); what is the best so far is remembered, and a later tune goes on",
+                  r->a->seconds, cut, r->count, cli_label(first->np, label), first->outcome.candidates);
+}
+
 /* Needs the worker and the store only when something is missing. */
 static int tune_with_worker(run *r)
 {
@@ -242,6 +266,7 @@ static int tune_with_worker(run *r)
     if (needed)
         cg_worker_stop(&r->judge);
     cli_progress_end();
+    say_cut(r);
     return status;
 }
 

@@ -36,7 +36,7 @@ function convgen.version(name)
 end
 
 function convgen.schedules(request)
-  return space.list(prepare(request), request.target, request.machine, request.asked, request.all)
+  return space.list(prepare(request), request.target, request.machine, request.asked, request.steady, request.all)
 end
 
 local forms = { c = lower_c, machine = lower_machine }

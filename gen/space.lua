@@ -11,11 +11,24 @@ function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end
 end
 
+-- Letters of a name, as records hold it; what a field may be, so that sizes made of it are integers.
+local longest, largest, too_many_digits = 63, 1 << 20, ("%d"):rep(8)
+
+-- Whether all fields are sizes: those that a family knows no more of, too.
+local function has_sizes(schedule)
+  for _, value in pairs(schedule) do
+    if type(value) == "table" and not has_sizes(value) then return false end
+    if type(value) == "number" and not (math.type(value) == "integer" and value >= 1 and value <= largest) then return false end
+  end
+  return true
+end
+
 -- "direct.p7.v4.rows4" -> its family and the schedule; nil when no family knows the name.
 function space.parse(name)
+  if #name > longest or name:find(too_many_digits) then return nil end
   for _, family in ipairs(families) do
     local schedule = family.parse(name)
-    if schedule and family.print(schedule) == name then return family, schedule end
+    if schedule and has_sizes(schedule) and family.print(schedule) == name then return family, schedule end
   end
 end
 
@@ -41,16 +54,61 @@ local function pruned(list, asked)
   return kept
 end
 
--- `asked`: a name that stays whatever its estimate; `all`: so does everything.
-function space.list(problem, target_name, machine, asked, all)
-  local target, list = targets[target_name], {}
+-- What decides the bits of a schedule's results: all sums in canonical order are one arithmetic.
+local function arithmetic_of(family, problem, schedule)
+  return family.chains == 1 and "canonical" or family.arithmetic(problem, schedule)
+end
+
+-- All schedules of all families, unsorted. A family whose list is too much work has what it came to.
+local function entries_of(problem, target, machine)
+  local list = {}
   for _, family in ipairs(families) do
-    for _, entry in ipairs(family.schedules(problem, target, machine)) do
+    local found = {}
+    local _, gave_up = bounded(family.schedules, problem, target, machine, found)
+    if gave_up then found[#found + 1] = { name = family.name, why = gave_up } end
+    for _, entry in ipairs(found) do
       list[#list + 1] = { name = entry.name or family.print(entry.schedule), family = family.name, version = family.version,
-        cycles = entry.cycles or 0, why = entry.why }
+        arithmetic = entry.why and "" or arithmetic_of(family, problem, entry.schedule), cycles = entry.cycles or 0, why = entry.why }
     end
   end
   table.sort(list, before)
+  return list
+end
+
+-- The arithmetics of a sorted list, best first, each with its schedules.
+local function by_arithmetic(list)
+  local order, of = {}, {}
+  for _, entry in ipairs(list) do
+    if entry.why then break end
+    local name = entry.arithmetic
+    if not of[name] then
+      order[#order + 1] = name
+      of[name] = {}
+    end
+    table.insert(of[name], entry)
+  end
+  return order, of
+end
+
+-- A sorted list so that no number of threads changes the arithmetic that is taken first: arithmetics stand as they do for one
+-- thread, the schedules of each as they do for these threads (or, where these have none of it, for one). Others come last.
+local function steady(problem, target, machine, list)
+  local one = problem.threads == 1 and list or entries_of(setmetatable({ threads = 1 }, { __index = problem }), target, machine)
+  local order, of_one = by_arithmetic(one)
+  local others, of = by_arithmetic(list)
+  local result = {}
+  local function add(entries) table.move(entries, 1, #entries, #result + 1, result) end
+  for _, name in ipairs(order) do add(of[name] or of_one[name]) end
+  for _, name in ipairs(others) do if not of_one[name] then add(of[name]) end end
+  for _, entry in ipairs(list) do if entry.why then result[#result + 1] = entry end end
+  return result
+end
+
+-- asked: a schedule that stays whatever its estimate; all: so does every one. steadily: in that order.
+function space.list(problem, target_name, machine, asked, steadily, all)
+  local target = targets[target_name]
+  local list = entries_of(problem, target, machine)
+  if steadily then list = steady(problem, target, machine, list) end
   return all and list or pruned(list, asked)
 end
 

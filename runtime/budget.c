@@ -92,13 +92,15 @@ static cg_status make_tensors(cg_pool *pool)
     return CONVGEN_OK;
 }
 
-static void fill(cg_pool *pool, convgen_data kind, int64_t run)
+static cg_status fill(cg_pool *pool, convgen_data kind, int64_t run)
 {
     int64_t wanted = run * CONVGEN_DATA_KINDS + kind;
-    if (pool->filled == wanted) return;
+    if (pool->filled == wanted) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS; i++)
         if (pool->role_of[i] == CG_INPUT) cg_fill(&pool->p, kind, i, pool->tensor[i], pool->bytes[i], (uint64_t)run);
-    pool->filled = wanted;
+    cg_status status = cg_in_time();
+    pool->filled = status ? -1 : wanted;
+    return status;
 }
 
 /* ---- exact values and the loop's error, once --------------------------------------------------------------------------- */
@@ -174,8 +176,8 @@ static cg_status make_answers(cg_pool *pool, convgen_data kind)
     a->group = cg_calloc((size_t)a->groups + 1, sizeof *a->group);
     cg_status status = a->at && a->group ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory for %lld outputs", (long long)count);
     for (int64_t run = 0; run < a->runs && !status; run++) {
-        fill(pool, kind, run);
-        status = each_piece(pool, a, take_range);
+        status = fill(pool, kind, run);
+        if (!status) status = each_piece(pool, a, take_range);
     }
     if (status) {
         cg_free(a->at);
@@ -240,9 +242,9 @@ cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, 
     int64_t from = 0;
     if (!error2) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the errors of %d groups of channels", a->groups);
     for (int64_t run = 0; run < a->runs && !status; run++) {
-        fill(pool, kind, run);
-        cg_kernel_answer(k, par, &pool->o, room);
-        add_errors(pool, a, error2, &from);
+        status = fill(pool, kind, run);
+        if (!status) status = cg_kernel_answer(k, par, &pool->o, room);
+        if (!status) add_errors(pool, a, error2, &from);
     }
     if (!status) read_ratio(pool, a, error2, out);
     cg_free(error2);

@@ -162,7 +162,7 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     if (!status) status = cg_trial_data(t, &data);
     if (!status && k && !(status = cg_room_fit(k, par, p, &room))) {
         cg_room_poison(k, par, &room);
-        cg_kernel_answer(k, par, &data, &room);
+        status = cg_kernel_answer(k, par, &data, &room);
     }
     if (status || (status = certify(p, k, &data, false, &m, f))) goto done;
     out->outputs = m.outputs, out->terms = m.terms;

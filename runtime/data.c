@@ -49,13 +49,14 @@ static inline uint64_t number(uint64_t seed, size_t i)
     return cg_mix(seed + (uint64_t)i * 0x9E3779B97F4A7C15u);
 }
 
-CLONES static void fill_uniform(convgen_type type, void *data, size_t bytes, uint64_t seed)
+/* Elements [from, to) of a tensor. */
+CLONES static void fill_uniform(convgen_type type, void *data, size_t from, size_t to, uint64_t seed)
 {
     if (type == CONVGEN_F32)
-        for (size_t i = 0; i < bytes / sizeof(float); i++)
+        for (size_t i = from; i < to; i++)
             ((float *)data)[i] = (float)(int32_t)(number(seed, i) >> 40) * 0x1p-23f - 1;
     else
-        for (size_t i = 0; i < bytes / sizeof(double); i++)
+        for (size_t i = from; i < to; i++)
             ((double *)data)[i] = (double)(int64_t)(number(seed, i) >> 11) * 0x1p-52 - 1;
 }
 
@@ -67,12 +68,12 @@ static inline double normal(uint64_t seed, size_t i)
     return (double)(int64_t)sum * 0x1p-16 - (6 - 6 * 0x1p-16) + (double)(int64_t)(cg_mix(a) >> 11) * 0x1p-69;
 }
 
-CLONES static void fill_normal(convgen_type type, void *data, size_t bytes, uint64_t seed)
+CLONES static void fill_normal(convgen_type type, void *data, size_t from, size_t to, uint64_t seed)
 {
     if (type == CONVGEN_F32)
-        for (size_t i = 0; i < bytes / sizeof(float); i++) ((float *)data)[i] = (float)normal(seed, i);
+        for (size_t i = from; i < to; i++) ((float *)data)[i] = (float)normal(seed, i);
     else
-        for (size_t i = 0; i < bytes / sizeof(double); i++) ((double *)data)[i] = normal(seed, i);
+        for (size_t i = from; i < to; i++) ((double *)data)[i] = normal(seed, i);
 }
 
 /* y = a * (x + b), at least `low`. */
@@ -105,12 +106,20 @@ static void scale_channel(const convgen_problem *p, int tensor, void *data)
             }
 }
 
+/* Until it is late: then the rest stays as it is. */
+typedef void fill_fn(convgen_type type, void *data, size_t from, size_t to, uint64_t seed);
+static void fill_in_time(fill_fn *fill, convgen_type type, void *data, size_t bytes, uint64_t seed)
+{
+    size_t count = bytes / (type == CONVGEN_F32 ? sizeof(float) : sizeof(double)), piece = (size_t)1 << 24;
+    for (size_t from = 0; from < count && !cg_late(); from += piece) fill(type, data, from, count - from < piece ? count : from + piece, seed);
+}
+
 void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data, size_t bytes, uint64_t run)
 {
     uint64_t seed = cg_mix(1 + (uint64_t)tensor + 1000 * run);
     bool activations = tensor == cg_data_tensor(p);
-    if (kind == CONVGEN_NORMAL || kind == CONVGEN_RECTIFIED) fill_normal(p->type, data, bytes, seed);
-    else fill_uniform(p->type, data, bytes, seed);
+    if (kind == CONVGEN_NORMAL || kind == CONVGEN_RECTIFIED) fill_in_time(fill_normal, p->type, data, bytes, seed);
+    else fill_in_time(fill_uniform, p->type, data, bytes, seed);
     if (kind == CONVGEN_RECTIFIED && activations) change(p->type, data, bytes, 1, 0, 0);
     if (kind == CONVGEN_POSITIVE) change(p->type, data, bytes, 0.5, 1, 0);
     if (kind == CONVGEN_BADLY_SCALED && activations) scale_channel(p, tensor, data);

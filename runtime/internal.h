@@ -29,9 +29,13 @@ void *cg_realloc(void *old, size_t size);
 void cg_free(void *p);
 char *cg_strdup(const char *text);
 void *cg_aligned(size_t size); /* 64-byte aligned; size 0 gives a valid pointer; cg_free frees it */
-void *cg_pages(size_t size);   /* the same at the start of a page: where a kernel's memory lies in its pages decides what displaces what
+void *cg_page_aligned(size_t size); /* the same at the start of a page: where a kernel's memory lies in its pages decides what displaces what
                                   in the first cache, so all that is timed, and all that runs, lies alike */
+/* Pages that can be read and written, of their own, all zero. */
+void *cg_pages(size_t size);
+void cg_pages_free(void *pages, size_t size);
 extern long cg_fail_allocation; /* tests: the n-th allocation from now (1 = the next) fails; 0: none; counts down */
+extern bool cg_fail_onwards;    /* and every following one: then the count stays at 1 */
 bool cg_multiply(size_t a, size_t b, size_t *out); /* false on overflow */
 
 /* Memory of `size` bytes that begins right after, or ends right before, a page that faults. */
@@ -55,6 +59,12 @@ uint64_t cg_hash(const void *data, size_t size, uint64_t seed); /* FNV-1a 64; se
 uint64_t cg_random(uint64_t *state);
 double cg_uniform(uint64_t *state); /* [-1, 1) */
 double cg_now(void); /* monotonic seconds */
+extern double (*cg_clock)(void); /* tests: what cg_now says; NULL: the clock */
+/* When this thread's work has to end, in seconds of cg_now; INFINITY, the default: never. Loops that may take long ask. */
+double cg_deadline(void);
+double cg_deadline_set(double at); /* and what it was */
+bool cg_late(void);
+cg_status cg_in_time(void); /* CONVGEN_CANCELLED with a sentence when it is late */
 /* Between these two, this thread reads and writes numbers with a point, whatever the host's locale says. */
 void *cg_locale_enter(void);
 void cg_locale_leave(void *before);
@@ -112,8 +122,10 @@ typedef struct cg_problem_list {
     cg_named_problem *at;
     int count, room;
 } cg_problem_list;
+enum { CG_MOST_PROBLEMS = 100000 }; /* of one list and all that it includes */
 cg_status cg_list_add(cg_problem_list *list, const cg_named_problem *p);
-/* Reads a list in benchdnn's style: # comments, options, problems, --batch=FILE relative to the list (depth at most 8).
+/* Reads a list in benchdnn's style: # comments, options, problems, --batch=FILE relative to the list (depth at most 8, 1,000 files and
+ * 16 MB in all).
  * An error names path and line: "net.txt:7: ...". */
 cg_status cg_list_read(const char *path, const cg_options *initial, cg_problem_list *list);
 void cg_list_free(cg_problem_list *list);
@@ -146,6 +158,12 @@ typedef struct cg_machine {
     char key[CG_KEY];   /* one word without spaces: vendor-family-model-features hash-caches */
 } cg_machine;
 void cg_machine_detect(cg_machine *m);
+/* What an x86 processor answers: cpuid (false: it has no such leaf), and xgetbv of XCR0, asked only where the system uses it. */
+typedef struct cg_cpu {
+    bool (*leaf)(unsigned number, unsigned sub, unsigned reg[4]);
+    unsigned (*xcr0)(void);
+} cg_cpu;
+void cg_machine_of(const cg_cpu *cpu, cg_machine *m); /* x86 only: identity, features and caches that it tells, into zeros */
 bool cg_machine_has(const cg_machine *m, const char *feature);
 /* Measured on this thread, GFLOP/s of fma with `bits` wide vectors (512, 256, 128; 0 when the machine lacks them). About 30 ms. */
 double cg_measure_peak(const cg_machine *m, int bits, convgen_type type);
@@ -156,6 +174,7 @@ double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
 cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */
 void cg_script_free(cg_script *s);
+int cg_script_work(const cg_script *s); /* of the last call, in million Lua instructions: what it is limited by, and what tests count */
 
 /* A row of gen/targets.lua. */
 typedef struct cg_target {
@@ -174,6 +193,7 @@ typedef struct cg_schedule {
     char name[CG_NAME], family[16];
     int version;     /* of the family */
     double cycles;   /* the estimate */
+    char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */
     char why[CG_WHY]; /* "" legal, else why it was refused */
 } cg_schedule;
 typedef struct cg_schedule_list {
@@ -187,6 +207,7 @@ typedef struct cg_request {
     const char *target, *form;
     int threads;
     const char *asked; /* a schedule that the list has to have whatever its estimate, or NULL */
+    bool steady;       /* the order of ESTIMATE: the arithmetic of the first does not depend on threads, nor that of the next */
     bool all;          /* the list has to have every legal schedule */
 } cg_request;
 /* Legal ones first, best estimate first, at most about 60 unless all are asked for; then the refused ones. cg_free(list->at). */
@@ -241,6 +262,16 @@ typedef cg_status cg_emit_put(void *user, const char *name, const char *text, si
  * go_on (NULL: always) is asked while a file is made, some hundred times a second: false ends it, CONVGEN_CANCELLED. */
 cg_status cg_script_emit(cg_script *s, const cg_network *n, cg_emit_put *put, bool (*go_on)(void *user), void *user);
 
+/* ---- temporary.c: folders for a while ------------------------------------------------------------------------------ */
+
+enum { CG_PATH = 256 };
+typedef struct cg_temporary {
+    char path[CG_PATH]; /* "": none */
+    int lock;           /* of it, while we live */
+} cg_temporary;
+cg_status cg_temporary_new(cg_temporary *t); /* mode 0700, below $TMPDIR; what killed processes left there is removed */
+void cg_temporary_remove(cg_temporary *t);   /* with what is in it */
+
 /* ---- jit.c and toolchain.c: C text -> code ------------------------------------------------------------------------ */
 
 typedef struct cg_code cg_code;
@@ -254,11 +285,28 @@ cg_status cg_toolchain(const char *text, const char *compiler, const char *flags
 void *cg_toolchain_symbol(const cg_code *code, const char *name);
 void cg_toolchain_end(cg_code *code);
 struct cg_code {
-    void *map; /* jit.c: an own mapping, r-x at rest */
+    void *map; /* loader.c: an own mapping, r-x at rest */
     size_t map_size;
-    void *symbols; /* jit.c: names and addresses */
+    void *symbols; /* loader.c: in the mapping */
     void *handle; /* toolchain.c: dlopen */
 };
+
+/* ---- libc.c and loader.c: what jit.c stands on ------------------------------------------------------------------------ */
+
+/* Runs work(job), which calls libtcc, from libtcc's state at load; takes back all memory that it had. CONVGEN_NO_MEMORY or
+ * CONVGEN_COMPILER, without a sentence, where libtcc would have ended the process. One at a time. */
+cg_status cg_tcc_run(cg_status (*work)(void *job), void *job, cg_buffer *file); /* file: what libtcc wrote */
+
+/* What an object may call; the last has no name. */
+typedef void cg_function(void);
+typedef struct cg_supplied {
+    const char *name;
+    cg_function *at;
+} cg_supplied;
+/* Fills map, map_size, symbols. On failure what is there is for cg_load_end. */
+cg_status cg_load(const void *file, size_t size, const cg_supplied *supplied, cg_code *code, char why[CG_WHY]);
+void *cg_load_symbol(const cg_code *code, const char *name);
+void cg_load_end(cg_code *code);
 
 /* What generated code sees. Layout is repeated in templates/kernel.c.in. */
 typedef struct cg_call {
@@ -311,6 +359,10 @@ size_t cg_kernel_workspace(const cg_kernel *k, int threads);
 /* packed NULL: weights are packed into the workspace first. workspace: 64-byte aligned. */
 struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
+/* The same while there is time: before a stage of several tasks the first one is run once more than needed, as a probe.
+ * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
+ * it takes). Without a deadline it is cg_kernel_run. */
+cg_status cg_kernel_run_in_time(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
 
 /* A workspace, and memory for packed weights where the problem's are fixed (else NULL); the kernel's answers in them.
@@ -322,7 +374,7 @@ typedef struct cg_room {
 cg_status cg_room_fit(const cg_kernel *k, const struct cg_parallel *par, const convgen_problem *p, cg_room *r);
 void cg_room_poison(const cg_kernel *k, const struct cg_parallel *par, const cg_room *r); /* NaNs, where the kernel works */
 void cg_room_free(cg_room *r);
-void cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, const cg_room *r);
+cg_status cg_kernel_answer(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, const cg_room *r); /* in time */
 
 /* For plain loops over numbers: one clone per level of x86-64, so that fma is an instruction and rows vectorise; chosen at load time. Sanitizers break the
  * resolvers, which run before they are set up. */
@@ -342,7 +394,7 @@ void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
 uint64_t cg_mix(uint64_t z);
-/* Input `tensor` as that kind of data has it; each run has other numbers. */
+/* Input `tensor` as that kind of data has it; each run has other numbers. Past the thread's deadline it is left unfinished. */
 void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data, size_t bytes, uint64_t run);
 /* Integers so small that no sum leaves -range to range. */
 void cg_fill_integers(const convgen_problem *p, int tensor, void *data, size_t bytes, double range);
@@ -455,6 +507,7 @@ typedef struct cg_record {
     int version;
     char schedule[CG_NAME], form[12], compiler[CG_NAME];
     double ns_min, ns_median, error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
+    int partial; /* 0: the search was finished; else its time was up after so many candidates. In the line where it is not 0 */
     bool shipped; /* found in tuned/, not in the user's store; no part of the line */
 } cg_record;
 /* A small figure by name beside the records ("peak ..."). */
@@ -527,6 +580,7 @@ typedef struct cg_job {
     int threads;
     int level;      /* cg_verify_level, or -1: build only */
     double seconds; /* of timing */
+    double deadline; /* of cg_now: then it is given up, CONVGEN_CANCELLED; 0: none */
     bool cold;
 } cg_job;
 typedef struct cg_result {
@@ -548,6 +602,7 @@ typedef struct cg_outcome {
     cg_record record;
     cg_schedule chosen;
     bool recalled, complete; /* complete: not cut by time or cancelled */
+    bool sampled; /* the time was up before anything was verified: checked on a sample only, never timed, not remembered */
     int candidates, refused;
     double seconds;
 } cg_outcome;
@@ -562,10 +617,12 @@ typedef struct cg_tuning {
     const convgen_problem *problem;
     const char *compiler; /* NULL: "tcc" */
     convgen_effort effort;
-    double seconds;       /* 0: no limit */
+    double seconds;       /* 0: no limit; how far it binds: tune.c, "time" */
     int threads;          /* 0: the context's */
     const char *target;   /* NULL: the context's */
     bool again;           /* tune even when a record is there */
+    bool finish;          /* a record of a search that was cut short is not recalled: the search goes on after it */
+    bool strict;          /* rather nothing than later than `seconds` */
     void (*tried)(void *user, const cg_tried *t);
     bool (*go_on)(void *user); /* false: stop, best so far is kept */
     void *user;
@@ -583,6 +640,7 @@ cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t,
 cg_status cg_worker_start(convgen_context *c, cg_judge *out);
 typedef cg_status cg_judge_maker(convgen_context *c, cg_judge *out);
 cg_status cg_worker_start_with(convgen_context *c, cg_judge_maker *make, cg_judge *out); /* the judge in the worker, for tests */
+double cg_worker_limit(const cg_job *job); /* seconds; $CONVGEN_TIME_LIMIT, or by the problem's size and what is asked */
 void cg_worker_stop(cg_judge *judge);
 void cg_worker_interrupt(void); /* async-signal-safe: kills the running worker */
 

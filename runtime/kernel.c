@@ -2,6 +2,7 @@
  *
  * Limit: runs it on the memory that it is given and believes it; whether it may be trusted is verify.c's. */
 #include "internal.h"
+#include <math.h>
 #include <string.h>
 
 static size_t scratch_bytes(const cg_kernel *k)
@@ -60,15 +61,50 @@ static void stage_share(void *task, long first, long last, int thread)
 
 typedef enum { PACK = 1, COMPUTE = 2 } phases;
 
-static void run_stages(const cg_kernel *k, const cg_parallel *par, const cg_call *call, char *scratch, int which)
+static cg_status run_whole(const cg_parallel *par, const cg_stage *s, stage_task *t)
 {
+    cg_parallel_run(par, s->tasks, stage_share, t);
+    return CONVGEN_OK;
+}
+
+typedef cg_status stage_runner(const cg_parallel *par, const cg_stage *s, stage_task *t);
+
+static cg_status run_stages(const cg_kernel *k, const cg_parallel *par, const cg_call *call, int which, stage_runner *run)
+{
+    char *scratch = (char *)call->shared + cg_round64(k->source.shared);
     stage_task t = {NULL, call, scratch, scratch_bytes(k)};
-    for (int i = 0; i < k->source.stage_count; i++) {
+    cg_status status = CONVGEN_OK;
+    for (int i = 0; i < k->source.stage_count && !status; i++) {
         const cg_stage *s = &k->source.stage[i];
         if (!(which & (s->pack ? PACK : COMPUTE))) continue;
         t.run = k->stage[i];
-        cg_parallel_run(par, s->tasks, stage_share, &t);
+        status = run(par, s, &t);
     }
+    return status;
+}
+
+/* Seconds that the stage will take, by its first task; by its second one too when the first was slow, which may only have met memory
+ * for the first time. 0 where there is nothing to learn from. Tasks are independent: running one again changes nothing. */
+static double probe(const cg_parallel *par, const cg_stage *s, stage_task *t)
+{
+    double least = INFINITY, left = cg_deadline() - cg_now();
+    for (long i = 0; i < 2 && s->tasks > 2; i++) {
+        double start = cg_now();
+        t->run(t->call, t->scratch, i, i + 1);
+        least = fmin(least, (cg_now() - start) * (double)s->tasks / par->threads);
+        if (least <= left) break;
+    }
+    return isfinite(least) ? least : 0;
+}
+
+static cg_status stage_in_time(const cg_parallel *par, const cg_stage *s, stage_task *t)
+{
+    double seconds = probe(par, s, t);
+    if (cg_late()) return cg_in_time();
+    if (seconds > cg_deadline() - cg_now())
+        return cg_fail(CONVGEN_CANCELLED, "a run of it takes about %.2g s, which is longer than the time that is left", seconds);
+    cg_parallel_run(par, s->tasks, stage_share, t);
+    return CONVGEN_OK;
 }
 
 static cg_call call_of(const cg_kernel *k, const cg_operands *o, void *packed, char *workspace)
@@ -80,14 +116,20 @@ static cg_call call_of(const cg_kernel *k, const cg_operands *o, void *packed, c
 void cg_kernel_run(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, void *packed, void *workspace)
 {
     cg_call call = call_of(k, o, packed, workspace);
-    run_stages(k, par, &call, (char *)call.shared + cg_round64(k->source.shared), packed ? COMPUTE : PACK | COMPUTE);
+    (void)run_stages(k, par, &call, packed ? COMPUTE : PACK | COMPUTE, run_whole);
+}
+
+cg_status cg_kernel_run_in_time(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, void *packed, void *workspace)
+{
+    cg_call call = call_of(k, o, packed, workspace);
+    return run_stages(k, par, &call, packed ? COMPUTE : PACK | COMPUTE, cg_deadline() < INFINITY ? stage_in_time : run_whole);
 }
 
 void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weights, void *packed, void *workspace)
 {
     cg_operands o = {.weights = (void *)weights}; /* only read */
     cg_call call = call_of(k, &o, packed, workspace);
-    run_stages(k, par, &call, (char *)call.shared + cg_round64(k->source.shared), PACK);
+    (void)run_stages(k, par, &call, PACK, run_whole);
 }
 
 /* Memory of at least that size; its pages are there when it is timed. */
@@ -95,7 +137,7 @@ static bool grow(void **memory, size_t *has, size_t size)
 {
     if (*memory && *has >= size) return true;
     cg_free(*memory);
-    *memory = cg_pages(size);
+    *memory = cg_page_aligned(size);
     *has = *memory ? size : 0;
     if (*memory) memset(*memory, 0, size);
     return *memory;
@@ -123,8 +165,8 @@ void cg_room_free(cg_room *r)
     *r = (cg_room){0};
 }
 
-void cg_kernel_answer(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, const cg_room *r)
+cg_status cg_kernel_answer(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, const cg_room *r)
 {
     if (r->packed) cg_kernel_pack(k, par, o->weights, r->packed, r->workspace);
-    cg_kernel_run(k, par, o, r->packed, r->workspace);
+    return cg_kernel_run_in_time(k, par, o, r->packed, r->workspace);
 }

@@ -1,11 +1,12 @@
 /* list.c: reads a text of options and problems: one problem, or a list of them.
  *
  * Words, # comments, quotes, options that hold from their place on, and lists within lists are benchdnn's; a trailing *N is
- * ours. Words are of 1023 bytes at most, lists of 16 MB, nested up to 8 deep. */
+ * ours. Words are of 1023 bytes at most, lists of 16 MB, nested up to 8 deep. A list and what it includes are at most 1,000 files of
+ * 16 MB in all, and a command has at most 100,000 problems: lists that include others many times end there, not when memory does. */
 #include "internal.h"
 #include <string.h>
 
-enum { WORD = 1024, LIST_DEPTH = 8, LIST_BYTES = 16 << 20, MOST_LAYERS = 1000000 };
+enum { WORD = 1024, LIST_DEPTH = 8, LIST_BYTES = 16 << 20, MOST_LISTS = 1000, MOST_LAYERS = 1000000 };
 
 /* ---- words -------------------------------------------------------------------------------------------------------- */
 
@@ -87,8 +88,10 @@ convgen_status convgen_problem_parse(const char *text, convgen_problem *out)
 
 cg_status cg_list_add(cg_problem_list *list, const cg_named_problem *p)
 {
+    if (list->count == CG_MOST_PROBLEMS)
+        return cg_fail(CONVGEN_BAD_PROBLEM, "this would be problem %d: at most %d are allowed", list->count + 1, CG_MOST_PROBLEMS);
     if (list->count == list->room) {
-        int room = list->room ? 2 * list->room : 16; /* a list of 16 MB cannot hold 2^30 problems */
+        int room = list->room ? 2 * list->room : 16;
         cg_named_problem *at = cg_realloc(list->at, (size_t)room * sizeof *at);
         if (!at) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a list of %d problems", room);
         list->at = at, list->room = room;
@@ -107,7 +110,8 @@ typedef struct {
     cg_options options; /* shared by nested lists, as in benchdnn: what one sets holds on after it */
     const cg_options *initial;
     cg_problem_list *list;
-    int depth;
+    int depth, files; /* lists that are open; that were opened */
+    size_t bytes;     /* of all of them */
     bool located; /* the error names its place already */
 } reader;
 
@@ -120,6 +124,9 @@ static cg_status read_nested(reader *r, const char *list, const char *file)
     if (r->depth == LIST_DEPTH)
         return cg_fail(CONVGEN_BAD_PROBLEM,
                        "--batch=%.80s: lists are nested more than %d deep; does one include itself?", file, LIST_DEPTH);
+    if (r->files == MOST_LISTS)
+        return cg_fail(CONVGEN_BAD_PROBLEM, "--batch=%.80s: this would be list %d; at most %d are allowed, each counted as often as it is included",
+                       file, r->files + 1, MOST_LISTS);
     const char *slash = strrchr(list, '/');
     int folder = *file == '/' || !slash ? 0 : (int)(slash - list) + 1;
     size_t size = (size_t)folder + strlen(file) + 1;
@@ -180,8 +187,12 @@ static cg_status read_words(reader *r, const char *path, words *w)
 static cg_status read_list(reader *r, const char *path)
 {
     cg_buffer text = {NULL, 0, 0, false};
-    r->depth++;
+    r->depth++, r->files++;
     cg_status status = cg_read_file(path, LIST_BYTES, &text);
+    r->bytes += text.length;
+    if (!status && r->bytes > LIST_BYTES)
+        status = cg_fail(CONVGEN_BAD_PROBLEM, "%s: with it the lists have %zu bytes; at most %d are allowed, each counted as often as it is included",
+                         path, r->bytes, LIST_BYTES);
     if (!status && text.text) {
         size_t mark = text.length >= 3 && !memcmp(text.text, "\xEF\xBB\xBF", 3) ? 3 : 0; /* that editors put before UTF-8 */
         words w = {text.text + mark, text.text + text.length, 1};

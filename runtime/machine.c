@@ -36,27 +36,32 @@ static const struct {
     {"fma", 1, 0, ECX, 12, YMM},         {"sse2", 1, 0, EDX, 26, NO_STATE},   {"sse4_1", 1, 0, ECX, 19, NO_STATE},
 };
 
-static bool leaf(unsigned number, unsigned sub, unsigned reg[4])
+static bool read_leaf(unsigned number, unsigned sub, unsigned reg[4])
 {
     return __get_cpuid_count(number, sub, &reg[EAX], &reg[EBX], &reg[ECX], &reg[EDX]) != 0;
 }
 
-/* XCR0, or 0 where the system does not use xsave: which registers it saves. */
-static unsigned saved_state(void)
+static unsigned read_xcr0(void)
 {
-    unsigned reg[4], low, high;
-    if (!leaf(1, 0, reg) || !(reg[ECX] & bit_OSXSAVE)) return 0;
+    unsigned low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
 }
 
-static void detect_features(cg_machine *m)
+/* Which registers the system saves: none where it does not use xsave; then the instruction that tells is not there either. */
+static unsigned saved_state(const cg_cpu *cpu)
 {
-    unsigned state = saved_state(), reg[4];
+    unsigned reg[4];
+    return cpu->leaf(1, 0, reg) && reg[ECX] & bit_OSXSAVE ? cpu->xcr0() : 0;
+}
+
+static void detect_features(const cg_cpu *cpu, cg_machine *m)
+{
+    unsigned state = saved_state(cpu), reg[4];
     size_t used = 0;
     for (size_t i = 0; i < sizeof feature_rows / sizeof feature_rows[0]; i++) {
         unsigned needs = feature_rows[i].state;
-        if ((state & needs) != needs || !leaf(feature_rows[i].leaf, feature_rows[i].subleaf, reg)) continue;
+        if ((state & needs) != needs || !cpu->leaf(feature_rows[i].leaf, feature_rows[i].subleaf, reg)) continue;
         if (!(reg[feature_rows[i].reg] >> feature_rows[i].bit & 1)) continue;
         int wrote =
             snprintf(m->features + used, sizeof m->features - used, "%s%s", used ? " " : "", feature_rows[i].name);
@@ -64,29 +69,43 @@ static void detect_features(cg_machine *m)
     }
 }
 
-static void detect_identity(cg_machine *m)
+/* Single spaces, none at the ends, printable: names come padded from the processor. */
+static void tidy(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        char c = *from > ' ' && *from < 127 ? *from : ' ';
+        if (c != ' ' || (to > text && to[-1] != ' ')) *to++ = c;
+    }
+    if (to > text && to[-1] == ' ') to--;
+    *to = 0;
+}
+
+static void detect_identity(const cg_cpu *cpu, cg_machine *m)
 {
     unsigned reg[4];
-    if (leaf(0, 0, reg)) {
+    if (cpu->leaf(0, 0, reg)) {
         memcpy(m->vendor, &reg[EBX], 4), memcpy(m->vendor + 4, &reg[EDX], 4), memcpy(m->vendor + 8, &reg[ECX], 4);
     }
-    if (leaf(1, 0, reg)) {
+    if (cpu->leaf(1, 0, reg)) {
         unsigned family = reg[EAX] >> 8 & 15, model = reg[EAX] >> 4 & 15;
         if (family == 6 || family == 15) model |= reg[EAX] >> 12 & 0xf0;
         if (family == 15) family += reg[EAX] >> 20 & 255;
         m->family = (int)family, m->model = (int)model, m->stepping = (int)(reg[EAX] & 15);
     }
     for (unsigned part = 0; part < 3; part++)
-        if (leaf(0x80000002u + part, 0, reg)) memcpy(m->name + 16 * part, reg, 16);
+        if (cpu->leaf(0x80000002u + part, 0, reg)) memcpy(m->name + 16 * part, reg, 16);
     m->name[48] = 0;
+    tidy(m->vendor);
+    tidy(m->name);
 }
 
 /* Deterministic cache parameters: the same layout in Intel's leaf 4 and AMD's 0x8000001d. */
-static void detect_caches_in(cg_machine *m, unsigned number)
+static void detect_caches_in(const cg_cpu *cpu, unsigned number, cg_machine *m)
 {
     long *level[] = {&m->l1d, &m->l2, &m->l3};
     unsigned reg[4];
-    for (unsigned i = 0; i < 16 && leaf(number, i, reg); i++) {
+    for (unsigned i = 0; i < 16 && cpu->leaf(number, i, reg); i++) {
         unsigned type = reg[EAX] & 31, depth = reg[EAX] >> 5 & 7;
         if (type == 0) break;
         if (type == 2 || depth < 1 || depth > 3) continue; /* 2: instructions only */
@@ -96,12 +115,18 @@ static void detect_caches_in(cg_machine *m, unsigned number)
     }
 }
 
+void cg_machine_of(const cg_cpu *cpu, cg_machine *m)
+{
+    detect_identity(cpu, m);
+    detect_features(cpu, m);
+    detect_caches_in(cpu, 4, m);
+    if (!m->l1d) detect_caches_in(cpu, 0x8000001du, m);
+}
+
 static void detect_processor(cg_machine *m)
 {
-    detect_identity(m);
-    detect_features(m);
-    detect_caches_in(m, 4);
-    if (!m->l1d) detect_caches_in(m, 0x8000001du);
+    static const cg_cpu here = {read_leaf, read_xcr0};
+    cg_machine_of(&here, m);
 }
 #else
 static void detect_processor(cg_machine *m)
@@ -138,18 +163,6 @@ static int count_cores(void)
     return online ? (int)online : 1;
 }
 
-/* Single spaces, none at the ends, printable: names come padded from the processor. */
-static void tidy(char *text)
-{
-    char *to = text;
-    for (const char *from = text; *from; from++) {
-        char c = *from > ' ' && *from < 127 ? *from : ' ';
-        if (c != ' ' || (to > text && to[-1] != ' ')) *to++ = c;
-    }
-    if (to > text && to[-1] == ' ') to--;
-    *to = 0;
-}
-
 static void make_key(cg_machine *m)
 {
     unsigned features = (unsigned)cg_hash(m->features, strlen(m->features), 0);
@@ -165,8 +178,6 @@ void cg_machine_detect(cg_machine *m)
     detect_processor(m);
     complete_caches(m);
     m->cores = count_cores();
-    tidy(m->vendor);
-    tidy(m->name);
     make_key(m);
 }
 

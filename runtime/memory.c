@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,13 +18,18 @@
 /* ---- allocation ---- */
 
 long cg_fail_allocation;
+bool cg_fail_onwards;
 
 /* True when a test wants this allocation to fail. The usual path is one load. */
 static bool fails_now(void)
 {
     if (__atomic_load_n(&cg_fail_allocation, __ATOMIC_RELAXED) <= 0)
         return false;
-    return __atomic_sub_fetch(&cg_fail_allocation, 1, __ATOMIC_RELAXED) == 0;
+    if (__atomic_sub_fetch(&cg_fail_allocation, 1, __ATOMIC_RELAXED))
+        return false;
+    if (cg_fail_onwards)
+        __atomic_store_n(&cg_fail_allocation, 1, __ATOMIC_RELAXED);
+    return true;
 }
 
 void *cg_malloc(size_t size)
@@ -66,9 +72,21 @@ void *cg_aligned(size_t size)
     return aligned_to(64, size);
 }
 
-void *cg_pages(size_t size)
+void *cg_page_aligned(size_t size)
 {
     return aligned_to((size_t)sysconf(_SC_PAGESIZE), size);
+}
+
+void *cg_pages(size_t size)
+{
+    void *p = fails_now() ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void cg_pages_free(void *pages, size_t size)
+{
+    if (pages)
+        munmap(pages, size);
 }
 
 bool cg_multiply(size_t a, size_t b, size_t *out)
@@ -215,11 +233,39 @@ double cg_uniform(uint64_t *state)
     return (double)(cg_random(state) >> 11) * 0x1p-52 - 1.0;
 }
 
+double (*cg_clock)(void);
+
 double cg_now(void)
 {
     struct timespec t;
+    if (cg_clock)
+        return cg_clock();
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static _Thread_local double deadline = INFINITY;
+
+double cg_deadline(void)
+{
+    return deadline;
+}
+
+double cg_deadline_set(double at)
+{
+    double before = deadline;
+    deadline = at;
+    return before;
+}
+
+bool cg_late(void)
+{
+    return deadline < INFINITY && cg_now() >= deadline;
+}
+
+cg_status cg_in_time(void)
+{
+    return cg_late() ? cg_fail(CONVGEN_CANCELLED, "the time is up") : CONVGEN_OK;
 }
 
 void *cg_locale_enter(void)

@@ -206,7 +206,7 @@ static void *workspace_take(const convgen_plan *plan)
         void *found = __atomic_exchange_n(&pool->idle[i], NULL, __ATOMIC_ACQUIRE);
         if (found) return found;
     }
-    void *fresh = cg_pages(plan->slot[WORKSPACE].bytes);
+    void *fresh = cg_page_aligned(plan->slot[WORKSPACE].bytes);
     if (!fresh) cg_fail(CONVGEN_NO_MEMORY, "no memory for a workspace of %zu bytes", plan->slot[WORKSPACE].bytes);
     return fresh;
 }
@@ -271,7 +271,7 @@ static cg_status build(convgen_plan *plan)
     cg_target target;
     cg_status status = cg_script_target(c->script, &c->machine, r->target, &target);
     if (status != CONVGEN_OK) return status;
-    cg_request request = {&plan->problem, &c->machine, r->target, r->form, r->threads, NULL, false};
+    cg_request request = {&plan->problem, &c->machine, r->target, r->form, r->threads, NULL, false, false};
     status = cg_kernel_new(c->script, &request, r->schedule, r->compiler, target.flags, &plan->kernel, why);
     if (status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && why[0])
         cg_fail(status, "schedule %s of \"%s\" cannot be built: %s", r->schedule, r->problem, why);

@@ -1,7 +1,7 @@
 /* records.c: what was tuned, as readable lines of text: a record or a fact to its line and back, and found in a text.
  *
  *   convgen1 machine=... target=avx2 threads=1 problem="..." form=c compiler="tcc" family=direct version=1
- *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... sum=<16 hex>
+ *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... [partial=...] sum=<16 hex>
  *   convgen1 fact machine=... name="..." value=... sum=<16 hex>
  *
  * (each in one line of 4096 bytes at most). The sum is FNV-1a of everything before the word "sum="; it finds damage, not
@@ -49,6 +49,10 @@ enum {
     PROBLEM_FIELD = 3
 };
 
+/* Written where they are not 0, read where they stand. An older convgen takes a line that has one for damaged: it skips and names it. */
+static const field record_options[] = {FIELD(cg_record, COUNT, partial, 1, 1 << 20)};
+enum { RECORD_OPTIONS = sizeof record_options / sizeof *record_options };
+
 static const field fact_fields[] = {
     FIELD(cg_fact, WORD, machine, 0, 0), FIELD(cg_fact, QUOTED, name, 0, 0), FIELD(cg_fact, NUMBER, value, -1e300, 1e300),
 };
@@ -93,11 +97,19 @@ static void fields_add(cg_buffer *b, const field *f, int count, const void *from
     }
 }
 
-static void line_add(cg_buffer *b, const char *head, const field *f, int count, const void *from)
+static void options_add(cg_buffer *b, const field *f, int count, const void *from)
+{
+    for (const field *end = f + count; f < end; f++)
+        if (*(const int *)((const char *)from + f->at)) fields_add(b, f, 1, from);
+}
+
+/* The fields of a fact or a record; a record's options. */
+static void line_add(cg_buffer *b, const char *head, const field *f, int count, int options, const void *from)
 {
     size_t start = b->length;
     cg_buffer_printf(b, "%s", head);
     fields_add(b, f, count, from);
+    options_add(b, record_options, options, from);
     cg_buffer_add(b, " ", 1);
     if (b->failed) return;
     cg_buffer_printf(b, "sum=%016llx\n", (unsigned long long)cg_hash(b->text + start, b->length - start, 0));
@@ -105,12 +117,12 @@ static void line_add(cg_buffer *b, const char *head, const field *f, int count, 
 
 void cg_record_format(const cg_record *r, cg_buffer *line)
 {
-    line_add(line, FORMAT, record_fields, RECORD_FIELDS, r);
+    line_add(line, FORMAT, record_fields, RECORD_FIELDS, RECORD_OPTIONS, r);
 }
 
 void cg_fact_format(const cg_fact *f, cg_buffer *line)
 {
-    line_add(line, FORMAT " fact", fact_fields, FACT_FIELDS, f);
+    line_add(line, FORMAT " fact", fact_fields, FACT_FIELDS, 0, f);
 }
 
 /* ---- line -> record ------------------------------------------------------------------------------------------------ */
@@ -228,21 +240,30 @@ static cg_status line_open(const char *line, size_t length, const char *head, cu
     return take(c, head) ? CONVGEN_OK : bad_line(why, "of another kind than expected");
 }
 
-static cg_status line_parse(const char *line, size_t length, const char *head, const field *f, int count, void *out,
+static bool take_options(cursor *c, const field *f, int count, void *to, char why[CG_WHY])
+{
+    for (const field *end = f + count; f < end; f++) {
+        cursor ahead = *c;
+        if (take(&ahead, " ") && take(&ahead, f->name) && take(&ahead, "=") && !take_fields(c, f, 1, to, why)) return false;
+    }
+    return true;
+}
+
+static cg_status line_parse(const char *line, size_t length, const char *head, const field *f, int count, int options, void *out,
                             char why[CG_WHY])
 {
     cursor c;
     if (length && line[length - 1] == '\n') length--;
     cg_status status = line_open(line, length, head, &c, why);
     if (status) return status;
-    if (!take_fields(&c, f, count, out, why)) return CONVGEN_STORE;
+    if (!take_fields(&c, f, count, out, why) || !take_options(&c, record_options, options, out, why)) return CONVGEN_STORE;
     return take(&c, " ") && c.at == c.end ? CONVGEN_OK : bad_line(why, "more words than expected");
 }
 
 cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char why[CG_WHY])
 {
     cg_record r = {0};
-    cg_status status = line_parse(line, length, FORMAT, record_fields, RECORD_FIELDS, &r, why);
+    cg_status status = line_parse(line, length, FORMAT, record_fields, RECORD_FIELDS, RECORD_OPTIONS, &r, why);
     if (!status) *out = r;
     return status;
 }
@@ -250,7 +271,7 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY])
 {
     cg_fact f = {0};
-    cg_status status = line_parse(line, length, FORMAT " fact", fact_fields, FACT_FIELDS, &f, why);
+    cg_status status = line_parse(line, length, FORMAT " fact", fact_fields, FACT_FIELDS, 0, &f, why);
     if (!status) *out = f;
     return status;
 }

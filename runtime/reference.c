@@ -6,6 +6,7 @@
  * in canonical order; reference_sums.h sums such a list in each of the orders, once per type.
  *
  * Promise: every order is exactly the one it names, on any machine: no contraction, fma only where it is written.
+ * Past the thread's deadline it stops with CONVGEN_CANCELLED.
  * Limit: clear and bandwidth-blind; about a GMAC/s. The list of one row takes 16 bytes a term. Exact sums in f64 are
  * compensated (as if in twice the precision, then rounded), and meaningless after an overflow. */
 #if defined(__clang__)
@@ -21,7 +22,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* WIDTH outputs are summed side by side. */
-enum { WIDTH = 32, MAX_CHAINS = 64 };
+enum { WIDTH = 32, MAX_CHAINS = 64, GLANCE = 1 << 24 /* terms between two looks at the clock */ };
 
 /* A list of terms: b of output j is at b[t] + j * step. */
 typedef struct term_list {
@@ -173,6 +174,7 @@ typedef struct task {
     term_list list;
     int64_t listed[4]; /* the place whose terms are in the list: outer, d, h, w */
     void *relaid;      /* the copy of b, if any */
+    bool late;         /* the rest is left out */
 } task;
 
 static const float one_f32 = 1;
@@ -462,13 +464,25 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
     }
 }
 
+static _Thread_local int64_t since_glance; /* terms, of one call or many short ones */
+
+/* Looks at the clock once in a while: a sum may be shorter than a look. */
+static bool go_on(task *k, int64_t terms)
+{
+    since_glance += terms;
+    if (since_glance < GLANCE || k->late) return !k->late;
+    since_glance = 0;
+    k->late = cg_late();
+    return !k->late;
+}
+
 /* Outputs j .. j+n of the row at `at`. */
 static void put_row(task *k, const wanted *w, int64_t at[AXES], int64_t group, int64_t j, int64_t n)
 {
     row r = task_row(k, at, group, w->chains);
     at[CHANNEL] = group * k->outputs;
     int64_t base = tensor_offset(&k->out, at), stride = k->out.stride[CHANNEL];
-    for (int64_t end = j + n; j < end; j += WIDTH) {
+    for (int64_t end = j + n; j < end && go_on(k, WIDTH * (r.list->count + 1)); j += WIDTH) {
         piece here = {base + j * stride, at[CHANNEL] + j, stride, end - j < WIDTH ? end - j : WIDTH};
         put_sums(k, w, &r, j, &here);
     }
@@ -478,7 +492,7 @@ static void put_row(task *k, const wanted *w, int64_t at[AXES], int64_t group, i
 static void put_by_element(task *k, const wanted *w)
 {
     int64_t at[AXES], n;
-    for (int64_t e = w->first; e < w->first + w->count; e += n) {
+    for (int64_t e = w->first; e < w->first + w->count && !k->late; e += n) {
         tensor_place(&k->out, e, at);
         int64_t group = at[CHANNEL] / k->outputs, j = at[CHANNEL] % k->outputs, left = w->first + w->count - e;
         n = k->out.stride[CHANNEL] != 1 ? 1 : left < k->outputs - j ? left : k->outputs - j;
@@ -494,7 +508,7 @@ static void put_wanted(task *k, const wanted *w, int64_t at[AXES], int64_t group
     int64_t from = w->first <= base ? 0 : (w->first - base + stride - 1) / stride;
     int64_t to = last < base ? 0 : (last - base) / stride + 1;
     if (to > k->outputs) to = k->outputs;
-    if (from < to) put_row(k, w, at, group, from, to - from);
+    if (from < to && !k->late) put_row(k, w, at, group, from, to - from);
 }
 
 static void put_by_row(task *k, const wanted *w)
@@ -516,7 +530,7 @@ static cg_status put(const convgen_problem *p, const cg_operands *o, bool bias_g
     int64_t rows = tensor_elements(&k.out) / k.outputs;
     k.out.stride[CHANNEL] != 1 && w->count >= rows ? put_by_row(&k, w) : put_by_element(&k, w);
     task_end(&k);
-    return CONVGEN_OK;
+    return k.late ? cg_in_time() : CONVGEN_OK;
 }
 
 /* ---- what the others see ------------------------------------------------------------------------------------------------- */

@@ -1,8 +1,10 @@
 /* script.c: the generator's Lua state. This file, script_ask.c and script_emit.c alone see lua.h.
  *
  * One state with its lock: any thread may call. It has base, table, string, math and utf8 only, no file and no way to load code
- * but our `require`; it has a memory limit and a time limit for each call. An error in Lua is CONVGEN_INTERNAL with Lua's
- * message, lack of memory CONVGEN_NO_MEMORY. What is asked and answered is script_ask.c's. */
+ * but our `require`; each call has a limit of memory and one of work, which is counted in Lua's instructions, so that a slow or busy
+ * machine refuses nothing that another one takes. (What string and table functions do in one call is bounded by the memory.)
+ * An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY, too much work CONVGEN_UNSUPPORTED: a schedule
+ * that takes it is refused. What is asked and answered is script_ask.c's. */
 #define _GNU_SOURCE
 #include "internal.h"
 #include "script.h"
@@ -14,10 +16,13 @@
 
 enum {
     MEMORY_LIMIT = 512 << 20,  /* bytes of the Lua state */
-    TIME_LIMIT = 20,           /* seconds of one call */
-    HOOK_EVERY = 1000000,      /* instructions between looks at the clock and for a stop */
+    WORK_LIMIT = 1000,         /* million instructions of one call, or of one family's list */
+    HOOK_EVERY = 1000000,      /* instructions between looks at the count and for a stop */
     FILE_LIMIT = 4 << 20       /* bytes of a generator's file read from $CONVGEN_GEN_DIR */
 };
+
+/* Measured: a list takes 1 to 50, 350 where images have 8,000 rows and columns, a source at most 104. */
+static const char GAVE_UP[] = "the generator gave up after %d million steps";
 
 /* Made by tools/embed.c, sorted by name: "gen/program.lua" is bytecode, "templates/vec.h.in" text. */
 extern const struct cg_embedded {
@@ -31,13 +36,17 @@ struct cg_script {
     lua_State *lua;
     pthread_mutex_t lock;
     size_t used;
-    double deadline;
+    int work, all_work; /* million instructions: of this call, or of a part of it; of parts that are done */
+    bool gave_up;    /* beyond the limit, and nobody has taken that for an answer yet */
     bool (*go_on)(void *user); /* of this call; NULL: nobody is asked */
     void *user;
     bool stopped; /* go_on said so */
     char *folder;   /* $CONVGEN_GEN_DIR, or NULL */
     cg_buffer file; /* the last file read from there */
 };
+
+/* Lua's copy in the shared library reads these: it is not compiled to read the C library's there. */
+FILE *cg_stdin, *cg_stdout, *cg_stderr;
 
 /* ---- the state's limits ---- */
 
@@ -71,11 +80,33 @@ static void look_around(lua_State *lua, lua_Debug *where)
 {
     cg_script *s = script_of(lua);
     (void)where;
-    s->stopped = s->go_on && !s->go_on(s->user);
-    if (!s->stopped && cg_now() <= s->deadline) return;
+    s->work++;
+    s->stopped = s->stopped || cg_late() || (s->go_on && !s->go_on(s->user));
+    s->gave_up = s->work > WORK_LIMIT;
+    if (!s->stopped && !s->gave_up) return;
     lua_sethook(lua, look_around, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
-    if (s->stopped) luaL_error(lua, "stopped");
-    luaL_error(lua, "the generator ran longer than %d seconds", TIME_LIMIT);
+    if (s->stopped) lua_pushliteral(lua, "stopped");
+    else lua_pushfstring(lua, GAVE_UP, WORK_LIMIT);
+    lua_error(lua);
+}
+
+/* bounded(f, ...): what f gives; nil and a sentence when it takes more work than one call may. A part of a call that has the limit for
+ * itself, and whose giving up is an answer. */
+static int bounded(lua_State *lua)
+{
+    cg_script *s = script_of(lua);
+    int before = s->work;
+    s->work = 0;
+    int error = lua_pcall(lua, lua_gettop(lua) - 1, LUA_MULTRET, 0);
+    s->all_work += s->gave_up ? WORK_LIMIT : s->work;
+    s->work = before;
+    if (!error) return lua_gettop(lua);
+    if (!s->gave_up || s->stopped) return lua_error(lua);
+    s->gave_up = false;
+    lua_sethook(lua, look_around, LUA_MASKCOUNT, HOOK_EVERY);
+    lua_pushnil(lua);
+    lua_insert(lua, -2);
+    return 2;
 }
 
 void cg_script_watch(lua_State *lua, bool (*go_on)(void *user), void *user)
@@ -84,10 +115,14 @@ void cg_script_watch(lua_State *lua, bool (*go_on)(void *user), void *user)
     script_of(lua)->user = user;
 }
 
-void cg_script_more_time(lua_State *lua)
+void cg_script_more_work(lua_State *lua)
 {
-    script_of(lua)->deadline = cg_now() + TIME_LIMIT;
+    cg_script *s = script_of(lua);
+    s->all_work += s->work;
+    s->work = 0;
 }
+
+int cg_script_work(const cg_script *s) { return s->all_work + s->work; }
 
 /* ---- the generator's files ---- */
 
@@ -186,6 +221,7 @@ static cg_status failed(cg_script *s, int error)
     if (error == LUA_ERRMEM || !strcmp(text, "not enough memory")) /* the text: caught and thrown again on its way */
         return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator (it may use %d MB)", MEMORY_LIMIT >> 20);
     if (s->stopped) return cg_fail(CONVGEN_CANCELLED, "stopped");
+    if (s->gave_up) return cg_fail(CONVGEN_UNSUPPORTED, GAVE_UP, WORK_LIMIT);
     return cg_fail(CONVGEN_INTERNAL, "the generator failed: %s", text);
 }
 
@@ -194,9 +230,9 @@ cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job)
 {
     pthread_mutex_lock(&s->lock);
     void *locale = cg_locale_enter(); /* Lua writes numbers with printf */
-    s->deadline = cg_now() + TIME_LIMIT;
+    s->work = s->all_work = 0;
     s->go_on = NULL;
-    s->stopped = false;
+    s->stopped = s->gave_up = false;
     lua_sethook(s->lua, look_around, LUA_MASKCOUNT, HOOK_EVERY);
     lua_pushcfunction(s->lua, f);
     lua_pushlightuserdata(s->lua, job);
@@ -239,6 +275,7 @@ static int open_state(lua_State *lua)
     lua_pushcclosure(lua, require, 1);
     lua_setglobal(lua, "require");
     lua_register(lua, "template_text", template_text);
+    lua_register(lua, "bounded", bounded);
     return 0;
 }
 
@@ -252,6 +289,7 @@ cg_status cg_script_new(cg_script **out)
 {
     const char *folder = secure_getenv("CONVGEN_GEN_DIR");
     *out = NULL;
+    cg_stdin = stdin, cg_stdout = stdout, cg_stderr = stderr;
     cg_script *s = cg_calloc(1, sizeof *s);
     if (!s) return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
     pthread_mutex_init(&s->lock, NULL);

@@ -174,6 +174,7 @@ static void push_request(lua_State *lua, const cg_request *r)
     cg_script_set_text(lua, "form", r->form);
     cg_script_set_integer(lua, "threads", r->threads > 0 ? r->threads : 1);
     if (r->asked) cg_script_set_text(lua, "asked", r->asked);
+    set_bool(lua, "steady", r->steady);
     set_bool(lua, "all", r->all);
 }
 
@@ -261,6 +262,7 @@ static void read_schedule(lua_State *lua, cg_schedule *out)
     get_word(lua, "name", out->name, sizeof out->name);
     get_word(lua, "family", out->family, sizeof out->family);
     out->version = (int)get_integer(lua, "version", 0, INT_MAX);
+    get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
     lua_getfield(lua, -1, "cycles");
     out->cycles = lua_tonumber(lua, -1);
     lua_getfield(lua, -2, "why");

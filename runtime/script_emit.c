@@ -1,6 +1,6 @@
 /* script_emit.c: asks the generator for the files of a network, and hands each one on as it comes.
  *
- * So no more than one file is in memory, and the time limit is of one file. */
+ * So no more than one file is in memory, and the limit of work is of one file. */
 #include "script.h"
 #include <math.h>
 #include <string.h>
@@ -86,7 +86,7 @@ static int put_file(lua_State *lua)
         snprintf(job->why, sizeof job->why, "%s", cg_error_text());
         return luaL_error(lua, "%s", job->why);
     }
-    cg_script_more_time(lua);
+    cg_script_more_work(lua);
     return 0;
 }
 

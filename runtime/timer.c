@@ -82,7 +82,7 @@ static void collect(setup *s, double seconds, double *samples, cg_timing *out)
         out->runs += (int)repeats;
     }
     bool far = s->packed && s->kernel->source.packed > FAR_BYTES && !s->sweep;
-    while (count < SAMPLES && cg_now() - start < (far && count < FAR_SAMPLES ? far_longer : 1) * seconds) {
+    while (count < SAMPLES && !cg_late() && cg_now() - start < (far && count < FAR_SAMPLES ? far_longer : 1) * seconds) {
         samples[count++] = sample(s, repeats);
         out->runs += (int)repeats;
     }

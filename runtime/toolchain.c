@@ -1,13 +1,15 @@
 /* toolchain.c: turns C text into callable code, with the system's C compiler and dlopen.
  *
  * No shell: the compiler is started with an argument list, in a private temporary directory that is removed before we return.
- * It is stopped after TIME_LIMIT. Its first error goes to the candidate's `why`. Nothing here knows what a convolution is. */
+ * It is stopped after TIME_LIMIT or at the thread's deadline, with all that it started; and so it is when this process is killed. Its
+ * first error goes to the candidate's `why`. Nothing here knows what a convolution is. */
 #define _GNU_SOURCE
 #include "internal.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -16,11 +18,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TIME_LIMIT = 120 /* seconds */, WORDS = 48, PATH = 256, MESSAGES = 1 << 20 };
+enum { TIME_LIMIT = 120 /* seconds */, WORDS = 48, NAME = 64, MESSAGES = 1 << 20 };
 
 /* One compile: its private directory and what the compiler said. */
 typedef struct build {
-    char folder[PATH], source[PATH + 16], object[PATH + 16];
+    cg_temporary folder;
+    char source[CG_PATH + 16], object[CG_PATH + 16];
     cg_buffer messages;
 } build;
 
@@ -38,27 +41,14 @@ static cg_status refused(cg_status status, char why[CG_WHY], const char *format,
 
 static cg_status open_folder(build *b, char why[CG_WHY])
 {
-    const char *base = secure_getenv("TMPDIR");
-    if (!base || !*base)
-        base = "/tmp";
-    int length = snprintf(b->folder, sizeof b->folder, "%s/convgen-XXXXXX", base);
-    if (length < 0 || length >= PATH || !mkdtemp(b->folder)) {
-        int reason = length >= PATH ? ENAMETOOLONG : errno;
-        b->folder[0] = 0;
-        return refused(CONVGEN_COMPILER, why, "no temporary directory in %.150s: %s", base, strerror(reason));
+    cg_status status = cg_temporary_new(&b->folder);
+    if (status) {
+        snprintf(why, CG_WHY, "%s", cg_error_text());
+        return status;
     }
-    snprintf(b->source, sizeof b->source, "%s/kernel.c", b->folder);
-    snprintf(b->object, sizeof b->object, "%s/kernel.so", b->folder);
+    snprintf(b->source, sizeof b->source, "%s/kernel.c", b->folder.path);
+    snprintf(b->object, sizeof b->object, "%s/kernel.so", b->folder.path);
     return CONVGEN_OK;
-}
-
-static void remove_folder(build *b)
-{
-    if (!b->folder[0])
-        return;
-    unlink(b->source);
-    unlink(b->object);
-    rmdir(b->folder);
 }
 
 static cg_status write_source(const build *b, const char *text, char why[CG_WHY])
@@ -93,8 +83,27 @@ static bool list_arguments(const build *b, const char *compiler, char *flags, ch
     return true;
 }
 
-/* Starts it in a process group of its own, so that a time limit ends what it started too. 0 or the reason. */
-static int spawn(char *const list[], int output, pid_t *pid)
+/* The compiler's standard input: a terminal whose other end we hold. When that closes, however we end, the system hangs up on the
+ * session: the compiler and what it started. -1: there are no terminals here; then a compiler outlives a process that is killed. */
+static int open_line(char name[NAME])
+{
+    int line = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (line >= 0 && !grantpt(line) && !unlockpt(line) && !ptsname_r(line, name, NAME))
+        return line;
+    if (line >= 0)
+        close(line);
+    snprintf(name, NAME, "/dev/null");
+    return -1;
+}
+
+static void close_line(int line)
+{
+    if (line >= 0)
+        close(line);
+}
+
+/* Starts it as the leader of a session, and so of a process group: a time limit ends what it started too. 0 or the reason. */
+static int spawn(char *const list[], const char *input, int output, pid_t *pid)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -104,10 +113,10 @@ static int spawn(char *const list[], int output, pid_t *pid)
     if (posix_spawn_file_actions_init(&files))
         return ENOMEM;
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    int error = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    int error = posix_spawn_file_actions_addopen(&files, 0, input, O_RDWR, 0);
     if (!error)
         error = posix_spawn_file_actions_adddup2(&files, output, 1);
     if (!error)
@@ -160,8 +169,8 @@ static void first_error(const build *b, char line[CG_WHY])
         at--;
     if (!at)
         at = text;
-    if (!strncmp(at, b->folder, strlen(b->folder))) /* the directory is gone when this is read */
-        at += strlen(b->folder) + 1;
+    if (!strncmp(at, b->folder.path, strlen(b->folder.path))) /* the directory is gone when this is read */
+        at += strlen(b->folder.path) + 1;
     snprintf(line, CG_WHY, "%.*s", (int)strcspn(at, "\n"), at);
 }
 
@@ -169,20 +178,24 @@ static cg_status run_compiler(build *b, const char *compiler, char *const list[]
 {
     int ends[2];
     pid_t pid;
-    char line[CG_WHY];
+    char line[CG_WHY], input[NAME];
     if (pipe2(ends, O_CLOEXEC))
         return refused(CONVGEN_COMPILER, why, "no pipe for the compiler: %s", strerror(errno));
-    int error = spawn(list, ends[1], &pid);
+    int held = open_line(input), error = spawn(list, input, ends[1], &pid);
     close(ends[1]);
     if (error) {
         close(ends[0]);
+        close_line(held);
         return refused(CONVGEN_COMPILER, why, "cannot run the compiler %.100s: %s", compiler, strerror(error));
     }
-    bool in_time = listen_until(b, ends[0], cg_now() + TIME_LIMIT);
+    bool in_time = listen_until(b, ends[0], fmin(cg_now() + TIME_LIMIT, cg_deadline()));
     if (!in_time)
         kill(-pid, SIGKILL);
     close(ends[0]);
     bool well = ended_well(pid);
+    close_line(held);
+    if (!in_time && cg_late())
+        return refused(CONVGEN_CANCELLED, why, "the time was up before %.100s was done", compiler);
     if (!in_time)
         return refused(CONVGEN_COMPILER, why, "%.100s ran longer than %d seconds", compiler, TIME_LIMIT);
     if (well && !access(b->object, R_OK))
@@ -209,7 +222,7 @@ static cg_status load(const build *b, cg_code **out, char why[CG_WHY])
 
 cg_status cg_toolchain(const char *text, const char *compiler, const char *flags, cg_code **out, char why[CG_WHY])
 {
-    build b = {.folder = ""};
+    build b = {.folder.lock = -1};
     char *list[WORDS], *words = cg_strdup(flags ? flags : "");
     cg_status status;
     why[0] = 0;
@@ -226,7 +239,7 @@ cg_status cg_toolchain(const char *text, const char *compiler, const char *flags
         goto done;
     status = load(&b, out, why);
 done:
-    remove_folder(&b);
+    cg_temporary_remove(&b.folder);
     cg_buffer_free(&b.messages);
     cg_free(words);
     return status;

@@ -181,16 +181,15 @@ cg_status cg_set_make(cg_trial *t, kind which)
     if (s->made) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
+        if ((status = cg_in_time())) break; /* of GBs each takes seconds */
         status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards || which == PLAIN);
         *slot[i] = s->tensor[i].data;
     }
-    if (status) {
-        cg_set_free(s);
-        return status;
-    }
-    set_fill(t, which, s);
-    s->made = true;
-    return CONVGEN_OK;
+    if (!status) set_fill(t, which, s);
+    if (!status) status = cg_in_time(); /* late, they are not whole */
+    if (status) cg_set_free(s);
+    else s->made = true;
+    return status;
 }
 
 cg_status cg_trial_data(cg_trial *t, cg_operands *out)

@@ -1,7 +1,7 @@
 /* tune.c: the search: problem -> record, or schedules -> judged -> raced -> remembered.
  *
  * A candidate that is refused keeps its reason and the search goes on; only "nothing survived" is an error. What can be
- * cut (time, a stop from the caller) keeps the best so far. Where candidates run, here or in a worker, is the judge's
+ * cut (time, a stop from the caller) keeps the best so far; a record of what time cut short says how far the search came. Where candidates run, here or in a worker, is the judge's
  * business; cg_judge_local is the judge of this process.
  * Nothing here knows what a schedule means, beyond its estimate. */
 #include "internal.h"
@@ -20,6 +20,7 @@ static const double keep_record = 0.97; /* a new winner must beat the remembered
 static const double tie = 0.005;
 static const double leaner_within = 1.05, leaner = 0.9; /* packed weights beyond the second cache: how much slower a kernel with so
                                                            much less of them may be */
+static const double long_work = 0x1p28; /* multiply-adds: up to these a check of all outputs takes less than a second or so */
 static const double patience = 6, race_patience = 1; /* MEASURE begins no new candidate when the best is slow, the final no new
                                                         round, after these */
 
@@ -28,7 +29,7 @@ typedef struct cg_candidate {
     cg_verdict verdict;
     cg_timing timing;
     size_t packed;
-    bool survived, racing;
+    bool survived, racing; /* survived: verified, as far as was asked for */
     double median[FINAL_ROUNDS];
 } cg_candidate;
 
@@ -45,6 +46,7 @@ typedef struct cg_tuner {
     int count;
     cg_job job;
     double start, best_ns, best_first; /* over survivors; INFINITY at first */
+    int behind; /* of the list: tried already by the search that is to be finished */
     bool kept, survivor, cancelled, out_of_time; /* kept: the incumbent is of this problem's own record */
     cg_status status, store; /* status: why nothing can go on */
 } cg_tuner;
@@ -125,7 +127,8 @@ static cg_status recall(cg_tuner *u)
         u->store = status;
         return CONVGEN_NO_RECORD;
     }
-    if (status == CONVGEN_OK && (recalling || !u->tuning->again) && !stale) {
+    bool unfinished = status == CONVGEN_OK && r.partial && u->tuning->finish;
+    if (status == CONVGEN_OK && (recalling || !(u->tuning->again || unfinished)) && !stale) {
         cg_outcome *o = u->out;
         o->record = r;
         o->recalled = o->complete = true;
@@ -137,6 +140,7 @@ static cg_status recall(cg_tuner *u)
     if (status == CONVGEN_OK) {
         memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
         u->kept = true;
+        u->behind = unfinished && !stale && !u->tuning->again ? r.partial : 0;
     }
     if (status != CONVGEN_OK && status != CONVGEN_NO_RECORD) return status;
     if (!recalling) return CONVGEN_NO_RECORD;
@@ -166,16 +170,23 @@ static void look_under_tighter_budgets(cg_tuner *u)
     }
 }
 
-/* What won elsewhere is tried first: a good time early drops the rest sooner. */
+static void lead(cg_tuner *u, int from, int to)
+{
+    cg_schedule found = u->list.at[from];
+    memmove(&u->list.at[to + 1], &u->list.at[to], (size_t)(from - to) * sizeof found);
+    u->list.at[to] = found;
+}
+
+/* What won elsewhere is tried first: a good time early drops the rest sooner. Without a clock what has its arithmetic follows it, or
+ * it would depend on the number of threads which arithmetic a refused one leaves. */
 static void to_front(cg_tuner *u, const char *name)
 {
-    for (int i = 0; i < u->list.count && !u->list.at[i].why[0]; i++)
-        if (!strcmp(u->list.at[i].name, name)) {
-            cg_schedule found = u->list.at[i];
-            memmove(&u->list.at[1], &u->list.at[0], (size_t)i * sizeof found);
-            u->list.at[0] = found;
-            return;
-        }
+    int i = 0, first = 1;
+    while (i < u->list.count && !u->list.at[i].why[0] && strcmp(u->list.at[i].name, name) != 0) i++;
+    if (i == u->list.count || u->list.at[i].why[0]) return;
+    lead(u, i, 0);
+    for (i = 1; i < u->list.count && u->tuning->effort == CONVGEN_ESTIMATE; i++)
+        if (!strcmp(u->list.at[i].arithmetic, u->list.at[0].arithmetic)) lead(u, i, first++);
 }
 
 static int of_family(const cg_tuner *u, const char *family, int count)
@@ -209,11 +220,25 @@ static int worth_trying(cg_tuner *u, int legal)
     return estimates_hold ? with_rivals(u, count, legal, hopeless * best) : count;
 }
 
+/* A search that goes on begins with what won, and leaves out the others that were tried. Where all were, the last rounds were cut short:
+ * it is made again. */
+static void leave_those_behind(cg_tuner *u)
+{
+    int tried = u->behind - 1;
+    if (tried <= 0) return;
+    if (u->behind >= u->count) {
+        u->behind = 0;
+        return;
+    }
+    u->count -= tried;
+    memmove(&u->list.at[1], &u->list.at[1 + tried], (size_t)(u->count - 1) * sizeof *u->list.at);
+}
+
 static cg_status list(cg_tuner *u)
 {
     look_under_tighter_budgets(u);
     cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
-                          u->incumbent[0] ? u->incumbent : NULL, false};
+                          u->incumbent[0] ? u->incumbent : NULL, u->tuning->effort == CONVGEN_ESTIMATE, false};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
@@ -222,6 +247,7 @@ static cg_status list(cg_tuner *u)
     if (u->store == CONVGEN_OK && cg_store_hint(u->context->store, &u->key, &hint) == CONVGEN_OK) to_front(u, hint.schedule);
     if (u->incumbent[0]) to_front(u, u->incumbent);
     u->count = worth_trying(u, legal);
+    leave_those_behind(u);
     u->at = cg_calloc((size_t)u->count + 1, sizeof *u->at);
     u->ranked = cg_calloc((size_t)u->count + 1, sizeof *u->ranked);
     if (!u->at || !u->ranked) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %d candidates", u->count);
@@ -229,25 +255,42 @@ static cg_status list(cg_tuner *u)
     return CONVGEN_OK;
 }
 
-/* ---- schedule -> trusted -> timed ---- */
+/* ---- time ---- */
 
-/* Time runs out only once something is usable, a stop from the caller at once. */
+static bool is_long(const cg_tuner *u) { return cg_problem_sizes(&u->problem).macs > long_work; }
+
+/* When all has to end, 0: never. Time binds once something is usable, and a strict search of a long problem from its beginning; the
+ * list is always made. A stop from the caller is another thing, and binds at once. */
+static double deadline(const cg_tuner *u)
+{
+    const cg_tuning *t = u->tuning;
+    bool binds = t->seconds > 0 && (u->survivor || (t->strict && is_long(u)));
+    return binds ? u->start + t->seconds : 0;
+}
+
+static bool late(const cg_tuner *u) { return deadline(u) > 0 && cg_now() >= deadline(u); }
+
 static bool go_on(cg_tuner *u)
 {
     const cg_tuning *t = u->tuning;
     if (u->status != CONVGEN_OK || u->cancelled) return false;
     if (t->go_on && !t->go_on(t->user)) u->cancelled = true;
-    if (t->seconds > 0 && u->survivor && cg_now() - u->start > t->seconds) u->out_of_time = true;
+    u->out_of_time |= late(u);
     return !u->cancelled && !u->out_of_time;
 }
+
+static bool stopped(const cg_tuner *u) { return u->status != CONVGEN_OK || u->cancelled || u->out_of_time; }
+
+/* ---- schedule -> trusted -> timed ---- */
 
 /* Sends one job; false when the candidate is refused (why says it) or nothing can go on (u->status). */
 static bool ask(cg_tuner *u, cg_status (*what)(void *, const cg_job *, cg_result *), cg_candidate *k, cg_result *r)
 {
     memset(r, 0, sizeof *r);
     memcpy(u->job.schedule, k->schedule->name, sizeof u->job.schedule);
+    u->job.deadline = deadline(u);
     cg_status status = what(u->judge->self, &u->job, r);
-    if (status == CONVGEN_CANCELLED) u->cancelled = true;
+    if (status == CONVGEN_CANCELLED) *(late(u) ? &u->out_of_time : &u->cancelled) = true;
     else if (status != CONVGEN_OK) u->status = status;
     if (status != CONVGEN_OK) return false;
     if (r->status == CONVGEN_OK) return true;
@@ -274,12 +317,24 @@ static double long_enough(const cg_candidate *k, double seconds)
     return cg_time_enough(run, seconds);
 }
 
+/* The run of the verification, where no time is known. */
+static bool timed_by_first_run(cg_tuner *u, cg_candidate *k)
+{
+    double ns = fmax(k->verdict.seconds * 1e9, 1e-3); /* 0 would mean refused */
+    if (!k->timing.runs) k->timing = (cg_timing){ns, ns, 1};
+    u->best_ns = fmin(u->best_ns, k->timing.ns_min);
+    return true;
+}
+
+static bool ends_too_late(const cg_tuner *u, double seconds) { return deadline(u) > 0 && cg_now() + seconds >= deadline(u); }
+
 static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
 {
     cg_result r;
     u->job.level = -1;
     u->job.seconds = long_enough(k, seconds);
-    if (!ask(u, u->judge->time, k, &r)) return false;
+    if (ends_too_late(u, k->verdict.seconds)) return timed_by_first_run(u, k);
+    if (!ask(u, u->judge->time, k, &r)) return u->out_of_time && k->survived && timed_by_first_run(u, k);
     k->timing = r.timing;
     k->packed = r.packed;
     k->timing.ns_min = fmax(k->timing.ns_min, 1e-3); /* 0 would mean refused */
@@ -304,10 +359,7 @@ static bool timed_briefly(cg_tuner *u, cg_candidate *k)
     double first = k->verdict.seconds;
     bool hopeless_run = first > slow && first > first_run_dropped * u->best_first;
     u->best_first = fmin(u->best_first, first);
-    if (hopeless_run) {
-        k->timing = (cg_timing){first * 1e9, first * 1e9, 1};
-        return true;
-    }
+    if (hopeless_run) return timed_by_first_run(u, k);
     if (!timed(u, k, brief)) return false;
     k->racing = k->timing.ns_min <= dropped * u->best_ns;
     return k->racing || k->timing.ns_min > slow * 1e9 || second_chance(u, k);
@@ -334,9 +386,10 @@ static void try_all(cg_tuner *u)
 {
     for (int i = 0; i < u->count && patient(u, i) && go_on(u); i++) {
         cg_candidate *k = &u->at[i];
-        bool usable = verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
+        bool usable = !k->verdict.why[0]
+                   && verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
                    && timed_briefly(u, k);           /* trusted  -> timed */
-        if (!usable && (u->status != CONVGEN_OK || u->cancelled)) break;
+        if (!usable && !k->verdict.why[0] && stopped(u)) break;
         report(u, k); /* one line: time, or why it was refused */
     }
 }
@@ -436,28 +489,35 @@ static cg_candidate *winner(cg_tuner *u)
 }
 
 /* Chosen without a clock: the first by estimate that gives right answers on a sample. */
-static cg_candidate *first_sound(cg_tuner *u)
+static cg_candidate *first_sound(cg_tuner *u, bool say)
 {
     for (int i = 0; i < u->count && go_on(u); i++) {
         bool sound = verified(u, &u->at[i], CG_VERIFY_SAMPLE);
-        if (u->status != CONVGEN_OK || u->cancelled) break;
-        report(u, &u->at[i]);
+        if (!sound && stopped(u)) break;
+        if (say) report(u, &u->at[i]);
         if (sound) return &u->at[i];
     }
     return NULL;
 }
 
+/* Where the time may end before all outputs of any candidate are checked, one is checked on a sample first. */
 static cg_candidate *fastest(cg_tuner *u)
 {
+    cg_candidate *spare = u->tuning->seconds > 0 && is_long(u) ? first_sound(u, false) : NULL;
     try_all(u);      /* all briefly */
     second_round(u); /* the best few longer */
     final_rounds(u); /* finalists interleaved */
-    return winner(u);
+    cg_candidate *best = winner(u);
+    u->out->sampled = !best && spare && spare->survived;
+    return u->out->sampled ? spare : best;
 }
 
 static cg_status none(cg_tuner *u)
 {
     if (u->status != CONVGEN_OK) return u->status;
+    if (u->out_of_time)
+        return cg_fail(CONVGEN_NO_CANDIDATE, "%g s are too few for \"%s\": no schedule could be checked in them (%s: %s)", u->tuning->seconds,
+                       u->key.problem, u->at[0].schedule->name, u->at[0].verdict.why[0] ? u->at[0].verdict.why : "not done");
     if (u->cancelled) return cg_fail(CONVGEN_CANCELLED, "stopped before any schedule of \"%s\" was usable", u->key.problem);
     char reasons[3 * CG_WHY] = "";
     size_t used = 0;
@@ -469,6 +529,13 @@ static cg_status none(cg_tuner *u)
     }
     return cg_fail(CONVGEN_NO_CANDIDATE, "no schedule of \"%s\" survived on %s: %s", u->key.problem, u->key.target,
                    shown ? reasons : "the generator lists none");
+}
+
+/* How many of the list this search and those that it goes on after have tried; at least one. */
+static int come_to(const cg_tuner *u)
+{
+    int before = u->behind ? u->behind - 1 : 0, all = before + u->out->candidates;
+    return all > 0 ? all : 1;
 }
 
 static void take(cg_tuner *u, const cg_candidate *k)
@@ -488,10 +555,11 @@ static void take(cg_tuner *u, const cg_candidate *k)
 
 /* ---- chosen -> remembered ---- */
 
-/* A cancelled search is used but not remembered: what is remembered is never searched again. */
+/* A cancelled search is used but not remembered, nor is what nobody verified: what is remembered is never searched again, but by who
+ * wants to finish what time cut short. */
 static cg_status remember(cg_tuner *u)
 {
-    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled) return CONVGEN_OK;
+    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled) return CONVGEN_OK;
     return u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
 }
 
@@ -499,10 +567,11 @@ static cg_status search(cg_tuner *u)
 {
     cg_status status = list(u);
     if (status != CONVGEN_OK) return status;
-    cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u) : fastest(u);
+    cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u, true) : fastest(u);
     if (u->status != CONVGEN_OK || !best) return none(u);
     take(u, best);
     u->out->complete = !u->cancelled && !u->out_of_time;
+    if (!u->out->complete) u->out->record.partial = come_to(u);
     return remember(u);
 }
 
@@ -588,7 +657,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL, false};
+    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL, false, false};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
@@ -596,7 +665,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     return status;
 }
 
-/* Of a candidate, or of everything? These three will meet the next candidate too. */
+/* Of a candidate, or of everything? These will meet the next candidate too. */
 static bool nothing_can_go_on(cg_status s) { return s == CONVGEN_NO_MEMORY || s == CONVGEN_NO_EXEC || s == CONVGEN_CANCELLED; }
 
 /* The kernel of a job, built when it is not kept. NULL with OK: refused, out says why. */
@@ -626,7 +695,7 @@ static cg_parallel parallel_of(const cg_local *l, const cg_job *job)
     return par;
 }
 
-static cg_status local_verify(void *self, const cg_job *job, cg_result *out)
+static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
 {
     cg_local *l = self;
     cg_built **slot;
@@ -638,10 +707,14 @@ static cg_status local_verify(void *self, const cg_job *job, cg_result *out)
     cg_parallel par = parallel_of(l, job);
     status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
     if (status != CONVGEN_OK || !out->verdict.ok) drop_kernel(slot);
-    return status;
+    if (status != CONVGEN_CANCELLED || cg_late()) return status;
+    out->status = status; /* a run of this one would end too late: others may be faster */
+    out->verdict.ok = false;
+    snprintf(out->verdict.why, sizeof out->verdict.why, "%s", cg_error_text());
+    return CONVGEN_OK;
 }
 
-static cg_status local_time(void *self, const cg_job *job, cg_result *out)
+static cg_status time_kernel(void *self, const cg_job *job, cg_result *out)
 {
     cg_local *l = self;
     cg_built **slot;
@@ -651,6 +724,17 @@ static cg_status local_time(void *self, const cg_job *job, cg_result *out)
     out->packed = (*slot)->kernel.source.packed;
     return cg_time(l->trial, &(*slot)->kernel, &par, job->seconds, job->cold, &out->timing);
 }
+
+static cg_status in_time(cg_status (*what)(void *, const cg_job *, cg_result *), void *self, const cg_job *job, cg_result *out)
+{
+    double before = cg_deadline_set(job->deadline > 0 ? job->deadline : INFINITY);
+    cg_status status = what(self, job, out);
+    cg_deadline_set(before);
+    return status;
+}
+
+static cg_status local_verify(void *self, const cg_job *job, cg_result *out) { return in_time(verify_kernel, self, job, out); }
+static cg_status local_time(void *self, const cg_job *job, cg_result *out) { return in_time(time_kernel, self, job, out); }
 
 cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out)
 {

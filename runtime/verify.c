@@ -135,7 +135,7 @@ static cg_status bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool ri
     return CONVGEN_OK;
 }
 
-static double run_once(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, const bench *b, uint32_t word)
+static cg_status run_once(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, const bench *b, uint32_t word, double *seconds)
 {
     cg_operands given = *o;
     if (b->packed.data) {
@@ -144,8 +144,9 @@ static double run_once(const cg_kernel *k, const cg_parallel *par, const cg_oper
         given.weights = NULL;
     }
     double start = cg_now();
-    cg_kernel_run(k, par, &given, b->packed.data, b->workspace.data);
-    return cg_now() - start;
+    cg_status status = cg_kernel_run_in_time(k, par, &given, b->packed.data, b->workspace.data);
+    *seconds = cg_now() - start;
+    return status;
 }
 
 static bool overrun(const block *b, const char *name, cg_verdict *v)
@@ -179,9 +180,10 @@ static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_pa
         for (int i = 0; i < CG_TENSORS; i++)
             if (t->role_of[i] == CG_RESULT)
                 cg_fill_words(s->tensor[i].data, t->bytes[i], integers ? LARGE : poisons[OUTPUT].word);
-        double seconds = run_once(k, par, &s->o, &t->bench, word);
+        double seconds;
+        status = run_once(k, par, &s->o, &t->bench, word, &seconds);
         if (which == RANDOM) v->seconds = seconds;
-        v->ok = untouched(t, s, &t->bench, inputs, v);
+        if (!status) v->ok = untouched(t, s, &t->bench, inputs, v);
     }
     return status;
 }

@@ -1,15 +1,16 @@
 /* worker.c: a process that may crash for us.
  *
  * Forked before any thread exists, it answers jobs with a judge of its own, on memory between guard pages. A candidate that
- * kills it, or runs longer than the time limit, is refused with that reason; the next job forks a new worker. What a killed
+ * kills it, or runs longer than the time limit, is refused with that reason; the next job forks a new worker. At a job's deadline
+ * it is killed too: that ends the job, and refuses nobody. What a killed
  * worker's compiler leaves behind is removed: its temporary folder is the parent's.
  * For the command alone: the parent must never have run a parallel region, and one worker exists at a time. */
 #define _GNU_SOURCE
 #include "internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,13 +24,11 @@
 
 typedef enum { VERIFY, TIME, FORGET } cg_verb;
 
-enum { PATH = 256 };
-
 /* The message's number comes back with the answer: a candidate may have written anything anywhere in the worker. */
 typedef struct cg_message {
     uint64_t number;
     cg_verb verb;
-    char folder[PATH]; /* for temporary files; "": wherever they go */
+    char folder[CG_PATH]; /* for temporary files; "": wherever they go */
     cg_job job;
 } cg_message;
 typedef struct cg_answer {
@@ -43,7 +42,7 @@ typedef struct cg_worker {
     cg_judge_maker *make;
     int socket; /* -1: no worker */
     uint64_t number;
-    char folder[PATH]; /* where this worker's compilers write; "": none was needed yet */
+    cg_temporary folder; /* where this worker's compilers write; none until it is needed */
 } cg_worker;
 
 static volatile sig_atomic_t interrupted, running; /* running: the worker's id, 0 none */
@@ -116,37 +115,6 @@ static void child(const cg_worker *w, int socket, pid_t parent)
 
 static bool external(const cg_job *job) { return job->compiler[0] && strcmp(job->compiler, "tcc") != 0; }
 
-/* Without one the compiler's files go where they always go, and stay there when the worker is killed. */
-static void folder_make(cg_worker *w)
-{
-    const char *base = secure_getenv("TMPDIR");
-    int length = snprintf(w->folder, sizeof w->folder, "%s/convgen-XXXXXX", base && *base ? base : "/tmp");
-    if (length < 0 || length >= PATH - 32 || !mkdtemp(w->folder)) w->folder[0] = 0;
-}
-
-/* The files of a folder, and the folders in it with their files. */
-static void folder_empty(const char *path, int depth)
-{
-    char inner[2 * PATH];
-    DIR *folder = opendir(path);
-    if (!folder) return;
-    for (struct dirent *e; (e = readdir(folder));) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        int length = snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
-        if (length < 0 || length >= (int)sizeof inner || !unlink(inner)) continue;
-        if (depth > 0) folder_empty(inner, depth - 1);
-        rmdir(inner);
-    }
-    closedir(folder);
-}
-
-/* A compiler that outlives its worker may add a file in between: then once more. */
-static void folder_remove(cg_worker *w)
-{
-    for (int i = 0; w->folder[0] && i < 10 && rmdir(w->folder) && errno != ENOENT; i++) folder_empty(w->folder, 1);
-    w->folder[0] = 0;
-}
-
 /* Ends the worker, however it is, and returns its wait status. The id is unset before it is reaped: from then on it may be
  * another process's, and cg_worker_interrupt must not meet it. */
 static int reap(cg_worker *w)
@@ -158,7 +126,7 @@ static int reap(cg_worker *w)
     w->socket = -1;
     if (pid) kill(pid, SIGKILL);
     while (pid && waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    folder_remove(w);
+    cg_temporary_remove(&w->folder);
     return status;
 }
 
@@ -193,7 +161,7 @@ static const char *signal_name(int number)
 }
 
 /* Seconds for one job: generous, since a slow honest kernel must not be taken for a hanging one. */
-static double time_limit(const cg_job *job)
+double cg_worker_limit(const cg_job *job)
 {
     const char *text = getenv("CONVGEN_TIME_LIMIT");
     double given = text ? strtod(text, NULL) : 0;
@@ -253,12 +221,13 @@ static void pack(cg_message *m, uint64_t number, cg_verb verb, const cg_job *job
     snprintf(m->job.form, sizeof m->job.form, "%s", job->form);
     snprintf(m->job.compiler, sizeof m->job.compiler, "%s", job->compiler);
     m->job.threads = job->threads, m->job.level = job->level, m->job.seconds = job->seconds, m->job.cold = job->cold;
+    m->job.deadline = job->deadline; /* the clock is one for all processes */
 }
 
 static bool sent(cg_worker *w, cg_message *m)
 {
-    if (external(&m->job) && !w->folder[0]) folder_make(w);
-    memcpy(m->folder, w->folder, sizeof m->folder);
+    if (external(&m->job) && !w->folder.path[0]) (void)cg_temporary_new(&w->folder); /* without one they go where they always go */
+    memcpy(m->folder, w->folder.path, sizeof m->folder);
     return send(w->socket, m, sizeof *m, MSG_NOSIGNAL) == (ssize_t)sizeof *m;
 }
 
@@ -282,11 +251,12 @@ static cg_status ask(cg_worker *w, cg_verb verb, const cg_job *job, cg_result *o
         if (status != CONVGEN_OK) return status;
         if (!sent(w, &m)) return interrupted ? stopped() : cg_fail(CONVGEN_INTERNAL, "the worker process does not listen");
     }
-    double limit = time_limit(job);
-    bool late = !readable(w->socket, limit);
+    double limit = cg_worker_limit(job), left = job->deadline > 0 ? job->deadline - cg_now() : INFINITY;
+    bool late = !readable(w->socket, fmin(limit, left));
     ssize_t got = -1;
     while (!late && (got = recv(w->socket, &a, sizeof a, 0)) < 0 && errno == EINTR) {}
     if (interrupted) return reap(w), stopped();
+    if (late && left < limit) return reap(w), cg_fail(CONVGEN_CANCELLED, "the time is up");
     if (got != (ssize_t)sizeof a || a.number != m.number) return refused(out, reap(w), limit, late);
     a.result.verdict.why[CG_WHY - 1] = 0;
     *out = a.result;
@@ -311,7 +281,7 @@ cg_status cg_worker_start_with(convgen_context *c, cg_judge_maker *make, cg_judg
 {
     cg_worker *w = cg_calloc(1, sizeof *w);
     if (!w) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a worker");
-    *w = (cg_worker){.context = c, .make = make, .socket = -1};
+    *w = (cg_worker){.context = c, .make = make, .socket = -1, .folder.lock = -1};
     interrupted = 0;
     cg_status status = start(w);
     if (status != CONVGEN_OK) {

@@ -25,7 +25,7 @@ for change in 's/vload(w1, w + 4)/vload(w1, w + 5)/' 's/vstore_range(\(dst[^;]*\
 done
 printf '#include "net.h"\nint main() { return net_choose(net_target()); }\n' >"$work/main.cc"
 for compiler in c++ clang++; do
-  command -v $compiler >/dev/null || { echo "skipped the header in C++ by $compiler: it is not installed"; continue; }
+  command -v $compiler >/dev/null || { echo "skipped: $compiler, which reads the header as C++, is not installed"; continue; }
   $compiler -Wall -Wextra -Wpedantic -Werror -I"$work/net" "$work/main.cc" "$work/build/libnet.a" -lm -o "$work/main"
   "$work/main"
 done

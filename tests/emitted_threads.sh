@@ -24,7 +24,12 @@ int main(void)
 X
 # shellcheck disable=SC2086 # words
 gcc $flags race.c -o race 2>said || { echo "skipped: gcc -fsanitize=thread does not link here"; exit 77; }
-./race >said 2>&1 || true
+# (Where the kernel places memory too freely for the sanitizer, it need not.)
+run=
+for way in "" "setarch -R"; do
+  $way ./race >said 2>&1 || true
+  if grep -q "data race" said; then run=$way; break; fi
+done
 grep -q "data race" said || { echo "skipped: ThreadSanitizer does not run here: $(head -n 1 said)"; exit 77; }
 
 CONVGEN_STORE=/dev/null "$convgen" emit --prefix=net --form=asm --target=avx512,avx2 -o net 'mb1ic8ih6oc16kh3ph1n"a"' >said 2>&1 || { cat said; exit 1; }
@@ -80,10 +85,10 @@ X
 # shellcheck disable=SC2086
 build() { gcc $flags -Wall -Wextra -Werror -Inet threads.c "$1" net/net_a_*.c -lm -o threads; }
 build net/net.c
-./threads || { echo "FAILED: first calls at once"; exit 1; }
+$run ./threads || { echo "FAILED: first calls at once"; exit 1; }
 case "$(gcc -dumpmachine)" in x86_64*) ;; *) exit 0 ;; esac # elsewhere nothing is chosen
 # What would be a race must be seen.
 sed 's/__atomic_load_n(&chosen, __ATOMIC_RELAXED)/chosen/; s/__atomic_store_n(&chosen, t + 1, __ATOMIC_RELAXED)/chosen = t + 1/' net/net.c >net/race.c
 ! cmp -s net/net.c net/race.c || { echo "FAILED: the choice is written otherwise; this script must know how"; exit 1; }
 build net/race.c
-! ./threads >said 2>&1 && grep -q "data race" said || { cat said; echo "FAILED: a choice without atomics is not seen"; exit 1; }
+! $run ./threads >said 2>&1 && grep -q "data race" said || { cat said; echo "FAILED: a choice without atomics is not seen"; exit 1; }

@@ -46,6 +46,8 @@ if command -v pkg-config >/dev/null; then
   ./shared
   cc program.c -o static $(pkg-config --cflags convgen) "$library/libconvgen.a" $(pkg-config --libs --static convgen | sed 's/-lconvgen//')
   env -u LD_LIBRARY_PATH ./static
+else
+  echo "skipped: pkg-config is not installed"
 fi
 
 mkdir use
@@ -69,6 +71,8 @@ if /usr/bin/python3 -c 'import numpy' 2>/dev/null; then
 import convgen, numpy, sys
 assert convgen._library._library._name.startswith(sys.argv[1]), convgen._library._library._name
 print(convgen.conv2d(numpy.ones((1, 8, 8, 3)), numpy.ones((3, 3, 3, 4)))[0, 0, 0, 0])' "$root/usr"
+else
+  echo "skipped: /usr/bin/python3 has no NumPy"
 fi
 
 [ "$(head -c 4 usr/share/man/man1/convgen.1)" = '.\" ' ]

@@ -21,7 +21,8 @@ static const char prepare[] =
     "  local text = f:read 'a'\n"
     "  f:close()\n"
     "  return text\n"
-    "end\n";
+    "end\n"
+    "function bounded(f, ...) return f(...) end\n";
 
 static int explain(lua_State *L) {
     luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);

@@ -29,10 +29,14 @@ for verb in $verbs; do
 done
 if command -v mandoc >/dev/null; then
     mandoc -Tlint -Wwarning "$build/convgen.1" >"$work/lint" || grep -v 'missing date' "$work/lint" && fail "mandoc finds fault with convgen.1"
+else
+    echo "skipped: mandoc is not installed"
 fi
 if command -v groff >/dev/null; then
     complaints=$(LC_ALL=C groff -man -Tascii -ww -z "$build/convgen.1" 2>&1)
     [ -z "$complaints" ] || fail "groff: $complaints"
+else
+    echo "skipped: groff is not installed"
 fi
 
 # ---- the completion ----

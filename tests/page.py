@@ -43,7 +43,7 @@ def installed(build, home):
     numpy = subprocess.run([PYTHON, "-c", "import numpy"], capture_output=True).returncode == 0
     package = next(usr.glob("**/convgen/__init__.py"), None) if numpy else None
     (usr / "bin" / "python3").symlink_to(PYTHON)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CONVGEN_", "XDG_"))}
+    kept = {k: v for k, v in os.environ.items() if k == "CONVGEN_TARGET" or not k.startswith(("CONVGEN_", "XDG_"))}
     return {**kept, "HOME": str(home), "PATH": f"{usr}/bin:{os.environ['PATH']}", "PKG_CONFIG_PATH": str(pc.parent),
             "LD_LIBRARY_PATH": str(library), "PYTHONPATH": str(package.parent.parent) if package else "", "PYTHONDONTWRITEBYTECODE": "1",
             "CONVGEN_TUNED": str(home / "none")}
@@ -67,9 +67,9 @@ def run(page, folder, environment):
         end = block.end()
         if language == "sh" and "python3 " in body and not environment["PYTHONPATH"]:
             printed = None
-            print(f"{page.name}: left out, for {PYTHON} has no NumPy: {body}", end="")
+            print(f"skipped: {PYTHON} has no NumPy, which {page.name} uses: {body}", end="")
         elif language == "sh":
-            done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", body], cwd=folder, env=environment, text=True, capture_output=True, timeout=600)
+            done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", body], cwd=folder, env=environment, text=True, capture_output=True, timeout=3600)
             printed = done.stdout.replace(str(folder.parent), "/home/you")
             if done.returncode:
                 wrong.append(f"exit status {done.returncode} of\n{body}{done.stdout}{done.stderr}")

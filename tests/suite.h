@@ -5,14 +5,29 @@
 #define SUITE_H
 
 #include <check.h>
+#include <locale.h>
+#include <stdbool.h>
+#include <stdio.h>
 
-/* A case of the suite, whose tests may each take so many seconds. */
+/* A test has hung when it takes this many times as long as is usual for the slowest of its case: no busy or slow machine does that. */
+enum { HANGS = 30 };
+
+/* A case of the suite, whose tests usually take less than so many seconds each. */
 static inline TCase *test_case(Suite *suite, const char *name, int seconds)
 {
     TCase *c = tcase_create(name);
-    tcase_set_timeout(c, seconds);
+    tcase_set_timeout(c, (double)HANGS * seconds);
     suite_add_tcase(suite, c);
     return c;
+}
+
+/* Numbers have a decimal comma from here on; false where no such locale is installed, which leaves the usual one. */
+static inline bool comma_locale(void)
+{
+    if (setlocale(LC_ALL, "de_DE.UTF-8")) return true;
+    printf("skipped: the locale de_DE.UTF-8 is not installed\n"); /* (Debian: locales, before the build) */
+    fflush(stdout);
+    return false;
 }
 
 /* The exit status of main. */

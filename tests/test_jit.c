@@ -1,10 +1,12 @@
 /* test_jit.c: text to code, with libtcc and with the system's compiler; tasks over threads. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "processes.h"
 #include "suite.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -135,21 +137,55 @@ START_TEST(nothing_is_writable_and_executable_at_rest)
 }
 END_TEST
 
-/* From here on mprotect to executable is refused, as on hardened systems. */
-static bool refuse_executable(void)
+/* A thread reads all mappings again and again while plans are made. */
+static void *read_mappings(void *user)
+{
+    long *seen = user;
+    while (!__atomic_load_n(&seen[2], __ATOMIC_RELAXED)) {
+        seen[0]++;
+        seen[1] += bad_mappings() > 0;
+    }
+    return NULL;
+}
+
+START_TEST(nothing_is_ever_writable_and_executable)
+{
+    long seen[3] = {0}; /* readings, bad ones, the end */
+    pthread_t reader;
+    cg_code *code;
+    char why[CG_WHY];
+    if (bad_mappings()) return; /* a sanitizer's or the machine's own */
+    ck_assert_int_eq(pthread_create(&reader, NULL, read_mappings, seen), 0);
+    for (int i = 0; i < 2000; i++) {
+        ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_OK);
+        ck_assert_int_eq(CALL(code, add_fn, "add")(i, 1), i + 1);
+        cg_code_free(code);
+    }
+    __atomic_store_n(&seen[2], 1, __ATOMIC_RELAXED);
+    pthread_join(reader, NULL);
+    ck_assert_int_gt(seen[0], 0);
+    ck_assert_int_eq(seen[1], 0);
+}
+END_TEST
+
+/* From here on mmap and mprotect with all of these rights at once are answered so: refused as on hardened systems, or the end. */
+static bool watch_rights(unsigned rights, unsigned answer)
 {
 #ifdef __x86_64__
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 3),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 4),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, rights),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rights, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, answer),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof rules / sizeof *rules, rules};
     return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 #else
+    (void)rights, (void)answer;
     return false;
 #endif
 }
@@ -158,30 +194,244 @@ START_TEST(refused_executable_memory_is_a_status)
 {
     cg_code *code;
     char why[CG_WHY];
-    if (!refuse_executable())
+    ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_OK); /* what was allowed once may be refused later */
+    cg_code_free(code);
+    if (!watch_rights(PROT_EXEC, SECCOMP_RET_ERRNO | EACCES))
         return; /* this system has no seccomp: nothing to see */
-    ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_NO_EXEC);
-    ck_assert_ptr_null(code);
-    ck_assert_ptr_nonnull(strstr(why, "executable"));
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_NO_EXEC);
+        ck_assert_ptr_null(code);
+        ck_assert_ptr_nonnull(strstr(why, "executable"));
+        ck_assert_msg(!strstr(why, "--"), "%s: an option of the command, which C and Python cannot use", why);
+    }
 }
 END_TEST
 
+START_TEST(writable_and_executable_is_not_asked_for)
+{
+    cg_code *code;
+    char why[CG_WHY];
+    if (!watch_rights(PROT_WRITE | PROT_EXEC, SECCOMP_RET_KILL_PROCESS))
+        return;
+    ck_assert_msg(cg_jit(add_text, &code, why) == CONVGEN_OK, "%s", why);
+    ck_assert_int_eq(CALL(code, add_fn, "add")(40, 2), 42);
+    cg_code_free(code);
+}
+END_TEST
+
+static void still_right(void)
+{
+    cg_code *code;
+    char why[CG_WHY];
+    ck_assert_msg(cg_jit(add_text, &code, why) == CONVGEN_OK, "%s", why);
+    ck_assert_int_eq(CALL(code, add_fn, "add")(40, 2), 42);
+    ck_assert(CALL(code, mad_fn, "mad")(2, 3, 4) == 10.5);
+    cg_code_free(code);
+}
+
+/* The n-th allocation, or that and all that follow. libtcc's are among them; what it does after one is right. */
 START_TEST(every_failing_allocation)
 {
-    for (int c = 0; c < (SANITIZED ? 1 : 2); c++) {
-        cg_status status = CONVGEN_NO_MEMORY;
-        for (long n = 1; status != CONVGEN_OK; n++) {
-            cg_code *code;
-            char why[CG_WHY];
-            cg_fail_allocation = n;
-            status = cg_code_new(add_text, compilers[c], "", &code, why);
-            cg_fail_allocation = 0;
-            ck_assert(status == CONVGEN_OK || status == CONVGEN_NO_MEMORY);
-            ck_assert_int_lt(n, 20);
-            if (!status)
-                cg_code_free(code);
-        }
+    const char *compiler = compilers[_i / 2];
+    cg_fail_onwards = _i % 2;
+    cg_status status = CONVGEN_NO_MEMORY;
+    long n = 1;
+    for (; status != CONVGEN_OK; n++) {
+        cg_code *code;
+        char why[CG_WHY];
+        cg_fail_allocation = n;
+        status = cg_code_new(add_text, compiler, "", &code, why);
+        cg_fail_allocation = 0;
+        ck_assert(status == CONVGEN_OK || status == CONVGEN_NO_MEMORY);
+        ck_assert_int_lt(n, 10000);
+        if (status) ck_assert_ptr_null(code);
+        if (!status) cg_code_free(code);
+        if (_i < 2) still_right();
     }
+    cg_fail_onwards = false;
+    if (_i < 2) ck_assert_int_gt(n, 100);
+}
+END_TEST
+
+/* Wrong text and lack of memory in turn, thousands of times: libtcc leaves at many places, and is sound afterwards. */
+START_TEST(compiles_that_end_anywhere)
+{
+    static const char *const texts[] = {
+        add_text, "#define A(x) x + A(\nint f(int a) { return A(a; }", "int g(void) { if (1) { switch (2) { case 1: { \"text",
+        "static const char big[100000] = {1}; __asm__(\".byte 0xg\");", "#if 1\nstruct s { struct s; int a : 40; } t;",
+    };
+    uint64_t state = 11;
+    for (int i = 0; i < 3000; i++) {
+        cg_code *code;
+        char why[CG_WHY];
+        cg_fail_allocation = (long)(cg_random(&state) % 300) + 1;
+        cg_status status = cg_jit(texts[i % 5], &code, why);
+        cg_fail_allocation = 0;
+        ck_assert(status == CONVGEN_NO_MEMORY || status == (i % 5 ? CONVGEN_COMPILER : CONVGEN_OK));
+        cg_code_free(code);
+        if (i % 10 == 0) still_right();
+    }
+}
+END_TEST
+
+/* ---- libc.c ---- */
+
+_Noreturn void cg_tcc_exit(int status);
+void *cg_tcc_malloc(size_t size);
+void *cg_tcc_calloc(size_t count, size_t size);
+void *cg_tcc_realloc(void *old, size_t size);
+void cg_tcc_free(void *p);
+int cg_tcc_open(const char *path, int flags, ...);
+void *cg_tcc_fdopen(int file, const char *mode);
+size_t cg_tcc_fwrite(const void *data, size_t size, size_t count, void *file);
+
+static cg_status use_memory(void *user)
+{
+    char *p[4];
+    for (int i = 0; i < 4; i++) {
+        p[i] = cg_tcc_calloc(10, (size_t)i + 1);
+        ck_assert_uint_eq((uintptr_t)p[i] % 16, 0);
+        memset(p[i], i, 10);
+    }
+    cg_tcc_free(p[1]);
+    p[2] = cg_tcc_realloc(p[2], 100000);
+    ck_assert(p[2][9] == 2);
+    cg_tcc_free(p[3]);
+    cg_tcc_free(NULL);
+    ck_assert_int_eq(cg_tcc_open("/etc/passwd", O_RDONLY), -1);
+    void *file = cg_tcc_fdopen(cg_tcc_open("x", O_WRONLY | O_CREAT, 0666), "wb");
+    cg_tcc_fwrite("abcdef", 2, 3, file);
+    if (*(int *)user == 1) cg_tcc_exit(0);
+    if (*(int *)user == 2) cg_tcc_malloc(SIZE_MAX);
+    if (*(int *)user == 3) cg_tcc_calloc(SIZE_MAX, 2);
+    if (*(int *)user == 4) cg_tcc_realloc(p[0], SIZE_MAX - 8);
+    return CONVGEN_OK;
+}
+
+START_TEST(what_libtcc_stands_on)
+{
+    static const cg_status expected[] = {CONVGEN_OK, CONVGEN_COMPILER, CONVGEN_NO_MEMORY, CONVGEN_NO_MEMORY, CONVGEN_NO_MEMORY};
+    for (int i = 0; i < 5; i++) {
+        cg_buffer file;
+        ck_assert_int_eq(cg_tcc_run(use_memory, &i, &file), expected[i]);
+        if (i) ck_assert_ptr_null(file.text);
+        else ck_assert_str_eq(file.text, "abcdef");
+        cg_buffer_free(&file);
+    }
+}
+END_TEST
+
+/* ---- loader.c ---- */
+
+typedef struct bytes {
+    unsigned char at[32768];
+    size_t size;
+} bytes;
+
+static bytes object_of(const char *text)
+{
+    char folder[] = "/tmp/convgen-test-XXXXXX", path[64], command[256];
+    bytes b = {.size = 0};
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.c", folder);
+    FILE *file = fopen(path, "w");
+    fputs(text, file);
+    fclose(file);
+    snprintf(command, sizeof command, "cd %s && cc -c -O1 -g0 -fno-asynchronous-unwind-tables -fcf-protection=none a.c -o a.o", folder);
+    ck_assert_int_eq(system(command), 0);
+    snprintf(path, sizeof path, "%s/a.o", folder);
+    file = fopen(path, "r");
+    b.size = fread(b.at, 1, sizeof b.at, file);
+    ck_assert_uint_lt(b.size, sizeof b.at);
+    fclose(file);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+    return b;
+}
+
+static long tripled(long x) { return 3 * x; }
+static const cg_supplied given[] = {{"triple", (cg_function *)tripled}, {NULL, NULL}};
+
+static cg_status loaded(const bytes *b, cg_code *code, char why[CG_WHY])
+{
+    *code = (cg_code){0};
+    why[0] = 0;
+    return cg_load(b->at, b->size, given, code, why);
+}
+
+/* A system compiler's object has more kinds of sections and relocations than libtcc's. */
+static const char object_text[] = "extern long triple(long);\n"
+                                  "static const long table[3] = {1, 2, 3};\n"
+                                  "static const double half = 0.5;\n"
+                                  "static long (*const by[2])(long) = {triple, triple};\n"
+                                  "long f(long i) { return triple(table[i]) + by[i & 1](i); }\n"
+                                  "__attribute__((noinline)) double h(double x) { return x * half; }\n"
+                                  "double twice(double x) { return h(x) + h(x); }\n"
+                                  "static const char zeros[64]; long z(long i) { return ((volatile const char *)zeros)[i]; }\n";
+
+START_TEST(an_object_is_loaded)
+{
+    bytes b = object_of(object_text);
+    cg_code code;
+    char why[CG_WHY];
+    ck_assert_msg(loaded(&b, &code, why) == CONVGEN_OK, "%s", why);
+    ck_assert_int_eq(((long (*)(long))cg_load_symbol(&code, "f"))(2), 15);
+    ck_assert_int_eq(((long (*)(long))cg_load_symbol(&code, "z"))(5), 0);
+    ck_assert(((double (*)(double))cg_load_symbol(&code, "twice"))(1.25) == 1.25);
+    ck_assert_ptr_null(cg_load_symbol(&code, "table"));
+    ck_assert_ptr_null(cg_load_symbol(&code, "triple"));
+    ck_assert_ptr_null(cg_load_symbol(&code, ""));
+    cg_load_end(&code);
+}
+END_TEST
+
+static void refused_object(const char *text, const char *sentence)
+{
+    bytes b = object_of(text);
+    cg_code code;
+    char why[CG_WHY];
+    ck_assert_int_eq(loaded(&b, &code, why), CONVGEN_COMPILER);
+    ck_assert_msg(strstr(why, sentence) != NULL, "expected \"%s\" in \"%s\"", sentence, why);
+    cg_load_end(&code);
+}
+
+START_TEST(what_cannot_be_loaded_is_refused)
+{
+    refused_object("long nobody(long); long f(long x) { return nobody(x); }", "undefined symbol 'nobody'");
+    refused_object("static void first(void) {} __attribute__((section(\".init_array\"))) void (*const run)(void) = first;", "section of type");
+    refused_object("__thread int t; int *f(void) { return &t; }", "section of type");
+    refused_object("const char far[64] __attribute__((aligned(8192))) = {1};", "aligned to 8192");
+}
+END_TEST
+
+/* Objects cut short and with any byte changed: loaded or refused, never read or written beyond (the sanitizers watch). */
+START_TEST(damaged_objects)
+{
+    bytes good = object_of(object_text);
+    cg_code code;
+    char why[CG_WHY];
+    for (size_t size = 0; size < good.size; size += 1 + size / 64) {
+        bytes b = good;
+        b.size = size;
+        unsigned char *exact = malloc(size ? size : 1);
+        memcpy(exact, b.at, size);
+        code = (cg_code){0};
+        ck_assert_int_eq(cg_load(exact, size, given, &code, why), CONVGEN_COMPILER);
+        cg_load_end(&code);
+        free(exact);
+    }
+    uint64_t state = 5;
+    int refusals = 0;
+    for (int i = 0; i < 40000; i++) {
+        bytes b = good;
+        int changes = 1 + (int)(cg_random(&state) % 3);
+        for (int k = 0; k < changes; k++) b.at[cg_random(&state) % b.size] = (unsigned char)cg_random(&state);
+        cg_status status = loaded(&b, &code, why);
+        ck_assert(status == CONVGEN_OK || (status == CONVGEN_COMPILER && why[0]) || status == CONVGEN_NO_MEMORY);
+        refusals += status != CONVGEN_OK;
+        cg_load_end(&code);
+    }
+    ck_assert_int_gt(refusals, 100);
 }
 END_TEST
 
@@ -218,6 +468,60 @@ START_TEST(temporary_files_are_removed)
 }
 END_TEST
 
+static char signal_file[64];
+static double until_it_has_begun(void) { return access(signal_file, F_OK) ? 0 : 2e6; }
+
+/* At the deadline a compiler ends, and what it started and left alone too, whatever signals that ignores. */
+START_TEST(a_compiler_ends_with_all_it_started)
+{
+    char folder[] = "/tmp/convgen-test-XXXXXX", script[64], text[300], word[64], why[CG_WHY];
+    cg_code *code;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(script, sizeof script, "%s/cc", folder);
+    snprintf(signal_file, sizeof signal_file, "%s/begun", folder);
+    snprintf(word, sizeof word, "CONVGEN_TEST=%s", folder);
+    setenv("CONVGEN_TEST", folder, 1);
+    snprintf(text, sizeof text, "#!/bin/sh\ntrap '' HUP\nsleep 500 &\necho > %s/begun\necho begun\nwait\n", folder);
+    FILE *f = fopen(script, "w");
+    ck_assert(f && fputs(text, f) >= 0 && !fclose(f) && !chmod(script, 0700));
+    cg_clock = until_it_has_begun;
+    cg_deadline_set(1e6);
+    cg_status status = cg_toolchain(add_text, script, "", &code, why);
+    cg_deadline_set(INFINITY);
+    cg_clock = NULL;
+    ck_assert_int_eq(status, CONVGEN_CANCELLED);
+    ck_assert_msg(strstr(why, "the time was up before") != NULL, "%s", why);
+    wait_until_none_is_alive(word);
+    unlink(script), unlink(signal_file), rmdir(folder);
+}
+END_TEST
+
+/* What a killed process left is removed; what another one holds, or only looks like ours, stays. */
+START_TEST(left_folders_are_swept)
+{
+    char base[] = "/tmp/convgen-test-XXXXXX", left[96], inner[128], other[96];
+    cg_temporary held, next;
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    setenv("TMPDIR", base, 1);
+    ck_assert_int_eq(cg_temporary_new(&held), CONVGEN_OK);
+    snprintf(left, sizeof left, "%s/convgen-cc-abcdef", base);
+    snprintf(inner, sizeof inner, "%s/inner", left);
+    snprintf(other, sizeof other, "%s/convgen-cc-of-mine", base);
+    ck_assert(!mkdir(left, 0700) && !mkdir(inner, 0700) && !mkdir(other, 0700));
+    ck_assert_int_eq(cg_temporary_new(&next), CONVGEN_OK);
+    ck_assert_int_eq(access(left, F_OK), -1);
+    ck_assert_int_eq(access(other, F_OK) | access(held.path, F_OK) | access(next.path, F_OK), 0);
+    ck_assert_int_eq(mkdir(left, 0755), 0); /* we make none that others may read */
+    cg_temporary_remove(&held);
+    cg_temporary_remove(&next);
+    ck_assert_int_eq(cg_temporary_new(&next), CONVGEN_OK);
+    ck_assert_int_eq(access(left, F_OK), 0);
+    cg_temporary_remove(&next);
+    ck_assert_int_eq(rmdir(left) | rmdir(other) | rmdir(base), 0);
+    unsetenv("TMPDIR");
+}
+END_TEST
+
 /* No shell: a compiler's name and flags are taken by the letter. */
 START_TEST(no_shell)
 {
@@ -234,8 +538,8 @@ START_TEST(constants_in_any_locale)
 {
     cg_code *code;
     char why[CG_WHY];
-    if (!setlocale(LC_ALL, "de_DE.UTF-8"))
-        return; /* not installed */
+    if (!comma_locale())
+        return;
     ck_assert_int_eq(cg_jit("double half(void) { return 0.5; }", &code, why), CONVGEN_OK);
     ck_assert(CALL(code, double(void), "half")() == 0.5);
     cg_code_free(code);
@@ -371,9 +675,18 @@ int main(void)
     tcase_add_test(t, conversions_and_copies);
     tcase_add_test(t, too_long);
     tcase_add_test(t, nothing_is_writable_and_executable_at_rest);
+    tcase_add_test(t, nothing_is_ever_writable_and_executable);
     tcase_add_test(t, refused_executable_memory_is_a_status);
-    tcase_add_test(t, every_failing_allocation);
+    tcase_add_test(t, writable_and_executable_is_not_asked_for);
+    tcase_add_loop_test(t, every_failing_allocation, 0, SANITIZED ? 2 : 4);
+    tcase_add_test(t, compiles_that_end_anywhere);
+    tcase_add_test(t, what_libtcc_stands_on);
+    tcase_add_test(t, an_object_is_loaded);
+    tcase_add_test(t, what_cannot_be_loaded_is_refused);
+    tcase_add_test(t, damaged_objects);
     tcase_add_test(t, temporary_files_are_removed);
+    tcase_add_test(t, a_compiler_ends_with_all_it_started);
+    tcase_add_test(t, left_folders_are_swept);
     tcase_add_test(t, no_shell);
     tcase_add_test(t, constants_in_any_locale);
     /* libasan (GCC 12) takes none of its allocator's locks at a fork, as glibc's malloc does: a child forked while another thread

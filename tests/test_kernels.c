@@ -1,7 +1,8 @@
 /* test_kernels.c: every family's kernels against the reference, on random problems and on the lists.
  *
  * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
- * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number. */
+ * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number.
+ * $CONVGEN_TARGET: that target's kernels alone, with its share of the random ones. */
 #include "random_problems.h"
 #include "suite.h"
 #include <math.h>
@@ -9,7 +10,12 @@
 
 static cg_script *script;
 static cg_machine machine;
-static const char *const target_names[] = {"avx512", "avx2", "portable"};
+
+/* Targets whose kernels are tested: one, where $CONVGEN_TARGET names it. */
+enum { MOST_TARGETS = 3 };
+static const char *target_names[MOST_TARGETS] = {"avx512", "avx2", "portable"};
+static int targets = MOST_TARGETS;
+static const char *target_of(uint64_t number) { return target_names[number % (uint64_t)targets]; }
 
 /* The machine form runs only where the processor has the target; the C form of any target runs by libtcc everywhere. */
 static const char *form_for(const char *name, bool want_machine)
@@ -22,6 +28,20 @@ static void setup(void)
 {
     cg_machine_detect(&machine);
     ck_assert_msg(cg_script_new(&script) == CONVGEN_OK, "%s", cg_error_text());
+}
+
+/* What this processor lacks is named: its kernels run in the C form alone. */
+static void choose_targets(void)
+{
+    const char *only = getenv("CONVGEN_TARGET");
+    cg_target target;
+    if (only && *only) target_names[0] = only, targets = 1;
+    cg_machine_detect(&machine);
+    if (cg_script_new(&script)) return;
+    for (int i = 0; i < targets; i++)
+        if (cg_script_target(script, &machine, target_names[i], &target))
+            printf("left out: the instructions of %s, which this processor lacks: %s\n", target_names[i], cg_error_text());
+    cg_script_free(script);
 }
 
 static void teardown(void) { cg_script_free(script); }
@@ -106,11 +126,11 @@ static long trials(long standard)
 static void verify_random(convgen_problem (*make)(uint64_t *state, double macs), double macs, const char *of, long standard)
 {
     uint64_t seed = test_seed(), state = seed;
-    long wanted = trials(standard);
+    long wanted = trials(standard * targets / MOST_TARGETS);
     for (int family = 0; family < FAMILIES; family++) {
         while (strstr(of, families[family]) && verified[family] < wanted) {
             convgen_problem p = make(&state, macs);
-            const char *target = target_names[random_in(&state, 0, 2)];
+            const char *target = target_of((uint64_t)random_in(&state, 0, 2));
             verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
         }
     }
@@ -183,10 +203,10 @@ END_TEST
 START_TEST(the_system_compiler_gives_the_same)
 {
     uint64_t seed = test_seed(), state = seed;
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 40 * targets / MOST_TARGETS; i++) {
         convgen_problem p = random_problem(&state, 300e3);
         cg_target target;
-        if (cg_script_target(script, &machine, target_names[i % 3], &target) != CONVGEN_OK) continue;
+        if (cg_script_target(script, &machine, target_of((uint64_t)i), &target) != CONVGEN_OK) continue;
         verify_families(&p, &state, target.name, "c", "cc", target.flags, seed);
     }
 }
@@ -219,7 +239,7 @@ static void verify_list(const char *name, int most)
     ck_assert_msg(cg_list_read(path, &options, &problems) == CONVGEN_OK, "%s", cg_error_text());
     ck_assert_int_gt(problems.count, 5);
     for (int i = 0; i < problems.count; i++) {
-        const char *target = target_names[i % 3];
+        const char *target = target_of((uint64_t)i);
         verify_schedules(&problems.at[i].problem, target, form_for(target, i % 4), most);
     }
     cg_list_free(&problems);
@@ -237,7 +257,7 @@ START_TEST(a_weight_that_is_not_finite_stays_out_of_the_border)
 {
     static const char *const texts[] = {"mb1ic3ih5iw37oc4kh3kw3ph1pw1", "mb1ic2ih6iw19oc3kh3kw5ph1pw2", "mb1ic3ih9iw21oc5kh5kw5sh2sw2ph2pw2"};
     static const char *const options[] = {"--tag=nchw --dir=FWD_D", "--tag=nchw --dir=BWD_D", "--tag=nhwc --dir=FWD_D", "--tag=nhwc --dir=BWD_D"};
-    for (int i = 0; i < 4 * 3 * 3; i++) {
+    for (int i = 0; i < 4 * 3 * targets; i++) {
         char text[128];
         snprintf(text, sizeof text, "%s --dt=%s %s", options[i % 4], i % 2 ? "f64" : "f32", texts[i / 4 % 3]);
         convgen_problem p;
@@ -261,7 +281,7 @@ START_TEST(activations_beyond_the_caches)
         snprintf(text, sizeof text, "--dir=%s --dt=%s %s", passes[i % 3], i / 12 ? "f64" : "f32", texts[i / 3 % 4]);
         convgen_problem p;
         ck_assert_msg(convgen_problem_parse(text, &p) == CONVGEN_OK, "%s", cg_error_text());
-        const char *target = target_names[(i + i / 3) % 3];
+        const char *target = target_of((uint64_t)(i + i / 3));
         cg_request r = {.problem = &p, .machine = &machine, .target = target, .form = form_for(target, i % 4), .threads = 1};
         cg_schedule_list list;
         ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
@@ -301,7 +321,8 @@ START_TEST(threads_change_no_bit)
     uint64_t seed = test_seed(), state = seed;
     for (int i = 0; i < 40; i++) {
         convgen_problem p = i % 2 ? transformable_problem(&state, 2e6) : random_problem(&state, 200e3);
-        cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = i % 2 ? form_for("avx2", true) : "c", .threads = i % 2 ? 3 : 1};
+        const char *target = targets == 1 ? target_names[0] : "avx2";
+        cg_request r = {.problem = &p, .machine = &machine, .target = target, .form = form_for(target, i % 2), .threads = i % 2 ? 3 : 1};
         cg_schedule_list list;
         ck_assert_int_eq(cg_script_schedules(script, &r, &list), CONVGEN_OK);
         char why[CG_WHY];
@@ -348,6 +369,7 @@ static TCase *kernels_case(Suite *suite, const char *name, int seconds)
 
 int main(void)
 {
+    choose_targets();
     Suite *suite = suite_create("kernels");
     TCase *lists = kernels_case(suite, "lists", 900);
     tcase_add_test(lists, smoke_list);

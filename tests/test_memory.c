@@ -3,6 +3,8 @@
 #include "internal.h"
 #include "suite.h"
 
+#include <fcntl.h>
+#include <locale.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,6 +24,17 @@ START_TEST(nth_allocation_fails)
         }
         ck_assert_int_eq(cg_fail_allocation, 0);
     }
+    cg_fail_onwards = true;
+    cg_fail_allocation = 3;
+    for (long i = 1; i <= 10; i++) {
+        void *p = cg_malloc(8);
+        ck_assert_int_eq(p == NULL, i >= 3);
+        cg_free(p);
+    }
+    ck_assert_int_eq(cg_fail_allocation, 1);
+    cg_fail_onwards = false;
+    cg_fail_allocation = 1;
+    ck_assert_ptr_null(cg_pages(1));
     cg_fail_allocation = 1;
     ck_assert_ptr_null(cg_calloc(1, 1));
     cg_fail_allocation = 1;
@@ -140,8 +153,12 @@ START_TEST(buffers)
     ck_assert(!b.failed);
     ck_assert_uint_eq(b.length, strlen(b.text));
     ck_assert_str_eq(b.text + b.length - 7, "999,end");
-    cg_fail_allocation = 1;
+    cg_fail_allocation = 1000;
     for (int i = 0; i < 10000; i++)
+        cg_buffer_add(&b, "12345678", 8);
+    ck_assert(!b.failed && cg_fail_allocation > 990); /* it doubles: few allocations */
+    cg_fail_allocation = 1;
+    for (int i = 0; i < 20000; i++)
         cg_buffer_add(&b, "12345678", 8);
     ck_assert(b.failed); /* it sticks, also after memory is there again */
     cg_buffer_free(&b);
@@ -152,7 +169,8 @@ END_TEST
 START_TEST(files)
 {
     char path[] = "/tmp/convgen-test-XXXXXX";
-    int file = mkstemp(path);
+    int file = mkstemp(path), next = dup(file);
+    close(next); /* the next descriptor that is free, at the end as well */
     cg_buffer b;
     ck_assert_int_eq(cg_read_file(path, 10, &b), CONVGEN_OK);
     ck_assert_str_eq(b.text, "");
@@ -168,6 +186,18 @@ START_TEST(files)
     ck_assert_int_eq(cg_read_file(path, 9, &b), CONVGEN_STORE);
     ck_assert_int_eq(cg_read_file("/tmp", 9, &b), CONVGEN_STORE);
     ck_assert_ptr_nonnull(strstr(cg_error_text(), "directory"));
+    file = open("/tmp", O_RDONLY);
+    ck_assert_int_eq(dup(file), next);
+}
+END_TEST
+
+START_TEST(the_locale_is_the_threads_again)
+{
+    locale_t before = uselocale((locale_t)0);
+    void *host = cg_locale_enter();
+    ck_assert(uselocale((locale_t)0) != before);
+    cg_locale_leave(host);
+    ck_assert(uselocale((locale_t)0) == before);
 }
 END_TEST
 
@@ -199,6 +229,7 @@ int main(void)
     tcase_add_test(t, errors);
     tcase_add_test(t, buffers);
     tcase_add_test(t, files);
+    tcase_add_test(t, the_locale_is_the_threads_again);
     tcase_add_test(t, numbers);
     return test_run(suite);
 }

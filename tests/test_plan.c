@@ -1,10 +1,12 @@
 /* test_plan.c: the public interface: misuse, sharing, the same bits for any thread count, lack of memory, forks. */
 #include "internal.h"
 #include "suite.h"
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -512,6 +514,106 @@ START_TEST(every_allocation_may_fail)
 }
 END_TEST
 
+/* ---- memory that does not come back ---- */
+
+static convgen_status story_of(convgen_context *c, data *d, const char *text, convgen_effort effort)
+{
+    convgen_plan *plan = NULL;
+    convgen_problem p;
+    convgen_problem_parse(text, &p);
+    convgen_status status = convgen_plan_create(c, &p, effort, 0, &plan);
+    if (status == CONVGEN_OK) status = convgen_run(plan, &d->t);
+    convgen_plan_free(plan);
+    return status;
+}
+
+static bool is_a_status_of_memory(convgen_status s) { return s == CONVGEN_OK || s == CONVGEN_NO_MEMORY || s == CONVGEN_STORE; }
+
+/* Allocations that one plan makes. */
+static long allocations(data *d, const char *text, convgen_effort effort)
+{
+    cg_fail_allocation = LONG_MAX;
+    ck_assert_int_eq(story_of(context, d, text, effort), CONVGEN_OK);
+    long n = LONG_MAX - cg_fail_allocation;
+    cg_fail_allocation = 0;
+    return n;
+}
+
+/* The n-th and every following allocation fails, libtcc's too: at so many places over one plan. Then a plan is as good as ever. */
+START_TEST(memory_may_run_out_for_good)
+{
+    const char *text = "mb1ic1ih2oc1oh2kh1";
+    const convgen_effort effort = _i ? CONVGEN_MEASURE : CONVGEN_ESTIMATE;
+#if defined(__SANITIZE_ADDRESS__)
+    const long points = _i ? 10 : 60;
+#else
+    const long points = _i ? 60 : 300;
+#endif
+    data d = data_of(text);
+    long all = allocations(&d, text, effort), refusals = 0;
+    cg_fail_onwards = true;
+    for (long i = 0; i < points; i++) {
+        unlink(store); /* what was measured is not to be found again */
+        cg_fail_allocation = 1 + all * i / points;
+        convgen_status status = story_of(context, &d, text, effort);
+        cg_fail_allocation = 0;
+        ck_assert_msg(is_a_status_of_memory(status), "from allocation %ld of %ld: status %d, %s", 1 + all * i / points, all, (int)status,
+                      convgen_error(NULL));
+        refusals += status != CONVGEN_OK;
+        if (i % 10 == 0) ck_assert_int_eq(story_of(context, &d, text, CONVGEN_ESTIMATE), CONVGEN_OK);
+    }
+    cg_fail_onwards = false;
+    ck_assert_int_gt(refusals, points * 9 / 10);
+    convgen_plan *plan = plan_in(context, problems[0]);
+    share s = {plan, problems[0], false};
+    runs(&s);
+    ck_assert(s.same);
+    convgen_plan_free(plan);
+    data_free(&d);
+}
+END_TEST
+
+/* The same with the system's own refusal: a child may have so many bytes more than it has. */
+static int child_with_slack(size_t slack, const char *text)
+{
+    pid_t pid = fork();
+    if (!pid) {
+        data d = data_of(text);
+        long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "r");
+        if (!file || fscanf(file, "%ld", &pages) != 1) _exit(3);
+        fclose(file);
+        struct rlimit limit;
+        getrlimit(RLIMIT_AS, &limit);
+        limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + slack;
+        setrlimit(RLIMIT_AS, &limit);
+        convgen_status status = story_of(context, &d, text, CONVGEN_ESTIMATE);
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_AS, &limit);
+        if (!is_a_status_of_memory(status)) _exit(4);
+        _exit(story_of(context, &d, text, CONVGEN_ESTIMATE) ? 5 : status != CONVGEN_OK);
+    }
+    int state;
+    waitpid(pid, &state, 0);
+    return WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state);
+}
+
+START_TEST(the_system_may_refuse_memory)
+{
+#if !defined(__SANITIZE_ADDRESS__) /* the sanitizer's shadow is beyond any limit */
+    const char *first = "mb1ic3ih8oc4kh3ph1", *second = "mb1ic5ih9oc6kh3ph1";
+    convgen_plan_free(plan_in(context, first));
+    int refusals = 0;
+    for (size_t slack = 0; slack <= 2 << 20; slack += 32 << 10) {
+        int state = child_with_slack(slack, second);
+        ck_assert_msg(state <= 1, "%zu KB more than before: %s %d", slack >> 10, state < 128 ? "exit" : "signal", state & 127);
+        refusals += state;
+    }
+    ck_assert_int_gt(refusals, 0);
+#endif
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("plan");
@@ -532,5 +634,7 @@ int main(void)
     tcase_add_test(t, progress_may_stop);
     tcase_add_test(t, a_parallel_for_of_the_caller);
     tcase_add_test(t, every_allocation_may_fail);
+    tcase_add_loop_test(t, memory_may_run_out_for_good, 0, 2);
+    tcase_add_test(t, the_system_may_refuse_memory);
     return test_run(s);
 }

@@ -154,6 +154,7 @@ static const struct {
     {"g0ic3ih5oc4kh3", "g0"},
     {"mb0ic3ih5oc4kh3", "mb0"},
     {"ic99999999999ih5oc4kh3", "ic99999999999"},
+    {"ic2147483648ih5oc4kh3", "ic2147483648: ic must be 1 to 2147483647"},
     {"ic3ih99999999999999999999999999999999oc4kh3", "ih99999"},
     {"ic2147483647ih2147483647oc1kh1", "src has too many elements"},
     {"ic2147483647iw1oc2147483647kw1", "weights has too many elements"},
@@ -183,6 +184,7 @@ static const struct {
     {"ic3ih5oc4kh3n\"a", "closing quote"},
     {"ic3ih5oc4kh3n\"a\"b", "\"b\" stands after the name"},
     {"ic3ih5oc4kh3n\x01", "control character"},
+    {"ic3ih5oc4kh3n\x7f", "control character"},
     {"", "no problem"},
     {" # nothing", "no problem"},
     {"--dir=BWD_D", "no problem"},
@@ -247,7 +249,7 @@ START_TEST(numbers_do_not_depend_on_the_locale)
 {
     convgen_problem p;
     char text[CG_TEXT];
-    if (!setlocale(LC_ALL, "de_DE.UTF-8")) setlocale(LC_ALL, "C"); /* where there is none, this tests less */
+    comma_locale();
     ck_assert_int_eq(convgen_problem_parse("--epilogue=clamp:-0.5:1e300 ic1iw1oc1kw1", &p), CONVGEN_OK);
     ck_assert_int_eq(convgen_problem_format(&p, text, sizeof text), CONVGEN_OK);
     ck_assert_str_eq(text, "--epilogue=clamp:-0.5:1e+300 mb2ic1iw1oc1ow1kw1");
@@ -305,17 +307,89 @@ START_TEST(malformed_structs_are_refused_untouched)
     REFUSED(CONVGEN_BAD_PROBLEM, p.dilation[0] = INT64_MIN);
     REFUSED(CONVGEN_BAD_PROBLEM, p.dilation[0] = INT64_MAX);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = INT64_MIN);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = -(1LL << 31));
     REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = INT64_MAX);
     REFUSED(CONVGEN_BAD_PROBLEM, p.out[0] = -1);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pass = (convgen_pass)3);
     REFUSED(CONVGEN_BAD_PROBLEM, p.type = (convgen_type)-1);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.layout = (convgen_layout)2);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.accuracy = (convgen_accuracy)4);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.weights = (convgen_weights)2);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = (convgen_activation)3);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = (convgen_activation)9);
     REFUSED(CONVGEN_BAD_PROBLEM, p.bias = true; p.pass = CONVGEN_BACKWARD_DATA);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.residual = true; p.pass = CONVGEN_BACKWARD_WEIGHTS);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = CONVGEN_CLAMP; p.epilogue.lo = NAN);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = CONVGEN_CLAMP; p.epilogue.lo = 1);
     REFUSED(CONVGEN_UNSUPPORTED, p.src_pixel_stride = 1);
+    REFUSED(CONVGEN_UNSUPPORTED, p.dst_pixel_stride = 1);
     REFUSED(CONVGEN_UNSUPPORTED, p.accumulate = true);
+}
+END_TEST
+
+#define ANOTHER(change)                                                                                                \
+    do {                                                                                                               \
+        convgen_problem p = sample(), q = sample();                                                                    \
+        ck_assert(cg_problem_equal(&p, &q));                                                                           \
+        change;                                                                                                        \
+        ck_assert_msg(!cg_problem_equal(&p, &q) && !cg_problem_equal(&q, &p), "%s", #change);                           \
+    } while (0)
+
+START_TEST(problems_that_differ_in_one_field_are_two)
+{
+    ANOTHER(q.pass = CONVGEN_BACKWARD_WEIGHTS);
+    ANOTHER(q.type = CONVGEN_F64);
+    ANOTHER(q.layout = CONVGEN_NCHW);
+    ANOTHER(q.accuracy = CONVGEN_8X);
+    ANOTHER(q.weights = CONVGEN_WEIGHTS_FIXED);
+    ANOTHER(q.batch = 7);
+    ANOTHER(q.groups = 7);
+    ANOTHER(q.in_channels = 7);
+    ANOTHER(q.out_channels = 7);
+    for (int a = 0; a < 3; a++) {
+        ANOTHER(q.in[a] = 77);
+        ANOTHER(q.out[a] = 77);
+        ANOTHER(q.kernel[a] = 77);
+        ANOTHER(q.stride[a] = 77);
+        ANOTHER(q.dilation[a] = 77);
+        ANOTHER(q.pad[a] = 77);
+    }
+    ANOTHER(q.bias = true);
+    ANOTHER(q.epilogue.residual = true);
+    ANOTHER(q.epilogue.activation = CONVGEN_RELU);
+    ANOTHER(q.epilogue.lo = -1);
+    ANOTHER(q.epilogue.hi = 1);
+}
+END_TEST
+
+START_TEST(a_clamp_at_minus_0_is_one_at_0)
+{
+    convgen_problem p = sample();
+    char text[CG_TEXT];
+    p.epilogue = (convgen_epilogue){.activation = CONVGEN_CLAMP, .lo = -0.0, .hi = -0.0};
+    ck_assert_int_eq(convgen_problem_format(&p, text, sizeof text), CONVGEN_OK);
+    ck_assert_msg(strstr(text, "--epilogue=clamp:0:0 ") != NULL, "%s", text);
+}
+END_TEST
+
+/* 2^58 elements of a tensor are allowed, 2^59 are not, whichever of its sizes is the doubled one. */
+START_TEST(tensors_have_fewer_than_2_to_the_59_elements)
+{
+    for (int tensor = 0; tensor < 3; tensor++)
+        for (int doubled = -1; doubled < 5; doubled++) {
+            convgen_problem p = {.batch = 1, .in_channels = 1, .out_channels = 1, .in = {1, 1, 1}, .out = {1, 1, 1}, .kernel = {1, 1, 1}};
+            int64_t *const sizes[3][5] = {{&p.batch, &p.in_channels, &p.in[0], &p.in[1], &p.in[2]},
+                                          {&p.batch, &p.out_channels, &p.out[0], &p.out[1], &p.out[2]},
+                                          {&p.in_channels, &p.out_channels, &p.kernel[0], &p.kernel[1], &p.kernel[2]}};
+            static const char *const names[] = {"src has too many", "dst has too many", "weights has too many"};
+            for (int i = 0; i < 5; i++) *sizes[tensor][i] = i == doubled ? 1 << 13 : 1 << (i < 3 ? 12 : 11);
+            if (doubled >= 3) *sizes[tensor][doubled] = 1 << 12;
+            cg_status status = cg_problem_normalise(&p);
+            ck_assert_msg((status == CONVGEN_OK) == (doubled < 0), "%s: status %d, size %d doubled", names[tensor], status, doubled);
+            if (status) ck_assert_msg(strstr(cg_error_text(), names[tensor]) != NULL, "%s", cg_error_text());
+        }
+    convgen_problem grouped = {.groups = 2, .in_channels = 1 << 13, .out_channels = 1 << 12, .out = {1, 1, 1}, .kernel = {1 << 12, 1 << 11, 1 << 11}};
+    ck_assert_int_eq(cg_problem_normalise(&grouped), CONVGEN_OK); /* weights are those of one group's inputs */
 }
 END_TEST
 
@@ -393,9 +467,9 @@ static void make_folder(void)
 
 static void remove_folder(void)
 {
-    static const char *const names[] = {"a.txt", "b.txt"};
+    static const char *const names[] = {"a", "b", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     char path[128];
-    for (int i = 0; i < 2; i++) snprintf(path, sizeof path, "%s/%s", folder, names[i]), unlink(path);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) snprintf(path, sizeof path, "%s/%s.txt", folder, names[i]), unlink(path);
     rmdir(folder);
 }
 
@@ -422,7 +496,7 @@ START_TEST(lists_hold_options_comments_and_multiplicities)
     write_list("b.txt", "\xEF\xBB\xBF" "ic7iw3oc1kw1\n--dt=f64", 24, path); /* with the mark of UTF-8 */
     ck_assert_msg(
         read_text(
-            "# head --dir=BAD\r\n--dir=BWD_D ic1iw3oc1kw1 *4 ic2iw3oc1kw1 # ic9 *3\n\n\tic3iw3oc1kw1n\"x # y\" *2\n"
+            "# head --dir=BAD\r\n--dir=BWD_D\r\nic1iw3oc1kw1 *4\r\n ic2iw3oc1kw1 # ic9 *3\n\n\tic3iw3oc1kw1n\"x # y\" *2\n"
             "--batch=b.txt\nic4iw3oc1kw1\n--reset ic5iw3oc1kw1",
             &list)
             == CONVGEN_OK,
@@ -439,6 +513,36 @@ START_TEST(lists_hold_options_comments_and_multiplicities)
     ck_assert_str_eq(list.at[2].name, "x # y");
     cg_list_free(&list);
     ck_assert(!list.at && !list.count);
+}
+END_TEST
+
+/* N.txt includes the list of the number before it: eight deep is allowed, nine is not. */
+START_TEST(lists_nest_eight_deep)
+{
+    cg_problem_list list = {0};
+    char path[128], name[16], text[64];
+    for (int i = 1; i <= 9; i++) {
+        snprintf(name, sizeof name, "%d.txt", i);
+        snprintf(text, sizeof text, i == 1 ? "ic1iw1oc1kw1" : "--batch=%d.txt", i - 1);
+        write_list(name, text, strlen(text), path);
+        ck_assert_int_eq(cg_list_read(path, NULL, &list), i <= 8 ? CONVGEN_OK : CONVGEN_BAD_PROBLEM);
+        ck_assert_int_eq(list.count, i <= 8 ? i : 8);
+    }
+    cg_list_free(&list);
+}
+END_TEST
+
+START_TEST(reset_in_a_list_restores_what_the_caller_said)
+{
+    cg_problem_list list = {0};
+    cg_options said;
+    char path[128], text[] = "--dt=f32 ic1iw1oc1kw1 --reset ic2iw1oc1kw1";
+    cg_options_default(&said);
+    ck_assert_int_eq(cg_option_take(&said, NULL, "--dt=f64"), CONVGEN_OK);
+    write_list("a.txt", text, strlen(text), path);
+    ck_assert_int_eq(cg_list_read(path, &said, &list), CONVGEN_OK);
+    ck_assert(list.count == 2 && list.at[0].problem.type == CONVGEN_F32 && list.at[1].problem.type == CONVGEN_F64);
+    cg_list_free(&list);
 }
 END_TEST
 
@@ -481,11 +585,75 @@ START_TEST(binary_long_and_missing_lists_are_refused)
     write_list("a.txt", longest, sizeof longest, path);
     ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_BAD_PROBLEM);
     ck_assert_ptr_nonnull(strstr(cg_error_text(), "too long"));
+    memcpy(longest, "ic1iw1oc1kw1n", 13); /* the name is cut */
+    write_list("a.txt", longest, 1024, path);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_BAD_PROBLEM);
+    write_list("a.txt", longest, 1023, path);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_OK);
+    ck_assert_int_eq(list.count, 1);
+    cg_list_free(&list);
     ck_assert_int_eq(cg_list_read("/nowhere/at/all.txt", NULL, &list), CONVGEN_STORE);
     ck_assert_ptr_nonnull(strstr(cg_error_text(), "/nowhere/at/all.txt"));
     ck_assert_int_eq(cg_list_read("/", NULL, &list), CONVGEN_STORE);
     ck_assert_int_eq(read_text("", &list), CONVGEN_OK);
     ck_assert_int_eq(list.count, 0);
+    cg_list_free(&list);
+}
+END_TEST
+
+static void refused_list(const char *sentence)
+{
+    cg_problem_list list = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/0.txt", folder);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_BAD_PROBLEM);
+    ck_assert_msg(!strncmp(cg_error_text(), folder, strlen(folder)) && strstr(cg_error_text(), sentence), "%s", cg_error_text());
+    ck_assert_int_eq(list.count, 0);
+    cg_list_free(&list);
+}
+
+/* As many times as said, with a new line each. */
+static void write_many(const char *name, const char *line, int times)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    for (int i = 0; i < times; i++) ck_assert_int_ge(fprintf(f, "%s\n", line), 0);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* Eight small files, each including the next 40 times, would be 40^7 problems; without any, as many files; with comments, bytes. */
+START_TEST(lists_of_lists_are_bounded)
+{
+    char name[16], line[32];
+    for (int i = 0; i < 7; i++) {
+        snprintf(name, sizeof name, "%d.txt", i);
+        snprintf(line, sizeof line, "--batch=%d.txt", i + 1);
+        write_many(name, line, 40);
+    }
+    write_many("7.txt", "ic1iw1oc1kw1", 150);
+    refused_list("7.txt:101: this would be problem 100001: at most 100000 are allowed");
+    write_many("7.txt", "# nothing", 1);
+    refused_list("--batch=7.txt: this would be list 1001; at most 1000 are allowed");
+    write_many("0.txt", "--batch=1.txt", 999);
+    write_many("1.txt", "#234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567", 200);
+    refused_list("1.txt: with it the lists have 16");
+    refused_list("at most 16777216 are allowed, each counted as often as it is included");
+}
+END_TEST
+
+/* A command's words are a list too. */
+START_TEST(problems_are_counted_over_all_lists)
+{
+    cg_problem_list list = {0};
+    cg_named_problem n = {.multiplicity = 1};
+    char path[128];
+    write_list("a.txt", "ic1iw1oc1kw1\n", 13, path);
+    for (int i = 0; i < CG_MOST_PROBLEMS - 1; i++) ck_assert_int_eq(cg_list_add(&list, &n), CONVGEN_OK);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_OK);
+    ck_assert_int_eq(cg_list_read(path, NULL, &list), CONVGEN_BAD_PROBLEM);
+    ck_assert_int_eq(list.count, CG_MOST_PROBLEMS);
     cg_list_free(&list);
 }
 END_TEST
@@ -561,13 +729,20 @@ int main(void)
     tcase_add_test(text, zero_is_the_default);
     tcase_add_test(text, sizes_count_groups_once);
     tcase_add_test(text, malformed_structs_are_refused_untouched);
+    tcase_add_test(text, problems_that_differ_in_one_field_are_two);
+    tcase_add_test(text, a_clamp_at_minus_0_is_one_at_0);
+    tcase_add_test(text, tensors_have_fewer_than_2_to_the_59_elements);
     tcase_add_test(text, the_largest_sizes_still_have_a_text);
     tcase_add_test(text, options_hold_until_reset);
     tcase_add_test(text, long_names_are_cut_between_characters);
     tcase_add_checked_fixture(lists, make_folder, remove_folder);
     tcase_add_test(lists, lists_hold_options_comments_and_multiplicities);
     tcase_add_loop_test(lists, a_bad_line_is_named_and_nothing_is_added, 0, COUNT(bad_lists));
+    tcase_add_test(lists, lists_nest_eight_deep);
+    tcase_add_test(lists, reset_in_a_list_restores_what_the_caller_said);
     tcase_add_test(lists, binary_long_and_missing_lists_are_refused);
+    tcase_add_test(lists, lists_of_lists_are_bounded);
+    tcase_add_test(lists, problems_are_counted_over_all_lists);
     tcase_add_test(lists, every_failed_allocation_is_reported);
     tcase_add_loop_test(lists, shipped_lists_hold_what_they_say, 0, COUNT(shipped));
     return test_run(suite);

@@ -163,8 +163,7 @@ START_TEST(test_numbers_ignore_the_locale)
     cg_record r = sample(64, 1, 1234.5), back;
     cg_buffer line = {0};
     char why[CG_WHY] = "";
-    static const char *const names[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "fr_FR"};
-    for (size_t i = 0; i < sizeof names / sizeof *names && !setlocale(LC_ALL, names[i]); i++) continue;
+    comma_locale();
     cg_record_format(&r, &line);
     ck_assert_ptr_nonnull(strstr(line.text, "ns_median=1234.5 "));
     ck_assert_msg(!cg_record_parse(line.text, line.length, &back, why), "%s", why);

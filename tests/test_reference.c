@@ -343,6 +343,24 @@ START_TEST(exact_is_more_than_double)
 }
 END_TEST
 
+/* A bound is met exactly only by a pair whose low part does not pass it. */
+START_TEST(exact_pairs_are_clamped)
+{
+    static const struct {
+        double from[2], high, low;
+    } rows[] = {{{1, 0x1p-60}, 1, 0}, {{-1, -0x1p-60}, -1, 0}, {{1, -0x1p-60}, 1, -0x1p-60}, {{-1, 0x1p-60}, -1, 0x1p-60}, {{2, 0}, 1, 0}};
+    convgen_problem p = dot(2, CONVGEN_F64);
+    double ones[] = {1, 1}, high, low, magnitude;
+    int64_t terms;
+    p.epilogue = (convgen_epilogue){false, CONVGEN_CLAMP, -1, 1};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cg_operands t = {.src = (void *)rows[i].from, .weights = ones};
+        ck_assert_int_eq(cg_reference_exact(&p, &t, false, 0, 1, &high, &low, &magnitude, &terms), CONVGEN_OK);
+        ck_assert_msg(high == rows[i].high && low == rows[i].low, "row %zu: %g + %g", i, high, low);
+    }
+}
+END_TEST
+
 /* Blocks of backward weights: rows * ow of at most 512 pixels, parts of long rows; od > 1. */
 static void one_block_sum(int64_t d, int64_t h, int64_t w)
 {
@@ -366,6 +384,8 @@ static void one_block_sum(int64_t d, int64_t h, int64_t w)
     ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, 0, 1, &got[0]), CONVGEN_OK);
     ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, true, 0, 1, &got[1]), CONVGEN_OK);
     ck_assert_msg(got[0] == total[0] && got[1] == total[1], "%ldx%ldx%ld", (long)d, (long)h, (long)w);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 4, false, 0, 1, &got[0]), CONVGEN_OK); /* blocks are its split */
+    ck_assert_msg(got[0] == total[0], "%ldx%ldx%ld in 4 chains", (long)d, (long)h, (long)w);
     free(a), free(b);
 }
 
@@ -432,6 +452,7 @@ int main(void)
     tcase_add_test(t, course_is_numpys_sum);
     tcase_add_test(t, chains_are_added_pairwise);
     tcase_add_test(t, exact_is_more_than_double);
+    tcase_add_test(t, exact_pairs_are_clamped);
     tcase_add_test(t, backward_weights_sum_in_blocks);
     tcase_add_test(t, relu_keeps_nan);
     tcase_add_test(t, ranges_and_memory);

@@ -1,18 +1,18 @@
-/* test_timer.c: times of kernels that take a known time; bounds are wide, the machine may be busy. */
-#include "internal.h"
+/* test_timer.c: times of kernels that take a known time, by a clock that only they move. */
+#include "fake_clock.h"
 #include "suite.h"
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 static long runs, packs;
-static double each;
+static double each, first_more; /* seconds of a run, and what the first takes beyond that */
+static int slow_every;          /* 0: none; the n-th run of each n takes ten times as long, as when something else has the processor */
 
-static void spin_stage(const cg_call *call, void *scratch, long first, long last)
+static void timed_stage(const cg_call *call, void *scratch, long first, long last)
 {
     (void)call, (void)scratch, (void)first, (void)last;
-    for (double end = cg_now() + each; cg_now() < end;) {}
     runs++;
+    clock_at += each * (slow_every && runs % slow_every == 0 ? 10 : 1) + (runs == 1 ? first_more : 0);
 }
 
 static void pack_stage(const cg_call *call, void *scratch, long first, long last)
@@ -27,7 +27,7 @@ static cg_timing timing(const char *text, double run, double seconds, bool cold)
 {
     cg_kernel k = {.source = {.packed = 64, .stage_count = 2, .chains = 1,
                               .stage = {{.tasks = 1, .pack = true}, {.tasks = 1, .scratch = 64}}},
-                   .stage = {pack_stage, spin_stage}};
+                   .stage = {pack_stage, timed_stage}};
     convgen_problem p;
     cg_trial *t;
     cg_timing out;
@@ -42,11 +42,20 @@ static cg_timing timing(const char *text, double run, double seconds, bool cold)
     return out;
 }
 
+static void begin(void)
+{
+    clock_begin(1e-9);
+    first_more = slow_every = 0;
+}
+
+/* Of the clock's own steps there is one in a sample. */
+static bool is(double ns, double expected) { return ns > expected * 0.999 && ns < expected * 1.001 + 1; }
+
 START_TEST(a_known_time)
 {
     cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-4, 0.02, false);
-    ck_assert_msg(t.ns_min >= 1e5 && t.ns_min < 2e5, "%g ns", t.ns_min);
-    ck_assert_int_ge(t.runs, 3);
+    ck_assert_msg(is(t.ns_min, 1e5) && is(t.ns_median, 1e5), "%g ns, median %g", t.ns_min, t.ns_median);
+    ck_assert_int_ge(t.runs, 199); /* what the time is enough for */
     ck_assert_int_le(t.runs, 201);
     ck_assert_int_eq(packs, runs);
 }
@@ -55,8 +64,29 @@ END_TEST
 START_TEST(short_runs_are_repeated)
 {
     cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-6, 0.02, false);
-    ck_assert_msg(t.ns_min >= 1e3 && t.ns_min < 3e3, "%g ns", t.ns_min);
-    ck_assert_int_ge(t.runs, 1000);
+    ck_assert_msg(is(t.ns_min, 1e3), "%g ns", t.ns_min);
+    ck_assert_int_ge(t.runs, 19000);
+    ck_assert_int_le(t.runs, 20100);
+}
+END_TEST
+
+/* A clock of coarse steps is looked at after enough of them only. */
+START_TEST(a_run_below_the_clocks_step)
+{
+    clock_begin(1e-6);
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-8, 0.02, false);
+    ck_assert_msg(t.ns_min > 10 && t.ns_min < 11, "%g ns", t.ns_min);
+}
+END_TEST
+
+START_TEST(what_something_else_takes_is_in_the_median_alone)
+{
+    slow_every = 3;
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-4, 0.02, false);
+    ck_assert_msg(is(t.ns_min, 1e5) && is(t.ns_median, 1e5), "%g ns, median %g", t.ns_min, t.ns_median);
+    slow_every = 1;
+    t = timing("mb1ic1ih8oc1kh3", 1e-4, 0.02, false);
+    ck_assert_msg(is(t.ns_min, 1e6), "%g ns", t.ns_min);
 }
 END_TEST
 
@@ -64,9 +94,27 @@ START_TEST(a_long_run_runs_once)
 {
     cg_timing t = timing("mb1ic1ih8oc1kh3", 0.02, 0.005, false);
     ck_assert_int_eq(t.runs, 1);
-    ck_assert(t.ns_min >= 2e7 && t.ns_min == t.ns_median);
+    ck_assert(is(t.ns_min, 2e7) && t.ns_min == t.ns_median);
     t = timing("mb1ic1ih8oc1kh3", 1e-6, 0, false);
     ck_assert_int_eq(t.runs, 1);
+}
+END_TEST
+
+/* It warms code and data. */
+START_TEST(the_first_run_is_no_sample)
+{
+    first_more = 5e-3;
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-4, 0.02, false);
+    ck_assert_msg(is(t.ns_min, 1e5) && is(t.ns_median, 1e5), "%g ns, median %g", t.ns_min, t.ns_median);
+}
+END_TEST
+
+/* Where warming used up the time, of what was run the least. */
+START_TEST(without_a_sample_the_lesser_counts)
+{
+    first_more = 1e-3;
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-6, 1.05e-3, false);
+    ck_assert_msg(is(t.ns_min, 1e3) && t.ns_min == t.ns_median, "%g ns", t.ns_min);
 }
 END_TEST
 
@@ -77,10 +125,13 @@ START_TEST(fixed_weights_are_packed_before)
 }
 END_TEST
 
+/* Each is a sample. */
 START_TEST(cold_runs)
 {
-    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-5, 0.1, true);
-    ck_assert_msg(t.ns_min >= 1e4 && t.ns_min < 1e5, "%g ns", t.ns_min);
+    cg_timing t = timing("mb1ic1ih8oc1kh3", 1e-5, 1e-4, true);
+    ck_assert_msg(is(t.ns_min, 1e4), "%g ns", t.ns_min);
+    ck_assert_int_ge(t.runs, 10);
+    ck_assert_int_le(t.runs, 12);
 }
 END_TEST
 
@@ -120,9 +171,9 @@ END_TEST
 
 START_TEST(memory)
 {
-    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = 1}}}, .stage = {spin_stage}};
+    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = 1}}}, .stage = {timed_stage}};
     cg_status status = CONVGEN_NO_MEMORY;
-    each = 0;
+    each = 1e-5;
     for (long n = 1; status; n++) {
         convgen_problem p;
         cg_trial *t;
@@ -143,9 +194,14 @@ int main(void)
 {
     Suite *s = suite_create("timer");
     TCase *t = test_case(s, "timer", 60);
+    tcase_add_checked_fixture(t, begin, NULL);
     tcase_add_test(t, a_known_time);
     tcase_add_test(t, short_runs_are_repeated);
+    tcase_add_test(t, a_run_below_the_clocks_step);
+    tcase_add_test(t, what_something_else_takes_is_in_the_median_alone);
     tcase_add_test(t, a_long_run_runs_once);
+    tcase_add_test(t, the_first_run_is_no_sample);
+    tcase_add_test(t, without_a_sample_the_lesser_counts);
     tcase_add_test(t, fixed_weights_are_packed_before);
     tcase_add_test(t, cold_runs);
     tcase_add_test(t, all_that_is_timed_begins_at_a_page);

@@ -14,6 +14,8 @@ typedef struct fake {
     double ns[MOST], first[MOST]; /* first: seconds of the first run */
     const char *why[MOST];        /* NULL: right */
     size_t packed[MOST];
+    double slower[MOST][8];       /* how often its ns each timing gives in turn; 0: always once */
+    double takes[MOST], sample;   /* seconds of the clock that its verification takes; that a check on a sample takes */
     double least_runs;            /* that a time was asked for: seconds over those of a run */
     int count, verified[MOST], timed[MOST], order[MOST], asked, forgotten, level;
     cg_status fatal; /* of the next verify */
@@ -21,6 +23,8 @@ typedef struct fake {
 } fake;
 
 static fake f;
+static double clock_at;
+static double the_clock(void) { return clock_at; }
 static convgen_context *context;
 static cg_judge judge;
 static convgen_problem problem;
@@ -33,6 +37,15 @@ static int index_of(const char *name)
     if (f.others) return -1;
     ck_abort_msg("the judge was asked for %s, which the generator does not list", name);
     return -1;
+}
+
+/* The clock goes on, to the job's deadline at most. */
+static cg_status spend(double seconds, const cg_job *job)
+{
+    clock_at += seconds;
+    if (job->deadline == 0 || clock_at < job->deadline) return CONVGEN_OK;
+    clock_at = job->deadline;
+    return cg_fail(CONVGEN_CANCELLED, "late");
 }
 
 static cg_status fake_verify(void *self, const cg_job *job, cg_result *out)
@@ -48,6 +61,7 @@ static cg_status fake_verify(void *self, const cg_job *job, cg_result *out)
     f.order[f.asked++] = i;
     f.level = job->level;
     if (f.fatal) return cg_fail(f.fatal, "nothing goes on");
+    if (spend(job->level == CG_VERIFY_SAMPLE ? f.sample : f.takes[i], job)) return CONVGEN_CANCELLED;
     out->verdict = (cg_verdict){.ok = !f.why[i], .seconds = f.first[i], .error_vs_loop = 0.5};
     if (f.why[i]) strcpy(out->verdict.why, f.why[i]);
     return CONVGEN_OK;
@@ -60,7 +74,8 @@ static cg_status fake_time(void *self, const cg_job *job, cg_result *out)
     memset(out, 0, sizeof *out);
     f.timed[i]++;
     f.least_runs = fmin(f.least_runs, job->seconds / (1e-9 * f.ns[i]));
-    out->timing = (cg_timing){f.ns[i], f.ns[i] * 1.1, 1};
+    out->timing = (cg_timing){f.ns[i] * (f.slower[i][0] ? f.slower[i][(f.timed[i] - 1) % 8] : 1), 0, 1};
+    out->timing.ns_median = out->timing.ns_min * 1.1;
     out->packed = f.packed[i];
     return CONVGEN_OK;
 }
@@ -86,13 +101,12 @@ static cg_record key(void)
     return k;
 }
 
-static void begin(void)
+/* The generator's schedules of a problem, each slower than the one before it. */
+static void choose(const char *text)
 {
-    snprintf(store, sizeof store, "/tmp/convgen-tune-%d", (int)getpid());
-    open_with(store);
-    ck_assert_int_eq(convgen_problem_parse("mb2ic4ih6oc6kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(convgen_problem_parse(text, &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
-    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false};
+    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false, false};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(context->script, &request, &list) == CONVGEN_OK, "%s", convgen_error(NULL));
     memset(&f, 0, sizeof f);
@@ -105,6 +119,13 @@ static void begin(void)
     cg_free(list.at);
     ck_assert_int_ge(f.count, 2); /* these tests need something to choose from */
     judge = (cg_judge){NULL, fake_verify, fake_time, fake_forget};
+}
+
+static void begin(void)
+{
+    snprintf(store, sizeof store, "/tmp/convgen-tune-%d", (int)getpid());
+    open_with(store);
+    choose("mb2ic4ih6oc6kh3ph1");
 }
 
 static void end(void)
@@ -127,7 +148,7 @@ static cg_status tune(convgen_effort effort)
 static void remembered(int schedule, int version_offset, int threads)
 {
     cg_record r = key();
-    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false};
+    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false, false};
     cg_schedule_list list;
     ck_assert_int_eq(cg_script_schedules(context->script, &request, &list), CONVGEN_OK);
     strcpy(r.schedule, list.at[schedule].name);
@@ -173,6 +194,13 @@ static void listen(void *user, const cg_tried *t)
     ck_assert((t->ns_min == 0) == (t->why[0] != 0));
     ck_assert(t->done > 0 && t->done <= 1);
     snprintf(said[said_count++], CG_WHY, "%s|%s", t->schedule->name, t->why);
+}
+
+static double heard[MOST];
+static void listen_times(void *user, const cg_tried *t)
+{
+    (void)user;
+    heard[index_of(t->schedule->name)] = t->ns_min;
 }
 
 START_TEST(a_refused_candidate_keeps_its_reason)
@@ -261,6 +289,130 @@ START_TEST(time_runs_out_after_something_usable)
     ck_assert_int_eq(out.candidates, 2);
     ck_assert(out.complete == false);
     ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+}
+END_TEST
+
+static cg_status tune_within(double seconds, bool strict)
+{
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .seconds = seconds, .strict = strict, .finish = true};
+    cg_clock = the_clock;
+    clock_at = 1000;
+    cg_status status = cg_tune(context, &judge, &t, &out);
+    cg_clock = NULL;
+    return status;
+}
+
+/* Whatever a candidate takes: after the first usable one nothing goes on beyond the time, nor is anything refused for it. */
+START_TEST(time_binds_verification)
+{
+    for (int i = 1; i < f.count; i++) f.takes[i] = 60;
+    f.takes[0] = 4;
+    ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
+    ck_assert_msg(clock_at == 1006, "%g", clock_at);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    ck_assert(!out.complete && out.record.partial == 1);
+    ck_assert_int_eq(out.candidates, 1);
+    ck_assert_int_eq(out.refused, 0);
+    end();
+    begin();
+    f.takes[0] = 60; /* a small problem: the first one is waited for */
+    ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
+    ck_assert(clock_at == 1060 && out.record.partial == 1 && !out.sampled);
+}
+END_TEST
+
+/* A run that would end too late is not begun: the one of the verification is its time. */
+START_TEST(time_binds_timing)
+{
+    f.takes[0] = 4;
+    f.first[0] = 3;
+    ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
+    ck_assert_int_eq(f.timed[0], 0);
+    ck_assert_int_gt(f.timed[1], 0); /* that one is quick */
+    end();
+    begin();
+    f.takes[0] = 4;
+    for (int i = 0; i < f.count; i++) f.first[i] = 3;
+    ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
+    ck_assert(out.record.ns_min == 3e9 && out.record.ns_median == 3e9);
+}
+END_TEST
+
+#define LONG "mb16ic64ih56oc64kh3ph1"
+
+/* All outputs of a long problem may take longer than there is time: then a check on a sample is the answer, and is not remembered. */
+START_TEST(a_long_problem_has_a_spare)
+{
+    choose(LONG);
+    for (int i = 0; i < f.count; i++) f.takes[i] = 60;
+    f.sample = 1;
+    f.why[0] = "wrong";
+    ck_assert_msg(tune_within(6, true) == CONVGEN_OK, "%s", convgen_error(NULL));
+    ck_assert(clock_at == 1006 && out.sampled && !out.complete && out.record.partial);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert(out.record.ns_min == 0);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+    f.sample = 20; /* the library's caller needs a plan; the command's can give more time */
+    ck_assert_int_eq(tune_within(6, false), CONVGEN_OK);
+    ck_assert(clock_at == 1040 && out.sampled);
+    ck_assert_int_eq(tune_within(6, true), CONVGEN_NO_CANDIDATE);
+    ck_assert(clock_at == 1006);
+    ck_assert_msg(strstr(convgen_error(NULL), "6 s are too few for") != NULL, "%s", convgen_error(NULL));
+    for (int i = 0; i < f.count; i++) f.takes[i] = 0.01; /* time enough: as ever */
+    f.sample = 1;
+    ck_assert_int_eq(tune_within(600, true), CONVGEN_OK);
+    ck_assert(out.complete && !out.sampled && !out.record.partial);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_int_eq(out.refused, 1);
+    ck_assert_int_eq(out.candidates, f.count);
+}
+END_TEST
+
+/* A search that time cut short is remembered as such; one that may finish it tries what it had not come to, and ends. */
+START_TEST(a_later_search_goes_on)
+{
+    int last = f.count - 1, searches = 0;
+    f.ns[last] = 5e4;
+    for (int i = 0; i < f.count; i++) f.takes[i] = 1;
+    do {
+        ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+        ck_assert_int_lt(++searches, f.count);
+        if (searches > 1) continue;
+        ck_assert_str_eq(out.record.schedule, f.name[0]);
+        ck_assert_int_eq(out.record.partial, 3);
+        ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK); /* others take what there is */
+        ck_assert(out.recalled && out.complete);
+        out.complete = false;
+    } while (!out.complete);
+    ck_assert_str_eq(out.record.schedule, f.name[last]);
+    ck_assert_int_eq(out.record.partial, 0);
+    for (int i = 1; i < f.count; i++) ck_assert_int_ge(f.verified[i], 1);
+    ck_assert_int_eq(searches, f.count <= 3 ? 1 : 1 + (f.count - 3 + 1) / 2);
+    int asked = f.asked;
+    ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+    ck_assert(out.recalled);
+    ck_assert_int_eq(f.asked, asked);
+}
+END_TEST
+
+/* Of two times of a candidate, the better one is true: noise only ever adds. */
+START_TEST(the_lesser_time_counts)
+{
+    for (int i = 0; i < f.count; i++) f.ns[i] = 1e7, f.first[i] = 1e-3;
+    f.ns[0] = 1e5;
+    f.ns[1] = 1.6e5;
+    f.slower[1][0] = 1, f.slower[1][1] = 2; /* dropped by its first time, and by the second */
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .tried = listen_times, .again = true};
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    ck_assert_int_eq(f.timed[1], 2);
+    ck_assert_msg(heard[1] == 1.6e5, "%g", heard[1]);
+    f.slower[1][0] = 0;
+    f.ns[1] = 1e7;
+    memset(f.timed, 0, sizeof f.timed); /* briefly, longer, and five times in the final: the third is the best */
+    memcpy(f.slower[0], (const double[8]){1, 1, 1, 1, 0.9, 1.2, 1.3, 1}, sizeof f.slower[0]);
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    ck_assert_msg(fabs(out.record.ns_min - 9e4) < 1, "%g", out.record.ns_min);
+    ck_assert_msg(fabs(out.record.ns_median - 1.1e5) < 1, "%g", out.record.ns_median);
 }
 END_TEST
 
@@ -473,6 +625,11 @@ int main(void)
     tcase_add_test(t, estimate_takes_the_first_sound_one_untimed);
     tcase_add_test(t, a_stop_keeps_the_best_so_far);
     tcase_add_test(t, time_runs_out_after_something_usable);
+    tcase_add_test(t, time_binds_verification);
+    tcase_add_test(t, time_binds_timing);
+    tcase_add_test(t, a_long_problem_has_a_spare);
+    tcase_add_test(t, a_later_search_goes_on);
+    tcase_add_test(t, the_lesser_time_counts);
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
     tcase_add_test(t, an_incumbent_goes_only_for_three_percent);
     tcase_add_test(t, a_time_is_of_several_runs);

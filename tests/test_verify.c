@@ -8,7 +8,8 @@
 /* What the kernel under test does wrong. */
 typedef enum {
     NOTHING, OFF_BY_ONE, NOT_WRITTEN, WRITES_BEYOND, WRITES_BEFORE, WRITES_INPUT, READS_SCRATCH, READS_BEYOND, SPREADS_NAN,
-    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE, LOOP, NOISE
+    OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE, LOOP, NOISE, SKIPS_WEIGHT_NAN, ONE_NAN_LESS, ONE_INFINITY_LESS,
+    READS_WHAT_PACKING_LEFT, READS_BEFORE, READS_BEFORE_PACKED, READS_BEYOND_PACKED, READS_BEFORE_WORKSPACE, READS_BEYOND_WORKSPACE
 } fault;
 static fault broken;
 static convgen_problem now;
@@ -25,11 +26,12 @@ static convgen_problem problem(const char *text)
 
 /* ---- a forward kernel, f32, channels last, one group, by the formula ------------------------------------------------ */
 
-enum { PACKED_ROOM = 4096, SCRATCH_ROOM = 256 };
+enum { PACKED_ROOM = 512, SCRATCH_ROOM = 256 }; /* less than a page: only one end of each can touch a guard */
 
 static void pack_stage(const cg_call *call, void *scratch, long first, long last)
 {
-    (void)scratch, (void)first, (void)last;
+    (void)first, (void)last;
+    if (broken == READS_WHAT_PACKING_LEFT) *(float *)scratch = 1;
     memcpy(call->packed, call->weights, (size_t)(cg_problem_sizes(&now).weights) * 4);
 }
 
@@ -49,10 +51,21 @@ static float one_output(const cg_call *call, long n, long y, long x, long c)
         if (h < 0 || v < 0 || h >= now.in[1] || v >= now.in[2]) continue;
         for (long i = 0; i < ic; i++) {
             float a = src[((n * now.in[1] + h) * now.in[2] + v) * ic + i];
-            sum = step(broken == SKIPS_NAN && isnan(a) ? 0 : a, w[(k * ic + i) * oc + c], sum);
+            float b = w[(k * ic + i) * oc + c];
+            sum = step(broken == SKIPS_NAN && isnan(a) ? 0 : a, broken == SKIPS_WEIGHT_NAN && isnan(b) ? 0 : b, sum);
         }
     }
     return now.bias ? sum + ((const float *)call->bias)[c] : sum;
+}
+
+/* The first output of such a kind becomes a number. */
+static void hide(float *y, long count, bool nan)
+{
+    for (long i = 0; i < count; i++)
+        if (nan ? isnan(y[i]) : isinf(y[i])) {
+            y[i] = 0;
+            return;
+        }
 }
 
 static void damage(const cg_call *call, void *scratch, float *y, long count)
@@ -66,8 +79,16 @@ static void damage(const cg_call *call, void *scratch, float *y, long count)
     case WRITES_BEYOND: y[count] = 1; break;
     case WRITES_BEFORE: y[-1] = 1; break;
     case WRITES_INPUT: ((float *)call->src)[s.src / 2] = 0; break;
+    case READS_WHAT_PACKING_LEFT:
     case READS_SCRATCH: y[3] += 0 * *(float *)scratch; break;
+    case READS_BEFORE: y[3] += 0 * ((float *)call->src)[-1]; break;
     case READS_BEYOND: y[3] += 0 * ((float *)call->src)[s.src]; break;
+    case READS_BEFORE_PACKED: y[3] += 0 * ((float *)call->packed)[-1]; break;
+    case READS_BEYOND_PACKED: y[3] += 0 * ((float *)call->packed)[PACKED_ROOM / 4]; break;
+    case READS_BEFORE_WORKSPACE: y[3] += 0 * *(float *)((char *)call->shared - PACKED_ROOM - 4); break;
+    case READS_BEYOND_WORKSPACE: y[3] += 0 * *(float *)((char *)scratch + SCRATCH_ROOM); break;
+    case ONE_NAN_LESS: hide(y, count, true); break;
+    case ONE_INFINITY_LESS: hide(y, count, false); break;
     case SPREADS_NAN:
         for (long i = 0; i < s.src; i++)
             if (isnan(((float *)call->src)[i])) y[0] = y[count - 1] = NAN;
@@ -133,6 +154,15 @@ static void spread_nans(float *y)
     }
 }
 
+static void recompute_without_nan(cg_operands *o, void *out)
+{
+    int64_t count = cg_problem_sizes(&now).weights;
+    float without[count];
+    for (int64_t i = 0; i < count; i++) without[i] = isnan(((float *)o->weights)[i]) ? 0 : ((float *)o->weights)[i];
+    o->weights = without;
+    cg_reference(&now, o, CG_CANONICAL, now_chains, false, 0, cg_output_elements(&now, false), out);
+}
+
 static void reference_stage(const cg_call *call, void *scratch, long first, long last)
 {
     cg_operands o = {call->src, call->weights, call->bias, call->dst, call->residual};
@@ -141,6 +171,7 @@ static void reference_stage(const cg_call *call, void *scratch, long first, long
     cg_order order = broken == NO_FMA || broken == LOOP ? CG_LOOP : broken == NOISE ? CG_EXACT : CG_CANONICAL;
     cg_reference(&now, &o, order, now_chains, false, 0, cg_output_elements(&now, false), out[now.pass]);
     if (broken == NOISE) add_noise(call, out[now.pass]);
+    if (broken == SKIPS_WEIGHT_NAN) recompute_without_nan(&o, out[now.pass]);
     if (spread > 1) spread_nans(call->dst);
     if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
         cg_reference(&now, &o, broken == NO_FMA ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
@@ -151,7 +182,7 @@ static void reference_stage(const cg_call *call, void *scratch, long first, long
 static cg_kernel forward_kernel(void)
 {
     return (cg_kernel){.source = {.packed = PACKED_ROOM, .stage_count = 2, .chains = 1,
-                                  .stage = {{.name = "pack", .tasks = 1, .pack = true},
+                                  .stage = {{.name = "pack", .tasks = 1, .scratch = SCRATCH_ROOM, .pack = true},
                                             {.name = "compute", .tasks = now.batch, .scratch = SCRATCH_ROOM}}},
                        .stage = {pack_stage, forward_stage}};
 }
@@ -236,6 +267,40 @@ START_TEST(broken_kernels_are_refused)
 }
 END_TEST
 
+/* Weights that are packed beforehand: what packing leaves in the workspace is gone when the kernel runs. */
+START_TEST(fixed_weights_are_packed_elsewhere)
+{
+    char text[128];
+    snprintf(text, sizeof text, "--weights=fixed %s", forward_text);
+    now = problem(text);
+    expect_refusal(READS_WHAT_PACKING_LEFT, CG_VERIFY_FULL, "workspace that was never written");
+    expect_refusal(READS_BEFORE_PACKED, CG_VERIFY_FULL, "memory beyond an operand");
+    expect_refusal(READS_BEYOND_PACKED, CG_VERIFY_FULL, "memory beyond an operand");
+}
+END_TEST
+
+/* However few channels there are, so long as one is left to be compared. */
+START_TEST(a_nan_among_the_weights_must_show)
+{
+    static const char *const forward[] = {"--dir=FWD_B --tag=nhwc mb2ic3ih6oc2kh3ph1", "--dir=FWD_B --tag=nhwc mb1ic1ih6oc8kh3",
+                                          "--dir=FWD_B --tag=nhwc mb1ic1ih6oc9kh3ph1"};
+    static const char *const data[] = {"--dir=BWD_D mb2ic2ih6oc1kh3ph1", "--dir=BWD_D --tag=nchw mb2ic3ih6oc1kh3ph1",
+                                       "--dir=FWD_D --tag=nchw mb2ic1ih6oc2kh3ph1"};
+    for (size_t i = 0; i < sizeof forward / sizeof *forward; i++) {
+        now = problem(forward[i]);
+        expect_refusal(SKIPS_WEIGHT_NAN, CG_VERIFY_FULL, "the canonical order gives nan (integer data)");
+    }
+    for (size_t i = 0; i < sizeof data / sizeof *data; i++) {
+        now = problem(data[i]);
+        cg_kernel k = reference_kernel();
+        broken = SKIPS_WEIGHT_NAN;
+        cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+        broken = NOTHING;
+        ck_assert_msg(!v.ok && strstr(v.why, "the canonical order gives nan (integer data)"), "%s: %s", data[i], v.why);
+    }
+}
+END_TEST
+
 START_TEST(a_sample_finds_the_gross_faults)
 {
     now = problem(forward_text);
@@ -268,10 +333,16 @@ START_TEST(a_trial_recovers)
 END_TEST
 
 #if !defined(__SANITIZE_ADDRESS__) /* it reports the fault itself and exits */
+static const fault beyond_a_guard[] = {READS_BEFORE,        READS_BEYOND,           READS_BEFORE_PACKED,
+                                       READS_BEYOND_PACKED, READS_BEFORE_WORKSPACE, READS_BEYOND_WORKSPACE};
+
+/* Both ends of all that a kernel is given. */
 START_TEST(guard_pages_fault)
 {
-    broken = READS_BEYOND;
-    now = problem(forward_text);
+    char text[128];
+    snprintf(text, sizeof text, "--weights=fixed %s", forward_text);
+    broken = beyond_a_guard[_i];
+    now = problem(text);
     cg_kernel k = forward_kernel();
     verdict_of(&k, true, CG_VERIFY_FULL); /* SIGSEGV, as the case says */
 }
@@ -350,6 +421,11 @@ START_TEST(transforming_families)
         ck_assert_msg(v.ok == bits, "fault %d: ok %d, %s", broken, v.ok, v.why);
         if (broken == SKIPS_NAN) ck_assert_msg(strstr(v.why, "do not show it"), "%s", v.why);
         if (broken == SPREADS_NAN) ck_assert_msg(strstr(v.why, "spread beyond its tile"), "%s", v.why);
+    }
+    for (int nan = 0; nan < 2; nan++) {
+        broken = nan ? ONE_NAN_LESS : ONE_INFINITY_LESS;
+        v = verdict_of(&k, false, CG_VERIFY_FULL);
+        ck_assert_msg(!v.ok && !strncmp(v.why, "1 of the ", 9) && strstr(v.why, nan ? "the NaN" : "the infinity"), "%s", v.why);
     }
     broken = NOTHING;
 }
@@ -458,6 +534,7 @@ START_TEST(budgets_of_channels_and_of_other_data)
     expect_budget(text, 30, -1, POSITIVE_DATA, "rectified data is");
     expect_budget(text, 30, -1, LARGE_DATA, "badly scaled data is");
     expect_budget(text, 1.6, -1, LARGE_DATA, NULL); /* twice is allowed there */
+    expect_budget(text, NAN, 9, POSITIVE_DATA, "the error on rectified data is inf times the loop's");
 }
 END_TEST
 
@@ -530,14 +607,46 @@ START_TEST(certificates)
 END_TEST
 
 static long shares[2];
+static char *scratch_of[3]; /* by the first task of a share */
 static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
 {
     float *mine = scratch;
     (void)call;
     *mine = (float)first;
+    scratch_of[first / 3] = scratch;
     __atomic_fetch_add(&shares[0], last - first, __ATOMIC_RELAXED);
     __atomic_fetch_add(&shares[1], (uintptr_t)scratch % 64 == 0, __ATOMIC_RELAXED);
 }
+
+/* Three tasks a thread. */
+static void one_after_another(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread), void *task)
+{
+    (void)user;
+    for (int i = 0; i < threads && 3 * i < tasks; i++) body(task, 3 * i, 3 * i + 3 < tasks ? 3 * i + 3 : tasks, i);
+}
+
+START_TEST(rooms_are_used_again)
+{
+    cg_room room = {0};
+    now = problem("--weights=fixed --dir=FWD_D mb2ic3ih6iw5oc4kh3kw3ph1pw1");
+    cg_kernel small = forward_kernel(), large = small;
+    large.source.packed = 9000, large.source.stage[1].scratch = 9000;
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    cg_room before = room;
+    cg_fail_allocation = 1;
+    ck_assert_int_eq(cg_room_fit(&small, &serial, &now, &room), CONVGEN_OK);
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    ck_assert(room.workspace == before.workspace && room.packed == before.packed && cg_fail_allocation == 1);
+    large.source.packed = 9001;
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_NO_MEMORY);
+    ck_assert(!room.workspace && !room.packed);
+    ck_assert_int_eq(cg_room_fit(&large, &serial, &now, &room), CONVGEN_OK);
+    ck_assert(room.workspace_size >= 9001 + 9000 && room.packed_size >= 9001);
+    cg_room_poison(&large, &serial, &room);
+    for (int i = 0; i < 9000; i++) ck_assert(((unsigned char *)room.workspace)[i] == 0xFF && ((unsigned char *)room.packed)[i] == 0xFF);
+    cg_room_free(&room);
+}
+END_TEST
 
 START_TEST(workspaces)
 {
@@ -545,12 +654,13 @@ START_TEST(workspaces)
                               .stage = {{.tasks = 7, .scratch = 100}, {.tasks = 5, .scratch = 300}}},
                    .stage = {sharing_stage, sharing_stage}};
     ck_assert_uint_eq(cg_kernel_workspace(&k, 3), 128 + 128 + 3 * 320);
-    cg_parallel par = {.threads = 3};
-    void *w = cg_aligned(cg_kernel_workspace(&k, 3));
+    cg_parallel par = {.threads = 3, .parallel_for = one_after_another};
+    char *w = cg_aligned(cg_kernel_workspace(&k, 3));
     cg_operands o = {0};
     cg_kernel_run(&k, &par, &o, NULL, w);
     ck_assert_int_eq(shares[0], 12);
-    ck_assert(shares[1] >= 2);
+    ck_assert_int_eq(shares[1], 3 + 2);
+    for (int i = 0; i < 3; i++) ck_assert_ptr_eq(scratch_of[i], w + 128 + 128 + i * 320); /* each thread its own */
     cg_free(w);
 }
 END_TEST
@@ -561,6 +671,8 @@ int main(void)
     TCase *t = test_case(s, "verify", 60);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
+    tcase_add_test(t, fixed_weights_are_packed_elsewhere);
+    tcase_add_test(t, a_nan_among_the_weights_must_show);
     tcase_add_test(t, a_sample_finds_the_gross_faults);
     tcase_add_test(t, a_trial_recovers);
     tcase_add_test(t, all_passes);
@@ -575,8 +687,9 @@ int main(void)
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
     tcase_add_test(t, workspaces);
+    tcase_add_test(t, rooms_are_used_again);
 #if !defined(__SANITIZE_ADDRESS__)
-    tcase_add_test_raise_signal(test_case(s, "crash", 60), guard_pages_fault, 11);
+    tcase_add_loop_test_raise_signal(test_case(s, "crash", 60), guard_pages_fault, 11, 0, sizeof beyond_a_guard / sizeof *beyond_a_guard);
 #endif
     return test_run(s);
 }

@@ -279,16 +279,15 @@ local function judge(p, schedule, target)
   return gathering_cycles(p, s, schedule, target)
 end
 
--- Every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not apply.
-function depthwise.schedules(p, target, _)
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not
+-- apply.
+function depthwise.schedules(p, target, _, list)
   local why = refused(p)
-  if why then return { { why = why, name = "depthwise" } } end
-  local list = {}
+  if why then list[1] = { why = why, name = "depthwise" }; return end
   for i, schedule in ipairs((p.pass == "backward_weights" and gradient_candidates or gathering_candidates)(p, target)) do
     local cycles, cannot = judge(p, schedule, target)
     list[i] = { schedule = schedule, cycles = cycles, why = cannot }
   end
-  return list
 end
 
 function depthwise.stages(p, schedule, target)

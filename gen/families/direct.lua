@@ -288,18 +288,17 @@ local function candidates(p, target, machine)
   return list
 end
 
--- Every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not apply.
-function direct.schedules(p, target, machine)
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not
+-- apply.
+function direct.schedules(p, target, machine, list)
   local why = refused(p)
-  if why then return { { why = why, name = "direct" } } end
-  local list = {}
+  if why then list[1] = { why = why, name = "direct" }; return end
   for _, schedule in ipairs(candidates(p, target, machine)) do
     local cannot = misfit(p, schedule, target)
     local cycles = not cannot and
       (schedule.inputs and gradient_cycles(p, schedule, target, machine) or gathering_cycles(p, schedule, target, machine)) or 0
     list[#list + 1] = { schedule = schedule, cycles = cycles, why = cannot }
   end
-  return list
 end
 
 -- For readers of emitted C.

@@ -288,18 +288,17 @@ local function way(p, target, machine)
   return (p.pass == "backward_weights" and gradients or gathers)(p, target, machine)
 end
 
--- Every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not apply.
-function planar.schedules(p, target, machine)
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family does not
+-- apply.
+function planar.schedules(p, target, machine, list)
   local how = way(p, target, machine)
-  if how.why then return { { why = how.why, name = "planar" } } end
-  local list = {}
+  if how.why then list[1] = { why = how.why, name = "planar" }; return end
   for _, schedule in ipairs(how.candidates()) do
     schedule.family = "planar"
     local cannot = how.misfit(schedule)
     list[#list + 1] = { schedule = schedule, cycles = not cannot and how.cycles(schedule) or 0, why = cannot }
   end
-  if #list == 0 then return { { why = "no tile fits the registers", name = "planar" } } end
-  return list
+  if #list == 0 then list[1] = { why = "no tile fits the registers", name = "planar" } end
 end
 
 function planar.stages(p, schedule, target, machine)

@@ -34,6 +34,7 @@ function winograd.parse(name)
   rest = behind or rest
   local sums, after = rest:match "^%.p(%d+)(.*)$"
   rest = after or rest
+  if not (grid.parse_sizes(h) and grid.parse_sizes(w)) then return end
   return { family = "winograd", shares = tonumber(shares), sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
     vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
     chunk = tonumber(rest:match "%.c(%d+)"), half = rest:find "%.half" ~= nil,
@@ -80,10 +81,12 @@ local function predicted_error(p, h, w, chunk)
   return errors.predict(h, w, reduced(p), chains, added, clamp)
 end
 
+local unmeasured = "its error has not been measured"
+
 -- Why tiles are refused for their error, or nil and the channels of a partial sum that it takes, if it takes that.
 local function inexact(p, h_axis, w_axis, h_sizes, w_sizes, known)
   if not (errors.measured(h_sizes[1], grid.taps(h_axis)) and errors.measured(w_sizes[1], grid.taps(w_axis))) then
-    return "its error has not been measured"
+    return unmeasured
   end
   known[h_sizes] = known[h_sizes] or axis_errors(h_axis, h_sizes)
   known[w_sizes] = known[w_sizes] or axis_errors(w_axis, w_sizes)
@@ -317,11 +320,10 @@ local function cycles_of(s, machine)
   return cycles * largest_share(c.tasks, p.threads) + (c.pack - c.fused) / p.threads
 end
 
-function winograd.schedules(p, target, machine)
+function winograd.schedules(p, target, machine, list)
   local why = refused(p, target)
-  if why then return { { why = why, name = "winograd" } } end
-  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine) end
-  local list = {}
+  if why then list[1] = { why = why, name = "winograd" }; return end
+  if p.pass == "backward_weights" then return gradient.schedules(p, target, machine, list) end
   for _, c in ipairs(candidates(p, target, machine)) do
     c.schedule.family = "winograd"
     if not c.why then
@@ -331,7 +333,15 @@ function winograd.schedules(p, target, machine)
     end
     list[#list + 1] = c
   end
-  return list
+end
+
+-- What decides the bits of its results: the transform, the order of its sums. Kernels of `half` share operations among rows of
+-- frequencies by what fits a block; sums of backward weights are of a block's tiles.
+function winograd.arithmetic(p, s)
+  local name = ("winograd %sx%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w))
+  if p.pass == "backward_weights" then return ("%s t%d p%d"):format(name, s.tiles, s.sums or 1) end
+  if s.half or s.fuse then name = ("%s half t%d r%d d%d"):format(name, s.tiles, s.rows, s.shares or 1) end
+  return ("%s c%d"):format(name, s.chunk or 0)
 end
 
 -- What binds: the longest of what a run has to do.
@@ -393,6 +403,19 @@ local function misfit(p, schedule, target)
   return gathering.misfit(gathering.shape(p, schedule, target))
 end
 
+-- Why the tiles of a transform or of its products are none that can be, or nil.
+local function too_large(p, schedule, target)
+  local weights = p.pass == "backward_weights"
+  for i, sizes in ipairs { schedule.h, schedule.w } do
+    local taps = weights and p.kernel[i + 1] or grid.taps(select(i, grid.axes(p)))
+    if sizes[1] + taps - 1 > most_size then return ("needs %d frequencies on an axis, at most %d"):format(sizes[1] + taps - 1, most_size) end
+    if not errors.measured(weights and taps or sizes[1], weights and sizes[1] or taps) then return unmeasured end
+  end
+  local vectors = math.min(schedule.vectors, (produced(p) + lanes_of(p, target) - 1) // lanes_of(p, target))
+  local sums = vectors * math.min(schedule.rows, weights and reduced(p) or schedule.tiles)
+  if sums + vectors > target.registers then return ("needs %d registers, %s has %d"):format(sums + vectors, target.name, target.registers) end
+end
+
 -- For readers of emitted C.
 function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end
 
@@ -401,7 +424,7 @@ function winograd.stages(p, schedule, target)
   if weights and (schedule.half or schedule.fuse or schedule.chunk or schedule.shares) then
     return nil, winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
-  local why = refused(p, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
+  local why = refused(p, target) or too_large(p, schedule, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
   if why then return nil, why end
   local result, cannot = (weights and gradient or gathering).stages(p, schedule, target)
   if not result then return nil, cannot end

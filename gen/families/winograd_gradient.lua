@@ -303,12 +303,11 @@ function winograd_gradient.figures(p, schedule, target, operations)
 end
 
 -- Entries as families list them.
-function winograd_gradient.schedules(p, target, machine)
-  local list = candidates(p, target)
-  for _, entry in ipairs(list) do
+function winograd_gradient.schedules(p, target, machine, list)
+  for _, entry in ipairs(candidates(p, target)) do
     entry.cycles = not entry.why and cycles_of(winograd_gradient.shape(p, entry.schedule, target), machine) or 0
+    list[#list + 1] = entry
   end
-  return list
 end
 
 ---- kernels ----------------------------------------------------------------------------------------------------------------------

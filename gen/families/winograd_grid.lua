@@ -60,10 +60,11 @@ end
 
 function grid.print_sizes(sizes) return table.concat(sizes, "+") end
 
--- "4+3" -> {4, 3}
+-- "4+3" -> {4, 3}; nil: those are no sizes, the larger one first.
 function grid.parse_sizes(text)
   local big, small = text:match "^(%d+)%+?(%d*)$"
-  return big and { tonumber(big), tonumber(small) }
+  local sizes = big and { tonumber(big), tonumber(small) }
+  return sizes and sizes[1] > (sizes[2] or 0) and sizes or nil
 end
 
 -- Positions [low, high) of a tile's window that are in the input.

@@ -470,7 +470,6 @@ local block
 -- Counts down in a register or on the stack; returns the jump that skips a loop of no trips, if there can be such.
 local function begin_count(s, op)
   local counter, count = s.register[op], op.count
-  s.held = nil
   if type(count) == "number" then
     set(s, counter or rax, count)
     if not counter then assign(s, op, rax) end

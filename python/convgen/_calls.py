@@ -42,8 +42,8 @@ def word(value: Any) -> Any:
 def find(name: str, one: Any, two: Any, three: Any, shape: Any, words: tuple) -> tuple[Optional[tuple], Optional[Call]]:
     """(key, call): the call is None for the first of its kind, the key for what no key can be made of."""
     try:
-        key = (name, one.shape, two.shape, one.dtype, two.dtype, None if three is None else (three.shape, three.dtype), shape,
-               *map(word, words))
+        key = (name, one.shape, two.shape, one.dtype, two.dtype, None if three is None else (three.shape, three.dtype),
+               word(shape), *map(word, words))
         return key, _kept.get(key)
     except (AttributeError, TypeError, ValueError):
         return None, None

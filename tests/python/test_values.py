@@ -6,6 +6,7 @@ import numpy as np
 from reference import backward, case, channels_first, forward, generator, reference_keywords, weights_first
 
 import convgen
+import convgen._calls
 
 # Equality to the bit is the promise of "proven"; what transforms its data is within its budget only.
 CONV = {r: partial(getattr(convgen, f"conv{r}d"), accuracy="proven") for r in (1, 2, 3)}
@@ -226,6 +227,100 @@ class Course(unittest.TestCase):
                 for o, a, e in zip(ours, (A, W, b), loops_backward(*(a.astype(int) for a in (dZ, A, W)), hparameters)):
                     np.testing.assert_array_equal(o, e)
                     self.assertEqual((o.shape, o.dtype), (a.shape, dtype))
+
+
+class Kept(unittest.TestCase):
+    """A call that is kept serves the calls that are its like in every part of its key, and no others.
+
+    A new kernel drops what is kept: so the base call is made again, and is there, before each call that differs from it in one
+    part. That must then do what it does when nothing is kept: return the same, or refuse with the same sentence. Results begin
+    as NaNs, so that none is what an earlier one left in memory."""
+
+    def setUp(self):
+        empty = convgen._arrays._empty
+        self.addCleanup(setattr, convgen._arrays, "_empty", empty)
+        convgen._arrays._empty = lambda shape, dtype: np.full(shape, np.nan, dtype)
+
+    X, W, B = ((np.arange(n) % 7 - 3.0).reshape(s) for n, s in ((432, (2, 6, 6, 6)), (1296, (6, 6, 6, 6)), (6, (6,))))
+
+    @staticmethod
+    def outcome(call):
+        try:
+            result = call()
+        except (TypeError, ValueError) as error:
+            return type(error).__name__, str(error)
+        return [(a.dtype, a.shape, a.tobytes()) for a in (result if isinstance(result, tuple) else (result,))]
+
+    def check(self, function, arguments, keywords, changes):
+        def of(change):
+            changed = {n: v for n, v in change.items() if isinstance(n, int)}
+            words = {n: v for n, v in change.items() if not isinstance(n, int)}
+            return lambda: words.get("function", function)(*(changed.get(n, a) for n, a in enumerate(arguments)),
+                                                            **{**keywords, **{n: v for n, v in words.items() if n != "function"}})
+
+        for change in changes:
+            with self.subTest(function=function.__name__, change={n: getattr(v, "shape", v) for n, v in change.items()}):
+                convgen._calls._kept.clear()
+                expected = self.outcome(of(change))
+                convgen._calls._kept.clear()
+                base = self.outcome(of({}))
+                self.assertEqual(self.outcome(of({})), base)  # the second one finds the first
+                self.assertGreater(len(convgen._calls._kept), 0)
+                self.assertEqual(self.outcome(of(change)), expected)
+                self.assertEqual(self.outcome(of({})), base)
+
+    LAST = {"layout": "channels_last"}  # of any rank
+    WORDS = [{"stride": 2}, {"stride": 1.0}, {"stride": True}, {"stride": (1, 2)}, {"stride": (1, 1.0)}, {"padding": 1}, {"padding": ((0, 1), 0)},
+             {"padding": "same"}, {"padding": False}, {"dilation": 2}, {"dilation": True}, {"groups": 2}, {"groups": True}, {"layout": "NCHW"},
+             {"layout": None}, {"accuracy": "best"}, {"accuracy": None}, {"threads": 0}, {"threads": 1.0}, {"threads": True}]
+
+    def test_forward(self):
+        x, w, b = self.X, self.W[:3, :3], self.B
+        single = [a.astype(np.float32) for a in (x, w, b)]
+        self.check(convgen.conv2d, (x, w, b), self.LAST, self.WORDS + [
+            {0: x[:1]}, {0: x[:, :5]}, {1: w[:2]}, {1: w[..., :5]}, {2: None}, {2: b[:5]}, {2: b[:3]}, {2: b.reshape(1, 6)}, {2: b.reshape(1, 1, 1, 6)},
+            {0: single[0]}, {1: single[1]}, {2: single[2]}, dict(enumerate(single)), {"epilogue": "relu"}, {"epilogue": "tanh"},
+            {"epilogue": "residual"}, {"epilogue": "residual", "residual": np.ones((2, 4, 4, 6))}, {"residual": np.ones((2, 4, 4, 6))},
+            {"function": convgen.conv1d}, {"function": convgen.conv3d}])
+        self.check(convgen.conv2d, (x, w), {}, [{"function": partial(convgen.conv2d, b=b)}])
+
+    def test_layout(self):
+        """Shapes that are allowed in either."""
+        self.check(convgen.conv2d, (self.X, self.W, self.B), {}, [{"layout": "NCHW"}, {"layout": "nhwc"}])
+        self.check(convgen.conv2d_backward_data, (self.X[:, :1, :1], self.W, (2, 6, 6, 6)), {}, [{"layout": "NCHW", 0: self.X[:, :, :1, :1]}])
+
+    def test_backward_data(self):
+        dy, w, shape = self.X[:, :3, :3], self.W[:3, :3], (2, 7, 7, 6)
+        single = [a.astype(np.float32) for a in (dy, w)]
+        self.check(convgen.conv2d_backward_data, (dy, w, shape), {**self.LAST, "stride": 2}, self.WORDS + [
+            {0: dy[:1]}, {0: dy[:, :2]}, {1: w[:2]}, {1: w[:, :, :5]}, {0: single[0]}, {1: single[1]}, dict(enumerate(single)),
+            {2: (2, 8, 7, 6)}, {2: (2, 7, 8, 6)}, {2: (2, 7, 9, 6)}, {2: (2, 7, 7, 6.0)}, {2: (2.0, 7, 7, 6)}, {2: [2, 8, 8, 6]}, {2: (2, 7, 7)}, {2: None},
+            {"function": convgen.conv1d_backward_data}, {"function": convgen.conv3d_backward_data}])
+
+    def test_backward_weights(self):
+        dy, x, shape = self.X[:, :3, :3], np.tile(self.X, (1, 2, 2, 1))[:, :7, :7], (2, 3, 6, 6)
+        single = [a.astype(np.float32) for a in (dy, x)]
+        for bias in (False, True):
+            self.check(convgen.conv2d_backward_weights, (dy, x, shape), {**self.LAST, "stride": 2, "bias": bias}, self.WORDS + [
+                {0: dy[:1]}, {0: dy[:, :2]}, {1: x[:1]}, {1: x[:, :6]}, {0: single[0]}, {1: single[1]}, dict(enumerate(single)),
+                {2: (3, 3, 6, 6)}, {2: (2, 2, 6, 6)}, {2: (2, 3, 3, 6)}, {2: (2, 3, 6, 6.0)}, {2: (2, 3, True, 6)}, {2: [3, 2, 6, 6]}, {2: None},
+                {"bias": not bias}, {"function": convgen.conv1d_backward_weights}, {"function": convgen.conv3d_backward_weights}])
+
+    def test_course(self):
+        x, w, b, how = self.X, self.W[:3, :3], self.B.reshape(1, 1, 1, 6), {"stride": 3, "pad": 0}
+        dz = x[:, :2, :2]  # of stride 3; of stride 2 and pad 0 too
+        single = [a.astype(np.float32) for a in (dz, x, w, b)]
+        hows = [{"stride": 2}, {"stride": 1}, {"stride": 3.0}, {"stride": True}, {"pad": 1}, {"pad": False}, {"pad": 0.0}, {"pad": "same"}]
+        arrays = [{0: x[:1]}, {0: x[:, :5]}, {0: single[1]}, {1: w[:2]}, {1: w[..., :5]}, {1: single[2]}, {2: None}, {2: b[..., :5]}, {2: self.B},
+                  {2: single[3]}]
+        self.check(convgen.conv_forward, (x, w, b, how), {}, arrays + [dict(enumerate(single[1:]))] + [{3: {**how, **h}} for h in hows])
+        self.check(convgen.conv_backward, (dz, x, w, b, how), {}, [{n + 1: a for n, a in change.items()} for change in arrays] + [
+            {0: dz[:1]}, {0: dz[:, :3]}, {0: single[0]}, dict(enumerate(single))] + [{4: {**how, **h}} for h in hows])
+
+    def test_kernels_of_other_threads(self):
+        text = "--dt=f64 --dir=FWD_D mb2ic3ih9oc4kh3"
+        for threads in (1, 2, 1, 3):
+            self.assertEqual(convgen.plan(text, threads=threads).info.threads, threads)
 
 
 class Plans(unittest.TestCase):

@@ -1,0 +1,75 @@
+-- work.lua: how much the generator does, counted in Lua's instructions: the same on any machine, busy or not. (On the processor that
+-- docs/measured.md is of, a million take 5 to 10 ms.) What is allowed is half as much again as was counted when it was written here.
+local suite = require "suite"
+local convgen = require "convgen"
+
+local machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} }
+local EVERY = 1000 -- instructions between calls of the hook
+
+local function counted(body)
+  local count = 0
+  collectgarbage()
+  debug.sethook(function() count = count + EVERY end, "", EVERY)
+  local ok, why = pcall(body)
+  debug.sethook()
+  if not ok then error(why, 0) end
+  return count
+end
+
+local function at_most(allowed, what, body)
+  suite.case(what, function()
+    local count = counted(body)
+    print(("%10d instructions: %s"):format(count, what))
+    if count > allowed then error(("%d instructions, at most %d are allowed"):format(count, allowed), 0) end
+  end)
+end
+
+-- A line of a list of square layers: mb1ic64ih56oc128oh28kh3sh2ph1.
+local function problem(text, pass)
+  local function number(key, default) return math.tointeger(tonumber(text:match(key .. "(%d+)") or default)) end
+  local i, k, s, pad = number "ih", number "kh", number("sh", 1), number("ph", 0)
+  local o = number("oh", (i + 2 * pad - k) // s + 1)
+  return { pass = pass or "forward", type = "f32", layout = "nhwc", accuracy = "loop", weights = "changing", batch = 1, groups = 1,
+    ic = number "ic", oc = number "oc", input = { 1, i, i }, output = { 1, o, o }, kernel = { 1, k, k }, stride = { 1, s, s },
+    dilation = { 1, 1, 1 }, pad = { 0, pad, pad }, bias = true, epilogue = { residual = false, activation = "none", lo = 0, hi = 0 },
+    text = text }
+end
+
+local function request(p, target, form) return { problem = p, machine = machine, target = target, form = form, threads = 1 } end
+
+-- As a plan by estimate asks.
+local function first_source(text, pass, target, form)
+  return function()
+    local r = request(problem(text, pass), target, form)
+    return assert(convgen.source(r, convgen.schedules(r)[1].name))
+  end
+end
+
+at_most(3e6, "the first source of a small layer, plain C", first_source("mb1ic3ih6oc4kh3ph1", "forward", "portable", "c"))
+for _, row in ipairs { { "forward", 9e6 }, { "backward_data", 7e6 }, { "backward_weights", 20e6 } } do
+  local pass, allowed = table.unpack(row)
+  at_most(allowed, "the first source of 56x56 64-64 3x3, " .. pass, first_source("mb1ic64ih56oc64kh3ph1", pass, "avx512", "machine"))
+end
+
+-- `convgen emit --form=asm --target=avx512,avx2 --batch=tuned/networks/resnet50.txt` without records.
+at_most(240e6, "ResNet-50 emitted for two targets and plain C", function()
+  local list = assert(io.open((arg[1]:gsub("gen/?$", "") .. "tuned/networks/resnet50.txt")))
+  local network = { key = "none", prefix = "net", form = "asm", version = "0", machine = machine, targets = { "avx512", "avx2", "portable" }, layers = {} }
+  for line in list:lines() do
+    local text, name = line:match '^(mb%w+)n"(.*)"'
+    if text then
+      local layer = { name = name, threads = 1, multiplicity = 1, problem = problem(text), kernels = {} }
+      for i, target in ipairs(network.targets) do
+        local r = request(problem(text), target, target == "portable" and "c" or "machine")
+        layer.kernels[i] = { schedule = convgen.schedules(r)[1].name, from = "the best estimate" }
+      end
+      table.insert(network.layers, layer)
+    end
+  end
+  list:close()
+  local files = 0
+  assert(convgen.emit(network, function() files = files + 1 end))
+  if files < 70 then error(files .. " files", 0) end
+end)
+
+return suite.failures()
