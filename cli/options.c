@@ -37,7 +37,7 @@ static const option options[] = {
       "recall (the default) or estimate: without a record, the schedule with the best estimate" },
     { "--seconds", "S", CLI_TUNE, SECONDS, AT(seconds), "at most this long for each problem: the best so far is kept, and a later tune goes on (0, the default: no limit)" },
     { "--seconds", "S", CLI_BENCH, SECONDS, AT(seconds), "of timing for each problem (default 0.5)" },
-    { "--seconds", "S", CLI_RACE, SECONDS, AT(seconds), "of timing for each of the fastest schedules (default 0.1)" },
+    { "--seconds", "S", CLI_RACE, SECONDS, AT(seconds), "of timing for each of the fastest schedules (default 0.1; up to four times as long while noise is above 2 %)" },
     { "--draw", "N", CLI_RACE, TEXT, AT(draw), "N of the legal schedules, drawn at random, where there are more (default: all take part)" },
     { "--seed", "S", CLI_RACE, TEXT, AT(seed), "of the draw (default 1)" },
     { "--schedule", "A,B", CLI_RACE, TEXT, AT(schedule), "these are among those timed in turns, drawn or not, fast or not" },

@@ -8,15 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FASTEST = 5, BRIEF_ROUNDS = 2, ROUNDS = 5, TURNS = 2 * ROUNDS };
+enum { FASTEST = 5, BRIEF_ROUNDS = 2, TURNS = 10, MOST_TURNS = 4 * TURNS };
 static const double brief = 5e-3, in_turns = 0.1; /* seconds of timing, of a schedule: in a brief round; of all turns unless told */
-static const double worth_another = 1.5;          /* times the best: who is within it is timed briefly once more */
+static const double worth_another = 1.5, quick = 1e8; /* times the best; ns: who takes less than either is timed briefly once more */
+static const double calm = 1.02; /* more turns are taken while the fastest differ more from themselves, which is noise */
 
 typedef struct racer {
     cg_schedule schedule; /* why: refused by the generator, or by its verification */
     cg_verdict verdict;
     bool named, estimated, final; /* asked for; what an estimate takes; timed in turns */
-    double brief, min[2], median[TURNS]; /* ns; min: of the turns forth, of those back */
+    double brief, min[2], median[MOST_TURNS]; /* ns; min: of the turns forth, of those back */
 } racer;
 
 typedef struct race {
@@ -27,7 +28,7 @@ typedef struct race {
     char text[CG_TEXT]; /* of the problem */
     cg_job job;
     racer *at;
-    int count, legal, drawn;
+    int count, legal, drawn, turns;
     int64_t most, seed; /* of the draw */
 } race;
 
@@ -179,7 +180,7 @@ static cg_status try_all(race *r)
             cli_progress("%s: round %d: [%d/%d] %s", r->text, round + 1, i + 1, r->count, k->schedule.name);
             if (!round && !refused(k))
                 status = verify(r, k);
-            if (!status && !refused(k) && (!round || k->brief <= worth_another * best_of(r)))
+            if (!status && !refused(k) && (!round || k->brief <= fmax(worth_another * best_of(r), quick)))
                 status = time_briefly(r, k);
         }
     return status;
@@ -217,19 +218,39 @@ static cg_status one_turn(race *r, racer *k, int turn, double seconds)
     return status;
 }
 
-static cg_status in_final(race *r)
+/* How many times as long one of its two times is as the other. */
+static double spread_of(const racer *k)
 {
-    cg_status status = CONVGEN_OK;
-    double seconds = (r->a->seconds < 0 ? in_turns : r->a->seconds) / TURNS;
+    return k->final && !refused(k) ? fmax(k->min[0], k->min[1]) / fmin(k->min[0], k->min[1]) : NAN;
+}
+
+static int choose_finalists(race *r)
+{
     int finalists = 0;
     sort(r);
     for (int i = 0; i < r->count; i++)
         finalists += r->at[i].final = !refused(&r->at[i]) && (i < FASTEST || r->at[i].named || r->at[i].estimated);
     sort(r);
-    for (int turn = 0; turn < TURNS; turn++)
+    return finalists;
+}
+
+static bool enough_turns(const race *r, int finalists)
+{
+    bool noisy = false;
+    for (int i = 0; i < finalists; i++)
+        noisy |= spread_of(&r->at[i]) > calm;
+    return r->turns >= MOST_TURNS || (r->turns >= TURNS && r->turns % 2 == 0 && !noisy);
+}
+
+static cg_status in_final(race *r)
+{
+    cg_status status = CONVGEN_OK;
+    double seconds = (r->a->seconds < 0 ? in_turns : r->a->seconds) / TURNS;
+    int finalists = choose_finalists(r);
+    for (; !status && !enough_turns(r, finalists); r->turns++)
         for (int i = 0; i < finalists && !status; i++) {
-            cli_progress("%s: the fastest: turn %d of %d", r->text, turn + 1, TURNS);
-            status = one_turn(r, &r->at[turn % 2 ? finalists - 1 - i : i], turn, seconds);
+            cli_progress("%s: the fastest: turn %d", r->text, r->turns + 1);
+            status = one_turn(r, &r->at[r->turns % 2 ? finalists - 1 - i : i], r->turns, seconds);
         }
     sort(r);
     return status;
@@ -243,18 +264,12 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median_of(const racer *k)
+static double median_of(const racer *k, int turns)
 {
-    double all[TURNS];
+    double all[MOST_TURNS];
     memcpy(all, k->median, sizeof all);
-    qsort(all, TURNS, sizeof *all, by_value);
-    return (all[TURNS / 2 - 1] + all[TURNS / 2]) / 2;
-}
-
-/* How many times as long one of its two times is as the other. */
-static double spread_of(const racer *k)
-{
-    return k->final && !refused(k) ? fmax(k->min[0], k->min[1]) / fmin(k->min[0], k->min[1]) : NAN;
+    qsort(all, (size_t)turns, sizeof *all, by_value);
+    return (all[(turns - 1) / 2] + all[turns / 2]) / 2;
 }
 
 static void print_json(const race *r, const racer *k, double best)
@@ -269,13 +284,14 @@ static void print_json(const race *r, const racer *k, double best)
     memcpy(record.form, r->job.form, sizeof record.form);
     memcpy(record.compiler, r->job.compiler, sizeof record.compiler);
     cli_json_result_begin(&(cli_result){ .np = r->np, .record = &record, .ns_min = timed ? time_of(k) : 0,
-                                         .ns_median = timed && k->final ? median_of(k) : 0, .candidates = NAN, .refused = NAN, .seconds = NAN });
+                                         .ns_median = timed && k->final ? median_of(k, r->turns) : 0, .candidates = NAN, .refused = NAN, .seconds = NAN });
     cli_json_number("cycles", k->schedule.cycles > 0 ? k->schedule.cycles : NAN);
     cli_json_flag("final", k->final);
     cli_json_flag("estimated", k->estimated);
     cli_json_flag("named", k->named);
     cli_json_number("over_best", timed ? time_of(k) / best : NAN);
     cli_json_number("spread", spread_of(k));
+    cli_json_number("turns", k->final ? r->turns : NAN);
     cli_json_number("legal", r->legal);
     cli_json_number("drawn", r->drawn);
     cli_json_number("seed", (double)r->seed);
