@@ -191,6 +191,7 @@ cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted
 
 typedef struct cg_schedule {
     char name[CG_NAME], family[16];
+    char way[CG_NAME]; /* what it is but for its sizes: "direct.across.stream" */
     int version;     /* of the family */
     double cycles;   /* the estimate */
     char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */

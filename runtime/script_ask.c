@@ -261,6 +261,7 @@ static void read_schedule(lua_State *lua, cg_schedule *out)
 {
     get_word(lua, "name", out->name, sizeof out->name);
     get_word(lua, "family", out->family, sizeof out->family);
+    get_word(lua, "way", out->way, sizeof out->way);
     out->version = (int)get_integer(lua, "version", 0, INT_MAX);
     get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
     lua_getfield(lua, -1, "cycles");
