@@ -126,7 +126,7 @@ static int print_table(const cli_arguments *a, convgen_context *c, const entry *
 {
     static const cli_column columns[] = { { "layer", false },   { "pass", false },     { "schedule", false },
                                           { "minimum", true },  { "median", true },    { "GFLOP/s", true },
-                                          { "% of peak", true }, { "when tuned", true }, { "count", true } };
+                                          { "% of peak", true }, { "recorded", true },  { "count", true } };
     cli_table t;
     cli_table_begin(&t, columns, sizeof columns / sizeof columns[0]);
     for (int i = 0; i < count; i++)
@@ -141,7 +141,7 @@ static int print_json(convgen_context *c, const entry *all, int count)
     for (int i = 0; i < count; i++)
         cli_json_result(&(cli_result){ .np = all[i].np, .record = &all[i].outcome.record, .ns_min = all[i].ns_min,
                                        .ns_median = all[i].ns_median, .peak = peak_of(c, &all[i]), .candidates = NAN,
-                                       .refused = NAN, .seconds = NAN });
+                                       .refused = NAN, .seconds = NAN, .errors_recorded = true });
     return CLI_DONE;
 }
 
@@ -162,7 +162,7 @@ static int bench_all(const cli_arguments *a, convgen_context *c, entry *all, int
     for (int i = 0; i < count; i++) {
         all[i].np = &a->problems.at[i];
         all[i].same = find_same(all, i);
-        if (cli_plan(c, a, all[i].np, estimate, &all[i].outcome, &all[i].plan))
+        if (cli_plan(c, a, all[i].np, estimate, true, &all[i].outcome, &all[i].plan))
             return cli_failed(a);
     }
     if (time_all(a, all, count))

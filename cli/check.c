@@ -181,7 +181,7 @@ static int prepare(const cli_arguments *a, convgen_context *c, const cg_judge *j
     const cg_record *r = &l->outcome.record;
     char label[CG_TEXT];
     cli_progress("verifying %s", cli_label(l->np, label));
-    if (cli_plan(c, a, l->np, true, &l->outcome, &l->plan))
+    if (cli_plan(c, a, l->np, true, false, &l->outcome, &l->plan))
         return cli_failed(a);
     cg_status status = verify(judge, &l->np->problem, r->schedule, r->target, r->form, r->compiler, r->threads, &l->result);
     judge->forget(judge->self);

@@ -75,13 +75,14 @@ int cli_completion(const cli_verb *verbs, int count);
 
 /* The generator's request; `target` keeps the name. */
 cg_status cli_request(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_target *target, cg_request *out);
-/* A trusted record (the family's version matches). CONVGEN_NO_RECORD without a sentence when there is none. */
-cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_outcome *out);
+/* A record that may be used once it is sampled, if it has to be. CONVGEN_NO_RECORD without a sentence when there is none. */
+cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_recalled *found, cg_outcome *out);
+cg_status cli_sample(convgen_context *c, const cg_named_problem *np, cg_recalled *found); /* CONVGEN_NO_RECORD: found->why */
 /* The legal schedule of that name; NULL: the one with the best estimate. */
 cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *name, cg_outcome *out);
-/* --schedule, else the record, else (`estimate`) the best estimate; else a sentence that names `convgen tune`. */
-cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, cg_outcome *outcome,
-                   convgen_plan **out);
+/* --schedule, else the record, else (`estimate`) the best estimate; else a sentence that names `convgen tune`. sample: as cli_sample. */
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, bool sample,
+                   cg_outcome *outcome, convgen_plan **out);
 /* Measured FMA peak of `threads` threads, GFLOP/s; 0 when it cannot be measured. */
 double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads);
 double cli_bandwidth(convgen_context *c); /* GB/s read by one core, measured once (machine.c) */
@@ -118,6 +119,7 @@ void cli_folder_free(cli_folder *f);        /* what is not finished is gone */
 int cli_wrong(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_usage(const cli_arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_failed(const cli_arguments *a); /* the library's last sentence */
+const char *cli_advice(const cli_arguments *a); /* to be put after that sentence; "": none */
 
 void cli_progress(const char *format, ...) __attribute__((format(printf, 1, 2))); /* rewrites one line of a terminal */
 void cli_progress_end(void);
@@ -144,17 +146,19 @@ void cli_time_text(char text[24], double ns);
 typedef struct cli_trial {
     int layer;
     char schedule[CG_NAME], why[CG_WHY];
-    double ns; /* 0: refused, why tells */
+    double ns; /* 0: refused, why tells; else its last time */
+    cg_round round;
 } cli_trial;
 typedef struct cli_report {
-    cg_buffer trials; /* of cli_trial */
+    cg_buffer trials; /* of cli_trial, layer after layer */
     bool hurry;       /* interrupted: nothing more is run */
 } cli_report;
 typedef struct cli_report_row {
     const cg_named_problem *np;
     const cg_record *record; /* NULL: no result */
-    double peak, candidates, refused;
+    double peak;
     bool recalled;
+    const char *because; /* "", or why the chosen one is not the fastest of the final */
 } cli_report_row;
 void cli_report_tried(cli_report *report, int layer, const cg_tried *t);
 int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_report *report, const cli_report_row *rows, int count);
@@ -172,6 +176,7 @@ typedef struct cli_result {
     const cg_record *record;
     double ns_min, ns_median, peak;      /* peak: GFLOP/s of all its threads; 0: not known */
     double candidates, refused, seconds; /* NaN: recalled */
+    bool times_recorded, errors_recorded; /* the record's, not measured in this run */
 } cli_result;
 double cli_gflops(const cg_named_problem *np, double ns);
 void cli_json_result(const cli_result *r);

@@ -1,16 +1,16 @@
 /* emit.c: convgen emit: a network's layers -> a directory of C that needs nothing of convgen.
  *
  * Here schedules are chosen: a record of the form that is emitted, else one of the other form, else the best estimate. The
- * texts are the generator's; nothing is compiled or run. */
+ * texts are the generator's; nothing is compiled or run, but what others recorded is sampled where it can run. */
 #include "cli.h"
 #include <math.h>
 #include <string.h>
 
 /* Why a kernel has its schedule, best first. */
-enum { TUNED, TUNED_OTHERWISE, ESTIMATED, ESTIMATED_ANEW, ORIGINS }; /* the last: its record is of another version of the family */
+enum { TUNED, TUNED_OTHERWISE, ESTIMATED, ESTIMATED_ANEW, ORIGINS }; /* the last: it has a record that is not used */
 
 typedef struct choice {
-    char schedule[CG_NAME], from[CG_WHY];
+    char schedule[CG_NAME], from[CG_WHY], why[CG_WHY]; /* why: its record is not used */
     int origin;
     cg_record record;
 } choice;
@@ -119,21 +119,33 @@ static const char *form_of(const desk *d, const cg_target *t)
     return strcmp(d->network.form, "asm") == 0 && t->machine ? "machine" : "c";
 }
 
-/* A record that this generator may trust, of the form; `stale` says when there is one that it may not. */
-static cg_status find_record(desk *d, const cg_named_problem *np, const cg_target *t, const char *form, cg_record *out, bool *stale)
+/* Whether what was not measured here can be sampled here. */
+static bool runs_here(const desk *d, const cg_target *t)
+{
+    cg_target same;
+    return !d->network.elsewhere && cg_script_target(d->c->script, &d->c->machine, t->name, &same) == CONVGEN_OK;
+}
+
+/* A record that may be used, of the form; `why` says why there is one that may not. */
+static cg_status find_record(desk *d, const cg_named_problem *np, const cg_target *t, const char *form, cg_record *out, char why[CG_WHY])
 {
     cg_record key = { .threads = threads_of(d, np) };
-    bool old = false;
+    cg_recalled found = { 0 };
     const char *compiler = strcmp(form, "machine") == 0 ? "tcc" : d->a->compiler ? d->a->compiler : "cc";
     snprintf(key.machine, sizeof key.machine, "%s", d->machine.key);
     snprintf(key.target, sizeof key.target, "%s", t->name);
     snprintf(key.form, sizeof key.form, "%s", form);
     snprintf(key.compiler, sizeof key.compiler, "%s", compiler);
+    snprintf(key.generator, sizeof key.generator, "%s", d->c->generator);
     cg_status status = convgen_problem_format(&np->problem, key.problem, sizeof key.problem);
     if (!status)
-        status = cg_recall(d->c, &key, out, &old);
-    *stale = *stale || old;
-    return !status && old ? CONVGEN_NO_RECORD : status;
+        status = cg_recall(d->c, &np->problem, &key, &found);
+    if (!status && runs_here(d, t))
+        status = cli_sample(d->c, np, &found);
+    if (status == CONVGEN_NO_RECORD && found.why[0])
+        snprintf(why, CG_WHY, "%s", found.why);
+    *out = found.record;
+    return status;
 }
 
 static void take_record(choice *ch, int origin, const char *said)
@@ -141,13 +153,14 @@ static void take_record(choice *ch, int origin, const char *said)
     char time[24];
     cli_time_text(time, ch->record.ns_min);
     snprintf(ch->schedule, sizeof ch->schedule, "%s", ch->record.schedule);
-    snprintf(ch->from, sizeof ch->from, "%s: %s", said, time);
+    snprintf(ch->from, sizeof ch->from, "%s: recorded %s", said, time);
     ch->origin = origin;
 }
 
-static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, bool stale, choice *ch)
+static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *t, const char *why, choice *ch)
 {
-    cg_request r = { &np->problem, &d->machine, t->name, form_of(d, t), threads_of(d, np), NULL, true, false };
+    cg_request r = { .problem = &np->problem, .machine = &d->machine, .target = t->name, .form = form_of(d, t), .threads = threads_of(d, np),
+                     .steady = true };
     cg_schedule_list list = { 0 };
     char text[CG_TEXT];
     cg_status status = cg_script_schedules(d->c->script, &r, &list);
@@ -155,9 +168,10 @@ static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *
         status = cg_fail(CONVGEN_NO_CANDIDATE, "%s has no schedule for %s", cli_label(np, text), t->name);
     if (!status) {
         snprintf(ch->schedule, sizeof ch->schedule, "%s", list.at[0].name);
-        snprintf(ch->from, sizeof ch->from, "the best estimate: %s", stale ? "its record is of another version of the generator" : "no record");
+        snprintf(ch->from, sizeof ch->from, "the best estimate: %s", why[0] ? "its record is not used" : "no record");
         ch->record.error_normwise = ch->record.error_vs_loop = ch->record.error_vs_bound = NAN;
-        ch->origin = stale ? ESTIMATED_ANEW : ESTIMATED;
+        ch->origin = why[0] ? ESTIMATED_ANEW : ESTIMATED;
+        snprintf(ch->why, sizeof ch->why, "%s", why);
     }
     cg_free(list.at);
     return status;
@@ -166,13 +180,13 @@ static cg_status estimate(desk *d, const cg_named_problem *np, const cg_target *
 static cg_status choose(desk *d, const cg_named_problem *np, const cg_target *t, choice *ch)
 {
     const bool machine = strcmp(form_of(d, t), "machine") == 0;
-    bool stale = false;
-    cg_status status = find_record(d, np, t, machine ? "machine" : "c", &ch->record, &stale);
+    char why[CG_WHY] = "";
+    cg_status status = find_record(d, np, t, machine ? "machine" : "c", &ch->record, why);
     if (!status)
         take_record(ch, TUNED, "tuned in this form");
-    else if (status == CONVGEN_NO_RECORD && t->machine && !(status = find_record(d, np, t, machine ? "c" : "machine", &ch->record, &stale)))
+    else if (status == CONVGEN_NO_RECORD && t->machine && !(status = find_record(d, np, t, machine ? "c" : "machine", &ch->record, why)))
         take_record(ch, TUNED_OTHERWISE, machine ? "tuned in the other form, C" : "tuned in the other form, machine code");
-    return status == CONVGEN_NO_RECORD ? estimate(d, np, t, stale, ch) : status;
+    return status == CONVGEN_NO_RECORD ? estimate(d, np, t, why, ch) : status;
 }
 
 static cg_status choose_all(desk *d)
@@ -200,6 +214,17 @@ static cg_status choose_all(desk *d)
     return CONVGEN_OK;
 }
 
+/* Of the first layer whose record is not used. */
+static const char *why_not_used(const desk *d, int target)
+{
+    for (int i = 0; i < d->network.layer_count; i++) {
+        const choice *ch = &d->choices[i * d->network.target_count + target];
+        if (ch->origin == ESTIMATED_ANEW)
+            return ch->why;
+    }
+    return "";
+}
+
 /* Which kernels were not tuned as they are emitted, and what would help. */
 static void report(const desk *d)
 {
@@ -214,8 +239,8 @@ static void report(const desk *d)
             cli_wrong(d->a, "%s: %d of %d layers have a record of the other form only; `convgen tune --target=%s%s` tunes this one",
                       d->target[t].name, count[TUNED_OTHERWISE], n->layer_count, d->target[t].name, by);
         if (count[ESTIMATED_ANEW])
-            cli_wrong(d->a, "%s: %d of %d layers have a record of another version of the generator, which is not trusted; the best estimates are "
-                      "taken until `convgen tune` has made new ones", d->target[t].name, count[ESTIMATED_ANEW], n->layer_count);
+            cli_wrong(d->a, "%s: %d of %d layers have a record that is not used (%s); the best estimates are taken until `convgen tune` has made "
+                      "new ones", d->target[t].name, count[ESTIMATED_ANEW], n->layer_count, why_not_used(d, t));
         if (count[ESTIMATED])
             cli_wrong(d->a, "%s: %d of %d layers have no record%s; the best estimates are taken", d->target[t].name, count[ESTIMATED],
                       n->layer_count, d->network.elsewhere ? " of that machine" : "");

@@ -39,7 +39,7 @@ static void print_text(const cg_machine *m, const cg_target *t, double f32, doub
     printf("target     %s (%d bits)\n", t->name, t->bits);
     printf("FMA peak   %.1f GFLOP/s in f32, %.1f in f64, of one core at this width\n", f32, f64);
     printf("memory     %.1f GB/s read by one core\n", memory);
-    printf("store      %s\n", store);
+    printf("store      %s\n", *store ? store : "none: neither $CONVGEN_STORE nor $XDG_CACHE_HOME nor $HOME is set");
 }
 
 static void print_json(const cg_machine *m, const cg_target *t, double f32, double f64, double memory, const char *store)

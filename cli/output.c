@@ -43,9 +43,15 @@ int cli_usage(const cli_arguments *a, const char *format, ...)
     return CLI_USAGE;
 }
 
+/* What the command can do about the last error and the library's other users cannot: theirs is no option. */
+const char *cli_advice(const cli_arguments *a)
+{
+    return cg_error_status() == CONVGEN_NO_EXEC && !a->compiler ? "; --compiler=cc loads kernels from files instead" : "";
+}
+
 int cli_failed(const cli_arguments *a)
 {
-    return cli_wrong(a, "%s", cg_error_text());
+    return cli_wrong(a, "%s%s", cg_error_text(), cli_advice(a));
 }
 
 /* ---- progress ---- */
@@ -264,6 +270,15 @@ static double or_null(double value)
     return value > 0 ? value : NAN;
 }
 
+/* Where a result's figures come from; null when there are none. */
+static void json_origin(const char *key, bool known, bool recorded)
+{
+    if (known)
+        cli_json_text(key, recorded ? "recorded" : "measured");
+    else
+        cli_json_number(key, NAN);
+}
+
 void cli_json_result_begin(const cli_result *r)
 {
     const convgen_problem *p = &r->np->problem;
@@ -300,7 +315,9 @@ void cli_json_result_begin(const cli_result *r)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
-    cli_json_flag("complete", !r->record->partial);
+    cli_json_flag("complete", !r->record->cut_after);
+    json_origin("times", r->ns_min > 0, r->times_recorded);
+    json_origin("errors", isfinite(r->record->error_normwise) || isfinite(r->record->error_vs_loop), r->errors_recorded);
 }
 
 void cli_json_result(const cli_result *r)

@@ -41,6 +41,7 @@ static cg_status key_of(convgen_context *c, const cli_arguments *a, const cg_nam
     snprintf(key->target, sizeof key->target, "%s", r.target);
     snprintf(key->form, sizeof key->form, "%s", r.form);
     snprintf(key->compiler, sizeof key->compiler, "%s", cli_compiler(a));
+    snprintf(key->generator, sizeof key->generator, "%s", c->generator);
     key->threads = r.threads;
     return convgen_problem_format(&np->problem, key->problem, sizeof key->problem);
 }
@@ -54,22 +55,34 @@ static void fill_chosen(cg_outcome *out)
     out->complete = true;
 }
 
-cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_outcome *out)
+cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_recalled *found, cg_outcome *out)
 {
     cg_record key;
-    bool stale;
-    cg_status status = key_of(c, a, np, &key);
-    if (status)
-        return status;
     memset(out, 0, sizeof *out);
-    status = cg_recall(c, &key, &out->record, &stale);
+    memset(found, 0, sizeof *found);
+    cg_status status = key_of(c, a, np, &key);
+    if (!status)
+        status = cg_recall(c, &np->problem, &key, found);
     if (status)
         return status;
-    if (stale)
-        return CONVGEN_NO_RECORD; /* another generator made it: never trusted */
+    out->record = found->record;
     fill_chosen(out);
     out->recalled = true;
     return CONVGEN_OK;
+}
+
+/* In a worker, where a crash costs nothing: no thread runs before the first plan does. */
+cg_status cli_sample(convgen_context *c, const cg_named_problem *np, cg_recalled *found)
+{
+    cg_judge judge;
+    if (cg_recalled_usable(&np->problem, found))
+        return CONVGEN_OK;
+    cg_status status = cg_worker_start(c, &judge);
+    if (status)
+        return status;
+    status = cg_recalled_sample(&judge, &np->problem, found);
+    cg_worker_stop(&judge);
+    return status;
 }
 
 static cg_status no_schedule(const cg_schedule_list *list, const char *name, const char *problem)
@@ -114,19 +127,31 @@ cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_
     return status;
 }
 
-cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, cg_outcome *outcome,
-                   convgen_plan **out)
+static cg_status no_record(convgen_context *c, const cg_named_problem *np, const char *why)
 {
     char text[CG_TEXT];
-    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : cli_recall(c, a, np, outcome);
+    if (why[0])
+        return cg_fail(CONVGEN_NO_RECORD, "the record of %s is not used: %s; `convgen tune` makes a new one", cli_label(np, text), why);
+    return cg_fail(CONVGEN_NO_RECORD, "%s is not remembered in %s; `convgen tune` finds and remembers a kernel", cli_label(np, text),
+                   cg_store_path(c->store));
+}
+
+/* What there is, or why there is none. */
+static cg_status remembered(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool sample, cg_outcome *out)
+{
+    cg_recalled found;
+    cg_status status = cli_recall(c, a, np, &found, out);
+    if (!status && sample)
+        status = cli_sample(c, np, &found);
+    return status == CONVGEN_NO_RECORD ? no_record(c, np, found.why) : status;
+}
+
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, bool sample,
+                   cg_outcome *outcome, convgen_plan **out)
+{
+    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : remembered(c, a, np, sample, outcome);
     if (status == CONVGEN_NO_RECORD && estimate)
         status = cli_choose(c, a, np, NULL, outcome);
-    else if (status == CONVGEN_NO_RECORD && outcome->record.family[0])
-        status = cg_fail(status, "the record of %s is of version %d of the family %s, which is another now, so it is not trusted; `convgen tune` "
-                         "makes a new one", cli_label(np, text), outcome->record.version, outcome->record.family);
-    else if (status == CONVGEN_NO_RECORD)
-        status = cg_fail(status, "%s is not remembered in %s; `convgen tune` finds and remembers a kernel", cli_label(np, text),
-                         cg_store_path(c->store));
     return status ? status : cg_plan_for(c, outcome, &np->problem, out);
 }
 

@@ -81,20 +81,22 @@ static void add_row(cli_table *t, const cg_named_problem *np, const cg_record *r
     cli_cell_time(t, r->ns_min);
     cli_cell_number(t, "%.2f", cli_gflops(np, r->ns_min));
     cli_cell_number(t, "%.2f", r->error_vs_loop);
+    cli_cell(t, "%s", r->merged ? "merged" : r->partial ? "part" : r->cut_after ? "cut" : "own");
     cli_cell(t, "%s", r->machine);
 }
 
 static void print_json_record(const cg_named_problem *np, const cg_record *r)
 {
     cli_json_result(&(cli_result){ .np = np, .record = r, .ns_min = r->ns_min, .ns_median = r->ns_median, .candidates = NAN,
-                                   .refused = NAN, .seconds = NAN });
+                                   .refused = NAN, .seconds = NAN, .times_recorded = true, .errors_recorded = true });
 }
 
 static int list_records(desk *d)
 {
     static const cli_column columns[] = { { "problem", false }, { "target", false }, { "threads", true },
                                           { "schedule", false }, { "form", false },  { "time", true },
-                                          { "GFLOP/s", true },  { "error/loop", true }, { "machine", false } };
+                                          { "GFLOP/s", true },  { "error/loop", true }, { "from", false },
+                                          { "machine", false } };
     cg_record_list list;
     cg_named_problem np;
     cli_table t;
@@ -117,7 +119,7 @@ static int list_records(desk *d)
     if (cli_table_end(&t))
         status = CLI_WRONG;
     if (!d->a->json && !status)
-        printf("%s in %s\n", count_text(shown, count), cg_store_path(d->c->store));
+        printf("%s in %s; times and errors as recorded\n", count_text(shown, count), cg_store_path(d->c->store));
     cg_records_free(&list);
     return status;
 }
@@ -138,7 +140,8 @@ static int merge_records(desk *d)
         return status;
     if (cg_store_merge(d->c->store, from))
         return cli_failed(d->a);
-    printf("%s of %s merged into %s\n", count_text(found, count), from, path);
+    printf("%s of %s merged into %s; each is sampled before it is used until `convgen records verify` has checked it\n",
+           count_text(found, count), from, path);
     return CLI_DONE;
 }
 
@@ -213,31 +216,65 @@ static int forget_records(desk *d)
 
 /* ---- verify ---- */
 
-/* "" when it holds. `judge` runs where a crash costs nothing. */
-static cg_status verify_record(desk *d, const cg_judge *judge, const cg_record *r, char why[CG_WHY])
+typedef struct tally {
+    int good, stale, failed, others, settled;
+} tally;
+
+/* What a record asks for; false: its problem is none. */
+static bool job_of(const cg_record *r, cg_job *out)
 {
-    cg_result result = { 0 };
     cg_named_problem np;
-    int version;
-    cg_job job = { .threads = r->threads, .level = CG_VERIFY_FULL };
+    if (!parse_problem(r, &np))
+        return false;
+    cg_recalled_job(&np.problem, r, out);
+    out->level = CG_VERIFY_FULL;
+    return true;
+}
+
+/* why "" when it holds; `judge` runs where a crash costs nothing. */
+static cg_status verify_record(desk *d, const cg_judge *judge, const cg_record *r, bool *stale, cg_result *result, char why[CG_WHY])
+{
+    cg_job job;
     why[0] = 0;
-    if (cg_script_family_version(d->c->script, r->family, &version) || version != r->version) {
-        snprintf(why, CG_WHY, "stale: of version %d of the family %s, which is another now; it is not trusted", r->version, r->family);
-        return CONVGEN_OK;
-    }
-    if (!parse_problem(r, &np)) {
+    *stale = false;
+    if (!job_of(r, &job)) {
         snprintf(why, CG_WHY, "%s", cg_error_text());
         return CONVGEN_OK;
     }
-    job.problem = np.problem;
-    snprintf(job.schedule, sizeof job.schedule, "%s", r->schedule);
-    snprintf(job.target, sizeof job.target, "%s", r->target);
-    snprintf(job.form, sizeof job.form, "%s", r->form);
-    snprintf(job.compiler, sizeof job.compiler, "%s", r->compiler);
-    cg_status status = judge->verify(judge->self, &job, &result);
-    judge->forget(judge->self);
-    if (!status && (result.status || !result.verdict.ok))
-        snprintf(why, CG_WHY, "%s", result.verdict.why[0] ? result.verdict.why : convgen_status_text(result.status));
+    cg_request request = { .problem = &job.problem, .machine = &d->c->machine, .target = r->target, .form = r->form, .threads = r->threads };
+    cg_status status = cg_record_judge(d->c, &request, r, stale, why);
+    if (status || why[0])
+        return status;
+    status = judge->verify(judge->self, &job, result);
+    if (!status && (result->status || !result->verdict.ok))
+        snprintf(why, CG_WHY, "%s", result->verdict.why[0] ? result->verdict.why : convgen_status_text(result->status));
+    return status;
+}
+
+/* A merged record that holds becomes one of this store's own: with the errors just measured, and timed here. */
+static cg_status settle(desk *d, const cg_judge *judge, const cg_record *r, const cg_result *verified, bool *settled)
+{
+    const double seconds = 20e-3;
+    cg_result timed = { 0 };
+    cg_record own = *r;
+    cg_job job;
+    *settled = false;
+    if (!job_of(r, &job))
+        return CONVGEN_OK;
+    job.level = -1;
+    job.seconds = seconds;
+    cg_status status = judge->time(judge->self, &job, &timed);
+    if (status || timed.status)
+        return status;
+    own.merged = false;
+    snprintf(own.generator, sizeof own.generator, "%s", d->c->generator); /* whose kernel it was just now */
+    own.ns_min = timed.timing.ns_min;
+    own.ns_median = timed.timing.ns_median;
+    own.error_normwise = verified->verdict.error_normwise;
+    own.error_vs_loop = verified->verdict.error_vs_loop;
+    own.error_vs_bound = verified->verdict.error_vs_bound;
+    status = cg_store_settle(d->c->store, r, &own);
+    *settled = !status;
     return status;
 }
 
@@ -250,12 +287,33 @@ static bool can_verify(desk *d, const cg_record *r)
     return d->a->all && cg_script_target(d->c->script, &d->c->machine, r->target, &t) == CONVGEN_OK;
 }
 
+static cg_status verify_one(desk *d, const cg_judge *judge, const cg_record *r, tally *t)
+{
+    cg_result result = { 0 };
+    char why[CG_WHY];
+    bool stale, settled = false;
+    cg_status status = verify_record(d, judge, r, &stale, &result, why);
+    if (!status && !why[0] && r->merged && strcmp(r->machine, d->c->machine.key) == 0)
+        status = settle(d, judge, r, &result, &settled);
+    judge->forget(judge->self);
+    if (status)
+        return status;
+    t->settled += settled;
+    t->good += !why[0];
+    t->stale += stale;
+    t->failed += why[0] && !stale;
+    if (why[0])
+        cli_wrong(d->a, "%s %s %s: %s%s", r->problem, r->target, r->schedule, stale ? "stale: " : "", why);
+    return CONVGEN_OK;
+}
+
 static int verify_list(desk *d, const cg_record_list *list)
 {
     cg_judge judge;
-    int good = 0, stale = 0, failed = 0, others = 0, seen = 0;
+    tally t = { 0 };
+    int seen = 0;
     int64_t every = 1;
-    char why[CG_WHY], count[32];
+    char count[32];
     if (d->a->every && !cg_whole_number(d->a->every, 1, 1000000, &every))
         return cli_usage(d->a, "--every=%s: a whole number from 1 to 1000000 is allowed", d->a->every);
     if (cg_worker_start(d->c, &judge))
@@ -266,25 +324,22 @@ static int verify_list(desk *d, const cg_record_list *list)
         if (!chosen(r, &d->filter))
             continue;
         if (!can_verify(d, r)) {
-            others++;
+            t.others++;
             continue;
         }
         if (seen++ % every)
             continue;
         cli_progress("[%d/%d] %s %s", i + 1, list->count, r->problem, r->schedule);
-        status = verify_record(d, &judge, r, why);
-        good += !status && !why[0];
-        stale += strncmp(why, "stale", 5) == 0;
-        failed += why[0] && strncmp(why, "stale", 5) != 0;
-        if (why[0])
-            cli_wrong(d->a, "%s %s %s: %s", r->problem, r->target, r->schedule, why);
+        status = verify_one(d, &judge, r, &t);
     }
     cg_worker_stop(&judge);
     cli_progress_end();
     if (status)
         return cli_failed(d->a);
-    printf("%s verified, %d failed, %d stale, %d of other machines\n", count_text(good, count), failed, stale, others);
-    return failed || (stale && d->a->strict) ? CLI_WRONG : CLI_DONE;
+    printf("%s verified, %d failed, %d stale, %d of other machines\n", count_text(t.good, count), t.failed, t.stale, t.others);
+    if (t.settled)
+        printf("%s had come by merge: timed here, and trusted from now on\n", count_text(t.settled, count));
+    return t.failed || (t.stale && d->a->strict) ? CLI_WRONG : CLI_DONE;
 }
 
 static int verify_records(desk *d)
@@ -321,6 +376,8 @@ int cli_records(cli_arguments *a)
     if (a->word_count != actions[i].words)
         return cli_usage(a, "%s takes %s", actions[i].name, actions[i].words == 2 ? "one FILE" : "options only");
     int status = cli_open(a, &d.c) ? cli_failed(a) : read_filter(&d);
+    if (!status && !*cg_store_path(d.c->store))
+        status = cli_wrong(a, "there is no store: name one with --store=FILE, or set $CONVGEN_STORE, $XDG_CACHE_HOME or $HOME");
     if (!status)
         status = actions[i].run(&d);
     convgen_close(d.c);

@@ -11,22 +11,58 @@
 enum { WIDE = 900, LEFT = 250, ROW = 22, PLOT = 380, LABEL = 33 };
 static const double plain_each = 0.5e9, plain_all = 20; /* ns by estimate of the longest plain loops that are timed; seconds for all */
 
-void cli_report_tried(cli_report *report, int layer, const cg_tried *t)
+/* ---- what was tried: every figure about it, in the table and in drawings, comes from here ---- */
+
+typedef struct trials {
+    const cli_trial *at;
+    int count;
+} trials;
+
+/* Those of a layer stand together, and layers in their order. */
+static trials trials_of(const cli_report *report, int layer)
 {
-    cli_trial trial = { .layer = layer, .ns = t->ns_min };
-    snprintf(trial.schedule, sizeof trial.schedule, "%s", t->schedule->name);
-    snprintf(trial.why, sizeof trial.why, "%s", t->why ? t->why : "");
-    cg_buffer_add(&report->trials, (const char *)&trial, sizeof trial);
+    const cli_trial *all = (const cli_trial *)report->trials.text;
+    size_t count = report->trials.length / sizeof *all, low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (all[middle].layer < layer)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    trials t = { all + low, 0 };
+    while (low + (size_t)t.count < count && t.at[t.count].layer == layer)
+        t.count++;
+    return t;
 }
 
-/* The time of a schedule that was run for the layer, 0 when it was not or was refused. */
-static const cli_trial *trial_of(const cli_report *report, int layer, const char *schedule)
+static int refused_of(trials t)
 {
-    const cli_trial *at = (const cli_trial *)report->trials.text;
-    for (size_t i = 0; i < report->trials.length / sizeof *at; i++)
-        if (at[i].layer == layer && strcmp(at[i].schedule, schedule) == 0)
-            return &at[i];
+    int n = 0;
+    for (int i = 0; i < t.count; i++)
+        n += !(t.at[i].ns > 0);
+    return n;
+}
+
+/* NULL: it was not tried. */
+static const cli_trial *trial_of(trials t, const char *schedule)
+{
+    for (int i = 0; i < t.count; i++)
+        if (strcmp(t.at[i].schedule, schedule) == 0)
+            return &t.at[i];
     return NULL;
+}
+
+void cli_report_tried(cli_report *report, int layer, const cg_tried *t)
+{
+    cli_trial trial = { .layer = layer, .ns = t->ns_min, .round = t->round };
+    snprintf(trial.schedule, sizeof trial.schedule, "%s", t->schedule->name);
+    snprintf(trial.why, sizeof trial.why, "%s", t->why ? t->why : "");
+    cli_trial *known = t->again ? (cli_trial *)trial_of(trials_of(report, layer), trial.schedule) : NULL;
+    if (known)
+        *known = trial;
+    else
+        cg_buffer_add(&report->trials, (const char *)&trial, sizeof trial);
 }
 
 /* ---- text ---- */
@@ -166,10 +202,10 @@ static double bytes(const cli_report_row *row)
     return (double)(n.src + n.weights + n.dst) * (double)n.element;
 }
 
-static void table(cg_buffer *b, const cli_report_row *rows, int count)
+static void table(cg_buffer *b, const cli_report *report, const cli_report_row *rows, int count)
 {
     cg_buffer_printf(b, "<h2>Layers</h2><div class=wide><table><tr><th><th>layer<th>pass<th>type<th>schedule<th>time<th>GFLOP/s<th>%% of peak<th>error / loop"
-                        "<th>error / bound<th>tried<th>refused");
+                        "<th>error / bound<th>tried<th>refused\n");
     for (int i = 0; i < count; i++) {
         const cg_record *r = rows[i].record;
         char text[CG_TEXT];
@@ -184,25 +220,23 @@ static void table(cg_buffer *b, const cli_report_row *rows, int count)
         number_cell(b, "%.2f", r ? r->error_vs_loop : NAN);
         number_cell(b, "%.2g", r ? r->error_vs_bound : NAN);
         if (rows[i].recalled)
-            cg_buffer_printf(b, "<td colspan=2>%s", r->shipped ? "shipped" : "recalled");
+            cg_buffer_printf(b, "<td colspan=2>%s, recorded", r->shipped ? "shipped" : "recalled");
         else {
-            number_cell(b, "%.0f", rows[i].candidates);
-            number_cell(b, "%.0f", rows[i].refused);
+            number_cell(b, "%.0f", trials_of(report, i).count);
+            number_cell(b, "%.0f", refused_of(trials_of(report, i)));
         }
         cg_buffer_printf(b, "\n");
     }
     cg_buffer_printf(b, "</table></div><p>FLOP count padded taps; a transform that multiplies less, or taps in the padding that are left out, "
-                        "can pass 100 %% of the peak. Layers that are recalled, or whose record is shipped with convgen, were not tuned in this run.\n");
+                        "can pass 100 %% of the peak. Layers that are recalled, or whose record is shipped with convgen, were not tuned in this run: "
+                        "their times and errors are the recorded ones.\n");
 }
 
-static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double bandwidth, const char *name)
+static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double bandwidth)
 {
     double ridge = peak / bandwidth, start = fmax(x->low, y->low / bandwidth);
     cg_buffer_printf(b, "<path class=roof d='M%.1f %.1fL%.1f %.1fL%.1f %.1f'/>", place(x, start), place(y, start * bandwidth),
                      place(x, ridge), place(y, peak), x->to, place(y, peak));
-    char text[64];
-    snprintf(text, sizeof text, "%s peak %.0f GFLOP/s", name, peak);
-    text_at(b, x->to - 4, place(y, peak) - 5, "end", text);
 }
 
 typedef struct spot {
@@ -215,6 +249,25 @@ static bool is_free(const spot *taken, int count, spot s)
         if (fabs(taken[i].x - s.x) < taken[i].half_width + s.half_width && fabs(taken[i].y - s.y) < taken[i].half_height + s.half_height)
             return false;
     return true;
+}
+
+/* A roof's name stands over or below it, as far to the right as it covers nothing; at the right end when there is no such place. */
+static void name_roof(cg_buffer *b, const axis *x, const axis *y, double peak, const char *type, spot *taken, int *count)
+{
+    char text[64];
+    int length = snprintf(text, sizeof text, "%s peak %.0f GFLOP/s", type, peak);
+    double half = 3.4 * length, right = x->to - 4 - half; /* of 12 pixels, and narrow letters */
+    spot s = { right, place(y, peak) - 9, half, 8 }, best = s;
+    for (int i = 0; i < 80; i++) {
+        s.x = right - 8 * (i / 2), s.y = place(y, peak) + (i % 2 ? 10 : -9);
+        bool inside = s.x - half > x->from && s.y < y->from - 8 && s.y > y->to + 8;
+        if (!inside || !is_free(taken, *count, s))
+            continue;
+        best = s;
+        break;
+    }
+    taken[(*count)++] = best;
+    text_at(b, best.x, best.y + 4, "middle", text);
 }
 
 /* A number stands at one of the corners of its dot, where it covers no dot and no other number. */
@@ -232,9 +285,10 @@ static void number_dot(cg_buffer *b, int number, double x, double y, spot *taken
     }
 }
 
-static void dots(cg_buffer *b, const cli_report_row *rows, int count, const axis *x, const axis *y)
+/* peak: of each type, 0: none is drawn. */
+static void dots(cg_buffer *b, const cli_report_row *rows, int count, const axis *x, const axis *y, const double peak[2])
 {
-    spot *taken = cg_calloc((size_t)count * 2, sizeof *taken); /* dots, then numbers */
+    spot *taken = cg_calloc((size_t)count * 2 + 2, sizeof *taken); /* dots, then the roofs' names, then numbers */
     int all = 0, drawn;
     for (int i = 0; i < count && taken; i++) {
         if (!rows[i].record || !(rows[i].record->ns_min > 0))
@@ -246,6 +300,9 @@ static void dots(cg_buffer *b, const cli_report_row *rows, int count, const axis
         cg_buffer_printf(b, "</title></circle>");
     }
     drawn = all;
+    for (int t = 0; t < 2 && taken; t++)
+        if (peak[t] > 0)
+            name_roof(b, x, y, peak[t], cg_type_name((convgen_type)t), taken, &all);
     for (int i = 0, k = 0; i < count && k < drawn; i++)
         if (rows[i].record && rows[i].record->ns_min > 0)
             number_dot(b, i + 1, taken[k].x, taken[k].y, taken, &all), k++;
@@ -274,8 +331,10 @@ static void roofline(cg_buffer *b, const cli_report_row *rows, int count, double
     decades_up(b, &y, 70, WIDE - 20, false);
     for (int t = 0; t < 2; t++)
         if (peak[t] > 0 && bandwidth > 0)
-            roof(b, &x, &y, peak[t], bandwidth, cg_type_name((convgen_type)t));
-    dots(b, rows, count, &x, &y);
+            roof(b, &x, &y, peak[t], bandwidth);
+        else
+            peak[t] = 0;
+    dots(b, rows, count, &x, &y, peak);
     text_at(b, WIDE / 2.0, PLOT - 6, "middle", "FLOP per byte, of tensors that are read or written once");
     cg_buffer_printf(b, "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>GFLOP/s</text></svg></div>"
                         "<p><span class='key best'></span> f32 <span class='key first'></span> f64. Numbers are those of the table; where there is no "
@@ -286,6 +345,7 @@ static void roofline(cg_buffer *b, const cli_report_row *rows, int count, double
 /* What is known of the generator's list for a layer: the time of the first by estimate and of the plain one; negative: estimated. */
 typedef struct beside {
     double first, plain;
+    bool early; /* the first was timed, but not in the final */
 } beside;
 
 /* The time of one more schedule, run here: only the worker's judge would survive a crash, so this is for plain loops. 0: it failed. */
@@ -307,36 +367,54 @@ static double time_here(convgen_context *c, const cli_arguments *a, const cg_nam
     return status ? 0 : timing.ns_min;
 }
 
-static double time_by(const cli_report *report, int layer, const cg_schedule *s, double ns_per_cycle)
+/* 0: it was refused. */
+static double time_by(const cli_trial *t, const cg_schedule *s, double ns_per_cycle)
 {
-    const cli_trial *t = trial_of(report, layer, s->name);
-    return t && t->ns > 0 ? t->ns : -s->cycles * ns_per_cycle;
+    return t ? t->ns : -s->cycles * ns_per_cycle;
 }
 
-static beside beside_of(convgen_context *c, const cli_arguments *a, const cli_report *report, int layer, const cli_report_row *row,
-                        const cg_schedule_list *list, double *seconds)
+static double ns_per_cycle(const cli_report_row *row, const cg_schedule_list *list)
 {
-    beside out = { 0, 0 };
-    double rate = 0;
     for (int i = 0; i < list->count && row->record; i++)
         if (!list->at[i].why[0] && list->at[i].cycles > 0 && strcmp(list->at[i].name, row->record->schedule) == 0)
-            rate = row->record->ns_min / list->at[i].cycles;
-    for (int i = 0; i < list->count && rate > 0; i++) {
-        if (list->at[i].why[0])
-            continue;
-        if (out.first == 0)
-            out.first = strcmp(list->at[i].name, row->record->schedule) == 0 ? row->record->ns_min
-                                                                             : time_by(report, layer, &list->at[i], rate);
-        if (out.plain == 0 && strcmp(list->at[i].family, "plain") == 0) {
-            out.plain = time_by(report, layer, &list->at[i], rate);
-            double started = cg_now(), here = 0;
-            if (out.plain < 0 && -out.plain <= plain_each && *seconds > 0 && !report->hurry)
-                here = time_here(c, a, row->np, list->at[i].name);
-            *seconds -= cg_now() - started;
-            if (here > 0)
-                out.plain = here;
-        }
-    }
+            return row->record->ns_min / list->at[i].cycles;
+    return 0;
+}
+
+/* The first legal schedule, of the family where one is named. */
+static const cg_schedule *first_of(const cg_schedule_list *list, const char *family)
+{
+    for (int i = 0; i < list->count; i++)
+        if (!list->at[i].why[0] && (!family || strcmp(list->at[i].family, family) == 0))
+            return &list->at[i];
+    return NULL;
+}
+
+/* Plain loops that nobody tried are timed here, where that is quick. Those that the worker refused are not run: they may have crashed. */
+static double plain_time(convgen_context *c, const cli_arguments *a, const cli_report_row *row, const cg_schedule *s, double estimate,
+                         double *seconds)
+{
+    if (estimate >= 0 || -estimate > plain_each || *seconds <= 0)
+        return estimate;
+    double started = cg_now(), here = time_here(c, a, row->np, s->name);
+    *seconds -= cg_now() - started;
+    return here > 0 ? here : estimate;
+}
+
+static beside beside_of(convgen_context *c, const cli_arguments *a, trials tried, const cli_report_row *row, const cg_schedule_list *list,
+                        double *seconds)
+{
+    beside out = { 0 };
+    double rate = ns_per_cycle(row, list);
+    const cg_schedule *first = first_of(list, NULL), *plain = first_of(list, "plain");
+    if (!(rate > 0))
+        return out;
+    const cli_trial *t = trial_of(tried, first->name);
+    bool won = strcmp(first->name, row->record->schedule) == 0;
+    out.first = won ? row->record->ns_min : time_by(t, first, rate);
+    out.early = !won && t && t->round != CG_FINAL;
+    if (plain)
+        out.plain = plain_time(c, a, row, plain, time_by(trial_of(tried, plain->name), plain, rate), seconds);
     return out;
 }
 
@@ -360,9 +438,9 @@ static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, i
         }
     double top = 20, bottom = top + (double)count * (ROW + 6);
     axis x = axis_around(least / 2, most, LEFT, WIDE - 30);
-    cg_buffer_printf(b, "<h2>Time of each layer</h2><p><span class='key best'></span> the fastest <span class='key first'></span> the first by "
+    cg_buffer_printf(b, "<h2>Time of each layer</h2><p><span class='key best'></span> the chosen one <span class='key first'></span> the first by "
                         "estimate <span class='key plain'></span> plain loops (the family <i>plain</i>), timed once. Hollow bars were not run: they are "
-                        "estimates, at the rate of the fastest.<div class=wide><svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
+                        "estimates, at the rate of the chosen one. Pale ones lost in a round before the final.<div class=wide><svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
     decades_across(b, &x, top - 5, bottom, true);
     for (int i = 0; i < count; i++) {
         double y = top + (double)i * (ROW + 6);
@@ -370,63 +448,70 @@ static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, i
         label(b, i, &rows[i]);
         cg_buffer_printf(b, "</text>");
         bar(b, &x, y, rows[i].record ? rows[i].record->ns_min : 0, "best");
-        bar(b, &x, y + 7, all[i].first, "first");
+        bar(b, &x, y + 7, all[i].first, all[i].early ? "first early" : "first");
         bar(b, &x, y + 14, all[i].plain, "plain");
     }
     cg_buffer_printf(b, "</svg></div>\n");
 }
 
-static void refusals(cg_buffer *b, const cli_report *report, int layer, const cg_schedule_list *list)
+static void refusal(cg_buffer *b, const char *schedule, const char *why)
 {
-    int refused = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass && refused)
-            cg_buffer_printf(b, "<details><summary>%d refused</summary><table>", refused);
-        for (int i = 0; i < list->count; i++) {
-            const cli_trial *t = trial_of(report, layer, list->at[i].name);
-            const char *why = list->at[i].why[0] ? list->at[i].why : t && !(t->ns > 0) ? t->why : "";
-            refused += !pass && why[0];
-            if (!pass || !why[0])
-                continue;
-            cg_buffer_printf(b, "<tr><td>");
-            escaped(b, list->at[i].name);
-            cg_buffer_printf(b, "<td>");
-            escaped(b, why);
-        }
-        if (pass && refused)
-            cg_buffer_printf(b, "</table></details>");
-    }
+    cg_buffer_printf(b, "<tr><td>");
+    escaped(b, schedule);
+    cg_buffer_printf(b, "<td>");
+    escaped(b, why);
 }
 
-/* What was measured of a candidate; of the winner the race's last word. 0: not run, or refused. */
-static double measured(const cli_report *report, int layer, const cli_report_row *row, const cg_schedule *s)
+/* Of those that were tried, as the table counts them; and those that the generator lists and refuses, of which nobody tried one. */
+static void refusals(cg_buffer *b, trials tried, const cg_schedule_list *list)
 {
-    const cli_trial *t = trial_of(report, layer, s->name);
-    if (!t || !(t->ns > 0) || !(s->cycles > 0))
-        return 0;
-    return row->record && strcmp(row->record->schedule, s->name) == 0 ? row->record->ns_min : t->ns;
+    int unfit = 0, refused = refused_of(tried);
+    for (int i = 0; i < list->count; i++)
+        unfit += list->at[i].why[0] && !trial_of(tried, list->at[i].name);
+    if (refused)
+        cg_buffer_printf(b, "<details><summary>%d of %d tried refused</summary><table>", refused, tried.count);
+    for (int i = 0; i < tried.count; i++)
+        if (!(tried.at[i].ns > 0))
+            refusal(b, tried.at[i].schedule, tried.at[i].why);
+    cg_buffer_printf(b, "%s", refused ? "</table></details>" : "");
+    if (unfit)
+        cg_buffer_printf(b, "<details><summary>%d not tried: the generator does not make them</summary><table>", unfit);
+    for (int i = 0; i < list->count; i++)
+        if (list->at[i].why[0] && !trial_of(tried, list->at[i].name))
+            refusal(b, list->at[i].name, list->at[i].why);
+    cg_buffer_printf(b, "%s", unfit ? "</table></details>" : "");
 }
 
-static void candidate(cg_buffer *b, const axis *x, const axis *y, const cg_schedule *s, double ns, bool won)
+/* A candidate that was run: its last time. NULL: not run, or refused, or unknown to the generator's list. */
+static const cli_trial *measured(trials tried, const cg_schedule *s)
+{
+    const cli_trial *t = trial_of(tried, s->name);
+    return t && t->ns > 0 && s->cycles > 0 ? t : NULL;
+}
+
+static void candidate(cg_buffer *b, const axis *x, const axis *y, const cg_schedule *s, const cli_trial *t, bool won)
 {
     char text[24];
-    cli_time_text(text, ns);
-    cg_buffer_printf(b, "<circle class='%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", place(x, s->cycles), place(y, ns), won ? 6 : 4);
+    bool early = t->round != CG_FINAL && !won;
+    cli_time_text(text, t->ns);
+    cg_buffer_printf(b, "<circle class='%s%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", early ? " early" : "", place(x, s->cycles),
+                     place(y, t->ns), won ? 6 : 4);
     escaped(b, s->name);
-    cg_buffer_printf(b, ", %s</title></circle>", text);
+    cg_buffer_printf(b, ", %s%s</title></circle>", text, early ? ", not in the final" : "");
 }
 
 static void candidates(cg_buffer *b, const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
 {
     double least = INFINITY, most = 0, low = INFINITY, high = 0;
+    trials tried = trials_of(report, layer);
     int run = 0;
     for (int i = 0; i < list->count; i++) {
-        double ns = measured(report, layer, row, &list->at[i]);
-        if (ns == 0)
+        const cli_trial *t = measured(tried, &list->at[i]);
+        if (!t)
             continue;
         run++;
         least = fmin(least, list->at[i].cycles), most = fmax(most, list->at[i].cycles);
-        low = fmin(low, ns), high = fmax(high, ns);
+        low = fmin(low, t->ns), high = fmax(high, t->ns);
     }
     cg_buffer_printf(b, "<div class=panel><h3>");
     label(b, layer, row);
@@ -448,15 +533,17 @@ static void candidates(cg_buffer *b, const cli_report *report, int layer, const 
         for (int last = 0; last < 2; last++) /* the winner over the others */
             for (int i = 0; i < list->count; i++) {
                 bool won = row->record && strcmp(row->record->schedule, list->at[i].name) == 0;
-                double ns = measured(report, layer, row, &list->at[i]);
-                if (ns > 0 && won == last)
-                    candidate(b, &x, &y, &list->at[i], ns, won);
+                const cli_trial *t = measured(tried, &list->at[i]);
+                if (t && won == last)
+                    candidate(b, &x, &y, &list->at[i], t, won);
             }
         cg_buffer_printf(b, "</svg>");
+        if (row->because[0])
+            cg_buffer_printf(b, "<p>Why the green one: %s.", row->because);
     } else
         cg_buffer_printf(b, "<p>%s", !row->recalled ? "Nothing was timed." : row->record->shipped ?
                          "Shipped with convgen: nothing was tried in this run." : "Recalled: nothing was tried in this run.");
-    refusals(b, report, layer, list);
+    refusals(b, tried, list);
     cg_buffer_printf(b, "</div>\n");
 }
 
@@ -485,13 +572,13 @@ static void errors(cg_buffer *b, const cli_report_row *rows, int count)
         label(b, i, &rows[i]);
         cg_buffer_printf(b, "</text>");
         if (r && isfinite(r->error_vs_loop))
-            cg_buffer_printf(b, "<rect class=best x='%d' y='%.1f' width='%.1f' height='12'><title>%.3f</title></rect>", LEFT, y + 2,
-                             fmax(1, r->error_vs_loop * scale), r->error_vs_loop);
+            cg_buffer_printf(b, "<rect class=best x='%d' y='%.1f' width='%.1f' height='12'><title>%.3f%s</title></rect>", LEFT, y + 2,
+                             fmax(1, r->error_vs_loop * scale), r->error_vs_loop, rows[i].recalled ? ", recorded" : "");
         if (budget > 0)
             cg_buffer_printf(b, "<line class=tick x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f'/>", LEFT + budget * scale, LEFT + budget * scale, y - 1, y + 17);
         if (r && isfinite(r->error_vs_bound)) {
             char text[40];
-            snprintf(text, sizeof text, "%.2g of the bound", r->error_vs_bound);
+            snprintf(text, sizeof text, "%.2g of the bound%s", r->error_vs_bound, rows[i].recalled ? ", recorded" : "");
             text_at(b, WIDE - 20, y + 12, "end", text);
         }
     }
@@ -509,32 +596,46 @@ static const char head[] =
     "svg text{font:12px sans-serif;fill:var(--ink)}svg text.s{font-size:11px}.g{stroke:var(--line)}.roof{fill:none;stroke:var(--roof);stroke-width:2}"
     ".axis{fill:none;stroke:#888}.tick{stroke:var(--ink);stroke-width:3}.best{fill:var(--best);background:var(--best);stroke:var(--best)}"
     ".first{fill:var(--first);background:var(--first);stroke:var(--first)}.plain{fill:var(--plain);background:var(--plain);stroke:var(--plain)}"
-    "rect,circle{stroke-width:0}.hollow{fill-opacity:.12;stroke-width:1}.key{display:inline-block;width:22px;height:10px;margin:0 4px 0 0}"
+    "rect,circle{stroke-width:0}.hollow{fill-opacity:.12;stroke-width:1}.early{fill-opacity:.45}.key{display:inline-block;width:22px;height:10px;margin:0 4px 0 0}"
     ".panels{display:flex;flex-wrap:wrap;gap:12px}.panel{flex:1 1 430px;max-width:470px;border:1px solid var(--line);padding:6px 10px}"
     "table{border-collapse:collapse;font-size:13px}td,th{padding:2px 6px;border-bottom:1px solid var(--line);text-align:left}td.w{min-width:190px}"
     "td.w,details td{overflow-wrap:anywhere}td.n{text-align:right;white-space:nowrap}summary{cursor:pointer;font-size:13px}</style>\n";
 
+/* Of all layers; lists may give each its own. */
+static const char *target_of(const convgen_context *c, const cli_report_row *rows, int count)
+{
+    const char *one = c->target.name;
+    for (int i = 0; i < count; i++) {
+        const char *its = rows[i].np->target[0] ? rows[i].np->target : c->target.name;
+        if (i && strcmp(one, its) != 0)
+            return "as each layer says";
+        one = its;
+    }
+    return one;
+}
+
 static void page(cg_buffer *b, convgen_context *c, const cli_arguments *a, const cli_report *report, const cli_report_row *rows, int count,
                  beside *all, cg_schedule_list *lists)
 {
-    double seconds = plain_all;
+    double seconds = report->hurry ? 0 : plain_all;
     for (int i = 0; i < count; i++) {
         cg_target target;
         cg_request request;
         if (cli_request(c, a, rows[i].np, &target, &request) == CONVGEN_OK)
             (void)cg_script_schedules(c->script, &request, &lists[i]); /* without it the layer has no candidates to show */
         cli_progress("report: [%d/%d]", i + 1, count);
-        all[i] = beside_of(c, a, report, i, &rows[i], &lists[i], &seconds);
+        all[i] = beside_of(c, a, trials_of(report, i), &rows[i], &lists[i], &seconds);
     }
     cli_progress_end();
     cg_buffer_printf(b, "%s<h1>convgen tune: %d layer%s</h1><p>", head, count, count == 1 ? "" : "s");
     escaped(b, c->machine.name);
-    cg_buffer_printf(b, ", target %s, convgen %s\n", c->target.name, CONVGEN_VERSION);
-    table(b, rows, count);
+    cg_buffer_printf(b, ", target %s, convgen %s\n", target_of(c, rows, count), CONVGEN_VERSION);
+    table(b, report, rows, count);
     roofline(b, rows, count, cli_bandwidth(c));
     times(b, rows, all, count);
-    cg_buffer_printf(b, "<h2>Candidates</h2><p>The measured time against the estimate of each that was tried; the winner is green. "
-                        "Both scales are logarithmic.<div class=panels>\n");
+    cg_buffer_printf(b, "<h2>Candidates</h2><p>The measured time against the estimate of each that was tried. The green one was chosen, in "
+                        "a final against the other full dots. Pale dots were timed briefly and dropped before it: one that lies a few percent below the green one "
+                        "met a quiet moment of the machine. Both scales are logarithmic.<div class=panels>\n");
     for (int i = 0; i < count; i++)
         candidates(b, report, i, &rows[i], &lists[i]);
     cg_buffer_printf(b, "</div>");

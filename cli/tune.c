@@ -13,6 +13,7 @@ typedef struct layer {
     const cg_named_problem *np;
     cg_outcome outcome;
     state state;
+    bool remembered; /* there is a record of it, which has to be sampled before it is used */
 } layer;
 typedef struct run {
     cli_arguments *a;
@@ -35,9 +36,11 @@ static void show_tried(void *user, const cg_tried *t)
 {
     run *r = user;
     char label[CG_TEXT], best[24] = "-";
-    r->tried++;
     if (r->a->report)
         cli_report_tried(&r->report, r->current, t);
+    if (t->again)
+        return;
+    r->tried++;
     r->refused += t->ns_min <= 0;
     if (t->ns_min > 0 && t->ns_min < r->best)
         r->best = t->ns_min;
@@ -65,7 +68,8 @@ static void print_json(const run *r, const layer *l)
     bool fresh = l->state != RECALLED;
     cli_json_result(&(cli_result){ .np = l->np, .record = record, .ns_min = record->ns_min, .ns_median = record->ns_median,
                                    .peak = peak_of(r, l), .candidates = fresh ? l->outcome.candidates : NAN,
-                                   .refused = fresh ? l->outcome.refused : NAN, .seconds = fresh ? l->outcome.seconds : NAN });
+                                   .refused = fresh ? l->outcome.refused : NAN, .seconds = fresh ? l->outcome.seconds : NAN,
+                                   .times_recorded = !fresh, .errors_recorded = !fresh });
 }
 
 static void add_row(const run *r, const layer *l, cli_table *t)
@@ -85,6 +89,7 @@ static void add_row(const run *r, const layer *l, cli_table *t)
     else
         cli_cell(t, "%d%s", l->outcome.candidates, l->outcome.complete ? "" : ", cut");
     cli_cell_number(t, "%.0f", l->state == RECALLED ? NAN : l->outcome.refused);
+    cli_cell(t, "%s", l->state == RECALLED ? "recorded" : "measured");
 }
 
 static int count_state(const run *r, state s)
@@ -128,7 +133,8 @@ static int print_table(const run *r)
 {
     static const cli_column columns[] = { { "layer", false }, { "pass", false },    { "schedule", false },
                                           { "time", true },   { "GFLOP/s", true },  { "% of peak", true },
-                                          { "error/loop", true }, { "tried", true }, { "refused", true } };
+                                          { "error/loop", true }, { "tried", true }, { "refused", true },
+                                          { "figures", false } };
     cli_table t;
     cli_table_begin(&t, columns, sizeof columns / sizeof columns[0]);
     for (int i = 0; i < r->count; i++)
@@ -144,10 +150,13 @@ static int print_table(const run *r)
 static int recall_all(run *r)
 {
     for (int i = 0; i < r->count && !r->a->again; i++) {
-        cg_status status = cli_recall(r->c, r->a, r->layers[i].np, &r->layers[i].outcome);
+        layer *l = &r->layers[i];
+        cg_recalled found;
+        cg_status status = cli_recall(r->c, r->a, l->np, &found, &l->outcome);
         if (status && status != CONVGEN_NO_RECORD)
             return cli_failed(r->a);
-        r->layers[i].state = status || r->layers[i].outcome.record.partial ? MISSING : RECALLED; /* what was cut short goes on */
+        l->remembered = !status && !found.other_accuracy && !found.record.partial && !found.record.cut_after; /* else a search may find a faster one */
+        l->state = l->remembered && cg_recalled_usable(&l->np->problem, &found) ? RECALLED : MISSING;
     }
     return CLI_DONE;
 }
@@ -183,7 +192,7 @@ static state state_of(const cg_outcome *o)
 /* The sentences of tuning name the problem by its text; a layer that has a name is known by it. */
 static int say_failed(const run *r, const layer *l)
 {
-    return l->np->name[0] ? cli_wrong(r->a, "%s: %s", l->np->name, cg_error_text()) : cli_failed(r->a);
+    return l->np->name[0] ? cli_wrong(r->a, "%s: %s%s", l->np->name, cg_error_text(), cli_advice(r->a)) : cli_failed(r->a);
 }
 
 static int say_sampled(const run *r, const layer *l)
@@ -252,12 +261,14 @@ static void say_cut(const run *r)
                   r->a->seconds, cut, r->count, cli_label(first->np, label), first->outcome.candidates);
 }
 
-/* Needs the worker and the store only when something is missing. */
+/* Needs the worker only when something is missing or to be sampled, the store only when something is missing. */
 static int tune_with_worker(run *r)
 {
-    int status = CLI_DONE;
+    int status = CLI_DONE, missing = 0;
     bool needed = count_state(r, RECALLED) < r->count;
-    if (needed && (status = check_store(r)))
+    for (int i = 0; i < r->count; i++)
+        missing += r->layers[i].state == MISSING && !r->layers[i].remembered;
+    if (missing && (status = check_store(r)))
         return status;
     if (needed && cg_worker_start(r->c, &r->judge))
         return cli_failed(r->a);
@@ -279,7 +290,7 @@ static int write_report(run *r)
         const layer *l = &r->layers[i];
         bool good = has_result(l);
         rows[i] = (cli_report_row){ .np = l->np, .record = good ? &l->outcome.record : NULL, .peak = good ? peak_of(r, l) : 0,
-                                    .candidates = l->outcome.candidates, .refused = l->outcome.refused, .recalled = l->state == RECALLED };
+                                    .recalled = l->state == RECALLED, .because = l->outcome.because ? l->outcome.because : "" };
     }
     r->report.hurry = cli_interrupted();
     int status = cli_report_write(r->a, r->c, &r->report, rows, r->count);

@@ -35,6 +35,18 @@ function convgen.version(name)
   return family and family.version
 end
 
+-- The name of a schedule's family and its chains (0: it transforms); or nil and why it is none, or not one that the problem's
+-- accuracy admits. (Whether it can be built is `source`'s to say.)
+function convgen.admits(request, name)
+  local family, schedule = space.parse(name)
+  if not family then return nil, ("'%s' is no schedule"):format(name) end
+  local why = family.inadmissible and family.inadmissible(prepare(request), schedule, targets[request.target])
+  if why then return nil, why end
+  return { family = family.name, chains = family.chains }
+end
+
+convgen.generator = space.generator
+
 function convgen.schedules(request)
   return space.list(prepare(request), request.target, request.machine, request.asked, request.steady, request.all)
 end

@@ -1,7 +1,7 @@
 -- emit.lua: the layers of a network -> files that need nothing of convgen.
 --
 -- network: prefix; form, "c" or "asm"; openmp; machine; targets, best first, "portable" last; layers, each with name, threads,
--- multiplicity, problem, and kernels, one a target: schedule, from (a sentence: why this one), and the measured errors that
+-- multiplicity, problem, and kernels, one a target: schedule, from (a sentence: why this one), and the recorded errors that
 -- are known. put(name, text) takes one file. Names and order depend on the network alone. Of families it knows their stages only.
 local targets = require "targets"
 local template = require "template"

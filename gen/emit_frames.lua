@@ -102,7 +102,7 @@ local function certificates(network, layer)
       for n, line in ipairs(text) do lines[#lines + 1] = (n == 1 and " *   error      " or " *              ") .. line end
       before = said
     end
-    lines[#lines + 1] = (" *   %-10s %s%s"):format(network.targets[i], kernel.schedule, words.measured(kernel) and "; " .. words.measured(kernel) or "")
+    lines[#lines + 1] = (" *   %-10s %s%s"):format(network.targets[i], kernel.schedule, words.recorded(kernel) and "; " .. words.recorded(kernel) or "")
   end
   return lines
 end

@@ -69,13 +69,14 @@ local function taken(name) return reserved[name] or name:find "^cg_" end
 -- A name not yet taken: the hint itself, or hint_2, hint_3, ...
 local function claim(k, hint)
   check_name(k, hint)
-  local name, n = hint, 1
+  local name, n = hint, k.claimed[hint] or 1 -- those before it are taken
+  if n > 1 then name = hint .. "_" .. n end
   if hint:find "^cg_" then complain(k, "the name %s begins with cg_, which is for what surrounds a kernel", hint) end
   while k.names[name] or reserved[name] do
     n = n + 1
     name = hint .. "_" .. n
   end
-  k.names[name] = true
+  k.names[name], k.claimed[hint] = true, n
   return name
 end
 
@@ -130,7 +131,7 @@ end
 
 ---- declarations ----------------------------------------------------------------------------------------------------
 function program.new(o)
-  local k = setmetatable({ name = o.name, names = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
+  local k = setmetatable({ name = o.name, names = {}, claimed = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
     vectors = {}, body = {}, loops = {} }, Program)
   check_name(k, o.name)
   if not sizes[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end

@@ -11,6 +11,13 @@ function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end
 end
 
+-- The versions of all families, "4.5.3.6.1": records of equal ones come from the same kernels.
+function space.generator()
+  local versions = {}
+  for i, family in ipairs(families) do versions[i] = family.version end
+  return table.concat(versions, ".")
+end
+
 -- Letters of a name, as records hold it; what a field may be, so that sizes made of it are integers.
 local longest, largest, too_many_digits = 63, 1 << 20, ("%d"):rep(8)
 

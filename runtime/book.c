@@ -35,29 +35,36 @@ void cg_book_free(cg_book *b)
 
 /* ---- one of each key ----------------------------------------------------------------------------------------------- */
 
-/* Which of two entries with one key stays. */
-typedef bool better(const void *later, const void *earlier);
+/* Of two entries that stand for each other. */
+typedef bool relation(const void *later, const void *earlier);
 
-static bool later_wins(const void *later, const void *earlier)
+static bool always(const void *later, const void *earlier)
 {
     return (void)later, (void)earlier, true;
 }
 
-/* The rule of a merge: of one family the newer version (an older one is not trusted), else the faster, else the one that is
- * already there. A time of 0 was never taken. */
+/* Of two merged records the faster, else the one that is already there. A time of 0 was never taken. What was measured here is
+ * of one file: the later one. */
 static bool faster_wins(const void *later, const void *earlier)
 {
     const cg_record *l = later, *e = earlier;
-    if (!strcmp(l->family, e->family) && l->version != e->version) return l->version > e->version;
-    return l->ns_median > 0 && (l->ns_median < e->ns_median || e->ns_median == 0);
+    return !l->merged || (l->ns_median > 0 && (l->ns_median < e->ns_median || e->ns_median == 0));
+}
+
+/* Records of one key and generator are. Where the generator is not known, the version of the family tells what can be told of it. */
+static bool same_generator(const void *later, const void *earlier)
+{
+    const cg_record *l = later, *e = earlier;
+    return l->generator[0] || (!strcmp(l->family, e->family) && l->version == e->version);
 }
 
 /* What differs between records and facts. */
 typedef struct entries {
     size_t size;
     int (*order)(const void *, const void *);
+    relation *stands_for; /* of two of one key */
 } entries;
-static const entries records = {sizeof(cg_record), cg_record_order}, facts = {sizeof(cg_fact), cg_fact_order};
+static const entries records = {sizeof(cg_record), cg_record_order, same_generator}, facts = {sizeof(cg_fact), cg_fact_order, always};
 
 /* Equal keys stay in the order of their lines: entries of one array compare by their place at last. */
 static int by_key(const void *a, const void *b, void *how)
@@ -67,8 +74,21 @@ static int by_key(const void *a, const void *b, void *how)
     return order ? order : (x > y) - (x < y);
 }
 
-/* Takes an array and gives a sorted one with one entry for each key; NULL without memory, and the old one stays. */
-static void *settle(void *at, int *count, int *room, const entries *how, better *wins)
+/* Adds one to those of its key, which stand in the order of their lines: in place of what it wins over, or not at all. */
+static int settle_one(const void **of_key, int count, const void *entry, const entries *how, relation *wins)
+{
+    for (int i = 0; i < count; i++) {
+        if (!how->stands_for(entry, of_key[i])) continue;
+        if (!wins(entry, of_key[i])) return count;
+        memmove(of_key + i, of_key + i + 1, (size_t)(count - i - 1) * sizeof *of_key);
+        count--;
+    }
+    of_key[count] = entry;
+    return count + 1;
+}
+
+/* Takes an array and gives a sorted one with one entry for each key (and generator); NULL without memory, and the old one stays. */
+static void *settle(void *at, int *count, int *room, const entries *how, relation *wins)
 {
     const void **order = cg_calloc((size_t)*count + 1, sizeof *order);
     char *out = cg_calloc((size_t)*count + 1, how->size);
@@ -76,12 +96,11 @@ static void *settle(void *at, int *count, int *room, const entries *how, better 
     if (!order || !out) goto failed;
     for (int i = 0; i < *count; i++) order[i] = (char *)at + (size_t)i * how->size;
     qsort_r(order, (size_t)*count, sizeof *order, by_key, (void *)how);
-    for (int i = 0; i < *count; kept++) {
-        const void *best = order[i++];
-        for (; i < *count && !how->order(best, order[i]); i++)
-            if (wins(order[i], best)) best = order[i];
-        memcpy(out + (size_t)kept * how->size, best, how->size);
+    for (int i = 0, first = 0; i < *count; i++) { /* what is kept stands before what is looked at */
+        if (kept > first && how->order(order[first], order[i])) first = kept;
+        kept = first + settle_one(order + first, kept - first, order[i], how, wins);
     }
+    for (int i = 0; i < kept; i++) memcpy(out + (size_t)i * how->size, order[i], how->size);
     *room = *count + 1, *count = kept;
     cg_free(order);
     cg_free(at);
@@ -92,13 +111,13 @@ failed:
     return NULL;
 }
 
-static bool book_settle(cg_book *b, better *record_wins)
+static bool book_settle(cg_book *b, relation *record_wins)
 {
     cg_record_list *l = &b->records;
     cg_record *record = settle(l->at, &l->count, &l->room, &records, record_wins);
     if (!record) return false;
     l->at = record;
-    cg_fact *fact = settle(b->fact, &b->fact_count, &b->fact_room, &facts, later_wins);
+    cg_fact *fact = settle(b->fact, &b->fact_count, &b->fact_room, &facts, always);
     if (!fact) return false;
     b->fact = fact;
     return true;
@@ -161,6 +180,7 @@ static bool book_line(cg_book *b, const char *path, long number, const char *lin
     char why[CG_WHY];
     cg_record r;
     cg_fact f;
+    length = cg_line_length(line, length);
     if (!length) return true;
     cg_line_kind kind = cg_line_kind_of(line, length);
     if (kind == CG_COMMENT_LINE) return keep_line(b, line, length);
@@ -179,7 +199,7 @@ cg_status cg_book_parse(cg_book *b, const char *path, const cg_buffer *text)
         if (!book_line(b, path, number, at, (size_t)(stop - at))) return no_memory();
         at = stop < end ? stop + 1 : end;
     }
-    return book_settle(b, later_wins) ? CONVGEN_OK : no_memory();
+    return book_settle(b, always) ? CONVGEN_OK : no_memory();
 }
 
 void cg_book_format(const cg_book *b, cg_buffer *out)
@@ -218,13 +238,58 @@ static bool kept_join(cg_buffer *ours, const cg_buffer *other)
     return !ours->failed;
 }
 
+/* Of one key and generator: whether they say the same. */
+static bool same_result(const cg_record *a, const cg_record *b)
+{
+    return a->version == b->version && !strcmp(a->family, b->family) && !strcmp(a->schedule, b->schedule) &&
+           a->ns_min == b->ns_min && a->ns_median == b->ns_median;
+}
+
+/* Whether a record was measured here: its own line, come back. `l` is sorted. */
+static bool is_ours(const cg_record_list *l, int count, const cg_record *r)
+{
+    cg_record own = *r;
+    int low = 0;
+    own.merged = false;
+    for (int high = count; low < high;) {
+        int middle = low + (high - low) / 2;
+        if (cg_record_order(&l->at[middle], &own) < 0) low = middle + 1;
+        else high = middle;
+    }
+    for (; low < count && !cg_record_order(&l->at[low], &own); low++)
+        if (same_result(&l->at[low], &own)) return true;
+    return false;
+}
+
 /* The other's records after ours, so that ours win a tie; facts that we have stay as they are. */
 cg_status cg_book_join(cg_book *ours, const cg_book *other)
 {
-    int own = ours->fact_count;
-    for (int i = 0; i < other->records.count; i++)
-        if (!add_record(&ours->records, &other->records.at[i])) return no_memory();
+    int own = ours->fact_count, measured = ours->records.count;
+    for (int i = 0; i < other->records.count; i++) {
+        cg_record r = other->records.at[i];
+        if (is_ours(&ours->records, measured, &r)) continue;
+        r.merged = true;
+        if (!add_record(&ours->records, &r)) return no_memory();
+    }
     for (int i = 0; i < other->fact_count; i++)
         if (!has_fact(ours, own, &other->fact[i]) && !add_fact(ours, &other->fact[i])) return no_memory();
     return book_settle(ours, faster_wins) && kept_join(&ours->kept, &other->kept) ? CONVGEN_OK : no_memory();
+}
+
+/* ---- merged -> checked ---------------------------------------------------------------------------------------------- */
+
+cg_status cg_book_settle(cg_book *b, const cg_record *merged, const cg_record *own)
+{
+    cg_record_list *l = &b->records;
+    bool better = true;
+    int kept = 0;
+    for (int i = 0; i < l->count; i++) {
+        const cg_record *r = &l->at[i];
+        if (!cg_record_order(r, merged) && same_result(r, merged)) continue;
+        if (!cg_record_order(r, own) && r->ns_min > 0 && r->ns_min <= own->ns_min) better = false;
+        l->at[kept++] = *r;
+    }
+    l->count = kept;
+    if (better && !add_record(l, own)) return no_memory();
+    return book_settle(b, always) ? CONVGEN_OK : no_memory();
 }

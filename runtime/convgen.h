@@ -95,9 +95,11 @@ CONVGEN_API convgen_status convgen_problem_format(const convgen_problem *problem
 typedef struct convgen_options {
     size_t struct_size;  /* sizeof(convgen_options) */
     int threads;         /* at most 1024; 0 means 1. Idle OpenMP threads spin: where other work shares the cores, a run of two or more may wait
-                            for whole time slices, unless OMP_WAIT_POLICY=passive is set when the program starts */
+                            for whole time slices, unless OMP_WAIT_POLICY=passive is set when the program starts. Where threads cannot be made, a run
+                            uses fewer, with the same bits */
     const char *target;  /* "avx512", "avx2", "portable"; NULL: $CONVGEN_TARGET, else the best of this machine */
-    const char *store;   /* a file; NULL: $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records */
+    const char *store;   /* a file; NULL: $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else $HOME/.cache/convgen/records;
+                            where none of these is set nothing is remembered. The umask says who may read it */
     /* Runs body(task, first, last, thread) over [0, tasks) split among `threads`, thread < threads; NULL: OpenMP. */
     void (*parallel_for)(void *user, long tasks, int threads, void (*body)(void *task, long first, long last, int thread),
                          void *task);
@@ -110,8 +112,14 @@ CONVGEN_API convgen_status convgen_open(const convgen_options *options_or_null, 
 /* Gives the caller's hold up. Plans keep what they need of the context alive. NULL is allowed. */
 CONVGEN_API void convgen_close(convgen_context *context);
 
-/* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times;
+/* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times, and without a
+ * record takes the same arithmetic (transform and order of sums) for any options.threads: such plans give the same bits. It checks some
+ * outputs, of a problem with more than 64 MB of operands on a smaller one, so that the memory of the whole is not needed;
  * MEASURE tries the best estimates within `seconds` (0: no limit) and remembers the winner; EXHAUSTIVE tries every schedule.
+ * The first kernel that is usable is waited for; after it `seconds` end whatever goes on, and the best so far is remembered:
+ * convgen_info.complete is false, later calls recall it, and `convgen tune` goes on where the search stopped. Where a problem has more than
+ * 2^28 multiply-adds and not one kernel was verified in time, the first by estimate that is right on a sample is taken, as by ESTIMATE, and
+ * not remembered. A single run of a kernel cannot be stopped in this process: one that is seen to take longer than is left is not begun.
  * Free with convgen_plan_free. */
 CONVGEN_API convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort,
                                                double seconds, convgen_plan **out);
@@ -131,7 +139,9 @@ typedef struct convgen_tensors {
     void *src, *weights, *bias, *dst, *residual, *packed, *workspace;
 } convgen_tensors;
 
-/* Runs the plan. Thread-safe when workspaces differ or are NULL. The same bits for any thread count. */
+/* Runs the plan. Thread-safe when workspaces differ or are NULL. A plan gives the same bits however its tasks are shared among
+ * threads. Plans of one problem for other numbers of threads give them too under CONVGEN_PROVEN, and where ESTIMATE made both; what was
+ * timed for one number (MEASURE, a record) may be another arithmetic than for another. */
 CONVGEN_API convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tensors);
 
 typedef struct convgen_info {
@@ -139,9 +149,11 @@ typedef struct convgen_info {
     int threads;
     double ns_min, ns_median;                            /* 0 when never timed */
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not known */
-    bool recalled;
+    bool recalled;           /* times and errors are what the record says, not measured for this plan */
     int candidates, refused; /* 0 on recall */
     double seconds;
+    const char *warning;     /* why the store could not be read, or the plan not be remembered in it; "" otherwise */
+    bool complete; /* the search was not cut short by its time or by progress */
 } convgen_info;
 CONVGEN_API const convgen_info *convgen_plan_info(const convgen_plan *plan);
 

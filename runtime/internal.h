@@ -53,6 +53,7 @@ void cg_guarded_free(cg_guarded *g);
 /* Sets this thread's error sentence and returns `status`. */
 cg_status cg_fail(cg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *cg_error_text(void);
+cg_status cg_error_status(void); /* of that sentence */
 
 uint64_t cg_hash(const void *data, size_t size, uint64_t seed); /* FNV-1a 64; seed 0 starts */
 /* splitmix64: a stream from a seed. */
@@ -214,6 +215,10 @@ typedef struct cg_request {
 /* Legal ones first, best estimate first, at most about 60 unless all are asked for; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
+/* The family of a schedule, and its chains as in cg_source. CONVGEN_UNSUPPORTED: it is none, or the problem's accuracy does not admit
+ * it; why says it. */
+cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], int *chains, char why[CG_WHY]);
+cg_status cg_script_generator(cg_script *s, char versions[CG_NAME]); /* of all families: "4.5.3.6.1" */
 
 typedef struct cg_stage {
     char name[24], symbol[48]; /* "compute", "cg_stage_compute" */
@@ -360,7 +365,7 @@ size_t cg_kernel_workspace(const cg_kernel *k, int threads);
 /* packed NULL: weights are packed into the workspace first. workspace: 64-byte aligned. */
 struct cg_parallel;
 void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
-/* The same while there is time: before a stage of several tasks the first one is run once more than needed, as a probe.
+/* The same while there is time: before a stage of eight tasks or more the first one is run once more than needed, as a probe.
  * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
  * it takes). Without a deadline it is cg_kernel_run. */
 cg_status cg_kernel_run_in_time(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
@@ -414,6 +419,7 @@ typedef struct cg_verdict {
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not measured */
     double vs_loop[CONVGEN_DATA_KINDS];                    /* of a transforming family, when measured */
     double seconds;                                        /* of the first run: a hint of the time */
+    char on[CG_TEXT]; /* the smaller problem that the same schedule was checked on; "": the problem itself */
 } cg_verdict;
 typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
 /* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
@@ -426,6 +432,12 @@ cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *p
 const convgen_problem *cg_trial_problem(const cg_trial *t);
 cg_status cg_trial_data(cg_trial *t, cg_operands *out);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_room *out); /* fits that kernel */
+
+/* ---- cut.c: a large problem -> a small one with the same schedules -------------------------------------------------------- */
+
+bool cg_cut_needed(const convgen_problem *p); /* its operands are too large to be filled for a few outputs' sake */
+/* The number-th (from 0) of them, whose operands are at most 16 MB where that can be; false: there are no more. */
+bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out);
 
 /* ---- certificate.c: how exact an answer is ---------------------------------------------------------------------------- */
 
@@ -508,7 +520,10 @@ typedef struct cg_record {
     int version;
     char schedule[CG_NAME], form[12], compiler[CG_NAME];
     double ns_min, ns_median, error_normwise, error_vs_loop, error_vs_bound; /* NaN: not measured */
-    int partial; /* 0: the search was finished; else its time was up after so many candidates. In the line where it is not 0 */
+    char generator[CG_NAME]; /* the versions of all families then; "": not known */
+    bool merged;  /* from another store, and not checked here yet */
+    bool partial; /* of a search that did not try all that a search for this problem would */
+    int cut_after; /* 0: the search was finished; else its time was up after so many candidates */
     bool shipped; /* found in tuned/, not in the user's store; no part of the line */
 } cg_record;
 /* A small figure by name beside the records ("peak ..."). */
@@ -522,11 +537,15 @@ void cg_fact_format(const cg_fact *f, cg_buffer *line);
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY]);
 typedef enum { CG_RECORD_LINE, CG_FACT_LINE, CG_COMMENT_LINE, CG_FUTURE_LINE } cg_line_kind;
 cg_line_kind cg_line_kind_of(const char *line, size_t length); /* by its beginning; what is nothing else is a bad record */
-int cg_record_order(const void *a, const void *b); /* of their keys: machine to compiler */
+size_t cg_line_length(const char *line, size_t length); /* without the blanks and line ends that it ends with */
+int cg_record_order(const void *a, const void *b); /* of their keys: machine to compiler, generator, merged */
 int cg_fact_order(const void *a, const void *b);
-/* The record nearer to the key than *nearest, and how near it is; 0 is the key itself. *nearest 1 looks only for that one. The
- * latest line wins. OK also when there is none. */
-cg_status cg_record_search(const cg_buffer *text, const cg_record *key, int *nearest, cg_record *out);
+/* The record nearer to the key than *nearest that `takes` takes (NULL: any), and how near it is; below CG_EXACT_KEY it is the key's,
+ * and *nearest CG_EXACT_KEY looks only for those. The latest line wins. OK also when there is none. */
+enum { CG_EXACT_KEY = 4 };
+typedef bool cg_record_filter(const cg_record *r, void *user);
+cg_status cg_record_search(const cg_buffer *text, const cg_record *key, cg_record_filter *takes, void *user, int *nearest,
+                           cg_record *out);
 cg_status cg_fact_search(const cg_buffer *text, const cg_fact *key, double *value); /* CONVGEN_NO_RECORD: none */
 
 /* ---- book.c: all lines of a file --------------------------------------------------------------------------------------------- */
@@ -546,27 +565,32 @@ typedef struct cg_book {
 } cg_book;
 cg_status cg_book_parse(cg_book *b, const char *path, const cg_buffer *text); /* into an empty one; path names the bad lines */
 void cg_book_format(const cg_book *b, cg_buffer *out);
-cg_status cg_book_join(cg_book *ours, const cg_book *other); /* newer versions win, then the faster */
+/* The other's records come in as merged; what was measured here stays beside them, of two merged ones the faster. */
+cg_status cg_book_join(cg_book *ours, const cg_book *other);
+/* A merged record has been checked and timed here: its own line leaves, and `own` stays unless what was measured here before is as fast. */
+cg_status cg_book_settle(cg_book *b, const cg_record *merged, const cg_record *own);
 void cg_book_free(cg_book *b);
 
 /* ---- store.c: the files of records -------------------------------------------------------------------------------------------- */
 
 typedef struct cg_store cg_store;
-/* path NULL: see convgen_options.store. Opens nothing yet. */
+/* path NULL: see convgen_options.store. Opens nothing yet. Where there is no place for records either, nothing is found, and what
+ * is put is CONVGEN_STORE. */
 cg_status cg_store_new(const char *path, cg_store **out);
 void cg_store_free(cg_store *s);
-const char *cg_store_path(const cg_store *s);
+const char *cg_store_path(const cg_store *s); /* "": no place */
 /* The record of exactly this machine, target, threads, problem, form and compiler; the user's store before the shipped tuned/.
- * The latest line of a key wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
+ * What this generator measured here is nearer than what another one did, and that than what was merged; of those the latest line
+ * wins. CONVGEN_NO_RECORD without an error sentence when there is none. A missing file is empty. */
 cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out);
-cg_status cg_store_find_shipped(const cg_record *key, cg_record *out); /* the same of the shipped ones alone */
+cg_status cg_store_find_if(cg_store *s, const cg_record *key, cg_record_filter *takes, void *user, cg_record *out); /* of those that `takes` takes */
 /* Like find, for any thread count, version, compiler, form or machine: the nearest one. */
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out);
 cg_status cg_store_check(const cg_store *s); /* writes and takes back: CONVGEN_STORE when a record could not be kept now */
 cg_status cg_store_put(cg_store *s, const cg_record *r); /* appended under the lock, a torn tail is ended first, flushed */
 cg_status cg_records_read(const char *path, cg_record_list *out); /* latest of each key, sorted, stable; others skipped and named */
-cg_status cg_store_merge(cg_store *s, const char *from); /* newer... the faster of equal keys wins; atomic */
-typedef bool cg_record_filter(const cg_record *r, void *user);
+cg_status cg_store_merge(cg_store *s, const char *from); /* as cg_book_join; atomic */
+cg_status cg_store_settle(cg_store *s, const cg_record *merged, const cg_record *own); /* as cg_book_settle; atomic */
 cg_status cg_store_forget(cg_store *s, cg_record_filter *drop, void *user, int *dropped); /* atomic rename */
 /* Small facts by name beside the records ("peak ..."), the same file and lock. */
 cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value); /* CONVGEN_NO_RECORD: none */
@@ -602,17 +626,24 @@ cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out); /* fre
 typedef struct cg_outcome {
     cg_record record;
     cg_schedule chosen;
-    bool recalled, complete; /* complete: not cut by time or cancelled */
+    bool recalled, complete; /* recalled: the record's figures are not of this run; complete: not cut by time or cancelled */
+    char warning[CG_WHY];    /* why the store could not be read or written, or "" */
     bool sampled; /* the time was up before anything was verified: checked on a sample only, never timed, not remembered */
     int candidates, refused;
     double seconds;
+    const char *because; /* "", or why the winner is not the fastest of the final */
 } cg_outcome;
-/* One refused or timed candidate, for progress and reports. ns_min 0: refused, see why. */
+/* What the last time of a candidate is worth: one round's, or those of the final, in which the winner was found. */
+typedef enum { CG_BRIEF, CG_LONGER, CG_FINAL } cg_round;
+/* One refused or timed candidate, for progress and reports. ns_min 0: refused, see why. Who is timed again later is told of once more at
+ * the end, in its last round. */
 typedef struct cg_tried {
     const cg_schedule *schedule;
     double ns_min, ns_median;
     const char *why;
     double done; /* share of the candidates that are behind us */
+    cg_round round;
+    bool again;
 } cg_tried;
 typedef struct cg_tuning {
     const convgen_problem *problem;
@@ -628,11 +659,27 @@ typedef struct cg_tuning {
     bool (*go_on)(void *user); /* false: stop, best so far is kept */
     void *user;
 } cg_tuning;
-/* The record of a key, of this version of its family if the store or tuned/ has one; else *stale, and it is not to be trusted. */
-cg_status cg_recall(convgen_context *c, const cg_record *key, cg_record *out, bool *stale);
 /* All efforts. RECALL only looks; ESTIMATE verifies a sample and never times; both others put the winner into the store, unless
  * go_on stopped them. CONVGEN_STORE with a schedule in out->record: the outcome is good, but could not be remembered. */
 cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out);
+
+/* ---- recall.c: key -> the record that may be used for it ---------------------------------------------------------------------- */
+
+typedef struct cg_recalled {
+    cg_record record;    /* its problem is the one asked for, whatever accuracy it was found under */
+    bool other_accuracy; /* it was found under another one, which its schedule serves as well */
+    bool unchecked;      /* shipped or merged: to be sampled before it is used */
+    bool stale;          /* of CONVGEN_NO_RECORD: record is one of another version of its family: a hint */
+    char why[CG_WHY];    /* of CONVGEN_NO_RECORD: why what there is is not used; "": there is nothing */
+} cg_recalled;
+/* Why a record is not to be trusted for a request, or ""; *stale: it is of another version of its family. Not OK: nothing can go on. */
+cg_status cg_record_judge(convgen_context *c, const cg_request *request, const cg_record *r, bool *stale, char why[CG_WHY]);
+/* p is normalised, and key->problem its text. CONVGEN_NO_RECORD without an error sentence: see why. */
+cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_record *key, cg_recalled *out);
+bool cg_recalled_usable(const convgen_problem *p, const cg_recalled *r); /* checked, or sampled before in this process */
+/* Samples it where the judge runs candidates, if it has to be. CONVGEN_NO_RECORD: it is wrong, why says how. */
+cg_status cg_recalled_sample(const cg_judge *judge, const convgen_problem *p, cg_recalled *r);
+void cg_recalled_job(const convgen_problem *p, const cg_record *r, cg_job *out); /* of sampling it */
 
 /* ---- worker.c: a process that may crash for us (command only) ----------------------------------------------------------------- */
 
@@ -655,6 +702,7 @@ struct convgen_context {
     cg_target target;
     cg_script *script;
     cg_store *store;
+    char generator[CG_NAME]; /* what new records are stamped with */
 };
 cg_status cg_context_peak(convgen_context *c, const char *target, convgen_type type, double *gflops); /* measured once, kept in the store */
 /* A plan for a known schedule, unverified: what records and tests use. */

@@ -2,8 +2,8 @@
  *
  * Its sections go into pages of their own, are relocated while these can be written, and can be read and executed from then on:
  * never both. It may call what it is given and nothing else. It is believed no more than needed: every offset and size is checked,
- * and what is not known here is refused with a sentence. Limits: ELF64 of x86-64 or AArch64, one symbol table, relocations with
- * addends; nothing that has to run before the first call, nothing that can be written after it. */
+ * and what is not known here is refused with a sentence. Limits: ELF64 of x86-64, AArch64 or RISC-V, one symbol table, relocations
+ * with addends; nothing that has to run before the first call, nothing that can be written after it. */
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -18,7 +18,7 @@ enum { MOST = 1 << 30, ALIGNMENT = 4096 }; /* bytes of an image, all of it in re
 /* A symbol's address, and a jump there for branches that do not reach so far. */
 typedef struct slot {
     uint64_t address; /* 0: unknown */
-    unsigned char jump[8];
+    unsigned char jump[16];
 } slot;
 
 /* What stays with the code, before it in its pages: names[name[n]] is at slot[n]. */
@@ -36,24 +36,22 @@ typedef struct object {
     size_t sections;
     const Elf64_Shdr *symbols, *names; /* two of them */
     const cg_supplied *supplied;
+    uint64_t last_place, last_value; /* of a relocation from HERE */
     char *why;
 } object;
 
-static cg_status refuse(const object *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static cg_status refuse(const object *o, const char *format, ...)
+static cg_status fail(const object *o, cg_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static cg_status fail(const object *o, cg_status status, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
     vsnprintf(o->why, CG_WHY, format, list);
     va_end(list);
-    return cg_fail(CONVGEN_COMPILER, "%s", o->why);
+    return cg_fail(status, "%s", o->why);
 }
+#define refuse(o, ...) fail(o, CONVGEN_COMPILER, __VA_ARGS__)
 
-static cg_status no_memory(const object *o)
-{
-    refuse(o, "no memory for compiled code");
-    return CONVGEN_NO_MEMORY;
-}
+static cg_status no_memory(const object *o) { return fail(o, CONVGEN_NO_MEMORY, "no memory for compiled code"); }
 
 /* ---- relocations: a row each ---- */
 
@@ -61,12 +59,6 @@ static bool put_64(char *place, uint64_t value)
 {
     memcpy(place, &value, 8);
     return true;
-}
-
-static bool put_32(char *place, uint64_t value)
-{
-    memcpy(place, &value, 4);
-    return value == (uint32_t)value;
 }
 
 static bool put_s32(char *place, uint64_t value)
@@ -79,13 +71,19 @@ typedef struct relocation {
     uint32_t type;
     unsigned bytes;
     enum { ADDRESS, NEAR, SLOT } of; /* of the symbol; NEAR: or of its jump */
-    enum { ABSOLUTE, HERE, PAGE } from;
+    enum { ABSOLUTE, HERE, PAGE, LAST } from; /* LAST: the value of the relocation at the symbol, which came before */
     bool (*put)(char *place, uint64_t value); /* false: does not fit */
 } relocation;
 
 #if defined(__x86_64__)
+static bool put_32(char *place, uint64_t value)
+{
+    memcpy(place, &value, 4);
+    return value == (uint32_t)value;
+}
+
 enum { MACHINE = EM_X86_64 };
-static const unsigned char jump[8] = {0xff, 0x25, 0xf2, 0xff, 0xff, 0xff, 0x90, 0x90}; /* jmp *-14(%rip) */
+static const unsigned char jump[16] = {0xff, 0x25, 0xf2, 0xff, 0xff, 0xff}; /* jmp *-14(%rip) */
 static const relocation known[] = {
     {R_X86_64_64, 8, ADDRESS, ABSOLUTE, put_64},
     {R_X86_64_PC64, 8, ADDRESS, HERE, put_64},
@@ -135,7 +133,7 @@ static bool put_low8(char *place, uint64_t value)
 }
 
 enum { MACHINE = EM_AARCH64 };
-static const unsigned char jump[8] = {0xd0, 0xff, 0xff, 0x58, 0x00, 0x02, 0x1f, 0xd6}; /* ldr x16, .-8; br x16 */
+static const unsigned char jump[16] = {0xd0, 0xff, 0xff, 0x58, 0x00, 0x02, 0x1f, 0xd6}; /* ldr x16, .-8; br x16 */
 static const relocation known[] = {
     {R_AARCH64_ABS64, 8, ADDRESS, ABSOLUTE, put_64},
     {R_AARCH64_PREL32, 4, NEAR, HERE, put_s32},
@@ -146,9 +144,55 @@ static const relocation known[] = {
     {R_AARCH64_ADR_GOT_PAGE, 4, SLOT, PAGE, put_page},
     {R_AARCH64_LD64_GOT_LO12_NC, 4, SLOT, ABSOLUTE, put_low8},
 };
+#elif defined(__riscv) && __riscv_xlen == 64
+/* The instruction's bits of `mask` become those of `bits`. */
+static void put_bits(char *place, uint32_t mask, uint64_t bits)
+{
+    uint32_t word;
+    memcpy(&word, place, 4);
+    word = (word & ~mask) | ((uint32_t)bits & mask);
+    memcpy(place, &word, 4);
+}
+
+static bool put_high(char *place, uint64_t value)
+{
+    uint64_t rounded = value + 0x800; /* the low part has a sign */
+    put_bits(place, 0xfffff000, rounded);
+    return rounded == (uint64_t)(int64_t)(int32_t)rounded;
+}
+
+static bool put_low(char *place, uint64_t value)
+{
+    put_bits(place, 0xfff00000, value << 20);
+    return true;
+}
+
+static bool put_low_of_store(char *place, uint64_t value)
+{
+    put_bits(place, 0xfe000000, value << 20);
+    put_bits(place, 0x00000f80, value << 7);
+    return true;
+}
+
+static bool put_call(char *place, uint64_t value)
+{
+    return put_high(place, value) && put_low(place + 4, value);
+}
+
+enum { MACHINE = EM_RISCV };
+static const unsigned char jump[16] = {0x97, 0x02, 0x00, 0x00, 0x83, 0xb2, 0x82, 0xff, 0x67, 0x80, 0x02, 0x00}; /* auipc t0, 0; ld t0, -8(t0); jr t0 */
+static const relocation known[] = {
+    {R_RISCV_64, 8, ADDRESS, ABSOLUTE, put_64},
+    {R_RISCV_CALL, 8, NEAR, HERE, put_call},
+    {R_RISCV_CALL_PLT, 8, NEAR, HERE, put_call},
+    {R_RISCV_PCREL_HI20, 4, NEAR, HERE, put_high},
+    {R_RISCV_GOT_HI20, 4, SLOT, HERE, put_high},
+    {R_RISCV_PCREL_LO12_I, 4, ADDRESS, LAST, put_low},
+    {R_RISCV_PCREL_LO12_S, 4, ADDRESS, LAST, put_low_of_store},
+};
 #else
 enum { MACHINE = EM_NONE }; /* no row yet: every object is refused */
-static const unsigned char jump[8];
+static const unsigned char jump[16];
 static const relocation known[1] = {{UINT32_MAX, 0, ADDRESS, ABSOLUTE, put_64}};
 #endif
 
@@ -175,7 +219,7 @@ static cg_status read_sections(object *o)
     memcpy(&h, o->file, sizeof h);
     if (memcmp(h.e_ident, ELFMAG, SELFMAG) || h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB ||
         h.e_type != ET_REL || h.e_machine != MACHINE || h.e_shentsize != sizeof(Elf64_Shdr))
-        return refuse(o, "code for this processor cannot be loaded: ELF64 objects of x86-64 and AArch64 can");
+        return refuse(o, "code for this processor cannot be loaded: ELF64 objects of x86-64, AArch64 and RISC-V can");
     size_t bytes = h.e_shnum * sizeof(Elf64_Shdr);
     if (!is_within(h.e_shoff, bytes, o->size)) return cut_short(o);
     o->section = cg_malloc(bytes);
@@ -294,7 +338,7 @@ static head *copy_symbols(const object *o, char *pages)
 
 /* ---- relocation ---- */
 
-static cg_status relocate(const object *o, const head *h, const Elf64_Shdr *target, const Elf64_Rela *r)
+static cg_status relocate(object *o, const head *h, const Elf64_Shdr *target, const Elf64_Rela *r)
 {
     uint32_t type = (uint32_t)ELF64_R_TYPE(r->r_info);
     size_t n = ELF64_R_SYM(r->r_info);
@@ -309,13 +353,20 @@ static cg_status relocate(const object *o, const head *h, const Elf64_Shdr *targ
     if (row->of == SLOT) value = (uintptr_t)s;
     if (row->of == NEAR && symbol.st_shndx == SHN_UNDEF) value = (uintptr_t)s->jump;
     value += (uint64_t)r->r_addend;
-    if (row->from == HERE) value -= place;
+    if (row->from == HERE) {
+        o->last_place = place;
+        o->last_value = value -= place;
+    }
     if (row->from == PAGE) value = (value & ~0xfffull) - (place & ~0xfffull);
+    if (row->from == LAST) {
+        if (value != o->last_place) return refuse(o, "a relocation of type %u is not after that of its upper part", type);
+        value = o->last_value;
+    }
     if (!row->put((char *)(uintptr_t)place, value)) return refuse(o, "'%.100s' is too far for a relocation of type %u", name, type);
     return CONVGEN_OK;
 }
 
-static cg_status relocate_section(const object *o, const head *h, const Elf64_Shdr *s)
+static cg_status relocate_section(object *o, const head *h, const Elf64_Shdr *s)
 {
     const Elf64_Shdr *target = s->sh_info < o->sections ? &o->section[s->sh_info] : NULL;
     if (!target || s->sh_link >= o->sections || &o->section[s->sh_link] != o->symbols) return cut_short(o);
@@ -344,8 +395,8 @@ static cg_status make_executable(const object *o, cg_code *code)
     __builtin___clear_cache(code->map, (char *)code->map + code->map_size);
     if (!mprotect(code->map, code->map_size, PROT_READ | PROT_EXEC)) return CONVGEN_OK;
     if (errno == ENOMEM) return no_memory(o);
-    refuse(o, "this system or a policy of this process refuses executable memory (%s), which compiled kernels need", strerror(errno));
-    return CONVGEN_NO_EXEC;
+    return fail(o, CONVGEN_NO_EXEC, "executable memory, which compiled kernels need, is refused (%s): a policy of this process or system "
+                "has to allow it", strerror(errno));
 }
 
 cg_status cg_load(const void *file, size_t size, const cg_supplied *supplied, cg_code *code, char why[CG_WHY])

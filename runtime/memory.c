@@ -166,6 +166,7 @@ void cg_guarded_free(cg_guarded *g)
 /* ---- errors ---- */
 
 static _Thread_local char error_text[1024];
+static _Thread_local cg_status error_status;
 
 cg_status cg_fail(cg_status status, const char *format, ...)
 {
@@ -175,12 +176,18 @@ cg_status cg_fail(cg_status status, const char *format, ...)
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     memcpy(error_text, text, sizeof text);
+    error_status = status;
     return status;
 }
 
 const char *cg_error_text(void)
 {
     return error_text;
+}
+
+cg_status cg_error_status(void)
+{
+    return error_status;
 }
 
 const char *convgen_error(const convgen_context *context_or_null)

@@ -34,7 +34,7 @@ struct convgen_plan {
     cg_pool *pool;
     cg_record record; /* the strings of info */
     convgen_info info;
-    char describe[CG_TEXT];
+    char describe[CG_TEXT], warning[CG_WHY];
 };
 
 /* ---- contexts ---- */
@@ -95,6 +95,7 @@ static cg_status context_fill(convgen_context *c, const convgen_options *o)
         cg_machine_detect(&c->machine);
         status = cg_script_new(&c->script);
     }
+    if (status == CONVGEN_OK) status = cg_script_generator(c->script, c->generator);
     if (status == CONVGEN_OK) status = cg_script_target(c->script, &c->machine, target, &c->target);
     if (status == CONVGEN_OK) status = cg_store_new(c->options.store, &c->store);
     return status;
@@ -239,26 +240,30 @@ static void time_text(double ns, char *text, size_t size)
     snprintf(text, size, "%.3g %s", ns / units[i].unit, units[i].name);
 }
 
+/* Figures of a record are what it says, not what was measured. */
 static void describe(convgen_plan *plan)
 {
     const cg_record *r = &plan->record;
-    char time[32] = "not timed", error[48] = "error not measured";
+    const char *recorded = plan->info.recalled ? "recorded " : "";
+    char time[32] = "", error[64] = "error not measured";
     if (r->ns_min > 0) time_text(r->ns_min, time, sizeof time);
-    if (r->error_vs_loop >= 0) snprintf(error, sizeof error, "error %.2f of the plain loop's", r->error_vs_loop);
-    else if (r->error_normwise >= 0) snprintf(error, sizeof error, "normwise error %.2g", r->error_normwise);
-    snprintf(plan->describe, sizeof plan->describe, "%s on %s (%s form, %s), %d thread%s: %s, %s", r->schedule, r->target, r->form,
-             r->compiler, r->threads, r->threads == 1 ? "" : "s", time, error);
+    if (r->error_vs_loop >= 0) snprintf(error, sizeof error, "%serror %.2f of the plain loop's", recorded, r->error_vs_loop);
+    else if (r->error_normwise >= 0) snprintf(error, sizeof error, "%snormwise error %.2g", recorded, r->error_normwise);
+    snprintf(plan->describe, sizeof plan->describe, "%s on %s (%s form, %s), %d thread%s: %s%s, %s", r->schedule, r->target, r->form,
+             r->compiler, r->threads, r->threads == 1 ? "" : "s", time[0] ? recorded : "not timed", time, error);
 }
 
 static void inform(convgen_plan *plan, const cg_outcome *o)
 {
     const cg_record *r = &plan->record;
+    snprintf(plan->warning, sizeof plan->warning, "%s", o->warning);
     plan->info = (convgen_info){
         .problem = r->problem, .family = r->family, .schedule = r->schedule, .form = r->form, .compiler = r->compiler,
         .target = r->target, .threads = r->threads, .ns_min = r->ns_min, .ns_median = r->ns_median,
         .error_normwise = r->error_normwise, .error_vs_loop = r->error_vs_loop, .error_vs_bound = r->error_vs_bound,
         .recalled = o->recalled, .candidates = o->recalled ? 0 : o->candidates, .refused = o->recalled ? 0 : o->refused,
-        .seconds = o->seconds,
+        .seconds = o->seconds, .warning = plan->warning,
+        .complete = o->recalled ? !o->record.cut_after : o->complete,
     };
     describe(plan);
 }
@@ -271,7 +276,7 @@ static cg_status build(convgen_plan *plan)
     cg_target target;
     cg_status status = cg_script_target(c->script, &c->machine, r->target, &target);
     if (status != CONVGEN_OK) return status;
-    cg_request request = {&plan->problem, &c->machine, r->target, r->form, r->threads, NULL, false, false};
+    cg_request request = {.problem = &plan->problem, .machine = &c->machine, .target = r->target, .form = r->form, .threads = r->threads};
     status = cg_kernel_new(c->script, &request, r->schedule, r->compiler, target.flags, &plan->kernel, why);
     if (status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && why[0])
         cg_fail(status, "schedule %s of \"%s\" cannot be built: %s", r->schedule, r->problem, why);
@@ -332,6 +337,7 @@ static void progress_say(cg_progress *p, double done, const char *line)
 static void progress_tried(void *user, const cg_tried *t)
 {
     char line[CG_NAME + CG_WHY + 32], time[32];
+    if (t->again) return;
     if (t->why && t->why[0]) snprintf(line, sizeof line, "%s: refused: %s", t->schedule->name, t->why);
     else if (t->ns_min > 0) {
         time_text(t->ns_min, time, sizeof time);
@@ -347,7 +353,7 @@ static cg_status tune(convgen_context *c, const cg_tuning *t, cg_outcome *outcom
     if (status != CONVGEN_OK) return status;
     status = cg_tune(c, &judge, t, outcome);
     cg_free(judge.self);
-    /* A winner that could not be remembered is still the winner; convgen_error tells. */
+    /* A winner that could not be remembered is still the winner; its plan's info and convgen_error tell. */
     return status == CONVGEN_STORE && outcome->record.schedule[0] ? CONVGEN_OK : status;
 }
 

@@ -118,8 +118,7 @@ static cg_status normalise_epilogue(convgen_problem *p)
         return cg_fail(CONVGEN_BAD_PROBLEM, "backward data has no bias: it is of FWD_B and BWD_WB only");
     if (e->activation != CONVGEN_CLAMP) e->lo = e->hi = 0;
     if (p->pass != CONVGEN_FORWARD && (e->residual || e->activation != CONVGEN_NONE))
-        return cg_fail(CONVGEN_BAD_PROBLEM,
-                       "--dir=%s has no epilogue: only a forward pass has one (else --epilogue=none)", cg_pass_name(p));
+        return cg_fail(CONVGEN_BAD_PROBLEM, "%s has no epilogue: only a forward pass has one", cg_pass_name(p));
     if (!(e->lo <= e->hi)) /* NaN as well */
         return cg_fail(CONVGEN_BAD_PROBLEM,
                        "clamp from %g to %g: the lower bound must not be above the upper one, nor NaN", e->lo, e->hi);

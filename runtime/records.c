@@ -1,11 +1,16 @@
 /* records.c: what was tuned, as readable lines of text: a record or a fact to its line and back, and found in a text.
  *
  *   convgen1 machine=... target=avx2 threads=1 problem="..." form=c compiler="tcc" family=direct version=1
- *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... [partial=...] sum=<16 hex>
+ *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... sum=<16 hex>
+ *   convgen2 ... error_vs_bound=... generator=4.5.3.6.1 merged=no partial=no cut_after=0 sum=<16 hex>
  *   convgen1 fact machine=... name="..." value=... sum=<16 hex>
  *
- * (each in one line of 4096 bytes at most). The sum is FNV-1a of everything before the word "sum="; it finds damage, not
- * malice. A record is data: its names are checked for their letters, and nothing is executed. */
+ * (each in one line of 4096 bytes at most). A line of format 2 says which generator made it (- is unknown), whether it came from
+ * elsewhere and has not been checked here, whether its search was not a whole one, and after how many candidates time cut it short
+ * (0: it did not). convgen 0.1 reads and writes format 1 alone and leaves lines of format 2 as they are: so two versions can share a
+ * store. What lacks all of these is still written in format 1.
+ * The sum is FNV-1a of everything before the word "sum="; it finds damage, not malice. A record is data: its names are checked for
+ * their letters, and nothing is executed. Blanks and a carriage return at the end of a line do not count. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,12 +22,14 @@
 #include <string.h>
 
 enum { SUM_LENGTH = 4 + 16 };
-#define FORMAT "convgen1"
+#define FORMAT "convgen1" /* of facts, and of records that need no more */
+#define LATEST "convgen2"
 
 /* ---- the fields of a line ------------------------------------------------------------------------------------------ */
 
-/* WORD: printable, no blanks. NAME: letters, digits and ._+- only. QUOTED: blanks too, \" and \\ inside. RATIO: may be nan. */
-typedef enum { WORD, NAME, QUOTED, COUNT, NUMBER, RATIO } shape;
+/* WORD: printable, no blanks. NAME: letters, digits and ._+- only. STAMP: a name, or - for "". QUOTED: blanks too, \" and \\
+ * inside. FLAG: yes or no. RATIO: may be nan. */
+typedef enum { WORD, NAME, STAMP, QUOTED, COUNT, FLAG, NUMBER, RATIO } shape;
 
 typedef struct field {
     const char *name;
@@ -42,16 +49,18 @@ static const field record_fields[] = {
     FIELD(cg_record, NAME, schedule, 0, 0),        FIELD(cg_record, NUMBER, ns_min, 0, 1e18),
     FIELD(cg_record, NUMBER, ns_median, 0, 1e18),  FIELD(cg_record, RATIO, error_normwise, 0, INFINITY),
     FIELD(cg_record, RATIO, error_vs_loop, 0, INFINITY), FIELD(cg_record, RATIO, error_vs_bound, 0, INFINITY),
+    FIELD(cg_record, STAMP, generator, 0, 0),      FIELD(cg_record, FLAG, merged, 0, 0), /* from here on: format 2 */
+    FIELD(cg_record, FLAG, partial, 0, 0),         FIELD(cg_record, COUNT, cut_after, 0, 1 << 20),
 };
 enum {
-    RECORD_FIELDS = sizeof record_fields / sizeof *record_fields,
     KEY_FIELDS = 6,
     PROBLEM_FIELD = 3
 };
 
-/* Written where they are not 0, read where they stand. An older convgen takes a line that has one for damaged: it skips and names it. */
-static const field record_options[] = {FIELD(cg_record, COUNT, partial, 1, 1 << 20)};
-enum { RECORD_OPTIONS = sizeof record_options / sizeof *record_options };
+static const struct record_format {
+    const char *head;
+    int fields;
+} formats[] = {{FORMAT, 14}, {LATEST, sizeof record_fields / sizeof *record_fields}};
 
 static const field fact_fields[] = {
     FIELD(cg_fact, WORD, machine, 0, 0), FIELD(cg_fact, QUOTED, name, 0, 0), FIELD(cg_fact, NUMBER, value, -1e300, 1e300),
@@ -87,6 +96,10 @@ static void fields_add(cg_buffer *b, const field *f, int count, const void *from
             quoted_add(b, at, f->size);
         } else if (f->shape == COUNT) {
             cg_buffer_printf(b, "%d", *(const int *)at);
+        } else if (f->shape == FLAG) {
+            cg_buffer_printf(b, "%s", *(const bool *)at ? "yes" : "no");
+        } else if (f->shape == STAMP && !*at) {
+            cg_buffer_add(b, "-", 1);
         } else if (f->shape >= NUMBER) {
             double value = *(const double *)at;
             cg_write_real(value, text);
@@ -97,19 +110,11 @@ static void fields_add(cg_buffer *b, const field *f, int count, const void *from
     }
 }
 
-static void options_add(cg_buffer *b, const field *f, int count, const void *from)
-{
-    for (const field *end = f + count; f < end; f++)
-        if (*(const int *)((const char *)from + f->at)) fields_add(b, f, 1, from);
-}
-
-/* The fields of a fact or a record; a record's options. */
-static void line_add(cg_buffer *b, const char *head, const field *f, int count, int options, const void *from)
+static void line_add(cg_buffer *b, const char *head, const field *f, int count, const void *from)
 {
     size_t start = b->length;
     cg_buffer_printf(b, "%s", head);
     fields_add(b, f, count, from);
-    options_add(b, record_options, options, from);
     cg_buffer_add(b, " ", 1);
     if (b->failed) return;
     cg_buffer_printf(b, "sum=%016llx\n", (unsigned long long)cg_hash(b->text + start, b->length - start, 0));
@@ -117,12 +122,13 @@ static void line_add(cg_buffer *b, const char *head, const field *f, int count, 
 
 void cg_record_format(const cg_record *r, cg_buffer *line)
 {
-    line_add(line, FORMAT, record_fields, RECORD_FIELDS, RECORD_OPTIONS, r);
+    const struct record_format *f = &formats[r->generator[0] || r->merged || r->partial || r->cut_after];
+    line_add(line, f->head, record_fields, f->fields, r);
 }
 
 void cg_fact_format(const cg_fact *f, cg_buffer *line)
 {
-    line_add(line, FORMAT " fact", fact_fields, FACT_FIELDS, 0, f);
+    line_add(line, FORMAT " fact", fact_fields, FACT_FIELDS, f);
 }
 
 /* ---- line -> record ------------------------------------------------------------------------------------------------ */
@@ -178,6 +184,31 @@ static bool take_number(cursor *c, const field *f, double *out)
     return length > 0 && !*end && *out >= f->low && *out <= f->high;
 }
 
+static bool take_flag(cursor *c, bool *out)
+{
+    *out = take(c, "yes");
+    return *out || take(c, "no");
+}
+
+static bool take_stamp(cursor *c, const field *f, char *out)
+{
+    if (!take_text(c, f, out)) return false;
+    if (!strcmp(out, "-")) memset(out, 0, f->size);
+    return true;
+}
+
+static bool take_value(cursor *c, const field *f, void *at)
+{
+    switch (f->shape) {
+    case COUNT: return take_count(c, f, at);
+    case FLAG: return take_flag(c, at);
+    case STAMP: return take_stamp(c, f, at);
+    case NUMBER:
+    case RATIO: return take_number(c, f, at);
+    default: return take_text(c, f, at);
+    }
+}
+
 static bool take_fields(cursor *c, const field *f, int count, void *to, char why[CG_WHY])
 {
     for (const field *end = f + count; f < end; f++) {
@@ -186,10 +217,7 @@ static bool take_fields(cursor *c, const field *f, int count, void *to, char why
             snprintf(why, CG_WHY, "%s= is missing", f->name);
             return false;
         }
-        bool good = f->shape <= QUOTED  ? take_text(c, f, at)
-                    : f->shape == COUNT ? take_count(c, f, at)
-                                        : take_number(c, f, at);
-        if (!good || c->at == c->end || *c->at != ' ') {
+        if (!take_value(c, f, at) || c->at == c->end || *c->at != ' ') {
             snprintf(why, CG_WHY, "the value of %s is not allowed", f->name);
             return false;
         }
@@ -197,14 +225,29 @@ static bool take_fields(cursor *c, const field *f, int count, void *to, char why
     return true;
 }
 
-/* "convgen2 ...": of a convgen that is newer than this one. */
+/* "convgen3 ...": of a convgen that is newer than this one. */
 static bool line_is_future(const char *line, size_t length)
 {
     size_t i = strlen("convgen");
     if (length < i + 2 || memcmp(line, "convgen", i) || line[i] < '1' || line[i] > '9') return false;
     size_t start = i;
     while (i < length && line[i] >= '0' && line[i] <= '9') i++;
-    return i < length && line[i] == ' ' && !(i == start + 1 && line[start] == '1');
+    return i < length && line[i] == ' ' && !(i == start + 1 && line[start] <= '2');
+}
+
+/* Of a record's line by its head; NULL: it has none of these. */
+static const struct record_format *format_of(const char *line, size_t length)
+{
+    enum { HEAD = sizeof FORMAT - 1 };
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (length > HEAD && !memcmp(line, formats[i].head, HEAD) && line[HEAD] == ' ') return &formats[i];
+    return NULL;
+}
+
+size_t cg_line_length(const char *line, size_t length)
+{
+    while (length && strchr(" \t\r\n", line[length - 1]) && line[length - 1]) length--;
+    return length;
 }
 
 cg_line_kind cg_line_kind_of(const char *line, size_t length)
@@ -225,12 +268,11 @@ static cg_status bad_line(char why[CG_WHY], const char *text)
 static cg_status line_open(const char *line, size_t length, const char *head, cursor *c, char why[CG_WHY])
 {
     if (line_is_future(line, length)) {
-        snprintf(why, CG_WHY, "of a later format than " FORMAT ", left alone");
+        snprintf(why, CG_WHY, "of a later format than " LATEST ", left alone");
         return CONVGEN_UNSUPPORTED;
     }
     if (length > CG_LINE) return bad_line(why, "longer than 4096 bytes");
-    *c = (cursor){line, line + length};
-    if (!take(c, FORMAT " ")) return bad_line(why, "not a record: it does not begin with " FORMAT);
+    if (!format_of(line, length)) return bad_line(why, "not a record: it does not begin with " FORMAT);
     char sum[SUM_LENGTH + 1];
     if (length < SUM_LENGTH + strlen(FORMAT " ") || memcmp(line + length - SUM_LENGTH, "sum=", 4))
         return bad_line(why, "cut short: no checksum at its end");
@@ -240,30 +282,23 @@ static cg_status line_open(const char *line, size_t length, const char *head, cu
     return take(c, head) ? CONVGEN_OK : bad_line(why, "of another kind than expected");
 }
 
-static bool take_options(cursor *c, const field *f, int count, void *to, char why[CG_WHY])
-{
-    for (const field *end = f + count; f < end; f++) {
-        cursor ahead = *c;
-        if (take(&ahead, " ") && take(&ahead, f->name) && take(&ahead, "=") && !take_fields(c, f, 1, to, why)) return false;
-    }
-    return true;
-}
-
-static cg_status line_parse(const char *line, size_t length, const char *head, const field *f, int count, int options, void *out,
+static cg_status line_parse(const char *line, size_t length, const char *head, const field *f, int count, void *out,
                             char why[CG_WHY])
 {
     cursor c;
-    if (length && line[length - 1] == '\n') length--;
+    length = cg_line_length(line, length);
     cg_status status = line_open(line, length, head, &c, why);
     if (status) return status;
-    if (!take_fields(&c, f, count, out, why) || !take_options(&c, record_options, options, out, why)) return CONVGEN_STORE;
+    if (!take_fields(&c, f, count, out, why)) return CONVGEN_STORE;
     return take(&c, " ") && c.at == c.end ? CONVGEN_OK : bad_line(why, "more words than expected");
 }
 
 cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char why[CG_WHY])
 {
     cg_record r = {0};
-    cg_status status = line_parse(line, length, FORMAT, record_fields, RECORD_FIELDS, RECORD_OPTIONS, &r, why);
+    const struct record_format *f = format_of(line, length);
+    if (!f) f = &formats[0];
+    cg_status status = line_parse(line, length, f->head, record_fields, f->fields, &r, why);
     if (!status) *out = r;
     return status;
 }
@@ -271,7 +306,7 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY])
 {
     cg_fact f = {0};
-    cg_status status = line_parse(line, length, FORMAT " fact", fact_fields, FACT_FIELDS, 0, &f, why);
+    cg_status status = line_parse(line, length, FORMAT " fact", fact_fields, FACT_FIELDS, &f, why);
     if (!status) *out = f;
     return status;
 }
@@ -293,7 +328,10 @@ static int compare_fields(const field *f, int count, const void *a, const void *
 
 int cg_record_order(const void *a, const void *b)
 {
-    return compare_fields(record_fields, KEY_FIELDS, a, b);
+    const cg_record *x = a, *y = b;
+    int order = compare_fields(record_fields, KEY_FIELDS, a, b);
+    if (!order) order = strcmp(x->generator, y->generator);
+    return order ? order : x->merged - y->merged;
 }
 
 int cg_fact_order(const void *a, const void *b)
@@ -303,13 +341,15 @@ int cg_fact_order(const void *a, const void *b)
 
 /* ---- looking up ---------------------------------------------------------------------------------------------------- */
 
-/* 0: the key itself. Another compiler is further away than any number of threads, the other form (which runs the same program)
- * further, another machine further still. */
+/* Below CG_EXACT the key itself: what this generator measured here, another one, what was merged from elsewhere. Another number of
+ * threads is further away, another compiler further than any, the other form (which runs the same program) further, another machine
+ * further still. */
 static int distance(const cg_record *key, const cg_record *r)
 {
     if (strcmp(key->target, r->target) || strcmp(key->problem, r->problem)) return INT_MAX;
-    return abs(key->threads - r->threads) + (strcmp(key->compiler, r->compiler) ? 1 << 24 : 0) +
-           (strcmp(key->form, r->form) ? 1 << 26 : 0) + (strcmp(key->machine, r->machine) ? 1 << 28 : 0);
+    return (strcmp(key->generator, r->generator) ? 1 : 0) + (r->merged ? 2 : 0) + CG_EXACT_KEY * abs(key->threads - r->threads) +
+           (strcmp(key->compiler, r->compiler) ? 1 << 24 : 0) + (strcmp(key->form, r->form) ? 1 << 26 : 0) +
+           (strcmp(key->machine, r->machine) ? 1 << 28 : 0);
 }
 
 /* The last line first: it is the latest. False: that was all. */
@@ -329,27 +369,33 @@ static bool begins(const char *line, size_t length, const cg_buffer *b)
     return length >= b->length && !memcmp(line, b->text, b->length);
 }
 
-/* Only lines that begin with the key's words, and contain those of its middle, are worth parsing. */
-cg_status cg_record_search(const cg_buffer *text, const cg_record *key, int *nearest, cg_record *out)
+/* Only lines with the key's words, and those that contain its problem's, are worth parsing. */
+static bool worth_parsing(const char *line, size_t length, const cg_buffer *begin, const cg_buffer *problem)
 {
-    cg_buffer begin = {0}, middle = {0};
+    if (!format_of(line, length)) return false;
+    const size_t head = strlen(FORMAT);
+    return begins(line + head, length - head, begin) && memmem(line, length, problem->text, problem->length);
+}
+
+cg_status cg_record_search(const cg_buffer *text, const cg_record *key, cg_record_filter *takes, void *user, int *nearest,
+                           cg_record *out)
+{
+    cg_buffer begin = {0}, problem = {0};
     const char *end = text->text ? text->text + text->length : NULL, *line;
     size_t length;
     char why[CG_WHY];
     cg_record r;
-    cg_buffer_printf(&begin, FORMAT);
-    if (*nearest == 1) fields_add(&begin, record_fields, KEY_FIELDS, key);
+    if (*nearest <= CG_EXACT_KEY) fields_add(&begin, record_fields, KEY_FIELDS, key);
     cg_buffer_add(&begin, " ", 1);
-    fields_add(&middle, record_fields + PROBLEM_FIELD, 1, key);
-    bool ready = !begin.failed && !middle.failed;
+    fields_add(&problem, record_fields + PROBLEM_FIELD, 1, key);
+    bool ready = !begin.failed && !problem.failed;
     while (ready && *nearest > 0 && end && line_before(text->text, &end, &line, &length)) {
-        if (!begins(line, length, &begin) || !memmem(line, length, middle.text, middle.length)) continue;
-        if (cg_record_parse(line, length, &r, why)) continue;
+        if (!worth_parsing(line, length, &begin, &problem) || cg_record_parse(line, length, &r, why)) continue;
         int d = distance(key, &r);
-        if (d < *nearest) *nearest = d, *out = r;
+        if (d < *nearest && (!takes || takes(&r, user))) *nearest = d, *out = r;
     }
     cg_buffer_free(&begin);
-    cg_buffer_free(&middle);
+    cg_buffer_free(&problem);
     return ready ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "not enough memory for the records");
 }
 

@@ -302,6 +302,63 @@ cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_lis
     return status;
 }
 
+typedef struct source_job {
+    const cg_request *request;
+    const char *schedule, *stage; /* stage: of cg_script_show */
+    char *why;
+    bool refused;
+    cg_source source;
+    cg_buffer text;
+    char family[16]; /* of cg_script_admits */
+} source_job;
+
+/* After a call that answers nil, why. */
+static bool was_refused(lua_State *lua, source_job *job)
+{
+    if (lua_toboolean(lua, -2)) {
+        lua_pop(lua, 1);
+        return false;
+    }
+    copy_why(lua, -1, job->why);
+    job->refused = true;
+    return true;
+}
+
+/* What a call with a text as its answer comes to; `text` is the caller's only when this is CONVGEN_OK. */
+static cg_status settle(cg_status status, source_job *job)
+{
+    if (!status && job->text.failed) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
+    if (!status && job->refused) status = cg_fail(CONVGEN_UNSUPPORTED, "%s", job->why);
+    else if (status) snprintf(job->why, CG_WHY, "%s", cg_error_text());
+    if (status) cg_buffer_free(&job->text);
+    return status;
+}
+
+static int ask_admission(lua_State *lua)
+{
+    source_job *job = lua_touserdata(lua, 1);
+    cg_script_push_function(lua, "admits");
+    push_request(lua, job->request);
+    lua_pushstring(lua, job->schedule);
+    lua_call(lua, 2, 2);
+    if (was_refused(lua, job)) return 0;
+    luaL_checktype(lua, -1, LUA_TTABLE);
+    get_word(lua, "family", job->family, sizeof job->family);
+    job->source.chains = (int)get_integer(lua, "chains", 0, 64);
+    return 0;
+}
+
+cg_status cg_script_admits(cg_script *s, const cg_request *r, const char *schedule, char family[16], int *chains,
+                           char why[CG_WHY])
+{
+    source_job job = {.request = r, .schedule = schedule, .why = why};
+    why[0] = 0;
+    cg_status status = settle(cg_script_protect(s, ask_admission, &job), &job);
+    memcpy(family, job.family, sizeof job.family);
+    *chains = job.source.chains;
+    return status;
+}
+
 typedef struct version_job {
     const char *family;
     int version;
@@ -330,16 +387,22 @@ cg_status cg_script_family_version(cg_script *s, const char *family, int *versio
     return status;
 }
 
-/* ---- source ---- */
+static int ask_generator(lua_State *lua)
+{
+    lua_createtable(lua, 0, 1);
+    cg_script_push_function(lua, "generator");
+    lua_call(lua, 0, 1);
+    lua_setfield(lua, -2, "generator");
+    get_word(lua, "generator", lua_touserdata(lua, 1), CG_NAME);
+    return 0;
+}
 
-typedef struct source_job {
-    const cg_request *request;
-    const char *schedule, *stage; /* stage: of cg_script_show */
-    char *why;
-    bool refused;
-    cg_source source;
-    cg_buffer text;
-} source_job;
+cg_status cg_script_generator(cg_script *s, char versions[CG_NAME])
+{
+    return cg_script_protect(s, ask_generator, versions);
+}
+
+/* ---- source ---- */
 
 static void read_stage(lua_State *lua, cg_stage *out)
 {
@@ -359,18 +422,6 @@ static void take_text(lua_State *lua, const char *what, size_t limit, cg_buffer 
         luaL_error(lua, "gen/convgen.lua: %s must be a text of at most %d bytes", what, (int)limit);
     cg_buffer_add(out, text, length);
     lua_pop(lua, 1);
-}
-
-/* After a call that answers nil, why. */
-static bool was_refused(lua_State *lua, source_job *job)
-{
-    if (lua_toboolean(lua, -2)) {
-        lua_pop(lua, 1);
-        return false;
-    }
-    copy_why(lua, -1, job->why);
-    job->refused = true;
-    return true;
 }
 
 /* How far what a transform mixes reaches; verify holds it to that. */
@@ -412,16 +463,6 @@ static int make_source(lua_State *lua)
         lua_pop(lua, 1);
     }
     return 0;
-}
-
-/* What a call with a text as its answer comes to; `text` is the caller's only when this is CONVGEN_OK. */
-static cg_status settle(cg_status status, source_job *job)
-{
-    if (!status && job->text.failed) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
-    if (!status && job->refused) status = cg_fail(CONVGEN_UNSUPPORTED, "%s", job->why);
-    else if (status) snprintf(job->why, CG_WHY, "%s", cg_error_text());
-    if (status) cg_buffer_free(&job->text);
-    return status;
 }
 
 cg_status cg_script_source(cg_script *s, const cg_request *r, const char *schedule, cg_source *out, char why[CG_WHY])

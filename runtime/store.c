@@ -26,8 +26,8 @@
 enum { STORE_LIMIT = 64 << 20, LOCK_SECONDS = 20 };
 
 struct cg_store {
-    char *path;
-    bool own_folder; /* the default path: its folders are ours to make */
+    char *path;      /* "": there is no place */
+    bool own_folder; /* the default path: its last two folders are ours to make */
 };
 
 static cg_status no_memory(void)
@@ -40,6 +40,16 @@ static cg_status store_failed(const char *verb, const char *path, const char *re
     return cg_fail(CONVGEN_STORE, "cannot %s the records in %s: %s", verb, path, reason);
 }
 
+/* Editors of other systems mark a text as UTF-8 at its beginning. */
+static void drop_mark(cg_buffer *text)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    const size_t size = sizeof mark - 1;
+    if (text->length < size || memcmp(text->text, mark, size)) return;
+    text->length -= size;
+    memmove(text->text, text->text + size, text->length + 1);
+}
+
 /* The text of a file. A missing one is empty when `may_miss`; so is a device such as /dev/null, which remembers nothing. */
 static cg_status text_read(const char *path, bool may_miss, cg_buffer *out)
 {
@@ -48,7 +58,9 @@ static cg_status text_read(const char *path, bool may_miss, cg_buffer *out)
     if (S_ISCHR(st.st_mode)) return CONVGEN_OK;
     if (S_ISDIR(st.st_mode)) return store_failed("read", path, strerror(EISDIR));
     if (!S_ISREG(st.st_mode)) return store_failed("read", path, "it is not a file");
-    return cg_read_file(path, STORE_LIMIT, out);
+    cg_status status = cg_read_file(path, STORE_LIMIT, out);
+    if (!status) drop_mark(out);
+    return status;
 }
 
 static cg_status book_read(const char *path, bool may_miss, cg_book *out)
@@ -107,11 +119,7 @@ cg_status cg_store_new(const char *path, cg_store **out)
     if (!s) return no_memory();
     if (path && *path) cg_buffer_add(&text, path, strlen(path));
     else default_path(&text, &s->own_folder);
-    if (!text.failed && !text.length)
-        status = cg_fail(CONVGEN_STORE, "no place for the records: name a file, or set $CONVGEN_STORE, "
-                                        "$XDG_CACHE_HOME or $HOME");
-    else if (text.failed || !(s->path = cg_strdup(text.text)))
-        status = no_memory();
+    if (text.failed || !(s->path = cg_strdup(text.length ? text.text : ""))) status = no_memory();
     cg_buffer_free(&text);
     if (status) cg_store_free(s);
     else *out = s;
@@ -137,25 +145,74 @@ typedef struct hold {
     char path[PATH_MAX]; /* where the store really is, so that a link to it shares its lock and survives a rename */
 } hold;
 
+/* The last two folders of a path, as .cache/convgen of a home; not the home: one that is not there was not meant to be written to. A
+ * failure shows when the lock is opened. */
 static void make_folders(const char *path)
 {
     char folder[PATH_MAX];
     if (snprintf(folder, sizeof folder, "%s", path) >= (int)sizeof folder) return;
-    for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        mkdir(folder, 0700); /* a failure shows when the lock is opened */
-        *slash = '/';
+    char *inner = strrchr(folder, '/');
+    if (!inner) return;
+    *inner = 0;
+    char *outer = strrchr(folder, '/');
+    if (outer && outer > folder) {
+        *outer = 0;
+        mkdir(folder, 0700);
+        *outer = '/';
     }
+    mkdir(folder, 0700);
 }
+
+/* Who may read and write is the umask's to say, as of any file. */
+enum { FILE_MODE = 0666 };
 
 static int lock_open(const cg_store *s, const char *path)
 {
     char name[PATH_MAX];
     if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) return errno = ENAMETOOLONG, -1;
-    int fd = open(name, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+    int fd = open(name, O_RDONLY | O_CREAT | O_CLOEXEC, FILE_MODE);
     if (fd >= 0 || errno != ENOENT || !s->own_folder) return fd;
     make_folders(path);
-    return open(name, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+    return open(name, O_RDONLY | O_CREAT | O_CLOEXEC, FILE_MODE);
+}
+
+/* The name that a symbolic link stands for, in place; false: it is none, or cannot be followed (errno 0: it is none). */
+static bool follow(char path[PATH_MAX])
+{
+    char to[PATH_MAX];
+    ssize_t length = readlink(path, to, sizeof to);
+    if (length < 0) return errno = errno == EINVAL || errno == ENOENT ? 0 : errno, false;
+    char *slash = strrchr(path, '/');
+    size_t kept = length && to[0] == '/' ? 0 : slash ? (size_t)(slash + 1 - path) : 0;
+    if (kept + (size_t)length >= PATH_MAX) return errno = ENAMETOOLONG, false;
+    memcpy(path + kept, to, (size_t)length);
+    path[kept + (size_t)length] = 0;
+    return true;
+}
+
+/* Its folder by its one name, if it is there. */
+static bool name_folder(char path[PATH_MAX])
+{
+    char folder[PATH_MAX], name[PATH_MAX], *slash = strrchr(path, '/');
+    strcpy(name, slash ? slash + 1 : path);
+    if (slash) slash[slash == path] = 0;
+    if (!realpath(slash ? path : ".", folder)) {
+        if (slash) *slash = '/', strcpy(slash + 1, name);
+        return true;
+    }
+    bool root = !strcmp(folder, "/");
+    return snprintf(path, PATH_MAX, "%s/%s", root ? "" : folder, name) < PATH_MAX || (errno = ENAMETOOLONG, false);
+}
+
+/* Where a file is or will be: links are followed even to what is not there yet, so that all names of a store have one lock. */
+static bool real_place(const char *path, char out[PATH_MAX])
+{
+    enum { LINKS = 40 };
+    if (realpath(path, out)) return true;
+    if (snprintf(out, PATH_MAX, "%s", path) >= PATH_MAX) return errno = ENAMETOOLONG, false;
+    for (int i = 0; i < LINKS; i++)
+        if (!follow(out)) return !errno && name_folder(out);
+    return errno = ELOOP, false;
 }
 
 /* Tries again and again rather than block: a stopped process that holds the lock must not stop all others for ever. */
@@ -174,8 +231,9 @@ static cg_status hold_take(const cg_store *s, hold *h)
 {
     struct stat st;
     h->fd = -1;
-    if (!realpath(s->path, h->path) && snprintf(h->path, sizeof h->path, "%s", s->path) >= (int)sizeof h->path)
-        return store_failed("write", s->path, strerror(ENAMETOOLONG));
+    if (!*s->path)
+        return cg_fail(CONVGEN_STORE, "no place for the records: name a file, or set $CONVGEN_STORE, $XDG_CACHE_HOME or $HOME");
+    if (!real_place(s->path, h->path)) return store_failed("write", s->path, strerror(errno));
     if (!stat(h->path, &st)) {
         if (S_ISCHR(st.st_mode)) return CONVGEN_OK;
         if (S_ISDIR(st.st_mode)) return store_failed("write", s->path, strerror(EISDIR));
@@ -239,7 +297,7 @@ static cg_status append(const cg_store *s, const char *text, size_t length, bool
     hold h;
     cg_status status = hold_take(s, &h);
     if (status) return status;
-    int fd = open(h.path, (h.fd < 0 ? O_WRONLY : O_RDWR) | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    int fd = open(h.path, (h.fd < 0 ? O_WRONLY : O_RDWR) | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, FILE_MODE);
     const char *reason = fd < 0 ? strerror(errno) : append_text(fd, text, length, keep);
     if (fd >= 0 && close(fd) && !reason) reason = strerror(errno);
     if (reason) status = store_failed("write", s->path, reason);
@@ -264,7 +322,7 @@ static cg_status replace(const cg_store *s, const hold *h, const cg_buffer *text
     if (snprintf(name, sizeof name, "%s.new", h->path) >= (int)sizeof name)
         return store_failed("rewrite", s->path, strerror(ENAMETOOLONG));
     unlink(name);
-    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
     if (fd < 0) return store_failed("rewrite", s->path, strerror(errno));
     if (!stat(h->path, &st)) fchmod(fd, st.st_mode & 0777);
     bool done = write_all(fd, text->text ? text->text : "", text->length) && !fsync(fd);
@@ -338,6 +396,7 @@ cg_status cg_store_forget(cg_store *s, cg_record_filter *drop, void *user, int *
     cg_book b = {0};
     int kept = 0;
     *dropped = 0;
+    if (!*s->path) return CONVGEN_OK;
     if (access(s->path, F_OK) && errno == ENOENT) return CONVGEN_OK;
     cg_status status = hold_take(s, &h);
     if (status) return status;
@@ -375,6 +434,21 @@ done:
     return status;
 }
 
+/* A merged record, and what it turned out to be here. */
+cg_status cg_store_settle(cg_store *s, const cg_record *merged, const cg_record *own)
+{
+    hold h;
+    cg_book b = {0};
+    cg_status status = hold_take(s, &h);
+    if (status) return status;
+    status = book_read(s->path, true, &b);
+    if (!status) status = cg_book_settle(&b, merged, own);
+    if (!status) status = replace_by_book(s, &h, &b);
+    cg_book_free(&b);
+    hold_give(&h);
+    return status;
+}
+
 /* ---- looking up ---------------------------------------------------------------------------------------------------- */
 
 /* The next *.records of a folder in the order of names, so that the answer does not depend on the file system. */
@@ -392,7 +466,7 @@ static bool next_name(DIR *folder, char name[NAME_MAX + 1])
 }
 
 /* What ships with convgen is a help, not a need: what cannot be read there is as if it were not there. */
-static void search_shipped(const cg_record *key, int *nearest, cg_record *out)
+static void search_shipped(const cg_record *key, cg_record_filter *takes, void *user, int *nearest, cg_record *out)
 {
     const char *path = environment("CONVGEN_TUNED") ? environment("CONVGEN_TUNED") : CONVGEN_TUNED_DIR;
     DIR *folder = opendir(path);
@@ -401,49 +475,48 @@ static void search_shipped(const cg_record *key, int *nearest, cg_record *out)
         cg_buffer text = {0};
         int before = *nearest;
         bool fits = snprintf(file, sizeof file, "%s/%s", path, name) < (int)sizeof file;
-        if (fits && !text_read(file, true, &text)) cg_record_search(&text, key, nearest, out);
+        if (fits && !text_read(file, true, &text)) cg_record_search(&text, key, takes, user, nearest, out);
         if (*nearest < before) out->shipped = true;
         cg_buffer_free(&text);
     }
     if (folder) closedir(folder);
 }
 
-static cg_status search(cg_store *s, const cg_record *key, int below, cg_record *out)
+/* The user's, whatever it is worth, is before what is shipped when it is the key's own. */
+static cg_status search(cg_store *s, const cg_record *key, cg_record_filter *takes, void *user, int below, cg_record *out)
 {
     cg_buffer text = {0};
     int nearest = below;
-    cg_status status = text_read(s->path, true, &text);
-    if (!status) status = cg_record_search(&text, key, &nearest, out);
+    cg_status status = *s->path ? text_read(s->path, true, &text) : CONVGEN_OK;
+    if (!status) status = cg_record_search(&text, key, takes, user, &nearest, out);
     if (!status) {
-        search_shipped(key, &nearest, out);
+        if (nearest >= CG_EXACT_KEY) search_shipped(key, takes, user, &nearest, out);
         if (nearest == below) status = CONVGEN_NO_RECORD;
     }
     cg_buffer_free(&text);
     return status;
 }
 
-cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out)
+cg_status cg_store_find_if(cg_store *s, const cg_record *key, cg_record_filter *takes, void *user, cg_record *out)
 {
-    return search(s, key, 1, out);
+    return search(s, key, takes, user, CG_EXACT_KEY, out);
 }
 
-cg_status cg_store_find_shipped(const cg_record *key, cg_record *out)
+cg_status cg_store_find(cg_store *s, const cg_record *key, cg_record *out)
 {
-    int nearest = 1;
-    search_shipped(key, &nearest, out);
-    return nearest == 0 ? CONVGEN_OK : CONVGEN_NO_RECORD;
+    return cg_store_find_if(s, key, NULL, NULL, out);
 }
 
 cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out)
 {
-    return search(s, key, INT_MAX, out);
+    return search(s, key, NULL, NULL, INT_MAX, out);
 }
 
 cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value)
 {
     cg_buffer text = {0};
     cg_fact key;
-    if (!fact_key(&key, machine, name)) return CONVGEN_NO_RECORD;
+    if (!*s->path || !fact_key(&key, machine, name)) return CONVGEN_NO_RECORD;
     cg_status status = text_read(s->path, true, &text);
     if (!status) status = cg_fact_search(&text, &key, value);
     cg_buffer_free(&text);

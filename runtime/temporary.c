@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PREFIX "convgen-cc-" /* before six characters of mkdtemp's: nobody else's folder has such a name, our rights and our owner */
@@ -40,7 +41,10 @@ static void empty(int folder, int depth)
 /* A compiler that is being killed may add a file in between: then once more. */
 static void remove_open(int folder, const char *path)
 {
-    for (int i = 0; i < 10 && rmdir(path) && errno == ENOTEMPTY; i++) empty(folder, 2);
+    for (int i = 0; i < 10 && rmdir(path) && errno == ENOTEMPTY; i++) {
+        if (i) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        empty(folder, 2);
+    }
 }
 
 void cg_temporary_remove(cg_temporary *t)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 12, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16 };
+enum { TRIES = 12, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = CG_SLOW;       /* a run longer than this costs more than it tells: few are enough */
@@ -31,6 +31,8 @@ typedef struct cg_candidate {
     cg_timing timing;
     size_t packed;
     bool survived, racing; /* survived: verified, as far as was asked for */
+    bool reported, hurried; /* hurried: there was no time to run it again */
+    cg_round round;
     double median[FINAL_ROUNDS];
 } cg_candidate;
 
@@ -70,6 +72,7 @@ static cg_status key_of(cg_tuner *u, const char *wanted_target)
     snprintf(k->target, sizeof k->target, "%s", target.name);
     snprintf(k->form, sizeof k->form, "%s", cg_form(&target, compiler));
     snprintf(k->compiler, sizeof k->compiler, "%s", compiler);
+    snprintf(k->generator, sizeof k->generator, "%s", c->generator);
     k->threads = u->tuning->threads ? u->tuning->threads : c->parallel.threads;
     k->error_normwise = k->error_vs_loop = k->error_vs_bound = NAN;
     return convgen_problem_format(&u->problem, k->problem, sizeof k->problem);
@@ -89,6 +92,7 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 {
     memset(u, 0, sizeof *u);
     memset(out, 0, sizeof *out);
+    out->because = "";
     *u = (cg_tuner){.context = c, .judge = judge, .tuning = t, .out = out, .problem = *t->problem, .start = cg_now(),
                     .best_ns = INFINITY, .best_first = INFINITY};
     cg_status status = cg_problem_normalise(&u->problem);
@@ -99,77 +103,59 @@ static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, c
 
 /* ---- key -> record ---- */
 
-static bool of_this_version(convgen_context *c, const cg_record *r)
+/* MEASURE is content with what a whole search for this very accuracy found; the others with all that serves. */
+static bool content(const cg_tuner *u, const cg_recalled *r)
 {
-    int version = 0;
-    return cg_script_family_version(c->script, r->family, &version) == CONVGEN_OK && version == r->version;
+    if (u->tuning->effort == CONVGEN_RECALL) return true;
+    if (u->tuning->again || (u->tuning->finish && r->record.cut_after)) return false;
+    return u->tuning->effort == CONVGEN_ESTIMATE || (!r->other_accuracy && !r->record.partial);
 }
 
-cg_status cg_recall(convgen_context *c, const cg_record *key, cg_record *out, bool *stale)
+static void take_recalled(cg_tuner *u, const cg_record *r)
 {
-    cg_record shipped;
-    cg_status status = cg_store_find(c->store, key, out);
-    *stale = status == CONVGEN_OK && !of_this_version(c, out);
-    if (*stale && !cg_store_find_shipped(key, &shipped) && of_this_version(c, &shipped)) {
-        *out = shipped;
-        *stale = false;
-    }
-    return status;
+    cg_outcome *o = u->out;
+    o->record = *r;
+    o->recalled = o->complete = true;
+    o->chosen.version = r->version;
+    memcpy(o->chosen.name, r->schedule, sizeof o->chosen.name);
+    memcpy(o->chosen.family, r->family, sizeof o->chosen.family);
 }
 
-/* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent. */
+static cg_status no_record(const cg_tuner *u, const char *why)
+{
+    const cg_record *k = &u->key;
+    if (why[0])
+        return cg_fail(CONVGEN_NO_RECORD, "what is remembered for \"%s\" is not used: %s; tune it again", k->problem, why);
+    return cg_fail(CONVGEN_NO_RECORD,
+                   "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first", k->problem,
+                   k->target, k->threads, k->threads == 1 ? "" : "s");
+}
+
+/* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent; it is kept unless it
+ * is clearly slower when it won such a search before. */
 static cg_status recall(cg_tuner *u)
 {
-    cg_record r;
-    bool stale;
-    cg_status status = cg_recall(u->context, &u->key, &r, &stale);
-    bool recalling = u->tuning->effort == CONVGEN_RECALL;
-    if (status == CONVGEN_STORE && !recalling) { /* searching needs no store; the caller hears of it at the end */
+    cg_recalled r;
+    cg_status status = cg_recall(u->context, &u->problem, &u->key, &r);
+    if (status == CONVGEN_STORE && u->tuning->effort != CONVGEN_RECALL) { /* searching needs no store; the caller hears of it at the end */
         u->store = status;
+        snprintf(u->out->warning, sizeof u->out->warning, "%s", cg_error_text());
         return CONVGEN_NO_RECORD;
     }
-    bool unfinished = status == CONVGEN_OK && r.partial && u->tuning->finish;
-    if (status == CONVGEN_OK && (recalling || !(u->tuning->again || unfinished)) && !stale) {
-        cg_outcome *o = u->out;
-        o->record = r;
-        o->recalled = o->complete = true;
-        o->chosen.version = r.version;
-        memcpy(o->chosen.name, r.schedule, sizeof o->chosen.name);
-        memcpy(o->chosen.family, r.family, sizeof o->chosen.family);
-        return CONVGEN_OK;
+    if (!status && content(u, &r)) {
+        status = cg_recalled_sample(u->judge, &u->problem, &r);
+        if (!status) take_recalled(u, &r.record);
+        if (status != CONVGEN_NO_RECORD) return status;
+    } else if (!status || (status == CONVGEN_NO_RECORD && r.stale)) {
+        memcpy(u->incumbent, r.record.schedule, sizeof u->incumbent);
+        u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.record.partial;
+        if (!status && u->kept && u->tuning->finish && !u->tuning->again) u->behind = r.record.cut_after;
+        if (!status) return CONVGEN_NO_RECORD;
     }
-    if (status == CONVGEN_OK) {
-        memcpy(u->incumbent, r.schedule, sizeof u->incumbent);
-        u->kept = true;
-        u->behind = unfinished && !stale && !u->tuning->again ? r.partial : 0;
-    }
-    if (status != CONVGEN_OK && status != CONVGEN_NO_RECORD) return status;
-    if (!recalling) return CONVGEN_NO_RECORD;
-    if (status == CONVGEN_OK)
-        return cg_fail(CONVGEN_NO_RECORD, "what is remembered for \"%s\" is of another version of the family %s; tune it again",
-                       u->key.problem, r.family);
-    return cg_fail(CONVGEN_NO_RECORD,
-                   "nothing is remembered for \"%s\" on this machine with target %s and %d thread%s; tune it first",
-                   u->key.problem, u->key.target, u->key.threads, u->key.threads == 1 ? "" : "s");
+    return status == CONVGEN_NO_RECORD && u->tuning->effort == CONVGEN_RECALL ? no_record(u, r.why) : status;
 }
 
 /* ---- problem -> schedules ---- */
-
-/* What won under a tighter budget may be taken here too: the search is to find nothing slower, whatever the estimates say. */
-static void look_under_tighter_budgets(cg_tuner *u)
-{
-    static const convgen_accuracy tightest_first[] = {CONVGEN_PROVEN, CONVGEN_LOOP, CONVGEN_2X, CONVGEN_8X};
-    convgen_problem p = u->problem;
-    cg_record key = u->key, found;
-    bool stale;
-    int i = 0;
-    while (tightest_first[i] != u->problem.accuracy) i++;
-    while (i-- > 0 && !u->incumbent[0]) {
-        p.accuracy = tightest_first[i];
-        if (convgen_problem_format(&p, key.problem, sizeof key.problem) != CONVGEN_OK) return;
-        if (cg_recall(u->context, &key, &found, &stale) == CONVGEN_OK && !stale) memcpy(u->incumbent, found.schedule, sizeof u->incumbent);
-    }
-}
 
 static void lead(cg_tuner *u, int from, int to)
 {
@@ -252,15 +238,16 @@ static void leave_those_behind(cg_tuner *u)
 
 static cg_status list(cg_tuner *u)
 {
-    look_under_tighter_budgets(u);
-    cg_request request = {&u->problem, &u->context->machine, u->key.target, u->key.form, u->key.threads,
-                          u->incumbent[0] ? u->incumbent : NULL, u->tuning->effort == CONVGEN_ESTIMATE, false};
+    cg_record hint = {0};
+    if (u->store == CONVGEN_OK) (void)cg_store_hint(u->context->store, &u->key, &hint); /* a help, not a need */
+    cg_request request = {.problem = &u->problem, .machine = &u->context->machine, .target = u->key.target, .form = u->key.form,
+                          .threads = u->key.threads, .asked = u->incumbent[0] ? u->incumbent : hint.schedule[0] ? hint.schedule : NULL,
+                          .steady = u->tuning->effort == CONVGEN_ESTIMATE};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);
     if (status != CONVGEN_OK) return status;
     int legal = 0;
     while (legal < u->list.count && !u->list.at[legal].why[0]) legal++;
-    cg_record hint;
-    if (u->store == CONVGEN_OK && cg_store_hint(u->context->store, &u->key, &hint) == CONVGEN_OK) to_front(u, hint.schedule);
+    if (hint.schedule[0]) to_front(u, hint.schedule);
     if (u->incumbent[0]) to_front(u, u->incumbent);
     u->count = worth_trying(u, legal);
     leave_those_behind(u);
@@ -349,7 +336,8 @@ static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
     cg_result r;
     u->job.level = -1;
     u->job.seconds = long_enough(k, seconds);
-    if (ends_too_late(u, k->verdict.seconds)) return timed_by_first_run(u, k);
+    k->hurried = ends_too_late(u, k->verdict.seconds);
+    if (k->hurried) return timed_by_first_run(u, k);
     if (!ask(u, u->judge->time, k, &r)) return u->out_of_time && k->survived && timed_by_first_run(u, k);
     k->timing = r.timing;
     k->packed = r.packed;
@@ -381,14 +369,22 @@ static bool timed_briefly(cg_tuner *u, cg_candidate *k)
     return k->racing || k->timing.ns_min > slow * 1e9 || second_chance(u, k);
 }
 
-static void report(cg_tuner *u, const cg_candidate *k)
+static void report(cg_tuner *u, cg_candidate *k)
 {
     cg_outcome *o = u->out;
-    o->candidates++;
-    if (!k->survived) o->refused++;
+    o->candidates += !k->reported;
+    o->refused += !k->survived;
     cg_tried tried = {k->schedule, k->survived ? k->timing.ns_min : 0, k->survived ? k->timing.ns_median : 0, k->verdict.why,
-                      (double)o->candidates / (u->count ? u->count : 1)};
+                      (double)o->candidates / (u->count ? u->count : 1), k->round, k->reported};
     if (u->tuning->tried) u->tuning->tried(u->tuning->user, &tried);
+    k->reported = true;
+}
+
+/* The last word on those that were timed again. */
+static void report_again(cg_tuner *u)
+{
+    for (int i = 0; i < u->count; i++)
+        if (u->at[i].reported && u->at[i].round > CG_BRIEF) report(u, &u->at[i]);
 }
 
 /* Time that the caller gave is used up; else MEASURE leaves slow kernels after a while, but not for one bad estimate. */
@@ -440,7 +436,10 @@ static void second_round(cg_tuner *u)
 {
     int n = rank(u, second_within, SECOND_ROUND);
     if (u->best_ns > longer * 1e9) return; /* one run already took longer than this round gives */
-    for (int i = 0; i < n && n > 1 && go_on(u); i++) timed(u, u->ranked[i], longer);
+    for (int i = 0; i < n && n > 1 && go_on(u); i++) {
+        u->ranked[i]->round = CG_LONGER;
+        timed(u, u->ranked[i], longer);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -457,6 +456,7 @@ static void final_rounds(cg_tuner *u)
     for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++)
         for (int i = 0; i < n; i++) {
             cg_candidate *k = u->ranked[i];
+            if (k->racing) k->round = CG_FINAL;
             if (!k->racing || !timed(u, k, final)) continue; /* refused in the final: out */
             /* Minimum, not mean: noise only ever adds time. */
             least[i] = runs[i] ? fmin(least[i], k->timing.ns_min) : k->timing.ns_min;
@@ -499,9 +499,11 @@ static cg_candidate *winner(cg_tuner *u)
         if (!best || faster(k, best)) best = k;
         if (is_incumbent(u, k)) incumbent = k;
     }
-    if (best) best = leanest(u, best);
-    bool clearly = !incumbent || !u->kept || best->timing.ns_min <= keep_record * incumbent->timing.ns_min;
-    return clearly ? best : incumbent;
+    cg_candidate *lean = best ? leanest(u, best) : NULL;
+    bool clearly = !incumbent || !u->kept || lean->timing.ns_min <= keep_record * incumbent->timing.ns_min;
+    if (lean != best) u->out->because = "of those nearly as fast, it reads the fewest packed weights";
+    if (!clearly && incumbent != lean) u->out->because = "it is the remembered one, and none was 3 % faster";
+    return clearly ? lean : incumbent;
 }
 
 /* Chosen without a clock: the first by estimate that gives right answers on a sample. */
@@ -523,6 +525,7 @@ static cg_candidate *fastest(cg_tuner *u)
     try_all(u);      /* all briefly */
     second_round(u); /* the best few longer */
     final_rounds(u); /* finalists interleaved */
+    report_again(u);
     cg_candidate *best = winner(u);
     u->out->sampled = !best && spare && spare->survived;
     return u->out->sampled ? spare : best;
@@ -531,7 +534,7 @@ static cg_candidate *fastest(cg_tuner *u)
 static cg_status none(cg_tuner *u)
 {
     if (u->status != CONVGEN_OK) return u->status;
-    if (u->out_of_time)
+    if (u->out_of_time && u->count)
         return cg_fail(CONVGEN_NO_CANDIDATE, "%g s are too few for \"%s\": no schedule could be checked in them (%s: %s)", u->tuning->seconds,
                        u->key.problem, u->at[0].schedule->name, u->at[0].verdict.why[0] ? u->at[0].verdict.why : "not done");
     if (u->cancelled) return cg_fail(CONVGEN_CANCELLED, "stopped before any schedule of \"%s\" was usable", u->key.problem);
@@ -554,11 +557,9 @@ static int come_to(const cg_tuner *u)
     return all > 0 ? all : 1;
 }
 
-static void take(cg_tuner *u, const cg_candidate *k)
+static void record_of(const cg_record *key, const cg_candidate *k, cg_record *r)
 {
-    cg_record *r = &u->out->record;
-    u->out->chosen = *k->schedule;
-    *r = u->key;
+    *r = *key;
     memcpy(r->schedule, k->schedule->name, sizeof r->schedule);
     memcpy(r->family, k->schedule->family, sizeof r->family);
     r->version = k->schedule->version;
@@ -571,12 +572,56 @@ static void take(cg_tuner *u, const cg_candidate *k)
 
 /* ---- chosen -> remembered ---- */
 
+/* The record that a candidate would be for another key; false: it is not admitted there. */
+static bool serves(cg_tuner *u, const cg_request *request, const cg_record *key, const cg_candidate *k, cg_record *out)
+{
+    bool stale;
+    char why[CG_WHY];
+    record_of(key, k, out);
+    return cg_record_judge(u->context, request, out, &stale, why) == CONVGEN_OK && !why[0];
+}
+
+/* The fastest of those that were timed and serve; false: none. */
+static bool fastest_serving(cg_tuner *u, const cg_request *request, const cg_record *key, cg_record *out)
+{
+    int n = 0;
+    for (int i = 0; i < u->count; i++)
+        if (u->at[i].survived && u->at[i].timing.ns_min > 0) u->ranked[n++] = &u->at[i];
+    qsort(u->ranked, (size_t)n, sizeof *u->ranked, by_time);
+    for (int i = 0; i < n; i++)
+        if (serves(u, request, key, u->ranked[i], out)) return true;
+    return false;
+}
+
+/* What a search for this accuracy saw of a tighter one's: used until that is searched itself. Where the winner serves that too, it
+ * is found there. */
+static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_candidate *best)
+{
+    convgen_problem p = u->problem;
+    cg_record key = u->key, seen;
+    cg_recalled known;
+    p.accuracy = tighter;
+    cg_request request = {.problem = &p, .machine = &u->context->machine, .target = key.target, .form = key.form, .threads = key.threads};
+    cg_status status = convgen_problem_format(&p, key.problem, sizeof key.problem);
+    if (status || serves(u, &request, &key, best, &seen) || !fastest_serving(u, &request, &key, &seen)) return status;
+    seen.partial = true;
+    status = cg_recall(u->context, &p, &key, &known);
+    if (!status && (!known.record.partial || known.record.ns_median <= seen.ns_median)) return CONVGEN_OK;
+    return !status || status == CONVGEN_NO_RECORD ? cg_store_put(u->context->store, &seen) : status;
+}
+
 /* A cancelled search is used but not remembered, nor is what nobody verified: what is remembered is never searched again, but by who
  * wants to finish what time cut short. */
-static cg_status remember(cg_tuner *u)
+static cg_status remember(cg_tuner *u, const cg_candidate *best)
 {
+    static const convgen_accuracy loosest_first[] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
     if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled) return CONVGEN_OK;
-    return u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
+    cg_status status = u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
+    int i = 0;
+    while (loosest_first[i] != u->problem.accuracy) i++;
+    for (i++; i < 4 && !status; i++) status = remember_for(u, loosest_first[i], best);
+    if (status == CONVGEN_STORE && !u->out->warning[0]) snprintf(u->out->warning, sizeof u->out->warning, "%s", cg_error_text());
+    return status;
 }
 
 static cg_status search(cg_tuner *u)
@@ -585,10 +630,11 @@ static cg_status search(cg_tuner *u)
     if (status != CONVGEN_OK) return status;
     cg_candidate *best = u->tuning->effort == CONVGEN_ESTIMATE ? first_sound(u, true) : fastest(u);
     if (u->status != CONVGEN_OK || !best) return none(u);
-    take(u, best);
-    u->out->complete = !u->cancelled && !u->out_of_time;
-    if (!u->out->complete) u->out->record.partial = come_to(u);
-    return remember(u);
+    u->out->chosen = *best->schedule;
+    record_of(&u->key, best, &u->out->record);
+    u->out->complete = !u->cancelled && !u->out_of_time && !best->hurried;
+    if (!u->out->complete) u->out->record.cut_after = come_to(u);
+    return remember(u, best);
 }
 
 cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out)
@@ -665,7 +711,7 @@ static cg_built **slot_of(cg_local *l, const cg_job *job)
     return oldest;
 }
 
-static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why[CG_WHY])
+static cg_status build(cg_local *l, const convgen_problem *p, const cg_job *job, cg_built **slot, char why[CG_WHY])
 {
     convgen_context *c = l->context;
     cg_target target;
@@ -673,7 +719,7 @@ static cg_status build(cg_local *l, const cg_job *job, cg_built **slot, char why
     if (status != CONVGEN_OK) return status;
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
-    cg_request request = {&l->problem, &c->machine, job->target, job->form, job->threads, NULL, false, false};
+    cg_request request = {.problem = p, .machine = &c->machine, .target = job->target, .form = job->form, .threads = job->threads};
     status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
@@ -692,7 +738,7 @@ static cg_status want_kernel(cg_local *l, const cg_job *job, cg_result *out, cg_
     cg_status status = want_problem(l, &job->problem);
     if (status != CONVGEN_OK) return status;
     cg_built **s = slot_of(l, job);
-    if (!*s) status = build(l, job, s, out->verdict.why);
+    if (!*s) status = build(l, &l->problem, job, s, out->verdict.why);
     if (status == CONVGEN_OK) {
         (*s)->used = ++l->clock;
         *slot = s;
@@ -711,6 +757,43 @@ static cg_parallel parallel_of(const cg_local *l, const cg_job *job)
     return par;
 }
 
+/* A kernel of the same schedule for a smaller problem. NULL with OK: no cut has the schedule, *why says what the last one lacks. */
+static cg_status build_cut(cg_local *l, const cg_job *job, convgen_problem *cut, cg_built **slot, char why[CG_WHY])
+{
+    cg_status status = CONVGEN_OK;
+    *slot = NULL;
+    for (int i = 0; i < CUTS && !*slot && cg_cut_down(&job->problem, i, cut); i++) {
+        status = build(l, cut, job, slot, why);
+        if (nothing_can_go_on(status)) return status;
+    }
+    return CONVGEN_OK;
+}
+
+/* Some outputs of a problem that is too large to be filled for them. Errors are not those of the problem, and not told. */
+static cg_status verify_cut(cg_local *l, const cg_job *job, const cg_parallel *par, cg_verdict *v)
+{
+    convgen_problem cut;
+    cg_built *built = NULL;
+    cg_trial *trial = NULL;
+    char lacks[CG_WHY] = "", said[CG_WHY];
+    cg_status status = build_cut(l, job, &cut, &built, lacks);
+    if (!status && !built) {
+        snprintf(v->why, sizeof v->why, "the problem is too large for a check, and no smaller one has the schedule: %.150s", lacks);
+        return CONVGEN_OK;
+    }
+    if (!status) status = cg_trial_new(&cut, l->guards, &trial);
+    if (!status) status = cg_verify(trial, &built->kernel, par, CG_VERIFY_SAMPLE, v);
+    if (!status) status = convgen_problem_format(&cut, v->on, sizeof v->on);
+    if (!status && !v->ok) {
+        memcpy(said, v->why, sizeof said);
+        snprintf(v->why, sizeof v->why, "%.150s (checked on %.80s)", said, v->on);
+    }
+    v->error_normwise = v->error_vs_loop = v->error_vs_bound = NAN;
+    cg_trial_free(trial);
+    drop_kernel(&built);
+    return status;
+}
+
 static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
 {
     cg_local *l = self;
@@ -721,7 +804,8 @@ static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
         return status;
     }
     cg_parallel par = parallel_of(l, job);
-    status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
+    if (job->level == CG_VERIFY_SAMPLE && cg_cut_needed(&job->problem)) status = verify_cut(l, job, &par, &out->verdict);
+    else status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
     if (status != CONVGEN_OK || !out->verdict.ok) drop_kernel(slot);
     if (status != CONVGEN_CANCELLED || cg_late()) return status;
     out->status = status; /* a run of this one would end too late: others may be faster */

@@ -5,7 +5,7 @@
 
 The build is installed into an empty home. There the blocks of a page run in their order: `sh` blocks are commands; `c`, `text` and
 `python` blocks that begin with a comment `NAME: ...` are files of that name; a block without a language is what the commands before
-it printed, of which every line must be printed again but for numbers, schedules, targets and paths. --write puts the output of this run
+it printed, of which every line must be printed again but for numbers, schedules, targets, forms and paths. --write puts the output of this run
 into the page. Exit status 77: skipped, with the reason.
 """
 import os
@@ -20,7 +20,8 @@ PYTHON = "/usr/bin/python3"  # Debian's, whose NumPy the package uses
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NAME = re.compile(r"(?:/\*|#) *([\w.-]+\.\w+): ")
 SAME = [(r"/[\w./~-]+", "PATH"), (r"\b(winograd|direct|planar|depthwise|plain)(\.[\w+]+)*", "SCHEDULE"),
-        (r"\b(avx512|avx2|portable)\b", "TARGET"), (r"\S*-\d+k-\d+k-\d+k", "MACHINE"), (r"\b\d[\d.,]*(e[+-]?\d+)?\b", "#"),
+        (r"\b(avx512|avx2|portable)\b", "TARGET"), (r"\b(machine|c) form\b", "FORM"),
+        (r"\S*-\d+k-\d+k-\d+k", "MACHINE"), (r"\b\d[\d.,]*(e[+-]?\d+)?\b", "#"),
         (r"(?<= )-(?= |$)", "#"), (r"\b(ns|us|ms|s)\b", "TIME"), (r" +", " ")]
 
 

@@ -39,23 +39,43 @@ static inline void random_axis(uint64_t *state, convgen_problem *p, int axis, in
     p->out[axis] = room < 0 ? 1 : room / p->stride[axis] + 1;
 }
 
-/* A normalised problem of at most about `macs` multiply-adds. */
+/* Makes the kernel one tap: of every pixel, or of every other. */
+static inline void random_point(uint64_t *state, convgen_problem *p, int rank)
+{
+    for (int axis = 3 - rank; axis < 3; axis++) {
+        p->kernel[axis] = p->dilation[axis] = 1, p->pad[axis] = 0;
+        p->stride[axis] = random_in(state, 1, 2);
+        p->out[axis] = (p->in[axis] - 1) / p->stride[axis] + 1;
+    }
+}
+
+/* A normalised problem of at most about `macs` multiply-adds. One in six has many channels (wide panels, weights that are far), one
+ * in six planes or rows of more pixels than a block of backward weights sums (512), one in six a kernel of one tap and much data. */
 static inline convgen_problem random_problem(uint64_t *state, double macs)
 {
     for (;;) {
         convgen_problem p = {0};
+        const int64_t kind = random_in(state, 0, 5);
+        const bool wide = kind == 0, large = kind == 1, pointwise = kind == 2;
         p.pass = (convgen_pass)random_in(state, 0, 2);
         p.type = (convgen_type)random_in(state, 0, 1);
         p.layout = random_in(state, 0, 3) ? CONVGEN_NHWC : CONVGEN_NCHW;
         p.weights = random_in(state, 0, 3) ? CONVGEN_WEIGHTS_CHANGING : CONVGEN_WEIGHTS_FIXED;
-        p.batch = random_in(state, 1, 3);
+        p.batch = random_in(state, 1, pointwise ? 40 : 3);
         p.groups = random_in(state, 0, 2) ? 1 : random_size(state, 4, 20);
-        p.in_channels = p.groups * (p.groups > 1 ? random_in(state, 1, 3) : random_size(state, 9, 70));
-        p.out_channels = p.groups * (p.groups > 1 ? random_in(state, 1, 3) : random_size(state, 20, 70));
-        int rank = (int)random_in(state, 1, 3);
-        for (int axis = 3 - rank; axis < 3; axis++) random_axis(state, &p, axis, rank == 3 ? 6 : rank == 2 ? 14 : 40);
+        p.in_channels = p.groups * (p.groups > 1 || large ? random_in(state, 1, 3) : random_size(state, 9, wide ? 300 : 70));
+        p.out_channels = p.groups * (p.groups > 1 || large ? random_in(state, 1, 3) : wide ? random_in(state, 130, 300) : random_size(state, 20, 70));
+        if (pointwise) { /* few to sum, much to write */
+            const bool data = p.pass == CONVGEN_BACKWARD_DATA;
+            *(data ? &p.out_channels : &p.in_channels) = p.groups * random_in(state, 1, 8);
+            *(data ? &p.in_channels : &p.out_channels) = p.groups * random_in(state, 9, 70);
+        }
+        int rank = (int)random_in(state, 1, large ? 2 : 3);
+        const int64_t *most = large ? (const int64_t[]){1100, 48} : wide ? (const int64_t[]){12, 6, 3} : (const int64_t[]){40, 14, 6};
+        for (int axis = 3 - rank; axis < 3; axis++) random_axis(state, &p, axis, most[rank - 1]);
+        if (pointwise) random_point(state, &p, rank);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
-        if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) {
+        if (p.pass == CONVGEN_FORWARD && random_in(state, 0, 1)) {
             p.epilogue.residual = random_in(state, 0, 1);
             p.epilogue.activation = (convgen_activation)random_in(state, 0, 2);
             if (p.epilogue.activation == CONVGEN_CLAMP) p.epilogue.lo = -0.7, p.epilogue.hi = 1.3;

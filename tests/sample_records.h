@@ -67,7 +67,8 @@ static inline bool same(const cg_record *a, const cg_record *b)
            !strcmp(a->schedule, b->schedule) && !strcmp(a->form, b->form) && !strcmp(a->compiler, b->compiler) &&
            same_number(a->ns_min, b->ns_min) && same_number(a->ns_median, b->ns_median) &&
            same_number(a->error_normwise, b->error_normwise) && same_number(a->error_vs_loop, b->error_vs_loop) &&
-           same_number(a->error_vs_bound, b->error_vs_bound);
+           same_number(a->error_vs_bound, b->error_vs_bound) && !strcmp(a->generator, b->generator) && a->partial == b->partial &&
+           a->cut_after == b->cut_after;
 }
 
 static inline cg_store *store_at(const char *where)
@@ -110,7 +111,7 @@ static inline void says(cg_status status, const char *part)
     ck_assert_msg(strstr(cg_error_text(), part) != NULL, "\"%s\" does not say \"%s\"", cg_error_text(), part);
 }
 
-static const char future[] = "convgen2 whatever=\"will be\" sum=new\n", comment[] = "# by hand\n";
+static const char future[] = "convgen3 whatever=\"will be\" sum=new\n", comment[] = "# by hand\n";
 
 /* A store with all that can be in one: comment, record, blank, noise with NULs, damage, too long, future, a fact. */
 static inline void write_mess(void)
@@ -124,7 +125,7 @@ static inline void write_mess(void)
     memset(huge, 'x', sizeof huge - 2);
     huge[sizeof huge - 2] = '\n';
     add_line(path, huge);
-    memcpy(huge, "convgen3 ", 9);
+    memcpy(huge, "convgen4 ", 9);
     add_line(path, huge);
     add_line(path, future);
     ck_assert_int_eq(cg_store_put_fact(s, "m", "peak", 3), CONVGEN_OK);

@@ -3,6 +3,7 @@
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #include "internal.h"
 #include "processes.h"
+#include "rights.h"
 #include "suite.h"
 #include <dirent.h>
 #include <errno.h>
@@ -452,6 +453,50 @@ START_TEST(check_of_wrong_kernels)
 }
 END_TEST
 
+/* Of every schedule: one that fails is named, with its reason in JSON too, and the exit status says so, wherever it stands. */
+START_TEST(check_all_of_a_wrong_kernel)
+{
+    change_generator("families/plain.lua", "0,/k:zero(acc)/s//k:load(acc, k:at(a))/");
+    for (int json = 0; json < 2; json++) {
+        ck_assert_msg(run("check", "--all", TINY, "mb1ic2ih3oc2kh1", json ? "--json" : NULL, NULL) == 1, "%s", out);
+        ck_assert_ptr_nonnull(strstr(out, json ? "\"schedule\":\"plain\",\"verdict\":\"FAILED\",\"why\":\"output 0 (n 0, d 0, h 0, w 0, c 0) is " : "FAILED"));
+        if (!json)
+            ck_assert_ptr_nonnull(strstr(out, " 2 failed, "));
+    }
+    ck_assert_int_eq(run("check", "--all", "--schedule=plain", TINY, NULL), 1);
+    ck_assert_ptr_nonnull(strstr(out, "0 ok, 1 failed, 0 refused"));
+    unsetenv("CONVGEN_GEN_DIR");
+    ck_assert_int_eq(run("check", "--all", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"verdict\":\"refused\",\"why\":\""));
+    ck_assert_ptr_null(strstr(out, "\"verdict\":\"refused\",\"why\":\"\""));
+}
+END_TEST
+
+/* What time cut short is said, in the table, in JSON and in a sentence; a later tune goes on and ends. */
+START_TEST(cut_short)
+{
+    ck_assert_msg(run("tune", "--json", "--seconds=0.000001", TINY, NULL) == 0, "%s", err);
+    assert_keys();
+    ck_assert_ptr_nonnull(strstr(out, "\"complete\":false"));
+    ck_assert_ptr_nonnull(strstr(err, "--seconds=1e-06 cut 1 of 1 searches short (tiny: 1 tried)"));
+    ck_assert_int_eq(run("bench", "--json", "--seconds=0", TINY, NULL), 0); /* it is a record all the same */
+    ck_assert_ptr_nonnull(strstr(out, "\"complete\":false"));
+    ck_assert_int_eq(run("tune", "--seconds=0.000001", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1, cut"));
+    ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"complete\":true"));
+    ck_assert_ptr_null(strstr(out, "\"candidates\":null"));
+    ck_assert_str_eq(err, "");
+    ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"candidates\":null"));
+    /* A long problem may not even be checked: then that is said, and nothing is remembered. */
+    ck_assert_int_eq(run("tune", "--seconds=0.000001", "mb64ic64ih56oc64kh3ph1n\"long\"", NULL), 1);
+    ck_assert_ptr_nonnull(strstr(err, "long: 1e-06 s are too few for"));
+    ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
+    ck_assert_int_eq(count_lines(out), 1);
+}
+END_TEST
+
 START_TEST(show)
 {
     static const char *const stages[] = { "schedules", "program", "driver", "source" };
@@ -512,21 +557,148 @@ static void make_stale(void)
     cg_records_free(&list);
 }
 
+/* In the place of the only record one that says more than its schedule can; with its first figures. */
+static void forge(const char *schedule, const char *family)
+{
+    cg_record_list list = { 0 };
+    cg_script *script;
+    cg_store *s;
+    ck_assert_int_eq(cg_records_read(store, &list), CONVGEN_OK);
+    cg_record r = list.at[0];
+    ck_assert_int_eq(cg_script_new(&script), CONVGEN_OK);
+    ck_assert_int_eq(cg_script_family_version(script, family, &r.version), CONVGEN_OK);
+    cg_script_free(script);
+    snprintf(r.schedule, sizeof r.schedule, "%s", schedule);
+    snprintf(r.family, sizeof r.family, "%s", family);
+    r.error_vs_loop = 0.5;
+    ck_assert_int_eq(unlink(store) | cg_store_new(store, &s), 0);
+    ck_assert_int_eq(cg_store_put(s, &r), CONVGEN_OK);
+    cg_store_free(s);
+    cg_records_free(&list);
+}
+
+/* Nobody uses a record whose schedule is not its family's, or none: each says why, or looks on. */
+START_TEST(forged_records)
+{
+    static const char *const schedules[] = { "plain", "winograd.6+2x6+2.t14.r6.v2.s1.a16", "nonsense" };
+    for (size_t i = 0; i < sizeof schedules / sizeof schedules[0]; i++) {
+        unlink(store);
+        ck_assert_int_eq(run("tune", TINY, NULL), 0);
+        forge(schedules[i], "direct");
+        ck_assert_int_eq(run("bench", TINY, NULL), 1);
+        ck_assert_msg(strstr(err, "the record of tiny is not used: ") != NULL, "%s", err);
+        ck_assert_int_eq(run("bench", "--effort=estimate", "--json", TINY, NULL), 0);
+        ck_assert_ptr_nonnull(strstr(out, "\"times\":\"measured\",\"errors\":null"));
+        ck_assert_int_eq(run("check", TINY, NULL), 0);
+        ck_assert_ptr_nonnull(strstr(out, "not remembered: the best estimate"));
+        ck_assert_int_eq(run("records", "verify", NULL), 1);
+        ck_assert_int_eq(run("emit", TINY, "--prefix=net", "--form=asm", "-o", in_folder("net"), "--force", NULL), 0);
+        ck_assert_ptr_nonnull(strstr(err, "best estimates"));
+        char word[96];
+        snprintf(word, sizeof word, "--schedule=%s", schedules[i]);
+        ck_assert_int_eq(run("show", TINY, "--stage=source", word, NULL), i != 0);
+        ck_assert_int_eq(run("tune", TINY, NULL), 0);
+        ck_assert_ptr_nonnull(strstr(out, "1 tuned, 0 recalled"));
+    }
+}
+END_TEST
+
+/* Figures of a record are called recorded wherever they are shown. */
+START_TEST(recorded_figures)
+{
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "measured"));
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "recorded"));
+    ck_assert_ptr_null(strstr(out, "measured"));
+    ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"times\":\"recorded\",\"errors\":\"recorded\""));
+    ck_assert_int_eq(run("bench", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"times\":\"measured\",\"errors\":\"recorded\""));
+    ck_assert_int_eq(run("bench", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "recorded"));
+    ck_assert_int_eq(run("records", "list", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "times and errors as recorded"));
+    ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"times\":\"recorded\",\"errors\":\"recorded\""));
+    ck_assert_int_eq(run("emit", TINY, "--prefix=net", "--form=asm", "-o", in_folder("net"), NULL), 0);
+    static char text[OUTPUT];
+    read_file(in_folder("net/README.md"), text);
+    ck_assert(!strstr(text, "tuned in this form") || strstr(text, "tuned in this form: recorded "));
+    read_file(in_folder("net/net.h"), text);
+    ck_assert_ptr_null(strstr(text, "measured on"));
+    char word[200];
+    snprintf(word, sizeof word, "--report=%s", in_folder("report.html"));
+    ck_assert_int_eq(run("tune", word, TINY, NULL), 0);
+    read_file(in_folder("report.html"), text);
+    ck_assert_ptr_nonnull(strstr(text, "recalled, recorded"));
+}
+END_TEST
+
+/* What comes by merge waits until it is checked; then it is this store's own, timed here. */
+START_TEST(merged_records)
+{
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    char elsewhere[160];
+    snprintf(elsewhere, sizeof elsewhere, "%s", in_folder("elsewhere"));
+    ck_assert_int_eq(rename(store, elsewhere), 0);
+    ck_assert_int_eq(run("records", "merge", elsewhere, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "sampled before it is used"));
+    ck_assert_int_eq(run("records", "list", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "merged"));
+    ck_assert_int_eq(run("bench", TINY, NULL), 0);
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1 recalled from"));
+    ck_assert_int_eq(run("records", "verify", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "1 record had come by merge"));
+    ck_assert_int_eq(run("records", "list", NULL), 0);
+    ck_assert_ptr_null(strstr(out, "merged"));
+    ck_assert_int_eq(run("records", "merge", elsewhere, NULL), 0); /* the own one stays before it */
+    ck_assert_int_eq(run("records", "list", "--json", NULL), 0);
+    ck_assert_int_eq(count_lines(out), 2);
+}
+END_TEST
+
+/* A service has no home: everything works but remembering. */
+START_TEST(no_home)
+{
+    const char *home = getenv("HOME");
+    char before[512];
+    snprintf(before, sizeof before, "%s", home ? home : "/");
+    unsetenv("CONVGEN_STORE"), unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
+    ck_assert_int_eq(run("machine", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "store      none"));
+    ck_assert_int_eq(run("show", TINY, "--stage=schedules", NULL), 0);
+    ck_assert_int_eq(run("check", TINY, NULL), 0);
+    ck_assert_int_eq(run("bench", "--effort=estimate", TINY, NULL), 0);
+    ck_assert_int_eq(run("emit", TINY, "--prefix=net", "-o", in_folder("net"), NULL), 0);
+    ck_assert_int_eq(run("tune", TINY, NULL), 1); /* not hours for nothing */
+    ck_assert_ptr_nonnull(strstr(err, "$CONVGEN_STORE"));
+    ck_assert_int_eq(run("records", "list", NULL), 1);
+    setenv("HOME", in_folder("nobody"), 1);
+    ck_assert_int_eq(run("check", TINY, NULL), 0);
+    ck_assert_int_eq(run("machine", NULL), 0);
+    ck_assert_int_ne(access(in_folder("nobody"), F_OK), 0);
+    setenv("HOME", before, 1);
+    setenv("CONVGEN_STORE", store, 1);
+}
+END_TEST
+
 /* A record of another version is not used, and everybody says so; the search begins with it. */
 START_TEST(stale_records)
 {
     ck_assert_int_eq(run("tune", TINY, NULL), 0);
     make_stale();
     ck_assert_int_eq(run("bench", TINY, NULL), 1);
-    ck_assert_ptr_nonnull(strstr(err, "which is another now, so it is not trusted; `convgen tune` makes a new one"));
+    ck_assert_ptr_nonnull(strstr(err, "is not used: it is of another version of the family "));
     ck_assert_int_eq(run("records", "verify", NULL), 0);
-    ck_assert_ptr_nonnull(strstr(err, "stale: of version"));
+    ck_assert_ptr_nonnull(strstr(err, "stale: it is of another version of the family "));
     ck_assert_ptr_nonnull(strstr(out, "0 records verified, 0 failed, 1 stale, 0 of other machines"));
     ck_assert_int_eq(run("records", "verify", "--strict", NULL), 1);
     ck_assert_ptr_nonnull(strstr(out, "0 failed, 1 stale"));
     ck_assert_int_eq(run("emit", TINY, "--prefix=net", "--form=asm", "-o", in_folder("net"), NULL), 0);
     bool portable = !strstr(err, "avx"); /* there emitted C is for cc, and the record of tcc */
-    ck_assert_ptr_nonnull(strstr(err, portable ? "no record" : "1 of 1 layers have a record of another version of the generator"));
+    ck_assert_ptr_nonnull(strstr(err, portable ? "no record" : "1 of 1 layers have a record that is not used (it is of another version"));
     ck_assert_int_eq(run("tune", TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "1 tuned, 0 recalled"));
     ck_assert_int_eq(run("bench", TINY, NULL), 0);
@@ -766,6 +938,19 @@ START_TEST(full_store)
 }
 END_TEST
 
+/* The library's sentence, and what the command alone can offer. */
+START_TEST(refused_executable_memory)
+{
+    if (!watch_rights(PROT_EXEC, REFUSED_RIGHTS))
+        return; /* nothing to see on this system */
+    ck_assert_int_eq(run("tune", "--seconds=1", TINY_TEXT, NULL), 1);
+    ck_assert_msg(strstr(err, "has to allow it; --compiler=cc") != NULL, "%s", err);
+    ck_assert_int_eq(run("check", TINY_TEXT, NULL), 1);
+    ck_assert_msg(strstr(err, "has to allow it; --compiler=cc") != NULL, "%s", err);
+    ck_assert_int_eq(run("check", "--compiler=cc", TINY_TEXT, NULL), 0);
+}
+END_TEST
+
 START_TEST(full_output)
 {
     char line[512];
@@ -785,8 +970,9 @@ int main(void)
     tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, killed_with_a_compiler, 0, KILLS);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, race, drawn_by_seed, check, check_of_wrong_kernels, show, show_all, records, stale_records,
-                                          bad_lines_are_named, machine, hostile_name, interrupted, full_store, full_output };
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, race, drawn_by_seed, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, show_all, records, stale_records,
+                                          forged_records, recorded_figures, merged_records, no_home,
+                                          bad_lines_are_named, machine, hostile_name, interrupted, full_store, refused_executable_memory, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
     return test_run(suite);

@@ -2,14 +2,12 @@
 #define _GNU_SOURCE
 #include "internal.h"
 #include "processes.h"
+#include "rights.h"
 #include "suite.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -17,9 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -168,35 +165,13 @@ START_TEST(nothing_is_ever_writable_and_executable)
 }
 END_TEST
 
-/* From here on mmap and mprotect with all of these rights at once are answered so: refused as on hardened systems, or the end. */
-static bool watch_rights(unsigned rights, unsigned answer)
-{
-#ifdef __x86_64__
-    struct sock_filter rules[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 1, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 4),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, rights),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rights, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, answer),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof rules / sizeof *rules, rules};
-    return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-#else
-    (void)rights, (void)answer;
-    return false;
-#endif
-}
-
 START_TEST(refused_executable_memory_is_a_status)
 {
     cg_code *code;
     char why[CG_WHY];
     ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_OK); /* what was allowed once may be refused later */
     cg_code_free(code);
-    if (!watch_rights(PROT_EXEC, SECCOMP_RET_ERRNO | EACCES))
+    if (!watch_rights(PROT_EXEC, REFUSED_RIGHTS))
         return; /* this system has no seccomp: nothing to see */
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(cg_jit(add_text, &code, why), CONVGEN_NO_EXEC);
@@ -211,7 +186,7 @@ START_TEST(writable_and_executable_is_not_asked_for)
 {
     cg_code *code;
     char why[CG_WHY];
-    if (!watch_rights(PROT_WRITE | PROT_EXEC, SECCOMP_RET_KILL_PROCESS))
+    if (!watch_rights(PROT_WRITE | PROT_EXEC, FATAL_RIGHTS))
         return;
     ck_assert_msg(cg_jit(add_text, &code, why) == CONVGEN_OK, "%s", why);
     ck_assert_int_eq(CALL(code, add_fn, "add")(40, 2), 42);
@@ -546,6 +521,17 @@ START_TEST(constants_in_any_locale)
 }
 END_TEST
 
+START_TEST(the_hosts_locale_stays)
+{
+    cg_code *code;
+    char why[CG_WHY];
+    locale_t before = uselocale((locale_t)0);
+    ck_assert_int_eq(cg_jit("int x;", &code, why), CONVGEN_OK);
+    cg_code_free(code);
+    ck_assert(uselocale((locale_t)0) == before);
+}
+END_TEST
+
 static void *compile_many(void *failed)
 {
     for (int i = 0; i < 50; i++) {
@@ -665,6 +651,88 @@ START_TEST(fork_after_a_region)
 }
 END_TEST
 
+/* In a child: what `limit` leaves it with, then regions of all sizes, in several threads at once. */
+enum { WELL, NO_LIMIT = 70, WRONG, ENDED };
+static pthread_mutex_t hosts_are_there = PTHREAD_MUTEX_INITIALIZER;
+
+static void *regions(void *user)
+{
+    pthread_mutex_lock(&hosts_are_there);
+    pthread_mutex_unlock(&hosts_are_there);
+    for (int k = 0; k < 10; k++)
+        for (long tasks = 1; tasks <= 40; tasks = tasks * 3) {
+            int threads = k < 5 ? 2 + k : 11 - k;
+            cover c = {.threads = threads};
+            cg_parallel par = {.threads = threads};
+            cg_parallel_run(&par, tasks, mark, &c);
+            if (c.bad) *(bool *)user = true;
+            for (long i = 0; i < 100; i++)
+                if (c.seen[i] != (i < tasks)) *(bool *)user = true;
+        }
+    return NULL;
+}
+
+static int regions_in_child(bool (*limit)(int n), int n, int hosts)
+{
+    pid_t pid = fork();
+    if (!pid) {
+        pthread_t host[4];
+        bool wrong[4] = {false};
+        int made = 0;
+        if (!limit(n)) _exit(NO_LIMIT);
+        pthread_mutex_lock(&hosts_are_there);
+        while (made < hosts && !pthread_create(&host[made], NULL, regions, &wrong[made + 1])) made++;
+        pthread_mutex_unlock(&hosts_are_there);
+        regions(&wrong[0]);
+        for (int i = 0; i < made; i++) pthread_join(host[i], NULL);
+        _exit(wrong[0] || wrong[1] || wrong[2] || wrong[3] ? WRONG : WELL);
+    }
+    int state;
+    waitpid(pid, &state, 0);
+    bool ours = WIFEXITED(state) && (WEXITSTATUS(state) == WELL || WEXITSTATUS(state) == NO_LIMIT || WEXITSTATUS(state) == WRONG);
+    return ours ? WEXITSTATUS(state) : ENDED;
+}
+
+/* Of a user who has nothing else running: root is not bound. */
+static bool few_threads(int n)
+{
+    struct rlimit limit = {(rlim_t)n, (rlim_t)n};
+    return !setrlimit(RLIMIT_NPROC, &limit) && (geteuid() || !setresuid(70000 + (uid_t)getpid(), 70000 + (uid_t)getpid(), 70000 + (uid_t)getpid()));
+}
+
+/* n quarters of a megabyte more than it has: a thread's stack takes 8 MB. */
+static bool little_memory(int n)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    bool read = file && fscanf(file, "%ld", &pages) == 1;
+    if (file) fclose(file);
+    rlim_t bytes = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)n << 18);
+    struct rlimit limit = {bytes, bytes};
+    return read && !setrlimit(RLIMIT_AS, &limit);
+}
+
+START_TEST(threads_that_cannot_be_made)
+{
+    for (int n = 1; n <= 12; n++)
+        for (int hosts = 0; hosts <= 3; hosts += 3) {
+            int state = regions_in_child(few_threads, n, hosts);
+            ck_assert_msg(state <= NO_LIMIT, "%d threads allowed, %d threads call: %s", n, hosts + 1, state == WRONG ? "wrong" : "the process was ended");
+        }
+}
+END_TEST
+
+START_TEST(threads_without_memory)
+{
+#ifndef __SANITIZE_ADDRESS__ /* its shadow is beyond any limit */
+    for (int n = 0; n <= 240; n += 3) {
+        int state = regions_in_child(little_memory, n, 0);
+        ck_assert_msg(state <= NO_LIMIT, "%d KB more than before: %s", n << 8, state == WRONG ? "wrong" : "the process was ended");
+    }
+#endif
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("jit");
@@ -689,6 +757,7 @@ int main(void)
     tcase_add_test(t, left_folders_are_swept);
     tcase_add_test(t, no_shell);
     tcase_add_test(t, constants_in_any_locale);
+    tcase_add_test(t, the_hosts_locale_stays);
     /* libasan (GCC 12) takes none of its allocator's locks at a fork, as glibc's malloc does: a child forked while another thread
      * is inside malloc or free waits for ever in __sanitizer::Mutex::Lock below SizeClassAllocator64::GetFromAllocator. */
 #ifndef __SANITIZE_ADDRESS__
@@ -699,5 +768,7 @@ int main(void)
     tcase_add_test(t, shares_cover_all_tasks_once);
     tcase_add_test(t, the_hosts_pool_is_used);
     tcase_add_test(t, fork_after_a_region);
+    tcase_add_test(t, threads_that_cannot_be_made);
+    tcase_add_test(t, threads_without_memory);
     return test_run(suite);
 }

@@ -2,7 +2,7 @@
  *
  * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
  * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number.
- * $CONVGEN_TARGET: that target's kernels alone, with its share of the random ones. */
+ * $CONVGEN_SCHEDULES: schedules of each problem of a list, 0: all. $CONVGEN_TARGET: that target's kernels alone, with its share of the random ones. */
 #include "random_problems.h"
 #include "suite.h"
 #include <math.h>
@@ -24,9 +24,12 @@ static const char *form_for(const char *name, bool want_machine)
     return want_machine && cg_script_target(script, &machine, name, &target) == CONVGEN_OK ? cg_form(&target, "tcc") : "c";
 }
 
+static long second_cache; /* bytes, of this machine */
+
 static void setup(void)
 {
     cg_machine_detect(&machine);
+    second_cache = machine.l2;
     ck_assert_msg(cg_script_new(&script) == CONVGEN_OK, "%s", cg_error_text());
 }
 
@@ -86,31 +89,59 @@ static int family_index(const char *name)
     return i;
 }
 
+static int words_of(const char *name)
+{
+    int words = 1;
+    while ((name = strchr(name, '.'))) name++, words++;
+    return words;
+}
+
+/* A random legal schedule of each family that has any: their numbers in the list, and how many. Of three the one whose name has most
+ * words, so that rare ways of doing things are not rare here. */
+static int pick_of_each_family(const cg_schedule_list *list, uint64_t *state, int picked[FAMILIES])
+{
+    int legal = 0, count = 0;
+    while (legal < list->count && !list->at[legal].why[0]) legal++;
+    ck_assert_msg(legal >= 1, "no legal schedule");
+    for (int family = 0; family < FAMILIES; family++) {
+        int members = 0;
+        for (int k = 0; k < legal; k++) members += family_index(list->at[k].family) == family;
+        if (!members) continue;
+        int64_t pick[3] = {random_in(state, 0, members - 1), random_in(state, 0, members - 1), random_in(state, 0, members - 1)};
+        int found = -1;
+        for (int k = 0, member = 0; k < legal; k++) {
+            if (family_index(list->at[k].family) != family) continue;
+            bool drawn = member == pick[0] || member == pick[1] || member == pick[2];
+            if (drawn && (found < 0 || words_of(list->at[k].name) > words_of(list->at[found].name))) found = k;
+            member++;
+        }
+        picked[count++] = found;
+    }
+    return count;
+}
+
+/* Schedules depend on the second cache: small ones make of small problems what only large ones are on this machine. */
+static void random_machine(uint64_t *state)
+{
+    const long sizes[] = {second_cache, 1 << 16, 1 << 13, 1 << 12};
+    machine.l2 = sizes[random_in(state, 0, 3)];
+}
+
 /* One random legal schedule of each family. */
 static void verify_families(const convgen_problem *p, uint64_t *state, const char *target, const char *form, const char *compiler,
                             const char *flags, uint64_t seed)
 {
-    int threads = (int)random_in(state, 1, 3);
+    int threads = (int)random_in(state, 1, 3), picked[FAMILIES];
+    random_machine(state);
     cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = threads};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "seed %llu: %s", (unsigned long long)seed, cg_error_text());
     cg_trial *trial;
     ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
-    int legal = 0;
-    while (legal < list.count && !list.at[legal].why[0]) legal++;
-    ck_assert_msg(legal >= 1, "no legal schedule");
-    for (int i = 0; i < legal; i++) {
-        int first = 0, members = 0;
-        while (strcmp(list.at[first].family, list.at[i].family) != 0) first++;
-        if (first != i) continue; /* this family had its turn */
-        for (int k = 0; k < legal; k++) members += !strcmp(list.at[k].family, list.at[i].family);
-        int64_t pick = random_in(state, 0, members - 1);
-        for (int k = 0; k < legal; k++) {
-            if (strcmp(list.at[k].family, list.at[i].family) || pick-- > 0) continue;
-            verify_schedule(&r, list.at[k].name, compiler, flags, threads, trial, seed);
-            verified[family_index(list.at[k].family)]++;
-            break;
-        }
+    const int count = pick_of_each_family(&list, state, picked);
+    for (int i = 0; i < count; i++) {
+        verify_schedule(&r, list.at[picked[i]].name, compiler, flags, threads, trial, seed);
+        verified[family_index(list.at[picked[i]].family)]++;
     }
     cg_trial_free(trial);
     cg_free(list.at);
@@ -144,7 +175,7 @@ static void verify_random(convgen_problem (*make)(uint64_t *state, double macs),
     fflush(stdout);
 }
 
-START_TEST(random_problems_of_every_family) { verify_random(random_problem, 60e3, "direct planar plain", 1200); }
+START_TEST(random_problems_of_every_family) { verify_random(random_problem, 60e3, "direct planar plain", 1000); }
 END_TEST
 
 /* What Winograd takes: two dimensions, up to 7 taps, any pads; channels-first data in two of its passes; a dilation of the
@@ -158,11 +189,12 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
         p.accuracy = random_in(state, 0, 2) ? CONVGEN_8X : random_in(state, 0, 1) ? CONVGEN_2X : CONVGEN_LOOP;
         p.batch = random_in(state, 1, 3);
         p.groups = random_in(state, 0, 4) ? 1 : random_in(state, 2, 3);
-        p.in_channels = p.groups * random_size(state, 20, 70);
-        p.out_channels = p.groups * random_size(state, 20, 70);
+        const int64_t least = random_in(state, 0, 2) ? 1 : 33; /* half-transformed weights and partial sums are for many channels */
+        p.in_channels = p.groups * (least + random_size(state, 20, 38));
+        p.out_channels = p.groups * (least + random_size(state, 20, 38));
         bool dilated = p.layout == CONVGEN_NHWC && p.pass != CONVGEN_BACKWARD_WEIGHTS && !random_in(state, 0, 2);
         for (int axis = 1; axis < 3; axis++) {
-            p.in[axis] = random_size(state, 12, 40);
+            p.in[axis] = random_size(state, least == 1 ? 24 : 9, 40);
             p.kernel[axis] = random_in(state, 0, 2) ? 3 : random_in(state, 1, 7);
             p.dilation[axis] = dilated ? random_in(state, 1, 5) : 1;
             bool strided = p.layout == CONVGEN_NHWC && p.pass == CONVGEN_FORWARD && p.dilation[axis] == 1 && random_in(state, 0, 2);
@@ -200,6 +232,112 @@ static convgen_problem depthwise_problem(uint64_t *state, double macs)
 START_TEST(random_depthwise_problems) { verify_random(depthwise_problem, 60e3, "depthwise", 200); }
 END_TEST
 
+/* ---- what the random problems reach ---------------------------------------------------------------------------------------------- */
+
+/* A mark is a word of a schedule's name with the number behind it, told as 1 or more: "direct.p6.v1.rows4.fetch" has p+, v1, rows+ and
+ * fetch. Of Winograd's tiles: one, or two (two sizes along one axis), and where the axes differ, apart. */
+typedef struct mark { char family[16], pass[12], word[24]; } mark;
+static struct reached { mark at[512]; int count, times[512]; } reached;
+
+static void reach(const char *family, const char *pass, const char *word)
+{
+    mark m = {"", "", ""};
+    snprintf(m.family, sizeof m.family, "%s", family), snprintf(m.pass, sizeof m.pass, "%s", pass), snprintf(m.word, sizeof m.word, "%s", word);
+    int i = 0;
+    while (i < reached.count && memcmp(&reached.at[i], &m, sizeof m)) i++;
+    if (i == reached.count) reached.at[reached.count++] = m;
+    reached.times[i]++;
+}
+
+static void reach_marks(const convgen_problem *p, const cg_schedule *s)
+{
+    static const char *const passes[] = {"forward", "data", "weights"};
+    char pass[12], name[CG_TEXT], *rest;
+    snprintf(pass, sizeof pass, "%s%s", passes[p->pass], p->layout == CONVGEN_NCHW ? "1" : "");
+    snprintf(name, sizeof name, "%s", s->name);
+    strtok_r(name, ".", &rest);
+    for (char *word; (word = strtok_r(NULL, ".", &rest));) {
+        if (word[0] >= '0' && word[0] <= '9') { /* 4+3x4+3 */
+            char *w = strchr(word, 'x');
+            *w++ = 0;
+            reach(s->family, pass, strchr(word, '+') || strchr(w, '+') ? "two" : "one");
+            if (strcmp(word, w)) reach(s->family, pass, "apart");
+            continue;
+        }
+        char *digits = word + strcspn(word, "0123456789");
+        if (*digits) strcpy(digits, strcmp(digits, "1") ? "+" : "1");
+        reach(s->family, pass, word);
+    }
+}
+
+/* All that the grammars have: what the families print of legal schedules. A new mark belongs here. */
+static const struct { const char *family, *pass, *words; } grammar[] = {
+    {"depthwise", "data", "p+ p1 r+ r1 row stream"},
+    {"depthwise", "forward", "p+ p1 r+ r1 row stream"},
+    {"depthwise", "weights", "h+ h1 p+ p1 v+ v1 w+ w1"},
+    {"direct", "data", "across fetch p+ p1 rows+ rows1 stream v+ v1"},
+    {"direct", "data1", "fetch p+ p1 rows+ rows1 s+ s1 v+ v1"},
+    {"direct", "forward", "across copies fetch p+ p1 rows+ rows1 stream v+ v1"},
+    {"direct", "forward1", "fetch p+ p1 rows+ rows1 s+ s1 v+ v1"},
+    {"direct", "weights", "ahead copies fetch i+ i1 panel v+ v1"},
+    {"planar", "data", "c+ c1 rows+ v+ v1"},
+    {"planar", "data1", "c+ c1 panel rows+ v+ v1"},
+    {"planar", "forward", "c+ c1 rows+ v+ v1"},
+    {"planar", "forward1", "c+ c1 panel rows+ v+ v1"},
+    {"planar", "weights", "i+ i1 k+ o+ o1 rows+ rows1 v+ v1"},
+    {"planar", "weights1", "i+ i1 k+ k1 v+ v1"},
+    {"winograd", "data", "a+ apart c+ d+ fetch fuse half one r+ s+ s1 stream t+ two v+ v1"},
+    {"winograd", "data1", "a+ apart c+ fuse half one r+ s+ s1 t+ two v+ v1"},
+    {"winograd", "forward", "a+ apart c+ d+ fetch fuse half one r+ s+ s1 stream t+ two v+ v1"},
+    {"winograd", "forward1", "a+ apart c+ fuse half one r+ s+ s1 t+ two v+ v1"},
+    {"winograd", "weights", "apart one p+ r+ s+ s1 t+ v+ v1"},
+};
+
+static void reach_by(convgen_problem (*make)(uint64_t *state, double macs), double macs, const char *of, int problems)
+{
+    uint64_t state = 20260;
+    second_cache = 1 << 20; /* all of the machine that schedules depend on: the same everywhere */
+    for (int n = 0; n < problems; n++) {
+        convgen_problem p = make(&state, macs);
+        const char *target = target_names[random_in(&state, 0, 2)];
+        int picked[FAMILIES];
+        random_machine(&state);
+        cg_request r = {.problem = &p, .machine = &machine, .target = target, .form = "c", .threads = (int)random_in(&state, 1, 3)};
+        cg_schedule_list list;
+        ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
+        const int count = pick_of_each_family(&list, &state, picked);
+        for (int i = 0; i < count; i++)
+            if (strstr(of, list.at[picked[i]].family)) reach_marks(&p, &list.at[picked[i]]);
+        cg_free(list.at);
+    }
+}
+static int times_reached(const char *family, const char *pass, const char *word)
+{
+    for (int i = 0; i < reached.count; i++)
+        if (!strcmp(reached.at[i].family, family) && !strcmp(reached.at[i].pass, pass) && !strcmp(reached.at[i].word, word)) return reached.times[i];
+    return 0;
+}
+
+/* As many problems as the tests above verify, of one seed; $CONVGEN_MARKS=1 prints how often each mark is reached. */
+START_TEST(random_problems_reach_every_mark)
+{
+    int known = 0;
+    reach_by(random_problem, 60e3, "direct planar plain", 1500);
+    reach_by(transformable_problem, 2e6, "winograd", 400);
+    reach_by(depthwise_problem, 60e3, "depthwise", 250);
+    if (getenv("CONVGEN_MARKS"))
+        for (int i = 0; i < reached.count; i++) printf("%s %s %s %d\n", reached.at[i].family, reached.at[i].pass, reached.at[i].word, reached.times[i]);
+    for (size_t row = 0; row < sizeof grammar / sizeof grammar[0]; row++) {
+        char words[256], *rest = words;
+        snprintf(words, sizeof words, "%s", grammar[row].words);
+        for (char *word; (word = strtok_r(rest, " ", &rest)); known++)
+            ck_assert_msg(times_reached(grammar[row].family, grammar[row].pass, word) > 0, "no random problem reaches .%s of %s, %s", word,
+                          grammar[row].family, grammar[row].pass);
+    }
+    ck_assert_msg(reached.count == known, "%d marks are reached, %d are in this test's table: $CONVGEN_MARKS=1 prints the former", reached.count, known);
+}
+END_TEST
+
 START_TEST(the_system_compiler_gives_the_same)
 {
     uint64_t seed = test_seed(), state = seed;
@@ -212,25 +350,33 @@ START_TEST(the_system_compiler_gives_the_same)
 }
 END_TEST
 
-/* `most` schedules, best estimates first; 0: all. */
+/* `most` schedules; 0: all. A third of them are the best by estimate, the others any. */
 static void verify_schedules(const convgen_problem *p, const char *target, const char *form, int most)
 {
+    uint64_t seed = test_seed(), state = seed;
     cg_request r = {.problem = p, .machine = &machine, .target = target, .form = form, .threads = 1};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
     cg_trial *trial;
     ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
-    for (int k = 0; k < list.count && !list.at[k].why[0] && (!most || k < most); k++)
-        verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, 0);
+    int legal = 0, taken = 0;
+    while (legal < list.count && !list.at[legal].why[0]) legal++;
+    for (int k = 0; k < legal; k++) {
+        if (most && 3 * k >= most && random_in(&state, 1, legal - k) > most - taken) continue;
+        taken++;
+        verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, seed);
+    }
     cg_trial_free(trial);
     cg_free(list.at);
 }
 
-/* `most` schedules of each problem of a list (0: all), and no more than $CONVGEN_SCHEDULES. */
-static void verify_list(const char *name, int most)
+/* `usual` schedules of each problem of a list, or $CONVGEN_SCHEDULES. Of the C form, a lane at a time by libtcc and so a hundred times
+ * slower, no more than SLOW, unless more are asked for. */
+enum { SLOW = 24 };
+static void verify_list(const char *name, int usual)
 {
-    const char *fewer = getenv("CONVGEN_SCHEDULES");
-    if (fewer && (!most || most > atoi(fewer))) most = atoi(fewer);
+    const char *given = getenv("CONVGEN_SCHEDULES");
+    int most = given ? atoi(given) : usual;
     char path[512];
     snprintf(path, sizeof path, "%s/tests/problems/%s", CONVGEN_SOURCE_DIR, name);
     cg_options options;
@@ -239,8 +385,9 @@ static void verify_list(const char *name, int most)
     ck_assert_msg(cg_list_read(path, &options, &problems) == CONVGEN_OK, "%s", cg_error_text());
     ck_assert_int_gt(problems.count, 5);
     for (int i = 0; i < problems.count; i++) {
-        const char *target = target_of((uint64_t)i);
-        verify_schedules(&problems.at[i].problem, target, form_for(target, i % 4), most);
+        const char *target = target_of((uint64_t)i), *form = form_for(target, i % 4);
+        bool slow = !given && !most && !strcmp(form, "c");
+        verify_schedules(&problems.at[i].problem, target, form, slow ? SLOW : most);
     }
     cg_list_free(&problems);
 }
@@ -379,6 +526,7 @@ int main(void)
     tcase_add_test(kernels_case(suite, "random", seconds), random_problems_of_every_family);
     tcase_add_test(kernels_case(suite, "winograd", seconds), random_problems_that_can_be_transformed);
     tcase_add_test(kernels_case(suite, "depthwise", seconds), random_depthwise_problems);
+    tcase_add_test(kernels_case(suite, "marks", 300), random_problems_reach_every_mark);
     TCase *same = kernels_case(suite, "same", 900);
     tcase_add_test(same, the_system_compiler_gives_the_same);
     tcase_add_test(same, threads_change_no_bit);

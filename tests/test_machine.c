@@ -89,17 +89,18 @@ static struct {
     bool amd, asked;      /* caches stand in AMD's leaf; XCR0 was read */
 } chip;
 
-/* A Zen 3 by name, with every feature bit that there is. */
+/* A Zen 3 by its numbers, with every feature bit that there is. */
 static bool chip_leaf(unsigned number, unsigned sub, unsigned reg[4])
 {
     static const unsigned vendor[] = {13, 0x68747541, 0x444d4163, 0x69746e65}; /* eax; "Auth", "cAMD", "enti" in ebx, ecx, edx */
-    static const unsigned caches[][4] = {                                       /* 12-way 48k, code, 10-way 1.25M, 16-way 32M */
+    static const char name[49] = "  A  processor \x01"; /* padded, as they come */
+    static const unsigned caches[][4] = {               /* 12-way 48k, code, 10-way 1.25M, 16-way 32M */
         {0x21, 0x02c0003f, 63, 0}, {0x22, 0x01c0003f, 63, 0}, {0x43, 0x0240003f, 2047, 0}, {0x63, 0x03c0003f, 32767, 0}, {0}};
     memset(reg, 0, 4 * sizeof *reg);
     if (number == 0) memcpy(reg, vendor, sizeof vendor);
     else if (number == 1) reg[0] = 0x00a20f12, reg[2] = chip.ecx1, reg[3] = ~0u;
     else if (number == 7) memset(reg, 0xff, 4 * sizeof *reg);
-    else if (number >= 0x80000002 && number <= 0x80000004) memcpy(reg, &"  A  processor \x01                                    "[16 * (number - 0x80000002)], 16);
+    else if (number >= 0x80000002 && number <= 0x80000004) memcpy(reg, name + 16 * (number - 0x80000002), 16);
     else if (number == (chip.amd ? 0x8000001d : 4)) memcpy(reg, caches[sub], sizeof caches[sub]);
     return true;
 }

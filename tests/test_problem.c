@@ -214,7 +214,7 @@ static const struct {
     {"--epilogue=clamp:2:1 ic3iw5oc4kw3", "LO <= HI"},
     {"--epilogue=clamp:nan:1 ic3iw5oc4kw3", "LO <= HI"},
     {"--epilogue=clamp:0:1x ic3iw5oc4kw3", "clamp:LO:HI"},
-    {"--dir=BWD_D --epilogue=relu ic3iw5oc4kw3", "--dir=BWD_D has no epilogue"},
+    {"--dir=BWD_D --epilogue=relu ic3iw5oc4kw3", "BWD_D has no epilogue: only a forward pass"},
 };
 
 START_TEST(bad_text_names_its_culprit)
@@ -253,6 +253,11 @@ START_TEST(numbers_do_not_depend_on_the_locale)
     ck_assert_int_eq(convgen_problem_parse("--epilogue=clamp:-0.5:1e300 ic1iw1oc1kw1", &p), CONVGEN_OK);
     ck_assert_int_eq(convgen_problem_format(&p, text, sizeof text), CONVGEN_OK);
     ck_assert_str_eq(text, "--epilogue=clamp:-0.5:1e+300 mb2ic1iw1oc1ow1kw1");
+    locale_t before = uselocale((locale_t)0);
+    char number[40], *end;
+    ck_assert(cg_read_real("0.5", &end) == 0.5 && uselocale((locale_t)0) == before);
+    cg_write_real(0.5, number);
+    ck_assert(uselocale((locale_t)0) == before);
     setlocale(LC_ALL, "C");
 }
 END_TEST
@@ -307,7 +312,7 @@ START_TEST(malformed_structs_are_refused_untouched)
     REFUSED(CONVGEN_BAD_PROBLEM, p.dilation[0] = INT64_MIN);
     REFUSED(CONVGEN_BAD_PROBLEM, p.dilation[0] = INT64_MAX);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = INT64_MIN);
-    REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = -(1LL << 31));
+    REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = -(1LL << 31); p.out[0] = 1);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pad[0] = INT64_MAX);
     REFUSED(CONVGEN_BAD_PROBLEM, p.out[0] = -1);
     REFUSED(CONVGEN_BAD_PROBLEM, p.pass = (convgen_pass)3);
@@ -528,6 +533,7 @@ START_TEST(lists_nest_eight_deep)
         ck_assert_int_eq(cg_list_read(path, NULL, &list), i <= 8 ? CONVGEN_OK : CONVGEN_BAD_PROBLEM);
         ck_assert_int_eq(list.count, i <= 8 ? i : 8);
     }
+    for (int i = 1; i <= 9; i++) snprintf(path, sizeof path, "%s/%d.txt", folder, i), unlink(path);
     cg_list_free(&list);
 }
 END_TEST

@@ -429,6 +429,40 @@ START_TEST(ranges_and_memory)
 }
 END_TEST
 
+static double one_second_each(void)
+{
+    static double now;
+    return now++;
+}
+
+/* Past the deadline nothing is summed to its end; before it, and where there is little to sum, nobody looks at the clock. */
+START_TEST(a_deadline_ends_it)
+{
+    static float src[64 * 1024], weights[1024 * 64], dst[64 * 64];
+    convgen_problem p;
+    cg_operands o = {.src = src, .weights = weights, .dst = dst};
+    double high[64], low[64], magnitude[64];
+    int64_t terms[64];
+    ck_assert_int_eq(convgen_problem_parse("--dir=FWD_D mb1ic1024iw64oc64kw1", &p), CONVGEN_OK);
+    cg_clock = one_second_each;
+    cg_deadline_set(1e9);
+    for (int i = 0; i < 20; i++) ck_assert_int_eq(cg_reference(&p, &o, CG_LOOP, 1, false, 0, 64 * 64, dst), CONVGEN_OK);
+    ck_assert(cg_now() < 10);
+    cg_deadline_set(0);
+    int before = 0;
+    while (before < 1000 && !cg_reference_exact(&p, &o, false, 0, 64, high, low, magnitude, terms)) before++;
+    ck_assert_int_lt(before, 1000); /* short calls add up */
+    ck_assert_int_gt(before, 1);
+    ck_assert_int_eq(cg_reference(&p, &o, CG_LOOP, 1, false, 0, 64, dst), CONVGEN_OK);
+    p.layout = CONVGEN_NCHW; /* row by row */
+    cg_status status = CONVGEN_OK;
+    for (int i = 0; i < 5 && !status; i++) status = cg_reference(&p, &o, CG_CANONICAL, 1, false, 0, 64 * 64, dst);
+    ck_assert_int_eq(status, CONVGEN_CANCELLED);
+    cg_deadline_set(INFINITY);
+    cg_clock = NULL;
+}
+END_TEST
+
 START_TEST(places)
 {
     convgen_problem p = {.batch = 2, .groups = 1, .in_channels = 3, .out_channels = 5, .in = {1, 4, 6}, .out = {1, 4, 6},
@@ -456,6 +490,7 @@ int main(void)
     tcase_add_test(t, backward_weights_sum_in_blocks);
     tcase_add_test(t, relu_keeps_nan);
     tcase_add_test(t, ranges_and_memory);
+    tcase_add_test(t, a_deadline_ends_it);
     tcase_add_test(t, places);
     return test_run(s);
 }

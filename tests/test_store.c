@@ -153,11 +153,19 @@ START_TEST(test_default_places)
     cg_store *s = NULL;
     cg_record r = sample(64, 1, 1), out;
     struct stat st;
+    double value;
     unsetenv("CONVGEN_STORE");
     unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
-    says(cg_store_new(NULL, &s), "$CONVGEN_STORE");
-    ck_assert_ptr_null(s);
+    find_in(""); /* no place: nothing is there, and nothing can be put */
+    s = store_at(NULL);
+    ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(cg_store_hint(s, &r, &out), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(cg_store_fact(s, "m", "peak", &value), CONVGEN_NO_RECORD);
+    says(cg_store_put(s, &r), "$CONVGEN_STORE");
+    says(cg_store_put_fact(s, "m", "peak", 1), "$CONVGEN_STORE");
+    says(cg_store_check(s), "$CONVGEN_STORE");
+    cg_store_free(s);
     setenv("HOME", folder, 1);
     snprintf(expected, sizeof expected, "%s/.cache/convgen/records", folder);
     find_in(expected);
@@ -177,6 +185,62 @@ START_TEST(test_default_places)
     cg_store_free(s);
     setenv("CONVGEN_STORE", path, 1);
     find_in(path);
+}
+END_TEST
+
+/* A home that is not there (a service's) was not meant to be written to, not even by root. */
+START_TEST(test_no_home_is_made)
+{
+    char home[96], cache[160];
+    cg_record r = sample(64, 1, 1);
+    unsetenv("CONVGEN_STORE");
+    unsetenv("XDG_CACHE_HOME");
+    snprintf(home, sizeof home, "%s/nobody", folder);
+    setenv("HOME", home, 1);
+    cg_store *s = store_at(NULL);
+    says(cg_store_put(s, &r), "No such file or directory");
+    ck_assert_int_ne(access(home, F_OK), 0);
+    cg_store_free(s);
+    snprintf(cache, sizeof cache, "%s/far/cache", home);
+    setenv("XDG_CACHE_HOME", cache, 1);
+    s = store_at(NULL);
+    says(cg_store_put(s, &r), "No such file or directory");
+    ck_assert_int_ne(access(home, F_OK), 0);
+    cg_store_free(s);
+}
+END_TEST
+
+static int mode_of(const char *file)
+{
+    struct stat st;
+    ck_assert_msg(!stat(file, &st), "%s", file);
+    return st.st_mode & 0777;
+}
+
+START_TEST(test_modes_are_the_umasks)
+{
+    static const int masks[] = {022, 077, 002, 027};
+    char lock[128];
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+        mode_t before = umask((mode_t)masks[i]);
+        int asked = 0, dropped;
+        put(path, &a);
+        put(path, &b);
+        ck_assert_int_eq(mode_of(path), 0666 & ~masks[i]);
+        ck_assert_int_eq(mode_of(lock), 0666 & ~masks[i]);
+        cg_store *s = store_at(path);
+        ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
+        ck_assert_int_eq(mode_of(path), 0666 & ~masks[i]);
+        ck_assert_int_eq(unlink(path), 0);
+        put(other, &a);
+        ck_assert_int_eq(cg_store_merge(s, other), CONVGEN_OK); /* made anew by a rewrite */
+        ck_assert_int_eq(mode_of(path), 0666 & ~masks[i]);
+        cg_store_free(s);
+        umask(before);
+        unlink(path), unlink(lock), unlink(other);
+    }
 }
 END_TEST
 
@@ -216,6 +280,65 @@ START_TEST(test_a_link_to_the_store_stays_a_link)
     ck_assert_int_eq(lstat(path, &st), 0);
     ck_assert(S_ISLNK(st.st_mode));
     ck_assert_int_eq(cg_store_find(s, &a, &b), CONVGEN_OK);
+    cg_store_free(s);
+}
+END_TEST
+
+/* A link to what is not there yet: it stays one, its file is made, and both names have one lock. Links: of folder `at`, to `to`. */
+static void make_link(const char *to, const char *at)
+{
+    ck_assert_int_eq(symlink(to, at), 0);
+}
+
+static void put_through(const char *link, const char *real)
+{
+    char lock[128];
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2), out;
+    struct stat st;
+    cg_store *s = store_at(link);
+    ck_assert_msg(!cg_store_put(s, &a), "%s", cg_error_text());
+    ck_assert(!lstat(link, &st) && S_ISLNK(st.st_mode));
+    ck_assert(!lstat(real, &st) && S_ISREG(st.st_mode));
+    snprintf(lock, sizeof lock, "%s.lock", real);
+    ck_assert_int_eq(access(lock, F_OK), 0);
+    snprintf(lock, sizeof lock, "%s.lock", link);
+    ck_assert_int_ne(access(lock, F_OK), 0);
+    unlink(real);
+    put(other, &b);
+    ck_assert_int_eq(cg_store_merge(s, other), CONVGEN_OK); /* a rewrite of what is not there */
+    ck_assert(!lstat(link, &st) && S_ISLNK(st.st_mode));
+    ck_assert_int_eq(cg_store_find(s, &b, &out), CONVGEN_OK);
+    cg_store_free(s);
+}
+
+START_TEST(test_dangling_links)
+{
+    char below[128], real[160], chain[128], inside[128], via[128], loop[128];
+    snprintf(below, sizeof below, "%s/below", folder);
+    ck_assert_int_eq(mkdir(below, 0700), 0);
+    snprintf(real, sizeof real, "%s/real", below);
+    make_link("below/real", path); /* relative to where the link is, not to where we are */
+    put_through(path, real);
+    unlink(real);
+    snprintf(chain, sizeof chain, "%s/chain", folder);
+    make_link(path, chain); /* a chain */
+    put_through(chain, real);
+    unlink(real);
+    snprintf(inside, sizeof inside, "%s/inside", folder);
+    make_link("below", inside); /* a folder's link on the way */
+    snprintf(via, sizeof via, "%s/via", folder);
+    make_link("inside/real", via);
+    put_through(via, real);
+    snprintf(loop, sizeof loop, "%s/loop", folder);
+    make_link("loop", loop);
+    cg_record a = sample(1, 1, 1);
+    cg_store *s = store_at(loop);
+    says(cg_store_put(s, &a), "Too many levels of symbolic links");
+    cg_store_free(s);
+    unlink(chain);
+    make_link("gone/real", chain);
+    s = store_at(chain);
+    says(cg_store_put(s, &a), "No such file or directory");
     cg_store_free(s);
 }
 END_TEST
@@ -285,11 +408,29 @@ START_TEST(test_devices)
 }
 END_TEST
 
+/* Editors and copies leave such names. */
+START_TEST(test_only_files_of_records_are_shipped)
+{
+    static const char *const names[] = {".records", "a.records~", "a.records.new", "records"};
+    cg_record r = sample(64, 1, 1000), out;
+    cg_store *s = store_at("/dev/null");
+    char file[128];
+    setenv("CONVGEN_TUNED", folder, 1);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(file, sizeof file, "%s/%s", folder, names[i]);
+        put(file, &r);
+        ck_assert_int_eq(cg_store_find(s, &r, &out), CONVGEN_NO_RECORD); /* the user's store is empty */
+    }
+    cg_store_free(s);
+}
+END_TEST
+
 /* ---- what is written is flushed -------------------------------------------------------------------------------------- */
 
 /* This program's calls of fsync and fdatasync come here: how many, on what file, and whether they fail. */
 static struct {
     int calls, error;
+    pid_t forked; /* 1: a child is forked when something is flushed, which is under the lock; then its id */
     ino_t file;
     off_t size;
 } flushed;
@@ -300,6 +441,11 @@ static int flush_seen(int fd, long call)
     if (fstat(fd, &st)) return -1;
     flushed.calls++;
     flushed.file = st.st_ino, flushed.size = st.st_size;
+    if (flushed.forked == 1 && !(flushed.forked = fork())) {
+        alarm(100); /* should nobody end it */
+        pause();
+        _exit(0);
+    }
     if (flushed.error) return errno = flushed.error, -1;
     return (int)syscall(call, fd);
 }
@@ -336,6 +482,39 @@ START_TEST(test_what_is_kept_is_flushed)
     put(path, &b);
     ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
     store_was_flushed(4);
+    cg_store_free(s);
+}
+END_TEST
+
+/* A child of the host has a copy of the lock's descriptor: closing ours alone would leave it locked. */
+START_TEST(test_a_child_does_not_keep_the_lock)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    flushed = (typeof(flushed)){.forked = 1};
+    put(path, &a);
+    ck_assert_int_gt(flushed.forked, 1);
+    put(path, &b);
+    kill(flushed.forked, SIGKILL);
+    ck_assert_int_eq(waitpid(flushed.forked, NULL, 0), flushed.forked);
+}
+END_TEST
+
+START_TEST(test_a_rewrite_keeps_the_mode)
+{
+    cg_record a = sample(1, 1, 1), b = sample(2, 1, 2);
+    struct stat st;
+    int asked = 0, dropped;
+    cg_store *s = store_at(path);
+    put(path, &a);
+    put(path, &b);
+    for (mode_t mode = 0600; mode <= 0660; mode += 020) {
+        ck_assert_int_eq(chmod(path, mode), 0);
+        ck_assert_int_eq(cg_store_merge(s, path), CONVGEN_OK);
+        ck_assert(!stat(path, &st) && (st.st_mode & 0777) == mode);
+    }
+    ck_assert_int_eq(chmod(path, 0604), 0);
+    ck_assert_int_eq(cg_store_forget(s, drop_layer_2, &asked, &dropped), CONVGEN_OK);
+    ck_assert(!stat(path, &st) && (st.st_mode & 0777) == 0604);
     cg_store_free(s);
 }
 END_TEST
@@ -660,14 +839,20 @@ int main(void)
     tcase_add_test(t, test_find_wants_the_whole_key);
     tcase_add_test(t, test_hint_is_the_nearest);
     tcase_add_test(t, test_shipped_records_come_after_the_users);
+    tcase_add_test(t, test_no_home_is_made);
+    tcase_add_test(t, test_modes_are_the_umasks);
+    tcase_add_test(t, test_dangling_links);
     tcase_add_test(t, test_facts);
     tcase_add_test(t, test_default_places);
     tcase_add_test(t, test_a_link_to_the_store_stays_a_link);
     tcase_add_test(t, test_unreadable_and_unwritable_places);
     tcase_add_test(t, test_no_permission);
     tcase_add_test(t, test_devices);
+    tcase_add_test(t, test_only_files_of_records_are_shipped);
     tcase_add_test(t, test_what_is_kept_is_flushed);
     tcase_add_test(t, test_what_cannot_be_flushed_is_not_kept);
+    tcase_add_test(t, test_a_child_does_not_keep_the_lock);
+    tcase_add_test(t, test_a_rewrite_keeps_the_mode);
     tcase_add_test(t, test_a_check_leaves_no_trace);
     tcase_add_test(t, test_a_full_disk_leaves_the_store_as_it_was);
     tcase_add_loop_test(t, test_each_allocation_fails, 0, 9);

@@ -1,6 +1,7 @@
 /* test_timer.c: times of kernels that take a known time, by a clock that only they move. */
 #include "fake_clock.h"
 #include "suite.h"
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -50,6 +51,55 @@ static void begin(void)
 
 /* Of the clock's own steps there is one in a sample. */
 static bool is(double ns, double expected) { return ns > expected * 0.999 && ns < expected * 1.001 + 1; }
+
+/* Runs that take the next time of a list, then the last one. */
+static const double *takes;
+
+static void moving_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)call, (void)scratch, (void)first, (void)last;
+    clock_at += *takes;
+    if (takes[1] > 0) takes++;
+    runs++;
+}
+
+static cg_timing timing_of(const double *list, double seconds, double deadline)
+{
+    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = 1}}}, .stage = {moving_stage}};
+    convgen_problem p;
+    cg_trial *t;
+    cg_timing out;
+    runs = 0, takes = list;
+    ck_assert_int_eq(convgen_problem_parse("mb1ic1ih8oc1kh3", &p), CONVGEN_OK);
+    ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
+    clock_begin(0);
+    double before = cg_deadline_set(deadline);
+    cg_status status = cg_time(t, &k, &serial, seconds, false, &out);
+    cg_deadline_set(before);
+    ck_assert_int_eq(status, CONVGEN_OK);
+    cg_trial_free(t);
+    ck_assert_int_eq(out.runs, runs);
+    return out;
+}
+
+static bool near(double a, double b) { return a > b * 0.999 && a < b * 1.001; }
+
+START_TEST(exact_times)
+{
+    static const double quicker_later[] = {15e-6, 6e-6, 6e-6, 0}, quicker_first[] = {6e-6, 15e-6, 15e-6, 0};
+    static const double noisy[] = {1e-3, 3e-4, 1e-4, 2e-4, 5e-4, 0}, steady[] = {1e-3, 0};
+    cg_timing t = timing_of(quicker_later, 20e-6, INFINITY); /* no time for samples: the lesser of what warmed it */
+    ck_assert_int_eq(t.runs, 3);
+    ck_assert_msg(near(t.ns_min, 6e3) && t.ns_median == t.ns_min, "%g", t.ns_min);
+    t = timing_of(quicker_first, 20e-6, INFINITY);
+    ck_assert_msg(near(t.ns_min, 6e3), "%g", t.ns_min);
+    t = timing_of(noisy, 1.95e-3, INFINITY); /* the first run only warms */
+    ck_assert_int_eq(t.runs, 5);
+    ck_assert_msg(near(t.ns_min, 1e5) && near(t.ns_median, 2.5e5), "%g %g", t.ns_min, t.ns_median);
+    t = timing_of(steady, 1, 1000.0105); /* the thread's deadline ends it */
+    ck_assert_int_eq(t.runs, 11);
+}
+END_TEST
 
 START_TEST(a_known_time)
 {
@@ -194,7 +244,8 @@ int main(void)
 {
     Suite *s = suite_create("timer");
     TCase *t = test_case(s, "timer", 60);
-    tcase_add_checked_fixture(t, begin, NULL);
+    tcase_add_checked_fixture(t, begin, clock_end);
+    tcase_add_test(t, exact_times);
     tcase_add_test(t, a_known_time);
     tcase_add_test(t, short_runs_are_repeated);
     tcase_add_test(t, a_run_below_the_clocks_step);

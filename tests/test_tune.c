@@ -107,7 +107,7 @@ static void choose(const char *text)
 {
     ck_assert_int_eq(convgen_problem_parse(text, &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
-    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false, false};
+    cg_request request = {.problem = &problem, .machine = &context->machine, .target = context->target.name, .form = form(), .threads = 1};
     cg_schedule_list list;
     ck_assert_msg(cg_script_schedules(context->script, &request, &list) == CONVGEN_OK, "%s", convgen_error(NULL));
     memset(&f, 0, sizeof f);
@@ -151,7 +151,7 @@ static cg_status tune(convgen_effort effort)
 static void remembered(int schedule, int version_offset, int threads)
 {
     cg_record r = key();
-    cg_request request = {&problem, &context->machine, context->target.name, form(), 1, NULL, false, false};
+    cg_request request = {.problem = &problem, .machine = &context->machine, .target = context->target.name, .form = form(), .threads = 1};
     cg_schedule_list list;
     ck_assert_int_eq(cg_script_schedules(context->script, &request, &list), CONVGEN_OK);
     strcpy(r.schedule, list.at[schedule].name);
@@ -221,6 +221,8 @@ static void listen(void *user, const cg_tried *t)
 {
     (void)user;
     ck_assert((t->ns_min == 0) == (t->why[0] != 0));
+    ck_assert(!t->again || t->round > CG_BRIEF);
+    if (t->again) return; /* its last time */
     ck_assert(t->done > 0 && t->done <= 1);
     snprintf(said[said_count++], CG_WHY, "%s|%s", t->schedule->name, t->why);
 }
@@ -339,14 +341,14 @@ START_TEST(time_binds_verification)
     ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
     ck_assert_msg(clock_at == 1006, "%g", clock_at);
     ck_assert_str_eq(out.record.schedule, f.name[0]);
-    ck_assert(!out.complete && out.record.partial == 1);
+    ck_assert(!out.complete && out.record.cut_after == 1);
     ck_assert_int_eq(out.candidates, 1);
     ck_assert_int_eq(out.refused, 0);
     end();
     begin();
     f.takes[0] = 60; /* a small problem: the first one is waited for */
     ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
-    ck_assert(clock_at == 1060 && out.record.partial == 1 && !out.sampled);
+    ck_assert(clock_at == 1060 && out.record.cut_after == 1 && !out.sampled);
 }
 END_TEST
 
@@ -363,7 +365,7 @@ START_TEST(time_binds_timing)
     f.takes[0] = 4;
     for (int i = 0; i < f.count; i++) f.first[i] = 3;
     ck_assert_int_eq(tune_within(6, true), CONVGEN_OK);
-    ck_assert(out.record.ns_min == 3e9 && out.record.ns_median == 3e9);
+    ck_assert(out.record.ns_min == 3e9 && out.record.ns_median == 3e9 && !out.complete);
 }
 END_TEST
 
@@ -377,7 +379,7 @@ START_TEST(a_long_problem_has_a_spare)
     f.sample = 1;
     f.why[0] = "wrong";
     ck_assert_msg(tune_within(6, true) == CONVGEN_OK, "%s", convgen_error(NULL));
-    ck_assert(clock_at == 1006 && out.sampled && !out.complete && out.record.partial);
+    ck_assert(clock_at == 1006 && out.sampled && !out.complete && out.record.cut_after);
     ck_assert_str_eq(out.record.schedule, f.name[1]);
     ck_assert(out.record.ns_min == 0);
     ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
@@ -390,7 +392,7 @@ START_TEST(a_long_problem_has_a_spare)
     for (int i = 0; i < f.count; i++) f.takes[i] = 0.01; /* time enough: as ever */
     f.sample = 1;
     ck_assert_int_eq(tune_within(600, true), CONVGEN_OK);
-    ck_assert(out.complete && !out.sampled && !out.record.partial);
+    ck_assert(out.complete && !out.sampled && !out.record.cut_after);
     ck_assert_str_eq(out.record.schedule, f.name[1]);
     ck_assert_int_eq(out.refused, 1);
     ck_assert_int_eq(out.candidates, f.count);
@@ -408,13 +410,13 @@ START_TEST(a_later_search_goes_on)
         ck_assert_int_lt(++searches, f.count);
         if (searches > 1) continue;
         ck_assert_str_eq(out.record.schedule, f.name[0]);
-        ck_assert_int_eq(out.record.partial, 3);
+        ck_assert_int_eq(out.record.cut_after, 3);
         ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK); /* others take what there is */
         ck_assert(out.recalled && out.complete);
         out.complete = false;
     } while (!out.complete);
     ck_assert_str_eq(out.record.schedule, f.name[last]);
-    ck_assert_int_eq(out.record.partial, 0);
+    ck_assert_int_eq(out.record.cut_after, 0);
     for (int i = 1; i < f.count; i++) ck_assert_int_ge(f.verified[i], 1);
     ck_assert_int_eq(searches, f.count <= 3 ? 1 : 1 + (f.count - 3 + 1) / 2);
     int asked = f.asked;
@@ -538,6 +540,78 @@ START_TEST(a_tighter_budget_has_an_incumbent)
     ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
     ck_assert_str_eq(out.record.schedule, f.name[0]);
     problem.accuracy = CONVGEN_LOOP;
+}
+END_TEST
+
+/* Transforms are fast here, direct kernels half as fast, all others slow. */
+static cg_status kind_verify(void *self, const cg_job *job, cg_result *result)
+{
+    (void)self, (void)job;
+    *result = (cg_result){.verdict = {.ok = true, .seconds = 1e-3, .error_vs_loop = 1}};
+    return CONVGEN_OK;
+}
+
+static cg_status kind_time(void *self, const cg_job *job, cg_result *result)
+{
+    (void)self;
+    double ns = !strncmp(job->schedule, "winograd", 8) ? 1e5 : !strncmp(job->schedule, "direct", 6) ? 2e5 : 4e5;
+    *result = (cg_result){.timing = {ns, ns, 1}};
+    return CONVGEN_OK;
+}
+
+static bool is(const char *family) { return !strcmp(out.record.family, family); }
+
+/* A record serves every accuracy that admits its schedule; what a search saw for a tighter one is remembered for that, until it is
+ * searched itself. */
+START_TEST(records_serve_other_accuracies)
+{
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    if (!is("winograd")) return; /* a target without transforms */
+    ck_assert(!out.record.partial);
+    static const convgen_accuracy tighter[] = {CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
+    for (int i = 0; i < 3; i++) {
+        problem.accuracy = tighter[i];
+        ck_assert_msg(tune(CONVGEN_RECALL) == CONVGEN_OK, "%s", convgen_error(NULL));
+        ck_assert(is(problem.accuracy == CONVGEN_PROVEN ? "direct" : "winograd") && out.record.ns_min == (is("direct") ? 2e5 : 1e5));
+        ck_assert_int_eq(tune(CONVGEN_ESTIMATE), CONVGEN_OK);
+        ck_assert(out.recalled);
+    }
+    ck_assert(out.record.partial);
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK); /* not enough for a search of its own */
+    ck_assert(!out.recalled && is("direct"));
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(!out.record.partial);
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(out.recalled);
+    problem.accuracy = CONVGEN_8X; /* which the search for less did not touch */
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(out.recalled && is("winograd"));
+    unlink(store);
+    problem.accuracy = CONVGEN_PROVEN;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    problem.accuracy = CONVGEN_8X; /* a tighter one's is used, and does not end the search for a faster one */
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(is("direct"));
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert(!out.recalled && is("winograd"));
+}
+END_TEST
+
+/* What a looser search sees does not take the place of what a search for the tighter accuracy found. */
+START_TEST(a_whole_search_stays)
+{
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=proven mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    problem.accuracy = CONVGEN_LOOP;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    problem.accuracy = CONVGEN_PROVEN;
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(!out.record.partial);
 }
 END_TEST
 
@@ -666,6 +740,8 @@ int main(void)
     tcase_add_test(t, a_tighter_budget_has_an_incumbent);
     tcase_add_test(t, packed_weights_break_near_ties);
     tcase_add_test(t, recall_refuses_another_version);
+    tcase_add_test(t, records_serve_other_accuracies);
+    tcase_add_test(t, a_whole_search_stays);
     tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);
     tcase_add_test(t, a_store_that_cannot_be_written_still_gives_a_winner);

@@ -9,7 +9,8 @@
 typedef enum {
     NOTHING, OFF_BY_ONE, NOT_WRITTEN, WRITES_BEYOND, WRITES_BEFORE, WRITES_INPUT, READS_SCRATCH, READS_BEYOND, SPREADS_NAN,
     OTHER_ORDER, NO_FMA, SKIPS_NAN, LAST_ONLY, OVERRUNS_WORKSPACE, LOOP, NOISE, SKIPS_WEIGHT_NAN, ONE_NAN_LESS, ONE_INFINITY_LESS,
-    READS_WHAT_PACKING_LEFT, READS_BEFORE, READS_BEFORE_PACKED, READS_BEYOND_PACKED, READS_BEFORE_WORKSPACE, READS_BEYOND_WORKSPACE
+    READS_WHAT_PACKING_LEFT, READS_BEFORE, READS_BEFORE_PACKED, READS_BEYOND_PACKED, READS_BEFORE_WORKSPACE, READS_BEYOND_WORKSPACE,
+    BIAS_IN_ONE_CHAIN
 } fault;
 static fault broken;
 static convgen_problem now;
@@ -174,7 +175,7 @@ static void reference_stage(const cg_call *call, void *scratch, long first, long
     if (broken == SKIPS_WEIGHT_NAN) recompute_without_nan(&o, out[now.pass]);
     if (spread > 1) spread_nans(call->dst);
     if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
-        cg_reference(&now, &o, broken == NO_FMA ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
+        cg_reference(&now, &o, broken == NO_FMA || broken == BIAS_IN_ONE_CHAIN ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
         if (broken == LAST_ONLY) ((float *)call->bias)[now.out_channels - 1] += 1;
     }
 }
@@ -199,6 +200,79 @@ static cg_kernel transforming(cg_kernel k)
     for (int i = 0; i < 3; i++) k.source.tile[i] = 1;
     return k;
 }
+
+/* A stage of many tasks, of a second each by a clock that they move; the first one may have memory to wait for. */
+static double moved;
+static long tasks_run, wholes;
+static double moved_clock(void) { return moved; }
+static double first_task = 1;
+
+static void slow_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    (void)call, (void)scratch;
+    moved += last - first > 1 || first > 0 ? (double)(last - first) : first_task;
+    tasks_run += last - first;
+    wholes += last - first > 1;
+}
+
+static cg_status run_within(double seconds, long tasks)
+{
+    cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = tasks}}}, .stage = {slow_stage}};
+    cg_operands o = {0};
+    char workspace[64];
+    moved = 100, tasks_run = wholes = 0;
+    cg_clock = moved_clock;
+    double before = cg_deadline_set(100 + seconds);
+    cg_status status = cg_kernel_run_in_time(&k, &serial, &o, NULL, workspace);
+    bool late = cg_late();
+    cg_deadline_set(before);
+    cg_clock = NULL;
+    ck_assert(!status || late == (seconds <= 1));
+    return status;
+}
+
+/* What a first task shows to end too late is not begun; what is in time runs as a whole, as it will later. */
+START_TEST(a_slow_kernel_is_not_begun)
+{
+    ck_assert_int_eq(run_within(50, 100), CONVGEN_CANCELLED);
+    ck_assert_msg(strstr(cg_error_text(), "takes about 1e+02 s, which is longer than the time that is left") != NULL, "%s", cg_error_text());
+    ck_assert(tasks_run == 2 && !wholes);
+    ck_assert_int_eq(run_within(200, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 101 && wholes == 1);
+    first_task = 30; /* not to be judged by that one */
+    ck_assert_int_eq(run_within(200, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 102 && wholes == 1);
+    first_task = 1;
+    ck_assert_int_eq(run_within(1, 7), CONVGEN_OK); /* few tasks are not run twice */
+    ck_assert_int_eq(run_within(0, 2), CONVGEN_CANCELLED);
+    ck_assert_str_eq(cg_error_text(), "the time is up");
+    ck_assert(tasks_run == 0);
+    ck_assert_int_eq(run_within(INFINITY, 100), CONVGEN_OK);
+    ck_assert(tasks_run == 100 && wholes == 1);
+}
+END_TEST
+
+/* From making data to the last figure: a verification ends at the deadline, and what was half made is made afresh. */
+START_TEST(a_deadline_ends_verification)
+{
+    cg_trial *t;
+    cg_verdict v;
+    now = problem("mb1ic64ih32oc64kh3ph1"); /* 38e6 terms */
+    cg_kernel k = reference_kernel(); /* its own sums end too: NaNs remain */
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    cg_clock = moved_clock;
+    moved = 100;
+    cg_deadline_set(100);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_CANCELLED);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_SAMPLE, &v), CONVGEN_CANCELLED);
+    cg_deadline_set(101);
+    ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+    ck_assert_msg(v.ok, "%s", v.why);
+    cg_deadline_set(INFINITY);
+    cg_clock = NULL;
+    cg_trial_free(t);
+}
+END_TEST
 
 static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
 
@@ -309,6 +383,11 @@ START_TEST(a_sample_finds_the_gross_faults)
     now = problem("--dir=FWD_B --tag=nhwc mb2ic3ih60iw50oc4kh3kw3ph1pw1"); /* more outputs than a sample has */
     expect_refusal(OTHER_ORDER, CG_VERIFY_SAMPLE, "the canonical order gives");
     expect_refusal(LAST_ONLY, CG_VERIFY_SAMPLE, "the canonical order gives");
+    broken = NOT_WRITTEN; /* in none of the outputs that are measured */
+    cg_kernel k = transforming(forward_kernel());
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
+    broken = NOTHING;
+    ck_assert_msg(!v.ok && strstr(v.why, "was never written"), "%s", v.why);
 }
 END_TEST
 
@@ -382,6 +461,13 @@ START_TEST(bias_gradients_are_checked)
     ck_assert_msg(!v.ok && strstr(v.why, "bias gradient 3"), "%s", v.why);
     v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
     ck_assert_msg(!v.ok && strstr(v.why, "bias gradient 3"), "%s", v.why);
+    broken = BIAS_IN_ONE_CHAIN; /* integers do not tell in which order */
+    for (int transforms = 0; transforms < 2; transforms++)
+        for (int level = 0; level < 2; level++) {
+            k = transforms ? transforming(reference_kernel()) : reference_kernel();
+            v = verdict_of(&k, false, level);
+            ck_assert_msg(!v.ok && strstr(v.why, "bias gradient") && strstr(v.why, "(random data)"), "%s", v.why);
+        }
     broken = NOTHING;
 }
 END_TEST
@@ -400,6 +486,30 @@ START_TEST(split_sums)
     now.accuracy = CONVGEN_PROVEN;
     v = verdict_of(&k, false, CG_VERIFY_FULL);
     ck_assert_msg(!v.ok && strstr(v.why, "canonical"), "%s", v.why);
+    now_chains = 1;
+}
+END_TEST
+
+/* One trial judges kernels of several splits: each by its own sums, each with its own figures. */
+START_TEST(splits_take_turns)
+{
+    double alone[5] = {0};
+    cg_trial *t;
+    cg_verdict v;
+    now = problem("--dir=FWD_D mb1ic640ih4oc40kh1");
+    cg_kernel k = reference_kernel();
+    for (now_chains = 1; now_chains <= 4; now_chains += 3) {
+        k.source.chains = now_chains;
+        alone[now_chains] = verdict_of(&k, false, CG_VERIFY_FULL).error_normwise;
+    }
+    ck_assert(alone[1] != alone[4]);
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    for (int turn = 0; turn < 4; turn++) {
+        now_chains = k.source.chains = turn % 2 ? 1 : 4;
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_msg(v.ok && v.error_normwise == alone[now_chains], "turn %d: %s", turn, v.why);
+    }
+    cg_trial_free(t);
     now_chains = 1;
 }
 END_TEST
@@ -448,6 +558,22 @@ START_TEST(transforms_of_all_passes)
             ck_assert_msg(v.ok && v.error_vs_loop == 1, "%s: %s", text, v.why);
         }
     broken = NOTHING;
+}
+END_TEST
+
+/* The NaN and the infinity of one judgement are gone in the next. */
+START_TEST(a_trial_judges_transforms_again)
+{
+    cg_trial *t;
+    cg_verdict v;
+    now = problem(forward_text);
+    cg_kernel k = transforming(forward_kernel());
+    ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+    for (int turn = 0; turn < 3; turn++) {
+        ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
+        ck_assert_msg(v.ok, "turn %d: %s", turn, v.why);
+    }
+    cg_trial_free(t);
 }
 END_TEST
 
@@ -525,6 +651,22 @@ START_TEST(budgets)
 }
 END_TEST
 
+/* Some outputs know the ratio less well: they are allowed a little more. */
+START_TEST(budgets_of_a_sample)
+{
+    static const double sizes[] = {1.2, 1.8};
+    for (int i = 0; i < 2; i++) {
+        now = problem("--dir=FWD_D mb2ic64ih9oc32kh3ph1");
+        noise = (typeof(noise)){sizes[i] * loop_error(CONVGEN_UNIFORM) * sqrt(3), -1, ALL_DATA, 7};
+        broken = NOISE;
+        cg_kernel k = transforming(reference_kernel());
+        cg_verdict v = verdict_of(&k, false, CG_VERIFY_SAMPLE);
+        broken = NOTHING;
+        ck_assert_msg(v.ok == !i && (!i || strstr(v.why, "loop allows so few 1.")), "%g: ok %d, \"%s\"", sizes[i], v.ok, v.why);
+    }
+}
+END_TEST
+
 START_TEST(budgets_of_channels_and_of_other_data)
 {
     static const char text[] = "--dir=FWD_D mb2ic64ih9oc32kh3ph1";
@@ -535,6 +677,68 @@ START_TEST(budgets_of_channels_and_of_other_data)
     expect_budget(text, 30, -1, LARGE_DATA, "badly scaled data is");
     expect_budget(text, 1.6, -1, LARGE_DATA, NULL); /* twice is allowed there */
     expect_budget(text, NAN, 9, POSITIVE_DATA, "the error on rectified data is inf times the loop's");
+}
+END_TEST
+
+/* Too many terms to compare with the loop's: not trusted. */
+START_TEST(what_takes_too_long_to_judge_is_refused)
+{
+    now = problem("--dir=BWD_W mb1ic1ih1600oc1kh1");
+    broken = LOOP;
+    cg_kernel k = transforming(reference_kernel());
+    cg_verdict v = verdict_of(&k, false, CG_VERIFY_FULL);
+    broken = NOTHING;
+    ck_assert_msg(!v.ok && strstr(v.why, "take too long to compare"), "ok %d, %s", v.ok, v.why);
+}
+END_TEST
+
+/* The largest number of a channel of the pass's data. */
+static float largest(const float *x, int64_t channels, int64_t pixels, int64_t channel)
+{
+    float most = 0;
+    for (int64_t n = 0; n < now.batch; n++)
+        for (int64_t i = 0; i < pixels; i++) {
+            int64_t at = now.layout == CONVGEN_NHWC ? (n * pixels + i) * channels + channel : (n * channels + channel) * pixels + i;
+            most = fmaxf(most, fabsf(x[at]));
+        }
+    return most;
+}
+
+START_TEST(badly_scaled_data_has_one_large_channel_in_each_group)
+{
+    static const char *const texts[] = {"--dir=FWD_D g2mb2ic6ih9oc4kh3", "--dir=FWD_D --tag=nchw g3mb2ic12ih9oc3kh3",
+                                        "--dir=BWD_D g2mb2ic6ih9oc10kh3"};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes[CG_TENSORS];
+        now = problem(texts[i]);
+        int tensor = cg_data_tensor(&now);
+        int64_t channels = i < 2 ? now.in_channels : now.out_channels, group = channels / now.groups, pixels = i < 2 ? 81 : 49;
+        cg_tensor_bytes(&now, bytes);
+        float *data = cg_malloc(bytes[tensor]);
+        cg_fill(&now, CONVGEN_BADLY_SCALED, tensor, data, bytes[tensor], 0);
+        for (int64_t c = 0; c < channels; c++)
+            ck_assert_msg((largest(data, channels, pixels, c) > 1000) == (c % group == group / 2), "%s: channel %d", texts[i], (int)c);
+        cg_free(data);
+    }
+}
+END_TEST
+
+/* No sum of products leaves the range in which all integers are numbers of the type. */
+START_TEST(integers_stay_exact)
+{
+    static const char *const texts[] = {"--dir=FWD_D mb1ic60000ih1oc1kh1", "--dir=FWD_D mb1ic60ih1oc1kh1", "--dir=BWD_W mb60000ic1ih1oc1kh1"};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes[CG_TENSORS];
+        now = problem(texts[i]);
+        int64_t terms = cg_reference_terms(&now, false);
+        cg_tensor_bytes(&now, bytes);
+        float *data = cg_malloc(bytes[CG_SRC]), most;
+        cg_fill_integers(&now, CG_SRC, data, bytes[CG_SRC], 0x1p23);
+        most = largest(data, now.in_channels, 1, 0);
+        for (int64_t c = 1; c < now.in_channels; c++) most = fmaxf(most, largest(data, now.in_channels, 1, c));
+        ck_assert_msg(most >= 8 && most * most * (float)terms <= 0x1p23f, "%s: %g", texts[i], most);
+        cg_free(data);
+    }
 }
 END_TEST
 
@@ -606,6 +810,38 @@ START_TEST(certificates)
 }
 END_TEST
 
+/* What a kernel reads before it was written shows, and is no small error. */
+START_TEST(a_certificate_shows_nan)
+{
+    convgen_errors e;
+    now = problem(forward_text);
+    broken = READS_SCRATCH;
+    cg_kernel k = forward_kernel();
+    ck_assert_int_eq(cg_certificate(&now, &k, &serial, &e), CONVGEN_OK);
+    broken = NOTHING;
+    ck_assert(isinf(e.plan.normwise) && isinf(e.plan.ulp_max) && isinf(e.plan.of_bound) && e.loop.of_bound < 1);
+}
+END_TEST
+
+/* The unit of numbers below the normal ones is that of the smallest normal one. */
+START_TEST(units_and_bounds)
+{
+    float a[] = {0x1p-140f, 0x1p-126f, 1}, b = 1, got[] = {0x1p-140f + 0x1p-149f, 0x1p-126f, 1};
+    cg_measure m;
+    now = problem("--dir=FWD_D mb1ic1iw3oc1kw1");
+    cg_operands o = {.src = a, .weights = &b};
+    cg_spread s = cg_spread_over(3, 1, 1e6, 1e6);
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_msg(cg_meter_read(&m.got).ulp_max == 1, "%g", cg_meter_read(&m.got).ulp_max);
+    got[0] = a[0], got[1] += 0x1p-149f;
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_msg(cg_meter_read(&m.got).ulp_max == 1, "%g", cg_meter_read(&m.got).ulp_max);
+    got[1] = a[1], got[2] += 0x1p-23f; /* of one product the bound is u / (1 - u) times it */
+    ck_assert_int_eq(cg_measure_outputs(&now, &o, false, &s, got, &m), CONVGEN_OK);
+    ck_assert_double_eq_tol(cg_meter_read(&m.got).of_bound, 2 * (1 - 0x1p-24), 1e-12);
+}
+END_TEST
+
 static long shares[2];
 static char *scratch_of[3]; /* by the first task of a share */
 static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
@@ -669,6 +905,8 @@ int main(void)
 {
     Suite *s = suite_create("verify");
     TCase *t = test_case(s, "verify", 60);
+    tcase_add_test(t, a_slow_kernel_is_not_begun);
+    tcase_add_test(t, a_deadline_ends_verification);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
     tcase_add_test(t, fixed_weights_are_packed_elsewhere);
@@ -678,14 +916,22 @@ int main(void)
     tcase_add_test(t, all_passes);
     tcase_add_test(t, bias_gradients_are_checked);
     tcase_add_test(t, split_sums);
+    tcase_add_test(t, splits_take_turns);
     tcase_add_test(t, transforming_families);
     tcase_add_test(t, transforms_of_all_passes);
+    tcase_add_test(t, a_trial_judges_transforms_again);
     tcase_add_test(t, tiles_of_nans);
     tcase_add_test(t, budgets);
+    tcase_add_test(t, budgets_of_a_sample);
     tcase_add_test(t, budgets_of_channels_and_of_other_data);
+    tcase_add_test(t, badly_scaled_data_has_one_large_channel_in_each_group);
+    tcase_add_test(t, what_takes_too_long_to_judge_is_refused);
+    tcase_add_test(t, integers_stay_exact);
     tcase_add_test(t, every_allocation_may_fail_for_a_transform);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, certificates);
+    tcase_add_test(t, a_certificate_shows_nan);
+    tcase_add_test(t, units_and_bounds);
     tcase_add_test(t, workspaces);
     tcase_add_test(t, rooms_are_used_again);
 #if !defined(__SANITIZE_ADDRESS__)

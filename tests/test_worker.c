@@ -63,6 +63,16 @@ static void misbehave(const char *schedule)
         for (int fd = 3; fd < 100; fd++) close(fd);
 }
 
+/* Of all that a job says. */
+static uint64_t fingerprint(const cg_job *j)
+{
+    char problem[CG_TEXT] = "", text[CG_TEXT + 300];
+    convgen_problem_format(&j->problem, problem, sizeof problem);
+    int length = snprintf(text, sizeof text, "%s %s %s %s %s %d %d %g %d", problem, j->schedule, j->target, j->form, j->compiler, j->threads,
+                          j->level, j->seconds, j->cold);
+    return cg_hash(text, (size_t)length, 0);
+}
+
 static cg_status odd_verify(void *self, const cg_job *job, cg_result *out)
 {
     (void)self;
@@ -73,6 +83,7 @@ static cg_status odd_verify(void *self, const cg_job *job, cg_result *out)
     if (!out->verdict.ok) strcpy(out->verdict.why, "output 7 is wrong");
     if (!strcmp(job->schedule, "where")) snprintf(out->verdict.why, CG_WHY, "%s", getenv("TMPDIR"));
     if (!strcmp(job->schedule, "memory")) return cg_fail(CONVGEN_NO_MEMORY, "no memory for 42 bytes");
+    if (!strcmp(job->schedule, "all")) out->packed = fingerprint(job);
     out->timing.runs = ++judged_before;
     return CONVGEN_OK;
 }
@@ -151,6 +162,26 @@ START_TEST(answers_come_back)
     ck_assert_int_eq(r.timing.runs, 3);
     judge.forget(judge.self);
     ck_assert_int_eq(verify("good").timing.runs, 1001);
+}
+END_TEST
+
+START_TEST(all_of_a_job_arrives)
+{
+    static const char *const problems[] = {
+        "--dir=FWD_B --dt=f64 --tag=nchw --accuracy=8x --weights=fixed --epilogue=residual+clamp:-2:3 "
+        "g2mb3ic4id7ih9iw11oc6od2oh3ow4kd2kh3kw1sd3sh2sw1pd1ph2pw3dd1dh2dw0",
+        "--dir=BWD_WB --accuracy=proven mb1ic3ih5oc4kh3ph1",
+        "--dir=BWD_D --accuracy=2x --tag=nhwc mb1ic3iw5oc4kw3pw-1",
+        "--epilogue=relu mb1ic3iw5oc4kw3"};
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
+        cg_job j = job("all");
+        cg_result r;
+        ck_assert_msg(convgen_problem_parse(problems[i], &j.problem) == CONVGEN_OK, "%s", cg_error_text());
+        strcpy(j.target, "avx2"), strcpy(j.form, "machine");
+        j.threads = 7, j.level = CG_VERIFY_SAMPLE, j.seconds = 0.125, j.cold = true;
+        ck_assert_int_eq(judge.verify(judge.self, &j, &r), CONVGEN_OK);
+        ck_assert_msg(r.packed == (size_t)fingerprint(&j), "%s", problems[i]);
+    }
 }
 END_TEST
 
@@ -306,6 +337,7 @@ int main(void)
     TCase *t = test_case(s, "worker", 60);
     tcase_add_checked_fixture(t, begin, end);
     tcase_add_test(t, answers_come_back);
+    tcase_add_test(t, all_of_a_job_arrives);
     tcase_add_test(t, a_crash_refuses);
     tcase_add_test(t, a_hang_refuses);
     tcase_add_test(t, the_limit_is_generous);

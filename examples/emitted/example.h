@@ -13,7 +13,8 @@
  * allocated; calls may run at the same time when their outputs and workspaces differ.
  *
  * The code for the processor at hand is chosen at the first call. Errors: u is the unit roundoff, sum |a||b| the sum of the
- * magnitudes of the products (and of bias and residual); where it says "the same bits", all processors and threads give them. */
+ * magnitudes of the products (and of bias and residual); where it says "the same bits", all processors give them. A layer gives the
+ * same bits for any number of threads. */
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 

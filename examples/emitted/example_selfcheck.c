@@ -3,7 +3,8 @@
  *   example_selfcheck [LAYER...]
  *
  * Twice each: on small integers, where the result must be exact, and on random numbers, where the error must stay within the
- * bound; once with packed weights and once without. Outputs are surrounded by guards, the workspace begins as NaNs.
+ * bound; once with packed weights and once without. Outputs are surrounded by guards, as packed weights and workspace end at one;
+ * what is written begins as NaNs, and what is read must stay as it was.
  * Of large layers a spread of the outputs is checked. Exit status: 0 when all pass. Made by convgen 0.1.0. */
 #include "example_layers.h"
 #include <stdint.h>
@@ -187,7 +188,7 @@ static void *get(size_t bytes)
 
 static void *aligned(char **base, size_t bytes)
 {
-    *base = get(bytes + 64);
+    *base = get(bytes + 64 + GUARD);
     return *base + (64 - (uintptr_t)*base % 64) % 64;
 }
 
@@ -215,16 +216,20 @@ static double random_number(int integers) /* integers of -3 to 3, or uniform in 
     return integers ? (double)((state >> 33) % 7) - 3 : (double)(int64_t)(state & ~(uint64_t)0xfff) * 0x1p-63;
 }
 
-static void fill(const layer *l, const memory *m, int integers)
+/* Fills what is read, or only looks whether it still is what it was filled with. */
+static int fill(const layer *l, const memory *m, int integers, int only_look)
 {
+    int same = 1;
     state = 20111;
     for (int slot = SRC; slot <= RESIDUAL; slot++)
         for (long i = 0; i < elements(l, slot); i++) {
             const double x = random_number(integers);
             if (is_output(l, slot)) break;
-            if (l->f64) ((double *)m->at[slot])[i] = x;
+            if (only_look) same &= at(l, m->at[slot], i) == (l->f64 ? x : (double)(float)x);
+            else if (l->f64) ((double *)m->at[slot])[i] = x;
             else ((float *)m->at[slot])[i] = (float)x;
         }
+    return same;
 }
 
 /* Outputs and the workspace are NaNs; so are the guards. */
@@ -232,20 +237,28 @@ static void poison(const layer *l, const memory *m)
 {
     for (int slot = SRC; slot <= RESIDUAL; slot++)
         if (is_output(l, slot)) memset(m->base[slot], 0xFF, (size_t)elements(l, slot) * element_size(l) + element_size(l) + GUARD);
-    memset(m->at[PACKED], 0xFF, l->packed);
-    memset(m->at[WORKSPACE], 0xFF, l->workspace);
+    memset(m->at[PACKED], 0xFF, l->packed + GUARD);
+    memset(m->at[WORKSPACE], 0xFF, l->workspace + GUARD);
 }
 
-static int guards_hold(const layer *l, const memory *m)
+static int untouched(const void *from, const void *to)
+{
+    for (const unsigned char *p = from; p < (const unsigned char *)to; p++)
+        if (*p != 0xFF) return 0;
+    return 1;
+}
+
+/* What was written beside what may be, or NULL. */
+static const char *overwritten(const layer *l, const memory *m)
 {
     for (int slot = SRC; slot <= RESIDUAL; slot++) {
-        if (!is_output(l, slot) || !m->at[slot]) continue;
-        const unsigned char *p = (const unsigned char *)m->base[slot], *first = m->at[slot];
-        const unsigned char *last = first + (size_t)elements(l, slot) * element_size(l);
-        for (; p < first; p++) if (*p != 0xFF) return 0;
-        for (p = last; p < last + GUARD / 2; p++) if (*p != 0xFF) return 0;
+        const char *const first = m->at[slot], *const last = first ? first + (size_t)elements(l, slot) * element_size(l) : NULL;
+        if (is_output(l, slot) && first && !(untouched(m->base[slot], first) && untouched(last, last + GUARD / 2)))
+            return "it wrote outside of its output";
     }
-    return 1;
+    const char *const packed = (const char *)m->at[PACKED] + l->packed, *const workspace = (const char *)m->at[WORKSPACE] + l->workspace;
+    if (!untouched(packed, packed + GUARD)) return "it wrote beyond its packed weights";
+    return untouched(workspace, workspace + GUARD) ? NULL : "it wrote beyond its workspace";
 }
 
 /* ---- judgement ------------------------------------------------------------------------------------------------------ */
@@ -294,7 +307,9 @@ static const char *check_run(const layer *l, const memory *m, int target, int in
         memset(m->at[WORKSPACE], 0xFF, l->workspace);
     }
     l->run(m->at, packed ? WITH_PACKED : WHOLE, THREADS);
-    if (!guards_hold(l, m)) return "it wrote outside of its output";
+    const char *const beside = overwritten(l, m);
+    if (beside) return beside;
+    if (!fill(l, m, integers, 1)) return "it changed what it may only read";
     memset(f, 0, sizeof *f);
     for (int slot = SRC; slot <= RESIDUAL; slot++)
         if (is_output(l, slot) && m->at[slot]) check_tensor(l, m, slot, integers, l->budget[target], f);
@@ -316,7 +331,7 @@ static int check(const layer *l, const memory *m, int target)
     figures f = { 0, 0, 0, 0, 0, 0, 0, 0, 0 };
     const char *why = NULL;
     for (int integers = 1; integers >= 0 && !why; integers--) {
-        fill(l, m, integers);
+        fill(l, m, integers, 0);
         for (int packed = 0; packed <= (l->pass != BACKWARD_WEIGHTS) && !why; packed++)
             why = check_run(l, m, target, integers, packed, &f);
     }

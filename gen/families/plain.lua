@@ -13,7 +13,13 @@ function plain.parse(name) return name == "plain" and { family = "plain" } or ni
 function plain.print(_) return "plain" end
 
 -- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the code.
-function plain.schedules(p, _, _, list) list[1] = { schedule = { family = "plain" }, cycles = 6.0 * p.macs } end
+-- Each fma waits four cycles for the one before; short chains have their calls and loops beside that.
+local function cycles_of(p)
+  local chain = p.pass == "forward" and p.ic // p.groups or p.pass == "backward_data" and p.oc // p.groups or 1
+  return (4 + 2 * math.min(1, 64 / chain)) * p.macs
+end
+
+function plain.schedules(p, _, _, list) list[1] = { schedule = { family = "plain" }, cycles = cycles_of(p) } end
 
 -- Elements between neighbours of each tensor, by layout.
 local function strides(p)

@@ -72,13 +72,21 @@ local function tile_cycles(s, axes, runs, m)
   return row
 end
 
+-- Moving `width` pixels of a group of channels: what a transpose takes for whole vectors, however few pixels these hold.
+local function turning_cycles(s, width)
+  local whole = 2.5 * s.part
+  return (width + s.lanes - 1) // s.lanes * whole + width * math.max(2 - whole / s.lanes, 0.5)
+end
+
 -- Laying out the input for all output rows of a phase, and turning the results round.
 local function move_cycles(s, axes, schedule)
   local cycles, blocks = 0, (axes[2].outputs + schedule.rows - 1) // schedule.rows
   if s.moves_in then
-    local pixels = s.from.size[3] * math.max(1, s.from.neighbours and s.part / s.step or (s.from.all + s.part - 1) // s.part)
+    local width = s.from.size[3]
+    local moved = s.from.neighbours and 2.0 * width * math.max(1, s.part / s.step)
+      or (s.from.all + s.part - 1) // s.part * turning_cycles(s, width)
     local rows = math.min(schedule.rows * axes[2].step + axes[2].taps - 1, s.from.size[2])
-    cycles = cycles + blocks * rows * math.min(axes[1].taps, s.from.size[1]) * (2.0 * pixels + 10) *
+    cycles = cycles + blocks * rows * math.min(axes[1].taps, s.from.size[1]) * (moved + 10) *
       (s.from.neighbours and s.from.all or 1)
   end
   if s.moves_out then
@@ -110,11 +118,16 @@ local function cycles_of(s, schedule, machine)
   return cycles
 end
 
+local most_groups = 1024 -- of channels that pixels are laid out by: each is written out in the kernel that does it
+
 local function refused(p, s)
   local phases = #s.axes[1] * #s.axes[2] * #s.axes[3]
   if phases > most_parts then return ("needs %d phases, at most %d"):format(phases, most_parts) end
   if p.layout == "nhwc" and s.to.all > most_channels then
     return ("channels-last data with %d channels in the result; planar takes at most %d"):format(s.to.all, most_channels)
+  end
+  if s.moves_in and not s.from.neighbours and s.from.all > most_groups * s.part then
+    return ("channels-last data with %d channels to sum; planar takes at most %d"):format(s.from.all, most_groups * s.part)
   end
 end
 

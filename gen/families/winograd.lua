@@ -81,17 +81,28 @@ local function predicted_error(p, h, w, chunk)
   return errors.predict(h, w, reduced(p), chains, added, clamp)
 end
 
-local unmeasured = "its error has not been measured"
+local not_measured = "its error has not been measured"
 
--- Why tiles are refused for their error, or nil and the channels of a partial sum that it takes, if it takes that.
-local function inexact(p, h_axis, w_axis, h_sizes, w_sizes, known)
+-- Why the errors of tiles cannot be predicted, or nil.
+local function unmeasured(h_axis, w_axis, h_sizes, w_sizes)
   if not (errors.measured(h_sizes[1], grid.taps(h_axis)) and errors.measured(w_sizes[1], grid.taps(w_axis))) then
-    return unmeasured
+    return not_measured
   end
+end
+
+-- Why tiles are refused for their error with sums of at most `chunk` channels, or nil. known: what was worked out of sizes before.
+local function inexact(p, h_axis, w_axis, h_sizes, w_sizes, chunk, known)
   known[h_sizes] = known[h_sizes] or axis_errors(h_axis, h_sizes)
   known[w_sizes] = known[w_sizes] or axis_errors(w_axis, w_sizes)
-  local function refusal(chunk) return errors.refusal(p, predicted_error(p, known[h_sizes], known[w_sizes], chunk)) end
-  local why = refusal()
+  return errors.refusal(p, predicted_error(p, known[h_sizes], known[w_sizes], chunk))
+end
+
+-- The same of the longest sums that are admitted, and the channels of a sum where it is not of all.
+local function chunk_of(p, h_axis, w_axis, h_sizes, w_sizes, known)
+  local function refusal(chunk) return inexact(p, h_axis, w_axis, h_sizes, w_sizes, chunk, known) end
+  local why = unmeasured(h_axis, w_axis, h_sizes, w_sizes)
+  if why then return why end
+  why = refusal()
   if not why then return end
   for _, chunk in ipairs { 128, 64, 32, 16 } do
     if reduced(p) > chunk and not refusal(chunk) then return nil, chunk end
@@ -168,7 +179,7 @@ local function candidates(p, target, machine)
   local function add(h, w)
     local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
     local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
-    local why, chunk = inexact(p, h_axis, w_axis, h, w, known)
+    local why, chunk = chunk_of(p, h_axis, w_axis, h, w, known)
     local function schedule(tiles, split, large)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,
         shares = split == 1 and shares or nil,
@@ -184,9 +195,12 @@ local function candidates(p, target, machine)
       -- H of a partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
       for _, fits in ipairs(fixed and { 64, 32 } or { bytes * 64 <= l2 // 8 and 64 or 32 }) do
         local one = schedule(tiles, split, {})
-        one.rows, one.ahead, one.half, one.fuse = (target.registers - 8) // vectors, nil, fixed, not fixed
+        local beside = h_axis.taps > 5 and 10 or 8 -- the sums: what makes U of a row, of many taps more
+        one.rows, one.ahead, one.half, one.fuse = (target.registers - beside) // vectors, nil, fixed, not fixed
         one.chunk = reduced(p) > fits and math.min(chunk or fits, fits) or chunk
-        if not before or one.chunk ~= before.chunk then list[#list + 1] = { schedule = one } end
+        if not before or one.chunk ~= before.chunk then
+          list[#list + 1] = { schedule = one, why = inexact(p, h_axis, w_axis, h, w, one.chunk, known) }
+        end
         before = one
       end
     end
@@ -392,15 +406,17 @@ end
 winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; operations of the "
   .. "transforms for a pixel, a channel that goes in + one that comes out; the most that the error over the plain loop's is expected to be; where the time goes"
 
--- Why a schedule cannot be a gathering one's, or nil.
+-- Why a schedule cannot be a gathering one's or the accuracy does not admit it, or nil.
 local function misfit(p, schedule, target)
   if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
   if (schedule.half or schedule.fuse) and grid.strided(p) then return winograd.print(schedule) .. " is for stride 1" end
   local h, w = grid.axes(p)
+  local why = unmeasured(h, w, schedule.h, schedule.w)
+  if why then return why end
   if not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w) then
     return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
   end
-  return gathering.misfit(gathering.shape(p, schedule, target))
+  return inexact(p, h, w, schedule.h, schedule.w, schedule.chunk, {}) or gathering.misfit(gathering.shape(p, schedule, target))
 end
 
 -- Why the tiles of a transform or of its products are none that can be, or nil.
@@ -409,7 +425,7 @@ local function too_large(p, schedule, target)
   for i, sizes in ipairs { schedule.h, schedule.w } do
     local taps = weights and p.kernel[i + 1] or grid.taps(select(i, grid.axes(p)))
     if sizes[1] + taps - 1 > most_size then return ("needs %d frequencies on an axis, at most %d"):format(sizes[1] + taps - 1, most_size) end
-    if not errors.measured(weights and taps or sizes[1], weights and sizes[1] or taps) then return unmeasured end
+    if not errors.measured(weights and taps or sizes[1], weights and sizes[1] or taps) then return not_measured end
   end
   local vectors = math.min(schedule.vectors, (produced(p) + lanes_of(p, target) - 1) // lanes_of(p, target))
   local sums = vectors * math.min(schedule.rows, weights and reduced(p) or schedule.tiles)
@@ -419,14 +435,19 @@ end
 -- For readers of emitted C.
 function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end
 
-function winograd.stages(p, schedule, target)
+-- Why a schedule is not for this problem and its accuracy, or nil: a name may come from anywhere, so its error is predicted again.
+function winograd.inadmissible(p, schedule, target)
   local weights = p.pass == "backward_weights"
   if weights and (schedule.half or schedule.fuse or schedule.chunk or schedule.shares) then
-    return nil, winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
+    return winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
-  local why = refused(p, target) or too_large(p, schedule, target) or (weights and gradient.misfit or misfit)(p, schedule, target)
+  return refused(p, target) or too_large(p, schedule, target) or (weights and gradient.inadmissible or misfit)(p, schedule, target)
+end
+
+function winograd.stages(p, schedule, target)
+  local why = winograd.inadmissible(p, schedule, target)
   if why then return nil, why end
-  local result, cannot = (weights and gradient or gathering).stages(p, schedule, target)
+  local result, cannot = (p.pass == "backward_weights" and gradient or gathering).stages(p, schedule, target)
   if not result then return nil, cannot end
   for _, kernel in ipairs(result.kernels) do
     local map, full = registers.allocate(kernel, target)

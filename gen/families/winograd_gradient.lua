@@ -134,9 +134,8 @@ function winograd_gradient.shape(p, schedule, target)
   return s
 end
 
--- Why a schedule cannot be, or nil.
+-- Why a schedule of admitted tiles cannot be, or nil.
 function winograd_gradient.misfit(p, schedule, target)
-  if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
   local s = winograd_gradient.shape(p, schedule, target)
   if s.scratch + s.shared > winograd_gradient.most_scratch then
     return ("needs %.1f MB of scratch a thread, at most %d"):format((s.scratch + s.shared) / 2.0 ^ 20, winograd_gradient.most_scratch >> 20)
@@ -230,6 +229,12 @@ local function inexact(p, schedule, target)
   return errors.refusal(p, predicted_error(p, winograd_gradient.shape(p, schedule, target)))
 end
 
+-- Why the schedule cannot be or the accuracy does not admit it, or nil.
+function winograd_gradient.inadmissible(p, schedule, target)
+  if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
+  return inexact(p, schedule, target) or winograd_gradient.misfit(p, schedule, target)
+end
+
 local function sizes_of(taps) return taps == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 } end
 
 -- Numbers of slices that differ, from the first that gives every one of `threads` one; the most where none does.
@@ -250,7 +255,7 @@ local function with_splits(p, schedule, target, splits, list)
   local fitting, why = 0, nil
   for _, n in ipairs(splits) do
     schedule.splits = n
-    local cannot = winograd_gradient.misfit(p, schedule, target)
+    local cannot = winograd_gradient.misfit(p, schedule, target) or schedule.sums and inexact(p, schedule, target)
     why = why or cannot
     if not cannot and fitting < 2 then
       fitting = fitting + 1

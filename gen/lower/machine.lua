@@ -84,11 +84,19 @@ local function survey(k)
   return s
 end
 
-local function free_register(taken, span, n)
-  for _, other in ipairs(taken[n]) do
-    if span.first < other.last and other.first < span.last then return false end
+-- Where among spans, which do not overlap and stand in order, those begin that end behind `at`.
+local function first_behind(list, at)
+  local low, high = 1, #list + 1
+  while low < high do
+    local middle = (low + high) // 2
+    if list[middle].last > at then high = middle else low = middle + 1 end
   end
-  return true
+  return low
+end
+
+local function free_register(taken, span, n)
+  local other = taken[n][first_behind(taken[n], span.first)]
+  return not (other and other.first < span.last)
 end
 
 -- The heaviest choose first: the register they come from, else one that is nobody's, else any; who finds none lives on the
@@ -103,7 +111,7 @@ local function place(k, spans)
   end
   table.sort(by_weight, function(a, b) return a.weight > b.weight or (a.weight == b.weight and a.rank < b.rank) end)
   local function take(span, n)
-    table.insert(taken[n], span)
+    table.insert(taken[n], first_behind(taken[n], span.first), span)
     register[span.thing] = n
   end
   local function free(span, n, also)

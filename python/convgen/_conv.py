@@ -13,7 +13,7 @@ in / groups, kernel height, kernel width). 1 and 3 dimensions likewise. float32 
     epilogue           after the bias: None, "relu", "clamp:LO:HI", "residual", "residual+relu" ...
     accuracy           "loop" (about as good as a plain loop; may transform), "proven" (sums in a stated order: within the a-priori
                        bound, exact on small integers, the same bits on every machine), "2x", "8x": docs/numerics.md
-    threads            of this call
+    threads            of this call; unless a kernel was tuned for one number of threads, any number gives the same bits
     out                where the result goes: C-contiguous, of the right shape and dtype
 
 The first call of a kind takes milliseconds to recall or estimate a kernel; convgen.tune finds the fastest. Wrong arguments

@@ -46,7 +46,7 @@ class Info(Structure):
     _fields_ = [("problem", c_char_p), ("family", c_char_p), ("schedule", c_char_p), ("form", c_char_p), ("compiler", c_char_p),
                 ("target", c_char_p), ("threads", c_int), ("ns_min", c_double), ("ns_median", c_double),
                 ("error_normwise", c_double), ("error_vs_loop", c_double), ("error_vs_bound", c_double), ("recalled", c_bool),
-                ("candidates", c_int), ("refused", c_int), ("seconds", c_double)]
+                ("candidates", c_int), ("refused", c_int), ("seconds", c_double), ("warning", c_char_p)]
 
 
 class RawFigures(Structure):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import warnings
 from typing import Any, Callable, Iterable, NamedTuple, Optional, Union
 
 import numpy as np
@@ -36,6 +37,7 @@ _lock = threading.RLock()  # a progress callback may ask for other kernels
 _contexts: dict[int, int] = {}
 _kernels: dict[tuple[str, int], Kernel] = {}
 changed: list[Callable[[], None]] = []  # called when a kernel has been replaced
+_mentioned: set[str] = set()
 
 
 def _after_fork() -> None:
@@ -94,7 +96,15 @@ def _created(context: int, problem: Problem, threads: int, effort: int, seconds:
     keep(_kernels, (problem.text, threads), kernel, KEPT)
     for forget in changed:
         forget()
+    _mention(_library.info(handle).warning.decode(errors="replace"))
     return kernel
+
+
+def _mention(sentence: str) -> None:
+    """Warns of a store that cannot be read or written, once in a process: nothing is wrong with the kernel."""
+    if sentence and sentence not in _mentioned:
+        _mentioned.add(sentence)
+        warnings.warn(f"convgen: {sentence}; kernels are kept for this process only", RuntimeWarning, stacklevel=5)
 
 
 def _searched(problem: Problem, threads: int, effort: int, seconds: float, watch: "_Watch") -> Kernel:
@@ -153,7 +163,8 @@ class _Watch:
 
 
 class Info(NamedTuple):
-    """What is known of a plan. Errors are NaN and times 0 where nothing was measured."""
+    """What is known of a plan. Errors are NaN and times 0 where nothing was measured; when it is `recalled` they are what the record
+    says, not measured in this process. `warning`: why the store could not be read or written, or ""."""
 
     problem: str
     family: str
@@ -171,6 +182,7 @@ class Info(NamedTuple):
     candidates: int
     refused: int
     seconds: float
+    warning: str
 
 
 class Figures(NamedTuple):

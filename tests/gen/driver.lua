@@ -42,7 +42,7 @@ local function shared(counts, threads)
 end
 
 suite.case("each task runs once", function()
-  for _, counts in ipairs { { 1, 12, 1 }, { 1, 5, 1 }, { 3, 1, 1, 7, 1 }, { 1, 1, 1, 1 }, { 1000000, 1, 31 }, { 1, 1 << 31 } } do
+  for _, counts in ipairs { { 1, 12, 1 }, { 1, 5, 1 }, { 3, 1, 1, 7, 1 }, { 1, 1, 1, 1 }, { 1000000, 1, 31 }, { 1, 1 << 31 }, { 3, 1 << 32 } } do
     for threads = 1, 17 do shared(counts, threads) end
   end
 end)

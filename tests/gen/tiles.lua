@@ -1,4 +1,4 @@
--- How long rows are cut: the pieces about the inner ones are the even ones, and no family walks along a row of a million pixels.
+-- How rows are cut: the pieces about the inner ones are the even ones, a pixel of a tile gets the taps that are inside for it, and no family walks along a row of a million pixels.
 local suite = require "suite"
 local cut, space = require "tiles", require "space"
 
@@ -23,6 +23,38 @@ suite.case("pieces about the inner ones are the even pieces", function()
       if list[i] ~= piece.first .. "+" .. piece.size then error(("%s: piece %d is %s"):format(what, i, list[i])) end
     end
     if #list ~= #even then error(what) end
+  end
+end)
+
+-- Of a run of tiles each, of contiguous taps and of others: every pixel, tap by tap.
+suite.case("a pixel has the taps that are inside", function()
+  local gather = require "gather"
+  for trial = 1, 3000 do
+    local axis = { outputs = math.random(1, 40), inputs = math.random(1, 40), taps = math.random(0, 5), step = math.random(1, 3),
+      offset = math.random(-9, 9), tap_step = math.random(1, 3) * (math.random(2) == 1 and 1 or -1) }
+    local runs, variants = cut.row_runs(axis, math.random(1, 7), trial % 2 == 0 and axis.tap_step == 1)
+    local at = 0
+    for _, run in ipairs(runs) do
+      suite.equal(run.first, at)
+      for pixel = 0, run.count * run.variant.size - 1 do
+        local taps, before = {}, -1
+        for _, s in ipairs(run.variant.segments) do
+          local m = pixel % run.variant.size
+          for t = s.tap, s.tap + s.taps - 1 do
+            if t <= before then error "taps do not ascend" end
+            before = t
+            if m >= s.first and m <= s.last then taps[t] = true end
+          end
+        end
+        for t = 0, axis.taps - 1 do
+          if (taps[t] or false) ~= gather.inside(axis, at + pixel, t) then
+            error(("seed %d, trial %d: output %d, tap %d"):format(seed, trial, at + pixel, t))
+          end
+        end
+      end
+      at = at + run.count * run.variant.size
+    end
+    if #variants < 16 then suite.equal(at, axis.outputs) end
   end
 end)
 

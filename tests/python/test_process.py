@@ -14,6 +14,7 @@ import numpy as np
 from reference import generator
 
 import convgen
+from convgen import _library
 
 CALLS = int(os.environ.get("CONVGEN_PYTHON_CALLS", 5000))  # of the memory test; 100000 is the promise
 HANGS = 1800  # seconds that nothing takes, on no machine
@@ -155,6 +156,19 @@ class Processes(unittest.TestCase):
         self.children("spawn", one_pass, one_pass(), 2)
 
 
+MENTIONED = """
+import warnings
+import convgen
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    counts = []
+    convgen.plan("mb1ic3ih5oc4kh3"); counts.append(len(told))
+    convgen.tune("mb1ic3ih5oc4kh3"); counts.append(len(told))
+    convgen.tune("mb1ic3ih6oc4kh3"); counts.append(len(told))
+print(*counts)
+print(told[0].message)
+"""
+
 INTERRUPTED = """
 import os, signal, sys, threading
 import convgen
@@ -246,6 +260,31 @@ class Tuning(unittest.TestCase):
         self.assertFalse(convgen.plan(self.problem).info.recalled)
         with self.assertRaisesRegex(convgen.Error, "stopped before any schedule"):
             convgen.tune(self.problem, progress=lambda done, line: False)
+
+    def test_a_store_that_cannot_be_used_is_mentioned_once(self):
+        places = {"no place": dict(CONVGEN_STORE="", XDG_CACHE_HOME="", HOME=""), "no such folder": dict(CONVGEN_STORE=self.folder.name + "/no/records"),
+                  "no such home": dict(CONVGEN_STORE="", XDG_CACHE_HOME="", HOME=self.folder.name + "/nobody"),
+                  "a folder": dict(CONVGEN_STORE=self.folder.name)}
+        for name, environment in places.items():
+            with self.subTest(name):
+                told = python(MENTIONED, **environment).split("\n")
+                self.assertEqual(told[0], "1 1 1" if name == "a folder" else "0 1 1")
+                self.assertRegex(told[1], "^convgen: .*(records|store).*; kernels are kept for this process only$")
+        self.assertFalse(os.path.exists(self.folder.name + "/nobody"))
+
+    def test_course_functions_find_what_was_tuned(self):
+        """At the default accuracy, which may take a transform: what the search saw of theirs is remembered for them."""
+        rng = np.random.default_rng(1)
+        A, W, b = rng.standard_normal((1, 12, 12, 16)), rng.standard_normal((3, 3, 16, 16)), np.zeros((1, 1, 1, 16))
+        for direction in ("FWD_B", "BWD_D", "BWD_WB"):
+            convgen.tune(f"--dt=f64 --dir={direction} mb1ic16ih12oc16kh3ph1")
+        convgen.forget()
+        Z = convgen.conv_forward(A, W, b, {"stride": 1, "pad": 1})
+        convgen.conv_backward(Z, A, W, b, {"stride": 1, "pad": 1})
+        from convgen import _plan
+        found = [_library.info(kernel.handle) for (text, _), kernel in _plan._kernels.items() if "proven" in text]
+        self.assertEqual(len(found), 3)
+        self.assertTrue(all(info.recalled for info in found), [info.schedule for info in found])
 
     def test_progress_raises(self):
         def fails(done, line):

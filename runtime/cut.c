@@ -1,0 +1,76 @@
+/* cut.c: a large problem -> a small one that has the same schedules, for a check that must not take the memory or the time of the whole.
+ *
+ * Images first, then rows: kernels depend on neither, but where a schedule's tiles must cover the rows. Then groups; channels last, since
+ * the error of a transform depends on them. What a tensor's border is stays: lengths are cut with the pads as they are.
+ * Limit: a kernel of many taps stays whole, so that a problem which is large for its taps alone is cut as far as the rest goes. */
+#include "internal.h"
+#include <math.h>
+
+static const double too_large = 64e6, small = 16e6; /* bytes of all operands */
+static const double short_run = 1e9;                /* multiply-adds */
+
+static double operand_bytes(const convgen_problem *p)
+{
+    size_t bytes[CG_TENSORS];
+    cg_role role[CG_TENSORS];
+    double all = 0;
+    cg_tensor_bytes(p, bytes);
+    cg_roles(p, role);
+    for (int i = 0; i < CG_TENSORS; i++)
+        if (role[i] != CG_ABSENT) all += (double)bytes[i];
+    return all;
+}
+
+/* By how much it is beyond what a check may take; 1 at most: it is not. */
+static double excess(const convgen_problem *p)
+{
+    return fmax(operand_bytes(p) / small, cg_problem_sizes(p).macs / short_run);
+}
+
+bool cg_cut_needed(const convgen_problem *p) { return operand_bytes(p) > too_large; }
+
+/* Shorter along an axis, by as many outputs as the pads allow. */
+static void set_length(convgen_problem *p, int axis, int64_t out)
+{
+    int64_t in = p->in[axis] - (p->out[axis] - out) * p->stride[axis];
+    p->in[axis] = in > 1 ? in : 1;
+    p->out[axis] = out;
+}
+
+/* What an axis is cut to: borders on both sides and several tiles between. Tiles of up to six outputs that cover the whole also cover
+ * what is a multiple of all their sizes shorter, of each of a dilation's grids too. */
+static int64_t shorter(const convgen_problem *p, int axis, double by)
+{
+    int64_t step = 60 * p->dilation[axis], all = p->out[axis], rest = all % step;
+    int64_t least = 32 + 2 * (p->kernel[axis] - 1) * p->dilation[axis] / p->stride[axis], wanted = (int64_t)((double)all / by);
+    if (wanted < least) wanted = least;
+    int64_t length = rest + (wanted > rest ? (wanted - rest + step - 1) / step * step : 0);
+    return length < all ? length : all;
+}
+
+static void halve_channels(convgen_problem *p)
+{
+    int64_t icg = p->in_channels / p->groups, ocg = p->out_channels / p->groups;
+    if (p->groups > 1) p->groups = (p->groups + 1) / 2;
+    else if (icg > ocg) icg = (icg + 1) / 2;
+    else ocg = (ocg + 1) / 2;
+    p->in_channels = icg * p->groups;
+    p->out_channels = ocg * p->groups;
+}
+
+bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
+{
+    int64_t batch = p->batch, fewer = (int64_t)((double)batch / fmax(excess(p), 1));
+    int axis = -1;
+    *out = *p;
+    out->batch = fewer > 1 ? fewer : 1;
+    for (int i = 0; i < 3 && excess(out) > 1; i++) {
+        int64_t length = shorter(out, i, excess(out));
+        if (length < out->out[i]) set_length(out, axis = i, length);
+    }
+    while (excess(out) > 1 && (out->groups > 1 || out->in_channels > 1 || out->out_channels > 1)) halve_channels(out);
+    if (axis < 0 && out->batch > number) out->batch -= number; /* others, where a schedule is not for the first */
+    else if (axis >= 0 && out->out[axis] > number) set_length(out, axis, out->out[axis] - number);
+    else return false;
+    return cg_problem_normalise(out) == CONVGEN_OK;
+}
