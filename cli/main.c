@@ -38,11 +38,13 @@ static const cli_verb verbs[] = {
       "compiler gets instead: C.", cli_show },
     { "records", CLI_RECORDS, "[options] list | merge FILE | export FILE | forget | verify", "look at and change the store",
       "  list         prints the records; lines that cannot be read are named on stderr\n"
-      "  merge FILE   adds the records of FILE; of two for the same problem the faster one stays\n"
+      "  merge FILE   adds the records of FILE, marked: what was measured here stays before them, and each is sampled\n"
+      "               before it is used until verify has checked it\n"
       "  export FILE  writes the records to FILE (- is stdout)\n"
       "  forget       drops the records that --problem and --machine choose, or --all\n"
       "  verify       builds and verifies each record of this machine again; exit status 1 when one fails, with --strict\n"
-      "               also when one is of another version of its family",
+      "               also when one is of another version of its family. Merged ones that hold are timed here, and stay when\n"
+      "               they are faster",
       cli_records },
     { "machine", CLI_MACHINE, "[options]", "print what was detected, and the measured FMA peak and bandwidth",
       "The measured values are kept in the store.", cli_machine },

@@ -58,6 +58,17 @@ static void halve_channels(convgen_problem *p)
     p->out_channels = ocg * p->groups;
 }
 
+/* What is left where that does not suffice; -1: nothing. */
+static int halve_longest(convgen_problem *p)
+{
+    int axis = 0;
+    for (int i = 1; i < 3; i++)
+        if (p->out[i] > p->out[axis]) axis = i;
+    if (p->out[axis] <= 8) return -1;
+    set_length(p, axis, p->out[axis] / 2);
+    return axis;
+}
+
 bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
 {
     int64_t batch = p->batch, fewer = (int64_t)((double)batch / fmax(excess(p), 1));
@@ -69,6 +80,8 @@ bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
         if (length < out->out[i]) set_length(out, axis = i, length);
     }
     while (excess(out) > 1 && (out->groups > 1 || out->in_channels > 1 || out->out_channels > 1)) halve_channels(out);
+    for (int i = 0; i >= 0 && excess(out) > 1;)
+        if ((i = halve_longest(out)) >= 0) axis = i;
     if (axis < 0 && out->batch > number) out->batch -= number; /* others, where a schedule is not for the first */
     else if (axis >= 0 && out->out[axis] > number) set_length(out, axis, out->out[axis] - number);
     else return false;

@@ -175,6 +175,7 @@ double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
 cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */
 void cg_script_free(cg_script *s);
+extern int cg_script_limit; /* million Lua instructions of one call, or of one family's list; tests lower it */
 int cg_script_work(const cg_script *s); /* of the last call, in million Lua instructions: what it is limited by, and what tests count */
 
 /* A row of gen/targets.lua. */

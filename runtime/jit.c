@@ -103,7 +103,7 @@ static cg_status make_object(const char *text, cg_buffer *file, char why[CG_WHY]
     unlock();
     if (status == CONVGEN_NO_MEMORY)
         return out_of_memory(why);
-    return status ? refused(status, "tcc", j.message, why) : CONVGEN_OK;
+    return status ? refused(status, "tcc", *j.message ? j.message : "it gave up without a message", why) : CONVGEN_OK;
 }
 
 cg_status cg_jit(const char *text, cg_code **out, char why[CG_WHY])

@@ -3,8 +3,8 @@
  * One state with its lock: any thread may call. It has base, table, string, math and utf8 only, no file and no way to load code
  * but our `require`; each call has a limit of memory and one of work, which is counted in Lua's instructions, so that a slow or busy
  * machine refuses nothing that another one takes. (What string and table functions do in one call is bounded by the memory.)
- * An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY, too much work CONVGEN_UNSUPPORTED: a schedule
- * that takes it is refused. What is asked and answered is script_ask.c's. */
+ * An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY; what is beyond a limit CONVGEN_UNSUPPORTED: a
+ * schedule that takes it is refused. What is asked and answered is script_ask.c's. */
 #define _GNU_SOURCE
 #include "internal.h"
 #include "script.h"
@@ -16,13 +16,13 @@
 
 enum {
     MEMORY_LIMIT = 512 << 20,  /* bytes of the Lua state */
-    WORK_LIMIT = 1000,         /* million instructions of one call, or of one family's list */
     HOOK_EVERY = 1000000,      /* instructions between looks at the count and for a stop */
     FILE_LIMIT = 4 << 20       /* bytes of a generator's file read from $CONVGEN_GEN_DIR */
 };
 
 /* Measured: a list takes 1 to 50, 350 where images have 8,000 rows and columns, a source at most 104. */
-static const char GAVE_UP[] = "the generator gave up after %d million steps";
+int cg_script_limit = 1000;
+static const char GAVE_UP[] = "the generator gave up after %d million steps", TOO_LARGE[] = "the generator gave up at %d MB of its memory";
 
 /* Made by tools/embed.c, sorted by name: "gen/program.lua" is bytecode, "templates/vec.h.in" text. */
 extern const struct cg_embedded {
@@ -37,6 +37,7 @@ struct cg_script {
     pthread_mutex_t lock;
     size_t used;
     int work, all_work; /* million instructions: of this call, or of a part of it; of parts that are done */
+    bool too_large;  /* the last allocation was refused for the limit, and not for want of memory */
     bool gave_up;    /* beyond the limit, and nobody has taken that for an answer yet */
     bool (*go_on)(void *user); /* of this call; NULL: nobody is asked */
     void *user;
@@ -61,7 +62,8 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
         return NULL;
     }
     bool shrinks = old && size <= old_size;
-    if (!shrinks && size - old_size > MEMORY_LIMIT - s->used) return NULL;
+    s->too_large = !shrinks && size - old_size > MEMORY_LIMIT - s->used;
+    if (s->too_large) return NULL;
     void *p = cg_realloc(old, size);
     if (!p) {
         if (!shrinks) return NULL;
@@ -82,12 +84,18 @@ static void look_around(lua_State *lua, lua_Debug *where)
     (void)where;
     s->work++;
     s->stopped = s->stopped || cg_late() || (s->go_on && !s->go_on(s->user));
-    s->gave_up = s->work > WORK_LIMIT;
+    s->gave_up = s->work > cg_script_limit;
     if (!s->stopped && !s->gave_up) return;
     lua_sethook(lua, look_around, LUA_MASKCOUNT, 1); /* at once again, where a pcall has caught this */
     if (s->stopped) lua_pushliteral(lua, "stopped");
-    else lua_pushfstring(lua, GAVE_UP, WORK_LIMIT);
+    else lua_pushfstring(lua, GAVE_UP, cg_script_limit);
     lua_error(lua);
+}
+
+/* The text: caught and thrown again on its way. */
+static bool is_lack_of_memory(lua_State *lua, int error)
+{
+    return error == LUA_ERRMEM || (lua_type(lua, -1) == LUA_TSTRING && !strcmp(lua_tostring(lua, -1), "not enough memory"));
 }
 
 /* bounded(f, ...): what f gives; nil and a sentence when it takes more work than one call may. A part of a call that has the limit for
@@ -98,15 +106,17 @@ static int bounded(lua_State *lua)
     int before = s->work;
     s->work = 0;
     int error = lua_pcall(lua, lua_gettop(lua) - 1, LUA_MULTRET, 0);
-    s->all_work += s->gave_up ? WORK_LIMIT : s->work;
+    s->all_work += s->gave_up ? cg_script_limit : s->work;
     s->work = before;
     if (!error) return lua_gettop(lua);
-    if (!s->gave_up || s->stopped) return lua_error(lua);
+    bool memory = is_lack_of_memory(lua, error) && s->too_large;
+    if (s->stopped || !(s->gave_up || memory)) return lua_error(lua);
+    if (memory) lua_pushfstring(lua, TOO_LARGE, MEMORY_LIMIT >> 20);
     s->gave_up = false;
     lua_sethook(lua, look_around, LUA_MASKCOUNT, HOOK_EVERY);
     lua_pushnil(lua);
     lua_insert(lua, -2);
-    return 2;
+    return 2; /* nil, and what is on top: the sentence */
 }
 
 void cg_script_watch(lua_State *lua, bool (*go_on)(void *user), void *user)
@@ -218,10 +228,10 @@ static int require(lua_State *lua)
 static cg_status failed(cg_script *s, int error)
 {
     const char *text = lua_type(s->lua, -1) == LUA_TSTRING ? lua_tostring(s->lua, -1) : "an error without a message";
-    if (error == LUA_ERRMEM || !strcmp(text, "not enough memory")) /* the text: caught and thrown again on its way */
-        return cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator (it may use %d MB)", MEMORY_LIMIT >> 20);
+    if (is_lack_of_memory(s->lua, error))
+        return s->too_large ? cg_fail(CONVGEN_UNSUPPORTED, TOO_LARGE, MEMORY_LIMIT >> 20) : cg_fail(CONVGEN_NO_MEMORY, "no memory for the generator");
     if (s->stopped) return cg_fail(CONVGEN_CANCELLED, "stopped");
-    if (s->gave_up) return cg_fail(CONVGEN_UNSUPPORTED, GAVE_UP, WORK_LIMIT);
+    if (s->gave_up) return cg_fail(CONVGEN_UNSUPPORTED, GAVE_UP, cg_script_limit);
     return cg_fail(CONVGEN_INTERNAL, "the generator failed: %s", text);
 }
 

@@ -506,10 +506,21 @@ static cg_candidate *winner(cg_tuner *u)
     return clearly ? lean : incumbent;
 }
 
+/* Whether the same arithmetic was refused before for its error: another schedule of it has the same. */
+static bool known_inexact(const cg_tuner *u, int i)
+{
+    for (int k = 0; k < i; k++) {
+        bool inexact = !u->at[k].verdict.ok && u->at[k].verdict.error_vs_loop > 0;
+        if (inexact && !strcmp(u->at[k].schedule->arithmetic, u->at[i].schedule->arithmetic)) return true;
+    }
+    return false;
+}
+
 /* Chosen without a clock: the first by estimate that gives right answers on a sample. */
 static cg_candidate *first_sound(cg_tuner *u, bool say)
 {
     for (int i = 0; i < u->count && go_on(u); i++) {
+        if (known_inexact(u, i)) continue;
         bool sound = verified(u, &u->at[i], CG_VERIFY_SAMPLE);
         if (!sound && stopped(u)) break;
         if (say) report(u, &u->at[i]);
@@ -788,7 +799,7 @@ static cg_status verify_cut(cg_local *l, const cg_job *job, const cg_parallel *p
         memcpy(said, v->why, sizeof said);
         snprintf(v->why, sizeof v->why, "%.150s (checked on %.80s)", said, v->on);
     }
-    v->error_normwise = v->error_vs_loop = v->error_vs_bound = NAN;
+    if (v->ok) v->error_normwise = v->error_vs_loop = v->error_vs_bound = NAN;
     cg_trial_free(trial);
     drop_kernel(&built);
     return status;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* A test has hung when it takes this many times as long as is usual for the slowest of its case: no busy or slow machine does that. */
+/* A test has hung when it takes so many times what the slowest of its case usually does: no busy or slow machine goes that far. */
 enum { HANGS = 30 };
 
 /* A case of the suite, whose tests usually take less than so many seconds each. */

@@ -222,6 +222,47 @@ START_TEST(estimate_takes_one_arithmetic_for_any_threads)
 }
 END_TEST
 
+/* What was remembered for one thread comes first for three: with its arithmetic, though it is not the best by estimate. */
+START_TEST(a_record_leads_its_arithmetic)
+{
+    convgen_problem p;
+    convgen_context *c;
+    char store[64], lock[80], one[CG_NAME], three[CG_NAME], *a, *b;
+    size_t size;
+    snprintf(store, sizeof store, "/tmp/convgen-lead-%d", (int)getpid());
+    snprintf(lock, sizeof lock, "%s.lock", store);
+    convgen_options options = {.struct_size = sizeof options, .threads = 1, .store = store};
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic32ih24oc32kh3ph1", &p), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
+    ck_assert_int_eq(convgen_open(&options, &c), CONVGEN_OK);
+    cg_request r = {.problem = &p, .machine = &c->machine, .target = c->target.name, .form = cg_form(&c->target, "tcc"), .threads = 1, .steady = true};
+    cg_schedule_list list;
+    ck_assert_int_eq(cg_script_schedules(c->script, &r, &list), CONVGEN_OK);
+    int other = 0;
+    const char *wanted = strcmp(list.at[0].arithmetic, "canonical") ? "direct" : "winograd";
+    while (other < list.count && (list.at[other].why[0] || strcmp(list.at[other].family, wanted) != 0)) other++;
+    ck_assert_int_lt(other, list.count);
+    cg_record record = {.threads = 1, .version = list.at[other].version, .ns_min = 1, .ns_median = 1, .error_normwise = 1e-7,
+                        .error_vs_loop = 1, .error_vs_bound = 0.1};
+    strcpy(record.machine, c->machine.key);
+    strcpy(record.target, r.target);
+    strcpy(record.form, r.form);
+    strcpy(record.compiler, "tcc");
+    strcpy(record.family, list.at[other].family);
+    strcpy(record.schedule, list.at[other].name);
+    ck_assert_int_eq(convgen_problem_format(&p, record.problem, sizeof record.problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_store_put(c->store, &record), CONVGEN_OK);
+    a = estimated(&p, 1, store, &size, one, 0);
+    b = estimated(&p, 3, store, &size, three, 0);
+    ck_assert_str_eq(one, record.schedule);
+    ck_assert_msg(!memcmp(a, b, size), "%s for one thread, %s for three", one, three);
+    cg_free(a), cg_free(b), cg_free(list.at);
+    convgen_close(c);
+    unlink(store);
+    unlink(lock);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arithmetic");
@@ -230,5 +271,6 @@ int main(void)
     tcase_add_checked_fixture(schedules, setup, teardown);
     tcase_add_test(schedules, every_schedule_of_an_arithmetic_gives_the_same_bits);
     tcase_add_test(test_case(suite, "estimate", seconds), estimate_takes_one_arithmetic_for_any_threads);
+    tcase_add_test(test_case(suite, "record", 600), a_record_leads_its_arithmetic);
     return test_run(suite);
 }

@@ -128,7 +128,7 @@ int main(void)
 {
     Suite *suite = suite_create("cut");
     TCase *c = test_case(suite, "cut", 600);
-    tcase_add_test(c, what_is_cut);
+    tcase_add_test(test_case(suite, "what", 600), what_is_cut);
     tcase_add_loop_test(c, a_plan_needs_little_memory, 0, LARGE);
     tcase_add_loop_test(c, a_wrong_kernel_is_refused, 0, 2);
     return test_run(suite);

@@ -159,7 +159,8 @@ static void ask_mutated(const cg_request *r, const cg_schedule *s, uint64_t *sta
 START_TEST(mutated_names)
 {
     static const char *const targets[] = {"avx512", "avx2", "portable"};
-    static const char *const large[] = {"mb1ic64ih56oc64kh3ph1", "--tag=nchw mb2ic40ih28oc48kh3ph1", "--dir=BWD_W ic24ih64oc32kh3", "g96mb1ic96ih30oc96kh5ph2",
+    static const char *const large[] = {"mb1ic64ih56oc64kh3ph1", "--tag=nchw mb2ic40ih28oc48kh3ph1", "--dir=BWD_W ic24ih64oc32kh3",
+                                        "g96mb1ic96ih30oc96kh5ph2",
                                         "--dir=BWD_D mb1ic3ih64oc32kh7sh2ph3", "mb1ic2048ih1oc40kh1", "--dir=BWD_W g64mb1ic64ih30oc64kh5ph2",
                                         "--tag=nchw --dir=BWD_W mb1ic3ih40oc30kh5", "--tag=nchw mb1ic256ih14oc256kh1", "mb1ic32ih128oc256kh1"};
     uint64_t seed = test_seed(), state = seed;

@@ -362,13 +362,13 @@ START_TEST(exact_pairs_are_clamped)
 END_TEST
 
 /* Blocks of backward weights: rows * ow of at most 512 pixels, parts of long rows; od > 1. */
-static void one_block_sum(int64_t d, int64_t h, int64_t w)
+static void one_block_sum(int64_t n, int64_t d, int64_t h, int64_t w)
 {
-    convgen_problem p = {.pass = CONVGEN_BACKWARD_WEIGHTS, .batch = 2, .groups = 1, .in_channels = 1, .out_channels = 1,
+    convgen_problem p = {.pass = CONVGEN_BACKWARD_WEIGHTS, .batch = n, .groups = 1, .in_channels = 1, .out_channels = 1,
         .in = {d, h, w}, .out = {d, h, w}, .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}, .bias = true};
     int64_t rows = w >= 512 ? 1 : 512 / w;
-    float *a = random_tensor(&p, 2 * d * h * w), *b = random_tensor(&p, 2 * d * h * w), got[2], total[2] = {0, 0};
-    for (int64_t plane = 0; plane < 2 * d; plane++)
+    float *a = random_tensor(&p, n * d * h * w), *b = random_tensor(&p, n * d * h * w), got[2], total[2] = {0, 0};
+    for (int64_t plane = 0; plane < n * d; plane++)
         for (int64_t y = 0; y < h; y += rows)
             for (int64_t x = 0; x < w; x += 512) {
                 float part[2] = {0, 0};
@@ -391,10 +391,11 @@ static void one_block_sum(int64_t d, int64_t h, int64_t w)
 
 START_TEST(backward_weights_sum_in_blocks)
 {
-    one_block_sum(1, 40, 30);
-    one_block_sum(3, 2, 512);
-    one_block_sum(2, 3, 1100);
-    one_block_sum(1, 1, 5000);
+    one_block_sum(1, 1, 20, 25); /* one block: nothing is split */
+    one_block_sum(2, 1, 40, 30);
+    one_block_sum(2, 3, 2, 512);
+    one_block_sum(2, 2, 3, 1100);
+    one_block_sum(2, 1, 1, 5000);
 }
 END_TEST
 

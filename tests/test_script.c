@@ -195,16 +195,18 @@ END_TEST
 START_TEST(memory_limit)
 {
     char why[CG_WHY];
-    ck_assert_int_eq(source_of("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1 << 20) .. i end", NULL, why), CONVGEN_NO_MEMORY);
-    ck_assert_int_eq(source_of("return ('x'):rep(1 << 30)", NULL, why), CONVGEN_NO_MEMORY);
+    ck_assert_int_eq(source_of("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1 << 20) .. i end", NULL, why), CONVGEN_UNSUPPORTED);
+    ck_assert_str_eq(why, "the generator gave up at 512 MB of its memory");
+    ck_assert_int_eq(source_of("return ('x'):rep(1 << 30)", NULL, why), CONVGEN_UNSUPPORTED);
 }
 END_TEST
 
 START_TEST(a_runaway_is_stopped)
 {
     char why[CG_WHY];
+    cg_script_limit = 20;
     ck_assert_int_eq(source_of("while true do pcall(function() while true do end end) end", NULL, why), CONVGEN_UNSUPPORTED);
-    ck_assert_str_eq(why, "the generator gave up after 1000 million steps");
+    ck_assert_str_eq(why, "the generator gave up after 20 million steps");
 }
 END_TEST
 
@@ -214,13 +216,16 @@ START_TEST(a_part_may_give_up)
     char why[CG_WHY];
     static const char three[] =
         "for i = 1, 3 do local nothing, why = bounded(function(n) while true do n = n + 1 end end, 0)\n"
-        "assert(nothing == nil and why == 'the generator gave up after 1000 million steps') end\n"
+        "assert(nothing == nil and why == 'the generator gave up after 20 million steps') end\n"
         "local a, b = bounded(function(x) return x, 2 end, 1) assert(a == 1 and b == 2)\n"
         "return {" GOOD "}";
+    cg_script_limit = 20;
     ck_assert_msg(source_of(three, NULL, why) == CONVGEN_OK, "%s", why);
     ck_assert_int_eq(source_of("bounded(error, 'broken on purpose')", NULL, why), CONVGEN_INTERNAL);
     ck_assert_msg(strstr(why, "broken on purpose") != NULL, "%s", why);
-    ck_assert_int_eq(source_of("bounded(function() return ('x'):rep(1 << 30) end)", NULL, why), CONVGEN_NO_MEMORY);
+    static const char large[] = "local a, b = bounded(function() return ('x'):rep(1 << 30) end)\n"
+                                "assert(a == nil and b == 'the generator gave up at 512 MB of its memory') return {" GOOD "}";
+    ck_assert_msg(source_of(large, NULL, why) == CONVGEN_OK, "%s", why);
 }
 END_TEST
 
@@ -404,6 +409,43 @@ START_TEST(threads)
 }
 END_TEST
 
+/* A list that is too much work has what it came to, says so, and can be used; a source that is too much is refused. */
+START_TEST(what_is_too_much_is_left_out)
+{
+    convgen_problem p;
+    cg_script *s;
+    cg_schedule_list whole, part;
+    cg_source source;
+    char why[CG_WHY];
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic384ih56oc384kh3ph1", &p), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
+    cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1, .steady = true};
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    ck_assert_int_eq(cg_script_schedules(s, &r, &whole), CONVGEN_OK);
+    ck_assert_int_gt(cg_script_work(s), 12);
+    ck_assert_int_eq(cg_script_source(s, &r, whole.at[0].name, &source, why), CONVGEN_OK); /* how much that is */
+    int work = cg_script_work(s);
+    cg_source_free(&source);
+    cg_script_limit = 8;
+    ck_assert_msg(cg_script_schedules(s, &r, &part) == CONVGEN_OK, "%s", cg_error_text());
+    int legal = 0, told = 0, plain = 0;
+    for (int i = 0; i < part.count; i++) {
+        legal += !part.at[i].why[0];
+        told += !strcmp(part.at[i].why, "the generator gave up after 8 million steps") && !strcmp(part.at[i].name, "winograd");
+        plain += !strcmp(part.at[i].name, "plain");
+    }
+    ck_assert_msg(legal >= 1 && told == 1 && plain == 1, "%d legal, %d told, %d plain", legal, told, plain);
+    cg_script_limit = 0;
+    if (work > 1) {
+        ck_assert_int_eq(cg_script_source(s, &r, whole.at[0].name, &source, why), CONVGEN_UNSUPPORTED);
+        ck_assert_str_eq(why, "the generator gave up after 0 million steps");
+    }
+    cg_free(whole.at);
+    cg_free(part.at);
+    cg_script_free(s);
+}
+END_TEST
+
 /* Long sums of one pixel were written out, each name and register found by looking at all before: work grew with the square. */
 static const char *const long_sums[] = {
     "mb1ic4096ih1oc1kh1", "mb1ic8192ih1oc1kh1", "mb1ic6000ih1oc10kh1", "mb32ic6000ih1oc10kh1", "mb1ic65536ih1oc2kh1", "g8mb1ic65536ih1oc16kh1",
@@ -484,6 +526,7 @@ int main(void)
     tcase_add_test(embedded, every_failing_allocation);
     tcase_add_test(embedded, usable_after_a_failure);
     tcase_add_test(embedded, threads);
+    tcase_add_test(embedded, what_is_too_much_is_left_out);
     tcase_add_loop_test(embedded, long_sums_are_little_work, 0, (int)(sizeof long_sums / sizeof *long_sums));
     tcase_add_test(embedded, one_long_chain_is_plain);
     return test_run(suite);

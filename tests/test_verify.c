@@ -201,6 +201,8 @@ static cg_kernel transforming(cg_kernel k)
     return k;
 }
 
+static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
+
 /* A stage of many tasks, of a second each by a clock that they move; the first one may have memory to wait for. */
 static double moved;
 static long tasks_run, wholes;
@@ -252,6 +254,32 @@ START_TEST(a_slow_kernel_is_not_begun)
 }
 END_TEST
 
+static long looks, in_time;
+static double late_after_some_looks(void) { return ++looks > in_time ? 2 : 0; }
+
+/* Data that the deadline met half made is never taken for whole: whoever looked and was late has said so. */
+START_TEST(half_made_data_is_not_used)
+{
+    cg_status status = CONVGEN_CANCELLED;
+    now = problem(forward_text);
+    for (in_time = 0; status; in_time++) {
+        cg_trial *t;
+        cg_operands o;
+        ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+        looks = 0;
+        cg_clock = late_after_some_looks;
+        cg_deadline_set(1);
+        status = cg_trial_data(t, &o);
+        ck_assert_int_eq(status, looks > in_time ? CONVGEN_CANCELLED : CONVGEN_OK);
+        cg_deadline_set(INFINITY);
+        cg_clock = NULL;
+        cg_trial_free(t);
+        ck_assert_int_lt(in_time, 100);
+    }
+    ck_assert_int_gt(in_time, 5);
+}
+END_TEST
+
 /* From making data to the last figure: a verification ends at the deadline, and what was half made is made afresh. */
 START_TEST(a_deadline_ends_verification)
 {
@@ -273,8 +301,6 @@ START_TEST(a_deadline_ends_verification)
     cg_trial_free(t);
 }
 END_TEST
-
-static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
 
 static cg_verdict verdict_of(const cg_kernel *k, bool guards, cg_verify_level level)
 {
@@ -907,6 +933,7 @@ int main(void)
     TCase *t = test_case(s, "verify", 60);
     tcase_add_test(t, a_slow_kernel_is_not_begun);
     tcase_add_test(t, a_deadline_ends_verification);
+    tcase_add_test(t, half_made_data_is_not_used);
     tcase_add_test(t, right_kernels_pass);
     tcase_add_test(t, broken_kernels_are_refused);
     tcase_add_test(t, fixed_weights_are_packed_elsewhere);
