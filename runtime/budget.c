@@ -265,6 +265,7 @@ static bool within(const cg_pool *pool, convgen_data kind, const cg_ratio *r, cg
                  (long long)r->channel, r->channel_vs_loop, data, tier, twice);
     else
         return true;
+    v->inexact = true;
     return false;
 }
 

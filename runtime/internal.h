@@ -415,7 +415,7 @@ typedef struct cg_trial cg_trial;
 cg_status cg_trial_new(const convgen_problem *p, bool guards, cg_trial **out);
 void cg_trial_free(cg_trial *t);
 typedef struct cg_verdict {
-    bool ok;
+    bool ok, inexact; /* inexact: refused for its error alone, which all schedules of its arithmetic have */
     char why[CG_WHY];
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not measured */
     double vs_loop[CONVGEN_DATA_KINDS];                    /* of a transforming family, when measured */

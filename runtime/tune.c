@@ -509,10 +509,8 @@ static cg_candidate *winner(cg_tuner *u)
 /* Whether the same arithmetic was refused before for its error: another schedule of it has the same. */
 static bool known_inexact(const cg_tuner *u, int i)
 {
-    for (int k = 0; k < i; k++) {
-        bool inexact = !u->at[k].verdict.ok && u->at[k].verdict.error_vs_loop > 0;
-        if (inexact && !strcmp(u->at[k].schedule->arithmetic, u->at[i].schedule->arithmetic)) return true;
-    }
+    for (int k = 0; k < i; k++)
+        if (u->at[k].verdict.inexact && !strcmp(u->at[k].schedule->arithmetic, u->at[i].schedule->arithmetic)) return true;
     return false;
 }
 

@@ -433,7 +433,8 @@ static cg_status sample_transform(cg_trial *t, cg_verdict *v)
     if (status || !v->ok) return status;
     double allowed = cg_budget(t->p.accuracy) * (1 + 4 / sqrt((double)outputs));
     v->error_vs_bound = NAN;
-    if (!(v->error_vs_loop <= allowed))
+    v->inexact = !(v->error_vs_loop <= allowed);
+    if (v->inexact)
         return refuse(v, "the error of %" PRId64 " outputs is %.3g times the loop's, %s allows so few %.3g", outputs,
                       v->error_vs_loop, cg_accuracy_name(t->p.accuracy), allowed);
     return CONVGEN_OK;

@@ -253,12 +253,17 @@ START_TEST(numbers_do_not_depend_on_the_locale)
     ck_assert_int_eq(convgen_problem_parse("--epilogue=clamp:-0.5:1e300 ic1iw1oc1kw1", &p), CONVGEN_OK);
     ck_assert_int_eq(convgen_problem_format(&p, text, sizeof text), CONVGEN_OK);
     ck_assert_str_eq(text, "--epilogue=clamp:-0.5:1e+300 mb2ic1iw1oc1ow1kw1");
+    setlocale(LC_ALL, "C");
+}
+END_TEST
+
+START_TEST(numbers_leave_the_locale_as_it_was)
+{
     locale_t before = uselocale((locale_t)0);
     char number[40], *end;
     ck_assert(cg_read_real("0.5", &end) == 0.5 && uselocale((locale_t)0) == before);
     cg_write_real(0.5, number);
     ck_assert(uselocale((locale_t)0) == before);
-    setlocale(LC_ALL, "C");
 }
 END_TEST
 
@@ -732,6 +737,7 @@ int main(void)
     tcase_add_loop_test(text, bad_text_names_its_culprit, 0, COUNT(bad_rows));
     tcase_add_test(text, null_and_small_buffers_are_a_status);
     tcase_add_test(text, numbers_do_not_depend_on_the_locale);
+    tcase_add_test(text, numbers_leave_the_locale_as_it_was);
     tcase_add_test(text, zero_is_the_default);
     tcase_add_test(text, sizes_count_groups_once);
     tcase_add_test(text, malformed_structs_are_refused_untouched);

@@ -162,6 +162,19 @@ START_TEST(test_hostile_values)
 }
 END_TEST
 
+/* Each field of the key makes another record, a time or a schedule does not. */
+START_TEST(test_order_of_keys)
+{
+    const cg_record a = sample(64, 1, 1000);
+    cg_record r[7] = {a, a, a, a, a, a, a};
+    strcat(r[0].machine, "z"), strcat(r[1].target, "z"), r[2].threads = 10, strcat(r[3].problem, "z"), strcat(r[4].form, "z");
+    strcat(r[5].compiler, "z");
+    for (int i = 0; i < 6; i++) ck_assert_msg(cg_record_order(&a, &r[i]) < 0 && cg_record_order(&r[i], &a) > 0, "field %d", i);
+    r[6].ns_min++, strcat(r[6].schedule, "z");
+    ck_assert_int_eq(cg_record_order(&a, &r[6]), 0);
+}
+END_TEST
+
 START_TEST(test_numbers_ignore_the_locale)
 {
     cg_record r = sample(64, 1, 1234.5), back;
@@ -186,5 +199,6 @@ int main(void)
     tcase_add_test(t, test_any_damage_is_seen);
     tcase_add_loop_test(t, test_hostile_values, 0, sizeof hostile / sizeof *hostile);
     tcase_add_test(t, test_numbers_ignore_the_locale);
+    tcase_add_test(t, test_order_of_keys);
     return test_run(suite);
 }

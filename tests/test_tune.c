@@ -1,4 +1,5 @@
 /* test_tune.c: the search, with a judge that knows the times beforehand (nothing is compiled), and once with the real one. */
+#include "fake_clock.h"
 #include "internal.h"
 #include "suite.h"
 #include <math.h>
@@ -20,12 +21,11 @@ typedef struct fake {
     double least_runs;            /* that a time was asked for: seconds over those of a run */
     int count, verified[MOST], timed[MOST], order[MOST], asked, forgotten, level;
     cg_status fatal; /* of the next verify */
+    bool inexact;    /* what is refused is refused for its error alone */
     bool others;     /* schedules of other problems may be asked for: they are refused */
 } fake;
 
 static fake f;
-static double clock_at;
-static double the_clock(void) { return clock_at; }
 static convgen_context *context;
 static cg_judge judge;
 static convgen_problem problem;
@@ -63,7 +63,7 @@ static cg_status fake_verify(void *self, const cg_job *job, cg_result *out)
     f.level = job->level;
     if (f.fatal) return cg_fail(f.fatal, "nothing goes on");
     if (spend(job->level == CG_VERIFY_SAMPLE ? f.sample : f.takes[i], job)) return CONVGEN_CANCELLED;
-    out->verdict = (cg_verdict){.ok = !f.why[i], .seconds = f.first[i], .error_vs_loop = 0.5};
+    out->verdict = (cg_verdict){.ok = !f.why[i], .inexact = f.why[i] && f.inexact, .seconds = f.first[i], .error_vs_loop = 0.5};
     if (f.why[i]) strcpy(out->verdict.why, f.why[i]);
     return CONVGEN_OK;
 }
@@ -293,6 +293,17 @@ START_TEST(estimate_takes_the_first_sound_one_untimed)
 }
 END_TEST
 
+/* All are of one arithmetic here. */
+START_TEST(estimate_leaves_an_arithmetic_that_is_too_inexact)
+{
+    problem.accuracy = CONVGEN_PROVEN;
+    f.inexact = true;
+    for (int i = 0; i < f.count; i++) f.why[i] = "inexact";
+    ck_assert_int_eq(tune(CONVGEN_ESTIMATE), CONVGEN_NO_CANDIDATE);
+    ck_assert_int_eq(f.asked, 1);
+}
+END_TEST
+
 static int allowed;
 static bool some(void *user) { (void)user; return allowed-- > 0; }
 
@@ -326,10 +337,9 @@ END_TEST
 static cg_status tune_within(double seconds, bool strict)
 {
     cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .seconds = seconds, .strict = strict, .finish = true};
-    cg_clock = the_clock;
-    clock_at = 1000;
+    clock_begin(0);
     cg_status status = cg_tune(context, &judge, &t, &out);
-    cg_clock = NULL;
+    clock_end();
     return status;
 }
 
@@ -727,6 +737,7 @@ int main(void)
     tcase_add_test(t, what_cannot_go_on_is_an_error);
     tcase_add_test(t, recall_without_a_record);
     tcase_add_test(t, estimate_takes_the_first_sound_one_untimed);
+    tcase_add_test(t, estimate_leaves_an_arithmetic_that_is_too_inexact);
     tcase_add_test(t, a_stop_keeps_the_best_so_far);
     tcase_add_test(t, time_runs_out_after_something_usable);
     tcase_add_test(t, time_binds_verification);

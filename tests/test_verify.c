@@ -1,5 +1,5 @@
 /* test_verify.c: kernels written by hand, right ones and broken ones; each broken one must be refused for its reason. */
-#include "internal.h"
+#include "fake_clock.h"
 #include "suite.h"
 #include <math.h>
 #include <stdlib.h>
@@ -204,15 +204,13 @@ static cg_kernel transforming(cg_kernel k)
 static const char forward_text[] = "--dir=FWD_B --tag=nhwc mb2ic3ih6iw5oc4kh3kw3ph1pw1";
 
 /* A stage of many tasks, of a second each by a clock that they move; the first one may have memory to wait for. */
-static double moved;
 static long tasks_run, wholes;
-static double moved_clock(void) { return moved; }
 static double first_task = 1;
 
 static void slow_stage(const cg_call *call, void *scratch, long first, long last)
 {
     (void)call, (void)scratch;
-    moved += last - first > 1 || first > 0 ? (double)(last - first) : first_task;
+    clock_at += last - first > 1 || first > 0 ? (double)(last - first) : first_task;
     tasks_run += last - first;
     wholes += last - first > 1;
 }
@@ -222,13 +220,13 @@ static cg_status run_within(double seconds, long tasks)
     cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = tasks}}}, .stage = {slow_stage}};
     cg_operands o = {0};
     char workspace[64];
-    moved = 100, tasks_run = wholes = 0;
-    cg_clock = moved_clock;
-    double before = cg_deadline_set(100 + seconds);
+    tasks_run = wholes = 0;
+    clock_begin(0);
+    double before = cg_deadline_set(clock_at + seconds);
     cg_status status = cg_kernel_run_in_time(&k, &serial, &o, NULL, workspace);
     bool late = cg_late();
     cg_deadline_set(before);
-    cg_clock = NULL;
+    clock_end();
     ck_assert(!status || late == (seconds <= 1));
     return status;
 }
@@ -272,7 +270,7 @@ START_TEST(half_made_data_is_not_used)
         status = cg_trial_data(t, &o);
         ck_assert_int_eq(status, looks > in_time ? CONVGEN_CANCELLED : CONVGEN_OK);
         cg_deadline_set(INFINITY);
-        cg_clock = NULL;
+        clock_end();
         cg_trial_free(t);
         ck_assert_int_lt(in_time, 100);
     }
@@ -288,16 +286,15 @@ START_TEST(a_deadline_ends_verification)
     now = problem("mb1ic64ih32oc64kh3ph1"); /* 38e6 terms */
     cg_kernel k = reference_kernel(); /* its own sums end too: NaNs remain */
     ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
-    cg_clock = moved_clock;
-    moved = 100;
-    cg_deadline_set(100);
+    clock_begin(0);
+    cg_deadline_set(clock_at);
     ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_CANCELLED);
     ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_SAMPLE, &v), CONVGEN_CANCELLED);
-    cg_deadline_set(101);
+    cg_deadline_set(clock_at + 1);
     ck_assert_int_eq(cg_verify(t, &k, &serial, CG_VERIFY_FULL, &v), CONVGEN_OK);
     ck_assert_msg(v.ok, "%s", v.why);
     cg_deadline_set(INFINITY);
-    cg_clock = NULL;
+    clock_end();
     cg_trial_free(t);
 }
 END_TEST

@@ -100,6 +100,7 @@ class Values(unittest.TestCase):
         np.testing.assert_array_equal(conv2d(x, w, b, epilogue="relu"), np.maximum(y, 0))
         np.testing.assert_array_equal(conv2d(x, w, b, epilogue="clamp:-3:6"), np.clip(y, -3, 6))
         np.testing.assert_array_equal(conv2d(x, w, b, epilogue="residual", residual=residual), y + residual)
+        np.testing.assert_array_equal(conv2d(x, w, b, epilogue="residual", residual=np.asfortranarray(residual)), y + residual)
         np.testing.assert_array_equal(conv2d(x, w, b, epilogue="residual+relu", residual=residual), np.maximum(y + residual, 0))
         np.testing.assert_array_equal(conv2d(x, w, epilogue="residual+relu", residual=residual, out=residual.copy()),
                                       np.maximum(y - b + residual, 0))
