@@ -66,7 +66,8 @@ def words_of(layer, direction, accuracy, set_):
     kept = [word for word in options if forward or not word.startswith("--epilogue=")]  # an epilogue is the forward pass's
     weights = set_["weights"] or ("changing" if direction.startswith("BWD_W") else "fixed")
     target = [f"--target={set_['target']}"] if set_["target"] else []
-    return [*kept, f"--dir={direction}", f"--accuracy={accuracy}", f"--weights={weights}", f"--threads={set_['threads']}", *target, descriptor]
+    return [*kept, f"--dir={direction}", f"--accuracy={accuracy}", f"--weights={weights}", f"--threads={set_['threads']}", *target,
+            descriptor]
 
 
 def tasks(layers, set_):
@@ -116,7 +117,8 @@ def read_also(path):
 
 def run(words):
     """The JSON lines that a command prints; None when it failed."""
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, "CONVGEN_TUNED": "/dev/null"})
+    environment = {**os.environ, "CONVGEN_TUNED": "/dev/null"}
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return rows if done.returncode == 0 and rows else None
 
@@ -131,7 +133,8 @@ def tune(command, words):
 def race(command, words, names, set_):
     drawn = [] if set_["draw"] == "all" else [f"--draw={set_['draw']}"]
     named = [f"--schedule={','.join(names)}"] if names else []
-    return run([command, "race", "--json", "--store=/dev/null", *drawn, f"--seed={set_['seed']}", f"--seconds={set_['seconds']}", *named, *words])
+    how = [*drawn, f"--seed={set_['seed']}", f"--seconds={set_['seconds']}", *named]
+    return run([command, "race", "--json", "--store=/dev/null", *how, *words])
 
 
 def place(who):
@@ -153,10 +156,11 @@ def judge(rows, names):
     best, by_name = min(finals, key=lambda row: row["ns_min"]), {row["schedule"]: row for row in rows}
     names = {**names, "estimate": next((row["schedule"] for row in rows if row["estimated"]), None)}
     first = rows[0]
-    return {"problem": first["problem"], "name": first["name"], "pass": first["dir"], "accuracy": first["accuracy"], "target": first["target"],
-            "threads": first["threads"], "macs": first["macs"], "best": best["schedule"], "best_ns": best["ns_min"],
-            "self_spread": median([row["spread"] for row in finals]), "legal": first["legal"], "drawn": first["drawn"], "seed": first["seed"],
-            "refused": sum(bool(row["why"]) for row in rows), "chosen": [choice(who, by_name.get(names[who]), best) for who in sorted(names, key=place)]}
+    return {"problem": first["problem"], "name": first["name"], "pass": first["dir"], "accuracy": first["accuracy"],
+            "target": first["target"], "threads": first["threads"], "macs": first["macs"],
+            "best": best["schedule"], "best_ns": best["ns_min"], "self_spread": median([row["spread"] for row in finals]),
+            "legal": first["legal"], "drawn": first["drawn"], "seed": first["seed"], "refused": sum(bool(row["why"]) for row in rows),
+            "chosen": [choice(who, by_name.get(names[who]), best) for who in sorted(names, key=place)]}
 
 
 def measure(command, words, also, set_):
@@ -219,8 +223,8 @@ def print_summary(lines):
 
 def show(line, number, count):
     cells = [f"{c['by']} {c['regret']:.3f} ({c['schedule']})" if c["regret"] else f"{c['by']} - ({c['why']})" for c in line["chosen"]]
-    print(f"[{number}/{count}] {line['problem']}: best {line['best']} {line['best_ns'] / 1e3:.1f} us, spread {line['self_spread']:.3f}, "
-          f"{line['drawn']} of {line['legal']}: " + "; ".join(cells), flush=True)
+    best = f"best {line['best']} {line['best_ns'] / 1e3:.1f} us, spread {line['self_spread']:.3f}, {line['drawn']} of {line['legal']}"
+    print(f"[{number}/{count}] {line['problem']}: {best}: " + "; ".join(cells), flush=True)
 
 
 # ---- the story ----

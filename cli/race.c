@@ -9,8 +9,10 @@
 #include <string.h>
 
 enum { FASTEST = 5, BRIEF_ROUNDS = 2, TURNS = 10, MOST_TURNS = 4 * TURNS };
-static const double brief = 5e-3, in_turns = 0.1; /* seconds of timing, of a schedule: in a brief round; of all turns unless told */
-static const double worth_another = 1.5, quick = 1e8; /* times the best; ns: who takes less than either is timed briefly once more */
+/* Seconds of timing of a schedule: in a brief round; of the first turns together, unless told. */
+static const double brief = 5e-3, in_turns = 0.1;
+/* Who takes less than so many times the best, or ns, is timed briefly once more. */
+static const double worth_another = 1.5, quick = 1e8;
 static const double calm = 1.02; /* more turns are taken while the fastest differ more from themselves, which is noise */
 
 typedef struct racer {
@@ -134,7 +136,8 @@ static cg_status verify(race *r, racer *k)
     cg_status status = r->judge.verify(r->judge.self, &r->job, &result);
     k->verdict = result.verdict;
     if (!status && (result.status || !result.verdict.ok))
-        snprintf(k->schedule.why, sizeof k->schedule.why, "%s", result.verdict.why[0] ? result.verdict.why : "failed its verification");
+        snprintf(k->schedule.why, sizeof k->schedule.why, "%s",
+                 result.verdict.why[0] ? result.verdict.why : "failed its verification");
     return status;
 }
 
@@ -148,7 +151,8 @@ static cg_status time_one(race *r, racer *k, double seconds, cg_timing *out)
     cg_status status = r->judge.time(r->judge.self, &r->job, &result);
     *out = result.timing;
     if (!status && result.status)
-        snprintf(k->schedule.why, sizeof k->schedule.why, "%s", result.verdict.why[0] ? result.verdict.why : convgen_status_text(result.status));
+        snprintf(k->schedule.why, sizeof k->schedule.why, "%s",
+                 result.verdict.why[0] ? result.verdict.why : convgen_status_text(result.status));
     return status;
 }
 
@@ -284,7 +288,8 @@ static void print_json(const race *r, const racer *k, double best)
     memcpy(record.form, r->job.form, sizeof record.form);
     memcpy(record.compiler, r->job.compiler, sizeof record.compiler);
     cli_json_result_begin(&(cli_result){ .np = r->np, .record = &record, .ns_min = timed ? time_of(k) : 0,
-                                         .ns_median = timed && k->final ? median_of(k, r->turns) : 0, .candidates = NAN, .refused = NAN, .seconds = NAN });
+                                         .ns_median = timed && k->final ? median_of(k, r->turns) : 0, .candidates = NAN,
+                                         .refused = NAN, .seconds = NAN });
     cli_json_number("cycles", k->schedule.cycles > 0 ? k->schedule.cycles : NAN);
     cli_json_flag("final", k->final);
     cli_json_flag("estimated", k->estimated);
@@ -307,7 +312,8 @@ static void add_row(const racer *k, double best, cli_table *t)
     cli_cell_time(t, timed ? time_of(k) : 0);
     cli_cell_number(t, "%.3f", timed ? time_of(k) / best : NAN);
     cli_cell_number(t, "%.3f", spread_of(k));
-    cli_cell(t, "%s%s%s", k->schedule.why, k->estimated ? "taken by estimate" : "", k->named ? k->estimated ? ", asked for" : "asked for" : "");
+    cli_cell(t, "%s%s%s%s", k->schedule.why, k->estimated ? "taken by estimate" : "", k->estimated && k->named ? ", " : "",
+             k->named && timed ? "asked for" : "");
 }
 
 static int print(const race *r)
@@ -318,8 +324,8 @@ static int print(const race *r)
     double best = r->count ? time_of(&r->at[0]) : NAN;
     cli_table t;
     if (!r->a->json) {
-        printf("%s on %s: %d of %d legal schedules, drawn with seed %lld\n", cli_label(r->np, label), r->job.target, r->drawn, r->legal,
-               (long long)r->seed);
+        printf("%s on %s: %d of %d legal schedules, drawn with seed %lld\n", cli_label(r->np, label), r->job.target, r->drawn,
+               r->legal, (long long)r->seed);
         cli_table_begin(&t, columns, sizeof columns / sizeof columns[0]);
     }
     for (int i = 0; i < r->count; i++)

@@ -29,8 +29,9 @@ void *cg_realloc(void *old, size_t size);
 void cg_free(void *p);
 char *cg_strdup(const char *text);
 void *cg_aligned(size_t size); /* 64-byte aligned; size 0 gives a valid pointer; cg_free frees it */
-void *cg_page_aligned(size_t size); /* the same at the start of a page: where a kernel's memory lies in its pages decides what displaces what
-                                  in the first cache, so all that is timed, and all that runs, lies alike */
+/* The same at the start of a page. Where memory lies in its pages decides what displaces what in the first cache: all that is
+ * timed, and a plan's own workspaces, lie alike. */
+void *cg_page_aligned(size_t size);
 /* Pages that can be read and written, of their own, all zero. */
 void *cg_pages(size_t size);
 void cg_pages_free(void *pages, size_t size);
