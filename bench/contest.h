@@ -41,6 +41,11 @@ typedef struct contestant {
     void (*free)(void *state);
 } contestant;
 
+/* Memory at the start of a page, free frees it; NULL: of no bytes, or none left. Where tensors lie in their pages decides what displaces
+ * what in the first cache, and `convgen tune` and `bench` have them there. */
+enum { PAGE = 4096 };
+void *pages(size_t bytes);
+
 bool output_slot(const task *t, int slot);
 double error_vs_loop(const void *convgen_state); /* normwise, over a plain loop's; NaN: not known */
 

@@ -39,7 +39,7 @@ static void *gemm_make(const task *t, int variant)
     s->t = t, s->pixels = product(t->p.out), s->taps = product(t->p.kernel), s->depth = s->taps * t->p.in_channels;
     s->direct = dense_pointwise(&t->p);
     size_t bytes = ((size_t)(s->pixels * s->depth) * t->element + 63) / 64 * 64;
-    if (!s->direct && !(s->columns = aligned_alloc(64, bytes))) return gemm_free(s), NULL;
+    if (!s->direct && !(s->columns = pages(bytes))) return gemm_free(s), NULL;
     return s;
 }
 

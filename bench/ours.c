@@ -42,8 +42,6 @@ static void ours_free(void *at)
     free(s);
 }
 
-static void *aligned(size_t bytes) { return bytes ? aligned_alloc(64, (bytes + 63) / 64 * 64) : NULL; }
-
 static void *ours_make(const task *t, int variant)
 {
     convgen_effort effort = variant == ESTIMATED ? CONVGEN_ESTIMATE : set.effort;
@@ -60,8 +58,8 @@ static void *ours_make(const task *t, int variant)
     }
     size_t packed = convgen_plan_packed(s->plan), workspace = convgen_plan_workspace(s->plan);
     s->tensors = (convgen_tensors){.src = t->at[SRC], .weights = t->at[WEIGHTS], .bias = t->at[BIAS], .dst = t->at[DST],
-                                   .packed = t->p.weights == CONVGEN_WEIGHTS_FIXED ? aligned(packed) : NULL,
-                                   .workspace = aligned(workspace)};
+                                   .packed = t->p.weights == CONVGEN_WEIGHTS_FIXED ? pages(packed) : NULL,
+                                   .workspace = pages(workspace)};
     return s;
 }
 

@@ -85,6 +85,7 @@ typedef struct text_list {
 
 static char overrides[256];
 static const char *directions, *match;
+static int every = 1;
 
 static void add_text(text_list *l, const char *options, const char *direction, const char *problem)
 {
@@ -116,6 +117,7 @@ static void add_problem(text_list *l, const char *options, const char *problem)
 static void read_list(text_list *l, const char *path)
 {
     char line[1024], options[512] = "";
+    int layer = 0;
     FILE *f = fopen(path, "r");
     if (!f) die("cannot read %s", path);
     while (fgets(line, sizeof line, f)) {
@@ -126,7 +128,10 @@ static void read_list(text_list *l, const char *path)
             if (strcmp(w, "--reset") == 0) options[0] = 0;
             else if (*w == '-' && strlen(options) + strlen(w) + 2 < sizeof options) strcat(strcat(options, " "), w);
             else if (*w == '*') for (int i = before; i < l->count; i++) l->at[i].times = atoi(w + 1);
-            else if (*w && *w != '-') before = l->count, add_problem(l, options, w);
+            else if (*w && *w != '-') {
+                before = l->count;
+                if (layer++ % every == 0) add_problem(l, options, w);
+            }
         }
     }
     fclose(f);
@@ -146,6 +151,8 @@ static void task_free(task *t)
     for (int i = 0; i < SLOTS; i++) free(t->at[i]);
 }
 
+void *pages(size_t bytes) { return bytes ? aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE) : NULL; }
+
 static bool task_set_up(task *t, const char *text)
 {
     const char *name = strchr(text, '"');
@@ -163,8 +170,7 @@ static bool task_set_up(task *t, const char *text)
     t->count[BIAS] = p->bias ? (size_t)p->out_channels : 0;
     t->flops = 2.0 * (double)kernel * (double)t->count[DST];
     for (int i = 0; i < SLOTS; i++) {
-        size_t bytes = (t->count[i] * t->element + 63) / 64 * 64;
-        if (bytes && !(t->at[i] = aligned_alloc(64, bytes))) die("%s: no memory", text);
+        if (t->count[i] && !(t->at[i] = pages(t->count[i] * t->element))) die("%s: no memory", text);
     }
     return true;
 }
@@ -460,7 +466,8 @@ static bool contest(const struct line *line)
 static const char usage[] =
     "usage: peers [options] PROBLEM... | --batch=FILE\n"
     "  --dir=D[,D...] --dt=T --tag=T --mb=N --accuracy=A --epilogue=E   over what the list says\n"
-    "  --match=TEXT    only problems with this text\n"
+    "  --every=N       of a list, only every Nth problem: 1, N+1, 2N+1 ...\n"
+    "  --match=TEXT    of these, only problems with this text\n"
     "  --threads=N     --target=avx512|avx2     of convgen and of its peers\n"
     "  --effort=measure|exhaustive|estimate|recall   of convgen; measured once, then recalled ($CONVGEN_STORE, else beside this command)\n"
     "  --cold          the caches are swept before each run\n"
@@ -497,6 +504,7 @@ static void take_option(const char *word)
     else if ((v = value_of(word, "--only"))) set.only = v;
     else if ((v = value_of(word, "--without"))) set.without = v;
     else if ((v = value_of(word, "--match"))) match = v;
+    else if ((v = value_of(word, "--every"))) every = atoi(v);
     else if ((v = value_of(word, "--loop"))) set.loop_limit = atof(v);
     else if ((v = value_of(word, "--effort"))) take_effort(v);
     else if (strcmp(word, "--cold") == 0) set.cold = true;
@@ -583,6 +591,7 @@ int main(int argc, char **argv)
         if (argv[i][0] == '-' && !value_of(argv[i], "--batch")) take_option(argv[i]);
     if (!set.target) set.target = has_avx512() ? "avx512" : "avx2";
     if (set.threads < 1) die("--threads must be at least 1");
+    if (every < 1) die("--every must be at least 1");
     set_environment(argv);
     pin();
     for (int i = 1; i < argc; i++)

@@ -13,7 +13,8 @@ enum { CLI_GO_ON = -1 };                                                    /* c
 /* One bit a verb, for the options' table. */
 enum {
     CLI_TUNE = 1, CLI_BENCH = 2, CLI_CHECK = 4, CLI_SHOW = 8, CLI_RECORDS = 16, CLI_MACHINE = 32, CLI_EMIT = 64,
-    CLI_PROBLEMS = CLI_TUNE | CLI_BENCH | CLI_CHECK | CLI_SHOW | CLI_EMIT /* verbs whose words are problems */
+    CLI_RACE = 128,
+    CLI_PROBLEMS = CLI_TUNE | CLI_BENCH | CLI_RACE | CLI_CHECK | CLI_SHOW | CLI_EMIT /* verbs whose words are problems */
 };
 
 typedef struct cli_arguments cli_arguments;
@@ -26,6 +27,7 @@ typedef struct cli_verb {
 
 int cli_tune(cli_arguments *a);
 int cli_bench(cli_arguments *a);
+int cli_race(cli_arguments *a);
 int cli_check(cli_arguments *a);
 int cli_show(cli_arguments *a);
 int cli_records(cli_arguments *a);
@@ -43,7 +45,7 @@ struct cli_arguments {
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
-    const char *output, *prefix, *targets, *form, *sharing, *every;                        /* every: of records verify */
+    const char *output, *prefix, *targets, *form, *sharing, *every, *draw, *seed;          /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
     bool json, again, all, cold, peers, force, strict;
 };
@@ -178,5 +180,6 @@ typedef struct cli_result {
 } cli_result;
 double cli_gflops(const cg_named_problem *np, double ns);
 void cli_json_result(const cli_result *r);
+void cli_json_result_begin(const cli_result *r); /* its fields; others may follow before cli_json_end */
 
 #endif

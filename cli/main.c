@@ -17,6 +17,12 @@ static const cli_verb verbs[] = {
       "Times the remembered kernels in interleaved rounds: minimum and median of each, and the sum over all of them, each\n"
       "counted as often as its list says.",
       cli_bench },
+    { "race", CLI_RACE, "[options] PROBLEM... | --batch=FILE", "time the schedules of each problem against each other",
+      "All legal schedules take part, also those that their estimates leave out of `convgen show`. Each is verified and timed\n"
+      "briefly by a worker process; then the five fastest, the one that an estimate takes and those of --schedule are timed\n"
+      "in turns. The table shows, per schedule: the estimate in cycles, its best time, that over the best schedule's, and how\n"
+      "far apart its times in two series of turns are, which is noise. Nothing is remembered.",
+      cli_race },
     { "check", CLI_CHECK, "[options] PROBLEM... | --batch=FILE", "print the error of a kernel against the exact result",
       "The certificate: the errors of a plain loop, of np.sum's order and of the chosen kernel against the exact result, for\n"
       "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate; one whose\n"

@@ -279,7 +279,7 @@ static void json_origin(const char *key, bool known, bool recorded)
         cli_json_number(key, NAN);
 }
 
-void cli_json_result(const cli_result *r)
+void cli_json_result_begin(const cli_result *r)
 {
     const convgen_problem *p = &r->np->problem;
     const struct {
@@ -318,5 +318,10 @@ void cli_json_result(const cli_result *r)
     cli_json_flag("complete", !r->record->cut_after);
     json_origin("times", r->ns_min > 0, r->times_recorded);
     json_origin("errors", isfinite(r->record->error_normwise) || isfinite(r->record->error_vs_loop), r->errors_recorded);
+}
+
+void cli_json_result(const cli_result *r)
+{
+    cli_json_result_begin(r);
     cli_json_end();
 }

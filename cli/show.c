@@ -16,6 +16,8 @@ static int check_stage(const cli_arguments *a)
     if (a->schedule && i == 0)
         return cli_usage(a, "--schedule=%s is for --stage=program, driver, source and code; without one all schedules are listed",
                          a->schedule);
+    if (a->all && a->stage && strcmp(a->stage, stages[0]) != 0)
+        return cli_usage(a, "--all is for --stage=schedules: it lists also those that their estimates leave out");
     return CLI_DONE;
 }
 
@@ -25,7 +27,9 @@ static int show_one(const cli_arguments *a, convgen_context *c, const cg_named_p
     cg_request r;
     cg_buffer text = { 0 };
     int status = CLI_DONE;
-    if (cli_request(c, a, np, &target, &r) || cg_script_show(c->script, &r, a->schedule, a->stage ? a->stage : stages[0], &text))
+    cg_status failed = cli_request(c, a, np, &target, &r);
+    r.all = a->all;
+    if (failed || cg_script_show(c->script, &r, a->schedule, a->stage ? a->stage : stages[0], &text))
         status = cli_failed(a);
     else if (text.failed)
         status = cli_wrong(a, "no memory for the text");

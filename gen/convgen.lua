@@ -48,7 +48,7 @@ end
 convgen.generator = space.generator
 
 function convgen.schedules(request)
-  return space.list(prepare(request), request.target, request.machine, request.asked, request.steady)
+  return space.list(prepare(request), request.target, request.machine, request.asked, request.steady, request.all)
 end
 
 local forms = { c = lower_c, machine = lower_machine }

@@ -1,4 +1,4 @@
--- space.lua: a problem's best schedules of all families by estimate, then the refused ones with their reasons.
+-- space.lua: a problem's best schedules of all families by estimate (or all of them), then the refused ones with their reasons.
 --
 -- Nothing else in the generator knows which families there are.
 local targets = require "targets"
@@ -45,17 +45,20 @@ local function before(a, b)
   return a.name < b.name
 end
 
--- So many schedules are worth looking at, and so many of a family, whatever the others promise; refused ones all tell something.
-local most, of_family = 60, 12
+-- A schedule but for its sizes, "direct.across.stream": an estimate may be wrong about all that are alike in this.
+local function way_of(name) return (name:gsub("%.[^.]*%d[^.]*", "")) end
+
+-- So many schedules are worth looking at, and so many of a family and of a way, whatever the others promise; refused ones all tell something.
+local most, of_family, of_way = 60, 12, 2
 
 -- Of a sorted list; what is asked for by name stays.
 local function pruned(list, asked)
-  local kept, fitting, count = {}, 0, {}
+  local kept, fitting, families_kept, ways_kept = {}, 0, {}, {}
   for _, entry in ipairs(list) do
-    local of = count[entry.family] or 0
-    if entry.why or fitting < most or of < of_family or entry.name == asked then
+    local of, like = families_kept[entry.family] or 0, ways_kept[entry.way] or 0
+    if entry.why or fitting < most or of < of_family or like < of_way or entry.name == asked then
       kept[#kept + 1] = entry
-      if not entry.why then fitting, count[entry.family] = fitting + 1, of + 1 end
+      if not entry.why then fitting, families_kept[entry.family], ways_kept[entry.way] = fitting + 1, of + 1, like + 1 end
     end
   end
   return kept
@@ -74,7 +77,8 @@ local function entries_of(problem, target, machine)
     local _, gave_up = bounded(family.schedules, problem, target, machine, found)
     if gave_up then found[#found + 1] = { name = family.name, why = gave_up } end
     for _, entry in ipairs(found) do
-      list[#list + 1] = { name = entry.name or family.print(entry.schedule), family = family.name, version = family.version,
+      local name = entry.name or family.print(entry.schedule)
+      list[#list + 1] = { name = name, family = family.name, way = way_of(name), version = family.version,
         arithmetic = entry.why and "" or arithmetic_of(family, problem, entry.schedule), cycles = entry.cycles or 0, why = entry.why }
     end
   end
@@ -111,12 +115,12 @@ local function steady(problem, target, machine, list)
   return result
 end
 
--- asked: a schedule that stays whatever its estimate. steadily: in that order.
-function space.list(problem, target_name, machine, asked, steadily)
+-- asked: a schedule that stays whatever its estimate; all: so does every one. steadily: in that order.
+function space.list(problem, target_name, machine, asked, steadily, all)
   local target = targets[target_name]
   local list = entries_of(problem, target, machine)
   if steadily then list = steady(problem, target, machine, list) end
-  return pruned(list, asked)
+  return all and list or pruned(list, asked)
 end
 
 return space

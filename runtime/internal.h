@@ -29,6 +29,9 @@ void *cg_realloc(void *old, size_t size);
 void cg_free(void *p);
 char *cg_strdup(const char *text);
 void *cg_aligned(size_t size); /* 64-byte aligned; size 0 gives a valid pointer; cg_free frees it */
+/* The same at the start of a page. Where memory lies in its pages decides what displaces what in the first cache: all that is
+ * timed, and a plan's own workspaces, lie alike. */
+void *cg_page_aligned(size_t size);
 /* Pages that can be read and written, of their own, all zero. */
 void *cg_pages(size_t size);
 void cg_pages_free(void *pages, size_t size);
@@ -191,6 +194,7 @@ cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted
 
 typedef struct cg_schedule {
     char name[CG_NAME], family[16];
+    char way[CG_NAME]; /* what it is but for its sizes: "direct.across.stream" */
     int version;     /* of the family */
     double cycles;   /* the estimate */
     char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */
@@ -208,8 +212,9 @@ typedef struct cg_request {
     int threads;
     const char *asked; /* a schedule that the list has to have whatever its estimate, or NULL */
     bool steady;       /* the order of ESTIMATE: the arithmetic of the first does not depend on threads, nor that of the next */
+    bool all;          /* the list has to have every legal schedule */
 } cg_request;
-/* Legal ones first, best estimate first, at most about 60; then the refused ones. cg_free(list->at). */
+/* Legal ones first, best estimate first, at most about 60 unless all are asked for; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
 cg_status cg_script_family_version(cg_script *s, const char *family, int *version); /* CONVGEN_UNSUPPORTED: no such family */
 /* The family of a schedule, and its chains as in cg_source. CONVGEN_UNSUPPORTED: it is none, or the problem's accuracy does not admit
@@ -424,7 +429,8 @@ typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
  * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
  * SAMPLE: some outputs, within 2 ms beyond the run itself. */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
-/* Borrowed from the trial, for the timer: its problem; uniform random operands, 64-byte aligned; a room. */
+/* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
+ * are in most programs; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
 cg_status cg_trial_data(cg_trial *t, cg_operands *out);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_room *out); /* fits that kernel */
@@ -486,6 +492,10 @@ typedef struct cg_timing {
     double ns_min, ns_median;
     int runs;
 } cg_timing;
+/* Seconds to time a kernel for, one run of which takes `run`: at least `seconds`, and several runs, since one alone may meet what
+ * else the machine does; of slow ones few are enough. */
+#define CG_SLOW 20e-3
+double cg_time_enough(double run, double seconds);
 /* Times the kernel on its own aligned data for about `seconds` (at least one run; repeats of one sample grow until it is
  * measurable). cold: caches swept before each run. The trial keeps the data. */
 cg_status cg_time(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, double seconds, bool cold, cg_timing *out);

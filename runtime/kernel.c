@@ -138,7 +138,7 @@ static bool grow(void **memory, size_t *has, size_t size)
 {
     if (*memory && *has >= size) return true;
     cg_free(*memory);
-    *memory = cg_aligned(size);
+    *memory = cg_page_aligned(size);
     *has = *memory ? size : 0;
     if (*memory) memset(*memory, 0, size);
     return *memory;

@@ -59,12 +59,22 @@ char *cg_strdup(const char *text)
     return copy ? memcpy(copy, text, size) : NULL;
 }
 
-void *cg_aligned(size_t size)
+static void *aligned_to(size_t alignment, size_t size)
 {
     void *p = NULL;
-    if (fails_now() || posix_memalign(&p, 64, size ? size : 1))
+    if (fails_now() || posix_memalign(&p, alignment, size ? size : 1))
         return NULL;
     return p;
+}
+
+void *cg_aligned(size_t size)
+{
+    return aligned_to(64, size);
+}
+
+void *cg_page_aligned(size_t size)
+{
+    return aligned_to((size_t)sysconf(_SC_PAGESIZE), size);
 }
 
 void *cg_pages(size_t size)

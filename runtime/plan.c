@@ -207,7 +207,7 @@ static void *workspace_take(const convgen_plan *plan)
         void *found = __atomic_exchange_n(&pool->idle[i], NULL, __ATOMIC_ACQUIRE);
         if (found) return found;
     }
-    void *fresh = cg_aligned(plan->slot[WORKSPACE].bytes);
+    void *fresh = cg_page_aligned(plan->slot[WORKSPACE].bytes);
     if (!fresh) cg_fail(CONVGEN_NO_MEMORY, "no memory for a workspace of %zu bytes", plan->slot[WORKSPACE].bytes);
     return fresh;
 }

@@ -175,6 +175,7 @@ static void push_request(lua_State *lua, const cg_request *r)
     cg_script_set_integer(lua, "threads", r->threads > 0 ? r->threads : 1);
     if (r->asked) cg_script_set_text(lua, "asked", r->asked);
     set_bool(lua, "steady", r->steady);
+    set_bool(lua, "all", r->all);
 }
 
 /* ---- targets ---- */
@@ -260,6 +261,7 @@ static void read_schedule(lua_State *lua, cg_schedule *out)
 {
     get_word(lua, "name", out->name, sizeof out->name);
     get_word(lua, "family", out->family, sizeof out->family);
+    get_word(lua, "way", out->way, sizeof out->way);
     out->version = (int)get_integer(lua, "version", 0, INT_MAX);
     get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
     lua_getfield(lua, -1, "cycles");
@@ -276,7 +278,7 @@ static int list_schedules(lua_State *lua)
     push_request(lua, job->request);
     lua_call(lua, 1, 1);
     int count = get_length(lua, "schedules()", INT_MAX);
-    if (count > CG_SCHEDULES) /* best first: what is cut would not be tried */
+    if (count > CG_SCHEDULES && !job->request->all) /* best first: what is cut would not be tried */
         count = CG_SCHEDULES;
     job->list.at = cg_calloc((size_t)count, sizeof *job->list.at);
     if (!job->list.at) return 0;

@@ -7,12 +7,14 @@
  *
  * Limit: a run cannot be stopped; the caller's time is exceeded by at most one sample. */
 #include "internal.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { SAMPLES = 1000, MAX_REPEATS = 1 << 20, FAR_SAMPLES = 12, FAR_BYTES = 4 << 20 };
 static const double measurable = 20e-6, far_longer = 6; /* times the seconds, at most */
+static const double several = 4; /* runs at least, the first of which does not count */
 
 typedef struct setup {
     const cg_kernel *kernel;
@@ -23,6 +25,8 @@ typedef struct setup {
     char *sweep; /* cold: memory that displaces the caches */
     size_t sweep_size;
 } setup;
+
+double cg_time_enough(double run, double seconds) { return run > CG_SLOW ? seconds : fmax(seconds, several * run); }
 
 static size_t sweep_bytes(void)
 {

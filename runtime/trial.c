@@ -182,7 +182,7 @@ cg_status cg_set_make(cg_trial *t, kind which)
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
         if ((status = cg_in_time())) break; /* of GBs each takes seconds */
-        status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards && which != PLAIN);
+        status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards || which == PLAIN);
         *slot[i] = s->tensor[i].data;
     }
     if (!status) set_fill(t, which, s);

@@ -38,7 +38,7 @@ uint64_t cg_fast_hash(const void *data, size_t size);
 
 static const char *const tensor_name[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual"};
 
-/* Flush right; flush left; the same for transforming families; 64-byte aligned and without zones. */
+/* Flush right; flush left; the same for transforming families; for timing: each at the start of a page, whoever judges. */
 typedef enum { RANDOM, INTEGERS, SMALL, PLAIN, SETS } kind;
 
 /* An element of an input that is no number, and what it was. */

@@ -10,12 +10,12 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 12, FEW = 3, RIVALS = 3, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
+enum { TRIES = 12, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
-static const double slow = 20e-3;         /* a run longer than this costs more than it tells: few are enough */
-static const double several = 4;          /* runs at least of those that are not: one alone may meet what else the machine does */
+static const double slow = CG_SLOW;       /* a run longer than this costs more than it tells: few are enough */
 static const double first_run_dropped = 2; /* of slow ones: a first run this much above the best's is the last */
+static const double way_within = 1.5; /* an estimate this much above the best's is not tried for its way alone */
 static const double hopeless = 8;     /* an estimate this much above the best's is not tried when there are others */
 static const double keep_record = 0.97; /* a new winner must beat the remembered one by 3 % */
 static const double tie = 0.005;
@@ -183,12 +183,27 @@ static int of_family(const cg_tuner *u, const char *family, int count)
     return n;
 }
 
-/* Estimates of different families are less alike than those of one: the best of each follow the first `count`. */
-static int with_rivals(cg_tuner *u, int count, int legal, double limit)
+static int of_way(const cg_tuner *u, const char *way, int count)
+{
+    int n = 0;
+    for (int i = 0; i < count; i++) n += !strcmp(u->list.at[i].way, way);
+    return n;
+}
+
+/* Whether `count` before it leave room for one more of its family; or of its way, since what a machine makes of stores past the
+ * caches, say, is wrong by the same factor in the estimates of all that do it. */
+static bool is_rival(const cg_tuner *u, const cg_schedule *s, int count, double best)
+{
+    bool near = s->cycles <= way_within * best;
+    return of_family(u, s->family, count) < RIVALS || (near && of_way(u, s->way, count) < OF_WAY);
+}
+
+/* Estimates of different families and ways are less alike than those of one: the best of each follow the first `count`. */
+static int with_rivals(cg_tuner *u, int count, int legal, double best)
 {
     for (int i = count; i < legal; i++) {
         cg_schedule rival = u->list.at[i];
-        if (rival.cycles > limit || of_family(u, rival.family, count) >= RIVALS) continue;
+        if (rival.cycles > hopeless * best || !is_rival(u, &rival, count, best)) continue;
         memmove(&u->list.at[count + 1], &u->list.at[count], (size_t)(i - count) * sizeof rival);
         u->list.at[count++] = rival;
     }
@@ -204,7 +219,7 @@ static int worth_trying(cg_tuner *u, int legal)
     int count = legal < TRIES ? legal : TRIES;
     bool estimates_hold = strcmp(u->key.compiler, "tcc") != 0 || strcmp(u->key.form, "c") != 0;
     while (estimates_hold && count > 3 && u->list.at[count - 1].cycles > hopeless * best) count--;
-    return estimates_hold ? with_rivals(u, count, legal, hopeless * best) : count;
+    return estimates_hold ? with_rivals(u, count, legal, best) : count;
 }
 
 /* A search that goes on begins with what won, and leaves out the others that were tried. Where all were, the last rounds were cut short:
@@ -302,7 +317,7 @@ static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
 static double long_enough(const cg_candidate *k, double seconds)
 {
     double run = k->timing.ns_min > 0 ? k->timing.ns_min * 1e-9 : k->verdict.seconds;
-    return run > slow ? seconds : fmax(seconds, several * run);
+    return cg_time_enough(run, seconds);
 }
 
 /* The run of the verification, where no time is known. */

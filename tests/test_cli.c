@@ -295,6 +295,98 @@ START_TEST(bench)
 }
 END_TEST
 
+static int count_texts(const char *text, const char *part)
+{
+    int n = 0;
+    for (; (text = strstr(text, part)); text += strlen(part))
+        n++;
+    return n;
+}
+
+/* The lines of `show` that are schedules, not refused ones: they begin with a number. */
+static int count_legal(void)
+{
+    int n = 0;
+    for (const char *line = out; *line; line = strchr(line, '\n') + 1)
+        n += strchr("0123456789", line[strspn(line, " ")]) != NULL && line[0] == ' ';
+    return n;
+}
+
+START_TEST(show_all)
+{
+    static const char problem[] = "mb1ic64ih56oc64kh3ph1";
+    static char few[OUTPUT];
+    ck_assert_int_eq(run("show", "--target=portable", "--accuracy=8x", problem, NULL), 0);
+    int pruned = count_legal();
+    memcpy(few, out, sizeof few);
+    ck_assert_int_eq(run("show", "--target=portable", "--accuracy=8x", "--all", problem, NULL), 0);
+    ck_assert_msg(count_legal() > pruned, "%d are legal, %d are left", count_legal(), pruned);
+    for (char *line = strtok(few, "\n"); line; line = strtok(NULL, "\n"))
+        ck_assert_msg(strstr(out, line) != NULL, "not among all: %s", line);
+}
+END_TEST
+
+START_TEST(race)
+{
+    char count[32];
+    ck_assert_int_eq(run("show", "--all", "--accuracy=8x", "--threads=2", "--target=portable", "mb1ic64ih8oc64kh3ph1", NULL), 0);
+    int legal_of_wide = count_legal(); /* more than are left when they are pruned */
+    ck_assert_int_eq(run("show", "--all", TINY, NULL), 0);
+    int legal = count_legal();
+    ck_assert_msg(run("race", "--seconds=0.001", TINY, NULL) == 0, "%s", err);
+    ck_assert_ptr_nonnull(strstr(out, "taken by estimate"));
+    ck_assert_int_eq(run("race", "--draw=0", "--seconds=0", "--accuracy=8x", "--threads=2", "--target=portable", "mb1ic64ih8oc64kh3ph1", NULL), 0);
+    snprintf(count, sizeof count, "0 of %d legal", legal_of_wide);
+    ck_assert_msg(strstr(out, count) != NULL, "not %s: %s", count, out);
+    ck_assert_int_eq(run("race", "--json", "--seconds=0.001", TINY, NULL), 0);
+    assert_keys();
+    ck_assert_int_eq(count_lines(out), legal);
+    ck_assert_int_eq(count_texts(out, "\"why\":\"\""), legal);
+    ck_assert_int_eq(count_texts(out, "\"estimated\":true"), 1);
+    ck_assert_int_ge(count_texts(out, "\"final\":true"), legal < 5 ? legal : 5);
+    ck_assert_int_le(count_texts(out, "\"final\":true"), 6);
+    ck_assert_int_eq(count_texts(out, "\"over_best\":1,"), 1);
+    ck_assert(!store_is_there());
+}
+END_TEST
+
+/* Names of the schedules that race, sorted: their order is that of their times. */
+static void names_of_race(const char *seed, char names[8][CG_NAME])
+{
+    static const char key[] = "\"schedule\":\"";
+    int count = 0;
+    memset(names, 0, 8 * CG_NAME);
+    ck_assert_msg(run("race", "--json", "--seconds=0", "--draw=2", seed, "--schedule=plain,nosuch.p1", TINY, NULL) == 0, "%s", err);
+    for (const char *at = out; (at = strstr(at, key)) && count < 8; count++) {
+        at += strlen(key);
+        snprintf(names[count], CG_NAME, "%.*s", (int)strcspn(at, "\""), at);
+    }
+    qsort(names, 8, CG_NAME, (int (*)(const void *, const void *))strcmp);
+    ck_assert_int_eq(count_texts(out, "\"drawn\":2,"), count);
+    ck_assert_int_eq(count_texts(out, "\"named\":true"), 2);
+    ck_assert_ptr_nonnull(strstr(out, "the generator does not list it"));
+}
+
+START_TEST(drawn_by_seed)
+{
+    char first[8][CG_NAME], again[8][CG_NAME], other[8][CG_NAME], seed[32];
+    bool differs = false;
+    names_of_race("--seed=7", first);
+    ck_assert_ptr_nonnull(strstr(out, "\"seed\":7,"));
+    names_of_race("--seed=7", again);
+    ck_assert_mem_eq(first, again, sizeof first);
+    for (int i = 0; i < 9 && !differs; i++) {
+        snprintf(seed, sizeof seed, "--seed=%d", i);
+        names_of_race(seed, other);
+        differs = memcmp(first, other, sizeof first) != 0;
+    }
+    ck_assert_msg(differs, "nine seeds draw the same");
+    assert_refused(run("race", "--draw=-1", TINY, NULL), 2, "--draw=-1");
+    assert_refused(run("race", "--seed=x", TINY, NULL), 2, "--seed=x");
+    assert_refused(run("show", "--all", "--stage=source", TINY, NULL), 2, "--all");
+}
+END_TEST
+
 START_TEST(check)
 {
     static const char *const tensors[][3] = { { "FWD_B", "Z ", NULL }, { "BWD_D", "dA ", NULL }, { "BWD_WB", "dW ", "db " } };
@@ -878,7 +970,7 @@ int main(void)
     tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, killed_with_a_compiler, 0, KILLS);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, records, stale_records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, race, drawn_by_seed, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, show_all, records, stale_records,
                                           forged_records, recorded_figures, merged_records, no_home,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, refused_executable_memory, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)

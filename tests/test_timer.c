@@ -3,6 +3,7 @@
 #include "suite.h"
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static long runs, packs;
 static double each, first_more; /* seconds of a run, and what the first takes beyond that */
@@ -184,6 +185,40 @@ START_TEST(cold_runs)
 }
 END_TEST
 
+/* Where memory lies in its pages decides what displaces what: so a race, in whatever process, and a bench have it alike. */
+START_TEST(all_that_is_timed_begins_at_a_page)
+{
+    cg_kernel k = {.source = {.packed = 4160, .shared = 192, .stage_count = 1, .chains = 1, .stage = {{.tasks = 1, .scratch = 64}}}};
+    void *between[8]; /* what other allocations leave free moves those that follow */
+    for (int i = 0; i < 8; i++) {
+        convgen_problem p;
+        cg_trial *t;
+        cg_operands o;
+        cg_room room;
+        ck_assert_ptr_nonnull(between[i] = malloc((size_t)i * 1000 + 24));
+        ck_assert_int_eq(convgen_problem_parse("--weights=fixed --epilogue=residual mb1ic3ih9oc5kh3ph1", &p), CONVGEN_OK);
+        ck_assert_int_eq(cg_trial_new(&p, i % 2, &t), CONVGEN_OK);
+        ck_assert_int_eq(cg_trial_data(t, &o), CONVGEN_OK);
+        ck_assert_int_eq(cg_trial_room(t, &k, &serial, &room), CONVGEN_OK);
+        const void *const all[] = {o.src, o.weights, o.bias, o.dst, o.residual, room.workspace, room.packed};
+        for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) {
+            ck_assert_ptr_nonnull(all[j]);
+            ck_assert_msg((uintptr_t)all[j] % (uintptr_t)sysconf(_SC_PAGESIZE) == 0, "memory %zu of trial %d begins at %p", j, i, all[j]);
+        }
+        cg_trial_free(t);
+    }
+    for (int i = 0; i < 8; i++) free(between[i]);
+}
+END_TEST
+
+START_TEST(how_long_is_enough)
+{
+    ck_assert_double_eq(cg_time_enough(1e-6, 2e-3), 2e-3);
+    ck_assert_double_eq(cg_time_enough(0.01, 2e-3), 0.04); /* several runs: the first only warms */
+    ck_assert_double_eq(cg_time_enough(1, 2e-3), 2e-3);
+}
+END_TEST
+
 START_TEST(memory)
 {
     cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = 1}}}, .stage = {timed_stage}};
@@ -220,6 +255,8 @@ int main(void)
     tcase_add_test(t, without_a_sample_the_lesser_counts);
     tcase_add_test(t, fixed_weights_are_packed_before);
     tcase_add_test(t, cold_runs);
+    tcase_add_test(t, all_that_is_timed_begins_at_a_page);
+    tcase_add_test(t, how_long_is_enough);
     tcase_add_test(t, memory);
     return test_run(s);
 }

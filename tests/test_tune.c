@@ -11,7 +11,8 @@ enum { MOST = CG_SCHEDULES };
 
 /* What the judge will say of the generator's i-th schedule. */
 typedef struct fake {
-    char name[MOST][CG_NAME];
+    char name[MOST][CG_NAME], way[MOST][CG_NAME];
+    double cycles[MOST];
     double ns[MOST], first[MOST]; /* first: seconds of the first run */
     const char *why[MOST];        /* NULL: right */
     size_t packed[MOST];
@@ -113,6 +114,8 @@ static void choose(const char *text)
     f.least_runs = INFINITY;
     for (; f.count < list.count && !list.at[f.count].why[0]; f.count++) {
         strcpy(f.name[f.count], list.at[f.count].name);
+        strcpy(f.way[f.count], list.at[f.count].way);
+        f.cycles[f.count] = list.at[f.count].cycles;
         f.ns[f.count] = 1e5 * (1 + f.count);
         f.first[f.count] = f.ns[f.count] * 1e-9;
     }
@@ -183,6 +186,32 @@ START_TEST(the_fastest_wins_and_is_remembered)
     ck_assert_int_eq(cg_tune(context, &judge, &again, &out), CONVGEN_OK);
     ck_assert(!out.recalled);
     ck_assert_int_gt(f.asked, asked);
+}
+END_TEST
+
+/* Of the i-th's way, those before `end`: listed with an estimate within 1.5 of the best's, or of these only those tried. */
+static int count_way(int i, int end, bool tried)
+{
+    int n = 0;
+    for (int j = 0; j < end; j++)
+        n += !strcmp(f.way[j], f.way[i]) && (!tried || f.verified[j]) && f.cycles[j] <= 1.5 * f.cycles[0];
+    return n;
+}
+
+/* Here the first 18 of the list store past the caches, and the estimates of all of these may be wrong. */
+START_TEST(of_each_way_some_are_tried)
+{
+    context->machine.l2 = 1 << 20, context->machine.l3 = 32 << 20;
+    choose("mb1ic32ih112oc224oh112kh1");
+    int ways = 0;
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    for (int i = 0; i < f.count && !strcmp(form(), "machine"); i++) {
+        int listed = count_way(i, f.count, false), tried = count_way(i, f.count, true);
+        ck_assert_msg(tried >= (listed < 2 ? listed : 2), "%d of %d like %s are tried", tried, listed, f.name[i]);
+        ways += !count_way(i, i, false);
+    }
+    ck_assert_int_ge(ways, strcmp(form(), "machine") ? 0 : 3);
+    ck_assert_int_lt(out.candidates, 25);
 }
 END_TEST
 
@@ -702,6 +731,7 @@ int main(void)
     TCase *t = test_case(s, "tune", 300);
     tcase_add_checked_fixture(t, begin, end);
     tcase_add_test(t, the_fastest_wins_and_is_remembered);
+    tcase_add_test(t, of_each_way_some_are_tried);
     tcase_add_test(t, a_refused_candidate_keeps_its_reason);
     tcase_add_test(t, nothing_survived_names_reasons);
     tcase_add_test(t, what_cannot_go_on_is_an_error);
