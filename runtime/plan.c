@@ -244,11 +244,11 @@ static void time_text(double ns, char *text, size_t size)
 static void describe(convgen_plan *plan)
 {
     const cg_record *r = &plan->record;
-    const char *recorded = plan->info.recalled ? "recorded " : "";
+    const char *recorded = plan->info.recalled ? "recorded " : "", *of = r->ns_min > 0 ? "" : " on a sample"; /* what is not timed is estimated */
     char time[32] = "", error[64] = "error not measured";
     if (r->ns_min > 0) time_text(r->ns_min, time, sizeof time);
-    if (r->error_vs_loop >= 0) snprintf(error, sizeof error, "%serror %.2f of the plain loop's", recorded, r->error_vs_loop);
-    else if (r->error_normwise >= 0) snprintf(error, sizeof error, "%snormwise error %.2g", recorded, r->error_normwise);
+    if (r->error_vs_loop >= 0) snprintf(error, sizeof error, "%serror %.2f of the plain loop's%s", recorded, r->error_vs_loop, of);
+    else if (r->error_normwise >= 0) snprintf(error, sizeof error, "%snormwise error %.2g%s", recorded, r->error_normwise, of);
     snprintf(plan->describe, sizeof plan->describe, "%s on %s (%s form, %s), %d thread%s: %s%s, %s", r->schedule, r->target, r->form,
              r->compiler, r->threads, r->threads == 1 ? "" : "s", time[0] ? recorded : "not timed", time, error);
 }

@@ -300,7 +300,8 @@ static void reach_by(convgen_problem (*make)(uint64_t *state, double macs), doub
     second_cache = 1 << 20; /* all of the machine that schedules depend on: the same everywhere */
     for (int n = 0; n < problems; n++) {
         convgen_problem p = make(&state, macs);
-        const char *target = target_names[random_in(&state, 0, 2)];
+        static const char *const any[] = {"avx512", "avx2", "portable"}; /* names alone: nothing is run */
+        const char *target = any[random_in(&state, 0, 2)];
         int picked[FAMILIES];
         random_machine(&state);
         cg_request r = {.problem = &p, .machine = &machine, .target = target, .form = "c", .threads = (int)random_in(&state, 1, 3)};
@@ -312,6 +313,7 @@ static void reach_by(convgen_problem (*make)(uint64_t *state, double macs), doub
         cg_free(list.at);
     }
 }
+
 static int times_reached(const char *family, const char *pass, const char *word)
 {
     for (int i = 0; i < reached.count; i++)
