@@ -212,6 +212,7 @@ START_TEST(usage)
     assert_refused(run("show", TINY, "--stage=nothing", NULL), 2, "nothing");
     assert_refused(run("show", TINY, "--stage=code", "--compiler=cc", "--schedule=plain", NULL), 1, "form");
     assert_refused(run("show", TINY, "--schedule=plain", NULL), 2, "--schedule=plain");
+    assert_refused(run("show", TINY, "--stage=source", "--schedule=planar.i3.k4.v2", NULL), 1, "planar.i3.k4.v2");
     assert_refused(run("bench", TINY, "--effort=exhaustive", NULL), 2, "exhaustive");
     assert_refused(run("machine", "here", NULL), 2, "here");
     assert_refused(run("records", NULL), 2, "list");
