@@ -50,7 +50,8 @@ typedef struct cg_tuner {
     cg_job job;
     double start, best_ns, best_first; /* over survivors; INFINITY at first */
     int behind; /* of the list: tried already by the search that is to be finished */
-    bool kept, survivor, cancelled, out_of_time; /* kept: the incumbent is of this problem's own record */
+    bool kept, known; /* the incumbent is of this problem's own record; and that record may be used */
+    bool survivor, cancelled, out_of_time;
     cg_status status, store; /* status: why nothing can go on */
 } cg_tuner;
 
@@ -131,6 +132,13 @@ static cg_status no_record(const cg_tuner *u, const char *why)
                    k->target, k->threads, k->threads == 1 ? "" : "s");
 }
 
+/* How many of this generator's list a search that was cut short has tried: another generator's list may be another, so is not counted. */
+static int tried_by(const cg_tuner *u, const cg_record *r)
+{
+    bool ours = !r->merged && !r->shipped && !strcmp(r->generator, u->key.generator);
+    return ours ? r->cut_after : 0;
+}
+
 /* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent; it is kept unless it
  * is clearly slower when it won such a search before. */
 static cg_status recall(cg_tuner *u)
@@ -149,7 +157,8 @@ static cg_status recall(cg_tuner *u)
     } else if (!status || (status == CONVGEN_NO_RECORD && r.stale)) {
         memcpy(u->incumbent, r.record.schedule, sizeof u->incumbent);
         u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.record.partial;
-        if (!status && u->kept && u->tuning->finish && !u->tuning->again) u->behind = r.record.cut_after;
+        u->known = !status && u->kept;
+        if (u->known && u->tuning->finish && !u->tuning->again) u->behind = tried_by(u, &r.record);
         if (!status) return CONVGEN_NO_RECORD;
     }
     return status == CONVGEN_NO_RECORD && u->tuning->effort == CONVGEN_RECALL ? no_record(u, r.why) : status;
@@ -619,12 +628,18 @@ static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_ca
     return !status || status == CONVGEN_NO_RECORD ? cg_store_put(u->context->store, &seen) : status;
 }
 
+/* The time was up before anything but the remembered one was tried again: what is remembered of it is worth more. */
+static bool nothing_learnt(const cg_tuner *u, const cg_candidate *best)
+{
+    return u->known && !u->out->complete && u->out->candidates <= 1 && is_incumbent(u, best);
+}
+
 /* A cancelled search is used but not remembered, nor is what nobody verified: what is remembered is never searched again, but by who
  * wants to finish what time cut short. */
 static cg_status remember(cg_tuner *u, const cg_candidate *best)
 {
     static const convgen_accuracy loosest_first[] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
-    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled) return CONVGEN_OK;
+    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled || nothing_learnt(u, best)) return CONVGEN_OK;
     cg_status status = u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
     int i = 0;
     while (loosest_first[i] != u->problem.accuracy) i++;
