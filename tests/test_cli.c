@@ -482,8 +482,13 @@ START_TEST(cut_short)
     ck_assert_ptr_nonnull(strstr(err, "--seconds=1e-06 cut 1 of 1 searches short (tiny: 1 tried)"));
     ck_assert_int_eq(run("bench", "--json", "--seconds=0", TINY, NULL), 0); /* it is a record all the same */
     ck_assert_ptr_nonnull(strstr(out, "\"complete\":false"));
-    ck_assert_int_eq(run("tune", "--seconds=0.000001", TINY, NULL), 0);
+    static char page[OUTPUT];
+    char word[200];
+    snprintf(word, sizeof word, "--report=%s", in_folder("cut.html"));
+    ck_assert_int_eq(run("tune", "--seconds=0.000001", word, TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "1, cut"));
+    read_file(in_folder("cut.html"), page);
+    ck_assert_ptr_nonnull(strstr(page, "1, cut"));
     ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "\"complete\":true"));
     ck_assert_ptr_null(strstr(out, "\"candidates\":null"));
