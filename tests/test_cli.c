@@ -606,6 +606,11 @@ START_TEST(forged_records)
         ck_assert_int_eq(run("tune", TINY, NULL), 0);
         ck_assert_ptr_nonnull(strstr(out, "1 tuned, 0 recalled"));
     }
+    forge("planar.i3.k4.v2", "planar"); /* it is one, of another pass */
+    ck_assert_int_eq(run("bench", TINY, NULL), 1);
+    ck_assert_ptr_nonnull(strstr(err, "`convgen tune --again` makes a new record"));
+    ck_assert_int_eq(run("tune", "--again", TINY, NULL), 0);
+    ck_assert_int_eq(run("bench", TINY, NULL), 0);
 }
 END_TEST
 
