@@ -50,6 +50,7 @@ typedef struct cg_tuner {
     cg_job job;
     double start, best_ns, best_first; /* over survivors; INFINITY at first */
     int behind; /* of the list: tried already by the search that is to be finished */
+    bool hinted; /* the list begins with what won elsewhere, out of its order */
     bool kept, known; /* the incumbent is of this problem's own record; and that record may be used */
     bool survivor, cancelled, out_of_time;
     cg_status status, store; /* status: why nothing can go on */
@@ -257,6 +258,7 @@ static cg_status list(cg_tuner *u)
     int legal = 0;
     while (legal < u->list.count && !u->list.at[legal].why[0]) legal++;
     if (hint.schedule[0]) to_front(u, hint.schedule);
+    u->hinted = !u->incumbent[0] && legal && !strcmp(u->list.at[0].name, hint.schedule);
     if (u->incumbent[0]) to_front(u, u->incumbent);
     u->count = worth_trying(u, legal);
     leave_those_behind(u);
@@ -568,10 +570,12 @@ static cg_status none(cg_tuner *u)
                    shown ? reasons : "the generator lists none");
 }
 
-/* How many of the list this search and those that it goes on after have tried; at least one. */
+/* How many of the list this search and those that it goes on after have tried; at least one. A hint that did not win will stand in
+ * its place again, perhaps behind those: it does not count. */
 static int come_to(const cg_tuner *u)
 {
-    int before = u->behind ? u->behind - 1 : 0, all = before + u->out->candidates;
+    bool out_of_order = u->hinted && strcmp(u->out->chosen.name, u->list.at[0].name) != 0;
+    int before = u->behind ? u->behind - 1 : 0, all = before + u->out->candidates - out_of_order;
     return all > 0 ? all : 1;
 }
 

@@ -459,6 +459,24 @@ START_TEST(a_search_that_learns_nothing_changes_nothing)
 }
 END_TEST
 
+/* A hint is tried before its turn: a search that goes on leaves out nothing for it. */
+START_TEST(a_hint_does_not_count_as_a_place)
+{
+    cg_record hint = key();
+    hint.threads = 2;
+    hint.ns_min = hint.ns_median = 1;
+    ck_assert_int_ge(f.count, 4);
+    strcpy(hint.schedule, f.name[f.count - 1]);
+    strcpy(hint.family, "plain"), hint.version = 1; /* a hint may be of any version */
+    ck_assert_int_eq(cg_store_put(context->store, &hint), CONVGEN_OK);
+    for (int i = 0; i < f.count; i++) f.takes[i] = 1;
+    do ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+    while (!out.complete);
+    ck_assert_int_eq(f.order[0], f.count - 1);
+    for (int i = 0; i < f.count; i++) ck_assert_msg(f.timed[i] >= 1, "%s was left out", f.name[i]);
+}
+END_TEST
+
 /* How far a search came counts in its own generator's list alone. */
 START_TEST(a_search_of_another_generator_is_begun_again)
 {
@@ -782,6 +800,7 @@ int main(void)
     tcase_add_test(t, time_binds_timing);
     tcase_add_test(t, a_long_problem_has_a_spare);
     tcase_add_test(t, a_later_search_goes_on);
+    tcase_add_test(t, a_hint_does_not_count_as_a_place);
     tcase_add_test(t, a_search_that_learns_nothing_changes_nothing);
     tcase_add_test(t, a_search_of_another_generator_is_begun_again);
     tcase_add_test(t, the_lesser_time_counts);
