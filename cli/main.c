@@ -10,8 +10,9 @@ static const cli_verb verbs[] = {
     { "tune", CLI_TUNE, "[options] PROBLEM... | --batch=FILE", "find, verify, time and remember the fastest kernel of each problem",
       "Every candidate is verified and timed by a worker process; one that crashes or hangs is refused and the search goes\n"
       "on. A problem that the store remembers is recalled, not tuned. The table at the end shows, per problem: the schedule,\n"
-      "its best time, GFLOP/s, the share of the measured FMA peak, the normwise error over that of the plain loop, and how\n"
-      "many candidates were tried and refused. Ctrl-C keeps what is finished.",
+      "its best time, GFLOP/s, the share of the measured FMA peak, the normwise error over that of the plain loop, how many\n"
+      "candidates were tried (\"cut\": until the time was up) and refused, and whether these figures were measured in this run\n"
+      "or are those of a record. Ctrl-C keeps what is finished.",
       cli_tune },
     { "bench", CLI_BENCH, "[options] PROBLEM... | --batch=FILE", "time what is remembered",
       "Times the remembered kernels in interleaved rounds: minimum and median of each, and the sum over all of them, each\n"
@@ -37,7 +38,8 @@ static const cli_verb verbs[] = {
       "is machine code in data directives: --stage=code lists it as instructions, and --compiler=cc shows what a system\n"
       "compiler gets instead: C.", cli_show },
     { "records", CLI_RECORDS, "[options] list | merge FILE | export FILE | forget | verify", "look at and change the store",
-      "  list         prints the records; lines that cannot be read are named on stderr\n"
+      "  list         prints the records; lines that cannot be read are named on stderr. Column `from`: own; cut, when its\n"
+      "               search was cut short; part, when seen in the search for another accuracy; merged\n"
       "  merge FILE   adds the records of FILE, marked: what was measured here stays before them, and each is sampled\n"
       "               before it is used until verify has checked it\n"
       "  export FILE  writes the records to FILE (- is stdout)\n"

@@ -146,13 +146,26 @@ static cg_status remembered(convgen_context *c, const cli_arguments *a, const cg
     return status == CONVGEN_NO_RECORD ? no_record(c, np, found.why) : status;
 }
 
+/* A remembered schedule that the generator knows and cannot make for the problem. */
+static cg_status not_built(cg_status status)
+{
+    char said[CG_TEXT];
+    if (!status || status == CONVGEN_NO_MEMORY || status == CONVGEN_NO_EXEC)
+        return status;
+    snprintf(said, sizeof said, "%s", cg_error_text());
+    return cg_fail(status, "%s; `convgen tune --again` makes a new record", said);
+}
+
 cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, bool sample,
                    cg_outcome *outcome, convgen_plan **out)
 {
     cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : remembered(c, a, np, sample, outcome);
     if (status == CONVGEN_NO_RECORD && estimate)
         status = cli_choose(c, a, np, NULL, outcome);
-    return status ? status : cg_plan_for(c, outcome, &np->problem, out);
+    if (status)
+        return status;
+    status = cg_plan_for(c, outcome, &np->problem, out);
+    return outcome->recalled ? not_built(status) : status;
 }
 
 /* One process asks for few pairs, but once a table row: they are kept. */

@@ -267,6 +267,7 @@ static cg_status settle(desk *d, const cg_judge *judge, const cg_record *r, cons
     if (status || timed.status)
         return status;
     own.merged = false;
+    own.cut_after = own.cut_after ? 1 : 0; /* how far its search came was counted in the list of whoever made it */
     snprintf(own.generator, sizeof own.generator, "%s", d->c->generator); /* whose kernel it was just now */
     own.ns_min = timed.timing.ns_min;
     own.ns_median = timed.timing.ns_median;

@@ -223,6 +223,7 @@ static void table(cg_buffer *b, const cli_report *report, const cli_report_row *
             cg_buffer_printf(b, "<td colspan=2>%s, recorded", r->shipped ? "shipped" : "recalled");
         else {
             number_cell(b, "%.0f", trials_of(report, i).count);
+            cg_buffer_printf(b, "%s", r && r->cut_after ? ", cut" : "");
             number_cell(b, "%.0f", refused_of(trials_of(report, i)));
         }
         cg_buffer_printf(b, "\n");

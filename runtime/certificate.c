@@ -8,12 +8,14 @@
 
 /* ---- figures ------------------------------------------------------------------------------------------------------ */
 
+enum { RANGES = 16 }; /* at least, where as many outputs are affordable */
+
 cg_spread cg_spread_over(int64_t total, int64_t terms, double budget, double most)
 {
     double affordable = fmax(fmin(budget / (double)(terms > 0 ? terms : 1), most), 2);
     if ((double)total <= affordable) return (cg_spread){total, 1 << 16, (total + 65535) >> 16, true};
-    int64_t length = affordable < 64 ? (int64_t)affordable / 2 : 32; /* some of one row: they share their list of terms */
-    if (length > total / 2) length = total / 2;
+    /* Some of one row share their list of terms. The first and the last range are at corners, whose sums are short: they are a few of many. */
+    int64_t length = (int64_t)fmin(fmax(affordable / RANGES, 1), 32);
     return (cg_spread){total, length, (int64_t)affordable / length, false};
 }
 

@@ -1,7 +1,8 @@
 /* cut.c: a large problem -> a small one that has the same schedules, for a check that must not take the memory or the time of the whole.
  *
- * Images first, then rows: kernels depend on neither, but where a schedule's tiles must cover the rows. Then groups; channels last, since
- * the error of a transform depends on them. What a tensor's border is stays: lengths are cut with the pads as they are.
+ * Images first, then rows: kernels depend on neither, but where a schedule's tiles must cover the rows. Then groups; channels last: the
+ * error of a transform is larger where there are fewer, so then the widest budget holds, which is narrow enough for what is wrong; that the
+ * problem's own admits the schedule has been predicted of the whole. What a tensor's border is stays: lengths are cut with the pads as they are.
  * Limit: a kernel of many taps stays whole, so that a problem which is large for its taps alone is cut as far as the rest goes. */
 #include "internal.h"
 #include <math.h>
@@ -58,6 +59,11 @@ static void halve_channels(convgen_problem *p)
     p->out_channels = ocg * p->groups;
 }
 
+static bool fewer_channels(const convgen_problem *p, const convgen_problem *cut)
+{
+    return cut->in_channels / cut->groups < p->in_channels / p->groups || cut->out_channels / cut->groups < p->out_channels / p->groups;
+}
+
 /* What is left where that does not suffice; -1: nothing. */
 static int halve_longest(convgen_problem *p)
 {
@@ -80,6 +86,7 @@ bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
         if (length < out->out[i]) set_length(out, axis = i, length);
     }
     while (excess(out) > 1 && (out->groups > 1 || out->in_channels > 1 || out->out_channels > 1)) halve_channels(out);
+    if (out->accuracy != CONVGEN_PROVEN && fewer_channels(p, out)) out->accuracy = CONVGEN_8X;
     for (int i = 0; i >= 0 && excess(out) > 1;)
         if ((i = halve_longest(out)) >= 0) axis = i;
     if (axis < 0 && out->batch > number) out->batch -= number; /* others, where a schedule is not for the first */

@@ -75,17 +75,18 @@ cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_recor
     asking a = {.context = c, .request = {p, &c->machine, key->target, key->form, key->threads, NULL}, .out = out};
     convgen_accuracy tier[4];
     convgen_problem of = *p;
-    cg_record k = *key;
+    cg_record k = *key, taken; /* not out's: that holds what is stale, which may be nearer */
     cg_status status = CONVGEN_NO_RECORD;
     int count = accuracies(p->accuracy, tier), tried = 0;
     *out = (cg_recalled){0};
     while (tried < count && status == CONVGEN_NO_RECORD) {
         of.accuracy = tier[tried++];
         status = convgen_problem_format(&of, k.problem, sizeof k.problem);
-        if (!status) status = cg_store_find_if(c->store, &k, trusted, &a, &out->record);
+        if (!status) status = cg_store_find_if(c->store, &k, trusted, &a, &taken);
         if (a.status) status = a.status;
     }
     if (status) return status;
+    out->record = taken;
     out->other_accuracy = tried > 1;
     out->stale = false;
     out->unchecked = out->record.shipped || out->record.merged;

@@ -501,7 +501,7 @@ cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule
     char why[CG_WHY] = "";
     source_job job = {.request = r, .schedule = schedule, .stage = stage, .why = why};
     cg_status status = settle(cg_script_protect(s, make_show, &job), &job);
-    if (status) return status;
+    if (status) return job.refused && schedule && !strstr(why, schedule) ? cg_fail_at(status, schedule) : status;
     cg_buffer_add(out, job.text.text, job.text.length);
     cg_buffer_free(&job.text);
     return out->failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote") : CONVGEN_OK;

@@ -50,7 +50,9 @@ typedef struct cg_tuner {
     cg_job job;
     double start, best_ns, best_first; /* over survivors; INFINITY at first */
     int behind; /* of the list: tried already by the search that is to be finished */
-    bool kept, survivor, cancelled, out_of_time; /* kept: the incumbent is of this problem's own record */
+    bool hinted; /* the list begins with what won elsewhere, out of its order */
+    bool kept, known; /* the incumbent is of this problem's own record; and that record may be used */
+    bool survivor, cancelled, out_of_time;
     cg_status status, store; /* status: why nothing can go on */
 } cg_tuner;
 
@@ -131,6 +133,13 @@ static cg_status no_record(const cg_tuner *u, const char *why)
                    k->target, k->threads, k->threads == 1 ? "" : "s");
 }
 
+/* How many of this generator's list a search that was cut short has tried: another generator's list may be another, so is not counted. */
+static int tried_by(const cg_tuner *u, const cg_record *r)
+{
+    bool ours = !r->merged && !r->shipped && !strcmp(r->generator, u->key.generator);
+    return ours ? r->cut_after : 0;
+}
+
 /* OK: remembered and trusted. NO_RECORD: search. A record that is there and not taken becomes the incumbent; it is kept unless it
  * is clearly slower when it won such a search before. */
 static cg_status recall(cg_tuner *u)
@@ -149,7 +158,8 @@ static cg_status recall(cg_tuner *u)
     } else if (!status || (status == CONVGEN_NO_RECORD && r.stale)) {
         memcpy(u->incumbent, r.record.schedule, sizeof u->incumbent);
         u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.record.partial;
-        if (!status && u->kept && u->tuning->finish && !u->tuning->again) u->behind = r.record.cut_after;
+        u->known = !status && u->kept;
+        if (u->known && u->tuning->finish && !u->tuning->again) u->behind = tried_by(u, &r.record);
         if (!status) return CONVGEN_NO_RECORD;
     }
     return status == CONVGEN_NO_RECORD && u->tuning->effort == CONVGEN_RECALL ? no_record(u, r.why) : status;
@@ -248,6 +258,7 @@ static cg_status list(cg_tuner *u)
     int legal = 0;
     while (legal < u->list.count && !u->list.at[legal].why[0]) legal++;
     if (hint.schedule[0]) to_front(u, hint.schedule);
+    u->hinted = !u->incumbent[0] && legal && !strcmp(u->list.at[0].name, hint.schedule);
     if (u->incumbent[0]) to_front(u, u->incumbent);
     u->count = worth_trying(u, legal);
     leave_those_behind(u);
@@ -559,10 +570,12 @@ static cg_status none(cg_tuner *u)
                    shown ? reasons : "the generator lists none");
 }
 
-/* How many of the list this search and those that it goes on after have tried; at least one. */
+/* How many of the list this search and those that it goes on after have tried; at least one. A hint that did not win will stand in
+ * its place again, perhaps behind those: it does not count. */
 static int come_to(const cg_tuner *u)
 {
-    int before = u->behind ? u->behind - 1 : 0, all = before + u->out->candidates;
+    bool out_of_order = u->hinted && strcmp(u->out->chosen.name, u->list.at[0].name) != 0;
+    int before = u->behind ? u->behind - 1 : 0, all = before + u->out->candidates - out_of_order;
     return all > 0 ? all : 1;
 }
 
@@ -619,12 +632,18 @@ static cg_status remember_for(cg_tuner *u, convgen_accuracy tighter, const cg_ca
     return !status || status == CONVGEN_NO_RECORD ? cg_store_put(u->context->store, &seen) : status;
 }
 
+/* The time was up before anything but the remembered one was tried again: what is remembered of it is worth more. */
+static bool nothing_learnt(const cg_tuner *u, const cg_candidate *best)
+{
+    return u->known && !u->out->complete && u->out->candidates <= 1 && is_incumbent(u, best);
+}
+
 /* A cancelled search is used but not remembered, nor is what nobody verified: what is remembered is never searched again, but by who
  * wants to finish what time cut short. */
 static cg_status remember(cg_tuner *u, const cg_candidate *best)
 {
     static const convgen_accuracy loosest_first[] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
-    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled) return CONVGEN_OK;
+    if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled || nothing_learnt(u, best)) return CONVGEN_OK;
     cg_status status = u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
     int i = 0;
     while (loosest_first[i] != u->problem.accuracy) i++;

@@ -212,6 +212,7 @@ START_TEST(usage)
     assert_refused(run("show", TINY, "--stage=nothing", NULL), 2, "nothing");
     assert_refused(run("show", TINY, "--stage=code", "--compiler=cc", "--schedule=plain", NULL), 1, "form");
     assert_refused(run("show", TINY, "--schedule=plain", NULL), 2, "--schedule=plain");
+    assert_refused(run("show", TINY, "--stage=source", "--schedule=planar.i3.k4.v2", NULL), 1, "planar.i3.k4.v2");
     assert_refused(run("bench", TINY, "--effort=exhaustive", NULL), 2, "exhaustive");
     assert_refused(run("machine", "here", NULL), 2, "here");
     assert_refused(run("records", NULL), 2, "list");
@@ -481,8 +482,13 @@ START_TEST(cut_short)
     ck_assert_ptr_nonnull(strstr(err, "--seconds=1e-06 cut 1 of 1 searches short (tiny: 1 tried)"));
     ck_assert_int_eq(run("bench", "--json", "--seconds=0", TINY, NULL), 0); /* it is a record all the same */
     ck_assert_ptr_nonnull(strstr(out, "\"complete\":false"));
-    ck_assert_int_eq(run("tune", "--seconds=0.000001", TINY, NULL), 0);
+    static char page[OUTPUT];
+    char word[200];
+    snprintf(word, sizeof word, "--report=%s", in_folder("cut.html"));
+    ck_assert_int_eq(run("tune", "--seconds=0.000001", word, TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "1, cut"));
+    read_file(in_folder("cut.html"), page);
+    ck_assert_ptr_nonnull(strstr(page, "1, cut"));
     ck_assert_int_eq(run("tune", "--json", TINY, NULL), 0);
     ck_assert_ptr_nonnull(strstr(out, "\"complete\":true"));
     ck_assert_ptr_null(strstr(out, "\"candidates\":null"));
@@ -600,6 +606,11 @@ START_TEST(forged_records)
         ck_assert_int_eq(run("tune", TINY, NULL), 0);
         ck_assert_ptr_nonnull(strstr(out, "1 tuned, 0 recalled"));
     }
+    forge("planar.i3.k4.v2", "planar"); /* it is one, of another pass */
+    ck_assert_int_eq(run("bench", TINY, NULL), 1);
+    ck_assert_ptr_nonnull(strstr(err, "`convgen tune --again` makes a new record"));
+    ck_assert_int_eq(run("tune", "--again", TINY, NULL), 0);
+    ck_assert_int_eq(run("bench", TINY, NULL), 0);
 }
 END_TEST
 

@@ -25,6 +25,7 @@ static const char *const large[] = {
     "--weights=fixed --dir=BWD_D mb1ic40000ih1oc40000kh1",
     "g512mb64ic512ih200oc512kh3ph1",
     "--epilogue=residual+relu mb512ic64ih224oc64kh3ph1",
+    "mb64ic512ih112oc512kh3ph1", /* channels are cut, too */
 };
 enum { LARGE = sizeof large / sizeof *large };
 
@@ -86,6 +87,23 @@ START_TEST(a_wrong_kernel_is_refused)
 }
 END_TEST
 
+/* Fewer channels make a transform's error larger, which is no reason to refuse it. */
+START_TEST(nothing_is_refused_for_fewer_channels)
+{
+    convgen_context *c;
+    convgen_plan *plan;
+    convgen_problem p;
+    convgen_options o = {.struct_size = sizeof o, .store = "/tmp/convgen-test-cut-none"};
+    ck_assert_int_eq(convgen_problem_parse("mb64ic512ih112oc512kh3ph1", &p), CONVGEN_OK);
+    ck_assert_int_eq(convgen_open(&o, &c), CONVGEN_OK);
+    ck_assert_msg(!convgen_plan_create(c, &p, CONVGEN_ESTIMATE, 0, &plan), "%s", convgen_error(NULL));
+    const convgen_info *info = convgen_plan_info(plan);
+    ck_assert_msg(info->refused == 0, "%d refused before %s", info->refused, info->schedule);
+    convgen_plan_free(plan);
+    convgen_close(c);
+}
+END_TEST
+
 static double operand_bytes(const convgen_problem *p)
 {
     cg_sizes s = cg_problem_sizes(p);
@@ -131,5 +149,6 @@ int main(void)
     tcase_add_test(test_case(suite, "what", 600), what_is_cut);
     tcase_add_loop_test(c, a_plan_needs_little_memory, 0, LARGE);
     tcase_add_loop_test(c, a_wrong_kernel_is_refused, 0, 2);
+    tcase_add_test(c, nothing_is_refused_for_fewer_channels);
     return test_run(suite);
 }

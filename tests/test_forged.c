@@ -316,6 +316,36 @@ START_TEST(sampled_once)
 }
 END_TEST
 
+/* A record of another version that is nearer to the key (measured here, by this generator) than a good one from elsewhere: the good one
+ * is used, and sampled, whichever line is the first. */
+START_TEST(a_stale_record_beside_a_good_one)
+{
+    convgen_problem p = problem_of("mb1ic16ih8oc16kh3ph1", CONVGEN_LOOP);
+    cg_record key = key_of(&p), stale, good;
+    cg_recalled found;
+    strcpy(key.generator, context->generator);
+    cg_schedule_list list = schedules_of(&p);
+    good = stale = key;
+    good.ns_min = good.ns_median = stale.ns_min = stale.ns_median = 1;
+    good.merged = true;
+    strcpy(good.schedule, list.at[0].name);
+    strcpy(good.family, list.at[0].family);
+    good.version = list.at[0].version;
+    strcpy(stale.schedule, list.at[1].name);
+    strcpy(stale.family, list.at[1].family);
+    stale.version = list.at[1].version + 1;
+    cg_free(list.at);
+    for (int i = 0; i < 2; i++) {
+        clear_places();
+        put(path, i ? &stale : &good);
+        put(path, i ? &good : &stale);
+        ck_assert_int_eq(cg_recall(context, &p, &key, &found), CONVGEN_OK);
+        ck_assert_str_eq(found.record.schedule, good.schedule);
+        ck_assert(found.unchecked && !found.stale && found.record.version == good.version);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("forged");
@@ -328,5 +358,6 @@ int main(void)
     tcase_add_test(t, the_classic);
     tcase_add_test(t, its_own_figure_counts);
     tcase_add_test(t, sampled_once);
+    tcase_add_test(t, a_stale_record_beside_a_good_one);
     return test_run(suite);
 }

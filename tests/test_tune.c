@@ -436,6 +436,62 @@ START_TEST(a_later_search_goes_on)
 }
 END_TEST
 
+/* A search that came no further than the remembered one leaves its record as it is: a first run is no better time. */
+START_TEST(a_search_that_learns_nothing_changes_nothing)
+{
+    for (int again = 0; again < 2; again++) {
+        for (int i = 0; i < f.count; i++) f.takes[i] = again ? 0 : 1;
+        ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+        int cut_after = out.record.cut_after;
+        double ns = out.record.ns_min;
+        ck_assert_int_eq(cut_after, again ? 0 : 3);
+        for (int i = 0; i < f.count; i++) f.takes[i] = 1;
+        f.first[0] = 0.5;
+        cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .seconds = 0.5, .strict = true, .finish = true, .again = again};
+        clock_begin(0);
+        ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+        clock_end();
+        ck_assert(!out.complete && out.candidates == 1 && out.record.ns_min > ns);
+        ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+        ck_assert_int_eq(out.record.cut_after, cut_after);
+        ck_assert(out.record.ns_min == ns);
+    }
+}
+END_TEST
+
+/* A hint is tried before its turn: a search that goes on leaves out nothing for it. */
+START_TEST(a_hint_does_not_count_as_a_place)
+{
+    cg_record hint = key();
+    hint.threads = 2;
+    hint.ns_min = hint.ns_median = 1;
+    ck_assert_int_ge(f.count, 4);
+    strcpy(hint.schedule, f.name[f.count - 1]);
+    strcpy(hint.family, "plain"), hint.version = 1; /* a hint may be of any version */
+    ck_assert_int_eq(cg_store_put(context->store, &hint), CONVGEN_OK);
+    for (int i = 0; i < f.count; i++) f.takes[i] = 1;
+    do ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+    while (!out.complete);
+    ck_assert_int_eq(f.order[0], f.count - 1);
+    for (int i = 0; i < f.count; i++) ck_assert_msg(f.timed[i] >= 1, "%s was left out", f.name[i]);
+}
+END_TEST
+
+/* How far a search came counts in its own generator's list alone. */
+START_TEST(a_search_of_another_generator_is_begun_again)
+{
+    for (int i = 0; i < f.count; i++) f.takes[i] = 1;
+    ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+    ck_assert_int_eq(out.record.cut_after, 3);
+    memcpy(context->generator, "0.0", 4);
+    memset(f.verified, 0, sizeof f.verified);
+    for (int i = 0; i < f.count; i++) f.takes[i] = 0;
+    ck_assert_int_eq(tune_within(3.5, true), CONVGEN_OK);
+    ck_assert(out.complete);
+    for (int i = 0; i < f.count; i++) ck_assert_int_eq(f.verified[i], 1);
+}
+END_TEST
+
 /* Of two times of a candidate, the better one is true: noise only ever adds. */
 START_TEST(the_lesser_time_counts)
 {
@@ -744,6 +800,9 @@ int main(void)
     tcase_add_test(t, time_binds_timing);
     tcase_add_test(t, a_long_problem_has_a_spare);
     tcase_add_test(t, a_later_search_goes_on);
+    tcase_add_test(t, a_hint_does_not_count_as_a_place);
+    tcase_add_test(t, a_search_that_learns_nothing_changes_nothing);
+    tcase_add_test(t, a_search_of_another_generator_is_begun_again);
     tcase_add_test(t, the_lesser_time_counts);
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
     tcase_add_test(t, an_incumbent_goes_only_for_three_percent);

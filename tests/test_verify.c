@@ -865,6 +865,18 @@ START_TEST(units_and_bounds)
 }
 END_TEST
 
+/* However few outputs are affordable, the ranges at the corners, whose sums are short, are a few of them. */
+START_TEST(a_spread_is_not_all_corners)
+{
+    for (double most = 2; most <= 4096; most++) {
+        cg_spread s = cg_spread_over(1 << 20, 4609, 4609 * most, 512);
+        double looked_at = (double)(s.length * s.ranges), affordable = fmin(most, 512);
+        ck_assert_msg((double)s.ranges >= fmin(most, 16), "%g outputs in %ld ranges", most, (long)s.ranges);
+        ck_assert_msg(looked_at <= affordable && looked_at > affordable / 2, "%g outputs of %g", looked_at, most);
+    }
+}
+END_TEST
+
 static long shares[2];
 static char *scratch_of[3]; /* by the first task of a share */
 static void sharing_stage(const cg_call *call, void *scratch, long first, long last)
@@ -956,6 +968,7 @@ int main(void)
     tcase_add_test(t, certificates);
     tcase_add_test(t, a_certificate_shows_nan);
     tcase_add_test(t, units_and_bounds);
+    tcase_add_test(t, a_spread_is_not_all_corners);
     tcase_add_test(t, workspaces);
     tcase_add_test(t, rooms_are_used_again);
 #if !defined(__SANITIZE_ADDRESS__)

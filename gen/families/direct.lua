@@ -195,7 +195,9 @@ local function misfit(p, schedule, target)
     if not bytes then return why end
   end
   local s = gathering.shape(p, schedule.copies)
-  if schedule.ahead or schedule.stream and not schedule.across or schedule.across and s.planes then return "is for other schedules" end
+  if schedule.ahead or schedule.stream and not schedule.across or schedule.across and s.planes then
+    return "ahead is for backward weights, stream for across, across for pixels that are read where they are"
+  end
   if (schedule.splits ~= nil) ~= (p.layout == "nchw") then return "is for the other layout" end
   if s.planes then
     local tiles = gathering.columns(s, schedule, target)
