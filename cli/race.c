@@ -253,8 +253,9 @@ static cg_status in_final(race *r)
     int finalists = choose_finalists(r);
     for (; !status && !enough_turns(r, finalists); r->turns++)
         for (int i = 0; i < finalists && !status; i++) {
-            cli_progress("%s: the fastest: turn %d", r->text, r->turns + 1);
-            status = one_turn(r, &r->at[r->turns % 2 ? finalists - 1 - i : i], r->turns, seconds);
+            racer *k = &r->at[r->turns % 2 ? finalists - 1 - i : i];
+            cli_progress("%s: the fastest: turn %d: %s", r->text, r->turns + 1, k->schedule.name);
+            status = one_turn(r, k, r->turns, seconds);
         }
     sort(r);
     return status;

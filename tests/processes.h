@@ -10,35 +10,67 @@
 #include <time.h>
 #include <unistd.h>
 
+/* What /proc says of a process, as a text; its length. */
+static inline size_t process_text(const char *pid, const char *file, char *text, size_t size)
+{
+    char path[300];
+    snprintf(path, sizeof path, "/proc/%s/%s", pid, file);
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, size - 1, f) : 0;
+    text[n] = 0;
+    if (f) fclose(f);
+    return n;
+}
+
 static inline bool process_has(const char *pid, const char *word)
 {
     static char text[1 << 18];
-    char path[300];
-    snprintf(path, sizeof path, "/proc/%s/environ", pid);
-    FILE *f = fopen(path, "r");
-    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    text[n] = 0;
-    if (f) fclose(f);
+    size_t n = process_text(pid, "environ", text, sizeof text);
     for (const char *at = text; at < text + n; at += strlen(at) + 1)
         if (!strcmp(at, word)) return true;
     return false;
 }
 
-/* All but this one: some are there. What is dead and not waited for has no environment. */
-static inline bool processes_are_alive(const char *word)
+static inline bool process_is_any(const char *pid) { return pid; }
+
+/* Asleep, and no signal is on its way to it. (Between fork and exec it is a copy of ours, which sleeps for a moment only.) */
+static inline bool process_stays(const char *pid)
+{
+    char text[4096];
+    process_text(pid, "status", text, sizeof text);
+    return strncmp(text, "Name:\tconvgen\n", 14) && strstr(text, "\nState:\tS") &&
+           strstr(text, "\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n");
+}
+
+/* Whether one is such, this one left out. What is dead and not waited for has no environment. */
+static inline bool processes_are(bool (*such)(const char *pid), const char *word)
 {
     bool found = false;
     DIR *d = opendir("/proc");
     for (struct dirent *e; d && !found && (e = readdir(d));)
-        found = e->d_name[0] >= '1' && e->d_name[0] <= '9' && atoi(e->d_name) != getpid() && process_has(e->d_name, word);
+        found = e->d_name[0] >= '1' && e->d_name[0] <= '9' && atoi(e->d_name) != getpid() && such(e->d_name) && process_has(e->d_name, word);
     if (d) closedir(d);
     return found;
 }
 
-/* Returns when none is; the test's own limit ends it when that never comes. */
-static inline void wait_until_none_is_alive(const char *word)
+/* True when none is alive any more; false when one was left alone. All that should end them has been done before: so nothing has to
+ * be waited for to know that one stays. */
+static inline bool all_end(const char *word)
 {
-    while (processes_are_alive(word)) nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    while (processes_are(process_is_any, word)) {
+        if (processes_are(process_stays, word)) return false;
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    return true;
+}
+
+/* Until a process is dead, all its files closed, whoever waits for it. */
+static inline void wait_until_dead(pid_t id)
+{
+    char pid[16], text[4096];
+    snprintf(pid, sizeof pid, "%d", (int)id);
+    while (process_text(pid, "status", text, sizeof text) && !strstr(text, "\nState:\tZ") && !strstr(text, "\nState:\tX"))
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
 static inline void wait_for_file(const char *path)

@@ -1,6 +1,7 @@
 /* test_cli.c: the built command as a user meets it: exit statuses, sentences, JSON, interruption.
  *
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
+#define _GNU_SOURCE
 #include "internal.h"
 #include "processes.h"
 #include "rights.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -62,6 +64,8 @@ static void read_file(const char *path, char text[OUTPUT])
         fclose(f);
 }
 
+static char terminal[64]; /* where errors and progress go; "": to a file */
+
 static pid_t start(char *const words[])
 {
     pid_t child;
@@ -77,7 +81,7 @@ static pid_t start(char *const words[])
     posix_spawnattr_setsigmask(&as_usual, &none);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 1, in_folder("stdout"), flags, 0600);
-    posix_spawn_file_actions_addopen(&files, 2, in_folder("stderr"), flags, 0600);
+    posix_spawn_file_actions_addopen(&files, 2, *terminal ? terminal : in_folder("stderr"), flags, 0600);
     ck_assert_int_eq(posix_spawn(&child, command(), &files, &as_usual, words, environ), 0);
     posix_spawnattr_destroy(&as_usual);
     posix_spawn_file_actions_destroy(&files);
@@ -368,6 +372,50 @@ static void names_of_race(const char *seed, char names[8][CG_NAME])
     ck_assert_ptr_nonnull(strstr(out, "the generator does not list it"));
 }
 
+/* What a terminal of long lines is told, in `out`. */
+static void run_at_terminal(char *const words[])
+{
+    struct winsize size = { .ws_row = 24, .ws_col = 1000 };
+    size_t used = 0;
+    int status, line = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ck_assert(line >= 0 && !grantpt(line) && !unlockpt(line) && !ptsname_r(line, terminal, sizeof terminal) && !ioctl(line, TIOCSWINSZ, &size));
+    pid_t child = start(words);
+    terminal[0] = 0;
+    for (ssize_t n; used < OUTPUT - 1 && (n = read(line, out + used, OUTPUT - 1 - used)) > 0;) used += (size_t)n;
+    out[used] = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    close(line);
+}
+
+/* The names of a turn of the final, in the order of their times. */
+static int names_of_turn(int turn, char names[8][CG_NAME])
+{
+    char key[32];
+    int count = 0;
+    snprintf(key, sizeof key, ": the fastest: turn %d: ", turn);
+    for (const char *at = out; (at = strstr(at, key)) && count < 8; count++) {
+        at += strlen(key);
+        snprintf(names[count], CG_NAME, "%.*s", (int)strcspn(at, "\033"), at);
+    }
+    return count;
+}
+
+/* Each turn begins with who ended the last: what drifts with time is in nobody's favour. */
+START_TEST(turns_go_forth_and_back)
+{
+    char names[3][8][CG_NAME];
+    run_at_terminal((char *const[]){ "convgen", "race", "--seconds=0", "--draw=3", TINY, NULL });
+    int count = names_of_turn(1, names[0]);
+    ck_assert_int_ge(count, 2);
+    for (int turn = 1; turn < 3; turn++) {
+        ck_assert_int_eq(names_of_turn(turn + 1, names[turn]), count);
+        for (int i = 0; i < count; i++)
+            ck_assert_str_eq(names[turn][i], names[turn - 1][count - 1 - i]);
+    }
+}
+END_TEST
+
 START_TEST(drawn_by_seed)
 {
     char first[8][CG_NAME], again[8][CG_NAME], other[8][CG_NAME], seed[32];
@@ -468,6 +516,8 @@ START_TEST(check_all_of_a_wrong_kernel)
     ck_assert_ptr_nonnull(strstr(out, "0 ok, 1 failed, 0 refused"));
     unsetenv("CONVGEN_GEN_DIR");
     ck_assert_int_eq(run("check", "--all", "--json", TINY, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"verdict\":\"ok\",\"why\":\"\","));
+    ck_assert_ptr_null(strstr(out, "\"verdict\":\"ok\",\"why\":\"\",\"error_normwise\":null")); /* known when all outputs were looked at */
     ck_assert_ptr_nonnull(strstr(out, "\"verdict\":\"refused\",\"why\":\""));
     ck_assert_ptr_null(strstr(out, "\"verdict\":\"refused\",\"why\":\"\""));
 }
@@ -892,16 +942,18 @@ static pid_t child_of(pid_t parent)
     return pid;
 }
 
-static void strike(int point, pid_t child)
+/* The worker's id: it ends with the command, but nobody here waits for it. */
+static pid_t strike(int point, pid_t child)
 {
     if (point != FOLDER)
         wait_for_file(in_folder("started"));
     else
         while (!find_entry(in_folder("tmp"), "convgen"))
             nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
-    pid_t struck = point == WORKER ? child_of(child) : child;
+    pid_t worker = child_of(child), struck = point == WORKER ? worker : child;
     if (struck)
         kill(struck, point == TERM ? SIGTERM : SIGKILL);
+    return worker;
 }
 
 /* However it ends, no compiler goes on; and what nobody could remove is gone after the next run. */
@@ -916,14 +968,15 @@ START_TEST(killed_with_a_compiler)
     write_compiler(in_folder("cc"), _i == THIRD_COMPILE ? 3 : 1);
     snprintf(compiler, sizeof compiler, "--compiler=%s", in_folder("cc"));
     pid_t child = start((char *const[]){ "convgen", "tune", compiler, TINY, NULL });
-    strike(_i, child);
+    pid_t worker = strike(_i, child);
     if (_i == WORKER)
         ck_assert_msg(finish(child) == 0, "%s", err);
     else if (_i == TERM)
         ck_assert_int_eq(finish(child), 130);
     else
         ck_assert_int_eq(waitpid(child, NULL, 0), child);
-    wait_until_none_is_alive(word);
+    wait_until_dead(worker);
+    ck_assert_msg(all_end(word), "a compiler goes on");
     if (_i != WORKER && _i != TERM)
         ck_assert_msg(run("tune", "--seconds=0.001", "--compiler=cc", TINY, NULL) == 0, "%s", err);
     const char *left = find_entry(tmp, "convgen");
@@ -981,7 +1034,7 @@ int main(void)
     tcase_add_loop_test(group, interrupted_emit, 0, 4);
     tcase_add_loop_test(group, killed_with_a_compiler, 0, KILLS);
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
-    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, race, drawn_by_seed, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, show_all, records, stale_records,
+    const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, race, turns_go_forth_and_back, drawn_by_seed, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, show_all, records, stale_records,
                                           forged_records, recorded_figures, merged_records, no_home,
                                           bad_lines_are_named, machine, hostile_name, interrupted, full_store, refused_executable_memory, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)

@@ -142,11 +142,28 @@ START_TEST(what_is_cut)
 }
 END_TEST
 
+/* Tiles of 2 to 6 outputs of each of a dilation's grids that cover the whole cover the cut: or it would not have the schedule. */
+START_TEST(tiles_stay_whole)
+{
+    for (int dilation = 0; dilation < 5; dilation++) {
+        char text[CG_TEXT];
+        convgen_problem p, cut;
+        snprintf(text, sizeof text, "mb3ic16ih4003iw3989oc16kh3ph1dh%dkw3pw1dw%d", dilation, dilation);
+        ck_assert(!convgen_problem_parse(text, &p) && !cg_problem_normalise(&p) && cg_cut_down(&p, 0, &cut));
+        for (int axis = 1; axis < 3; axis++) {
+            int64_t gone = p.out[axis] - cut.out[axis];
+            ck_assert_msg(gone > 0 && gone % (60 * p.dilation[axis]) == 0, "%s: %lld shorter", text, (long long)gone);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cut");
     TCase *c = test_case(suite, "cut", 600);
     tcase_add_test(test_case(suite, "what", 600), what_is_cut);
+    tcase_add_test(test_case(suite, "tiles", 600), tiles_stay_whole);
     tcase_add_loop_test(c, a_plan_needs_little_memory, 0, LARGE);
     tcase_add_loop_test(c, a_wrong_kernel_is_refused, 0, 2);
     tcase_add_test(c, nothing_is_refused_for_fewer_channels);

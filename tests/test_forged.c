@@ -301,7 +301,6 @@ START_TEST(sampled_once)
     cg_record r = key_of(&p);
     strcpy(r.schedule, list.at[0].name), strcpy(r.family, list.at[0].family);
     r.version = list.at[0].version;
-    cg_free(list.at);
     put(path, &r);
     ck_assert_int_eq(cg_recall(context, &p, &r, &found), CONVGEN_OK);
     ck_assert(cg_recalled_usable(&p, &found));
@@ -313,6 +312,15 @@ START_TEST(sampled_once)
     for (int i = 0; i < 3; i++) ck_assert_int_eq(cg_recalled_sample(&judge, &p, &found), CONVGEN_OK);
     ck_assert_int_eq(samples, 1);
     ck_assert(cg_recalled_usable(&p, &found));
+    cg_recalled another[] = {found, found, found, found, found, found}; /* of which nothing is known by that */
+    strcpy(another[0].record.schedule, list.at[1].name);
+    strcpy(another[1].record.target, "another");
+    strcpy(another[2].record.form, "another");
+    strcpy(another[3].record.compiler, "another");
+    strcpy(another[4].record.problem, "another");
+    another[5].record.threads++;
+    for (int i = 0; i < 6; i++) ck_assert_msg(!cg_recalled_usable(&p, &another[i]), "%d", i);
+    cg_free(list.at);
 }
 END_TEST
 

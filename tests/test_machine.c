@@ -86,6 +86,7 @@ END_TEST
 #if defined(__x86_64__)
 static struct {
     unsigned ecx1, state; /* of leaf 1; of XCR0 */
+    int leaf, sub, reg, bit; /* leaf 7 or 1: it has that one feature alone; 0: what is said above */
     bool amd, asked;      /* caches stand in AMD's leaf; XCR0 was read */
 } chip;
 
@@ -97,7 +98,10 @@ static bool chip_leaf(unsigned number, unsigned sub, unsigned reg[4])
     static const unsigned caches[][4] = {               /* 12-way 48k, code, 10-way 1.25M, 16-way 32M */
         {0x21, 0x02c0003f, 63, 0}, {0x22, 0x01c0003f, 63, 0}, {0x43, 0x0240003f, 2047, 0}, {0x63, 0x03c0003f, 32767, 0}, {0}};
     memset(reg, 0, 4 * sizeof *reg);
-    if (number == 0) memcpy(reg, vendor, sizeof vendor);
+    if (chip.leaf) {
+        if (number == (unsigned)chip.leaf && sub == (unsigned)chip.sub) reg[chip.reg] = 1u << chip.bit;
+        if (number == 1) reg[2] |= 1u << 27; /* OSXSAVE */
+    } else if (number == 0) memcpy(reg, vendor, sizeof vendor);
     else if (number == 1) reg[0] = 0x00a20f12, reg[2] = chip.ecx1, reg[3] = ~0u;
     else if (number == 7) memset(reg, 0xff, 4 * sizeof *reg);
     else if (number >= 0x80000002 && number <= 0x80000004) memcpy(reg, name + 16 * (number - 0x80000002), 16);
@@ -144,6 +148,25 @@ START_TEST(features_need_the_system_to_save_their_registers)
     chip = (typeof(chip)){.ecx1 = ~(unsigned)OSXSAVE, .state = ~0u};
     ck_assert_str_eq(machine_of_chip().features, none);
     ck_assert(!chip.asked); /* xgetbv would be an illegal instruction */
+}
+END_TEST
+
+/* Intel's manual, volume 2, CPUID; registers: eax 0, ebx 1, ecx 2, edx 3. */
+START_TEST(each_feature_has_its_bit)
+{
+    static const struct {
+        const char *name;
+        int leaf, sub, reg, bit;
+    } rows[] = {
+        {"sse2", 1, 0, 3, 26},        {"sse4_1", 1, 0, 2, 19},      {"fma", 1, 0, 2, 12},         {"avx", 1, 0, 2, 28},
+        {"f16c", 1, 0, 2, 29},        {"avx2", 7, 0, 1, 5},         {"bmi2", 7, 0, 1, 8},         {"avx512f", 7, 0, 1, 16},
+        {"avx512dq", 7, 0, 1, 17},    {"avx512cd", 7, 0, 1, 28},    {"avx512bw", 7, 0, 1, 30},    {"avx512vl", 7, 0, 1, 31},
+        {"avx512_vnni", 7, 0, 2, 11}, {"avx512_fp16", 7, 0, 3, 23}, {"avx512_bf16", 7, 1, 0, 5},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        chip = (typeof(chip)){.state = ~0u, .leaf = rows[i].leaf, .sub = rows[i].sub, .reg = rows[i].reg, .bit = rows[i].bit};
+        ck_assert_str_eq(machine_of_chip().features, rows[i].name);
+    }
 }
 END_TEST
 
@@ -249,6 +272,7 @@ int main(void)
 #if defined(__x86_64__)
     tcase_add_test(detected, the_compiler_sees_the_same_features);
     tcase_add_test(detected, features_need_the_system_to_save_their_registers);
+    tcase_add_test(detected, each_feature_has_its_bit);
     tcase_add_test(detected, families_models_and_caches_are_read_from_their_bits);
 #endif
     tcase_add_test(detected, the_system_sees_every_feature_that_is_listed);

@@ -343,6 +343,23 @@ START_TEST(test_dangling_links)
 }
 END_TEST
 
+/* A store is no larger than what is read again. */
+START_TEST(test_a_full_store)
+{
+    enum { LIMIT = 64 << 20 };
+    cg_record r = sample(1, 1, 1);
+    struct stat st;
+    cg_store *s = store_at(path);
+    add_line(path, comment);
+    ck_assert_int_eq(truncate(path, LIMIT - CG_LINE), 0);
+    ck_assert_msg(!cg_store_put(s, &r), "%s", cg_error_text());
+    ck_assert(!stat(path, &st) && st.st_size > LIMIT - CG_LINE && st.st_size <= LIMIT);
+    says(cg_store_put(s, &r), "it holds 64 MB already");
+    ck_assert(!stat(path, &st) && st.st_size <= LIMIT);
+    cg_store_free(s);
+}
+END_TEST
+
 START_TEST(test_unreadable_and_unwritable_places)
 {
     cg_record r = sample(1, 1, 1), out;
@@ -842,6 +859,7 @@ int main(void)
     tcase_add_test(t, test_no_home_is_made);
     tcase_add_test(t, test_modes_are_the_umasks);
     tcase_add_test(t, test_dangling_links);
+    tcase_add_test(t, test_a_full_store);
     tcase_add_test(t, test_facts);
     tcase_add_test(t, test_default_places);
     tcase_add_test(t, test_a_link_to_the_store_stays_a_link);

@@ -610,6 +610,8 @@ START_TEST(a_tighter_budget_has_an_incumbent)
 END_TEST
 
 /* Transforms are fast here, direct kernels half as fast, all others slow. */
+static double direct_ns = 2e5;
+
 static cg_status kind_verify(void *self, const cg_job *job, cg_result *result)
 {
     (void)self, (void)job;
@@ -620,7 +622,7 @@ static cg_status kind_verify(void *self, const cg_job *job, cg_result *result)
 static cg_status kind_time(void *self, const cg_job *job, cg_result *result)
 {
     (void)self;
-    double ns = !strncmp(job->schedule, "winograd", 8) ? 1e5 : !strncmp(job->schedule, "direct", 6) ? 2e5 : 4e5;
+    double ns = !strncmp(job->schedule, "winograd", 8) ? 1e5 : !strncmp(job->schedule, "direct", 6) ? direct_ns : 4e5;
     *result = (cg_result){.timing = {ns, ns, 1}};
     return CONVGEN_OK;
 }
@@ -678,6 +680,26 @@ START_TEST(a_whole_search_stays)
     problem.accuracy = CONVGEN_PROVEN;
     ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
     ck_assert(!out.record.partial);
+}
+END_TEST
+
+/* Of what looser searches saw of a tighter accuracy the fastest is used. */
+START_TEST(the_faster_of_those_seen_stays)
+{
+    static const double seen[] = {2e5, 3e5, 1.5e5}, used[] = {2e5, 2e5, 1.5e5};
+    static const convgen_accuracy looser[] = {CONVGEN_LOOP, CONVGEN_2X, CONVGEN_8X};
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    ck_assert_int_eq(convgen_problem_parse("mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
+    for (int i = 0; i < 3; i++) {
+        direct_ns = seen[i];
+        problem.accuracy = looser[i];
+        ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+        if (!is("winograd")) return; /* a target without transforms */
+        problem.accuracy = CONVGEN_PROVEN;
+        ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+        ck_assert(is("direct") && out.record.partial && out.record.ns_min == used[i]);
+    }
 }
 END_TEST
 
@@ -812,6 +834,7 @@ int main(void)
     tcase_add_test(t, recall_refuses_another_version);
     tcase_add_test(t, records_serve_other_accuracies);
     tcase_add_test(t, a_whole_search_stays);
+    tcase_add_test(t, the_faster_of_those_seen_stays);
     tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);
     tcase_add_test(t, a_store_that_cannot_be_written_still_gives_a_winner);

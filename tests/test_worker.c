@@ -63,6 +63,18 @@ static void misbehave(const char *schedule)
         for (int fd = 3; fd < 100; fd++) close(fd);
 }
 
+/* Whether some signal would not reach this process, or is handled as the host does it. */
+static bool signals_are_the_hosts(void)
+{
+    sigset_t blocked;
+    struct sigaction action;
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    for (int i = 1; i < 32; i++)
+        if (sigismember(&blocked, i) == 1) return true;
+    sigaction(SIGCHLD, NULL, &action);
+    return action.sa_handler != SIG_DFL;
+}
+
 /* Of all that a job says. */
 static uint64_t fingerprint(const cg_job *j)
 {
@@ -81,6 +93,7 @@ static cg_status odd_verify(void *self, const cg_job *job, cg_result *out)
     out->verdict.ok = strcmp(job->schedule, "wrong") != 0;
     out->verdict.seconds = job->seconds;
     if (!out->verdict.ok) strcpy(out->verdict.why, "output 7 is wrong");
+    if (!strcmp(job->schedule, "signals")) out->verdict.ok = !signals_are_the_hosts();
     if (!strcmp(job->schedule, "where")) snprintf(out->verdict.why, CG_WHY, "%s", getenv("TMPDIR"));
     if (!strcmp(job->schedule, "memory")) return cg_fail(CONVGEN_NO_MEMORY, "no memory for 42 bytes");
     if (!strcmp(job->schedule, "all")) out->packed = fingerprint(job);
@@ -198,6 +211,21 @@ START_TEST(a_crash_refuses)
     r = verify("good");
     ck_assert(r.verdict.ok);
     ck_assert_int_eq(r.timing.runs, 1); /* a new worker */
+}
+END_TEST
+
+/* Whatever the host does with signals: with SIGCHLD ignored, say, no compiler's end could be waited for. */
+START_TEST(signals_are_the_workers_own)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    verify("crash"); /* the next job has a new worker */
+    sigprocmask(SIG_SETMASK, &all, &before);
+    void (*handler)(int) = signal(SIGCHLD, SIG_IGN);
+    bool own = verify("signals").verdict.ok;
+    signal(SIGCHLD, handler);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    ck_assert(own);
 }
 END_TEST
 
@@ -339,6 +367,7 @@ int main(void)
     tcase_add_test(t, answers_come_back);
     tcase_add_test(t, all_of_a_job_arrives);
     tcase_add_test(t, a_crash_refuses);
+    tcase_add_test(t, signals_are_the_workers_own);
     tcase_add_test(t, a_hang_refuses);
     tcase_add_test(t, the_limit_is_generous);
     tcase_add_test(t, the_deadline_cancels);
