@@ -123,8 +123,10 @@ static void print_summary(const run *r)
         printf("%s%d shipped with convgen", tuned + rest + own ? ", " : "", shipped);
     if (rest)
         printf(", %d not finished", rest);
-    if (tuned + rest)
+    if (tuned)
         printf(" in %.1f s, remembered in %s\n", seconds, store);
+    else if (rest)
+        printf(" in %.1f s, nothing new is remembered\n", seconds);
     else
         printf("%s in %.2f s\n", shipped ? ", read" : "", seconds);
 }

@@ -117,8 +117,8 @@ CONVGEN_API void convgen_close(convgen_context *context);
  * outputs, of a problem with more than 64 MB of operands on a smaller one, so that the memory of the whole is not needed;
  * MEASURE tries the best estimates within `seconds` (0: no limit) and remembers the winner; EXHAUSTIVE tries every schedule.
  * The first kernel that is usable is waited for; after it `seconds` end whatever goes on, and the best so far is remembered:
- * convgen_info.complete is false, later calls recall it, and `convgen tune` goes on where the search stopped. Where a problem has more than
- * 2^28 multiply-adds and not one kernel was verified in time, the first by estimate that is right on a sample is taken, as by ESTIMATE, and
+ * convgen_info.complete is false, and later calls with a limit recall it; one without a limit, and `convgen tune`, go on where the search
+ * stopped. Where a problem has more than 2^28 multiply-adds and not one kernel was verified in time, the first by estimate that is right on a sample is taken, as by ESTIMATE, and
  * not remembered. A single run of a kernel cannot be stopped in this process: one that is seen to take longer than is left is not begun.
  * Free with convgen_plan_free. */
 CONVGEN_API convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort,

@@ -377,8 +377,8 @@ convgen_status convgen_plan_create(convgen_context *context, const convgen_probl
     if (status != CONVGEN_OK) return status;
     cg_outcome outcome = {0};
     cg_progress progress = {&context->options, true};
-    cg_tuning tuning = {.problem = problem, .effort = effort, .seconds = seconds, .tried = progress_tried, .go_on = progress_go_on,
-                        .user = &progress};
+    cg_tuning tuning = {.problem = problem, .effort = effort, .seconds = seconds, .finish = effort >= CONVGEN_MEASURE && seconds == 0,
+                        .tried = progress_tried, .go_on = progress_go_on, .user = &progress};
     if (effort != CONVGEN_RECALL) progress_say(&progress, 0, "looking for a kernel");
     status = tune(context, &tuning, &outcome);
     if (status == CONVGEN_OK) status = cg_plan_for(context, &outcome, problem, out);

@@ -380,6 +380,23 @@ START_TEST(a_child_of_a_fork_runs)
 }
 END_TEST
 
+/* A search that its limit cut short is recalled under a limit, and goes on without one. */
+START_TEST(a_cut_search_is_finished_without_a_limit)
+{
+    convgen_problem p;
+    convgen_plan *plan;
+    convgen_problem_parse(problems[0], &p);
+    static const struct { double seconds; bool recalled, complete; } calls[] = {{1e-9, false, false}, {1e-9, true, false}, {0, false, true}, {0, true, true}};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        ck_assert_msg(convgen_plan_create(context, &p, CONVGEN_MEASURE, calls[i].seconds, &plan) == CONVGEN_OK, "%s", convgen_error(NULL));
+        const convgen_info *info = convgen_plan_info(plan);
+        ck_assert_msg(info->recalled == calls[i].recalled && info->complete == calls[i].complete, "call %zu: recalled %d, complete %d", i,
+                      info->recalled, info->complete);
+        convgen_plan_free(plan);
+    }
+}
+END_TEST
+
 START_TEST(measured_then_recalled)
 {
     convgen_problem p;
@@ -674,6 +691,7 @@ int main(void)
     tcase_add_test(t, a_plan_keeps_its_context);
     tcase_add_test(t, a_child_of_a_fork_runs);
     tcase_add_test(t, measured_then_recalled);
+    tcase_add_test(t, a_cut_search_is_finished_without_a_limit);
     tcase_add_test(t, a_record_that_does_not_build);
     tcase_add_test(t, progress_may_stop);
     tcase_add_test(t, a_parallel_for_of_the_caller);

@@ -334,9 +334,10 @@ def tune(problem: Union[Problem, str, Iterable[Union[Problem, str]]], *, seconds
          threads: int = 1, progress: Optional[Report] = None) -> Union[Plan, list[Plan]]:
     """Finds, verifies, times and remembers the fastest kernel; what is remembered already is recalled. Later calls use it.
 
-    Of several problems the plans are a list. `seconds` limits the search of each (0: no limit). `progress(done, line)` is called
-    before each candidate, with done from 0 to 1; when it returns False the search ends and the best so far is the result. Ctrl-C
-    also keeps the best so far, for this process, and then raises KeyboardInterrupt.
+    Of several problems the plans are a list. `seconds` limits the search of each (0: no limit). What it cut short is remembered too:
+    later calls with a limit recall it, and one without goes on with the search. `progress(done, line)` is called before each
+    candidate, with done from 0 to 1; when it returns False the search ends and the best so far is the result. Ctrl-C also keeps the
+    best so far, for this process, and then raises KeyboardInterrupt.
     """
     if not isinstance(problem, (str, Problem)):
         return [tune(p, seconds=seconds, effort=effort, threads=threads, progress=progress) for p in problem]
