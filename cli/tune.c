@@ -200,7 +200,7 @@ static int say_failed(const run *r, const layer *l)
 static int say_sampled(const run *r, const layer *l)
 {
     char label[CG_TEXT];
-    return cli_wrong(r->a, "%s: --seconds=%g were up before any schedule was verified; %s gives right answers on a sample and is not remembered",
+    return cli_wrong(r->a, "%s: the time of --seconds=%g was over before any schedule was verified; %s gives right answers on a sample and is not remembered",
                      cli_label(l->np, label), r->a->seconds, l->outcome.record.schedule);
 }
 

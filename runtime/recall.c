@@ -72,7 +72,8 @@ static int accuracies(convgen_accuracy asked, convgen_accuracy out[4])
 
 cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_record *key, cg_recalled *out)
 {
-    asking a = {.context = c, .request = {p, &c->machine, key->target, key->form, key->threads, NULL}, .out = out};
+    asking a = {.context = c, .out = out,
+                .request = {.problem = p, .machine = &c->machine, .target = key->target, .form = key->form, .threads = key->threads}};
     convgen_accuracy tier[4];
     convgen_problem of = *p;
     cg_record k = *key, taken; /* not out's: that holds what is stale, which may be nearer */

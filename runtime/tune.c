@@ -1,8 +1,8 @@
 /* tune.c: the search: problem -> record, or schedules -> judged -> raced -> remembered.
  *
  * A candidate that is refused keeps its reason and the search goes on; only "nothing survived" is an error. What can be
- * cut (time, a stop from the caller) keeps the best so far; a record of what time cut short says how far the search came. Where candidates run, here or in a worker, is the judge's
- * business; cg_judge_local is the judge of this process.
+ * cut (time, a stop from the caller) keeps the best so far; a record of what time cut short says how far the search came.
+ * Where candidates run, here or in a worker, is the judge's business; cg_judge_local is the judge of this process.
  * Nothing here knows what a schedule means, beyond its estimate. */
 #include "internal.h"
 #include <math.h>
