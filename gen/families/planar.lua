@@ -5,6 +5,7 @@
 local registers = require "registers"
 local cut = require "tiles"
 local parts = require "parts"
+local reduce = require "reduce"
 local gathering = require "families/planar_gather"
 local sweeps = require "families/planar_sweeps"
 local window = require "families/planar_window"
@@ -188,8 +189,8 @@ end
 ---- backward weights ------------------------------------------------------------------------------------------------------------------------
 
 local function gradient_refused(p)
-  if p.output[3] > parts.block then
-    return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], parts.block)
+  if p.output[3] > reduce.block then
+    return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], reduce.block)
   end
   if p.layout == "nhwc" and p.kernel[3] == 1 and (p.groups > 1 or p.dilation[3] > 1) then return "channels-last data needs taps along w" end
 end
