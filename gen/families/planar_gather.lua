@@ -9,7 +9,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planar_gather = {}
 
 local round_up = parts.round_up

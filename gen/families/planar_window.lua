@@ -6,7 +6,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
 local planar_window = {}
 
