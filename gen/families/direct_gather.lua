@@ -9,7 +9,7 @@ local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
 local planes = require "families/direct_planes"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local copies = require "families/direct_copies"
 local direct_gather = {}
 

@@ -10,7 +10,7 @@ local gather = require "gather"
 local parts = require "parts"
 local view = require "view"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planar_gather = {}
 
 local round_up = parts.round_up

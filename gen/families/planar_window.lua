@@ -7,7 +7,7 @@ local gather = require "gather"
 local parts = require "parts"
 local reduce = require "reduce"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
 local planar_window = {}
 

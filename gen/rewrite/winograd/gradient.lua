@@ -1,4 +1,4 @@
--- winograd_gradient.lua: the part of the Winograd family for backward weights, and how its kernels are driven.
+-- gradient.lua: the part of the Winograd family for backward weights, and how its kernels are driven.
 --
 -- The gradient of r taps from m rows of diff_dst is a correlation of r outputs and m taps, F(r,m): diff_dst takes the weights'
 -- part. Tiles of m x m pixels and their windows of src are transformed, block by block of tiles; for each frequency the products
@@ -13,9 +13,9 @@ local program = require "program"
 local driver = require "driver"
 local toomcook = require "toomcook"
 local cut = require "tiles"
-local transform = require "families/winograd_transform"
+local transform = require "rewrite/winograd/transform"
 local reduce = require "reduce"
-local errors = require "families/winograd_error"
+local errors = require "rewrite/winograd/error"
 local winograd_gradient = {}
 
 winograd_gradient.most_scratch = 4 << 20

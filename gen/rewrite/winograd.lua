@@ -7,19 +7,19 @@ local parts = require "parts"
 local registers = require "registers"
 local straight = require "straight"
 local cut = require "tiles"
-local grid = require "families/winograd_grid"
-local gathering = require "families/winograd_gather"
-local gradient = require "families/winograd_gradient"
-local half = require "families/winograd_half"
-local errors = require "families/winograd_error"
-local words = require "families/winograd_words"
+local grid = require "rewrite/winograd/grid"
+local gathering = require "rewrite/winograd/gather"
+local gradient = require "rewrite/winograd/gradient"
+local half = require "rewrite/winograd/half"
+local errors = require "rewrite/winograd/error"
+local words = require "rewrite/winograd/words"
 
 local winograd = { name = "winograd", version = 6, chains = 0 }
 
 ---- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.d2][.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
--- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; threads that blocks are cut for (winograd_grid.lua); partial sums of backward
+-- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; threads that blocks are cut for (grid.lua); partial sums of backward
 -- weights; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only, beforehand
--- or in the run (winograd_half.lua: rows are sums of a kernel then); whether the next block's input is fetched during a block's products, and outputs are streamed.
+-- or in the run (half.lua: rows are sums of a kernel then); whether the next block's input is fetched during a block's products, and outputs are streamed.
 
 function winograd.print(s)
   return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
