@@ -10,7 +10,7 @@ local parts = require "parts"
 local cut = require "tiles"
 local tile = require "tile"
 local planes = require "families/direct_planes"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local copies = require "families/direct_copies"
 local direct_gather = {}
 
@@ -54,7 +54,7 @@ function direct_gather.shape(problem, copied)
   local src = { base = "src", memory = copied and "shared" or "src", all = ic, pitch = copied and copies.pitch(p) or ic, channels = icg,
     size = p.input }
   local dst = { base = "dst", memory = "dst", all = oc, pitch = oc, channels = ocg, size = p.output }
-  local s = { p = p, size = p.type == "f32" and 4 or 8, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
+  local s = { p = p, size = parts.size_of(p), axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
     from = forward and src or dst, to = forward and dst or src }
   for _, tensor in ipairs { src, dst } do
     tensor.row = tensor.size[3] * tensor.pitch
@@ -169,7 +169,7 @@ local function transpose_kernel(p, tile, target, name)
   local k = program.new { name = name, type = p.type, target = target }
   k.about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes."
   local from, to = k:pointer("weights", "in"), k:pointer("panel", "out")
-  local lanes, group, channels = k.lanes, p.type == "f32" and 4 or 2, p.oc // p.groups
+  local lanes, group, channels = k.lanes, k.part, p.oc // p.groups
   local r = {}
   for i = 1, group do r[i] = k:vector("r" .. i) end
 
@@ -458,7 +458,7 @@ end
 
 -- Tiles of output channels of a schedule.
 function direct_gather.columns(s, schedule, target)
-  return cut.columns(s.to.channels, schedule.vectors, target.bits // 8 // s.size)
+  return cut.columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
