@@ -239,7 +239,7 @@ function planar_taps.stages(p, schedule, target)
     end
   end
   return { kernels = kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = scratch * (p.type == "f32" and 4 or 8) }, p.layout == "nhwc" and p.bias and window.bias_stage(p, target, kernels) or nil } }
+    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and window.bias_stage(p, target, kernels) or nil } }
 end
 
 return planar_taps

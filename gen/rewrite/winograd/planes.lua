@@ -1,4 +1,4 @@
--- winograd_planes.lua: channels-first data for the Winograd family: what a block of tiles reads and writes, as pixels of channels.
+-- planes.lua: channels-first data for the Winograd family: what a block of tiles reads and writes, as pixels of channels.
 --
 -- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column tile stand
 -- there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block is as wide as a plane,
