@@ -8,6 +8,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local tile = require "tile"
 local planes = require "families/direct_planes"
 local relayout = require "relayout"
 local copies = require "families/direct_copies"
@@ -86,96 +87,61 @@ local function about_tile(axes, variant, tile, to)
   return text .. ", but at this border: " .. table.concat(borders, ", ") .. "; the others would read padding."
 end
 
-local bare = { epilogue = {} }
-
 -- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of a page. With
 -- `across` so are the pixels of the next block of rows, line by line while this one's are used, and tiles write the zeros beside them.
 local fetched_ahead = 8192 -- bytes
 
-local function tile_kernel(s, axes, variant, tile, target, name, schedule)
-  local fetch, next_rows = schedule.fetch, schedule.across and schedule.rows * axes[2].step * s.from.row
-  local p, from, to = s.p, s.from, s.to
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = about_tile(axes, variant, tile, to)
-  local lanes = k.lanes
+-- So many steps of a segment, an input channel of a tap each.
+local function steps(s, schedule, width, reach, count)
+  local fetch = {}
+  for i = 0, schedule.fetch and width - 1 or -1, 64 // s.size do fetch[#fetch + 1] = { "panel", fetched_ahead // s.size + i, 1 } end
+  return { loop = count, steps = { { s.from.base, 1 }, { "panel", width } }, { load = reach }, { fetch = fetch }, { multiply = reach } }
+end
+
+-- Taps along w, for the pixels that they reach.
+local function segment(s, axes, schedule, width, seg)
+  local from, axis, line = s.from, axes[3], 64 // s.size
+  local reach, count = { m = tile.span(seg.first, seg.last) }, seg.taps * from.channels
+  local node = { copies = { { from.base, "x", seg.tap * axis.tap_step * from.pitch },
+    { "panel", "w", seg.tap * axis.tap_stride * from.channels * width } } }
+  if schedule.across then
+    local fetch, next_rows = {}, schedule.rows * axes[2].step * from.row
+    for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.pitch + next_rows, 2 } end
+    node[1] = { loop = count // line, { fetch = fetch }, steps(s, schedule, width, reach, line) }
+    count = count % line
+  end
+  table.insert(node, steps(s, schedule, width, reach, count))
+  return node
+end
+
+-- Taps in row-major order.
+local function taps(s, axes, schedule, variant, width)
+  local from, kernel, panel_tap = s.from, s.p.kernel, s.from.channels * width
+  local row = { loop = "rows", steps = { { from.base, axes[2].tap_step * from.row },
+    { "panel", axes[2].tap_stride * kernel[3] * panel_tap } } }
+  for i, seg in ipairs(variant.segments) do row[i] = segment(s, axes, schedule, width, seg) end
+  return { loop = "planes", copies = { { from.base, "row" }, { "panel", "row_weights" } }, row,
+    steps = { { from.base, axes[1].tap_step * from.image }, { "panel", axes[1].tap_stride * kernel[2] * kernel[3] * panel_tap } } }
+end
+
+local bare = { epilogue = {} }
+
+local function tile_kernel(s, axes, variant, column, target, name, schedule)
+  local p, from, to, lanes = s.p, s.from, s.to, column.width // column.vectors
   local forward = p.pass == "forward"
-  local input, panel = k:pointer(from.base, "in"), k:pointer("panel", "in")
-  local bias = forward and p.bias and k:pointer("bias", "in")
   local later = s.planes and p.epilogue.residual -- where the outputs are put into planes
-  local residual = forward and p.epilogue.residual and not later and k:pointer("residual", "in")
-  local output = k:pointer(to.base, "out")
-  local depth, rows = k:count("planes"), k:count("rows")
-  local axis = axes[3]
-  local panel_tap = from.channels * tile.width -- elements of the panel for one tap
-  local line = 64 // parts.size_of(p)
-
-  local acc, b, a = {}, {}, k:vector("a")
-  for m = 0, variant.size - 1 do
-    acc[m] = {}
-    for v = 0, tile.vectors - 1 do
-      acc[m][v] = k:vector(("acc%d_%d"):format(m, v))
-      k:zero(acc[m][v])
-    end
-  end
-  for v = 0, tile.vectors - 1 do b[v] = k:vector("w" .. v) end
-
-  local function segment(row, weights, seg)
-    local x, w = k:copy("x", row), k:copy("w", weights)
-    k:advance(x, seg.tap * axis.tap_step * from.pitch)
-    k:advance(w, seg.tap * axis.tap_stride * panel_tap)
-    local function step()
-      for v = 0, tile.vectors - 1 do k:load(b[v], k:at(w, v * lanes)) end
-      for i = 0, fetch and tile.width - 1 or -1, line do k:prefetch(k:at(w, fetched_ahead // 64 * line + i), 1) end
-      for m = seg.first, seg.last do
-        k:broadcast(a, k:at(x, m * axis.step * from.pitch))
-        for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
-      end
-      k:advance(x, 1)
-      k:advance(w, tile.width)
-    end
-    local count = seg.taps * from.channels
-    if next_rows then
-      k:loop(count // line, function()
-        for m = seg.first, seg.last do k:prefetch(k:at(x, m * axis.step * from.pitch + next_rows), 2) end
-        k:loop(line, step)
-      end)
-      count = count % line
-    end
-    k:loop(count, step)
-  end
-  k:loop(depth, function()
-    local row, weights = k:copy("row", input), k:copy("row_weights", panel)
-    k:loop(rows, function()
-      for _, seg in ipairs(variant.segments) do segment(row, weights, seg) end
-      k:advance(row, axes[2].tap_step * from.row)
-      k:advance(weights, axes[2].tap_stride * p.kernel[3] * panel_tap)
-    end)
-    k:advance(input, axes[1].tap_step * from.image)
-    k:advance(panel, axes[1].tap_stride * p.kernel[2] * p.kernel[3] * panel_tap)
-  end)
-
-  local function write(at, r, v)
-    local count = v == tile.vectors - 1 and tile.last or lanes
-    if schedule.stream and count == lanes then k:stream(k:at(output, at), r)
-    else k:store(k:at(output, at), r, 0, count) end
-  end
-  for m = 0, variant.size - 1 do
-    for v = 0, tile.vectors - 1 do
-      local count = v == tile.vectors - 1 and tile.last or lanes
-      local at = m * axis.stride * to.pitch + v * lanes
-      if forward then
-        parts.epilogue(k, later and bare or p, acc[m][v], b[v], bias and k:at(bias, v * lanes), residual and k:at(residual, at), 0, count)
-      end
-      write(at, acc[m][v], v)
-    end
-  end
-  if axes.zeros then k:zero(acc[0][0]) end
-  for _, zero in ipairs(axes.zeros or {}) do
-    for m = 0, variant.size - 1 do
-      for v = 0, tile.vectors - 1 do write(zero + m * axis.stride * to.pitch + v * lanes, acc[0][0], v) end
-    end
-  end
-  return k:finish()
+  local bias, residual = forward and p.bias, forward and p.epilogue.residual and not later
+  return tile.kernel { name = name, type = p.type, target = target, about = about_tile(axes, variant, column, to),
+    arguments = { { from.base, "in" }, { "panel", "in" }, bias and { "bias", "in" }, residual and { "residual", "in" },
+      { to.base, "out" }, { "planes", "count" }, { "rows", "count" } },
+    sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
+    sums = { pointer = to.base, register = "acc", { "m", axes[3].stride * to.pitch }, { "v", lanes }, last = column.last },
+    held = { pointer = "panel", register = "w", { "v", lanes } },
+    passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.pitch } },
+    ending = { epilogue = later and bare or p, temporary = "held", stream = schedule.stream, residual = residual and "residual",
+      bias = bias and { pointer = "bias", { "v", lanes } } },
+    body = { { zero = {} }, taps(s, axes, schedule, variant, column.width),
+      { finish = forward and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
 end
 
 ---- packing ----------------------------------------------------------------------------------------------------------------------------
