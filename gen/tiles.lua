@@ -63,13 +63,13 @@ function cut.piece_runs(count, most)
   return runs
 end
 
--- Column tiles of `channels`: {first, vectors, last (lanes of the last vector), panel (elements before it, a panel row each)}.
+-- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of as many whole vectors)}.
 function cut.columns(channels, vectors, lanes)
   local tiles, width = {}, vectors * lanes
   for first = 0, channels - 1, width do
     local here = math.min(width, channels - first)
     local v = (here + lanes - 1) // lanes
-    tiles[#tiles + 1] = { first = first, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
+    tiles[#tiles + 1] = { first = first, channels = here, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
   end
   return tiles
 end

@@ -146,72 +146,6 @@ end
 
 ---- packing ----------------------------------------------------------------------------------------------------------------------------
 
--- Rows of a group's output channels are copied (pitch: elements between rows); the lanes past the tail become zero.
-local function copy_kernel(p, pitch, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = "Copies the columns of weights that one tile uses into a panel, which it then reads from front to back."
-  local from, to, rows = k:pointer("weights", "in"), k:pointer("panel", "out"), k:count("rows")
-  local r = k:vector("r")
-  k:loop(rows, function()
-    for v = 0, tile.vectors - 1 do
-      k:load(r, k:at(from, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
-      k:store(k:at(to, v * k.lanes), r)
-    end
-    k:advance(from, pitch)
-    k:advance(to, tile.width)
-  end)
-  return k:finish()
-end
-
--- Backward data: [input channel][output channel] of one tap becomes [output channel][input channel in lanes], by transposes of
--- the 128-bit parts. The last, ragged group of output channels overlaps the one before; fewer than a group go one by one.
-local function transpose_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes."
-  local from, to = k:pointer("weights", "in"), k:pointer("panel", "out")
-  local lanes, group, channels = k.lanes, k.part, p.oc // p.groups
-  local r = {}
-  for i = 1, group do r[i] = k:vector("r" .. i) end
-
-  local function square(a, b, v)
-    local count = v == tile.vectors - 1 and tile.last or lanes
-    for i = 1, group do
-      k:zero(r[i])
-      for part = 0, lanes // group - 1 do
-        local row = part * group + i - 1
-        if row < count then k:insert(r[i], part, k:at(a, (v * lanes + row) * p.oc)) end
-      end
-    end
-    k:transpose { table.unpack(r) }
-    for i = 1, group do k:store(k:at(b, (i - 1) * tile.width + v * lanes), r[i]) end
-  end
-  local function squares(a, b) for v = 0, tile.vectors - 1 do square(a, b, v) end end
-
-  if channels >= group then
-    local a, b = k:copy("a", from), k:copy("b", to)
-    k:loop(channels // group, function()
-      squares(a, b)
-      k:advance(a, group)
-      k:advance(b, group * tile.width)
-    end)
-    if channels % group ~= 0 then
-      k:advance(from, channels - group)
-      k:advance(to, (channels - group) * tile.width)
-      squares(from, to)
-    end
-  else
-    for c = 0, channels - 1 do
-      k:zero(r[1])
-      for v = 0, tile.vectors - 1 do k:store(k:at(to, c * tile.width + v * lanes), r[1]) end
-      for i = 0, (tile.vectors - 1) * lanes + tile.last - 1 do
-        k:load(r[1], k:at(from, i * p.oc + c), 0, 1)
-        k:store(k:at(to, c * tile.width + i), r[1], 0, 1)
-      end
-    end
-  end
-  return k:finish()
-end
-
 -- Elements of a panel, and where the panel of tile `index` of group `g` begins.
 local function panel_layout(s, tiles)
   local width = tiles[1].width
@@ -226,17 +160,17 @@ end
 local function packing(s, tile, target, name)
   local p = s.p
   local icg, ocg, forward = p.ic // p.groups, p.oc // p.groups, p.pass == "forward"
+  local o = { name = name, type = p.type, target = target }
   if s.planes and s.taps == 1 and not forward then
-    return { kernel = copy_kernel(p, icg, tile, target, name), count = 1, rows = ocg, to = 0, from = function(g, c) return g * (ocg * icg) + c end }
+    return { kernel = relayout.panel(tile, icg, o), count = 1, rows = ocg, to = 0, from = function(g, c) return g * (ocg * icg) + c end }
   elseif s.planes then
-    local how = relayout.weights(p, (tile.vectors - 1) * (tile.width // tile.vectors) + tile.last, tile.width, true,
-      { name = name, type = p.type, target = target })
+    local how = relayout.weights(p, tile.channels, tile.width, true, o)
     return { kernel = how.kernel, count = how.count, from = function(g, c, i) return how.first(g, c) + i * how.from end, to = how.to }
   elseif forward then
-    return { kernel = copy_kernel(p, p.oc, tile, target, name), count = 1, rows = icg * s.taps, to = 0,
+    return { kernel = relayout.panel(tile, p.oc, o), count = 1, rows = icg * s.taps, to = 0,
       from = function(g, c) return g * ocg + c end }
   end
-  return { kernel = transpose_kernel(p, tile, target, name), count = s.taps, to = ocg * tile.width,
+  return { kernel = relayout.turned_panel(tile, p, o), count = s.taps, to = ocg * tile.width,
     from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
 end
 
@@ -322,7 +256,7 @@ end
 
 -- A row of output pixels a task.
 local function copy_stage(p, target, kernels)
-  local kernel = copies.kernel(p, target, "copy")
+  local kernel = relayout.copy(copies.view(p), { name = "copy", type = p.type, target = target })
   kernels[#kernels + 1] = kernel
   local row, rows = p.input[3] * p.ic, p.output[2]
   return driver.stage { name = "copy", parts = { { indices = { { "n", p.batch }, { "od", p.output[1] }, { "row", rows } },
@@ -488,7 +422,5 @@ function direct_gather.stages(p, schedule, target)
   return { kernels = kernels, stages = stages, packed = layout.elements * s.size,
     shared = schedule.copies and direct_gather.copied_bytes(p) or 0 }
 end
-
-direct_gather.transpose_kernel = transpose_kernel
 
 return direct_gather

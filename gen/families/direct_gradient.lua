@@ -6,6 +6,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local relayout = require "relayout"
 local tile = require "tile"
 local copies = require "families/direct_copies"
 local direct_gradient = {}
@@ -52,23 +53,9 @@ function direct_gradient.copied_bytes(p) return copies.bytes(p, block_pixels(p))
 
 -- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the caches when
 -- the channels are many.
-local function panel_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, out, rows, cols = k:pointer("diff_dst", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
-  local r = k:vector("r")
-  k:loop(rows, function()
-    local y = k:copy("y", diff)
-    k:loop(cols, function()
-      for v = 0, tile.vectors - 1 do
-        k:load(r, k:at(y, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
-        k:store(k:at(out, v * k.lanes), r)
-      end
-      k:advance(y, p.oc)
-      k:advance(out, tile.width)
-    end)
-    k:advance(diff, p.output[3] * p.oc)
-  end)
-  return k:finish()
+local function panel_view(p, tile)
+  return { from = "diff_dst", to = "out", elements = tile.channels, whole = true, axes = {
+    { count = "rows", from = p.output[3] * p.oc, as = "y" }, { count = "columns", from = p.oc, to = tile.width } } }
 end
 
 local function zero_kernel(p, inputs, tile, target, name)
@@ -128,7 +115,8 @@ local function tile_runs(p, schedule, target, kernels)
     local width, kinds = run.tile.width, {}
     local diff = { column = p.oc, row = p.output[3] * p.oc }
     if schedule.panel then diff = { column = width, row = columns * width } end
-    local panel = schedule.panel and add(panel_kernel(p, run.tile, target, "panel" .. #kernels))
+    local panel = schedule.panel and add(relayout.copy(panel_view(p, run.tile),
+      { name = "panel" .. #kernels, type = p.type, target = target }))
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       local n, before = #kernels, kinds[#kinds] and kinds[#kinds].inputs.count or 0 -- there are two kinds at most
       local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff }, schedule))
@@ -314,7 +302,7 @@ local function moved(p, schedule, target, kernels)
   local panel = schedule.panel and block_pixels(p) * schedule.vectors * parts.lanes_of(p, target) or 0
   local moves = { panel = copied, paneled = schedule.panel, bytes = (copied + panel) * size, ahead = schedule.ahead and columns_ahead(p, schedule) }
   if schedule.copies then
-    moves.copy = copies.kernel(p, target, "copy")
+    moves.copy = relayout.copy(copies.view(p), { name = "copy", type = p.type, target = target })
     kernels[#kernels + 1] = moves.copy
   end
   return moves
