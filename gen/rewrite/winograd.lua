@@ -162,7 +162,7 @@ end
 
 -- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
 local function for_large(p, l2)
-  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
+  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * parts.size_of(p)
   if bytes <= 4 * l2 or p.layout == "nchw" then return { {} } end
   if grid.dilated(p) then return { { stream = true }, {} } end
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
@@ -178,7 +178,7 @@ local function candidates(p, target, machine)
   local list, known = {}, {}
   local function add(h, w)
     local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
-    local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
+    local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * parts.size_of(p)
     local why, chunk = chunk_of(p, h_axis, w_axis, h, w, known)
     local function schedule(tiles, split, large)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,

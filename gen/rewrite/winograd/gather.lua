@@ -58,12 +58,12 @@ end
 -- Everything that stages and estimate derive from a problem and a schedule.
 function winograd_gather.shape(p, schedule, target)
   local forward = p.pass == "forward"
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local axis_h, axis_w = grid.axes(p)
   local h_plans, w_plans = grid.plans(axis_h, schedule.h), grid.plans(axis_w, schedule.w)
   local h, w = h_plans[1], w_plans[1]
-  local s = { p = p, schedule = schedule, size = size, lanes = target.bits // 8 // size, h = h, w = w, images = p.batch * p.input[1],
+  local s = { p = p, schedule = schedule, size = size, lanes = parts.lanes_of(p, target), h = h, w = w, images = p.batch * p.input[1],
     frequencies = h.size * w.size,
     from = { base = forward and "src" or "dst", pitch = forward and p.ic or p.oc, channels = forward and icg or ocg,
       all = forward and p.ic or p.oc, size = forward and p.input or p.output },

@@ -4,7 +4,7 @@
 -- there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block is as wide as a plane,
 -- its rows are one run of pixels. Weights are laid out likewise before they are transformed.
 local parts = require "parts"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planes = {}
 
 -- The part [low, high) of a band's window that is in the input.
