@@ -177,6 +177,7 @@ typedef struct cg_script cg_script; /* one Lua state with its lock; any thread m
 cg_status cg_script_new(cg_script **out); /* loads the embedded generator, or $CONVGEN_GEN_DIR's */
 void cg_script_free(cg_script *s);
 extern int cg_script_limit; /* million Lua instructions of one call, or of one family's list; tests lower it */
+extern long cg_script_uncounted; /* allocations of a call before its work is counted; tests that want all of it counted: 0 */
 int cg_script_work(const cg_script *s); /* of the last call, in million Lua instructions: what it is limited by, and what tests count */
 
 /* A row of gen/targets.lua. */

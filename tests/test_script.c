@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "suite.h"
 
+#include <limits.h>
 #include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -69,6 +70,7 @@ static cg_status source_of(const char *body, cg_source *out, char why[CG_WHY])
 
 static void setup(void)
 {
+    cg_script_uncounted = 0; /* work is looked at */
     cg_machine_detect(&machine);
     ck_assert_int_eq(convgen_problem_parse("--dt=f32 mb1ic3ih6oc4kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
@@ -446,6 +448,29 @@ START_TEST(what_is_too_much_is_left_out)
 }
 END_TEST
 
+/* What allocates less than usual is not counted: counting costs nearly as much again. */
+START_TEST(only_what_is_long_is_counted)
+{
+    convgen_problem p;
+    cg_script *s;
+    cg_schedule_list list;
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic384ih56oc384kh3ph1", &p), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
+    cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1};
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    cg_script_uncounted = LONG_MAX;
+    ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
+    ck_assert_int_eq(cg_script_work(s), 0);
+    cg_free(list.at);
+    cg_script_uncounted = 2;
+    cg_script_limit = 0;
+    ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
+    ck_assert_str_eq(list.at[list.count - 1].why, "the generator gave up after 0 million steps");
+    cg_free(list.at);
+    cg_script_free(s);
+}
+END_TEST
+
 /* Long sums of one pixel were written out, each name and register found by looking at all before: work grew with the square. */
 static const char *const long_sums[] = {
     "mb1ic4096ih1oc1kh1", "mb1ic8192ih1oc1kh1", "mb1ic6000ih1oc10kh1", "mb32ic6000ih1oc10kh1", "mb1ic65536ih1oc2kh1", "g8mb1ic65536ih1oc16kh1",
@@ -527,6 +552,7 @@ int main(void)
     tcase_add_test(embedded, usable_after_a_failure);
     tcase_add_test(embedded, threads);
     tcase_add_test(embedded, what_is_too_much_is_left_out);
+    tcase_add_test(embedded, only_what_is_long_is_counted);
     tcase_add_loop_test(embedded, long_sums_are_little_work, 0, (int)(sizeof long_sums / sizeof *long_sums));
     tcase_add_test(embedded, one_long_chain_is_plain);
     return test_run(suite);
