@@ -4,6 +4,13 @@
 -- compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes; mask_registers: ranges of lanes
 -- need no vector register. machine: lower/machine writes for it. intrinsics: where body 1 of vec.h applies. An internal row is
 -- never chosen as a machine's target.
+--
+-- What estimates need: fma, loads, stores: how many of each a cycle; latency: cycles from one fma to the next of a chain; rates: cycles for
+-- a line of 64 bytes (runtime/internal.h, cg_rate), assumed of a machine that nobody measured.
+local rates = {
+  l2 = 2, l3 = 5, memory = 14, store_l3 = 5, store_memory = 18, stream_l3 = 14, stream_memory = 14, page = 3,
+}
+
 local targets = {
   avx512 = {
     bits = 512, registers = 32, needs = { "avx512f", "avx512vl", "avx512dq", "avx512bw", "avx2", "fma" },
@@ -27,7 +34,10 @@ local targets = {
 }
 
 for name, row in pairs(targets) do
-  if name ~= "order" then row.name = name end
+  if name ~= "order" then
+    row.name = name
+    row.fma, row.loads, row.stores, row.latency, row.rates = 2, 2, 1, 4, rates
+  end
 end
 
 return targets
