@@ -5,11 +5,10 @@
 -- need no vector register. machine: lower/machine writes for it. intrinsics: where body 1 of vec.h applies. An internal row is
 -- never chosen as a machine's target.
 --
--- What estimates need: fma, loads, stores: how many of each a cycle; latency: cycles from one fma to the next of a chain; rates: cycles for
--- a line of 64 bytes (runtime/internal.h, cg_rate), assumed of a machine that nobody measured.
-local rates = {
-  l2 = 2, l3 = 5, memory = 14, store_l3 = 5, store_memory = 18, stream_l3 = 14, stream_memory = 14, page = 3,
-}
+-- For cost.lua: fma, loads, stores: operations of vectors a cycle; latency: cycles until a sum can be added to; rates: cycles of a
+-- line of 64 bytes, where the machine has none of its own: read from each level, written through the caches and past them (into the
+-- last one, into memory), and in addition where each line is on a page of its own.
+local rates = { l2 = 2.5, l3 = 6, memory = 16, store_l3 = 8, store_memory = 24, stream_l3 = 12, stream_memory = 14, page = 4 }
 
 local targets = {
   avx512 = {
@@ -33,10 +32,12 @@ local targets = {
   order = { "avx512", "avx2", "portable" }, -- best first; the last one needs nothing
 }
 
+local slots = { fma = 2, loads = 2, stores = 1, latency = 4, rates = rates }
+
 for name, row in pairs(targets) do
   if name ~= "order" then
     row.name = name
-    row.fma, row.loads, row.stores, row.latency, row.rates = 2, 2, 1, 4, rates
+    for field, value in pairs(slots) do row[field] = row[field] or value end
   end
 end
 

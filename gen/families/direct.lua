@@ -41,7 +41,7 @@ end
 
 ---- the space and its estimate ---------------------------------------------------------------------------------------------------------
 
-local function size_of(p) return p.type == "f32" and 4 or 8 end
+local size_of = parts.size_of
 
 local function pixels_of(p, axes) return p.batch * axes[1] * axes[2] * axes[3] end
 
@@ -87,7 +87,7 @@ end
 local function gathering_cycles(p, schedule, target, machine)
   local s = gathering.shape(p, schedule.copies)
   local size = s.size
-  local lanes = target.bits // 8 // size
+  local lanes = parts.lanes_of(p, target)
   local cycles, tasks = 0, 0
   local tiles = gathering.columns(s, schedule, target)
   for _, run in ipairs(cut.column_runs(tiles)) do
@@ -139,7 +139,7 @@ local function far(p, machine)
 end
 
 local function gradient_cycles(p, schedule, target, machine)
-  local lanes = target.bits // 8 // size_of(p)
+  local lanes = parts.lanes_of(p, target)
   local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], p.batch * p.output[1] * p.output[2] * p.output[3]
   local cycles = 0
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do

@@ -6,7 +6,7 @@ local copies = {}
 
 copies.most = 1 << 20 -- bytes
 
-local function size_of(p) return p.type == "f32" and 4 or 8 end
+local size_of = parts.size_of
 
 -- Elements from a moved pixel to the next: an odd number of cache lines.
 function copies.pitch(p) return parts.odd_lines(p.ic, size_of(p)) end

@@ -9,7 +9,7 @@ local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
 local planes = require "families/direct_planes"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local copies = require "families/direct_copies"
 local direct_gather = {}
 
@@ -53,7 +53,7 @@ function direct_gather.shape(problem, copied)
   local src = { base = "src", memory = copied and "shared" or "src", all = ic, pitch = copied and copies.pitch(p) or ic, channels = icg,
     size = p.input }
   local dst = { base = "dst", memory = "dst", all = oc, pitch = oc, channels = ocg, size = p.output }
-  local s = { p = p, size = p.type == "f32" and 4 or 8, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
+  local s = { p = p, size = parts.size_of(p), axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
     from = forward and src or dst, to = forward and dst or src }
   for _, tensor in ipairs { src, dst } do
     tensor.row = tensor.size[3] * tensor.pitch
@@ -107,7 +107,7 @@ local function tile_kernel(s, axes, variant, tile, target, name, schedule)
   local depth, rows = k:count("planes"), k:count("rows")
   local axis = axes[3]
   local panel_tap = from.channels * tile.width -- elements of the panel for one tap
-  local line = p.type == "f32" and 16 or 8
+  local line = 64 // parts.size_of(p)
 
   local acc, b, a = {}, {}, k:vector("a")
   for m = 0, variant.size - 1 do
@@ -203,7 +203,7 @@ local function transpose_kernel(p, tile, target, name)
   local k = program.new { name = name, type = p.type, target = target }
   k.about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes."
   local from, to = k:pointer("weights", "in"), k:pointer("panel", "out")
-  local lanes, group, channels = k.lanes, p.type == "f32" and 4 or 2, p.oc // p.groups
+  local lanes, group, channels = k.lanes, k.part, p.oc // p.groups
   local r = {}
   for i = 1, group do r[i] = k:vector("r" .. i) end
 
@@ -492,7 +492,7 @@ end
 
 -- Tiles of output channels of a schedule.
 function direct_gather.columns(s, schedule, target)
-  return cut.columns(s.to.channels, schedule.vectors, target.bits // 8 // s.size)
+  return cut.columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.

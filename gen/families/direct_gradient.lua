@@ -147,7 +147,7 @@ local function tile_runs(p, schedule, target, kernels)
   local columns = math.min(p.output[3], parts.block)
   local src = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
   if schedule.copies then src = { column = copies.pitch(p), row = columns * copies.pitch(p) } end
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local list = {}
   local function add(kernel)
     kernels[#kernels + 1] = kernel
@@ -327,7 +327,7 @@ end
 
 -- Adds its kernels to `kernels`.
 function direct_gradient.bias_stage(p, target, kernels)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local wide = math.min(4, (p.oc + lanes - 1) // lanes)
   local list = {}
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
@@ -338,9 +338,9 @@ end
 
 -- Elements of what a task moves into scratch: the copied inputs, then the panel.
 local function moved(p, schedule, target, kernels)
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   local copied = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
-  local panel = schedule.panel and block_pixels(p) * schedule.vectors * (target.bits // 8 // size) or 0
+  local panel = schedule.panel and block_pixels(p) * schedule.vectors * parts.lanes_of(p, target) or 0
   local moves = { panel = copied, paneled = schedule.panel, bytes = (copied + panel) * size, ahead = schedule.ahead and columns_ahead(p, schedule) }
   if schedule.copies then
     moves.copy = copies.kernel(p, target, "copy")
@@ -351,7 +351,7 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gradient.stages(p, schedule, target)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local kernels = {}
   local moves = moved(p, schedule, target, kernels)
   local runs = tile_runs(p, schedule, target, kernels)

@@ -287,7 +287,7 @@ local function gathers(p, target, machine)
 end
 
 local function gradients(p, target)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   return { why = gradient_refused(p), candidates = function() return gradient_candidates(p, target, lanes) end,
     misfit = function(schedule)
       if schedule.channels then return "is no schedule of backward weights" end

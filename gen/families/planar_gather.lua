@@ -8,8 +8,9 @@ local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local view = require "view"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planar_gather = {}
 
 local round_up = parts.round_up
@@ -31,23 +32,13 @@ local function flatten(p, lanes)
   return setmetatable({ input = row, output = row }, { __index = p })
 end
 
--- One of the two images. `neighbours`: pixels of a row stand beside each other.
-local function image(p, base, all, channels, size)
-  local last = p.layout == "nhwc"
-  local pixel = last and all or 1
-  return { base = base, all = all, channels = channels, size = size, neighbours = pixel == 1, w = pixel, h = size[3] * pixel,
-    d = size[2] * size[3] * pixel, c = last and 1 or size[1] * size[2] * size[3], batch = all * size[1] * size[2] * size[3] }
-end
-
 function planar_gather.shape(problem, target)
-  local size = problem.type == "f32" and 4 or 8
-  local lanes = target.bits // 8 // size
+  local size, lanes = parts.size_of(problem), parts.lanes_of(problem, target)
   local p = flatten(problem, lanes)
   local forward = p.pass == "forward"
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local src, dst = image(p, "src", p.ic, icg, p.input), image(p, "dst", p.oc, ocg, p.output)
-  local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = forward and src or dst,
-    to = forward and dst or src, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
+  local from, to = view.gathered(p)
+  local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = from, to = to, axes = gather.axes(p),
+    taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
   s.phases = #s.axes[3]            -- of the output row
   s.step = forward and p.stride[3] or 1 -- residues of the input row
   s.moves_in = not s.from.neighbours or s.step > 1
@@ -430,13 +421,13 @@ local function row_place(d, s, axes, at)
   if s.moves_in then
     here = (at.j * axes[2].step + axes[2].offset + row * axes[2].tap_step - at.low) * s.in_row
   else
-    here = at.n * from.batch + (at.jd * axes[1].step + axes[1].offset + at.plane * axes[1].tap_step) * from.d +
+    here = at.n * from.n + (at.jd * axes[1].step + axes[1].offset + at.plane * axes[1].tap_step) * from.d +
       (at.j * axes[2].step + axes[2].offset + row * axes[2].tap_step) * from.h
   end
   local tap = ((axes[1].first_tap + at.plane * axes[1].tap_stride) * p.kernel[2] + axes[2].first_tap +
     row * axes[2].tap_stride) * p.kernel[3]
   return { here = d:let("here", here), tap = d:let("tap", tap), rows = rows, planes = at.planes,
-    there = d:let("there", at.n * to.batch + (at.jd * axes[1].stride + axes[1].start) * to.d +
+    there = d:let("there", at.n * to.n + (at.jd * axes[1].stride + axes[1].start) * to.d +
       (at.j * axes[2].stride + axes[2].start) * to.h) }
 end
 
@@ -481,7 +472,7 @@ local function move_in(d, s, views, at, axes)
   local low = d:let("low", driver.max(at.first * axes[2].step + (axes[2].offset + math.min(0, reach)), 0))
   local high = d:let("high", driver.min((at.last - 1) * axes[2].step + (axes[2].offset + math.max(0, reach) + 1), from.size[2]))
   d:loop("plane", 0, at.planes, 1, function(plane)
-    local source = d:let("source", at.n * from.batch +
+    local source = d:let("source", at.n * from.n +
       (at.jd * axes[1].step + axes[1].offset + (at.plane + plane) * axes[1].tap_step) * from.d)
     d:loop("row", low, high, 1, function(row)
       local to = d:let("to", plane * (planar_gather.plane_rows(s) * s.in_row) + (row - low) * s.in_row)

@@ -6,7 +6,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
 local window = require "families/planar_window"
 local planar_taps = {}
@@ -261,7 +261,7 @@ function planar_taps.stages(p, schedule, target)
     end
   end
   return { kernels = kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = scratch * (p.type == "f32" and 4 or 8) }, p.layout == "nhwc" and p.bias and window.bias_stage(p, target, kernels) or nil } }
+    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and window.bias_stage(p, target, kernels) or nil } }
 end
 
 return planar_taps

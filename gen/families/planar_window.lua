@@ -6,7 +6,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
 local planar_window = {}
 
@@ -302,7 +302,7 @@ function planar_window.stages(p, schedule, target)
       list[#list + 1], scratch = part, math.max(scratch, part.scratch)
     end
   end
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   local compute = driver.stage { name = "compute", parts = list, scratch = scratch * size }
   return { kernels = kernels, stages = { compute, p.bias and not at_once and bias_stage(p, bias) or nil }, packed = 0, shared = 0 }
 end

@@ -1,4 +1,4 @@
--- planar_relayout.lua: kernels that turn pixels of channels into one row a channel, and back, by transposes of 128-bit parts.
+-- relayout.lua: kernels that turn pixels of channels into one row a channel, and back, by transposes of 128-bit parts.
 --
 -- A view says where: {channels, pixels, pitch = elements between pixels, limit = elements there are from the first pixel's first
 -- channel on, row = elements between the rows of two channels}. Nothing outside the limit is read or written on the pixels' side;
