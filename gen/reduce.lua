@@ -1,7 +1,8 @@
--- reduce.lua: what backward weights do beside their products: the blocks of pixels that sums are made of, totals, zeros, and the
--- bias' gradient, which is the sum of the output's.
+-- reduce.lua: what backward weights do beside their products: the blocks of pixels that sums are made of, totals,
+-- zeros, and the bias' gradient, which is the sum of the output's.
 --
--- A block is a chain from zero, added to what is there; so a family's bias has the reference's bits whatever kernel sums it.
+-- A block is a chain from zero, added to what is there; so a family's bias has the reference's bits whatever kernel
+-- sums it.
 local program = require "program"
 local driver = require "driver"
 local parts = require "parts"
@@ -9,7 +10,7 @@ local cut = require "tiles"
 local view = require "view"
 local reduce = {}
 
----- the order of the sums --------------------------------------------------------------------------------------------------------------
+---- the order of the sums ---------------------------------------------------------------------------------------------
 
 -- Blocks of at most this many output pixels; the same number as in the reference.
 reduce.block = 512
@@ -21,8 +22,9 @@ function reduce.one_block(p)
   return p.batch * p.output[1] == 1 and p.output[3] <= reduce.block and p.output[2] <= reduce.block_rows(p.output[3])
 end
 
--- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low, rows.high) and
--- columns [columns.low, columns.high), all of them by default; all are driver expressions. Clipped blocks may be empty.
+-- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low,
+-- rows.high) and columns [columns.low, columns.high), all of them by default; all are driver expressions. Clipped
+-- blocks may be empty.
 function reduce.blocks(d, p, body, rows, columns)
   local height, width = p.output[2], p.output[3]
   rows, columns = rows or { low = 0, high = height }, columns or { low = 0, high = width }
@@ -42,7 +44,7 @@ function reduce.blocks(d, p, body, rows, columns)
   end)
 end
 
----- totals and zeros -------------------------------------------------------------------------------------------------------------------
+---- totals and zeros --------------------------------------------------------------------------------------------------
 
 -- place += sum, which is the new total as well; without `temp` nothing is there.
 function reduce.total(k, place, sum, temp, lanes)
@@ -63,7 +65,8 @@ end
 -- The vectors of a column tile: {at, lanes}.
 function reduce.vectors(tile, lanes)
   local list = {}
-  for v = 0, tile.vectors - 1 do list[v + 1] = { at = v * lanes, lanes = v == tile.vectors - 1 and tile.last or lanes } end
+  for v = 0, tile.vectors - 1 do list[v + 1] = { at = v * lanes, lanes = lanes } end
+  list[tile.vectors].lanes = tile.last
   return list
 end
 
@@ -94,9 +97,10 @@ function reduce.zero_kernel(p, target, name, places, run)
   return k:finish()
 end
 
----- the bias' gradient: kernels --------------------------------------------------------------------------------------------------------
+---- the bias' gradient: kernels ---------------------------------------------------------------------------------------
 
--- What pointers and registers of a kernel are called; g, which a pixel is loaded to, is the total too if that has no name.
+-- What pointers and registers of a kernel are called; g, which a pixel is loaded to, is the total too if that has no
+-- name.
 local usual = { out = "diff_bias", sum = "acc%d", g = "g" }
 
 -- The chains of each place, one a block.
@@ -111,9 +115,9 @@ local function chains_of(k, places, blocks, text)
   return chains
 end
 
--- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest, where a count may be the
--- name of an argument; blocks, if their chains are to run beside each other, `apart` elements from one to the next; run: for vectors one
--- behind another; words, as above.
+-- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest, where a
+-- count may be the name of an argument; blocks, if their chains are to run beside each other, `apart` elements from one
+-- to the next; run: for vectors one behind another; words, as above.
 function reduce.bias_kernel(p, target, name, places, how)
   local k, words, loops = program.new { name = name, type = p.type, target = target }, how.words or usual, {}
   local diff, out = k:pointer("diff_dst", "in"), k:pointer(words.out, "inout")
@@ -151,10 +155,11 @@ function reduce.bias_kernel(p, target, name, places, how)
   return k:finish()
 end
 
----- the bias' gradient: stages ---------------------------------------------------------------------------------------------------------
+---- the bias' gradient: stages ----------------------------------------------------------------------------------------
 
--- A part of a stage that sums it, plane by plane. part: index, {name, count}; channel(d, index), the first of a task; zero, a kernel, and
--- its counts; at(n, od, channel), where a plane of the output's gradient begins; blocks(d, with, channel), which adds its blocks.
+-- A part of a stage that sums it, plane by plane. part: index, {name, count}; channel(d, index), the first of a task;
+-- zero, a kernel, and its counts; at(n, od, channel), where a plane of the output's gradient begins; blocks(d, with,
+-- channel), which adds its blocks.
 function reduce.bias_part(p, part)
   return { indices = { part.index }, body = function(d, index)
     local c = part.channel(d, index)
@@ -195,7 +200,7 @@ function reduce.bias_stage(p, target, kernels)
   return driver.stage { name = "bias", parts = list }
 end
 
----- the bias' gradient, several blocks together ----------------------------------------------------------------------------------------
+---- the bias' gradient, several blocks together -----------------------------------------------------------------------
 
 -- How many blocks of a plane the chains of a kernel take, a chain a block: an addition waits for the one before.
 local function blocks_together(p, vectors, target)
@@ -217,12 +222,13 @@ local function bias_tile(p, run, width, target, kernels)
     return kernel
   end
   local function sum(what, blocks)
-    return add(reduce.bias_kernel(p, target, what .. #kernels, places, { loops = { { count = "pixels", steps = { p.oc } } },
-      blocks = blocks, apart = step * row, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
+    return add(reduce.bias_kernel(p, target, what .. #kernels, places, { blocks = blocks, apart = step * row,
+      loops = { { count = "pixels", steps = { p.oc } } }, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
   end
   return { first = run.index * width, count = run.count, width = width, together = together,
     zero = add(reduce.zero_kernel(p, target, "zero" .. #kernels, places)),
-    one = (together == 1 or p.output[2] % (together * step) > 0) and sum("bias", 1), many = together > 1 and sum("biases", together) }
+    one = (together == 1 or p.output[2] % (together * step) > 0) and sum("bias", 1),
+    many = together > 1 and sum("biases", together) }
 end
 
 -- Of all output channels, whose kernels are added to `kernels`.
@@ -259,7 +265,9 @@ function reduce.tiles_stage(p, tiles)
       local c = d:let("c", index * tile.width + tile.first)
       d:call(tile.zero, { { d.bias, c } })
       d:loop("plane", 0, p.batch * p.output[1], 1, function(plane)
-        d:loop("block", 0, p.output[2], reduce.block_rows(p.output[3]), function(block) reduce.add_block(d, p, tile, plane, block, c) end)
+        d:loop("block", 0, p.output[2], reduce.block_rows(p.output[3]), function(block)
+          reduce.add_block(d, p, tile, plane, block, c)
+        end)
       end)
     end }
   end

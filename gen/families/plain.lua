@@ -14,8 +14,8 @@ local plain = { name = "plain", version = 2, chains = 1 }
 function plain.parse(name) return name == "plain" and { family = "plain" } or nil end
 function plain.print(_) return "plain" end
 
--- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the code.
--- Each fma waits four cycles for the one before; short chains have their calls and loops beside that.
+-- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the
+-- code. Each fma waits four cycles for the one before; short chains have their calls and loops beside that.
 local function cycles_of(p)
   local chain = p.pass == "forward" and p.ic // p.groups or p.pass == "backward_data" and p.oc // p.groups or 1
   return (4 + 2 * math.min(1, 64 / chain)) * p.macs
@@ -104,7 +104,9 @@ local function backward_data(p)
       local scaled = d:let("s" .. name, x + p.pad[axis] - k * p.dilation[axis])
       local s = p.stride[axis]
       d:when(driver.all(driver.less(-1, scaled), driver.less(scaled, p.output[axis] * s),
-        driver.equal(driver.rest(scaled, s), 0)), function() body(k, d:let("o" .. name, driver.quotient(scaled, s))) end)
+        driver.equal(driver.rest(scaled, s), 0)), function()
+        body(k, d:let("o" .. name, driver.quotient(scaled, s)))
+      end)
     end)
   end
   local function body(d, n, g, id, ih)
@@ -142,7 +144,8 @@ local function block_kernel(p, src, dst)
 end
 
 local function bias_stage(p, zero, dst, kernels)
-  local sum = reduce.bias_kernel(p, targets.scalar, "plain_bias", one, { words = { out = "out", sum = "acc", sums_first = true, g = "y", total = "x" },
+  local sum = reduce.bias_kernel(p, targets.scalar, "plain_bias", one, {
+    words = { out = "out", sum = "acc", sums_first = true, g = "y", total = "x" },
     loops = { { count = "rows", steps = { dst.h }, names = { "row" } }, { count = "columns", steps = { dst.w } } } })
   kernels[#kernels + 1] = sum
   return driver.stage { name = "bias", parts = { reduce.bias_part(p, { index = { "c", p.oc }, zero = zero,
@@ -179,7 +182,8 @@ local function backward_weights(p)
     end)
   end
   local stages = { driver.stage { name = "compute", parts = { { body = weight_body,
-    indices = { { "kd", p.kernel[1] }, { "kh", p.kernel[2] }, { "kw", p.kernel[3] }, { "g", p.groups }, { "i", icg } } } } } }
+    indices = { { "kd", p.kernel[1] }, { "kh", p.kernel[2] }, { "kw", p.kernel[3] }, { "g", p.groups },
+      { "i", icg } } } } } }
 
   if p.bias then stages[2] = bias_stage(p, zero, dst, kernels) end
   return kernels, stages

@@ -1,9 +1,9 @@
--- planar_gather.lua: the part of the planar family for forward and backward data: neighbouring pixels of a row in the lanes, a few
--- output channels beside each other, weights broadcast.
+-- planar_gather.lua: the part of the planar family for forward and backward data: neighbouring pixels of a row in the
+-- lanes, a few output channels beside each other, weights broadcast.
 --
--- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the rows that
--- a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs whose pixels are not
--- neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
+-- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the
+-- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
+-- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
@@ -15,9 +15,10 @@ local planar_gather = {}
 
 local round_up = parts.round_up
 
----- the shape of a problem -------------------------------------------------------------------------------------------------------
+---- the shape of a problem --------------------------------------------------------------------------------------------
 
--- A 1x1 kernel over everything, where pixels are neighbours: an image is one row, or rows of whole vectors that tasks can share.
+-- A 1x1 kernel over everything, where pixels are neighbours: an image is one row, or rows of whole vectors that tasks
+-- can share.
 local function flatten(p, lanes)
   if p.layout ~= "nchw" then return p end
   for i = 1, 3 do
@@ -51,7 +52,7 @@ function planar_gather.shape(problem, target)
   return s
 end
 
----- tiles: vectors of pixels, and the lanes that each tap gives them -------------------------------------------------------------
+---- tiles: vectors of pixels, and the lanes that each tap gives them --------------------------------------------------
 
 -- Where tap t of pixel 0 is: its residue, and its place in that residue's row.
 local function tap_place(s, axis, t)
@@ -59,8 +60,8 @@ local function tap_place(s, axis, t)
   return at % s.step, at // s.step
 end
 
--- The lanes of a vector that begins with pixel `first` and has `stored` results: nil when tap t gives none, else what to load.
--- padded: some of the results must not see the tap.
+-- The lanes of a vector that begins with pixel `first` and has `stored` results: nil when tap t gives none, else what
+-- to load. padded: some of the results must not see the tap.
 local function lanes_of_tap(s, axis, t, first, stored)
   local at = axis.offset + t * axis.tap_step
   local low = math.max(-(at // axis.step) - first, 0)                      -- at + pixel * step >= 0
@@ -80,7 +81,8 @@ local function key_of(segment)
   return table.concat(words, " ")
 end
 
--- Segments of a tile: taps with the same lanes that follow one another are one, where they follow one another in memory.
+-- Segments of a tile: taps with the same lanes that follow one another are one, where they follow one another in
+-- memory.
 local function segments(s, axis, first, vectors, last)
   local list = {}
   for t = 0, axis.taps - 1 do
@@ -138,8 +140,8 @@ local function make_row_runs(s, axis, most)
   return { runs = runs, variants = variants }
 end
 
--- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}. A row that has plenty of
--- variants is not finished.
+-- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}. A row that has
+-- plenty of variants is not finished.
 function planar_gather.row_runs(s, axis, most)
   local known = s.rows_known[axis] or {}
   s.rows_known[axis] = known
@@ -147,7 +149,7 @@ function planar_gather.row_runs(s, axis, most)
   return known[most].runs, known[most].variants
 end
 
----- the kernel -------------------------------------------------------------------------------------------------------------------------
+---- the kernel --------------------------------------------------------------------------------------------------------
 
 local unrolled = 512 -- multiply-adds of a row of taps up to which channels are written out
 
@@ -255,26 +257,10 @@ local function tile_kernel(s, axes, variant, m, target, name)
   return k:finish()
 end
 
----- packing ------------------------------------------------------------------------------------------------------------------------------
+---- packing -----------------------------------------------------------------------------------------------------------
 
 -- Panels follow one another: [group][piece of output channels][tap][input channel][m].
 local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.from.channels) end
-
-local function copy_kernel(s, m, target, name)
-  local k = program.new { name = name, type = s.p.type, target = target }
-  k.about = "Copies the weights that one tile uses into a panel, which it then reads from front to back."
-  local from, to, r = k:pointer("weights", "in"), k:pointer("panel", "out"), k:vector "r"
-  k:loop(s.taps * s.from.channels, function()
-    for at = 0, m - 1, s.lanes do
-      local count = math.min(s.lanes, m - at)
-      k:load(r, k:at(from, at), 0, count)
-      k:store(k:at(to, at), r, 0, count)
-    end
-    k:advance(from, s.p.oc)
-    k:advance(to, m)
-  end)
-  return k:finish()
-end
 
 -- For each layout and pass: the second index of a task and the kernel that moves one of it; from and to as offsets.
 local function packing(s, m, target, name)
@@ -284,7 +270,9 @@ local function packing(s, m, target, name)
     local how = relayout.weights(p, m, m, false, o)
     return { count = how.count, kernel = how.kernel, from = function(g, c, i) return how.first(g, c) + i * how.from end, to = how.to }
   elseif s.forward then
-    return { count = 1, kernel = copy_kernel(s, m, target, name), from = function(g, c, _) return g * ocg + c end, to = 0 }
+    return { count = 1, from = function(g, c, _) return g * ocg + c end, to = 0, kernel = relayout.copy({
+      about = "Copies the weights that one tile uses into a panel, which it then reads from front to back.",
+      from = "weights", to = "panel", elements = m, axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o) }
   end
   return { count = s.taps, to = ocg * m, from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end,
     kernel = relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o) }
@@ -305,7 +293,7 @@ local function pack_stage(s, pieces, target, kernels)
   return driver.stage { name = "pack", pack = true, parts = list }
 end
 
----- what a task needs in scratch ----------------------------------------------------------------------------------------------------------
+---- what a task needs in scratch --------------------------------------------------------------------------------------
 
 -- Rows of input that the output rows of a block may need: at most an image's.
 function planar_gather.plane_rows(s)
@@ -332,7 +320,8 @@ local function scratch_layout(s)
   return { out = input, pixels = input + out, elements = input + out + pixels, finish = finish }
 end
 
--- Views of one input row, {view, from, to}: one a residue when channels stand beside each other, one a channel otherwise.
+-- Views of one input row, {view, from, to}: one a residue when channels stand beside each other, one a channel
+-- otherwise.
 local function input_views(s)
   local list, from = {}, s.from
   if from.w == from.all and from.all > 1 then
@@ -376,25 +365,7 @@ local function view_kernels(s, views, make, target, kernels)
   return views
 end
 
--- Residual and activation over a row of `count` pixels' channels, when the tiles could not do it.
-local function finish_kernel(s, count, target, name)
-  local k = program.new { name = name, type = s.p.type, target = target }
-  local from, residual, to = k:pointer("from", "in"), k:pointer("residual", "in"), k:pointer("to", "out")
-  local acc, temp = k:vector "acc", k:vector "temp"
-  local function vector(lanes)
-    k:load(acc, k:at(from), 0, lanes)
-    parts.epilogue(k, s.p, acc, temp, nil, k:at(residual), 0, lanes)
-    k:store(k:at(to), acc, 0, lanes)
-  end
-  k:loop(count // s.lanes, function()
-    vector(s.lanes)
-    for _, pointer in ipairs { from, residual, to } do k:advance(pointer, s.lanes) end
-  end)
-  if count % s.lanes > 0 then vector(count % s.lanes) end
-  return k:finish()
-end
-
----- stages ---------------------------------------------------------------------------------------------------------------------------------
+---- stages ------------------------------------------------------------------------------------------------------------
 
 -- Kernels of all tiles of one phase of rows: {piece run, phase number, axis, runs, kernel_of}.
 local function tile_set(s, schedule, pieces, d_axis, h_axis, target, kernels)
@@ -498,7 +469,8 @@ local function move_out(d, s, views, place, layout, finish)
   if finish then d:call(finish, { { d.scratch, layout.pixels }, { d.residual, place.there }, { d.dst, place.there } }) end
 end
 
--- Tasks of one phase of planes and rows. With `panel` channels come first, so that a panel stays near while pixels pass.
+-- Tasks of one phase of planes and rows. With `panel` channels come first, so that a panel stays near while pixels
+-- pass.
 local function compute_part(s, schedule, pieces, d_axis, h_axis, moves, target, kernels)
   local axes, layout = { d_axis, h_axis }, moves.layout
   local set = tile_set(s, schedule, pieces, d_axis, h_axis, target, kernels)
@@ -553,7 +525,9 @@ function planar_gather.stages(problem, schedule, target)
   if s.moves_in then moves.input = view_kernels(s, input_views(s), relayout.to_rows, target, kernels) end
   if s.moves_out then moves.output = view_kernels(s, output_views(s), relayout.to_pixels, target, kernels) end
   if moves.layout.finish then
-    moves.finish = finish_kernel(s, s.to.all * s.to.size[3], target, "finish")
+    -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
+    moves.finish = relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true, finish = s.p },
+      { name = "finish", type = s.p.type, target = target })
     kernels[#kernels + 1] = moves.finish
   end
   local list = {}
