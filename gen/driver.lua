@@ -1,8 +1,8 @@
 -- driver.lua: the loop nest around kernels, built from a handful of nodes, printed as C.
 --
 -- A stage is a function over independent tasks. Its parts split the task number into named indices; inside, bodies are
--- made of let, loop, when and call over integer expressions. Every expression is affine or clipped by min and max; anything
--- that computes values belongs into a kernel program. Nothing here knows what a convolution is.
+-- made of let, loop, when and call over integer expressions. Every expression is affine or clipped by min and max; what
+-- computes values belongs into a kernel program. Nothing here knows what a convolution is.
 local driver = {}
 
 ---- expressions: a + b, a - b, a * b of numbers and expressions fold constants --------------------------------------
@@ -292,9 +292,9 @@ end
 -- after another.
 --
 -- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long
--- tasks as of the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored, says:
--- a part of one task goes to another thread than the one before. With spec.in_order shares are contiguous, from one part
--- on to the next: whoever orders the parts has made them even.
+-- tasks as of the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored,
+-- says: a part of one task goes to another thread than the one before. With spec.in_order shares are contiguous, from
+-- one part on to the next: whoever orders the parts has made them even.
 function driver.stage(spec)
   local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false,
     scratch = spec.scratch or 0, in_order = spec.in_order, parts = {}, tasks = 0, body = new_body() }
