@@ -26,7 +26,8 @@ function convgen.targets()
   local list = {}
   for _, name in ipairs(targets.order) do
     local t = targets[name]
-    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine }
+    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine,
+      rates = t.rates }
   end
   return list
 end
