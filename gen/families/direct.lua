@@ -4,6 +4,7 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
 -- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
 local parts = require "parts"
+local reduce = require "reduce"
 local registers = require "registers"
 local cut = require "tiles"
 local cost = require "cost"
@@ -181,8 +182,8 @@ end
 
 local function gradient_cycles(p, schedule, target, m)
   local lanes, t, all, gradient = parts.lanes_of(p, target), m.tally(), activations(p), weights_of(p)
-  local rows = math.min(parts.block_rows(p.output[3]), p.output[2])
-  local block = rows * math.min(p.output[3], parts.block)
+  local rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
+  local block = rows * math.min(p.output[3], reduce.block)
   local blocks = pixels_of(p, p.output) / block
   local pieces = cut.piece_runs(p.ic // p.groups, schedule.inputs)
   for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do

@@ -5,6 +5,7 @@
 local registers = require "registers"
 local cut = require "tiles"
 local parts = require "parts"
+local reduce = require "reduce"
 local cost = require "cost"
 local gathering = require "families/planar_gather"
 local sweeps = require "families/planar_sweeps"
@@ -193,8 +194,8 @@ end
 ---- backward weights ------------------------------------------------------------------------------------------------------------------------
 
 local function gradient_refused(p)
-  if p.output[3] > parts.block then
-    return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], parts.block)
+  if p.output[3] > reduce.block then
+    return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], reduce.block)
   end
   if p.layout == "nhwc" and p.kernel[3] == 1 and (p.groups > 1 or p.dilation[3] > 1) then return "channels-last data needs taps along w" end
 end
@@ -254,7 +255,7 @@ local function gradient_candidates(p, target, lanes)
 end
 
 -- Pixels of a block at most.
-local function block_of(p) return math.min(parts.block_rows(p.output[3]), p.output[2]) * p.output[3] end
+local function block_of(p) return math.min(reduce.block_rows(p.output[3]), p.output[2]) * p.output[3] end
 
 -- Rows of a window in the lanes: what a step loads crosses lines when it may begin anywhere.
 local function count_window(t, p, schedule, lanes)
