@@ -6,24 +6,6 @@
 -- is summed over is a nest of loops, in the order as written. Nothing here knows what a convolution is.
 --
 -- A description has (what is nil or false in a list is left out)
---   name, type, target, about   as a program has
---   arguments   { name, "in" | "out" | "inout" | "count" }, in order
---   sizes       of the axes: { m = 6, v = 4 }
---   sums, held, passing   operands: { pointer = name of an argument, register = name, { axis, elements }, ... }, the
---               axes in the order in which they are walked. indices: those of a register's name, if in another order;
---               last: lanes of the last vector; kind: see `loads`; once: for but one sum it may be a memory operand
---   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
---   ending      what `endings` need: epilogue (a problem), bias (an operand), residual (a pointer's name), temporary
---               (an operand's name), stream
---   body        nodes:
---     { loop = a count, copies = { { pointer, name, elements }, ... }, steps = { { pointer, elements }, ... }, node }
---               the nodes within see the copies, that many elements further on; steps are taken after each turn
---     { zero | load | multiply = reach, at = { pointer = elements to add } }
---     { finish = { ending, ... }, reach = of the sums }, { clear = { elements, ... } }
---     { fetch = { { pointer, elements, level }, ... } }
---     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside" makes
---               a node zero or finish be about them. { forget = true }: what is held is done with, its registers too
---     a function of the tile, for what is computed beside the products
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
 -- passes { at = { pointer = elements }, uses = { indices of all axes, ... }, phase and elements, where they differ }.
@@ -32,7 +14,7 @@ local parts = require "parts"
 local reduce = require "reduce"
 local tile = {}
 
----- indices, registers and places -----------------------------------------------------------------------------------
+---- indices, registers and places -------------------------------------------------------------------------------------
 
 function tile.span(first, last)
   local list = {}
@@ -97,10 +79,10 @@ end
 local function lanes(t, operand, reach)
   local own = reach.lanes and reach.lanes[t.index.v]
   if own then return own.first, own.count, own.padded end
-  if operand.last and (t.index.v or 0) == (t.sizes.v or 1) - 1 then return 0, operand.last end
+  if operand.last and t.index.v == t.sizes.v - 1 then return 0, operand.last end
 end
 
----- products --------------------------------------------------------------------------------------------------------
+---- products ----------------------------------------------------------------------------------------------------------
 
 local loads = {}
 
@@ -147,7 +129,7 @@ local function multiply_terms(t, reach)
   end
 end
 
----- nodes -----------------------------------------------------------------------------------------------------------
+---- nodes -------------------------------------------------------------------------------------------------------------
 
 local nodes, endings = {}, {}
 local kinds = { "zero", "load", "multiply", "collect", "forget", "finish", "clear", "fetch" }
@@ -213,7 +195,7 @@ function nodes.clear(t, node)
   end
 end
 
----- endings: what happens to each sum -------------------------------------------------------------------------------
+---- endings: what happens to each sum ---------------------------------------------------------------------------------
 
 local function temporary(t) return register(t, t[t.ending.temporary]) end
 
@@ -258,7 +240,7 @@ function endings.epilogue(t, sum)
   parts.epilogue(t.k, e.epilogue, sum, temporary(t), bias, residual, first, n)
 end
 
----- the nest --------------------------------------------------------------------------------------------------------
+---- the nest ----------------------------------------------------------------------------------------------------------
 
 local walk
 
