@@ -4,11 +4,11 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "902f0788248da165" },
-  planar    = { version = 5, hash = "49bce75271bf177f" },
-  depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
-  winograd  = { version = 6, hash = "e81ddfd125885e3c" },
-  plain     = { version = 2, hash = "97516604a32ba06a" },
+  direct    = { version = 4, hash = "1c9a7f5da424e44f" },
+  planar    = { version = 5, hash = "73133779b853ace9" },
+  depthwise = { version = 4, hash = "4f95f8ecd0f610cd" },
+  winograd  = { version = 6, hash = "c3985b122cb6c565" },
+  plain     = { version = 2, hash = "ed31f936e9a9b53e" },
 }
 
 local machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} }
@@ -64,6 +64,9 @@ local function fold(hash, text)
   return hash
 end
 
+-- But for the line that says how the schedule is called.
+local function without_name(text) return (text:gsub("\n %* schedule [^\n]*", "", 1)) end
+
 -- Over the first schedules of the family for each problem and target.
 local function hash_of(family)
   local hash = 0xcbf29ce484222325
@@ -76,7 +79,7 @@ local function hash_of(family)
         local wanted = s.family == family and not s.why and (not fields.marked or s.name:find(fields.marked, 1, true))
         if wanted and left > 0 then
           left = left - 1
-          hash = fold(hash, convgen.source(request, s.name).text)
+          hash = fold(hash, without_name(convgen.source(request, s.name).text))
         end
       end
       if fields.marked and left == 2 and target == "avx512" then error("no schedule of " .. family .. " has " .. fields.marked, 0) end
