@@ -2,6 +2,7 @@
 --
 -- Each function answers with plain data, or with nil and a sentence that says why not.
 local targets = require "targets"
+local types = require "types"
 local space = require "space"
 local driver = require "driver"
 local program = require "program"
@@ -25,7 +26,8 @@ function convgen.targets()
   local list = {}
   for _, name in ipairs(targets.order) do
     local t = targets[name]
-    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine }
+    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine,
+      rates = t.rates }
   end
   return list
 end
@@ -74,7 +76,7 @@ local function build(request, name)
   return result
 end
 
-local function c_type(request) return request.problem.type == "f32" and "float" or "double" end
+local function c_type(request) return types.c(request.problem.type) end
 
 local function kernels_text(result, text)
   local list = {}

@@ -2,6 +2,7 @@
 --
 -- Comes after the kernels, whose sizes it needs. Each function gives the text of one file.
 local targets = require "targets"
+local types = require "types"
 local template = require "template"
 local words = require "emit_words"
 
@@ -347,7 +348,7 @@ local function row(network, layer)
   local chains = {}
   for i, kernel in ipairs(layer.kernels) do chains[i] = kernel.chains > 0 and 0 or words.budget(p) end
   return ("    { \"%s\", run_%s, %s, %d, %d, %d, %d, %d, %s, %s, %d, %d, %d, %d,\n      %s, %s, %s, %s, %s, %s,\n      %s, %s, %d, %d, %s },"):format(
-    layer.id, layer.id, pass_names[p.pass], p.type == "f64" and 1 or 0, p.layout == "nchw" and 1 or 0, p.bias and 1 or 0,
+    layer.id, layer.id, pass_names[p.pass], types.rows[p.type].number, p.layout == "nchw" and 1 or 0, p.bias and 1 or 0,
     e.residual and 1 or 0, activations[e.activation], number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc,
     braces(p.input), braces(p.output), braces(p.kernel), braces(p.stride), braces(p.dilation), braces(p.pad),
     has_packed(layer) and macro .. "_PACKED" or "0", network.openmp and macro .. "_WORKSPACE(THREADS)" or macro .. "_WORKSPACE",

@@ -1,6 +1,7 @@
 -- emit_words.lua: what emitted files say of a layer to people: its mathematics, shapes, operands, errors.
 --
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
+local types = require "types"
 local words = {}
 
 local axis_names = { "d", "h", "w" }
@@ -35,8 +36,8 @@ end
 local pass_words = { forward = "forward", backward_data = "backward data", backward_weights = "backward weights" }
 function words.pass(p) return pass_words[p.pass] end
 
-function words.c_type(p) return p.type == "f32" and "float" or "double" end
-function words.element(p) return p.type == "f32" and 4 or 8 end
+function words.c_type(p) return types.c(p.type) end
+function words.element(p) return types.bytes(p.type) end
 
 -- In the order of parameters; slot: the member of cg_call; written: an output.
 function words.operands(p)
@@ -160,7 +161,7 @@ local budgets = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 function words.budget(p) return budgets[p.accuracy] end
 
 local function proven(p, chains)
-  local k, u = words.terms(p), p.type == "f32" and 24 or 53
+  local k, u = words.terms(p), types.rows[p.type].digits
   local bound = ("|error| <= g * sum |a||b| with g = K u / (1 - K u), K = %d, u = 2^-%d"):format(k, u)
   if p.pass == "backward_weights" then
     return { "blocks of at most 512 output pixels are chains of fused multiply-adds, added in order:", "the same bits everywhere; " .. bound }

@@ -1,4 +1,5 @@
 -- parts.lua: pieces of kernel programs that several families use.
+local types = require "types"
 local parts = {}
 
 -- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, residual, activation.
@@ -52,8 +53,20 @@ end
 
 ---- sizes ----------------------------------------------------------------------------------------------------------------------------
 
--- Elements of a vector of the target.
-function parts.lanes_of(p, target) return target.bits // 8 // (p.type == "f32" and 4 or 8) end
+-- Bytes of an element, and elements of a vector of the target.
+function parts.size_of(p) return types.bytes(p.type) end
+function parts.lanes_of(p, target) return types.lanes(p.type, target) end
+
+-- Pixels of a tensor of a problem with these axes; bytes of both activations, of the weights.
+function parts.pixels(p, axes) return p.batch * axes[1] * axes[2] * axes[3] end
+
+function parts.activation_bytes(p)
+  return (parts.pixels(p, p.input) * p.ic + parts.pixels(p, p.output) * p.oc) * parts.size_of(p)
+end
+
+function parts.weight_bytes(p)
+  return p.kernel[1] * p.kernel[2] * p.kernel[3] * (p.ic // p.groups) * p.oc * parts.size_of(p)
+end
 
 function parts.round_up(n, to) return (n + to - 1) // to * to end
 

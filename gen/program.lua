@@ -3,6 +3,7 @@
 -- A program is a short list of vector operations over virtual registers, with counted loops. It is built by calling methods in
 -- order, checked by finish, printed by program.print and turned into code by lower/. Misuse is an error with a sentence that
 -- names the program. Nothing here knows what a convolution is, or how a target spells an operation.
+local types = require "types"
 local program = {}
 
 -- One row an operation: which fields are read and which are written (fields hold registers, slots, pointers, memory operands,
@@ -35,8 +36,6 @@ program.operations = {
   comment   = {},
   loop      = {},
 }
-
-local sizes = { f32 = 4, f64 = 8 }
 
 -- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
 local reserved = {}
@@ -134,11 +133,9 @@ function program.new(o)
   local k = setmetatable({ name = o.name, names = {}, claimed = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
     vectors = {}, body = {}, loops = {} }, Program)
   check_name(k, o.name)
-  if not sizes[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
+  if not types.rows[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
   if type(o.target) ~= "table" then complain(k, "the target is no row of targets") end
-  k.size = sizes[o.type]
-  k.part = 16 // k.size -- elements in 128 bits
-  k.lanes = o.target.lanes or o.target.bits // 8 // k.size
+  k.size, k.part, k.lanes = types.bytes(o.type), types.part(o.type), types.lanes(o.type, o.target)
   k.open = { k.body } -- the lists that operations go to, innermost last
   return k
 end

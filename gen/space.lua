@@ -6,7 +6,9 @@ local targets = require "targets"
 local space = {}
 
 local families = {}
-for i, name in ipairs { "direct", "planar", "depthwise", "winograd", "plain" } do families[i] = require("families/" .. name) end
+for i, name in ipairs { "families/direct", "families/planar", "families/depthwise", "rewrite/winograd", "families/plain" } do
+  families[i] = require(name)
+end
 
 function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end

@@ -4,6 +4,13 @@
 -- compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes; mask_registers: ranges of lanes
 -- need no vector register. machine: lower/machine writes for it. intrinsics: where body 1 of vec.h applies. An internal row is
 -- never chosen as a machine's target.
+--
+-- For cost.lua: fma, loads, stores: operations of vectors a cycle; partial: stores that one of a part of a vector is worth; latency:
+-- cycles until a sum can be added to; rates: cycles of a
+-- line of 64 bytes, where the machine has none of its own: read from each level, written through the caches and past them (into the
+-- last one, into memory), and in addition where each line is on a page of its own.
+local rates = { l2 = 1.5, l3 = 4, memory = 12, store_l3 = 4, store_memory = 20, stream_l3 = 8, stream_memory = 10, page = 8 }
+
 local targets = {
   avx512 = {
     bits = 512, registers = 32, needs = { "avx512f", "avx512vl", "avx512dq", "avx512bw", "avx2", "fma" },
@@ -26,8 +33,13 @@ local targets = {
   order = { "avx512", "avx2", "portable" }, -- best first; the last one needs nothing
 }
 
+local slots = { fma = 2, loads = 2, stores = 1, latency = 4, partial = 2, rates = rates }
+
 for name, row in pairs(targets) do
-  if name ~= "order" then row.name = name end
+  if name ~= "order" then
+    row.name = name
+    for field, value in pairs(slots) do row[field] = row[field] or value end
+  end
 end
 
 return targets

@@ -53,24 +53,23 @@ function cut.spread_pieces(count, n)
   return pieces
 end
 
--- Runs of pieces of equal size: {first, size, count}.
-function cut.piece_runs(channels, most)
-  local runs = {}
-  for _, piece in ipairs(cut.even_pieces(channels, most)) do
-    local run = runs[#runs]
-    if run and run.size == piece.size then run.count = run.count + 1
-    else runs[#runs + 1] = { first = piece.first, size = piece.size, count = 1 } end
-  end
+-- Runs of even pieces of equal size, the larger first: {first, size, count}; there are two at most.
+function cut.piece_runs(count, most)
+  local n = (count + most - 1) // most
+  if n == 0 then return {} end
+  local larger, size = count % n, count // n
+  local runs = { { first = 0, size = size + 1, count = larger }, { first = larger * (size + 1), size = size, count = n - larger } }
+  if larger == 0 then table.remove(runs, 1) end
   return runs
 end
 
--- Column tiles of `channels`: {first, vectors, last (lanes of the last vector), panel (elements before it, a panel row each)}.
+-- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of as many whole vectors)}.
 function cut.columns(channels, vectors, lanes)
   local tiles, width = {}, vectors * lanes
   for first = 0, channels - 1, width do
     local here = math.min(width, channels - first)
     local v = (here + lanes - 1) // lanes
-    tiles[#tiles + 1] = { first = first, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
+    tiles[#tiles + 1] = { first = first, channels = here, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
   end
   return tiles
 end
@@ -85,6 +84,21 @@ function cut.column_runs(tiles)
     else
       runs[#runs + 1] = { tile = tile, index = i - 1, count = 1 }
     end
+  end
+  return runs
+end
+
+-- The same runs of all column tiles of `channels`, without making the tiles; there are two at most.
+function cut.runs_of_columns(channels, vectors, lanes)
+  local width, runs = vectors * lanes, {}
+  local whole, rest = channels // width, channels % width
+  if whole > 0 then
+    runs[1] = { tile = { first = 0, vectors = vectors, last = lanes, width = width }, index = 0, count = whole }
+  end
+  if rest > 0 then
+    local v = (rest + lanes - 1) // lanes
+    local tile = { first = whole * width, vectors = v, last = rest - (v - 1) * lanes, width = v * lanes }
+    runs[#runs + 1] = { tile = tile, index = whole, count = 1 }
   end
   return runs
 end
@@ -130,6 +144,28 @@ function cut.inner(axis)
   local a, b = axis.offset, axis.offset + (axis.taps - 1) * axis.tap_step
   local low = (-math.min(a, b) + axis.step - 1) // axis.step
   return math.max(low, 0), math.min((axis.inputs - 1 - math.max(a, b)) // axis.step + 1, axis.outputs)
+end
+
+-- Pairs of an output of the axis and a tap that lies inside for it.
+function cut.seen(axis)
+  local sum = 0
+  for t = 0, axis.taps - 1 do
+    local at = axis.offset + t * axis.tap_step
+    local first, last = math.max(-(at // axis.step), 0), math.min((axis.inputs - 1 - at) // axis.step, axis.outputs - 1)
+    sum = sum + math.max(last - first + 1, 0)
+  end
+  return sum
+end
+
+-- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and that any reads.
+function cut.counts(axes)
+  local c = { outputs = 0, seen = 0, read = 0 }
+  for _, axis in ipairs(axes) do
+    c.outputs, c.seen = c.outputs + axis.outputs, c.seen + cut.seen(axis)
+    c.read = c.read + math.min(axis.inputs, axis.outputs * axis.taps)
+  end
+  c.once = math.min(axes[1].inputs, c.read)
+  return c
 end
 
 -- The tiles of a row as runs {variant, first, size, count}; a variant is {size, segments}. A row that has plenty of variants is not

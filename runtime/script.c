@@ -2,7 +2,9 @@
  *
  * One state with its lock: any thread may call. It has base, table, string, math and utf8 only, no file and no way to load code
  * but our `require`; each call has a limit of memory and one of work, which is counted in Lua's instructions, so that a slow or busy
- * machine refuses nothing that another one takes. (What string and table functions do in one call is bounded by the memory.)
+ * machine refuses nothing that another one takes. (What string and table functions do in one call is bounded by the memory.) Counting
+ * makes each instruction take nearly twice as long: it begins where a call has allocated more often than usual ones do. Limit: until then
+ * a loop that allocates nothing is not seen; only a generator from a folder is counted from its first instruction on.
  * An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY; what is beyond a limit CONVGEN_UNSUPPORTED: a
  * schedule that takes it is refused. What is asked and answered is script_ask.c's. */
 #define _GNU_SOURCE
@@ -17,11 +19,13 @@
 enum {
     MEMORY_LIMIT = 512 << 20,  /* bytes of the Lua state */
     HOOK_EVERY = 1000000,      /* instructions between looks at the count and for a stop */
+    GARBAGE = 800,             /* per cent of what is in use that the state grows to before garbage is looked for */
     FILE_LIMIT = 4 << 20       /* bytes of a generator's file read from $CONVGEN_GEN_DIR */
 };
 
 /* Measured: a list takes 1 to 50, 350 where images have 8,000 rows and columns, a source at most 104. */
 int cg_script_limit = 1000;
+long cg_script_uncounted = 100000; /* some million instructions */
 static const char GAVE_UP[] = "the generator gave up after %d million steps", TOO_LARGE[] = "the generator gave up at %d MB of its memory";
 
 /* Made by tools/embed.c, sorted by name: "gen/program.lua" is bytecode, "templates/vec.h.in" text. */
@@ -36,6 +40,7 @@ struct cg_script {
     lua_State *lua;
     pthread_mutex_t lock;
     size_t used;
+    long uncounted; /* allocations that are left before instructions are counted */
     int work, all_work; /* million instructions: of this call, or of a part of it; of parts that are done */
     bool too_large;  /* the last allocation was refused for the limit, and not for want of memory */
     bool gave_up;    /* beyond the limit, and nobody has taken that for an answer yet */
@@ -51,6 +56,11 @@ FILE *cg_stdin, *cg_stdout, *cg_stderr;
 
 /* ---- the state's limits ---- */
 
+static void look_around(lua_State *lua, lua_Debug *where);
+
+/* Lua allows it at any time. */
+static void count_work(cg_script *s) { lua_sethook(s->lua, look_around, LUA_MASKCOUNT, HOOK_EVERY); }
+
 static void *allocate(void *user, void *old, size_t old_size, size_t size)
 {
     cg_script *s = user;
@@ -64,6 +74,7 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
     bool shrinks = old && size <= old_size;
     s->too_large = !shrinks && size - old_size > MEMORY_LIMIT - s->used;
     if (s->too_large) return NULL;
+    if (s->uncounted && !--s->uncounted) count_work(s);
     void *p = cg_realloc(old, size);
     if (!p) {
         if (!shrinks) return NULL;
@@ -113,7 +124,7 @@ static int bounded(lua_State *lua)
     if (s->stopped || !(s->gave_up || memory)) return lua_error(lua);
     if (memory) lua_pushfstring(lua, TOO_LARGE, MEMORY_LIMIT >> 20);
     s->gave_up = false;
-    lua_sethook(lua, look_around, LUA_MASKCOUNT, HOOK_EVERY);
+    count_work(s);
     lua_pushnil(lua);
     lua_insert(lua, -2);
     return 2; /* nil, and what is on top: the sentence */
@@ -243,7 +254,9 @@ cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job)
     s->work = s->all_work = 0;
     s->go_on = NULL;
     s->stopped = s->gave_up = false;
-    lua_sethook(s->lua, look_around, LUA_MASKCOUNT, HOOK_EVERY);
+    s->uncounted = s->folder ? 0 : cg_script_uncounted;
+    if (s->uncounted) lua_sethook(s->lua, NULL, 0, 0);
+    else count_work(s);
     lua_pushcfunction(s->lua, f);
     lua_pushlightuserdata(s->lua, job);
     int error = lua_pcall(s->lua, 1, 0, 0);
@@ -307,6 +320,7 @@ cg_status cg_script_new(cg_script **out)
     s->lua = lua_newstate(allocate, s);
     if (!s->lua) return new_failed(s);
     *(cg_script **)lua_getextraspace(s->lua) = s;
+    lua_gc(s->lua, LUA_GCINC, GARBAGE, 0, 0);
     cg_status status = cg_script_protect(s, open_state, NULL);
     if (status) cg_script_free(s);
     else *out = s;

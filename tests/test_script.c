@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "suite.h"
 
+#include <limits.h>
 #include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -69,6 +70,7 @@ static cg_status source_of(const char *body, cg_source *out, char why[CG_WHY])
 
 static void setup(void)
 {
+    cg_script_uncounted = 0; /* work is looked at */
     cg_machine_detect(&machine);
     ck_assert_int_eq(convgen_problem_parse("--dt=f32 mb1ic3ih6oc4kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
@@ -104,6 +106,7 @@ END_TEST
 START_TEST(the_request_is_told)
 {
     char why[CG_WHY];
+    machine.rate[CG_RATE_STORE_L3] = 2.5; /* the others are not known */
     cg_status status = source_of(
         "local p = request.problem\n"
         "assert(schedule == 'a.b' and request.target == 'portable' and request.form == 'c' and request.threads == 1)\n"
@@ -112,6 +115,7 @@ START_TEST(the_request_is_told)
         "assert(p.input[1] == 1 and p.input[3] == 6 and p.output[2] == 6 and p.kernel[2] == 3 and p.pad[3] == 1 and #p.stride == 3)\n"
         "assert(p.epilogue.activation == 'none' and p.epilogue.residual == false and type(p.text) == 'string')\n"
         "assert(math.type(p.ic) == 'integer' and request.machine.cores >= 1 and type(request.machine.features) == 'table')\n"
+        "assert(request.machine.rates.store_l3 == 2.5 and request.machine.rates.l2 == nil)\n"
         "return {" GOOD "}", NULL, why);
     ck_assert_msg(status == CONVGEN_OK, "%s", why);
 }
@@ -286,6 +290,23 @@ START_TEST(targets)
 }
 END_TEST
 
+/* What is assumed of a machine is something that could have been measured. */
+START_TEST(a_target_has_all_rates)
+{
+    cg_script *s;
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    for (int i = 0; i < 3; i++) {
+        cg_target t;
+        double rate[CG_RATES];
+        ck_assert_int_eq(cg_script_target(s, NULL, ((const char *[]){"avx512", "avx2", "portable"})[i], &t), CONVGEN_OK);
+        memcpy(rate, t.rate, sizeof rate);
+        cg_rates_check(rate);
+        ck_assert(!memcmp(rate, t.rate, sizeof rate));
+    }
+    cg_script_free(s);
+}
+END_TEST
+
 /* A machine that lacks one feature of a target does not get it. */
 START_TEST(a_target_needs_all_its_features)
 {
@@ -446,6 +467,29 @@ START_TEST(what_is_too_much_is_left_out)
 }
 END_TEST
 
+/* What allocates less than usual is not counted: counting costs nearly as much again. */
+START_TEST(only_what_is_long_is_counted)
+{
+    convgen_problem p;
+    cg_script *s;
+    cg_schedule_list list;
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic384ih56oc384kh3ph1", &p), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
+    cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1};
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    cg_script_uncounted = LONG_MAX;
+    ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
+    ck_assert_int_eq(cg_script_work(s), 0);
+    cg_free(list.at);
+    cg_script_uncounted = 2;
+    cg_script_limit = 0;
+    ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
+    ck_assert_str_eq(list.at[list.count - 1].why, "the generator gave up after 0 million steps");
+    cg_free(list.at);
+    cg_script_free(s);
+}
+END_TEST
+
 /* Long sums of one pixel were written out, each name and register found by looking at all before: work grew with the square. */
 static const char *const long_sums[] = {
     "mb1ic4096ih1oc1kh1", "mb1ic8192ih1oc1kh1", "mb1ic6000ih1oc10kh1", "mb32ic6000ih1oc10kh1", "mb1ic65536ih1oc2kh1", "g8mb1ic65536ih1oc16kh1",
@@ -522,11 +566,13 @@ int main(void)
     tcase_add_checked_fixture(target, setup, NULL);
     tcase_add_test(target, targets);
     tcase_add_test(target, a_target_needs_all_its_features);
+    tcase_add_test(target, a_target_has_all_rates);
     tcase_add_checked_fixture(embedded, setup, NULL);
     tcase_add_test(embedded, every_failing_allocation);
     tcase_add_test(embedded, usable_after_a_failure);
     tcase_add_test(embedded, threads);
     tcase_add_test(embedded, what_is_too_much_is_left_out);
+    tcase_add_test(embedded, only_what_is_long_is_counted);
     tcase_add_loop_test(embedded, long_sums_are_little_work, 0, (int)(sizeof long_sums / sizeof *long_sums));
     tcase_add_test(embedded, one_long_chain_is_plain);
     return test_run(suite);

@@ -12,7 +12,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local depthwise_gather = {}
 
 ---- axes: which input positions the taps of an output reach ------------------------------------------------------------------------

@@ -8,8 +8,9 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local tile = require "tile"
 local planes = require "families/direct_planes"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local copies = require "families/direct_copies"
 local direct_gather = {}
 
@@ -53,7 +54,7 @@ function direct_gather.shape(problem, copied)
   local src = { base = "src", memory = copied and "shared" or "src", all = ic, pitch = copied and copies.pitch(p) or ic, channels = icg,
     size = p.input }
   local dst = { base = "dst", memory = "dst", all = oc, pitch = oc, channels = ocg, size = p.output }
-  local s = { p = p, size = p.type == "f32" and 4 or 8, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
+  local s = { p = p, size = parts.size_of(p), axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3],
     from = forward and src or dst, to = forward and dst or src }
   for _, tensor in ipairs { src, dst } do
     tensor.row = tensor.size[3] * tensor.pitch
@@ -86,165 +87,64 @@ local function about_tile(axes, variant, tile, to)
   return text .. ", but at this border: " .. table.concat(borders, ", ") .. "; the others would read padding."
 end
 
-local bare = { epilogue = {} }
-
 -- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of a page. With
 -- `across` so are the pixels of the next block of rows, line by line while this one's are used, and tiles write the zeros beside them.
 local fetched_ahead = 8192 -- bytes
 
-local function tile_kernel(s, axes, variant, tile, target, name, schedule)
-  local fetch, next_rows = schedule.fetch, schedule.across and schedule.rows * axes[2].step * s.from.row
-  local p, from, to = s.p, s.from, s.to
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = about_tile(axes, variant, tile, to)
-  local lanes = k.lanes
+-- So many steps of a segment, an input channel of a tap each.
+local function steps(s, schedule, width, reach, count)
+  local fetch = {}
+  for i = 0, schedule.fetch and width - 1 or -1, 64 // s.size do fetch[#fetch + 1] = { "panel", fetched_ahead // s.size + i, 1 } end
+  return { loop = count, steps = { { s.from.base, 1 }, { "panel", width } }, { load = reach }, { fetch = fetch }, { multiply = reach } }
+end
+
+-- Taps along w, for the pixels that they reach.
+local function segment(s, axes, schedule, width, seg)
+  local from, axis, line = s.from, axes[3], 64 // s.size
+  local reach, count = { m = tile.span(seg.first, seg.last) }, seg.taps * from.channels
+  local node = { copies = { { from.base, "x", seg.tap * axis.tap_step * from.pitch },
+    { "panel", "w", seg.tap * axis.tap_stride * from.channels * width } } }
+  if schedule.across then
+    local fetch, next_rows = {}, schedule.rows * axes[2].step * from.row
+    for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.pitch + next_rows, 2 } end
+    node[1] = { loop = count // line, { fetch = fetch }, steps(s, schedule, width, reach, line) }
+    count = count % line
+  end
+  table.insert(node, steps(s, schedule, width, reach, count))
+  return node
+end
+
+-- Taps in row-major order.
+local function taps(s, axes, schedule, variant, width)
+  local from, kernel, panel_tap = s.from, s.p.kernel, s.from.channels * width
+  local row = { loop = "rows", steps = { { from.base, axes[2].tap_step * from.row },
+    { "panel", axes[2].tap_stride * kernel[3] * panel_tap } } }
+  for i, seg in ipairs(variant.segments) do row[i] = segment(s, axes, schedule, width, seg) end
+  return { loop = "planes", copies = { { from.base, "row" }, { "panel", "row_weights" } }, row,
+    steps = { { from.base, axes[1].tap_step * from.image }, { "panel", axes[1].tap_stride * kernel[2] * kernel[3] * panel_tap } } }
+end
+
+local bare = { epilogue = {} }
+
+local function tile_kernel(s, axes, variant, column, target, name, schedule)
+  local p, from, to, lanes = s.p, s.from, s.to, column.width // column.vectors
   local forward = p.pass == "forward"
-  local input, panel = k:pointer(from.base, "in"), k:pointer("panel", "in")
-  local bias = forward and p.bias and k:pointer("bias", "in")
   local later = s.planes and p.epilogue.residual -- where the outputs are put into planes
-  local residual = forward and p.epilogue.residual and not later and k:pointer("residual", "in")
-  local output = k:pointer(to.base, "out")
-  local depth, rows = k:count("planes"), k:count("rows")
-  local axis = axes[3]
-  local panel_tap = from.channels * tile.width -- elements of the panel for one tap
-  local line = p.type == "f32" and 16 or 8
-
-  local acc, b, a = {}, {}, k:vector("a")
-  for m = 0, variant.size - 1 do
-    acc[m] = {}
-    for v = 0, tile.vectors - 1 do
-      acc[m][v] = k:vector(("acc%d_%d"):format(m, v))
-      k:zero(acc[m][v])
-    end
-  end
-  for v = 0, tile.vectors - 1 do b[v] = k:vector("w" .. v) end
-
-  local function segment(row, weights, seg)
-    local x, w = k:copy("x", row), k:copy("w", weights)
-    k:advance(x, seg.tap * axis.tap_step * from.pitch)
-    k:advance(w, seg.tap * axis.tap_stride * panel_tap)
-    local function step()
-      for v = 0, tile.vectors - 1 do k:load(b[v], k:at(w, v * lanes)) end
-      for i = 0, fetch and tile.width - 1 or -1, line do k:prefetch(k:at(w, fetched_ahead // 64 * line + i), 1) end
-      for m = seg.first, seg.last do
-        k:broadcast(a, k:at(x, m * axis.step * from.pitch))
-        for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
-      end
-      k:advance(x, 1)
-      k:advance(w, tile.width)
-    end
-    local count = seg.taps * from.channels
-    if next_rows then
-      k:loop(count // line, function()
-        for m = seg.first, seg.last do k:prefetch(k:at(x, m * axis.step * from.pitch + next_rows), 2) end
-        k:loop(line, step)
-      end)
-      count = count % line
-    end
-    k:loop(count, step)
-  end
-  k:loop(depth, function()
-    local row, weights = k:copy("row", input), k:copy("row_weights", panel)
-    k:loop(rows, function()
-      for _, seg in ipairs(variant.segments) do segment(row, weights, seg) end
-      k:advance(row, axes[2].tap_step * from.row)
-      k:advance(weights, axes[2].tap_stride * p.kernel[3] * panel_tap)
-    end)
-    k:advance(input, axes[1].tap_step * from.image)
-    k:advance(panel, axes[1].tap_stride * p.kernel[2] * p.kernel[3] * panel_tap)
-  end)
-
-  local function write(at, r, v)
-    local count = v == tile.vectors - 1 and tile.last or lanes
-    if schedule.stream and count == lanes then k:stream(k:at(output, at), r)
-    else k:store(k:at(output, at), r, 0, count) end
-  end
-  for m = 0, variant.size - 1 do
-    for v = 0, tile.vectors - 1 do
-      local count = v == tile.vectors - 1 and tile.last or lanes
-      local at = m * axis.stride * to.pitch + v * lanes
-      if forward then
-        parts.epilogue(k, later and bare or p, acc[m][v], b[v], bias and k:at(bias, v * lanes), residual and k:at(residual, at), 0, count)
-      end
-      write(at, acc[m][v], v)
-    end
-  end
-  if axes.zeros then k:zero(acc[0][0]) end
-  for _, zero in ipairs(axes.zeros or {}) do
-    for m = 0, variant.size - 1 do
-      for v = 0, tile.vectors - 1 do write(zero + m * axis.stride * to.pitch + v * lanes, acc[0][0], v) end
-    end
-  end
-  return k:finish()
+  local bias, residual = forward and p.bias, forward and p.epilogue.residual and not later
+  return tile.kernel { name = name, type = p.type, target = target, about = about_tile(axes, variant, column, to),
+    arguments = { { from.base, "in" }, { "panel", "in" }, bias and { "bias", "in" }, residual and { "residual", "in" },
+      { to.base, "out" }, { "planes", "count" }, { "rows", "count" } },
+    sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
+    sums = { pointer = to.base, register = "acc", { "m", axes[3].stride * to.pitch }, { "v", lanes }, last = column.last },
+    held = { pointer = "panel", register = "w", { "v", lanes } },
+    passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.pitch } },
+    ending = { epilogue = later and bare or p, temporary = "held", stream = schedule.stream, residual = residual and "residual",
+      bias = bias and { pointer = "bias", { "v", lanes } } },
+    body = { { zero = {} }, taps(s, axes, schedule, variant, column.width),
+      { finish = forward and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
 end
 
 ---- packing ----------------------------------------------------------------------------------------------------------------------------
-
--- Rows of a group's output channels are copied (pitch: elements between rows); the lanes past the tail become zero.
-local function copy_kernel(p, pitch, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = "Copies the columns of weights that one tile uses into a panel, which it then reads from front to back."
-  local from, to, rows = k:pointer("weights", "in"), k:pointer("panel", "out"), k:count("rows")
-  local r = k:vector("r")
-  k:loop(rows, function()
-    for v = 0, tile.vectors - 1 do
-      k:load(r, k:at(from, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
-      k:store(k:at(to, v * k.lanes), r)
-    end
-    k:advance(from, pitch)
-    k:advance(to, tile.width)
-  end)
-  return k:finish()
-end
-
--- Backward data: [input channel][output channel] of one tap becomes [output channel][input channel in lanes], by transposes of
--- the 128-bit parts. The last, ragged group of output channels overlaps the one before; fewer than a group go one by one.
-local function transpose_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes."
-  local from, to = k:pointer("weights", "in"), k:pointer("panel", "out")
-  local lanes, group, channels = k.lanes, p.type == "f32" and 4 or 2, p.oc // p.groups
-  local r = {}
-  for i = 1, group do r[i] = k:vector("r" .. i) end
-
-  local function square(a, b, v)
-    local count = v == tile.vectors - 1 and tile.last or lanes
-    for i = 1, group do
-      k:zero(r[i])
-      for part = 0, lanes // group - 1 do
-        local row = part * group + i - 1
-        if row < count then k:insert(r[i], part, k:at(a, (v * lanes + row) * p.oc)) end
-      end
-    end
-    k:transpose { table.unpack(r) }
-    for i = 1, group do k:store(k:at(b, (i - 1) * tile.width + v * lanes), r[i]) end
-  end
-  local function squares(a, b) for v = 0, tile.vectors - 1 do square(a, b, v) end end
-
-  if channels >= group then
-    local a, b = k:copy("a", from), k:copy("b", to)
-    k:loop(channels // group, function()
-      squares(a, b)
-      k:advance(a, group)
-      k:advance(b, group * tile.width)
-    end)
-    if channels % group ~= 0 then
-      k:advance(from, channels - group)
-      k:advance(to, (channels - group) * tile.width)
-      squares(from, to)
-    end
-  else
-    for c = 0, channels - 1 do
-      k:zero(r[1])
-      for v = 0, tile.vectors - 1 do k:store(k:at(to, c * tile.width + v * lanes), r[1]) end
-      for i = 0, (tile.vectors - 1) * lanes + tile.last - 1 do
-        k:load(r[1], k:at(from, i * p.oc + c), 0, 1)
-        k:store(k:at(to, c * tile.width + i), r[1], 0, 1)
-      end
-    end
-  end
-  return k:finish()
-end
 
 -- Elements of a panel, and where the panel of tile `index` of group `g` begins.
 local function panel_layout(s, tiles)
@@ -260,17 +160,17 @@ end
 local function packing(s, tile, target, name)
   local p = s.p
   local icg, ocg, forward = p.ic // p.groups, p.oc // p.groups, p.pass == "forward"
+  local o = { name = name, type = p.type, target = target }
   if s.planes and s.taps == 1 and not forward then
-    return { kernel = copy_kernel(p, icg, tile, target, name), count = 1, rows = ocg, to = 0, from = function(g, c) return g * (ocg * icg) + c end }
+    return { kernel = relayout.panel(tile, icg, o), count = 1, rows = ocg, to = 0, from = function(g, c) return g * (ocg * icg) + c end }
   elseif s.planes then
-    local how = relayout.weights(p, (tile.vectors - 1) * (tile.width // tile.vectors) + tile.last, tile.width, true,
-      { name = name, type = p.type, target = target })
+    local how = relayout.weights(p, tile.channels, tile.width, true, o)
     return { kernel = how.kernel, count = how.count, from = function(g, c, i) return how.first(g, c) + i * how.from end, to = how.to }
   elseif forward then
-    return { kernel = copy_kernel(p, p.oc, tile, target, name), count = 1, rows = icg * s.taps, to = 0,
+    return { kernel = relayout.panel(tile, p.oc, o), count = 1, rows = icg * s.taps, to = 0,
       from = function(g, c) return g * ocg + c end }
   end
-  return { kernel = transpose_kernel(p, tile, target, name), count = s.taps, to = ocg * tile.width,
+  return { kernel = relayout.turned_panel(tile, p, o), count = s.taps, to = ocg * tile.width,
     from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
 end
 
@@ -356,7 +256,7 @@ end
 
 -- A row of output pixels a task.
 local function copy_stage(p, target, kernels)
-  local kernel = copies.kernel(p, target, "copy")
+  local kernel = relayout.copy(copies.view(p), { name = "copy", type = p.type, target = target })
   kernels[#kernels + 1] = kernel
   local row, rows = p.input[3] * p.ic, p.output[2]
   return driver.stage { name = "copy", parts = { { indices = { { "n", p.batch }, { "od", p.output[1] }, { "row", rows } },
@@ -492,7 +392,7 @@ end
 
 -- Tiles of output channels of a schedule.
 function direct_gather.columns(s, schedule, target)
-  return cut.columns(s.to.channels, schedule.vectors, target.bits // 8 // s.size)
+  return cut.columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
@@ -522,7 +422,5 @@ function direct_gather.stages(p, schedule, target)
   return { kernels = kernels, stages = stages, packed = layout.elements * s.size,
     shared = schedule.copies and direct_gather.copied_bytes(p) or 0 }
 end
-
-direct_gather.transpose_kernel = transpose_kernel
 
 return direct_gather

@@ -6,6 +6,8 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
+local relayout = require "relayout"
+local tile = require "tile"
 local copies = require "families/direct_copies"
 local direct_gradient = {}
 
@@ -21,54 +23,24 @@ end
 -- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. pitch: elements
 -- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made, with `ahead`
 -- the next channels of src, and pixels of `following`.
-local function gradient_kernel(p, inputs, tile, target, name, pitch, schedule)
-  local fetch = schedule.fetch
-  local ahead = schedule.ahead and columns_ahead(p, schedule)
-  local k = program.new { name = name, type = p.type, target = target }
-  local src, diff, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("diff_weights", "inout")
-  local following = ahead and k:pointer("following", "in")
-  local rows, cols = k:count("rows"), k:count("columns")
-  local acc, b, a = {}, {}, k:vector("a")
-  local function last(v) return v == tile.vectors - 1 and tile.last or k.lanes end
-  for v = 0, tile.vectors - 1 do b[v] = k:vector("g" .. v) end
-  for m = 0, inputs - 1 do
-    acc[m] = {}
-    for v = 0, tile.vectors - 1 do
-      acc[m][v] = k:vector(("acc%d_%d"):format(m, v))
-      k:zero(acc[m][v])
-      if fetch then k:prefetch(k:at(out, m * p.oc + v * k.lanes), 1) end
-    end
+local function gradient_kernel(p, inputs, column, target, name, pitch, schedule)
+  local lanes, ahead = parts.lanes_of(p, target), schedule.ahead and columns_ahead(p, schedule)
+  local pixels = {}
+  for i = 0, (ahead or 0) - 1 do
+    for v = 0, column.vectors - 1 do pixels[#pixels + 1] = { "following", i * p.oc + v * lanes, 2 } end
   end
-  k:loop(rows, function()
-    local x, y = k:copy("x", src), k:copy("y", diff)
-    for i = 0, (ahead or 0) - 1 do
-      for v = 0, tile.vectors - 1 do k:prefetch(k:at(following, i * p.oc + v * k.lanes), 2) end
-    end
-    k:loop(cols, function()
-      for v = 0, tile.vectors - 1 do k:load(b[v], k:at(y, v * k.lanes), 0, last(v)) end
-      if ahead then k:prefetch(k:at(x, inputs), 2) end
-      for m = 0, inputs - 1 do
-        k:broadcast(a, k:at(x, m))
-        for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
-      end
-      k:advance(x, pitch.src.column)
-      k:advance(y, pitch.diff.column)
-    end)
-    k:advance(src, pitch.src.row)
-    k:advance(diff, pitch.diff.row)
-    if ahead then k:advance(following, p.output[3] * p.oc) end
-  end)
-  for m = 0, inputs - 1 do
-    for v = 0, tile.vectors - 1 do
-      local at = k:at(out, m * p.oc + v * k.lanes)
-      if not one_block(p) then
-        k:load(b[v], at, 0, last(v))
-        k:add(acc[m][v], b[v], acc[m][v])
-      end
-      k:store(at, acc[m][v], 0, last(v))
-    end
-  end
-  return k:finish()
+  local step = { loop = "columns", steps = { { "src", pitch.src.column }, { "diff_dst", pitch.diff.column } },
+    { load = {} }, { fetch = ahead and { { "src", inputs, 2 } } or {} }, { multiply = {} } }
+  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } }, { fetch = pixels }, step,
+    steps = { { "src", pitch.src.row }, { "diff_dst", pitch.diff.row }, ahead and { "following", p.output[3] * p.oc } } }
+  return tile.kernel { name = name, type = p.type, target = target,
+    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
+      { "rows", "count" }, { "columns", "count" } },
+    sizes = { m = inputs, v = column.vectors }, registers = { "passing", "held", "sums" },
+    sums = { pointer = "diff_weights", register = "acc", { "m", p.oc }, { "v", lanes }, last = column.last },
+    held = { pointer = "diff_dst", register = "g", { "v", lanes }, last = column.last },
+    passing = { pointer = "src", register = "a", { "m", 1 } }, ending = { temporary = "held" },
+    body = { { zero = {}, fetch = schedule.fetch and 1 }, row, { finish = one_block(p) and { "stored" } or { "added", "stored" } } } }
 end
 
 -- Pixels of a block at most.
@@ -81,23 +53,9 @@ function direct_gradient.copied_bytes(p) return copies.bytes(p, block_pixels(p))
 
 -- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the caches when
 -- the channels are many.
-local function panel_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, out, rows, cols = k:pointer("diff_dst", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
-  local r = k:vector("r")
-  k:loop(rows, function()
-    local y = k:copy("y", diff)
-    k:loop(cols, function()
-      for v = 0, tile.vectors - 1 do
-        k:load(r, k:at(y, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
-        k:store(k:at(out, v * k.lanes), r)
-      end
-      k:advance(y, p.oc)
-      k:advance(out, tile.width)
-    end)
-    k:advance(diff, p.output[3] * p.oc)
-  end)
-  return k:finish()
+local function panel_view(p, tile)
+  return { from = "diff_dst", to = "out", elements = tile.channels, whole = true, axes = {
+    { count = "rows", from = p.output[3] * p.oc, as = "y" }, { count = "columns", from = p.oc, to = tile.width } } }
 end
 
 local function zero_kernel(p, inputs, tile, target, name)
@@ -147,7 +105,7 @@ local function tile_runs(p, schedule, target, kernels)
   local columns = math.min(p.output[3], parts.block)
   local src = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
   if schedule.copies then src = { column = copies.pitch(p), row = columns * copies.pitch(p) } end
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local list = {}
   local function add(kernel)
     kernels[#kernels + 1] = kernel
@@ -157,7 +115,8 @@ local function tile_runs(p, schedule, target, kernels)
     local width, kinds = run.tile.width, {}
     local diff = { column = p.oc, row = p.output[3] * p.oc }
     if schedule.panel then diff = { column = width, row = columns * width } end
-    local panel = schedule.panel and add(panel_kernel(p, run.tile, target, "panel" .. #kernels))
+    local panel = schedule.panel and add(relayout.copy(panel_view(p, run.tile),
+      { name = "panel" .. #kernels, type = p.type, target = target }))
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       local n, before = #kernels, kinds[#kinds] and kinds[#kinds].inputs.count or 0 -- there are two kinds at most
       local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff }, schedule))
@@ -327,7 +286,7 @@ end
 
 -- Adds its kernels to `kernels`.
 function direct_gradient.bias_stage(p, target, kernels)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local wide = math.min(4, (p.oc + lanes - 1) // lanes)
   local list = {}
   for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
@@ -338,12 +297,12 @@ end
 
 -- Elements of what a task moves into scratch: the copied inputs, then the panel.
 local function moved(p, schedule, target, kernels)
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   local copied = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
-  local panel = schedule.panel and block_pixels(p) * schedule.vectors * (target.bits // 8 // size) or 0
+  local panel = schedule.panel and block_pixels(p) * schedule.vectors * parts.lanes_of(p, target) or 0
   local moves = { panel = copied, paneled = schedule.panel, bytes = (copied + panel) * size, ahead = schedule.ahead and columns_ahead(p, schedule) }
   if schedule.copies then
-    moves.copy = copies.kernel(p, target, "copy")
+    moves.copy = relayout.copy(copies.view(p), { name = "copy", type = p.type, target = target })
     kernels[#kernels + 1] = moves.copy
   end
   return moves
@@ -351,7 +310,7 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gradient.stages(p, schedule, target)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local kernels = {}
   local moves = moved(p, schedule, target, kernels)
   local runs = tile_runs(p, schedule, target, kernels)

@@ -6,7 +6,7 @@
 local driver = require "driver"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planes = {}
 
 planes.most_scratch = 1 << 20

@@ -7,6 +7,7 @@ local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local targets = require "targets"
+local view = require "view"
 
 local plain = { name = "plain", version = 2, chains = 1 }
 
@@ -20,23 +21,6 @@ local function cycles_of(p)
 end
 
 function plain.schedules(p, _, _, list) list[1] = { schedule = { family = "plain" }, cycles = cycles_of(p) } end
-
--- Elements between neighbours of each tensor, by layout.
-local function strides(p)
-  local icg = p.ic // p.groups
-  local function image(c, s)
-    if p.layout == "nhwc" then return { batch = s[1] * s[2] * s[3] * c, d = s[2] * s[3] * c, h = s[3] * c, w = c, c = 1 } end
-    return { batch = c * s[1] * s[2] * s[3], c = s[1] * s[2] * s[3], d = s[2] * s[3], h = s[3], w = 1 }
-  end
-  local kd, kh, kw = table.unpack(p.kernel)
-  local weights
-  if p.layout == "nhwc" then
-    weights = { d = kh * kw * icg * p.oc, h = kw * icg * p.oc, w = icg * p.oc, i = p.oc, o = 1 }
-  else
-    weights = { o = icg * kd * kh * kw, i = kd * kh * kw, d = kh * kw, h = kw, w = 1 }
-  end
-  return image(p.ic, p.input), image(p.oc, p.output), weights
-end
 
 local function begin(p, name) return program.new { name = name, type = p.type, target = targets.scalar } end
 
@@ -69,7 +53,7 @@ local function forward_kernel(p, src, weights)
   k:zero(acc)
   nest(k, counts, a, b,
     { p.dilation[1] * src.d, p.dilation[2] * src.h, p.dilation[3] * src.w, src.c },
-    { weights.d, weights.h, weights.w, weights.i },
+    { weights.kd, weights.kh, weights.kw, weights.i },
     function(from, with)
       k:load(x, k:at(from)); k:load(y, k:at(with)); k:fma(acc, x, y)
     end)
@@ -79,7 +63,7 @@ local function forward_kernel(p, src, weights)
 end
 
 local function forward(p)
-  local src, dst, weights = strides(p)
+  local src, dst, weights = view.src(p), view.dst(p), view.weights(p)
   local kernel = forward_kernel(p, src, weights)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local axes = gather.axes(p)
@@ -88,11 +72,10 @@ local function forward(p)
     local th, rows = gather.tap_range(d, axes[2][1], oh, "row")
     d:loop("ow", 0, p.output[3], 1, function(ow)
       local tw, columns = gather.tap_range(d, axes[3][1], ow, "column")
-      local from = d:let("from", n * src.batch + g * (icg * src.c) +
-        (od * p.stride[1] + td * p.dilation[1] - p.pad[1]) * src.d + (oh * p.stride[2] + th * p.dilation[2] - p.pad[2]) * src.h +
-        (ow * p.stride[3] + tw * p.dilation[3] - p.pad[3]) * src.w)
-      local with = d:let("with", g * (ocg * weights.o) + td * weights.d + th * weights.h + tw * weights.w)
-      local to = d:let("to", n * dst.batch + g * (ocg * dst.c) + od * dst.d + oh * dst.h + ow * dst.w)
+      local from = d:let("from", view.at(src, { n = n, g = g, d = od * p.stride[1] + td * p.dilation[1] - p.pad[1],
+        h = oh * p.stride[2] + th * p.dilation[2] - p.pad[2], w = ow * p.stride[3] + tw * p.dilation[3] - p.pad[3] }))
+      local with = d:let("with", view.at(weights, { g = g, kd = td, kh = th, kw = tw }))
+      local to = d:let("to", view.at(dst, { n = n, g = g, d = od, h = oh, w = ow }))
       d:loop("c", 0, ocg, 1, function(c)
         local args = { { d.src, from }, { d.weights, with + c * weights.o } }
         if p.bias then args[#args + 1] = { d.bias, g * ocg + c } end
@@ -132,7 +115,7 @@ local function zero_kernel(p)
 end
 
 local function backward_data(p)
-  local src, dst, weights = strides(p)
+  local src, dst, weights = view.src(p), view.dst(p), view.weights(p)
   local tap, zero = tap_kernel(p, dst, weights), zero_kernel(p)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   -- The output o whose tap k lands on x, where there is one: s * o = x + pad - k * dilation.
@@ -147,13 +130,13 @@ local function backward_data(p)
   local function body(d, n, g, id, ih)
     d:loop("iw", 0, p.input[3], 1, function(iw)
       d:loop("i", 0, icg, 1, function(i)
-        local to = d:let("to", n * src.batch + (g * icg + i) * src.c + id * src.d + ih * src.h + iw * src.w)
+        local to = d:let("to", view.at(src, { n = n, c = g * icg + i, d = id, h = ih, w = iw }))
         d:call(zero, { { d.src, to } })
         each_tap(d, 1, "d", id, function(kd, od)
           each_tap(d, 2, "h", ih, function(kh, oh)
             each_tap(d, 3, "w", iw, function(kw, ow)
-              d:call(tap, { { d.dst, n * dst.batch + g * (ocg * dst.c) + od * dst.d + oh * dst.h + ow * dst.w },
-                { d.weights, g * (ocg * weights.o) + kd * weights.d + kh * weights.h + kw * weights.w + i * weights.i }, { d.src, to } })
+              d:call(tap, { { d.dst, view.at(dst, { n = n, g = g, d = od, h = oh, w = ow }) },
+                { d.weights, view.at(weights, { g = g, kd = kd, kh = kh, kw = kw, i = i }) }, { d.src, to } })
             end)
           end)
         end)
@@ -193,7 +176,7 @@ local function block_kernel(p, src, dst, name)
 end
 
 local function backward_weights(p)
-  local src, dst, weights = strides(p)
+  local src, dst, weights = view.src(p), view.dst(p), view.weights(p)
   local zero, block = zero_kernel(p), block_kernel(p, src, dst, "plain_block")
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local kernels = { zero, block }
@@ -203,13 +186,13 @@ local function backward_weights(p)
     local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
     local w_low, w_end = gather.valid_outputs(d, p, 3, kw, "ow")
     d:loop("c", 0, ocg, 1, function(c)
-      local to = d:let("to", kd * weights.d + kh * weights.h + kw * weights.w + i * weights.i + (g * ocg + c) * weights.o)
+      local to = d:let("to", view.at(weights, { kd = kd, kh = kh, kw = kw, i = i, o = g * ocg + c }))
       d:call(zero, { { d.weights, to } })
       d:loop("n", 0, p.batch, 1, function(n)
         d:loop("od", d_low, d_end, 1, function(od)
           local id = od * p.stride[1] + kd * p.dilation[1] - p.pad[1]
-          local from = d:let("from", n * src.batch + (g * icg + i) * src.c + id * src.d)
-          local with = d:let("with", n * dst.batch + (g * ocg + c) * dst.c + od * dst.d)
+          local from = d:let("from", view.at(src, { n = n, c = g * icg + i, d = id }))
+          local with = d:let("with", view.at(dst, { n = n, c = g * ocg + c, d = od }))
           parts.blocks(d, driver, p.output[2], p.output[3], { low = h_low, high = h_end }, { low = w_low, high = w_end },
             function(row, rows, column, columns)
               local ih = row * p.stride[2] + kh * p.dilation[2] - p.pad[2]
@@ -231,7 +214,7 @@ local function backward_weights(p)
       d:call(zero, { { d.bias, c } })
       d:loop("n", 0, p.batch, 1, function(n)
         d:loop("od", 0, p.output[1], 1, function(od)
-          local with = d:let("with", n * dst.batch + c * dst.c + od * dst.d)
+          local with = d:let("with", view.at(dst, { n = n, c = c, d = od }))
           parts.blocks(d, driver, p.output[2], p.output[3], { low = 0, high = p.output[2] }, { low = 0, high = p.output[3] },
             function(row, rows, column, columns)
               d:call(bias_block, { { d.dst, with + row * dst.h + column * dst.w }, { d.bias, c }, rows, columns })

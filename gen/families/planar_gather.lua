@@ -1,22 +1,24 @@
--- planar_gather.lua: the part of the planar family for forward and backward data: neighbouring pixels of a row in the lanes, a few
--- output channels beside each other, weights broadcast.
+-- planar_gather.lua: the part of the planar family for forward and backward data: neighbouring pixels of a row in the
+-- lanes, a few output channels beside each other, weights broadcast.
 --
--- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the rows that
--- a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs whose pixels are not
--- neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
+-- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the
+-- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
+-- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local view = require "view"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planar_gather = {}
 
 local round_up = parts.round_up
 
----- the shape of a problem -------------------------------------------------------------------------------------------------------
+---- the shape of a problem --------------------------------------------------------------------------------------------
 
--- A 1x1 kernel over everything, where pixels are neighbours: an image is one row, or rows of whole vectors that tasks can share.
+-- A 1x1 kernel over everything, where pixels are neighbours: an image is one row, or rows of whole vectors that tasks
+-- can share.
 local function flatten(p, lanes)
   if p.layout ~= "nchw" then return p end
   for i = 1, 3 do
@@ -31,23 +33,13 @@ local function flatten(p, lanes)
   return setmetatable({ input = row, output = row }, { __index = p })
 end
 
--- One of the two images. `neighbours`: pixels of a row stand beside each other.
-local function image(p, base, all, channels, size)
-  local last = p.layout == "nhwc"
-  local pixel = last and all or 1
-  return { base = base, all = all, channels = channels, size = size, neighbours = pixel == 1, w = pixel, h = size[3] * pixel,
-    d = size[2] * size[3] * pixel, c = last and 1 or size[1] * size[2] * size[3], batch = all * size[1] * size[2] * size[3] }
-end
-
 function planar_gather.shape(problem, target)
-  local size = problem.type == "f32" and 4 or 8
-  local lanes = target.bits // 8 // size
+  local size, lanes = parts.size_of(problem), parts.lanes_of(problem, target)
   local p = flatten(problem, lanes)
   local forward = p.pass == "forward"
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local src, dst = image(p, "src", p.ic, icg, p.input), image(p, "dst", p.oc, ocg, p.output)
-  local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = forward and src or dst,
-    to = forward and dst or src, axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
+  local from, to = view.gathered(p)
+  local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = from, to = to, axes = gather.axes(p),
+    taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
   s.phases = #s.axes[3]            -- of the output row
   s.step = forward and p.stride[3] or 1 -- residues of the input row
   s.moves_in = not s.from.neighbours or s.step > 1
@@ -60,7 +52,7 @@ function planar_gather.shape(problem, target)
   return s
 end
 
----- tiles: vectors of pixels, and the lanes that each tap gives them -------------------------------------------------------------
+---- tiles: vectors of pixels, and the lanes that each tap gives them --------------------------------------------------
 
 -- Where tap t of pixel 0 is: its residue, and its place in that residue's row.
 local function tap_place(s, axis, t)
@@ -68,8 +60,8 @@ local function tap_place(s, axis, t)
   return at % s.step, at // s.step
 end
 
--- The lanes of a vector that begins with pixel `first` and has `stored` results: nil when tap t gives none, else what to load.
--- padded: some of the results must not see the tap.
+-- The lanes of a vector that begins with pixel `first` and has `stored` results: nil when tap t gives none, else what
+-- to load. padded: some of the results must not see the tap.
 local function lanes_of_tap(s, axis, t, first, stored)
   local at = axis.offset + t * axis.tap_step
   local low = math.max(-(at // axis.step) - first, 0)                      -- at + pixel * step >= 0
@@ -89,7 +81,8 @@ local function key_of(segment)
   return table.concat(words, " ")
 end
 
--- Segments of a tile: taps with the same lanes that follow one another are one, where they follow one another in memory.
+-- Segments of a tile: taps with the same lanes that follow one another are one, where they follow one another in
+-- memory.
 local function segments(s, axis, first, vectors, last)
   local list = {}
   for t = 0, axis.taps - 1 do
@@ -147,8 +140,8 @@ local function make_row_runs(s, axis, most)
   return { runs = runs, variants = variants }
 end
 
--- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}. A row that has plenty of
--- variants is not finished.
+-- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}. A row that has
+-- plenty of variants is not finished.
 function planar_gather.row_runs(s, axis, most)
   local known = s.rows_known[axis] or {}
   s.rows_known[axis] = known
@@ -156,7 +149,7 @@ function planar_gather.row_runs(s, axis, most)
   return known[most].runs, known[most].variants
 end
 
----- the kernel -------------------------------------------------------------------------------------------------------------------------
+---- the kernel --------------------------------------------------------------------------------------------------------
 
 local unrolled = 512 -- multiply-adds of a row of taps up to which channels are written out
 
@@ -264,26 +257,10 @@ local function tile_kernel(s, axes, variant, m, target, name)
   return k:finish()
 end
 
----- packing ------------------------------------------------------------------------------------------------------------------------------
+---- packing -----------------------------------------------------------------------------------------------------------
 
 -- Panels follow one another: [group][piece of output channels][tap][input channel][m].
 local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.from.channels) end
-
-local function copy_kernel(s, m, target, name)
-  local k = program.new { name = name, type = s.p.type, target = target }
-  k.about = "Copies the weights that one tile uses into a panel, which it then reads from front to back."
-  local from, to, r = k:pointer("weights", "in"), k:pointer("panel", "out"), k:vector "r"
-  k:loop(s.taps * s.from.channels, function()
-    for at = 0, m - 1, s.lanes do
-      local count = math.min(s.lanes, m - at)
-      k:load(r, k:at(from, at), 0, count)
-      k:store(k:at(to, at), r, 0, count)
-    end
-    k:advance(from, s.p.oc)
-    k:advance(to, m)
-  end)
-  return k:finish()
-end
 
 -- For each layout and pass: the second index of a task and the kernel that moves one of it; from and to as offsets.
 local function packing(s, m, target, name)
@@ -293,7 +270,9 @@ local function packing(s, m, target, name)
     local how = relayout.weights(p, m, m, false, o)
     return { count = how.count, kernel = how.kernel, from = function(g, c, i) return how.first(g, c) + i * how.from end, to = how.to }
   elseif s.forward then
-    return { count = 1, kernel = copy_kernel(s, m, target, name), from = function(g, c, _) return g * ocg + c end, to = 0 }
+    return { count = 1, from = function(g, c, _) return g * ocg + c end, to = 0, kernel = relayout.copy({
+      about = "Copies the weights that one tile uses into a panel, which it then reads from front to back.",
+      from = "weights", to = "panel", elements = m, axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o) }
   end
   return { count = s.taps, to = ocg * m, from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end,
     kernel = relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o) }
@@ -314,7 +293,7 @@ local function pack_stage(s, pieces, target, kernels)
   return driver.stage { name = "pack", pack = true, parts = list }
 end
 
----- what a task needs in scratch ----------------------------------------------------------------------------------------------------------
+---- what a task needs in scratch --------------------------------------------------------------------------------------
 
 -- Rows of input that the output rows of a block may need: at most an image's.
 function planar_gather.plane_rows(s)
@@ -341,7 +320,8 @@ local function scratch_layout(s)
   return { out = input, pixels = input + out, elements = input + out + pixels, finish = finish }
 end
 
--- Views of one input row, {view, from, to}: one a residue when channels stand beside each other, one a channel otherwise.
+-- Views of one input row, {view, from, to}: one a residue when channels stand beside each other, one a channel
+-- otherwise.
 local function input_views(s)
   local list, from = {}, s.from
   if from.w == from.all and from.all > 1 then
@@ -385,25 +365,7 @@ local function view_kernels(s, views, make, target, kernels)
   return views
 end
 
--- Residual and activation over a row of `count` pixels' channels, when the tiles could not do it.
-local function finish_kernel(s, count, target, name)
-  local k = program.new { name = name, type = s.p.type, target = target }
-  local from, residual, to = k:pointer("from", "in"), k:pointer("residual", "in"), k:pointer("to", "out")
-  local acc, temp = k:vector "acc", k:vector "temp"
-  local function vector(lanes)
-    k:load(acc, k:at(from), 0, lanes)
-    parts.epilogue(k, s.p, acc, temp, nil, k:at(residual), 0, lanes)
-    k:store(k:at(to), acc, 0, lanes)
-  end
-  k:loop(count // s.lanes, function()
-    vector(s.lanes)
-    for _, pointer in ipairs { from, residual, to } do k:advance(pointer, s.lanes) end
-  end)
-  if count % s.lanes > 0 then vector(count % s.lanes) end
-  return k:finish()
-end
-
----- stages ---------------------------------------------------------------------------------------------------------------------------------
+---- stages ------------------------------------------------------------------------------------------------------------
 
 -- Kernels of all tiles of one phase of rows: {piece run, phase number, axis, runs, kernel_of}.
 local function tile_set(s, schedule, pieces, d_axis, h_axis, target, kernels)
@@ -430,13 +392,13 @@ local function row_place(d, s, axes, at)
   if s.moves_in then
     here = (at.j * axes[2].step + axes[2].offset + row * axes[2].tap_step - at.low) * s.in_row
   else
-    here = at.n * from.batch + (at.jd * axes[1].step + axes[1].offset + at.plane * axes[1].tap_step) * from.d +
+    here = at.n * from.n + (at.jd * axes[1].step + axes[1].offset + at.plane * axes[1].tap_step) * from.d +
       (at.j * axes[2].step + axes[2].offset + row * axes[2].tap_step) * from.h
   end
   local tap = ((axes[1].first_tap + at.plane * axes[1].tap_stride) * p.kernel[2] + axes[2].first_tap +
     row * axes[2].tap_stride) * p.kernel[3]
   return { here = d:let("here", here), tap = d:let("tap", tap), rows = rows, planes = at.planes,
-    there = d:let("there", at.n * to.batch + (at.jd * axes[1].stride + axes[1].start) * to.d +
+    there = d:let("there", at.n * to.n + (at.jd * axes[1].stride + axes[1].start) * to.d +
       (at.j * axes[2].stride + axes[2].start) * to.h) }
 end
 
@@ -481,7 +443,7 @@ local function move_in(d, s, views, at, axes)
   local low = d:let("low", driver.max(at.first * axes[2].step + (axes[2].offset + math.min(0, reach)), 0))
   local high = d:let("high", driver.min((at.last - 1) * axes[2].step + (axes[2].offset + math.max(0, reach) + 1), from.size[2]))
   d:loop("plane", 0, at.planes, 1, function(plane)
-    local source = d:let("source", at.n * from.batch +
+    local source = d:let("source", at.n * from.n +
       (at.jd * axes[1].step + axes[1].offset + (at.plane + plane) * axes[1].tap_step) * from.d)
     d:loop("row", low, high, 1, function(row)
       local to = d:let("to", plane * (planar_gather.plane_rows(s) * s.in_row) + (row - low) * s.in_row)
@@ -507,7 +469,8 @@ local function move_out(d, s, views, place, layout, finish)
   if finish then d:call(finish, { { d.scratch, layout.pixels }, { d.residual, place.there }, { d.dst, place.there } }) end
 end
 
--- Tasks of one phase of planes and rows. With `panel` channels come first, so that a panel stays near while pixels pass.
+-- Tasks of one phase of planes and rows. With `panel` channels come first, so that a panel stays near while pixels
+-- pass.
 local function compute_part(s, schedule, pieces, d_axis, h_axis, moves, target, kernels)
   local axes, layout = { d_axis, h_axis }, moves.layout
   local set = tile_set(s, schedule, pieces, d_axis, h_axis, target, kernels)
@@ -562,7 +525,9 @@ function planar_gather.stages(problem, schedule, target)
   if s.moves_in then moves.input = view_kernels(s, input_views(s), relayout.to_rows, target, kernels) end
   if s.moves_out then moves.output = view_kernels(s, output_views(s), relayout.to_pixels, target, kernels) end
   if moves.layout.finish then
-    moves.finish = finish_kernel(s, s.to.all * s.to.size[3], target, "finish")
+    -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
+    moves.finish = relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true, finish = s.p },
+      { name = "finish", type = s.p.type, target = target })
     kernels[#kernels + 1] = moves.finish
   end
   local list = {}

@@ -1,15 +1,17 @@
--- planar_sweeps.lua: what both forms of planar's backward weights share: the sweep over a row of output pixels, sums and totals.
+-- planar_sweeps.lua: what both forms of planar's backward weights share: the sweep over a row of output pixels, sums
+-- and totals.
 --
--- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees another's pixels.
+-- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
+-- another's pixels.
 local program = require "program"
 local sweeps = {}
 
 sweeps.most_border = 32
 
----- a row of pixels ------------------------------------------------------------------------------------------------------------------
+---- a row of pixels ---------------------------------------------------------------------------------------------------
 
--- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low, high}
--- (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
+-- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low,
+-- high} (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
 function sweeps.row_of(p, first, last)
   local s, dilation, pad, width, outputs = p.stride[3], p.dilation[3], p.pad[3], p.input[3], p.output[3]
   local function sees(pixel, k)
@@ -66,7 +68,8 @@ function sweeps.accumulators(k, rows, columns, name)
   return acc
 end
 
--- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another. Without temp acc is the total.
+-- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another. Without temp acc is the
+-- total.
 function sweeps.add_totals(k, acc, total, rows, columns, temp, at, place)
   for m = 0, rows - 1 do
     for v = 0, columns - 1 do

@@ -1,19 +1,21 @@
--- planar_window.lua: planar's backward weights of channels-last data with a window in the lanes: kw and input channels of a row, which
--- stand together in memory; output channels are broadcast; several rows of the kernel at once, where all of them see all rows of a
--- block. One sweep over blocks of output pixels; totals of a task stay in scratch until the end.
+-- planar_window.lua: planar's backward weights of channels-last data with a window in the lanes: kw and input channels
+-- of a row, which stand together in memory; output channels are broadcast; several rows of the kernel at once, where
+-- all of them see all rows of a block. One sweep over blocks of output pixels; totals of a task stay in scratch until
+-- the end.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local cut = require "tiles"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
 local planar_window = {}
 
 local round_up, lanes_of = parts.round_up, parts.lanes_of
 
--- acc[kh][o][v] over one block. sections: its rows from the first on, as {count, low, high}: the kernel rows low..high, from 0, see
--- them; without sections all rows do, as many as the kernel is told. `src` is the window that the first one's low sees.
+-- acc[kh][o][v] over one block. sections: its rows from the first on, as {count, low, high}: the kernel rows low..high,
+-- from 0, see them; without sections all rows do, as many as the kernel is told. `src` is the window that the first
+-- one's low sees.
 local function window_kernel(p, row, rows, outputs, target, name, sections)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
@@ -119,7 +121,8 @@ local function blocks_together(p, vectors, target)
   return best
 end
 
--- Runs of equal tiles of output channels with what sums their gradient: {first, count, width, zero, one, many, together}.
+-- Runs of equal tiles of output channels with what sums their gradient: {first, count, width, zero, one, many,
+-- together}.
 local function bias_tiles(p, target, kernels)
   local lanes, list = lanes_of(p, target), {}
   local wide = math.min(target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
@@ -185,8 +188,8 @@ local function border_blocks(p, tile, row)
   return list
 end
 
--- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some rows of the
--- kernel do not see all rows have kernels of their own, or go kernel row by kernel row.
+-- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some
+-- rows of the kernel do not see all rows have kernels of their own, or go kernel row by kernel row.
 local function window_part(p, tile, piece, bias, target, kernels)
   local lanes = lanes_of(p, target)
   local pitch = round_up(p.kernel[3] * p.ic, lanes)
@@ -290,7 +293,8 @@ local function bias_stage(p, tiles)
   return driver.stage { name = "bias", parts = sums }
 end
 
--- The bias' gradient is summed where a task has just read the output's, if one task reads all planes of it; else by a stage.
+-- The bias' gradient is summed where a task has just read the output's, if one task reads all planes of it; else by a
+-- stage.
 function planar_window.stages(p, schedule, target)
   local kernels, list, scratch = {}, {}, 0
   local bias = p.bias and bias_tiles(p, target, kernels) or {}
@@ -302,7 +306,7 @@ function planar_window.stages(p, schedule, target)
       list[#list + 1], scratch = part, math.max(scratch, part.scratch)
     end
   end
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   local compute = driver.stage { name = "compute", parts = list, scratch = scratch * size }
   return { kernels = kernels, stages = { compute, p.bias and not at_once and bias_stage(p, bias) or nil }, packed = 0, shared = 0 }
 end

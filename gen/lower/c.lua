@@ -2,12 +2,12 @@
 --
 -- kernel(k) gives one static function; prelude(type, target) gives what stands once before them. One translation unit holds
 -- kernels of one type and one target.
-local program, template = require "program", require "template"
+local program, template, types = require "program", require "template", require "types"
 local c = {}
 
-local types = {
-  f32 = { name = "float", fma = "fmaf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
-  f64 = { name = "double", fma = "fma", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
+local spellings = {
+  f32 = { fma = "fmaf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
+  f64 = { fma = "fma", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
 }
 
 ---- the prelude -----------------------------------------------------------------------------------------------------
@@ -27,11 +27,11 @@ local function each_lane(lanes, text, separator)
 end
 
 function c.prelude(type_name, target)
-  local t, bits = types[type_name], math.max(target.bits, 128) -- a scalar target never uses what bits decides
-  local size = type_name == "f32" and 4 or 8
-  local lanes = target.lanes or bits // 8 // size
+  local t, bits = spellings[type_name], math.max(target.bits, 128) -- a scalar target never uses what bits decides
+  local size = types.bytes(type_name)
+  local lanes = types.lanes(type_name, { lanes = target.lanes, bits = bits })
   return template.fill("vec.h.in", {
-    TYPE = t.name, FMA = t.fma, LANES = lanes, BITS = bits, BYTES = bits // 8, SIZE = size, PART = 16 // size,
+    TYPE = types.c(type_name), FMA = t.fma, LANES = lanes, BITS = bits, BYTES = bits // 8, SIZE = size, PART = types.part(type_name),
     INTRINSICS = target.intrinsics, V = bits == 128 and "_mm_" or ("_mm%d_"):format(bits), S = t.suffix,
     VECTOR = ("__m%d%s"):format(bits, t.vector), MASK = ("__m%di"):format(bits), INTEGER = t.integer, PARTS = t.part,
     EACH = each_lane(lanes, "OP(#, a, b, c)", " "), LIST = each_lane(lanes, "OP(#, a, b, c)", ", "),
@@ -60,7 +60,7 @@ local function ranged(op, name, ...)
 end
 
 local function declare(k, p, value)
-  return ("%s%s *%s = %s;"):format(p.access == "in" and "const " or "", types[k.type].name, p.name, value)
+  return ("%s%s *%s = %s;"):format(p.access == "in" and "const " or "", types.c(k.type), p.name, value)
 end
 
 local function arithmetic(k, op)
@@ -123,7 +123,7 @@ local function signature(k)
   local spelled = { count = "long ", table = "const long *" }
   local args = {}
   for i, a in ipairs(k.args) do
-    args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. types[k.type].name .. " *") .. a.name
+    args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. types.c(k.type) .. " *") .. a.name
   end
   return ("static void %s(%s) {"):format(k.name, #args > 0 and table.concat(args, ", ") or "void")
 end

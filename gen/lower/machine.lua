@@ -4,7 +4,7 @@
 -- mnemonics(k) gives the same block as GNU assembly, listing(k) each instruction beside the operation it comes from. A kernel is
 -- called as System V has it: pointers and counts in rdi, rsi, rdx, rcx, r8, r9, then on the stack. rax is never given to a
 -- variable. Programs of the scalar target become scalar VEX instructions, for any target here has them.
-local program, registers, encoder = require "program", require "registers", require "x86/encoder"
+local program, registers, types, encoder = require "program", require "registers", require "types", require "x86/encoder"
 local machine = {}
 
 local rax, rsp, rip = 0, 4, encoder.rip
@@ -12,7 +12,6 @@ local incoming = { 7, 6, 2, 1, 8, 9 } -- rdi rsi rdx rcx r8 r9
 local general = { 7, 6, 2, 1, 8, 9, 10, 11, 3, 5, 12, 13, 14, 15 }
 local callee_saves = { [3] = true, [5] = true, [12] = true, [13] = true, [14] = true, [15] = true }
 
-local c_types = { f32 = "float", f64 = "double" }
 local formats = { f32 = "<f", f64 = "<d" }
 
 ---- where pointers and counts live ------------------------------------------------------------------------------------
@@ -689,7 +688,7 @@ local function prototype(k)
   local spelled = { count = "long ", table = "const long *" }
   local args = {}
   for i, a in ipairs(k.args) do
-    args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. c_types[k.type] .. " *") .. a.name
+    args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. types.c(k.type) .. " *") .. a.name
   end
   return ("cg_code void %s(%s);\n"):format(k.name, #args > 0 and table.concat(args, ", ") or "void")
 end

@@ -71,7 +71,7 @@ end)
 
 ---- blocks of Winograd's tiles that are cut for threads ----------------------------------------------------------------------------
 
-local grid = require "families/winograd_grid"
+local grid = require "rewrite/winograd/grid"
 
 -- Tiles of the share of each of `threads`; every tile is in one block, with a number of its own.
 local function tiles_of_shares(rows, columns, tiles, threads)

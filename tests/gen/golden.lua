@@ -4,10 +4,10 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "1c9a7f5da424e44f" },
-  planar    = { version = 5, hash = "73133779b853ace9" },
-  depthwise = { version = 4, hash = "4f95f8ecd0f610cd" },
-  winograd  = { version = 6, hash = "c3985b122cb6c565" },
+  direct    = { version = 4, hash = "6a5722d5039565aa" },
+  planar    = { version = 5, hash = "64676d4284130307" },
+  depthwise = { version = 4, hash = "64816919981b4197" },
+  winograd  = { version = 6, hash = "4598e3e360b28faa" },
   plain     = { version = 2, hash = "ed31f936e9a9b53e" },
 }
 
@@ -67,22 +67,28 @@ end
 -- But for the line that says how the schedule is called.
 local function without_name(text) return (text:gsub("\n %* schedule [^\n]*", "", 1)) end
 
--- Over the first schedules of the family for each problem and target.
+-- Those of the family that can be and that a problem asks for, by name: what is estimated of them is no part of its output.
+local function schedules_of(family, fields, request)
+  local list = {}
+  for _, s in ipairs(convgen.schedules(request)) do
+    if s.family == family and not s.why and (not fields.marked or s.name:find(fields.marked, 1, true)) then list[#list + 1] = s.name end
+  end
+  table.sort(list)
+  return list
+end
+
+-- Over the first and the last of them for each problem and target.
 local function hash_of(family)
   local hash = 0xcbf29ce484222325
   for _, target in ipairs { "avx512", "avx2", "portable" } do
     for _, fields in ipairs(problems_of(family)) do
       local here = setmetatable({ l2 = fields.l2 }, { __index = machine })
-      local request = { problem = problem(fields), machine = here, target = target, form = "c", threads = 2 }
-      local left = 2
-      for _, s in ipairs(convgen.schedules(request)) do
-        local wanted = s.family == family and not s.why and (not fields.marked or s.name:find(fields.marked, 1, true))
-        if wanted and left > 0 then
-          left = left - 1
-          hash = fold(hash, without_name(convgen.source(request, s.name).text))
-        end
+      local request = { problem = problem(fields), machine = here, target = target, form = "c", threads = 2, all = true }
+      local list = schedules_of(family, fields, request)
+      for _, name in ipairs { list[1], #list > 1 and list[#list] or nil } do
+        hash = fold(hash, without_name(convgen.source(request, name).text))
       end
-      if fields.marked and left == 2 and target == "avx512" then error("no schedule of " .. family .. " has " .. fields.marked, 0) end
+      if fields.marked and #list == 0 and target == "avx512" then error("no schedule of " .. family .. " has " .. fields.marked, 0) end
     end
   end
   return ("%016x"):format(hash)

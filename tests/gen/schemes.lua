@@ -23,7 +23,7 @@ end)
 
 ---- the prediction of errors: measured ones are means of 4,096 outputs, those of few channels of few weights -------------------------
 
-local errors = require "families/winograd_error"
+local errors = require "rewrite/winograd/error"
 
 -- Of inner tiles: every tap of every output is in the input.
 local function axis(scheme)

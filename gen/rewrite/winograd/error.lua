@@ -1,4 +1,4 @@
--- winograd_error.lua: the predicted error of tiles over the plain loop's, and what a tier admits.
+-- error.lua: the predicted error of tiles over the plain loop's, and what a tier admits.
 --
 -- Every operation rounds once, by an error whose mean square is in proportion to that of the result: u E[x^2], with one u for all.
 -- To first order an output's error is the sum of what the roundings before it pass on, so for uniform data mean squares follow

@@ -8,20 +8,20 @@ local parts = require "parts"
 local registers = require "registers"
 local straight = require "straight"
 local cut = require "tiles"
-local grid = require "families/winograd_grid"
-local gathering = require "families/winograd_gather"
-local gradient = require "families/winograd_gradient"
-local half = require "families/winograd_half"
-local errors = require "families/winograd_error"
-local words = require "families/winograd_words"
+local grid = require "rewrite/winograd/grid"
+local gathering = require "rewrite/winograd/gather"
+local gradient = require "rewrite/winograd/gradient"
+local half = require "rewrite/winograd/half"
+local errors = require "rewrite/winograd/error"
+local words = require "rewrite/winograd/words"
 
 local winograd = { name = "winograd", version = 6, chains = 0 }
 
 ---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] -----------------------
 -- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads that blocks are cut
--- for (winograd_grid.lua); whether the next block's input is fetched during a block's products, and outputs are streamed. Of the product:
+-- for (grid.lua); whether the next block's input is fetched during a block's products, and outputs are streamed. Of the product:
 -- rows and vectors; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only,
--- beforehand or in the run (winograd_half.lua: rows are sums of a kernel then).
+-- beforehand or in the run (half.lua: rows are sums of a kernel then).
 
 names.family("winograd", {
   { { "split", fields = { { "p", "sums" } }, when = "sums" },
@@ -152,7 +152,7 @@ end
 
 -- A virtual machine may tell any size of the last cache; streaming is tried where outputs leave the one before it.
 local function for_large(p, l2)
-  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * (p.type == "f32" and 4 or 8)
+  local bytes = p.batch * p.output[1] * p.output[2] * p.output[3] * p.oc * parts.size_of(p)
   if bytes <= 4 * l2 or p.layout == "nchw" then return { {} } end
   if grid.dilated(p) then return { { stream = true }, {} } end
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
@@ -168,7 +168,7 @@ local function candidates(p, target, machine)
   local list, known = {}, {}
   local function add(h, w)
     local function frequencies(axis, size) return size * axis.step + axis.taps - axis.step end -- of all phases
-    local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * (p.type == "f32" and 4 or 8)
+    local u = frequencies(h_axis, h[1]) * frequencies(w_axis, w[1]) * reduced(p) * produced(p) * parts.size_of(p)
     local why, chunk = chunk_of(p, h_axis, w_axis, h, w, known)
     local function schedule(tiles, split, large)
       return { h = h, w = w, tiles = tiles, rows = most_rows(target, vectors), vectors = vectors, splits = split, chunk = chunk,

@@ -1,4 +1,4 @@
--- winograd_transform.lua: the kernel programs of Winograd's three transforms and of the product between them.
+-- transform.lua: the kernel programs of Winograd's three transforms and of the product between them.
 --
 -- A transform of two dimensions is straight-line code along the rows, then along the columns; what lies between is held in
 -- registers as far as they go and in slots beyond. Channels are in the lanes.
@@ -211,7 +211,7 @@ end
 
 -- o: h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column tile;
 -- apart: elements between the frequencies; `columns`: frequencies of a row; half: only along w, rows of taps stay, side by side
--- (winograd_half.lua). `rows` is an argument.
+-- (half.lua). `rows` is an argument.
 function transform.weights(p, target, name, o)
   local m = { to = o.half and "H" or "U", left = o.half and "" or "G", from = "g", right = "GT" }
   local along, across = straight.of(o.w.G), straight.of(o.h.G)

@@ -1,22 +1,22 @@
--- winograd_gather.lua: the part of the Winograd family for forward and backward data: how its kernels are driven.
+-- gather.lua: the part of the Winograd family for forward and backward data: how its kernels are driven.
 --
 -- A task takes a block of tiles: it transforms all of their input channels into V, then, column tile by column tile of output
 -- channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the products to
 -- outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
--- In place of U there may be half of the transform, beforehand or of each column tile in the task (winograd_half.lua).
--- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (winograd_planes.lua).
--- Pixels of a dilated problem's window stand a dilation apart; else its grids (winograd_grid.lua) are images like others. The windows
+-- In place of U there may be half of the transform, beforehand or of each column tile in the task (half.lua).
+-- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (planes.lua).
+-- Pixels of a dilated problem's window stand a dilation apart; else its grids (grid.lua) are images like others. The windows
 -- of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels; likewise their taps in U.
 -- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
 local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
-local grid = require "families/winograd_grid"
-local transform = require "families/winograd_transform"
-local planes = require "families/winograd_planes"
-local half = require "families/winograd_half"
-local direct_gather = require "families/direct_gather"
+local grid = require "rewrite/winograd/grid"
+local transform = require "rewrite/winograd/transform"
+local planes = require "rewrite/winograd/planes"
+local half = require "rewrite/winograd/half"
+local relayout = require "relayout"
 local winograd_gather = {}
 
 winograd_gather.most_scratch = 4 << 20
@@ -58,12 +58,12 @@ end
 -- Everything that stages and estimate derive from a problem and a schedule.
 function winograd_gather.shape(p, schedule, target)
   local forward = p.pass == "forward"
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local axis_h, axis_w = grid.axes(p)
   local h_plans, w_plans = grid.plans(axis_h, schedule.h), grid.plans(axis_w, schedule.w)
   local h, w = h_plans[1], w_plans[1]
-  local s = { p = p, schedule = schedule, size = size, lanes = target.bits // 8 // size, h = h, w = w, images = p.batch * p.input[1],
+  local s = { p = p, schedule = schedule, size = size, lanes = parts.lanes_of(p, target), h = h, w = w, images = p.batch * p.input[1],
     frequencies = h.size * w.size,
     from = { base = forward and "src" or "dst", pitch = forward and p.ic or p.oc, channels = forward and icg or ocg,
       all = forward and p.ic or p.oc, size = forward and p.input or p.output },
@@ -135,7 +135,7 @@ local function weights_maker(s, c, tile)
   end
   for _, phase in ipairs(s.phases) do kernel(phase) end
   local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
-    return direct_gather.transpose_kernel(p, tile, target, name)
+    return relayout.turned_panel(tile, p, { name = name, type = p.type, target = target })
   end)
   local made = {}
   function made.from(g, index, channel) return g * ocg + index * s.width + channel * row end

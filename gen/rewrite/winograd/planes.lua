@@ -1,10 +1,10 @@
--- winograd_planes.lua: channels-first data for the Winograd family: what a block of tiles reads and writes, as pixels of channels.
+-- planes.lua: channels-first data for the Winograd family: what a block of tiles reads and writes, as pixels of channels.
 --
 -- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column tile stand
 -- there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block is as wide as a plane,
 -- its rows are one run of pixels. Weights are laid out likewise before they are transformed.
 local parts = require "parts"
-local relayout = require "families/planar_relayout"
+local relayout = require "relayout"
 local planes = {}
 
 -- The part [low, high) of a band's window that is in the input.

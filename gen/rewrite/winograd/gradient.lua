@@ -1,4 +1,4 @@
--- winograd_gradient.lua: the part of the Winograd family for backward weights, and how its kernels are driven.
+-- gradient.lua: the part of the Winograd family for backward weights, and how its kernels are driven.
 --
 -- The gradient of r taps from m rows of diff_dst is a correlation of r outputs and m taps, F(r,m): diff_dst takes the weights'
 -- part. Tiles of m x m pixels and their windows of src are transformed, block by block of tiles; for each frequency the products
@@ -13,9 +13,9 @@ local program = require "program"
 local driver = require "driver"
 local toomcook = require "toomcook"
 local cut = require "tiles"
-local transform = require "families/winograd_transform"
+local transform = require "rewrite/winograd/transform"
 local direct_gradient = require "families/direct_gradient"
-local errors = require "families/winograd_error"
+local errors = require "rewrite/winograd/error"
 local winograd_gradient = {}
 
 winograd_gradient.most_scratch = 4 << 20
@@ -104,8 +104,8 @@ local function whole_vectors(channels, lanes) return (channels + lanes - 1) // l
 
 -- Everything that stages and estimate derive from a problem and a schedule.
 function winograd_gradient.shape(p, schedule, target)
-  local size = p.type == "f32" and 4 or 8
-  local s = { p = p, schedule = schedule, target = target, size = size, lanes = target.bits // 8 // size, icg = p.ic // p.groups,
+  local size = parts.size_of(p)
+  local s = { p = p, schedule = schedule, target = target, size = size, lanes = parts.lanes_of(p, target), icg = p.ic // p.groups,
     ocg = p.oc // p.groups, images = p.batch * p.input[1], h = axis_plan(p, 2, schedule.h[1]), w = axis_plan(p, 3, schedule.w[1]) }
   local rows, columns, images = block_of(#s.h.tiles, #s.w.tiles, s.images, schedule.tiles)
   s.sums = schedule.sums or 1 -- each takes as many blocks: of one image, as many rows too
@@ -269,7 +269,7 @@ local function with_splits(p, schedule, target, splits, list)
 end
 
 local function candidates(p, target)
-  local lanes = target.bits // 8 // (p.type == "f32" and 4 or 8)
+  local lanes = parts.lanes_of(p, target)
   local vectors, images, list = (p.oc // p.groups + lanes - 1) // lanes, p.batch * p.input[1], {}
   local v = math.min(2, vectors)
   local rows = math.min((target.registers - v - 1) // v, 14)

@@ -1,4 +1,4 @@
--- winograd_grid.lua: how outputs are covered by Winograd's tiles: sizes on an axis, blocks of tiles, borders.
+-- grid.lua: how outputs are covered by Winograd's tiles: sizes on an axis, blocks of tiles, borders.
 --
 -- An axis is cut into tiles of one or two sizes that cover its outputs exactly, larger ones first; the smaller size has nested
 -- points, so both use the same transformed weights. Tiles are numbered within a block by class, so that the tiles that have a

@@ -1,4 +1,4 @@
--- winograd_half.lua: weights transformed along one axis beforehand, along the other beside the products.
+-- half.lua: weights transformed along one axis beforehand, along the other beside the products.
 --
 -- Where tiles are few, the run of U = G g GT is bound by reading U. H = g GT is half as long, or less: rows of taps in place of rows of
 -- frequencies. A product kernel takes one column of frequencies for several of its rows: it makes their U from the taps of H in
@@ -10,7 +10,7 @@ local registers = require "registers"
 local straight = require "straight"
 local toomcook = require "toomcook"
 local cut = require "tiles"
-local grid = require "families/winograd_grid"
+local grid = require "rewrite/winograd/grid"
 local half = {}
 
 ---- H ----------------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
--- winograd_words.lua: what emitted files say to people of Winograd's algorithm: the identity, its matrices, how tiles lie.
+-- words.lua: what emitted files say to people of Winograd's algorithm: the identity, its matrices, how tiles lie.
 local toomcook = require "toomcook"
-local grid = require "families/winograd_grid"
+local grid = require "rewrite/winograd/grid"
 local words = {}
 
 -- Rows of fractions as lines, columns aligned, after a title.
