@@ -42,7 +42,7 @@ local function entries(list)
   for key in pairs(list or {}) do last = math.type(key) == "integer" and math.max(last, key) or last end
   return function()
     repeat i = i + 1 until i > last or list[i]
-    return list and list[i]
+    return list and list[i] or nil
   end
 end
 
@@ -217,10 +217,17 @@ function endings.biased(t, sum)
   t.k:add(sum, sum, r)
 end
 
+local function has_vectors(operand)
+  for _, axis in ipairs(operand) do
+    if axis[1] == "v" then return true end
+  end
+end
+
 function endings.epilogue(t, sum)
   local e, first, n = t.ending, lanes(t, t.sums, {})
+  local bias = e.bias and has_vectors(e.bias) and place(t, e.bias)
   local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
-  parts.epilogue(t.k, e.epilogue, sum, temporary(t), e.bias and place(t, e.bias), residual, first, n)
+  parts.epilogue(t.k, e.epilogue, sum, temporary(t), bias, residual, first, n)
 end
 
 ---- the nest --------------------------------------------------------------------------------------------------------

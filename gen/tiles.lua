@@ -21,8 +21,8 @@ function cut.even_size(count, most)
   return (count + n - 1) // n
 end
 
--- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with their count:
--- {first, size, count, whole}. A row of a million pixels is a few entries.
+-- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with
+-- their count: {first, size, count, whole}. A row of a million pixels is a few entries.
 function cut.pieces_about(count, most, low, high)
   local n, list = (count + most - 1) // most, {}
   local function add(first, size, times, whole)
@@ -43,7 +43,8 @@ function cut.pieces_about(count, most, low, high)
   return list
 end
 
--- Cuts `count` into `n` such pieces, the larger and the smaller spread among each other: any run of them is as long as its share, but for one.
+-- Cuts `count` into `n` such pieces, the larger and the smaller spread among each other: any run of them is as long as
+-- its share, but for one.
 function cut.spread_pieces(count, n)
   local pieces = {}
   for i = 1, n do
@@ -63,13 +64,17 @@ function cut.piece_runs(count, most)
   return runs
 end
 
--- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of as many whole vectors)}.
+local function column(first, channels, lanes)
+  local v = (channels + lanes - 1) // lanes
+  return { first = first, channels = channels, vectors = v, last = channels - (v - 1) * lanes, width = v * lanes }
+end
+
+-- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of all vectors
+-- whole)}.
 function cut.columns(channels, vectors, lanes)
   local tiles, width = {}, vectors * lanes
   for first = 0, channels - 1, width do
-    local here = math.min(width, channels - first)
-    local v = (here + lanes - 1) // lanes
-    tiles[#tiles + 1] = { first = first, channels = here, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
+    tiles[#tiles + 1] = column(first, math.min(width, channels - first), lanes)
   end
   return tiles
 end
@@ -92,18 +97,12 @@ end
 function cut.runs_of_columns(channels, vectors, lanes)
   local width, runs = vectors * lanes, {}
   local whole, rest = channels // width, channels % width
-  if whole > 0 then
-    runs[1] = { tile = { first = 0, vectors = vectors, last = lanes, width = width }, index = 0, count = whole }
-  end
-  if rest > 0 then
-    local v = (rest + lanes - 1) // lanes
-    local tile = { first = whole * width, vectors = v, last = rest - (v - 1) * lanes, width = v * lanes }
-    runs[#runs + 1] = { tile = tile, index = whole, count = 1 }
-  end
+  if whole > 0 then runs[1] = { tile = column(0, width, lanes), index = 0, count = whole } end
+  if rest > 0 then runs[#runs + 1] = { tile = column(whole * width, rest, lanes), index = whole, count = 1 } end
   return runs
 end
 
----- border variants: which pixels of a tile a tap along w may use ------------------------------------------------------------------
+---- border variants: which pixels of a tile a tap along w may use -----------------------------------------------------
 
 local plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
 
@@ -157,7 +156,8 @@ function cut.seen(axis)
   return sum
 end
 
--- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and that any reads.
+-- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and
+-- that any reads.
 function cut.counts(axes)
   local c = { outputs = 0, seen = 0, read = 0 }
   for _, axis in ipairs(axes) do
@@ -168,29 +168,27 @@ function cut.counts(axes)
   return c
 end
 
--- The tiles of a row as runs {variant, first, size, count}; a variant is {size, segments}. A row that has plenty of variants is not
--- finished.
-function cut.row_runs(axis, pixels, contiguous)
-  local variants, by_key, runs = {}, {}, {}
-  local function variant_of(tile)
-    local list = merged(segments(axis, tile), contiguous)
-    local key = tile.size .. " " .. segments_key(list)
-    local variant = by_key[key]
-    if not variant then
-      variant = { size = tile.size, segments = list }
-      by_key[key] = variant
-      variants[#variants + 1] = variant
-    end
-    return variant
-  end
-  for _, tile in ipairs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis))) do
-    local variant = variant_of(tile)
-    local run = runs[#runs]
-    if run and run.variant == variant then run.count = run.count + tile.count
-    else runs[#runs + 1] = { variant = variant, first = tile.first, count = tile.count } end
+-- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
+-- variant and with what tells it from others. A row that has plenty of variants is not finished.
+function cut.variant_runs(pieces, describe)
+  local variants, known, runs = {}, {}, {}
+  for _, piece in ipairs(pieces) do
+    local made, key = describe(piece)
+    local variant, run = known[key] or made, runs[#runs]
+    if not known[key] then known[key], variants[#variants + 1] = variant, variant end
+    if run and run.variant == variant then run.count = run.count + piece.count
+    else runs[#runs + 1] = { variant = variant, first = piece.first, count = piece.count } end
     if #variants == plenty then break end
   end
   return runs, variants
+end
+
+-- The tiles of a row; a variant is {size, segments}.
+function cut.row_runs(axis, pixels, contiguous)
+  return cut.variant_runs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis)), function(tile)
+    local list = merged(segments(axis, tile), contiguous)
+    return { size = tile.size, segments = list }, tile.size .. " " .. segments_key(list)
+  end)
 end
 
 return cut

@@ -654,6 +654,8 @@ typedef struct cg_judge {
     cg_status (*verify)(void *self, const cg_job *job, cg_result *out); /* builds, verifies; keeps it ready to be timed */
     cg_status (*time)(void *self, const cg_job *job, cg_result *out);
     void (*forget)(void *self); /* the problem is done */
+    /* The kernel of a job when it is still there: the caller's from then on. NULL: kernels are elsewhere. */
+    bool (*take)(void *self, const cg_job *job, cg_kernel *out);
 } cg_judge;
 cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out); /* free with forget, then cg_free(self) */
 
@@ -692,6 +694,7 @@ typedef struct cg_tuning {
     void (*tried)(void *user, const cg_tried *t);
     bool (*go_on)(void *user); /* false: stop, best so far is kept */
     void *user;
+    cg_kernel *kernel;         /* NULL: not wanted; else the outcome's as it was judged, the caller's, where the judge has it: else untouched */
 } cg_tuning;
 /* All efforts. RECALL only looks; ESTIMATE verifies a sample and never times; both others put the winner into the store, unless
  * go_on stopped them. CONVGEN_STORE with a schedule in out->record: the outcome is good, but could not be remembered. */

@@ -283,15 +283,20 @@ static cg_status build(convgen_plan *plan)
     return status;
 }
 
-cg_status cg_plan_for(convgen_context *c, const cg_outcome *outcome, const convgen_problem *p, convgen_plan **out)
+/* The kernel is the plan's, whatever comes of it; without code it is built. */
+static cg_status plan_with(convgen_context *c, const cg_outcome *outcome, const convgen_problem *p, cg_kernel *kernel, convgen_plan **out)
 {
     *out = NULL;
     convgen_plan *plan = cg_calloc(1, sizeof *plan);
-    if (!plan) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a plan");
+    if (!plan) {
+        cg_kernel_free(kernel);
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for a plan");
+    }
     hold(c);
     plan->context = c;
     plan->problem = *p;
     plan->record = outcome->record;
+    plan->kernel = *kernel;
     plan->parallel = c->parallel;
     if (plan->record.threads > 0) plan->parallel.threads = plan->record.threads;
     else plan->record.threads = plan->parallel.threads;
@@ -300,7 +305,7 @@ cg_status cg_plan_for(convgen_context *c, const cg_outcome *outcome, const convg
         status = cg_fail(CONVGEN_NO_MEMORY, "no memory for a plan");
     if (status == CONVGEN_OK && !plan->record.problem[0])
         status = convgen_problem_format(&plan->problem, plan->record.problem, sizeof plan->record.problem);
-    if (status == CONVGEN_OK) status = build(plan);
+    if (status == CONVGEN_OK && !plan->kernel.code) status = build(plan);
     if (status == CONVGEN_OK) {
         describe_slots(plan);
         inform(plan, outcome);
@@ -309,6 +314,12 @@ cg_status cg_plan_for(convgen_context *c, const cg_outcome *outcome, const convg
         convgen_plan_free(plan);
     }
     return status;
+}
+
+cg_status cg_plan_for(convgen_context *c, const cg_outcome *outcome, const convgen_problem *p, convgen_plan **out)
+{
+    cg_kernel none = {0};
+    return plan_with(c, outcome, p, &none, out);
 }
 
 void convgen_plan_free(convgen_plan *plan)
@@ -346,7 +357,7 @@ static void progress_tried(void *user, const cg_tried *t)
     progress_say(user, t->done, line);
 }
 
-static cg_status tune(convgen_context *c, const cg_tuning *t, cg_outcome *outcome)
+static cg_status search(convgen_context *c, const cg_tuning *t, cg_outcome *outcome)
 {
     cg_judge judge;
     cg_status status = cg_judge_local(c, false, &judge);
@@ -355,6 +366,17 @@ static cg_status tune(convgen_context *c, const cg_tuning *t, cg_outcome *outcom
     cg_free(judge.self);
     /* A winner that could not be remembered is still the winner; its plan's info and convgen_error tell. */
     return status == CONVGEN_STORE && outcome->record.schedule[0] ? CONVGEN_OK : status;
+}
+
+/* The kernel that was judged is the plan's, where there was one; a record's is built. */
+static cg_status plan_of(convgen_context *c, cg_tuning *t, cg_outcome *outcome, convgen_plan **out)
+{
+    cg_kernel kernel = {0};
+    t->kernel = &kernel;
+    cg_status status = search(c, t, outcome);
+    if (status == CONVGEN_OK) return plan_with(c, outcome, t->problem, &kernel, out);
+    cg_kernel_free(&kernel);
+    return status;
 }
 
 static cg_status check_create(const convgen_context *c, const convgen_problem *p, convgen_effort effort, double seconds)
@@ -380,13 +402,11 @@ convgen_status convgen_plan_create(convgen_context *context, const convgen_probl
     cg_tuning tuning = {.problem = problem, .effort = effort, .seconds = seconds, .finish = effort >= CONVGEN_MEASURE && seconds == 0,
                         .tried = progress_tried, .go_on = progress_go_on, .user = &progress};
     if (effort != CONVGEN_RECALL) progress_say(&progress, 0, "looking for a kernel");
-    status = tune(context, &tuning, &outcome);
-    if (status == CONVGEN_OK) status = cg_plan_for(context, &outcome, problem, out);
+    status = plan_of(context, &tuning, &outcome, out);
     bool useless = status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && status != CONVGEN_NO_EXEC && outcome.recalled;
     if (!useless || effort == CONVGEN_RECALL) return status;
     tuning.again = true; /* what was remembered does not build: look again */
-    status = tune(context, &tuning, &outcome);
-    return status == CONVGEN_OK ? cg_plan_for(context, &outcome, problem, out) : status;
+    return plan_of(context, &tuning, &outcome, out);
 }
 
 /* ---- using one ---- */

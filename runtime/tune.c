@@ -669,6 +669,12 @@ static cg_status search(cg_tuner *u)
     return remember(u, best);
 }
 
+static void take_kernel(cg_tuner *u)
+{
+    memcpy(u->job.schedule, u->out->record.schedule, sizeof u->job.schedule);
+    u->judge->take(u->judge->self, &u->job, u->tuning->kernel);
+}
+
 cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out)
 {
     cg_tuner tuner;
@@ -677,6 +683,7 @@ cg_status cg_tune(convgen_context *c, const cg_judge *judge, const cg_tuning *t,
     if (status == CONVGEN_NO_RECORD && t->effort != CONVGEN_RECALL)
         status = search(&tuner);                                 /* problem -> schedules -> trusted -> timed -> remembered */
     out->seconds = cg_now() - tuner.start;
+    if (t->kernel && judge->take && out->record.schedule[0]) take_kernel(&tuner);
     judge->forget(judge->self);
     cg_free(tuner.ranked);
     cg_free(tuner.at);
@@ -731,12 +738,19 @@ static bool same_kernel(const cg_job *a, const cg_job *b)
         && !strcmp(a->compiler, b->compiler) && a->threads == b->threads;
 }
 
-/* The slot of this job's kernel; when it is not kept, an empty one or the one unused for longest, emptied. */
-static cg_built **slot_of(cg_local *l, const cg_job *job)
+/* The slot of this job's kernel; NULL: it is not kept. */
+static cg_built **kept(cg_local *l, const cg_job *job)
 {
-    cg_built **oldest = &l->built[0];
     for (int i = 0; i < KERNELS_KEPT; i++)
         if (l->built[i] && same_kernel(&l->built[i]->job, job)) return &l->built[i];
+    return NULL;
+}
+
+/* The same, or an empty one, or the one unused for longest, emptied. */
+static cg_built **slot_of(cg_local *l, const cg_job *job)
+{
+    cg_built **oldest = &l->built[0], **mine = kept(l, job);
+    if (mine) return mine;
     for (int i = 0; i < KERNELS_KEPT && *oldest; i++)
         if (!l->built[i] || l->built[i]->used < (*oldest)->used) oldest = &l->built[i];
     drop_kernel(oldest);
@@ -868,12 +882,23 @@ static cg_status in_time(cg_status (*what)(void *, const cg_job *, cg_result *),
 static cg_status local_verify(void *self, const cg_job *job, cg_result *out) { return in_time(verify_kernel, self, job, out); }
 static cg_status local_time(void *self, const cg_job *job, cg_result *out) { return in_time(time_kernel, self, job, out); }
 
+static bool local_take(void *self, const cg_job *job, cg_kernel *out)
+{
+    cg_local *l = self;
+    cg_built **slot = l->trial && cg_problem_equal(&l->problem, &job->problem) ? kept(l, job) : NULL;
+    if (!slot) return false;
+    *out = (*slot)->kernel;
+    cg_free(*slot);
+    *slot = NULL;
+    return true;
+}
+
 cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out)
 {
     cg_local *l = cg_calloc(1, sizeof *l);
     if (!l) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a judge");
     l->context = c;
     l->guards = guards;
-    *out = (cg_judge){l, local_verify, local_time, local_forget};
+    *out = (cg_judge){l, local_verify, local_time, local_forget, local_take};
     return CONVGEN_OK;
 }

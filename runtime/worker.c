@@ -288,7 +288,7 @@ cg_status cg_worker_start_with(convgen_context *c, cg_judge_maker *make, cg_judg
         cg_free(w);
         return status;
     }
-    *out = (cg_judge){w, worker_verify, worker_time, worker_forget};
+    *out = (cg_judge){w, worker_verify, worker_time, worker_forget, NULL};
     return CONVGEN_OK;
 }
 

@@ -295,7 +295,7 @@ END_TEST
 START_TEST(sampled_once)
 {
     convgen_problem p = problem_of("mb1ic16ih8oc16kh3ph1", CONVGEN_LOOP);
-    cg_judge judge = {NULL, count_verify, NULL, NULL};
+    cg_judge judge = {NULL, count_verify, NULL, NULL, NULL};
     cg_recalled found;
     cg_schedule_list list = schedules_of(&p);
     cg_record r = key_of(&p);

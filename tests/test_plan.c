@@ -575,6 +575,27 @@ static convgen_status story_of(convgen_context *c, data *d, const char *text, co
 
 static bool is_a_status_of_memory(convgen_status s) { return s == CONVGEN_OK || s == CONVGEN_NO_MEMORY || s == CONVGEN_STORE; }
 
+/* The kernel that was judged is the plan's: it is not made again. */
+START_TEST(a_kernel_is_built_once)
+{
+    cg_judge judge;
+    cg_outcome outcome;
+    cg_kernel kernel = {0}, again = {0};
+    convgen_problem p;
+    convgen_problem_parse(problems[0], &p);
+    cg_tuning t = {.problem = &p, .effort = CONVGEN_ESTIMATE, .kernel = &kernel};
+    ck_assert_int_eq(cg_judge_local(context, false, &judge), CONVGEN_OK);
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &outcome), CONVGEN_OK);
+    ck_assert_ptr_nonnull(kernel.code);
+    ck_assert_int_gt(kernel.source.stage_count, 0);
+    cg_job job = {.problem = p, .threads = 1};
+    strcpy(job.schedule, outcome.record.schedule);
+    ck_assert(!judge.take(judge.self, &job, &again)); /* gone, and forgotten */
+    cg_kernel_free(&kernel);
+    cg_free(judge.self);
+}
+END_TEST
+
 /* Allocations that one plan makes. */
 static long allocations(data *d, const char *text, convgen_effort effort)
 {
@@ -596,6 +617,8 @@ START_TEST(memory_may_run_out_for_good)
     const long points = _i ? 60 : 300;
 #endif
     data d = data_of(text);
+    ck_assert_int_eq(story_of(context, &d, text, effort), CONVGEN_OK); /* the generator's files are read once */
+    unlink(store);
     long all = allocations(&d, text, effort), refusals = 0;
     cg_fail_onwards = true;
     for (long i = 0; i < points; i++) {
@@ -679,6 +702,7 @@ int main(void)
     Suite *s = suite_create("plan");
     TCase *t = test_case(s, "plan", 300);
     tcase_add_checked_fixture(t, begin, end);
+    tcase_add_test(t, a_kernel_is_built_once);
     tcase_add_test(t, open_misused);
     tcase_add_test(t, an_older_struct_is_accepted);
     tcase_add_test(t, options_are_copied);

@@ -121,7 +121,7 @@ static void choose(const char *text)
     }
     cg_free(list.at);
     ck_assert_int_ge(f.count, 2); /* these tests need something to choose from */
-    judge = (cg_judge){NULL, fake_verify, fake_time, fake_forget};
+    judge = (cg_judge){NULL, fake_verify, fake_time, fake_forget, NULL};
 }
 
 static void begin(void)
@@ -633,7 +633,7 @@ static bool is(const char *family) { return !strcmp(out.record.family, family); 
  * searched itself. */
 START_TEST(records_serve_other_accuracies)
 {
-    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget, NULL};
     ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
     ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
@@ -671,7 +671,7 @@ END_TEST
 /* What a looser search sees does not take the place of what a search for the tighter accuracy found. */
 START_TEST(a_whole_search_stays)
 {
-    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget, NULL};
     ck_assert_int_eq(convgen_problem_parse("--accuracy=proven mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
     ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
@@ -688,7 +688,7 @@ START_TEST(the_faster_of_those_seen_stays)
 {
     static const double seen[] = {2e5, 3e5, 1.5e5}, used[] = {2e5, 2e5, 1.5e5};
     static const convgen_accuracy looser[] = {CONVGEN_LOOP, CONVGEN_2X, CONVGEN_8X};
-    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget};
+    judge = (cg_judge){NULL, kind_verify, kind_time, fake_forget, NULL};
     ck_assert_int_eq(convgen_problem_parse("mb1ic16ih12oc16kh3ph1", &problem), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&problem), CONVGEN_OK);
     for (int i = 0; i < 3; i++) {

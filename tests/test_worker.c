@@ -113,7 +113,7 @@ static void odd_forget(void *self) { (void)self, judged_before = 1000; }
 static cg_status odd_judge(convgen_context *c, cg_judge *out)
 {
     (void)c;
-    *out = (cg_judge){NULL, odd_verify, odd_time, odd_forget};
+    *out = (cg_judge){NULL, odd_verify, odd_time, odd_forget, NULL};
     return CONVGEN_OK;
 }
 
