@@ -60,9 +60,11 @@ static void name_one(race *r, const char *name)
 {
     racer *found = find(r, name);
     if (!found) {
+        cg_request request = { .problem = &r->np->problem, .machine = &r->c->machine, .target = r->job.target, .form = r->job.form,
+                               .threads = r->job.threads };
         found = &r->at[r->count++];
         snprintf(found->schedule.name, sizeof found->schedule.name, "%s", name);
-        snprintf(found->schedule.why, sizeof found->schedule.why, "the generator does not list it for this problem");
+        cli_why_unlisted(r->c, &request, name, found->schedule.why);
     }
     found->named = true;
 }
@@ -396,9 +398,6 @@ static int check_options(const cli_arguments *a, race *r)
         return cli_usage(a, "--draw=%s: a number of schedules, 0 or more", a->draw);
     if (a->seed && !cg_whole_number(a->seed, 0, INT32_MAX, &r->seed))
         return cli_usage(a, "--seed=%s: a whole number from 0 to %d", a->seed, INT32_MAX);
-    for (const char *at = a->schedule; at && *at; at += strcspn(at, ","), at += *at == ',')
-        if (strcspn(at, ",") >= CG_NAME)
-            return cli_usage(a, "--schedule=%.20s...: names have at most %d letters", at, CG_NAME - 1);
     return CLI_DONE;
 }
 

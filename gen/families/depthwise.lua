@@ -3,6 +3,7 @@
 -- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names of
 -- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels, and
 -- backward data, which sums over those of an input channel, has input channels in the lanes: see depthwise_gather.lua.
+local names = require "names"
 local parts = require "parts"
 local types = require "types"
 local registers = require "registers"
@@ -20,39 +21,12 @@ local most_operations, most_row_runs = 6000, 12
 -- a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one. depthwise.h3.w3.v2.p4: backward
 -- weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a step.
 
-local forms = {
-  { pattern = "depthwise.r%d.p%d", fields = { "rows", "pixels" } },
-  { pattern = "depthwise.row.p%d", fields = { "pixels" }, flag = "row" },
-  { pattern = "depthwise.stream.p%d", fields = { "pixels" }, flag = "streamed" },
-  { pattern = "depthwise.h%d.w%d.v%d.p%d", fields = { "height", "width", "vectors", "pixels" } },
-}
-
-local function form_of(schedule)
-  if schedule.height then return forms[4] end
-  if schedule.rows then return forms[1] end
-  return schedule.streamed and forms[3] or forms[2]
-end
-
-function depthwise.print(schedule)
-  local form, values = form_of(schedule), {}
-  for i, field in ipairs(form.fields) do values[i] = schedule[field] end
-  return form.pattern:format(table.unpack(values))
-end
-
-function depthwise.parse(name)
-  for _, form in ipairs(forms) do
-    local values = { name:match("^" .. form.pattern:gsub("%.", "%%."):gsub("%%d", "(%%d+)") .. "$") }
-    if #values > 0 then
-      local schedule = { family = "depthwise" }
-      for i, field in ipairs(form.fields) do
-        schedule[field] = tonumber(values[i])
-        if schedule[field] < 1 then return nil end
-      end
-      if form.flag then schedule[form.flag] = true end
-      return schedule
-    end
-  end
-end
+names.family("depthwise", {
+  { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
+})
 
 ---- what does not apply or fit -------------------------------------------------------------------------------------------------------
 
@@ -191,7 +165,7 @@ local function gathering_candidates(p, target)
     local units = pixels // stride[3]
     schedule.pixels = cut.even_size((size[3] + stride[3] - 1) // stride[3], units) * stride[3]
     schedule.family = "depthwise"
-    local name = depthwise.print(schedule)
+    local name = names.print(schedule)
     if not seen[name] then list[#list + 1] = schedule end
     seen[name] = true
   end
@@ -224,7 +198,7 @@ local function gradient_candidates(p, target)
     local schedule = { family = "depthwise", height = cut.even_size(kh, height),
       width = cut.even_size(kw, width), pixels = cut.even_size(math.min(p.output[3], 512), pixels),
       vectors = math.min(v, vectors) }
-    local name = depthwise.print(schedule)
+    local name = names.print(schedule)
     if not seen[name] then list[#list + 1] = schedule end
     seen[name] = true
   end
@@ -293,7 +267,7 @@ end
 
 function depthwise.stages(p, schedule, target)
   local by_taps = p.pass == "backward_weights"
-  if by_taps ~= (schedule.height ~= nil) then return nil, depthwise.print(schedule) .. " is not a schedule of this pass" end
+  if by_taps ~= (schedule.height ~= nil) then return nil, names.print(schedule) .. " is not a schedule of this pass" end
   local why = refused(p)
   if why then return nil, why end
   local _, cannot = judge(p, schedule, target)
