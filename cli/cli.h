@@ -45,7 +45,8 @@ struct cli_arguments {
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
-    cg_buffer names; /* of schedules, where `schedule` is */
+    cg_buffer names;   /* of schedules as they are called now, where `schedule` is */
+    const char *asked; /* --schedule as it was written */
     const char *output, *prefix, *targets, *form, *sharing, *every, *draw, *seed;          /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
     bool json, again, all, cold, peers, force, strict;

@@ -206,7 +206,7 @@ static int read_names(cli_arguments *a, const option *o, const char *names)
         at += length;
         cg_buffer_printf(&a->names, "%s%s", name, *at ? "," : "");
     }
-    a->schedule = a->names.text;
+    a->schedule = a->names.text, a->asked = names;
     return a->names.failed ? cli_wrong(a, "no memory for the words") : CLI_GO_ON;
 }
 
