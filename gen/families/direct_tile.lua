@@ -132,9 +132,7 @@ local function zero_row(to, axis, o)
   return k:finish()
 end
 
-function direct_tile.zero_kernel(b, axis)
-  return b:kernel({}, "zero", function(o) return zero_row(b.s.to, axis, o) end)
-end
+function direct_tile.zero_kernel(b, axis) return b:add(zero_row(b.s.to, axis, b:named "zero")) end
 
 ---- rows of tiles -----------------------------------------------------------------------------------------------------
 
