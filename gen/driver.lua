@@ -190,8 +190,8 @@ function Body:argument(kernel, i, actual)
 end
 
 -- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
--- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and the
--- text will not be printed.)
+-- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and
+-- the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
   local named = next(args) and args[1] == nil

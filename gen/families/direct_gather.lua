@@ -13,7 +13,7 @@ local planes = require "families/direct_planes"
 local tile = require "families/direct_tile"
 local direct_gather = { contiguous = tile.contiguous, each_phase = tile.each_phase, empty = tile.empty }
 
----- the shape of a gathering problem ----------------------------------------------------------------------------------
+---- the shape of a gathering problem --------------------------------------------------------------------------------
 
 -- Whether a problem is a matrix product: a 1x1 kernel over everything.
 local function is_product(p)
@@ -70,7 +70,7 @@ function direct_gather.shape(problem, copied)
   return s
 end
 
----- packing -----------------------------------------------------------------------------------------------------------
+---- packing ---------------------------------------------------------------------------------------------------------
 
 -- Elements of all panels, and where that of the column tile `index` of group g begins.
 local function panel_layout(s, lanes, width)
@@ -79,8 +79,8 @@ local function panel_layout(s, lanes, width)
   return { elements = s.p.groups * group, at = function(g, index) return g * group + index * (width * rows) end }
 end
 
--- How the panel of a column tile is made: the kernel, how often it runs, the rows that it is told, where run i reads the
--- weights of a group's channels from c on, and elements of the panel from run to run.
+-- How the panel of a column tile is made: the kernel, how often it runs, the rows that it is told, where run i reads
+-- the weights of a group's channels from c on, and elements of the panel from run to run.
 local function packing(s, column, o)
   local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.p.ic // s.p.groups, s.p.oc // s.p.groups
   local function straight(pitch, rows, from)
@@ -104,17 +104,17 @@ local function pack_part(b, run)
   b:add(how.kernel)
   local function body(d, g, tile_number, i)
     local index = tile_number + run.index
-    d:call(how.kernel, { { d.weights, how.from(g, index * b.width, i) }, { d.packed, b.panels.at(g, index) + i * how.to },
-      how.rows })
+    d:call(how.kernel, { { d.weights, how.from(g, index * b.width, i) },
+      { d.packed, b.panels.at(g, index) + i * how.to }, how.rows })
   end
   return { body = body, indices = { { "g", b.s.p.groups }, { "tile", run.count },
     { b.s.planes and "part" or "tap", how.count } } }
 end
 
----- tiles that read and write tensors where they are ------------------------------------------------------------------
+---- tiles that read and write tensors where they are ----------------------------------------------------------------
 
--- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows; with `across` the
--- tile last.
+-- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows; with `across`
+-- the tile last.
 local function compute_part(b, axes, run)
   local s, axis, from, to = b.s, axes[1], b.s.from, b.s.to
   local tiles, rows = tile.tiles(b, axes, run), math.min(b.schedule.rows, axes[2].outputs)
@@ -179,7 +179,7 @@ local function in_place(b)
   return list
 end
 
----- stages ------------------------------------------------------------------------------------------------------------
+---- stages ----------------------------------------------------------------------------------------------------------
 
 -- A row of output pixels a task.
 local function copy_stage(b)
