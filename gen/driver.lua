@@ -198,6 +198,36 @@ end
 
 ---- stages ------------------------------------------------------------------------------------------------------------------
 
+-- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
+local function mirrored(n, whole)
+  local sum, bit = 0, 0.5
+  while n > 0 do
+    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
+  end
+  return math.floor(sum * whole)
+end
+
+-- The task of a stage in whose share a part's task is.
+local function holder(stage, part, task)
+  if #stage.parts == 1 then return task end
+  if stage.in_order then return math.min(part.before + task, stage.tasks - 1) end
+  local rounding = mirrored(part.before, stage.tasks)
+  return math.max(((task + 1) * stage.tasks - rounding + part.count - 1) // part.count - 1, 0)
+end
+
+-- The tasks that hold the first and the last one of each part, in order: who runs these alone has seen all kinds of work.
+local function ends_of(stage)
+  local list, seen = {}, {}
+  for _, part in ipairs(stage.parts) do
+    for _, task in ipairs { 0, part.count - 1 } do
+      local at = holder(stage, part, task)
+      if not seen[at] then seen[at], list[#list + 1] = true, at end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
 -- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...}, body=function(d, ...)}.
 -- The tasks of a part are numbered row-major over its indices; parts come one after another.
 --
@@ -217,6 +247,7 @@ function driver.stage(spec)
     end
   end
   if #stage.parts > 1 then stage.tasks = math.min(stage.tasks, 1 << 30) end -- first * count stays below 2^63
+  stage.ends = ends_of(stage)
   return stage
 end
 
@@ -237,15 +268,6 @@ local function decompose(d, number, indices)
     end
   end
   return values
-end
-
--- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
-local function mirrored(n, whole)
-  local sum, bit = 0, 0.5
-  while n > 0 do
-    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
-  end
-  return math.floor(sum * whole)
 end
 
 local function part_text(d, stage, part)
@@ -277,6 +299,7 @@ function driver.print(stage, c_type)
   for _, name in ipairs(bases) do d.taken[name] = true end
   for _, name in ipairs { "call", "first", "last", "task", "stop" } do d.taken[name] = true end
   for _, part in ipairs(stage.parts) do part_text(d, stage, part) end
+  stage.shares = d.used.shared or false -- what another stage left there, or will find
   local head = { ("void %s(const cg_call *call, void *scratch_memory, long first, long last)"):format(stage.symbol), "{" }
   local uses_call = false
   for _, name in ipairs(bases) do
