@@ -14,7 +14,7 @@ local driver = require "driver"
 local toomcook = require "toomcook"
 local cut = require "tiles"
 local transform = require "rewrite/winograd/transform"
-local direct_gradient = require "families/direct_gradient"
+local reduce = require "reduce"
 local errors = require "rewrite/winograd/error"
 local winograd_gradient = {}
 
@@ -530,7 +530,7 @@ function winograd_gradient.stages(p, schedule, target)
   if c.why then return nil, c.why end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
-  if p.bias then stages[#stages + 1] = direct_gradient.bias_stage(p, target, kernels) end
+  if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, kernels) end
   return { kernels = kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2], p.kernel[3] } }
 end
 
