@@ -39,6 +39,7 @@ extern const size_t cg_embedded_count;
 struct cg_script {
     lua_State *lua;
     pthread_mutex_t lock;
+    cg_arena arena; /* all that Lua has */
     size_t used;
     long uncounted; /* allocations that are left before instructions are counted */
     int work, all_work; /* million instructions: of this call, or of a part of it; of parts that are done */
@@ -67,7 +68,7 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
     if (!old)
         old_size = 0; /* then it is a kind of object */
     if (!size) {
-        cg_free(old);
+        cg_arena_free(&s->arena, old, old_size);
         s->used -= old_size;
         return NULL;
     }
@@ -75,7 +76,7 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
     s->too_large = !shrinks && size - old_size > MEMORY_LIMIT - s->used;
     if (s->too_large) return NULL;
     if (s->uncounted && !--s->uncounted) count_work(s);
-    void *p = cg_realloc(old, size);
+    void *p = cg_arena_resize(&s->arena, old, old_size, size);
     if (!p) {
         if (!shrinks) return NULL;
         p = old; /* Lua relies on it that a shrink never fails */
@@ -364,7 +365,7 @@ cg_status cg_script_new(cg_script **out)
 void cg_script_free(cg_script *s)
 {
     if (!s) return;
-    if (s->lua) lua_close(s->lua);
+    cg_arena_end(&s->arena); /* nothing of the state has anything beside memory, so it need not be closed */
     pthread_mutex_destroy(&s->lock);
     cg_buffer_free(&s->file);
     cg_free(s->folder);
