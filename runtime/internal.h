@@ -198,6 +198,20 @@ typedef struct cg_store cg_store;
 bool cg_rates_recall(cg_store *s, cg_machine *m);
 cg_status cg_rates_keep(cg_store *s, const cg_machine *m); /* under its key */
 
+/* ---- arena.c: many small blocks that go at once ------------------------------------------------------------------------ */
+
+enum { CG_ARENA_CLASSES = 16 }; /* of small blocks, 16 bytes apart */
+typedef struct cg_arena { /* all zero: empty */
+    char *at, *end;       /* what the last chunk has left */
+    size_t chunk;         /* bytes of the next one */
+    void *free[CG_ARENA_CLASSES];
+    struct cg_large *large; /* chunks too */
+} cg_arena;
+void *cg_arena_new(cg_arena *a, size_t size); /* 16-byte aligned; size above 0 */
+void *cg_arena_resize(cg_arena *a, void *old, size_t old_size, size_t size); /* NULL: old is as it was */
+void cg_arena_free(cg_arena *a, void *p, size_t size);
+void cg_arena_end(cg_arena *a);
+
 /* ---- script.c and script_ask.c: the generator; with script_emit.c the only ones that see lua.h --------------------------------------- */
 
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
