@@ -20,9 +20,14 @@ function Build:add(kernel)
   return kernel
 end
 
--- The kernel of a key, which make(o) makes when it is asked for first.
+-- The kernel of a key, which make(o) makes when it is asked for first. The first that cannot be made leaves its reason
+-- in `why`.
 function Build:kernel(key, hint, make)
-  self.known[key] = self.known[key] or self:add(make(self:named(hint)))
+  if self.known[key] == nil then
+    local kernel, why = make(self:named(hint))
+    self.known[key] = kernel and self:add(kernel) or false
+    if not kernel then self.why = self.why or why end
+  end
   return self.known[key]
 end
 
