@@ -1,5 +1,5 @@
--- build.lua: what a schedule's stages are built in: the problem, the target, and the kernels so far, in the order in which
--- they are made. Numbers tell kernels of one hint apart; a name is taken before the kernel is added.
+-- build.lua: what a schedule's stages are built in: the problem, the target, and the kernels so far, in the order in
+-- which they are made. Numbers tell kernels of one hint apart; a name is taken before the kernel is added.
 local build = {}
 local Build = {}
 Build.__index = Build

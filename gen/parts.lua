@@ -21,36 +21,6 @@ function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
   end
 end
 
--- The order of the sums of backward weights: blocks of at most this many output pixels; the same number as in the reference.
-parts.block = 512
-
-function parts.block_rows(width) return width >= parts.block and 1 or parts.block // width end
-
--- Whether all output pixels are one block, whose sum then is the gradient: nothing is there to be added to.
-function parts.one_block(p)
-  return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
-end
-
--- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low, rows.high) and
--- columns [columns.low, columns.high); all are driver expressions. Clipped blocks may be empty.
-function parts.blocks(d, driver, height, width, rows, columns, body)
-  local step = parts.block_rows(width)
-  local function clip(name, at, size, range)
-    local low = d:let(name, driver.max(at, range.low))
-    return low, d:let(name .. "s", driver.max(driver.min(at + size, range.high) - low, 0))
-  end
-  d:loop("block", 0, height, step, function(at)
-    local row, count = clip("row", at, step, rows)
-    if width <= parts.block then
-      return body(row, count, columns.low, d:let("columns", columns.high - columns.low))
-    end
-    d:loop("chunk", 0, width, parts.block, function(chunk)
-      local column, size = clip("column", chunk, parts.block, columns)
-      body(row, count, column, size)
-    end)
-  end)
-end
-
 ---- sizes ----------------------------------------------------------------------------------------------------------------------------
 
 -- Bytes of an element, and elements of a vector of the target.

@@ -64,14 +64,17 @@ function cut.piece_runs(count, most)
   return runs
 end
 
--- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of as many whole
--- vectors)}.
+local function column(first, channels, lanes)
+  local v = (channels + lanes - 1) // lanes
+  return { first = first, channels = channels, vectors = v, last = channels - (v - 1) * lanes, width = v * lanes }
+end
+
+-- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of all vectors
+-- whole)}.
 function cut.columns(channels, vectors, lanes)
   local tiles, width = {}, vectors * lanes
   for first = 0, channels - 1, width do
-    local here = math.min(width, channels - first)
-    local v = (here + lanes - 1) // lanes
-    tiles[#tiles + 1] = { first = first, channels = here, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
+    tiles[#tiles + 1] = column(first, math.min(width, channels - first), lanes)
   end
   return tiles
 end
@@ -95,14 +98,8 @@ function cut.runs_of_columns(channels, vectors, lanes)
   local width = vectors * lanes
   local runs = { all = (channels + width - 1) // width }
   local whole, rest = channels // width, channels % width
-  if whole > 0 then
-    runs[1] = { tile = cut.columns(width, vectors, lanes)[1], index = 0, count = whole }
-  end
-  if rest > 0 then
-    local tile = cut.columns(rest, vectors, lanes)[1]
-    tile.first = whole * width
-    runs[#runs + 1] = { tile = tile, index = whole, count = 1 }
-  end
+  if whole > 0 then runs[1] = { tile = column(0, width, lanes), index = 0, count = whole } end
+  if rest > 0 then runs[#runs + 1] = { tile = column(whole * width, rest, lanes), index = whole, count = 1 } end
   return runs
 end
 
@@ -160,7 +157,8 @@ function cut.seen(axis)
   return sum
 end
 
--- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and that any reads.
+-- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and
+-- that any reads.
 function cut.counts(axes)
   local c = { outputs = 0, seen = 0, read = 0 }
   for _, axis in ipairs(axes) do

@@ -3,7 +3,7 @@
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
 -- another's pixels.
-local program = require "program"
+local reduce = require "reduce"
 local sweeps = {}
 
 sweeps.most_border = 32
@@ -68,30 +68,13 @@ function sweeps.accumulators(k, rows, columns, name)
   return acc
 end
 
--- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another. Without temp acc is the
--- total.
-function sweeps.add_totals(k, acc, total, rows, columns, temp, at, place)
-  for m = 0, rows - 1 do
-    for v = 0, columns - 1 do
-      local place = k:at(total, at + (place and place(m) or m * columns * k.lanes) + v * k.lanes)
-      if temp then
-        k:load(temp, place)
-        k:add(acc[m][v], temp, acc[m][v])
-      end
-      k:store(place, acc[m][v])
+-- total[m][v] += acc[m][v]; place(m): where the totals of a row are. Without temp acc is the total.
+function sweeps.add_totals(k, acc, total, temp, place)
+  for m = 0, #acc do
+    for v = 0, #acc[m] do
+      reduce.total(k, k:at(total, place(m) + v * k.lanes), acc[m][v], temp)
     end
   end
-end
-
-function sweeps.zero_kernel(p, vectors, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local out, zero = k:pointer("out", "out"), k:vector "zero"
-  k:zero(zero)
-  k:loop(vectors, function()
-    k:store(k:at(out), zero)
-    k:advance(out, k.lanes)
-  end)
-  return k:finish()
 end
 
 return sweeps

@@ -5,10 +5,10 @@ local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local cut = require "tiles"
 local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
-local window = require "families/planar_window"
 local planar_taps = {}
 
 local round_up, lanes_of = parts.round_up, parts.lanes_of
@@ -31,7 +31,7 @@ local function only_sum(p)
       if not seen then return false end
     end
   end
-  return parts.one_block(p)
+  return reduce.one_block(p)
 end
 
 -- acc[tap][i][v] over one block, whose gradient stands as [pixel][steps.diff]; the last vector has `last` lanes of it.
@@ -60,7 +60,7 @@ local function taps_kernel(p, row, tile, target, name)
     k:advance(src, p.stride[2] * p.input[3] * steps.pixel)
     k:advance(diff, p.output[3] * steps.diff)
   end)
-  sweeps.add_totals(k, acc, total, taps * inputs, vectors, not only_sum(p) and x, 0, function(m)
+  sweeps.add_totals(k, acc, total, not only_sum(p) and x, function(m)
     return (m // inputs * steps.tap + m % inputs * steps.input) * vectors * k.lanes
   end)
   return k:finish()
@@ -89,7 +89,7 @@ local function turned_bias_kernel(p, vectors, target, name)
     for v = 0, vectors - 1 do k:add(acc[0][v], acc[0][v], k:memory(k:at(diff, v * k.lanes))) end
     k:advance(diff, vectors * k.lanes)
   end)
-  sweeps.add_totals(k, acc, total, 1, vectors, g, 0)
+  sweeps.add_totals(k, acc, total, g, function() return 0 end)
   return k:finish()
 end
 
@@ -124,7 +124,7 @@ end
 -- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the
 -- bias is summed too.
 local function turning(p, columns, at, bias, target, kernels)
-  local whole = parts.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
+  local whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
   local width, row, pixels = columns.width, p.output[3] * columns.width, (whole and p.output[2] or 1) * p.output[3]
   local turn = relayout.to_pixels({ channels = columns.channels, pixels = pixels, pitch = width, limit = pixels * width,
     row = p.output[1] * p.output[2] * p.output[3], loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
@@ -164,11 +164,12 @@ local function taps_part(p, schedule, run, task_inputs, target, kernels)
     channels = run.tile.width - lanes + run.tile.last, steps = steps_of(p, vectors * lanes, task_inputs.size) }
   local steps, width = columns.steps, columns.width
   local tiles = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
-  local block_rows = math.min(parts.block_rows(p.output[3]), p.output[2])
+  local block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
   local totals = rows_of_taps * p.kernel[3] * task_inputs.size * width
   local diff_at = totals + (channels_last and 0 or width) -- after the bias
   local zero_from = only_sum(p) and totals or 0
-  local zero = zero_from < diff_at and sweeps.zero_kernel(p, (diff_at - zero_from) // lanes, target, "zero" .. #kernels)
+  local zero = zero_from < diff_at and reduce.zero_kernel(p, target, "zero" .. #kernels, { { at = 0 } },
+    { times = (diff_at - zero_from) // lanes, step = lanes })
   local all = setmetatable({ taps = rows_of_taps * p.kernel[3], inputs = task_inputs.size }, { __index = columns })
   local out = (channels_last and straight_out_kernel or turned_out_kernel)(p, all, target, "out" .. #kernels)
   kernels[#kernels + 1], kernels[#kernels + 2] = out, zero or nil
@@ -239,7 +240,7 @@ function planar_taps.stages(p, schedule, target)
     end
   end
   return { kernels = kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and window.bias_stage(p, target, kernels) or nil } }
+    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and reduce.tiles_stage(p, reduce.bias_tiles(p, target, kernels)) or nil } }
 end
 
 return planar_taps

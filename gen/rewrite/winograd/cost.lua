@@ -19,9 +19,19 @@ end
 
 local function up(a, b) return (a + b - 1) // b end
 
--- Straight-line code, n times: operations on vectors that are loaded and stored at once.
+-- Straight-line code, n times: operations on vectors that are loaded, and that are stored.
 local function transform(t, n, ops, loads, stores)
-  t:steps(n, ops, math.max(loads, stores * t.target.loads / t.target.stores), math.huge)
+  t:steps(n, ops, loads, math.huge)
+  t:stores(n * stores)
+end
+
+-- Bytes that stand side by side are read n times, `between` others after the last time; they are fetched by kernels.
+local function again(t, n, bytes, between) t:read(n, { chunk = bytes, pitch = bytes, own = between, fetched = true }) end
+
+-- Channels of a group of so many pixels are read, of which all are read again after `between` bytes.
+local function read_pixels(t, n, tensor, pixels, between, fetched)
+  local own = pixels * tensor.chunk
+  t:read(n * pixels, { chunk = tensor.chunk, pitch = tensor.pitch, own = own, others = between - own, fetched = fetched })
 end
 
 ---- forward and backward data: what tiles of both axes have in all --------------------------------------------------
@@ -108,7 +118,7 @@ local function transform_inputs(t, s, work, b)
   local vectors, splits, one = up(s.from.channels, s.lanes), s.schedule.splits, s.from
   t:calls(splits * work.tiles * #s.phases)
   transform(t, splits * vectors, work.into, work.products, work.products)
-  t:read(splits * b.pixels_in, one.channels * s.size, one.all * s.size, b.all, s.schedule.fetch)
+  read_pixels(t, splits, { chunk = one.channels * s.size, pitch = one.all * s.size }, b.pixels_in, b.all, s.schedule.fetch)
   t:write(splits, b.v * b.blocks, b.v * b.blocks, b.v)
 end
 
@@ -116,7 +126,7 @@ local function transform_outputs(t, s, work, b)
   local vectors, one = vectors_of(s), s.to
   t:calls(work.tiles * s.columns.all)
   transform(t, vectors, work.out, work.frequencies, work.outputs)
-  t:read(1, b.m * b.blocks * s.columns.all, b.m * b.blocks * s.columns.all, b.m)
+  again(t, b.blocks * s.columns.all, b.m, b.m)
   t:write(b.pixels_out, one.channels * s.size, one.all * s.size, b.pixels_out * one.all * s.size, s.schedule.stream)
 end
 
@@ -148,7 +158,7 @@ local function products_of_half(t, s, work, b)
     t:calls(n * chunks * kernels)
   end
   local m, between = b.m * s.columns.all, s.fuse and b.m + b.panel or b.m / s.w.size -- M is added to by each partial sum
-  t:read(b.blocks * (chunks - 1), m, m, between)
+  again(t, b.blocks * (chunks - 1), m, between)
   t:write(b.blocks * chunks, m, m, between)
 end
 
@@ -158,7 +168,7 @@ local function make_weights(t, s, _, b, times)
   local p, h, w = s.p, s.h.schemes[1], s.w.schemes[1]
   local vectors, rows = vectors_of(s) * s.from.channels * times, s.half and h.taps or h.size
   transform(t, vectors, h.taps * operations(w.G) + (s.half and 0 or w.size * operations(h.G)), h.taps * w.taps, rows * w.size)
-  t:read(times, b.weights, b.weights, b.all)
+  again(t, times, b.weights, b.all)
   local bytes = rows * w.size * vectors * s.lanes * s.size
   t:write(1, bytes, bytes, s.fuse and b.panel or b.packed)
   if p.pass ~= "forward" or s.planes then t:turns(times * b.weights / 16) end
@@ -167,10 +177,9 @@ end
 local function all_products(t, s, work, b)
   local how = s.half and products_of_half or products
   how(t, s, work, b)
-  local near = b.v * s.columns.all * b.blocks
-  t:read(1, b.packed, b.packed, b.all, true) -- all of U, by the first block of a group, then by the others
-  t:read(b.blocks - 1, b.packed, b.packed, b.packed + b.v + b.m, true)
-  t:read(1, near, near, b.v + b.m + b.panel)
+  again(t, 1, b.packed, b.all) -- all of U, by the first block of a group, then by the others
+  again(t, b.blocks - 1, b.packed, b.packed + b.v + b.m)
+  again(t, s.columns.all * b.blocks, b.v, b.v + b.m + b.panel)
   t:tasks(b.blocks * s.schedule.splits)
   if s.fuse then make_weights(t, s, work, b, b.blocks) end
 end
@@ -216,8 +225,8 @@ local function transform_pixels(t, s, b)
   local all = p.groups * s.images * (p.input[2] * p.input[3] * s.icg + p.output[2] * p.output[3] * s.ocg) * s.size
   t:calls(2 * b.tiles)
   transform(t, b.tiles, pixel_ops(h, w) * v + diff_ops(h, w) * d, s.frequencies * (v + d), s.frequencies * (v + d))
-  t:read(s.images * p.input[2] * p.input[3], s.icg * s.size, p.ic * s.size, all)
-  t:read(s.images * p.output[2] * p.output[3], s.d_row * s.size, p.oc * s.size, all)
+  read_pixels(t, 1, { chunk = s.icg * s.size, pitch = p.ic * s.size }, s.images * p.input[2] * p.input[3], all)
+  read_pixels(t, 1, { chunk = s.d_row * s.size, pitch = p.oc * s.size }, s.images * p.output[2] * p.output[3], all)
   t:write(s.blocks, b.v + b.d, b.v + b.d, b.v + b.d)
 end
 
@@ -230,10 +239,11 @@ local function sum_products(t, s, b)
     t:stores(n * s.blocks * size * v)
     t:calls(n * s.blocks)
   end
-  local again = s.blocks * (panels.all * b.v + rows * b.d)
-  t:read(1, again, again, (b.v + b.d) / s.frequencies)
-  t:read(s.blocks, b.v + b.d, b.v + b.d, b.v + b.d)
-  if not s.one_block then t:read(s.blocks, b.sums, b.sums, b.sums + b.v + b.d); t:write(s.blocks, b.sums, b.sums, b.sums) end
+  again(t, s.blocks, panels.all * b.v + rows * b.d, (b.v + b.d) / s.frequencies)
+  again(t, s.blocks, b.v + b.d, b.v + b.d)
+  if s.one_block then return end
+  again(t, s.blocks, b.sums, b.sums + b.v + b.d)
+  t:write(s.blocks, b.sums, b.sums, b.sums)
 end
 
 local function transform_sums(t, s, b)
@@ -242,7 +252,7 @@ local function transform_sums(t, s, b)
   t:calls(s.icg)
   transform(t, vectors, h.size * operations(w.AT) + w.outputs * operations(h.AT), s.frequencies * s.sums,
     p.kernel[2] * p.kernel[3])
-  t:read(1, b.sums * s.sums, b.sums * s.sums, b.sums * s.sums)
+  again(t, s.sums, b.sums, b.sums * s.sums)
   t:write(s.icg * p.kernel[2] * p.kernel[3], s.d_row * s.size, p.oc * s.size, p.kernel[2] * p.kernel[3] * s.icg * p.oc * s.size)
 end
 
