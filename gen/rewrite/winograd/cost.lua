@@ -127,7 +127,8 @@ local function transform_outputs(t, s, work, b)
   t:calls(work.tiles * s.columns.all)
   transform(t, vectors, work.out, work.frequencies, work.outputs)
   again(t, b.blocks * s.columns.all, b.m, b.m)
-  t:write(b.pixels_out, one.channels * s.size, one.all * s.size, b.pixels_out * one.all * s.size, s.schedule.stream)
+  local chunk = math.min(s.width, one.channels) * s.size -- what a column tile has of a pixel
+  t:write(b.pixels_out * s.columns.all, chunk, one.all * s.size, b.pixels_out * one.all * s.size, s.schedule.stream)
 end
 
 -- The products of whole U.
