@@ -129,7 +129,7 @@ end)
 
 ---- blocks of Winograd's tiles that are cut for threads ----------------------------------------------------------------------------
 
-local grid = require "rewrite/winograd/grid"
+local grid, blocks = require "rewrite/winograd/grid", require "rewrite/winograd/blocks"
 
 -- Tiles of the share of each of `threads`; every tile is in one block, with a number of its own.
 local function tiles_of_shares(rows, columns, tiles, threads)
@@ -137,9 +137,9 @@ local function tiles_of_shares(rows, columns, tiles, threads)
     return grid.plans({ outputs = outputs, inputs = outputs, offset = -1, taps = 3, tap_step = 1, step = 1 }, sizes)
   end
   local seen, shares, each = {}, {}, {}
-  for _, block in ipairs(grid.blocks(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
+  for _, block in ipairs(blocks.list(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
     local numbers = {}
-    grid.each_run(block, function(hr, wr, class)
+    blocks.each_run(block, function(hr, wr, class)
       for row = 0, hr.count - 1 do
         for column = 0, wr.count - 1 do
           local number = (row + hr.at) * class.columns + column + wr.at + class.first
