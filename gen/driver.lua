@@ -225,6 +225,9 @@ function Builder:kernel(key, what, make)
   return self.known[key]
 end
 
+-- A kernel without a key.
+function Builder:new(what, make) return self:kernel({}, what, make) end
+
 ---- stages ----------------------------------------------------------------------------------------------------------
 
 -- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.

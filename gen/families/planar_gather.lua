@@ -4,7 +4,6 @@
 -- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the
 -- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
 -- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -209,32 +208,34 @@ end
 -- Panels follow one another: [group][piece of output channels][tap][input channel][m].
 local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.from.channels) end
 
--- For each layout and pass: the second index of a task and the kernel that moves one of it; from and to as offsets.
+-- For each layout and pass: the kernel that packs m channels, how often it runs, and from and to as offsets of a run.
 local function packing(o, s, m)
   local p, icg, ocg = s.p, s.p.ic // s.p.groups, s.p.oc // s.p.groups
   if p.layout == "nchw" then
     local how = relayout.weights(p, m, m, false, o)
-    return { count = how.count, kernel = how.kernel, to = how.to,
-      from = function(g, c, i) return how.first(g, c) + i * how.from end }
+    return how.kernel, how.count, function(g, c, i) return how.first(g, c) + i * how.from end, how.to
   elseif s.forward then
-    return { count = 1, from = function(g, c) return g * ocg + c end, to = 0, kernel = relayout.copy({
+    return relayout.copy({ from = "weights", to = "panel", elements = m,
       about = "Copies the weights that one tile uses into a panel, which it then reads from front to back.",
-      from = "weights", to = "panel", elements = m, axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o) }
+      axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o), 1, function(g, c) return g * ocg + c end, 0
   end
-  return { count = s.taps, to = ocg * m,
-    from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end,
-    kernel = relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o) }
+  return relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o), s.taps,
+    function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end, ocg * m
 end
 
 local function pack_stage(b, s, pieces)
   local list = {}
   for _, run in ipairs(pieces) do
-    local how = packing(b:named "pack", s, run.size)
-    b:add(how.kernel)
+    local count, from, to
+    local kernel = b:new("pack", function(o)
+      local made
+      made, count, from, to = packing(o, s, run.size)
+      return made
+    end)
     list[#list + 1] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
-      d:loop("i", 0, how.count, 1, function(i)
-        d:call(how.kernel, { { d.weights, how.from(g, c, i) }, { d.packed, panel_at(s, g, c) + i * how.to } })
+      d:loop("i", 0, count, 1, function(i)
+        d:call(kernel, { { d.weights, from(g, c, i) }, { d.packed, panel_at(s, g, c) + i * to } })
       end)
     end }
   end
@@ -323,7 +324,9 @@ local function tiles_of(b, s, axes, pieces, vectors)
     for _, piece in ipairs(pieces) do
       kernels[piece] = {}
       for _, variant in ipairs(variants) do
-        kernels[piece][variant] = b:add(tile_kernel(b:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
+        kernels[piece][variant] = b:new("tile", function(o)
+          return tile_kernel(o, s, { axes[1], axes[2], axis }, variant, piece.size)
+        end)
       end
     end
     list[number] = { number = number, axis = axis, runs = runs, kernels = kernels }
@@ -470,7 +473,8 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function planar_gather.stages(problem, schedule, target)
-  local b, s = build.new(problem, target), planar_gather.shape(problem, target)
+  local b = driver.builder { type = problem.type, target = target }
+  local s = planar_gather.shape(problem, target)
   s.rows = schedule.rows
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)
   local pack = pack_stage(b, s, pieces)
@@ -478,8 +482,10 @@ function planar_gather.stages(problem, schedule, target)
   moves.input = s.moves_in and with_kernels(b, "to_rows", input_moves(s))
   moves.output = s.moves_out and with_kernels(b, "to_pixels", output_moves(s))
   -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  moves.finish = moves.layout.finish and b:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3],
-    many = true, finish = s.p }, b:called "finish"))
+  moves.finish = moves.layout.finish and b:new("finish", function(o)
+    o.name = "finish"
+    return relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true, finish = s.p }, o)
+  end)
   local list = {}
   for _, planes in ipairs(s.axes[1]) do
     for _, lines in ipairs(s.axes[2]) do
