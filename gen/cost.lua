@@ -50,7 +50,7 @@ local tally = {}
 tally.__index = tally
 
 -- What begins and ends.
-local CALL, LOOP, TASK, TURN = 12, 3, 24, 2
+local CALL, LOOP, TASK, TURN = 10, 3, 16, 1.4
 
 function tally:calls(n) self.work = self.work + n * CALL end
 function tally:loops(n) self.work = self.work + n * LOOP end
@@ -60,22 +60,30 @@ function tally:turns(n) self.work = self.work + n * TURN end
 function tally:steps(n, fmas, loads, accumulators) self.work = self.work + n * self.m.step(fmas, loads, accumulators) end
 
 -- n vectors stored whole, and parts of vectors.
-function tally:stores(n, parts) self.work = self.work + (n + (parts or 0) * self.target.partial) / self.target.stores end
+function tally:stores(n, parts) self.stored = self.stored + (n + (parts or 0) * self.target.partial) / self.target.stores end
 
--- n times `chunk` bytes, the next of which begin `pitch` bytes further, are read after `between` bytes of lines of such chunks. What
--- does not follow in memory is not fetched ahead by the processor, may crowd in few sets of the caches and turns pages. fetched: by
--- the kernel, so that nothing waits for memory.
-function tally:read(n, chunk, pitch, between, fetched)
-  local lines, m = lines_of(chunk, pitch), self.m
-  local scattered = chunk < pitch
-  local scale = scattered and not fetched and 2 or 1
-  local far = n * lines * self.far(between, scale)
-  self.lines = self.lines + n * lines * self.near(scattered and between / sets_of(lines, pitch) or between, scale) + (fetched and far or 0)
-  self.waits = self.waits + (fetched and 0 or far)
+-- n chunks are read again. A walk: bytes of a chunk and from one to the next; own, others: bytes of lines of such chunks, and of what
+-- else passes since the last time. What does not follow in memory is not fetched ahead by the processor, may crowd in few sets of
+-- the caches and turns pages. fetched: by the kernel, so that nothing waits for memory.
+function tally:read(n, walk)
+  local chunk, pitch, others = walk.chunk, walk.pitch, walk.others or 0
+  local lines, scattered = lines_of(chunk, pitch), chunk < pitch
+  local scale = scattered and 2 or 1
+  local far = n * lines * self.far(walk.own + others, walk.fetched and 1 or scale)
+  local own = scattered and walk.own / sets_of(lines, pitch) or walk.own
+  self.lines = self.lines + n * lines * self.near(own + others, walk.own + others, scale) + (walk.fetched and far or 0)
+  self.waits = self.waits + (walk.fetched and 0 or far)
   if scattered then
     local pages = math.min(lines, pitch / PAGE)
-    self.lines = self.lines + n * pages * lost(between / (lines * LINE) * pages, 64) * m.page
+    self.lines = self.lines + n * pages * lost(walk.own / (lines * LINE) * pages, 64) * self.m.page
   end
+end
+
+-- n chunks are copied, and nothing is done meanwhile.
+function tally:copy(n, walk)
+  local before = self.lines
+  self:read(n, walk)
+  self.work, self.lines = self.work + self.lines - before + n * walk.chunk / self.target.bits * 8, before
 end
 
 -- The same of writing, of `all` bytes in all.
@@ -87,23 +95,26 @@ end
 
 -- Steps that loads `rows` lines, pitch bytes apart, each.
 function tally:crowds(n, rows, pitch)
-  self.lines = self.lines + n * rows * self.m.crowd(rows, pitch) * self.m.rates.l2
+  self.lines = self.lines + n * rows * self.m.crowd(rows, pitch) * 2 * self.m.rates.l2
 end
 
--- Lines come while work is done: the longer of both, and what they disturb each other.
-function tally:cycles() return math.max(self.work, self.lines) + 0.1 * math.min(self.work, self.lines) + self.waits end
+-- Stores and lines go on while work is done: the longest of them, what they disturb each other, and the waits.
+function tally:cycles()
+  local longest = math.max(self.work, self.stored, self.lines)
+  return longest + 0.06 * (self.work + self.stored + self.lines - longest) + self.waits
+end
 
 -- What families ask: sizes of the caches in bytes (of the last one what a core may count on while others use it), and cycles.
 function cost.machine(machine, target)
   local r = rates_of(machine, target)
   local m = { rates = r, l1 = size(machine.l1d, 1 << 15), l2 = size(machine.l2, 1 << 20), page = r.page }
-  m.last = math.max(math.min(size(machine.l3, 32 * m.l2) // 2, 16 * m.l2), m.l2)
+  m.last = math.max(math.min(size(machine.l3, 32 * m.l2) // 2, 32 * m.l2), m.l2)
 
   local function far(bytes, scale) return lost(bytes, m.last) * scale * (r.memory - r.l3) end
-  local function near(bytes, scale) return scale * (lost(bytes, m.l1) * r.l2 + lost(bytes, m.l2) * (r.l3 - r.l2)) end
+  local function near(first, second, scale) return scale * (lost(first, m.l1) * r.l2 + lost(second, m.l2) * (r.l3 - r.l2)) end
 
   -- To read a line again that stands in a row of lines, `bytes` of other data after the last time, beside its loads.
-  function m.line(bytes) return near(bytes, 1) + far(bytes, 1) end
+  function m.line(bytes) return near(bytes, bytes, 1) + far(bytes, 1) end
 
   -- To write a line of `bytes` in all, through the caches and past them.
   function m.store(bytes)
@@ -120,7 +131,7 @@ function cost.machine(machine, target)
   -- How much of `rows` lines, pitch bytes apart, the nearest cache loses because they meet in its sets.
   function m.crowd(rows, pitch)
     local sets = math.min(rows, PAGE // math.max(LINE, math.min(pitch & -pitch, PAGE)))
-    return math.max(0, math.min(rows / sets / (m.l1 / PAGE) - 1, 1))
+    return math.max(0, math.min(3 * (rows / sets / (m.l1 / PAGE) - 1), 1))
   end
 
   -- To write packed weights from weights, sizes in bytes.
@@ -130,7 +141,7 @@ function cost.machine(machine, target)
   end
 
   -- What a family counts: work of the arithmetic units, lines that come meanwhile, what work waits for.
-  function m.tally() return setmetatable({ m = m, target = target, work = 0, lines = 0, waits = 0, near = near, far = far }, tally) end
+  function m.tally() return setmetatable({ m = m, target = target, work = 0, stored = 0, lines = 0, waits = 0, near = near, far = far }, tally) end
 
   return m
 end

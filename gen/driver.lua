@@ -177,26 +177,30 @@ end
 
 function Body:comment(s) self:line("/* %s */", s) end
 
--- Calls a kernel program; one argument for each of the program's: {base, offset} for a pointer, an expression for a
--- count. (A false one could not be made: its builder knows why, and the text will not be printed.)
+function Body:argument(kernel, i, actual)
+  local formal = kernel.args[i]
+  local counts = getmetatable(actual) == Expr or math.type(actual) == "integer"
+  if actual == nil or counts ~= (formal.kind == "count") then
+    error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
+  end
+  if formal.kind == "count" then return self:text(actual) end
+  local base, offset = actual[1], lift(actual[2] or 0)
+  self.used[base.base] = true
+  return constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
+end
+
+-- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
+-- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: its builder knows why, and
+-- the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
-  if #args ~= #kernel.args then
+  local named = next(args) and args[1] == nil
+  if not named and #args ~= #kernel.args then
     error(("kernel %s takes %d arguments, got %d"):format(kernel.name, #kernel.args, #args), 0)
   end
   local list = {}
   for i, formal in ipairs(kernel.args) do
-    local actual = args[i]
-    if (formal.kind == "count") == (getmetatable(actual) ~= Expr and math.type(actual) ~= "integer") then
-      error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
-    end
-    if formal.kind == "count" then
-      list[i] = self:text(actual)
-    else
-      local base, offset = actual[1], lift(actual[2] or 0)
-      self.used[base.base] = true
-      list[i] = constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
-    end
+    list[i] = self:argument(kernel, i, args[named and formal.name or i])
   end
   self:line("%s(%s);", kernel.name, table.concat(list, ", "))
 end

@@ -9,7 +9,7 @@
 -- cycles until a sum can be added to; rates: cycles of a
 -- line of 64 bytes, where the machine has none of its own: read from each level, written through the caches and past them (into the
 -- last one, into memory), and in addition where each line is on a page of its own.
-local rates = { l2 = 1.5, l3 = 4, memory = 12, store_l3 = 4, store_memory = 20, stream_l3 = 8, stream_memory = 10, page = 8 }
+local rates = { l2 = 1.5, l3 = 4, memory = 12, store_l3 = 4, store_memory = 20, stream_l3 = 12, stream_memory = 12, page = 8 }
 
 local targets = {
   avx512 = {

@@ -120,10 +120,13 @@ local function count_input(t, s, schedule, tiles, panel, passes)
   local d, h, w = table.unpack(s.counts)
   local chunk, pitch, images = s.from.channels * s.size, s.from.pitch * s.size, s.p.batch * s.p.groups
   local once, all = d.once * h.once * w.once, tiles * d.read * h.read * w.read
-  t:read(images * once, chunk, pitch, passes.first, schedule.across)
-  t:read(images * (all - once), chunk, pitch, passes.next)
-  t:read(images * tiles * (d.seen * h.seen - d.read * h.read) * w.read, chunk, pitch, passes.window + panel)
-  t:read(images * tiles * d.seen * h.seen * (w.seen - w.read), chunk, pitch, schedule.pixels * chunk + panel / s.taps)
+  local function read(n, own, others, fetched)
+    t:read(images * n, { chunk = chunk, pitch = pitch, own = own, others = others, fetched = fetched })
+  end
+  read(once, once * chunk, passes.first, schedule.across)
+  read(all - once, passes.next - panel, panel)
+  read(tiles * (d.seen * h.seen - d.read * h.read) * w.read, passes.window, panel)
+  read(tiles * d.seen * h.seen * (w.seen - w.read), schedule.pixels * chunk, panel / s.taps)
 end
 
 local function gathering_cycles(p, s, schedule, target, m)
@@ -136,11 +139,12 @@ local function gathering_cycles(p, s, schedule, target, m)
   local panel = s.taps * s.from.channels * width * s.size
   local passes = passing(s, schedule, tiles, panel, packed)
   t:tasks(passes.tasks)
-  t:read(passes.panels, panel, panel, passes.panel, schedule.fetch)
-  t:read(math.max(often - passes.panels, 0), panel, panel, panel + schedule.pixels * s.from.channels * s.size, schedule.fetch)
+  local function read(n, own, others) t:read(n, { chunk = panel, pitch = panel, own = own, others = others, fetched = schedule.fetch }) end
+  read(passes.panels, passes.panel)
+  read(math.max(often - passes.panels, 0), panel, schedule.pixels * s.from.channels * s.size)
   count_input(t, s, schedule, tiles, panel, passes)
   if s.planes then
-    t:read(1, activations(p), activations(p), activations(p) + packed)
+    t:read(1, { chunk = activations(p), pitch = activations(p), own = activations(p), others = packed })
     t:turns(p.batch * p.groups * planes.moved(s) * s.size / 16)
   end
   local cycles = t:cycles() * ((passes.tasks + p.threads - 1) // p.threads) / passes.tasks
@@ -170,28 +174,28 @@ local function count_gradient(t, p, schedule, run, pieces, rows, block)
   end
   t:calls(times * taps * calls * pixels / block)
   t:loops(times * taps * calls * pixels / block * rows)
-  local chunk, src = ((v - 1) * lanes + run.tile.last) * size, p.ic * p.stride[3] * size
-  local pitch = schedule.panel and chunk or p.oc * size
-  t:read(times * pixels * (taps * calls - 1), chunk, pitch, block * (chunk + 128))
+  local chunk, held, source = ((v - 1) * lanes + run.tile.last) * size, block * 64, schedule.inputs * size
+  local sum = { chunk = chunk, pitch = schedule.panel and chunk or p.oc * size, own = block * (chunk + 64), others = held }
+  t:read(times * pixels * (taps * calls - 1), sum)
   if schedule.panel then
-    t:stores(times * pixels * v)
-    t:read(times * pixels, chunk, p.oc * size, block * p.oc * size)
+    t:copy(times * pixels, { chunk = chunk, pitch = p.oc * size, own = block * (chunk + 64), others = block * p.oc * size })
   end
-  t:read(times * taps * pixels * calls, schedule.inputs * size, schedule.copies and copies.pitch(p) * size or src, block * p.ic * size)
+  local pitch, all = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size, p.ic // p.groups * size
+  t:read(times * taps * pixels, { chunk = all, pitch = pitch, own = block * all, others = block * chunk })
+  t:read(times * taps * pixels * math.max(calls - all / 64, 0), { chunk = source, pitch = pitch, own = held, others = block * chunk })
+  t:write(times * taps * (p.ic // p.groups) * pixels / block, chunk, p.oc * size, weights_of(p))
+  t:stores(times * taps * (p.ic // p.groups) * pixels / block * v)
 end
 
 local function gradient_cycles(p, schedule, target, m)
-  local lanes, t, all, gradient = parts.lanes_of(p, target), m.tally(), activations(p), weights_of(p)
+  local lanes, t, all = parts.lanes_of(p, target), m.tally(), activations(p)
   local rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
   local block = rows * math.min(p.output[3], reduce.block)
-  local blocks = pixels_of(p, p.output) / block
   local pieces = cut.piece_runs(p.ic // p.groups, schedule.inputs)
   for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
     count_gradient(t, p, schedule, run, pieces, rows, block)
   end
-  t:read(1, all, all, all + gradient, schedule.ahead)
-  t:write(blocks, gradient, gradient, gradient)
-  t:stores(blocks * gradient / (lanes * size_of(p)))
+  t:read(1, { chunk = all, pitch = all, own = all, others = weights_of(p), fetched = schedule.ahead })
   return t:cycles() / p.threads
 end
 

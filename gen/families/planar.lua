@@ -104,12 +104,13 @@ local function count_lines(t, s, schedule, tiles, pieces)
   local row, window = w.read * size, h.seen / h.outputs * w.read * from.channels * size
   local pitch = s.moves_in and row or from.c * size
   local passes = p.batch * p.groups * d.seen * h.seen / (p.kernel[1] * p.kernel[2]) * tiles
-  t:read(p.groups, weights, weights, all)
-  t:read(passes - p.groups, weights, weights, (schedule.panel and weights / pieces or weights) + schedule.vectors * s.lanes * from.channels * size)
-  local again = schedule.panel and pieces or 1
-  t:read(p.batch * from.all * d.once * h.once, row, pitch, all)
-  t:read(p.batch * from.all * (d.seen * h.seen * again - d.once * h.once * again), row, pitch, window + weights / again)
-  t:read(p.batch * from.all * d.once * h.once * (again - 1), row, pitch, p.batch * d.once * h.once * w.once * from.channels * size)
+  local function read(n, chunk, pitch, own, others) t:read(n, { chunk = chunk, pitch = pitch, own = own, others = others }) end
+  local again, near = schedule.panel and pieces or 1, schedule.vectors * s.lanes * from.channels * size
+  read(p.groups, weights, weights, all)
+  read(passes - p.groups, weights, weights, schedule.panel and weights / pieces or weights, near)
+  read(p.batch * from.all * d.once * h.once, row, pitch, 0, all)
+  read(p.batch * from.all * (d.seen * h.seen - d.once * h.once) * again, row, pitch, window, weights / again)
+  read(p.batch * from.all * d.once * h.once * (again - 1), row, pitch, p.batch * d.once * h.once * row * from.channels)
   t:write(p.batch * to.all * d.outputs * h.outputs, w.outputs * size, to.neighbours and to.c * size or w.outputs * size, parts.pixels(p, to.size) * to.all * size)
 end
 
@@ -268,8 +269,9 @@ local function count_window(t, p, schedule, lanes)
       t:steps(n * pixels, piece.size * v, crossing * v + piece.size, piece.size * v)
       t:calls(n * pixels / block)
       t:loops(n * pixels / p.output[3])
-      t:read(n * tile.size * pixels, math.min(p.kernel[3] * p.ic * size, pitch), pitch, block * (pitch * tile.size + 64))
-      t:read(n * pixels, piece.size * size, p.oc * size, block * (pitch * tile.size + 64))
+      local window = math.min(p.kernel[3] * p.ic * size, pitch)
+      t:read(n * tile.size * pixels, { chunk = window, pitch = pitch, own = block * window * tile.size, others = block * 64 })
+      t:read(n * pixels, { chunk = piece.size * size, pitch = p.oc * size, own = block * 64, others = block * window * tile.size })
     end
   end
 end
@@ -280,15 +282,16 @@ local function count_taps(t, p, schedule, lanes)
   local pitch = p.stride[3] * (last and p.ic or 1) * size
   for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
     local v = run.tile.vectors
-    local diff, between = v * lanes * size, block * (v * lanes * size + 128)
+    local diff = v * lanes * size
     for _, inputs in ipairs(cut.piece_runs(icg, schedule.inputs)) do
+      local rows_of = last and 1 or inputs.size
       for _, taps in ipairs(cut.piece_runs(p.kernel[3], schedule.taps)) do
         local m, n = inputs.size * taps.size, rows * run.count * inputs.count * taps.count
         t:steps(n * pixels, m * v, m + v, m * v)
         t:calls(n * pixels / block)
         t:loops(n * pixels / p.output[3])
-        t:read(n * pixels, diff, last and p.oc * size or diff, between)
-        t:read(n * pixels * (last and 1 or inputs.size), (last and inputs.size or 1) * size, pitch, block * pitch * (last and 1 or inputs.size) + between)
+        t:read(n * pixels, { chunk = diff, pitch = last and p.oc * size or diff, own = block * diff, others = block * 64 })
+        t:read(n * pixels * rows_of, { chunk = inputs.size // rows_of * size, pitch = pitch, own = block * rows_of * 64, others = block * diff })
       end
     end
     if not last then t:turns(p.groups * run.count * pixels * diff / 16) end
@@ -298,9 +301,12 @@ end
 local function gradient_cycles(p, schedule, lanes, m)
   local t, all, weights = m.tally(), parts.activation_bytes(p), parts.weight_bytes(p);
   (schedule.outputs and count_window or count_taps)(t, p, schedule, lanes)
-  t:read(1, all, all, all + weights)
-  t:stores(2 * weights / (lanes * parts.size_of(p)) * parts.pixels(p, p.output) / block_of(p))
-  t:write(1, weights, weights, weights)
+  t:read(1, { chunk = all, pitch = all, own = all, others = weights })
+  local blocks = parts.pixels(p, p.output) / block_of(p)
+  t:stores((blocks + 1) * weights / (lanes * parts.size_of(p)))
+  t:write(blocks, weights, weights, weights)
+  t:copy(1, { chunk = weights, pitch = weights, own = weights })
+  if schedule.outputs or p.layout == "nchw" then t:turns(weights / 16) end
   return t:cycles() / p.threads
 end
 

@@ -76,6 +76,21 @@ suite.case("bodies run when their stage is made, and kernels are made once, as t
   suite.equal(driver.print(stage, "float"):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
 end)
 
+suite.case("a kernel is called with its arguments in order or by name", function()
+  local kernel = { name = "k", args = { { name = "src", kind = "pointer" }, { name = "rows", kind = "count" } } }
+  local function text(args)
+    local function body(d) d:call(kernel, args(d)) end
+    local stage = driver.stage { name = "test", parts = { { indices = { { "n", 2 } }, body = body } } }
+    return driver.print(stage, "float"):match "(k%b()); *\n"
+  end
+  suite.equal(text(function(d) return { { d.src, 8 }, 3 } end), "k(src + 8, 3)")
+  suite.equal(text(function(d) return { rows = 3, src = { d.src }, bias = { d.bias } } end), "k(src, 3)")
+  suite.refuses("kernel k takes 2 arguments, got 1", function() text(function(d) return { { d.src } } end) end)
+  suite.refuses("kernel k: argument 2 (rows) must be a count", function() text(function(d) return { src = { d.src } } end) end)
+  suite.refuses("kernel k: argument 1 (src) must be a pointer", function() text(function() return { 3, 3 } end) end)
+  suite.refuses("kernel k: argument 1 (src) must be a pointer", function() text(function() return { rows = 3 } end) end)
+end)
+
 suite.case("in order, a share goes on from one part to the next", function()
   local counts = { 1, 1, 5, 2 }
   local stage = stage_of(counts, true)

@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "d3e44430bec62054" },
+  direct    = { version = 4, hash = "eb4ffe3017d358ec" },
   planar    = { version = 5, hash = "65bb1b2960d83e0a" },
   depthwise = { version = 4, hash = "872c9179b92d0ea7" },
   winograd  = { version = 6, hash = "43b1b668ef0179f1" },
@@ -32,7 +32,7 @@ local problems = {
 }
 
 -- Beside those: what shows more of one family. marked: schedules with this in their names, found where the second cache has l2 bytes.
-local pointwise = { kernel = { 1, 1, 1 }, pad = { 0, 0, 0 }, stride = { 1, 2, 2 }, batch = 60, ic = 16, oc = 36, input = { 1, 5, 3 },
+local pointwise = { kernel = { 1, 1, 1 }, pad = { 0, 0, 0 }, stride = { 1, 2, 2 }, batch = 80, ic = 16, oc = 36, input = { 1, 5, 3 },
   output = { 1, 3, 2 }, l2 = 8192 }
 local wide = { accuracy = "8x", batch = 1, ic = 40, oc = 80, input = { 1, 12, 14 }, output = { 1, 12, 14 }, l2 = 65536 }
 local function like(fields, changes)
