@@ -190,7 +190,7 @@ function Body:argument(kernel, i, actual)
 end
 
 -- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
--- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: its builder knows why, and
+-- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and
 -- the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
@@ -203,30 +203,6 @@ function Body:call(kernel, args)
     list[i] = self:argument(kernel, i, args[named and formal.name or i])
   end
   self:line("%s(%s);", kernel.name, table.concat(list, ", "))
-end
-
----- kernels ---------------------------------------------------------------------------------------------------------
-
--- Bodies run where their stage is made, and ask for kernels as they need them: a builder makes each once, and numbers
--- them in the order in which they were asked for first.
-local Builder = {}
-Builder.__index = Builder
-
--- type, target: those of all kernels. What else the stages of a schedule have in common may stand beside them.
-function driver.builder(fields)
-  fields.kernels, fields.known = {}, {}
-  return setmetatable(fields, Builder)
-end
-
--- The kernel of a key: make(o) gives the program, with o = {name = `what` and its number, type, target}, or nil and why
--- not. Then there is none (false), and the first reason is left in b.why.
-function Builder:kernel(key, what, make)
-  if self.known[key] == nil then
-    local kernel, why = make { name = what .. #self.kernels, type = self.type, target = self.target }
-    if kernel then self.kernels[#self.kernels + 1] = kernel else self.why = self.why or why end
-    self.known[key] = kernel or false
-  end
-  return self.known[key]
 end
 
 ---- stages ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ typedef convgen_status cg_status;
 
 enum {
     CG_TEXT = 512,     /* canonical problem text with its end mark */
-    CG_NAME = 64,      /* schedule, compiler */
+    CG_NAME = 96,      /* schedule, compiler; gen/names.lua has one less */
     CG_WHY = 256,      /* why a candidate was refused, one sentence */
     CG_STAGES = 16,    /* stages of one schedule */
     CG_KEY = 192,      /* machine key */
@@ -236,7 +236,7 @@ cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted
 
 typedef struct cg_schedule {
     char name[CG_NAME], family[16];
-    char way[CG_NAME]; /* what it is but for its sizes: "direct.across.stream" */
+    char way[CG_NAME]; /* what it is but for its sizes: "gather/direct.across.stream" */
     int version;     /* of the family */
     double cycles;   /* the estimate */
     char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */
@@ -580,6 +580,8 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
 void cg_fact_format(const cg_fact *f, cg_buffer *line);
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY]);
 typedef enum { CG_RECORD_LINE, CG_FACT_LINE, CG_COMMENT_LINE, CG_FUTURE_LINE } cg_line_kind;
+/* A name as convgen 0.1 wrote it becomes the one of the same schedule now; others stay. Lines are parsed with it. */
+void cg_schedule_rename(char name[CG_NAME]);
 cg_line_kind cg_line_kind_of(const char *line, size_t length); /* by its beginning; what is nothing else is a bad record */
 size_t cg_line_length(const char *line, size_t length); /* without the blanks and line ends that it ends with */
 int cg_record_order(const void *a, const void *b); /* of their keys: machine to compiler, generator, merged */

@@ -3,6 +3,7 @@
 -- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). 2 to 7 taps on an axis, forward and
 -- backward data, and backward weights of channels-last data; dilations of channels-last data but in backward weights; strides of
 -- channels-last data forward. The result is not the canonical one (chains 0): how far it may be is the problem's accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
+local names = require "names"
 local parts = require "parts"
 local registers = require "registers"
 local straight = require "straight"
@@ -16,30 +17,19 @@ local words = require "rewrite/winograd/words"
 
 local winograd = { name = "winograd", version = 6, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.d2][.p2][.a4][.c64][.half|.fuse][.fetch][.stream] --------------------------------------
--- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; threads that blocks are cut for (grid.lua); partial sums of backward
--- weights; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only, beforehand
--- or in the run (half.lua: rows are sums of a kernel then); whether the next block's input is fetched during a block's products, and outputs are streamed.
+---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] -----------------------
+-- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads that blocks are cut
+-- for (grid.lua); whether the next block's input is fetched during a block's products, and outputs are streamed. Of the product:
+-- rows and vectors; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only,
+-- beforehand or in the run (half.lua: rows are sums of a kernel then).
 
-function winograd.print(s)
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d%s%s%s%s%s%s%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits, s.shares and ".d" .. s.shares or "", s.sums and ".p" .. s.sums or "", s.ahead and ".a" .. s.ahead or "", s.chunk and ".c" .. s.chunk or "",
-    s.fuse and ".fuse" or s.half and ".half" or "", s.fetch and ".fetch" or "", s.stream and ".stream" or "")
-end
-
-function winograd.parse(name)
-  local h, w, tiles, rows, vectors, splits, rest = name:match "^winograd%.([%d+]+)x([%d+]+)%.t(%d+)%.r(%d+)%.v(%d+)%.s(%d+)(.*)$"
-  if not h then return end
-  local shares, behind = rest:match "^%.d(%d+)(.*)$"
-  rest = behind or rest
-  local sums, after = rest:match "^%.p(%d+)(.*)$"
-  rest = after or rest
-  if not (grid.parse_sizes(h) and grid.parse_sizes(w)) then return end
-  return { family = "winograd", shares = tonumber(shares), sums = tonumber(sums), h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = tonumber(tiles), rows = tonumber(rows),
-    vectors = tonumber(vectors), splits = tonumber(splits), ahead = tonumber(rest:match "^%.a(%d+)"),
-    chunk = tonumber(rest:match "%.c(%d+)"), half = rest:find "%.half" ~= nil,
-    fuse = rest:find "%.fuse" ~= nil, fetch = rest:find "%.fetch" ~= nil, stream = rest:find "%.stream$" ~= nil }
-end
+names.family("winograd", {
+  { { "split", fields = { { "p", "sums" } }, when = "sums" },
+    { "winograd", fields = { { sizes = { "h", "w" } }, { "t", "tiles" }, { "s", "splits" }, { "d", "shares", optional = true } },
+      marks = { "fetch", "stream" } },
+    { "product", fields = { { "r", "rows" }, { "v", "vectors" }, { "a", "ahead", optional = true }, { "c", "chunk", optional = true } },
+      marks = { { "half", "fuse" } } } },
+})
 
 ---- admission -------------------------------------------------------------------------------------------------------------------
 
@@ -352,7 +342,7 @@ end
 -- What decides the bits of its results: the transform, the order of its sums. Kernels of `half` share operations among rows of
 -- frequencies by what fits a block; sums of backward weights are of a block's tiles.
 function winograd.arithmetic(p, s)
-  local name = ("winograd %sx%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w))
+  local name = ("winograd %sx%s"):format(names.print_sizes(s.h), names.print_sizes(s.w))
   if p.pass == "backward_weights" then return ("%s t%d p%d"):format(name, s.tiles, s.sums or 1) end
   if s.half or s.fuse then name = ("%s half t%d r%d d%d"):format(name, s.tiles, s.rows, s.shares or 1) end
   return ("%s c%d"):format(name, s.chunk or 0)
@@ -408,13 +398,13 @@ winograd.figures_mean = "winograd: multiplications of an output pixel for a pair
 
 -- Why a schedule cannot be a gathering one's or the accuracy does not admit it, or nil.
 local function misfit(p, schedule, target)
-  if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
-  if (schedule.half or schedule.fuse) and grid.strided(p) then return winograd.print(schedule) .. " is for stride 1" end
+  if schedule.sums then return names.print(schedule) .. " has partial sums, which are for backward weights" end
+  if (schedule.half or schedule.fuse) and grid.strided(p) then return names.print(schedule) .. " is for stride 1" end
   local h, w = grid.axes(p)
   local why = unmeasured(h, w, schedule.h, schedule.w)
   if why then return why end
   if not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w) then
-    return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
+    return names.print(schedule) .. " does not cover the outputs of this problem exactly"
   end
   return inexact(p, h, w, schedule.h, schedule.w, schedule.chunk, {}) or gathering.misfit(gathering.shape(p, schedule, target))
 end
@@ -439,7 +429,7 @@ function winograd.explain(p, s) return (p.pass == "backward_weights" and words.g
 function winograd.inadmissible(p, schedule, target)
   local weights = p.pass == "backward_weights"
   if weights and (schedule.half or schedule.fuse or schedule.chunk or schedule.shares) then
-    return winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
+    return names.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
   return refused(p, target) or too_large(p, schedule, target) or (weights and gradient.inadmissible or misfit)(p, schedule, target)
 end

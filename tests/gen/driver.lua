@@ -1,6 +1,6 @@
 -- How a stage's tasks are shared: each task runs once whatever the number of threads, and shares differ by little.
 local suite = require "suite"
-local driver = require "driver"
+local driver, build = require "driver", require "build"
 
 -- The loops of a stage's text as functions of first and last: {from, to} each.
 local function loops_of(stage)
@@ -55,7 +55,7 @@ suite.case("two threads get as many tasks as each other, or one more", function(
 end)
 
 suite.case("bodies run when their stage is made, and kernels are made once, as they are asked for", function()
-  local b, log = driver.builder { type = "f32", target = { lanes = 1 } }, {}
+  local b, log = build.new({ type = "f32" }, { lanes = 1 }, { more = 1 }), {}
   local function kernel(key, what)
     return b:kernel(key, what, function(o)
       log[#log + 1] = ("%s %s %d"):format(o.name, o.type, o.target.lanes)
@@ -73,6 +73,7 @@ suite.case("bodies run when their stage is made, and kernels are made once, as t
   suite.equal(table.concat(log, ", "), "tile0 f32 1, tile1 f32 1, never2 f32 1, never2 f32 1, pack2 f32 1")
   suite.equal(#b.kernels, 3)
   suite.equal(b.why, "no c")
+  suite.equal(b.more, 1)
   suite.equal(driver.print(stage, "float"):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
 end)
 
