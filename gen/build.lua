@@ -37,4 +37,7 @@ function Build:kernel(key, hint, make)
   return self.known[key]
 end
 
+-- A kernel without a key.
+function Build:new(hint, make) return self:kernel({}, hint, make) end
+
 return build

@@ -207,6 +207,37 @@ end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
 
+-- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
+local function mirrored(n, whole)
+  local sum, bit = 0, 0.5
+  while n > 0 do
+    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
+  end
+  return math.floor(sum * whole)
+end
+
+-- The task of a stage in whose share a part's task is.
+local function holder(stage, part, task)
+  if #stage.parts == 1 then return task end
+  if stage.in_order then return math.min(part.before + task, stage.tasks - 1) end
+  local rounding = mirrored(part.before, stage.tasks)
+  return math.max(((task + 1) * stage.tasks - rounding + part.count - 1) // part.count - 1, 0)
+end
+
+-- The tasks that hold the first and the last one of each part, in order: who runs these alone has seen all kinds of
+-- work.
+local function ends_of(stage)
+  local list, seen = {}, {}
+  for _, part in ipairs(stage.parts) do
+    for _, task in ipairs { 0, part.count - 1 } do
+      local at = holder(stage, part, task)
+      if not seen[at] then seen[at], list[#list + 1] = true, at end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
 -- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.
 local function decompose(d, number, indices)
   local values, inner, outermost = {}, 1, true
@@ -224,15 +255,6 @@ local function decompose(d, number, indices)
     end
   end
   return values
-end
-
--- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
-local function mirrored(n, whole)
-  local sum, bit = 0, 0.5
-  while n > 0 do
-    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
-  end
-  return math.floor(sum * whole)
 end
 
 -- Which tasks of a part are those of the stage's share [first, last): from, stop.
@@ -289,6 +311,8 @@ function driver.stage(spec)
   end
   if #stage.parts > 1 then stage.tasks = math.min(stage.tasks, 1 << 30) end -- first * count stays below 2^63
   for _, part in ipairs(stage.parts) do part_text(stage.body, stage, part) end
+  stage.ends = ends_of(stage)
+  stage.shares = stage.body.used.shared or false -- what another stage left there, or will find
   return stage
 end
 

@@ -10,8 +10,9 @@
 --   arguments   { name, "in" | "out" | "inout" | "count" }, in order
 --   sizes       of the axes: { m = 6, v = 4 }
 --   sums, held, passing   operands: { pointer = name of an argument, register = name, { axis, elements }, ... }, the
---               axes in the order in which they are walked. indices: those of a register's name, if in another order;
---               last: lanes of the last vector; kind: see `loads`; once: for but one sum it may be a memory operand
+--               axes in the order in which they are walked. indices: those of a register's name, if others (a list of
+--               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; once: for but
+--               one sum it may be a memory operand
 --   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
 --   ending      what `endings` need: epilogue (a problem), bias (an operand), residual (a pointer's name), temporary
 --               (an operand's name), stream
@@ -69,7 +70,9 @@ end
 
 local function register_name(t, operand)
   local words = {}
-  for i, axis in ipairs(operand.indices or operand) do words[i] = t.index[operand.indices and axis or axis[1]] end
+  if type(operand.indices) == "function" then words = { operand.indices(t.index) } else
+    for i, axis in ipairs(operand.indices or operand) do words[i] = t.index[operand.indices and axis or axis[1]] end
+  end
   return operand.register .. table.concat(words, "_")
 end
 

@@ -444,6 +444,21 @@ cg_status cg_script_generator(cg_script *s, char versions[CG_NAME])
 
 /* ---- source ---- */
 
+/* Of more than there is room for, none are known. */
+static void read_ends(lua_State *lua, cg_stage *out)
+{
+    lua_getfield(lua, -1, "ends");
+    int count = lua_istable(lua, -1) ? get_length(lua, "ends", INT_MAX) : 0;
+    for (int i = 0; i < count && count <= CG_ENDS; i++) {
+        lua_rawgeti(lua, -1, i + 1);
+        out->end[i] = (long)lua_tointeger(lua, -1);
+        if (out->end[i] < 0 || out->end[i] >= out->tasks) luaL_error(lua, "gen/convgen.lua: a stage's end is none of its tasks");
+        lua_pop(lua, 1);
+    }
+    out->ends = count <= CG_ENDS ? count : 0;
+    lua_pop(lua, 1);
+}
+
 static void read_stage(lua_State *lua, cg_stage *out)
 {
     get_word(lua, "name", out->name, sizeof out->name);
@@ -451,6 +466,8 @@ static void read_stage(lua_State *lua, cg_stage *out)
     out->tasks = (long)get_integer(lua, "tasks", 0, SIZE_LIMIT);
     out->scratch = (size_t)get_integer(lua, "scratch", 0, SIZE_LIMIT);
     out->pack = get_flag(lua, "pack");
+    out->shares = get_flag(lua, "shares");
+    read_ends(lua, out);
 }
 
 /* Copies the text on top, which may be of `limit` bytes and hold no zeros. */

@@ -8,6 +8,7 @@ local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local cut = require "tiles"
+local flatten = require "rewrite/flatten"
 local copies = require "families/direct_copies"
 local planes = require "families/direct_planes"
 local tile = require "families/direct_tile"
@@ -15,24 +16,13 @@ local direct_gather = { contiguous = tile.contiguous, each_phase = tile.each_pha
 
 ---- the shape of a gathering problem --------------------------------------------------------------------------------
 
--- Whether a problem is a matrix product: a 1x1 kernel over everything.
-local function is_product(p)
-  for i = 1, 3 do
-    if p.kernel[i] ~= 1 or p.stride[i] ~= 1 or p.pad[i] ~= 0 or p.input[i] ~= p.output[i] then return false end
-  end
-  return true
-end
-
 -- A product's pixels are one long row, cut where it divides evenly; channels-first, those of an image.
-local function flatten(p)
+local function flattened(p)
   local images = p.layout == "nchw" and 1 or p.batch
-  local pixels, length = images * p.input[1] * p.input[2] * p.input[3], nil
-  for candidate = math.min(pixels, 128), 14, -1 do
-    if pixels % candidate == 0 then length = candidate; break end
-  end
+  local pixels = images * p.input[1] * p.input[2] * p.input[3]
+  local length = flatten.length(pixels, math.min(pixels, 128), 14, -1)
   if not length and pixels > 4096 then return p end
-  local size = { 1, length and pixels // length or 1, length or pixels }
-  return setmetatable({ batch = p.batch // images, input = size, output = size }, { __index = p })
+  return flatten.child(p, images, length or pixels)
 end
 
 -- Bytes of the pixels that a strided 1x1 reads, or nil and why they are not moved.
@@ -55,7 +45,7 @@ end
 -- next; bias, residual: whether tiles add them. copied: the input's pixels are moved together before.
 function direct_gather.shape(problem, copied)
   local p = copied and moved(problem) or problem
-  if is_product(p) then p = flatten(p) end
+  if flatten.applies(p) then p = flattened(p) end
   local forward, kernel = p.pass == "forward", p.kernel
   local src, dst = tensor("src", p.ic, p.groups, p.input), tensor("dst", p.oc, p.groups, p.output)
   if copied then src.memory, src.pitch = "shared", copies.pitch(p) end

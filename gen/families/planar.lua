@@ -34,8 +34,7 @@ local function count_tiles(t, s, schedule)
   local function count_tile(run, piece)
     local times, v = s.p.batch * s.p.groups * run.count * piece.count, run.variant.vectors
     for _, segment in ipairs(run.variant.segments) do
-      local active = 0
-      for i = 0, v - 1 do if segment.lanes[i] then active = active + 1 end end
+      local active = segment.vectors
       t:steps(times * d.seen * h.seen * segment.taps * s.from.channels, piece.size * active, piece.size + active, piece.size * active)
       t:loops(times * d.seen * h.seen)
     end
@@ -117,7 +116,7 @@ local function most_of(target, v) return (target.registers - other_registers(tar
 local function operations(s, variant, m)
   local n = 0
   for _, segment in ipairs(variant.segments) do
-    for _ in pairs(segment.lanes) do n = n + m end
+    n = n + segment.vectors * m
   end
   return n
 end
