@@ -25,6 +25,7 @@ typedef struct setting {
     bool cold, json, extras; /* extras: convgen against itself (one thread, estimated, proven) */
     double seconds;
     const char *only, *without;
+    const char *before; /* another build of the library; NULL: none */
     double loop_limit; /* multiply-adds up to which the plain loop takes part */
 } setting;
 extern setting set;
@@ -49,7 +50,7 @@ void *pages(size_t bytes);
 bool output_slot(const task *t, int slot);
 double error_vs_loop(const void *convgen_state); /* normwise, over a plain loop's; NaN: not known */
 
-extern const contestant convgen_tuned, convgen_one_thread, convgen_estimated, convgen_proven;
+extern const contestant convgen_tuned, convgen_one_thread, convgen_estimated, convgen_proven, convgen_before;
 extern const contestant onednn_any, onednn_plain, onednn_winograd; /* onednn.c, alone with dnnl.h */
 extern const contestant gemm;                                      /* gemm.c, alone with cblas.h */
 extern const contestant loop;

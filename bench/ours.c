@@ -1,18 +1,44 @@
 /* ours.c: convgen as a contestant, through convgen.h alone, and the plain loop.
  *
  * convgen takes the measured plan (tuned at the first time, recalled from the store later), and with extras the same on one
- * thread, the plan that was only estimated, and the best that does not transform. Weights that do not change are packed beforehand, as they are for the peers. */
+ * thread, the plan that was only estimated, and the best that does not transform. Weights that do not change are packed beforehand, as they are for the peers.
+ * Another build of the library can take part as `before`, with a store of its own: what a change does to speed is seen in one run. */
 #include "contest.h"
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- convgen ---- */
 
-enum { TUNED, ONE_THREAD, ESTIMATED, PROVEN, VARIANTS };
+enum { TUNED, ONE_THREAD, ESTIMATED, PROVEN, BEFORE, VARIANTS };
 static convgen_context *contexts[VARIANTS];
 
+/* The functions of a build of the library: this program's own, or that of --before. */
+#define FUNCTIONS(F) F(open) F(error) F(plan_create) F(plan_free) F(plan_packed) F(plan_workspace) F(plan_info) F(pack) F(run)
+typedef struct library {
+#define FIELD(name) __typeof__(convgen_##name) *name;
+    FUNCTIONS(FIELD)
+} library;
+#define OWN(name) convgen_##name,
+static const library own = {FUNCTIONS(OWN)};
+
+static const library *library_of(int variant)
+{
+    static library before;
+    if (variant != BEFORE || before.open) return variant == BEFORE ? &before : &own;
+    void *file = dlopen(set.before, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+#define FIND(name) if (file) before.name = (__typeof__(before.name))dlsym(file, "convgen_" #name);
+    FUNCTIONS(FIND)
+    if (!before.open || before.open == own.open) {
+        fprintf(stderr, "--before=%s: %s\n", set.before, before.open ? "is the library that this program has itself; copy it elsewhere" : dlerror());
+        exit(2);
+    }
+    return &before;
+}
+
 typedef struct ours {
+    const library *of;
     const task *t;
     convgen_plan *plan;
     convgen_tensors tensors;
@@ -20,14 +46,19 @@ typedef struct ours {
 
 static convgen_context *context(int variant)
 {
+    char store[4096];
     convgen_options o = {.struct_size = sizeof o, .threads = variant == ONE_THREAD ? 1 : set.threads, .target = set.target};
     if (contexts[variant]) return contexts[variant];
     if (variant == ESTIMATED) { /* nothing is remembered here */
         o.store = "/dev/null";
         setenv("CONVGEN_TUNED", "/dev/null", 1);
     }
-    if (convgen_open(&o, &contexts[variant])) {
-        fprintf(stderr, "convgen: %s\n", convgen_error(NULL));
+    if (variant == BEFORE) { /* what each remembers is its own */
+        snprintf(store, sizeof store, "%s.before", getenv("CONVGEN_STORE"));
+        o.store = store;
+    }
+    if (library_of(variant)->open(&o, &contexts[variant])) {
+        fprintf(stderr, "convgen: %s\n", library_of(variant)->error(NULL));
         exit(1);
     }
     return contexts[variant];
@@ -36,7 +67,7 @@ static convgen_context *context(int variant)
 static void ours_free(void *at)
 {
     ours *s = at;
-    convgen_plan_free(s->plan);
+    s->of->plan_free(s->plan);
     free(s->tensors.packed);
     free(s->tensors.workspace);
     free(s);
@@ -45,18 +76,19 @@ static void ours_free(void *at)
 static void *ours_make(const task *t, int variant)
 {
     convgen_effort effort = variant == ESTIMATED ? CONVGEN_ESTIMATE : set.effort;
+    if (variant == BEFORE && !set.before) return NULL;
     ours *s = calloc(1, sizeof *s);
     convgen_context *c = s ? context(variant) : NULL;
     if (!s) return NULL;
-    s->t = t;
+    s->of = library_of(variant), s->t = t;
     convgen_problem p = t->p;
     if (variant == PROVEN) p.accuracy = CONVGEN_PROVEN;
     if (effort != CONVGEN_ESTIMATE) fprintf(stderr, "%s: planning\n", t->text);
-    if (convgen_plan_create(c, &p, effort, 0, &s->plan)) {
-        fprintf(stderr, "%s: %s\n", t->text, convgen_error(c));
+    if (s->of->plan_create(c, &p, effort, 0, &s->plan)) {
+        fprintf(stderr, "%s: %s\n", t->text, s->of->error(c));
         return free(s), NULL;
     }
-    size_t packed = convgen_plan_packed(s->plan), workspace = convgen_plan_workspace(s->plan);
+    size_t packed = s->of->plan_packed(s->plan), workspace = s->of->plan_workspace(s->plan);
     s->tensors = (convgen_tensors){.src = t->at[SRC], .weights = t->at[WEIGHTS], .bias = t->at[BIAS], .dst = t->at[DST],
                                    .packed = t->p.weights == CONVGEN_WEIGHTS_FIXED ? pages(packed) : NULL,
                                    .workspace = pages(workspace)};
@@ -66,20 +98,20 @@ static void *ours_make(const task *t, int variant)
 static void ours_load(void *at)
 {
     ours *s = at;
-    if (s->tensors.packed && convgen_pack(s->plan, s->t->at[WEIGHTS], s->tensors.packed)) fprintf(stderr, "%s\n", convgen_error(NULL));
+    if (s->tensors.packed && s->of->pack(s->plan, s->t->at[WEIGHTS], s->tensors.packed)) fprintf(stderr, "%s\n", s->of->error(NULL));
 }
 
 static void ours_run(void *at)
 {
     ours *s = at;
-    if (convgen_run(s->plan, &s->tensors)) {
-        fprintf(stderr, "%s: %s\n", s->t->text, convgen_error(NULL));
+    if (s->of->run(s->plan, &s->tensors)) {
+        fprintf(stderr, "%s: %s\n", s->t->text, s->of->error(NULL));
         exit(1);
     }
 }
 
-static const char *ours_how(void *at) { return convgen_plan_info(((ours *)at)->plan)->schedule; }
-double error_vs_loop(const void *at) { return convgen_plan_info(((const ours *)at)->plan)->error_vs_loop; }
+static const char *ours_how(void *at) { return ((ours *)at)->of->plan_info(((ours *)at)->plan)->schedule; }
+double error_vs_loop(const void *at) { return ((const ours *)at)->of->plan_info(((const ours *)at)->plan)->error_vs_loop; }
 static void nothing(void *at) { (void)at; }
 
 /* Whether a plan transforms is not for its user to know: all of them may. */
@@ -88,6 +120,7 @@ const contestant convgen_tuned = {"convgen", TUNED, OURS};
 const contestant convgen_one_thread = {"convgen.1t", ONE_THREAD, OURS};
 const contestant convgen_estimated = {"convgen.estimate", ESTIMATED, OURS};
 const contestant convgen_proven = {"convgen.proven", PROVEN, OURS};
+const contestant convgen_before = {"before", BEFORE, OURS};
 
 /* ---- the plain loop: the definition, written down ---- */
 

@@ -28,7 +28,7 @@ static const struct {
     bool counts, extra;
 } field[] = {
     {&convgen_tuned, false, false}, {&convgen_one_thread, false, true}, {&convgen_estimated, false, true},
-    {&convgen_proven, false, true},
+    {&convgen_proven, false, true}, {&convgen_before, true, false},
     {&onednn_any, true, false},     {&onednn_plain, true, false},       {&gemm, true, false},
     {&onednn_winograd, false, false}, {&loop, false, false},
 };
@@ -373,12 +373,15 @@ static void print_json(const result *r)
     printf("}\n");
 }
 
+/* Whether the table has a column for it. */
+static bool shows(int f) { return field[f].who == &convgen_before ? set.before != NULL : !field[f].extra || set.extras; }
+
 static void print_head(void)
 {
     printf("GFLOP/s, best median; ratio to the best of oneDNN (direct) and gemm, of minima and of medians; %% of the FMA peak\n");
     printf("%-34s %-4s", "layer", "pass");
     for (int f = 0; f < FIELD; f++)
-        if (!field[f].extra || set.extras) printf(" %15s", field[f].who == &onednn_plain ? "onednn.plain" : field[f].who->name);
+        if (shows(f)) printf(" %15s", field[f].who == &onednn_plain ? "onednn.plain" : field[f].who->name);
     printf("   ratio        %% peak  schedule\n");
 }
 
@@ -388,7 +391,7 @@ static void print_row(const result *r)
     const task *t = r->t;
     printf("%-34.34s %-4s", t->name[0] ? t->name : strrchr(t->text, ' ') ? strrchr(t->text, ' ') + 1 : t->text, brief[t->p.pass]);
     for (int f = 0; f < FIELD; f++) {
-        if (field[f].extra && !set.extras) continue;
+        if (!shows(f)) continue;
         if (r->at[f]) printf(" %7.1f %7.1f", t->flops / r->at[f]->min * 1e-9, t->flops / r->at[f]->median * 1e-9);
         else printf(" %15s", "-");
     }
@@ -431,7 +434,7 @@ static int enter(const task *t, entrant *all)
     int count = 0;
     for (int f = 0; f < FIELD; f++) {
         const contestant *c = field[f].who;
-        bool wanted = (!set.only || listed(set.only, c->name)) && !listed(set.without, c->name);
+        bool wanted = (!set.only || listed(set.only, c->name)) && !listed(set.without, c->name) && (c != &convgen_before || set.before);
         if (!wanted || (field[f].extra && !set.extras) || (c == &convgen_one_thread && set.threads == 1)) continue;
         void *state = c->make(t, c->variant);
         if (state) all[count++] = (entrant){.who = c, .counts = field[f].counts, .state = state, .repeats = 1};
@@ -473,6 +476,8 @@ static const char usage[] =
     "  --cold          the caches are swept before each run\n"
     "  --seconds=S     of timing for each contestant and layer (0.3)\n"
     "  --only=A,B --without=A,B   convgen, onednn (.any, .plain, .winograd), gemm, loop\n"
+    "  --before=LIB    also another build's libconvgen.so, with a store of its own; the ratio is to the best of it and the peers,\n"
+    "                  so --only=convgen,before compares the two builds\n"
     "  --extras        also convgen on one thread, as only estimated, and with --accuracy=proven\n"
     "  --loop=N        the plain loop takes part up to this many multiply-adds (1e8)\n"
     "  --json          one JSON object a layer\n";
@@ -503,6 +508,7 @@ static void take_option(const char *word)
     else if ((v = value_of(word, "--seconds"))) set.seconds = atof(v);
     else if ((v = value_of(word, "--only"))) set.only = v;
     else if ((v = value_of(word, "--without"))) set.without = v;
+    else if ((v = value_of(word, "--before"))) set.before = v;
     else if ((v = value_of(word, "--match"))) match = v;
     else if ((v = value_of(word, "--every"))) every = atoi(v);
     else if ((v = value_of(word, "--loop"))) set.loop_limit = atof(v);

@@ -85,7 +85,9 @@ cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_pr
                    cg_outcome *outcome, convgen_plan **out);
 /* Measured FMA peak of `threads` threads, GFLOP/s; 0 when it cannot be measured. */
 double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads);
-double cli_bandwidth(convgen_context *c); /* GB/s read by one core, measured once (machine.c) */
+/* machine.c: what the store does not have of rates and bandwidth is measured, kept where that can be, and is the context's machine's. */
+void cli_rates(convgen_context *c);
+double cli_bandwidth(convgen_context *c); /* GB/s read by one core */
 const char *cli_compiler(const cli_arguments *a);
 const char *cli_label(const cg_named_problem *np, char text[CG_TEXT]); /* its name, else the canonical text */
 

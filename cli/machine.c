@@ -1,18 +1,25 @@
 /* machine.c: convgen machine: what was detected, and what the machine reaches.
  *
- * Peaks and bandwidth are measured once and kept in the store; a store that cannot be written costs only the time. */
+ * Peaks, rates and bandwidth are measured once and kept in the store; a store that cannot be written costs only the time. */
 #include "cli.h"
+#include <math.h>
+
+void cli_rates(convgen_context *c)
+{
+    cg_machine *m = &c->machine;
+    if (m->bandwidth > 0 || cg_rates_recall(c->store, m))
+        return;
+    cli_progress("measuring what reading and writing memory costs");
+    cg_rates_measure(m);
+    cli_progress_end();
+    (void)cg_rates_keep(c->store, m);
+    cg_rates_check(m->rate);
+}
 
 double cli_bandwidth(convgen_context *c)
 {
-    double value;
-    if (cg_store_fact(c->store, c->machine.key, "bandwidth", &value) == CONVGEN_OK)
-        return value;
-    cli_progress("measuring the memory bandwidth");
-    value = cg_measure_bandwidth();
-    cli_progress_end();
-    (void)cg_store_put_fact(c->store, c->machine.key, "bandwidth", value);
-    return value;
+    cli_rates(c);
+    return c->machine.bandwidth;
 }
 
 static void size_text(char text[24], long bytes)
@@ -25,7 +32,21 @@ static void size_text(char text[24], long bytes)
         snprintf(text, 24, "%ld KB", bytes >> 10);
 }
 
-static void print_text(const cg_machine *m, const cg_target *t, double f32, double f64, double memory, const char *store)
+/* The rates that were measured, or those that were not and what is assumed of them. */
+static void print_rates(const cg_machine *m, const cg_target *t, bool measured, const char *title, const char *unit)
+{
+    const char *before = title;
+    for (int r = 0; r < CG_RATES; r++) {
+        if ((m->rate[r] > 0) != measured)
+            continue;
+        printf("%s%s %.3g", before, cg_rate_rows[r].name, measured ? m->rate[r] : t->rate[r]);
+        before = ", ";
+    }
+    if (before != title)
+        printf("; %s\n", unit);
+}
+
+static void print_text(const cg_machine *m, const cg_target *t, double f32, double f64, const char *store)
 {
     char l1d[24], l2[24], l3[24];
     size_text(l1d, m->l1d);
@@ -38,11 +59,23 @@ static void print_text(const cg_machine *m, const cg_target *t, double f32, doub
     printf("key        %s\n", m->key);
     printf("target     %s (%d bits)\n", t->name, t->bits);
     printf("FMA peak   %.1f GFLOP/s in f32, %.1f in f64, of one core at this width\n", f32, f64);
-    printf("memory     %.1f GB/s read by one core\n", memory);
+    printf("memory     %.1f GB/s read by one core\n", m->bandwidth);
+    print_rates(m, t, true, "rates      ", "measured cycles for a line of 64 bytes");
+    print_rates(m, t, false, "assumed    ", "could not be measured");
     printf("store      %s\n", *store ? store : "none: neither $CONVGEN_STORE nor $XDG_CACHE_HOME nor $HOME is set");
 }
 
-static void print_json(const cg_machine *m, const cg_target *t, double f32, double f64, double memory, const char *store)
+/* null: assumed, each target has a figure of its own. */
+static void json_rates(const cg_machine *m)
+{
+    char key[32];
+    for (int r = 0; r < CG_RATES; r++) {
+        snprintf(key, sizeof key, "rate_%s", cg_rate_rows[r].name);
+        cli_json_number(key, m->rate[r] > 0 ? m->rate[r] : NAN);
+    }
+}
+
+static void print_json(const cg_machine *m, const cg_target *t, double f32, double f64, const char *store)
 {
     const struct {
         const char *key, *value;
@@ -55,13 +88,14 @@ static void print_json(const cg_machine *m, const cg_target *t, double f32, doub
         { "family", m->family },           { "model", m->model },           { "stepping", m->stepping },
         { "l1d", (double)m->l1d },         { "l2", (double)m->l2 },         { "l3", (double)m->l3 },
         { "line", m->line },               { "cores", m->cores },           { "bits", t->bits },
-        { "peak_gflops_f32", f32 },        { "peak_gflops_f64", f64 },      { "bandwidth_gbs", memory },
+        { "peak_gflops_f32", f32 },        { "peak_gflops_f64", f64 },      { "bandwidth_gbs", m->bandwidth },
     };
     cli_json_begin();
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         cli_json_text(texts[i].key, texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
+    json_rates(m);
     cli_json_end();
 }
 
@@ -73,7 +107,8 @@ int cli_machine(cli_arguments *a)
     if (cli_open(a, &c))
         return cli_failed(a);
     double f32 = cli_peak(c, c->target.name, CONVGEN_F32, 1), f64 = cli_peak(c, c->target.name, CONVGEN_F64, 1);
-    (a->json ? print_json : print_text)(&c->machine, &c->target, f32, f64, cli_bandwidth(c), cg_store_path(c->store));
+    cli_rates(c);
+    (a->json ? print_json : print_text)(&c->machine, &c->target, f32, f64, cg_store_path(c->store));
     convgen_close(c);
     return CLI_DONE;
 }

@@ -50,6 +50,19 @@ static cg_status get_number(const char *path, const char *json, const char *key,
     return CONVGEN_OK;
 }
 
+/* Those that were measured there; null, absent or beyond all sense: what the target's row assumes. */
+static void get_rates(const char *json, double rate[CG_RATES])
+{
+    char key[32];
+    for (int r = 0; r < CG_RATES; r++) {
+        snprintf(key, sizeof key, "rate_%s", cg_rate_rows[r].name);
+        const char *value = value_of(json, key);
+        char *end = NULL;
+        rate[r] = value ? cg_read_real(value, &end) : 0;
+    }
+    cg_rates_check(rate);
+}
+
 static cg_status read_fields(const char *path, const char *json, cg_machine *m)
 {
     const struct {
@@ -68,6 +81,7 @@ static cg_status read_fields(const char *path, const char *json, cg_machine *m)
         status = get_text(path, json, texts[i].key, texts[i].out, texts[i].size);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && !status; i++)
         status = get_number(path, json, numbers[i].key, numbers[i].most, numbers[i].out);
+    get_rates(json, m->rate);
     m->line = (int)line;
     m->cores = 1;
     if (!status && (!m->key[0] || strcspn(m->key, " \t\r\n") != strlen(m->key)))

@@ -48,7 +48,7 @@ static const cli_verb verbs[] = {
       "               also when one is of another version of its family. Merged ones that hold are timed here, and stay when\n"
       "               they are faster",
       cli_records },
-    { "machine", CLI_MACHINE, "[options]", "print what was detected, and the measured FMA peak and bandwidth",
+    { "machine", CLI_MACHINE, "[options]", "print what was detected, and the measured FMA peak, memory rates and bandwidth",
       "The measured values are kept in the store.", cli_machine },
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };

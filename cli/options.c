@@ -290,5 +290,8 @@ void cli_arguments_free(cli_arguments *a)
 convgen_status cli_open(const cli_arguments *a, convgen_context **out)
 {
     convgen_options o = { .struct_size = sizeof o, .target = a->target, .store = a->store };
-    return convgen_open(&o, out);
+    cg_status status = convgen_open(&o, out);
+    if (!status)
+        (void)cg_rates_recall((*out)->store, &(*out)->machine); /* none: what the target's row assumes */
+    return status;
 }

@@ -272,6 +272,8 @@ static int tune_with_worker(run *r)
         missing += r->layers[i].state == MISSING && !r->layers[i].remembered;
     if (missing && (status = check_store(r)))
         return status;
+    if (missing)
+        cli_rates(r->c);
     if (needed && cg_worker_start(r->c, &r->judge))
         return cli_failed(r->a);
     cli_catch_interrupts(cg_worker_interrupt);

@@ -26,7 +26,8 @@ function convgen.targets()
   local list = {}
   for _, name in ipairs(targets.order) do
     local t = targets[name]
-    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine }
+    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine,
+      rates = t.rates }
   end
   return list
 end
@@ -36,8 +37,8 @@ function convgen.version(name)
   return family and family.version
 end
 
--- The name of a schedule's family and its chains (0: it transforms); or nil and why it is none, or not one that the problem's
--- accuracy admits. (Whether it can be built is `source`'s to say.)
+-- The name of a schedule's family and its chains (0: it transforms); or nil and why it is none, or not one that the
+-- problem's accuracy admits. (Whether it can be built is `source`'s to say.)
 function convgen.admits(request, name)
   local family, schedule = space.parse(name)
   if not family then return nil, ("'%s' is no schedule"):format(name) end
@@ -68,7 +69,9 @@ local function build(request, name)
   local form, why_not = form_of(request)
   if not form then return nil, why_not end
   local family, schedule = space.parse(name)
-  if not family then return nil, ("'%s' is no schedule; `convgen show PROBLEM --stage=schedules` lists them"):format(name) end
+  if not family then
+    return nil, ("'%s' is no schedule; `convgen show PROBLEM --stage=schedules` lists them"):format(name)
+  end
   local result, why = family.stages(prepare(request), schedule, targets[request.target], request.machine)
   if not result then return nil, why end
   result.family, result.schedule = family, schedule
@@ -104,26 +107,27 @@ end
 function convgen.source(request, name)
   local result, why = build(request, name)
   if not result then return nil, why end
-  local stages, text = {}, source_text(request, name, result)
+  local stages = {}
   for i, stage in ipairs(result.stages) do
-    stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch, pack = stage.pack,
-      ends = stage.ends, shares = stage.shares }
+    stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch,
+      pack = stage.pack, ends = stage.ends, shares = stage.shares }
   end
-  return { text = text, packed = result.packed, shared = result.shared,
+  return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }
 end
 
 -- The files of a network, each given to put(name, text); see emit.lua.
 function convgen.emit(network, put) return emit.write(network, build, put) end
 
----- looking at the arrows ----------------------------------------------------------------------------------------------------------
+---- looking at the arrows ---------------------------------------------------------------------------------------------
 
 -- What a family tells of a schedule beside its estimate; its sentence about what that means is kept in `meanings`.
 local function figures_of(request, s, meanings)
   local family, schedule = space.parse(s.name)
   if not family or not family.figures then return "" end
   meanings[1] = family.figures_mean
-  return ("%s  %s"):format((" "):rep(38 - #s.name), family.figures(request.problem, schedule, targets[request.target], request.machine))
+  return ("%s  %s"):format((" "):rep(38 - #s.name),
+    family.figures(request.problem, schedule, targets[request.target], request.machine))
 end
 
 local function show_schedules(request)
@@ -144,7 +148,8 @@ local function show_code(request, _, result)
   local form, why = form_of(setmetatable({ form = "machine" }, { __index = request }))
   if not form then return nil, why end
   if request.form ~= "machine" then
-    return nil, "--stage=code lists the machine form, and a system compiler is given the C form: --stage=source shows that"
+    return nil, "--stage=code lists the machine form, and a system compiler is given the C form: "
+      .. "--stage=source shows that"
   end
   return kernels_text(result, form.listing)
 end
@@ -160,7 +165,9 @@ local views = {
 function convgen.show(request, name, stage)
   if stage == "schedules" then return show_schedules(request) end
   local view = views[stage]
-  if not view then return nil, ("'%s' is no stage; the stages are: schedules, program, driver, source, code"):format(stage) end
+  if not view then
+    return nil, ("'%s' is no stage; the stages are: schedules, program, driver, source, code"):format(stage)
+  end
   name = name or convgen.schedules(request)[1].name
   local result, why = build(request, name)
   if not result then return nil, why end

@@ -1,11 +1,11 @@
 -- driver.lua: the loop nest around kernels, built from a handful of nodes, printed as C.
 --
--- A stage is a function over independent tasks. Its parts split the task number into named indices; inside, bodies are made of
--- let, loop, when and call over integer expressions. Every expression is affine or clipped by min and max; anything that
+-- A stage is a function over independent tasks. Its parts split the task number into named indices; inside, bodies are
+-- made of let, loop, when and call over integer expressions. Every expression is affine or clipped by min and max; what
 -- computes values belongs into a kernel program. Nothing here knows what a convolution is.
 local driver = {}
 
----- expressions: a + b, a - b, a * b of numbers and expressions fold constants ------------------------------------------------
+---- expressions: a + b, a - b, a * b of numbers and expressions fold constants --------------------------------------
 local Expr = {}
 Expr.__index = Expr
 
@@ -98,7 +98,8 @@ local function text(e, outer)
   if e.op == "const" then return tostring(e[1]) end
   if e.op == "var" then return e[1] end
   local r = rank[e.op]
-  if not r then return ("%s(%s, %s)"):format(e.op == "floor_div" and e.op or "cg_" .. e.op, text(e[1], 0), text(e[2], 0)) end
+  local name = e.op == "floor_div" and e.op or "cg_" .. e.op
+  if not r then return ("%s(%s, %s)"):format(name, text(e[1], 0), text(e[2], 0)) end
   local s = ("%s %s %s"):format(text(e[1], r), e.op, text(e[2], r + 1))
   return r < outer and "(" .. s .. ")" or s
 end
@@ -109,7 +110,7 @@ local function uses(e, visit)
   for i = 1, #e do if getmetatable(e[i]) == Expr then uses(e[i], visit) end end
 end
 
----- bodies ------------------------------------------------------------------------------------------------------------------
+---- bodies ----------------------------------------------------------------------------------------------------------
 local Body = {}
 Body.__index = Body
 
@@ -119,7 +120,9 @@ for _, name in ipairs(bases) do Body[name] = { base = name } end
 function Body:line(fmt, ...) self.lines[#self.lines + 1] = ("    "):rep(self.depth) .. fmt:format(...) end
 
 function Body:check(e)
-  uses(e, function(name) if not self.scope[name] then error("driver variable '" .. name .. "' is not in scope", 0) end end)
+  uses(e, function(name)
+    if not self.scope[name] then error("driver variable '" .. name .. "' is not in scope", 0) end
+  end)
   return e
 end
 
@@ -174,29 +177,78 @@ end
 
 function Body:comment(s) self:line("/* %s */", s) end
 
--- Calls a kernel program; one argument for each of the program's: {base, offset} for a pointer, an expression for a count.
+function Body:argument(kernel, i, actual)
+  local formal = kernel.args[i]
+  local counts = getmetatable(actual) == Expr or math.type(actual) == "integer"
+  if actual == nil or counts ~= (formal.kind == "count") then
+    error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
+  end
+  if formal.kind == "count" then return self:text(actual) end
+  local base, offset = actual[1], lift(actual[2] or 0)
+  self.used[base.base] = true
+  return constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
+end
+
+-- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
+-- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: its builder knows why, and
+-- the text will not be printed.)
 function Body:call(kernel, args)
-  if #args ~= #kernel.args then
+  if not kernel then return end
+  local named = next(args) and args[1] == nil
+  if not named and #args ~= #kernel.args then
     error(("kernel %s takes %d arguments, got %d"):format(kernel.name, #kernel.args, #args), 0)
   end
   local list = {}
   for i, formal in ipairs(kernel.args) do
-    local actual = args[i]
-    if (formal.kind == "count") == (getmetatable(actual) ~= Expr and math.type(actual) ~= "integer") then
-      error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
-    end
-    if formal.kind == "count" then
-      list[i] = self:text(actual)
-    else
-      local base, offset = actual[1], lift(actual[2] or 0)
-      self.used[base.base] = true
-      list[i] = constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
-    end
+    list[i] = self:argument(kernel, i, args[named and formal.name or i])
   end
   self:line("%s(%s);", kernel.name, table.concat(list, ", "))
 end
 
----- stages ------------------------------------------------------------------------------------------------------------------
+---- kernels ---------------------------------------------------------------------------------------------------------
+
+-- Bodies run where their stage is made, and ask for kernels as they need them: a builder makes each once, and numbers
+-- them in the order in which they were asked for first.
+local Builder = {}
+Builder.__index = Builder
+
+-- type, target: those of all kernels. What else the stages of a schedule have in common may stand beside them.
+function driver.builder(fields)
+  fields.kernels, fields.known = {}, {}
+  return setmetatable(fields, Builder)
+end
+
+-- The kernel of a key: make(o) gives the program, with o = {name = `what` and its number, type, target}, or nil and why
+-- not. Then there is none (false), and the first reason is left in b.why.
+function Builder:kernel(key, what, make)
+  if self.known[key] == nil then
+    local kernel, why = make { name = what .. #self.kernels, type = self.type, target = self.target }
+    if kernel then self.kernels[#self.kernels + 1] = kernel else self.why = self.why or why end
+    self.known[key] = kernel or false
+  end
+  return self.known[key]
+end
+
+---- stages ----------------------------------------------------------------------------------------------------------
+
+-- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.
+local function decompose(d, number, indices)
+  local values, inner, outermost = {}, 1, true
+  for i = #indices, 1, -1 do inner = inner * indices[i][2] end
+  local below = inner
+  for i, index in ipairs(indices) do
+    below = below // index[2]
+    if index[2] == 1 then
+      values[i] = lift(0)
+    else
+      local e = driver.quotient(number, below)
+      if not outermost then e = driver.rest(e, index[2]) end
+      values[i] = d:let(index[1], e)
+      outermost = false
+    end
+  end
+  return values
+end
 
 -- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
 local function mirrored(n, whole)
@@ -205,6 +257,16 @@ local function mirrored(n, whole)
     sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
   end
   return math.floor(sum * whole)
+end
+
+-- Which tasks of a part are those of the stage's share [first, last): from, stop.
+local function share_of(stage, part)
+  if stage.in_order then
+    return ("cg_max(first - %d, 0)"):format(part.before), ("cg_min(last - %d, %d)"):format(part.before, part.count)
+  end
+  local rounding = mirrored(part.before, stage.tasks)
+  local form = rounding > 0 and "(%s * %d + " .. rounding .. ") / %d" or "%s * %d / %d"
+  return form:format("first", part.count, stage.tasks), form:format("last", part.count, stage.tasks)
 end
 
 -- The task of a stage in whose share a part's task is.
@@ -228,64 +290,14 @@ local function ends_of(stage)
   return list
 end
 
--- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...}, body=function(d, ...)}.
--- The tasks of a part are numbered row-major over its indices; parts come one after another.
---
--- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long tasks as of
--- the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored, says: a part of one task
--- goes to another thread than the one before. With spec.in_order shares are contiguous, from one part on to the next: whoever orders
--- the parts has made them even.
-function driver.stage(spec)
-  local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false, scratch = spec.scratch or 0,
-    in_order = spec.in_order, parts = {}, tasks = 0 }
-  for _, part in ipairs(spec.parts) do
-    local count = 1
-    for _, index in ipairs(part.indices) do count = count * index[2] end
-    if count > 0 then
-      stage.parts[#stage.parts + 1] = { count = count, before = stage.tasks, what = part.what, indices = part.indices, body = part.body }
-      stage.tasks = stage.tasks + count
-    end
-  end
-  if #stage.parts > 1 then stage.tasks = math.min(stage.tasks, 1 << 30) end -- first * count stays below 2^63
-  stage.ends = ends_of(stage)
-  return stage
-end
-
--- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.
-local function decompose(d, number, indices)
-  local values, inner, outermost = {}, 1, true
-  for i = #indices, 1, -1 do inner = inner * indices[i][2] end
-  local below = inner
-  for i, index in ipairs(indices) do
-    below = below // index[2]
-    if index[2] == 1 then
-      values[i] = lift(0)
-    else
-      local e = driver.quotient(number, below)
-      if not outermost then e = driver.rest(e, index[2]) end
-      values[i] = d:let(index[1], e)
-      outermost = false
-    end
-  end
-  return values
-end
-
 local function part_text(d, stage, part)
-  local head = "for (long task = first; task < last; task++) {"
-  if #stage.parts > 1 and stage.in_order then
-    head = ("for (long task = cg_max(first - %d, 0), stop = cg_min(last - %d, %d); task < stop; task++) {%s"):format(part.before, part.before,
-      part.count, part.what and " /* " .. part.what .. " */" or "")
-  elseif #stage.parts > 1 then
-    local rounding = mirrored(part.before, stage.tasks)
-    local plus = rounding > 0 and " + " .. rounding or ""
-    local function share(name)
-      return plus == "" and ("%s * %d / %d"):format(name, part.count, stage.tasks)
-        or ("(%s * %d%s) / %d"):format(name, part.count, plus, stage.tasks)
-    end
-    head = ("for (long task = %s, stop = %s; task < stop; task++) {%s"):format(share "first", share "last",
-      part.what and " /* " .. part.what .. " */" or "")
+  if #stage.parts > 1 then
+    local from, stop = share_of(stage, part)
+    local what = part.what and " /* " .. part.what .. " */" or ""
+    d:line("for (long task = %s, stop = %s; task < stop; task++) {%s", from, stop, what)
+  else
+    d:line("for (long task = first; task < last; task++) {")
   end
-  d:line("%s", head)
   d:indent(function()
     d.scope.task = true
     part.body(d, table.unpack(decompose(d, node("var", "task"), part.indices)))
@@ -293,15 +305,45 @@ local function part_text(d, stage, part)
   d:line("}")
 end
 
--- The C text of a stage; `c_type` is float or double.
-function driver.print(stage, c_type)
+local function new_body()
   local d = setmetatable({ lines = {}, depth = 1, taken = {}, scope = {}, used = {} }, Body)
   for _, name in ipairs(bases) do d.taken[name] = true end
   for _, name in ipairs { "call", "first", "last", "task", "stop" } do d.taken[name] = true end
-  for _, part in ipairs(stage.parts) do part_text(d, stage, part) end
-  stage.shares = d.used.shared or false -- what another stage left there, or will find
-  local head = { ("void %s(const cg_call *call, void *scratch_memory, long first, long last)"):format(stage.symbol), "{" }
-  local uses_call = false
+  return d
+end
+
+-- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...},
+-- body=function(d, ...)}, which runs here. The tasks of a part are numbered row-major over its indices; parts come one
+-- after another.
+--
+-- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long
+-- tasks as of the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored,
+-- says: a part of one task goes to another thread than the one before. With spec.in_order shares are contiguous, from
+-- one part on to the next: whoever orders the parts has made them even.
+function driver.stage(spec)
+  local stage = { name = spec.name, symbol = "cg_stage_" .. spec.name, pack = spec.pack or false,
+    scratch = spec.scratch or 0, in_order = spec.in_order, parts = {}, tasks = 0, body = new_body() }
+  for _, part in ipairs(spec.parts) do
+    local count = 1
+    for _, index in ipairs(part.indices) do count = count * index[2] end
+    if count > 0 then
+      stage.parts[#stage.parts + 1] = { count = count, before = stage.tasks, what = part.what, indices = part.indices,
+        body = part.body }
+      stage.tasks = stage.tasks + count
+    end
+  end
+  if #stage.parts > 1 then stage.tasks = math.min(stage.tasks, 1 << 30) end -- first * count stays below 2^63
+  for _, part in ipairs(stage.parts) do part_text(stage.body, stage, part) end
+  stage.ends = ends_of(stage)
+  stage.shares = stage.body.used.shared or false -- what another stage left there, or will find
+  return stage
+end
+
+-- The C text of a stage; `c_type` is float or double.
+function driver.print(stage, c_type)
+  local d = stage.body
+  local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
+  local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
     local from = name == "scratch" and "scratch_memory" or "call->" .. name
     if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type, name, from) end

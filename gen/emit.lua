@@ -1,8 +1,9 @@
 -- emit.lua: the layers of a network -> files that need nothing of convgen.
 --
--- network: prefix; form, "c" or "asm"; openmp; machine; targets, best first, "portable" last; layers, each with name, threads,
--- multiplicity, problem, and kernels, one a target: schedule, from (a sentence: why this one), and the recorded errors that
--- are known. put(name, text) takes one file. Names and order depend on the network alone. Of families it knows their stages only.
+-- network: prefix; form, "c" or "asm"; openmp; machine; targets, best first, "portable" last; layers, each with name,
+-- threads, multiplicity, problem, and kernels, one a target: schedule, from (a sentence: why this one), and the
+-- recorded errors that are known. put(name, text) takes one file. Names and order depend on the network alone. Of
+-- families it knows their stages only.
 local targets = require "targets"
 local template = require "template"
 local driver = require "driver"
@@ -12,7 +13,7 @@ local lower = { c = require "lower/c", machine = require "lower/machine" }
 
 local emit = {}
 
----- names ---------------------------------------------------------------------------------------------------------------------------
+---- names -------------------------------------------------------------------------------------------------------------
 
 local pass_suffix = { forward = "", backward_data = "_backward_data", backward_weights = "_backward_weights" }
 local derived = { "", "_pack", "_packed", "_workspace", "_kernels" }
@@ -21,10 +22,11 @@ local function valid(name)
   return (name:gsub("[^%w_]", "_"):gsub("_+", "_"):gsub("^_", ""):gsub("_$", ""))
 end
 
--- A layer's name in C: what the list says, made valid and unique together with all that is derived from it; case does not
--- tell names apart, since macros and files are made of them too.
+-- A layer's name in C: what the list says, made valid and unique together with all that is derived from it; case does
+-- not tell names apart, since macros and files are made of them too.
 local function name_layers(network)
-  local taken, given = { target = true, choose = true, internal = true, selfcheck = true, benchmark = true, layers = true }, {}
+  local taken, given = { target = true, choose = true, internal = true, selfcheck = true, benchmark = true,
+    layers = true }, {}
   local function free(name)
     for _, suffix in ipairs(derived) do if taken[(name .. suffix):lower()] then return false end end
     return true
@@ -33,7 +35,9 @@ local function name_layers(network)
     local p, said = layer.problem, layer.name
     if said ~= "" then
       local key = said .. pass_suffix[p.pass]
-      if given[key] then return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p)) end
+      if given[key] then
+        return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
+      end
       given[key] = true
     end
     local base = valid(said ~= "" and said or p.text:match "%S+$")
@@ -49,14 +53,18 @@ local function name_layers(network)
   return true
 end
 
----- one kernel -> one file ------------------------------------------------------------------------------------------------------------
+---- one kernel -> one file --------------------------------------------------------------------------------------------
 
 local function round64(n) return (n + 63) // 64 * 64 end
 
-local function comment(lines) return "/* " .. table.concat(lines, "\n * "):gsub("%*/", "* /"):gsub(" +\n", "\n") .. " */" end
+local function comment(lines)
+  return "/* " .. table.concat(lines, "\n * "):gsub("%*/", "* /"):gsub(" +\n", "\n") .. " */"
+end
 
 local function append(list, title, lines)
-  for i, line in ipairs(lines) do list[#list + 1] = (i == 1 and "  %-10s%s" or "  %-10s%s"):format(i == 1 and title or "", line) end
+  for i, line in ipairs(lines) do
+    list[#list + 1] = (i == 1 and "  %-10s%s" or "  %-10s%s"):format(i == 1 and title or "", line)
+  end
 end
 
 local function count_text(n, one) return ("%d %s%s"):format(n, one, n == 1 and "" or "s") end
@@ -66,7 +74,8 @@ local function stage_words(result)
   for i, stage in ipairs(result.stages) do
     local what = {}
     for _, part in ipairs(stage.parts) do what[#what + 1] = part.what end
-    lines[i] = ("%s: %s%s"):format(stage.name, count_text(stage.tasks, "task"), #what > 0 and " (" .. table.concat(what, "; ") .. ")" or "")
+    lines[i] = ("%s: %s%s"):format(stage.name, count_text(stage.tasks, "task"),
+      #what > 0 and " (" .. table.concat(what, "; ") .. ")" or "")
   end
   return lines
 end
@@ -138,19 +147,22 @@ local function enclosure(network, kernel)
   local open = { "#if " .. macro }
   if kernel.form == "c" then
     local line = '#error "compile this file with %s"'
-    table.move({ ("#if !defined(CG_BODY) && !(%s)"):format(target.intrinsics), line:format(target.flags), "#endif" }, 1, 3, 2, open)
+    table.move({ ("#if !defined(CG_BODY) && !(%s)"):format(target.intrinsics), line:format(target.flags), "#endif" },
+      1, 3, 2, open)
   end
   return table.concat(open, "\n"), "#endif"
 end
 
 local function vec_header(network, p, target)
   local macro = (network.guard .. "_VEC_" .. p.type .. "_" .. target.name):upper()
-  return ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro, (lower.c.prelude(p.type, target):gsub("\n$", "")))
+  return ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro,
+    (lower.c.prelude(p.type, target):gsub("\n$", "")))
 end
 
 local function write_kernel(network, layer, kernel, build, put)
   local p = layer.problem
-  local result, why = build({ problem = p, machine = network.machine, target = kernel.target, form = kernel.form, threads = layer.threads },
+  local result, why = build({ problem = p, machine = network.machine, target = kernel.target, form = kernel.form,
+    threads = layer.threads },
     kernel.schedule)
   if not result then return nil, ("%s, %s: %s"):format(layer.id, kernel.target, why) end
   local form, vectors = lower[kernel.form], result.kernels[1].target
@@ -175,15 +187,17 @@ local function write_kernel(network, layer, kernel, build, put)
   end
   local open, close = enclosure(network, kernel)
   put(kernel.file, (template.fill("standalone_kernel.c.in", {
-    HEAD = head(network, layer, kernel, result, kernel.file), PREFIX = network.prefix, OPEN = open, CLOSE = close, INCLUDE = include,
-    KERNELS = kernels_text(result, kernel.form == "c" and form.kernel or form.assembly), STAGES = stages_text(p, result),
+    HEAD = head(network, layer, kernel, result, kernel.file), PREFIX = network.prefix, OPEN = open, CLOSE = close,
+    INCLUDE = include,
+    KERNELS = kernels_text(result, kernel.form == "c" and form.kernel or form.assembly),
+    STAGES = stages_text(p, result),
     SYMBOL = kernel.symbol, TABLE = table.concat(rows, "\n"),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),
   }):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
   return true
 end
 
----- the network --------------------------------------------------------------------------------------------------------------------------
+---- the network -------------------------------------------------------------------------------------------------------
 
 -- Layers with equal problems and threads have the kernels of the first of them.
 local function share_kernels(network)

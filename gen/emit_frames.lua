@@ -34,6 +34,13 @@ local function each_target(network, machine, text)
   return list
 end
 
+local function rows(network, machine, text) return table.concat(each_target(network, machine, text), "\n") end
+
+-- A row for each target, those of one kind of processor enclosed.
+local function all_rows(network, text)
+  return by_processor(network, rows(network, true, text), rows(network, false, text))
+end
+
 -- Kernels of the layers that have their own, in order.
 local function own_layers(network)
   local list = {}
@@ -41,7 +48,7 @@ local function own_layers(network)
   return list
 end
 
----- the header ----------------------------------------------------------------------------------------------------------------------------
+---- the header --------------------------------------------------------------------------------------------------------
 
 local function most(layer, size)
   local n = 0
@@ -63,12 +70,14 @@ local function sizes(network, layer)
   local alone = most(layer, function(k) return k.packed + k.shared + k.scratch end)
   local lines = {}
   if network.openmp then
-    lines[1] = ("#define %s_WORKSPACE(threads) (%d + %d * (size_t)(threads))"):format(name, fixed, most(layer, function(k) return k.scratch end))
+    lines[1] = ("#define %s_WORKSPACE(threads) (%d + %d * (size_t)(threads))"):format(name, fixed,
+      most(layer, function(k) return k.scratch end))
   else
     lines[1] = ("#define %s_WORKSPACE %d"):format(name, alone)
   end
   if has_packed(layer) then
-    lines[2] = ("#define %s_PACKED %d"):format(name, most(layer, function(k) return k.packed > 0 and k.packed or weights_bytes(layer) end))
+    lines[2] = ("#define %s_PACKED %d"):format(name,
+      most(layer, function(k) return k.packed > 0 and k.packed or weights_bytes(layer) end))
   end
   return table.concat(lines, "\n")
 end
@@ -88,7 +97,8 @@ local function prototypes(network, layer)
   local name, t = network.prefix .. "_" .. layer.id, words.c_type(layer.problem)
   local list = { ("void %s(%s)"):format(name, parameters(network, layer)) }
   if has_packed(layer) then
-    list[2] = ("void %s_pack(const %s *weights, void *packed, void *workspace%s)"):format(name, t, network.openmp and ", int threads" or "")
+    list[2] = ("void %s_pack(const %s *weights, void *packed, void *workspace%s)"):format(name, t,
+      network.openmp and ", int threads" or "")
     list[3] = ("void %s_packed(%s)"):format(name, parameters(network, layer, true))
   end
   return list
@@ -100,10 +110,13 @@ local function certificates(network, layer)
     local text = words.certificate(layer.problem, { chains = kernel.chains })
     local said = table.concat(text)
     if said ~= before then
-      for n, line in ipairs(text) do lines[#lines + 1] = (n == 1 and " *   error      " or " *              ") .. line end
+      for n, line in ipairs(text) do
+        lines[#lines + 1] = (n == 1 and " *   error      " or " *              ") .. line
+      end
       before = said
     end
-    lines[#lines + 1] = (" *   %-10s %s%s"):format(network.targets[i], kernel.schedule, words.recorded(kernel) and "; " .. words.recorded(kernel) or "")
+    lines[#lines + 1] = (" *   %-10s %s%s"):format(network.targets[i], kernel.schedule,
+      words.recorded(kernel) and "; " .. words.recorded(kernel) or "")
   end
   return lines
 end
@@ -128,16 +141,19 @@ end
 local function header(network)
   local t = network.targets
   return template.fill("standalone.h.in", {
-    PREFIX = network.prefix, GUARD = network.guard, VERSION = network.version, TARGET_NAMES = '"' .. table.concat(t, '", "') .. '"',
+    PREFIX = network.prefix, GUARD = network.guard, VERSION = network.version,
+    TARGET_NAMES = '"' .. table.concat(t, '", "') .. '"',
     THREADS = network.openmp and " `threads` is how many may work on a call: 1 or more." or "",
-    LIST = lines_of(network.layers, function(layer) return (" *   %-28s %s"):format(network.prefix .. "_" .. layer.id, layer.problem.text) end),
+    LIST = lines_of(network.layers,
+      function(layer) return (" *   %-28s %s"):format(network.prefix .. "_" .. layer.id, layer.problem.text) end),
     LAYERS = lines_of(network.layers, function(layer)
-      return ("%s\n%s\n%s;\n"):format(layer_comment(network, layer), sizes(network, layer), table.concat(prototypes(network, layer), ";\n"))
+      return ("%s\n%s\n%s;\n"):format(layer_comment(network, layer), sizes(network, layer),
+        table.concat(prototypes(network, layer), ";\n"))
     end),
   })
 end
 
----- internal header and dispatch -------------------------------------------------------------------------------------------------------------
+---- internal header and dispatch --------------------------------------------------------------------------------------
 
 local function internal(network)
   local stages = 1
@@ -150,58 +166,16 @@ local function internal(network)
   local asm = network.form == "asm" and #x86_targets(network) > 0
   return template.fill("standalone_internal.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, STAGES = stages,
-    ONLY_ELF = asm and ": they are assembly, called as System V has it" or "", AND_ELF = asm and " && defined(__ELF__)" or "",
-    KERNELS = by_processor(network, table.concat(each_target(network, true, declare), "\n"),
-      table.concat(each_target(network, false, declare), "\n")),
+    ONLY_ELF = asm and ": they are assembly, called as System V has it" or "",
+    AND_ELF = asm and " && defined(__ELF__)" or "",
+    KERNELS = all_rows(network, declare),
   })
 end
 
 local choice_without = [[
 static int target(void) { return PORTABLE; }
-]]
-
-local choice_among = [[
-#if @GUARD@_X86
-static int chosen; /* 1 + the target; 0: not yet. Threads that meet here write the same. */
-
-static int runs_here(int t)
-{
-    __builtin_cpu_init();
-@TESTS@
-    return t == PORTABLE;
-}
-
-static int target(void)
-{
-    int t = __atomic_load_n(&chosen, __ATOMIC_RELAXED) - 1;
-    if (t >= 0) return t;
-    for (t = 0; !runs_here(t); t++) {}
-    __atomic_store_n(&chosen, t + 1, __ATOMIC_RELAXED);
-    return t;
-}
-
-static void choose(int t) { __atomic_store_n(&chosen, t + 1, __ATOMIC_RELAXED); }
-#else
 static int runs_here(int t) { return t == PORTABLE; }
-static int target(void) { return PORTABLE; }
 static void choose(int t) { (void)t; }
-#endif
-]]
-
-local choose = [[
-
-static int equal(const char *a, const char *b)
-{
-    while (*a && *a == *b) a++, b++;
-    return *a == *b;
-}
-
-int @PREFIX@_choose(const char *name)
-{
-    for (int t = 0; t < TARGETS; t++)
-        if (equal(names[t], name) && runs_here(t)) return choose(t), 0;
-    return -1;
-}
 ]]
 
 local function choice(network)
@@ -210,61 +184,39 @@ local function choice(network)
     for i, need in ipairs(targets[name].needs) do needs[i] = ('__builtin_cpu_supports("%s")'):format(need) end
     return ("    if (t == %s) return %s;"):format(name:upper(), table.concat(needs, " && "))
   end
-  local among = #x86_targets(network) > 0
-  local text = (among and choice_among or choice_without ..
-    "static int runs_here(int t) { return t == PORTABLE; }\nstatic void choose(int t) { (void)t; }\n") .. choose
-  return (text:gsub("@(%u+)@", { GUARD = network.guard, PREFIX = network.prefix,
-    TESTS = among and table.concat(each_target(network, true, test), "\n") or "" }))
+  local text = choice_without
+  if #x86_targets(network) > 0 then
+    text = template.fill("standalone_choice.in", { GUARD = network.guard, TESTS = rows(network, true, test) })
+  end
+  return text .. template.fill("standalone_choose.in", { PREFIX = network.prefix })
 end
-
-local sharing = [[
-#ifdef _OPENMP
-#include <omp.h>
-#elif !defined(@GUARD@_SERIAL)
-#error "compile with OpenMP (-fopenmp), or with -D@GUARD@_SERIAL to run on one thread"
-#endif
-
-/* Contiguous shares: what a task computes does not depend on who runs it. */
-static void share(const @PREFIX@_stage *s, const cg_call *call, char *scratch, size_t each, int threads)
-{
-#ifdef _OPENMP
-    if (threads > s->tasks) threads = (int)s->tasks;
-    if (threads > 1) {
-#pragma omp parallel num_threads(threads)
-        {
-            const long me = omp_get_thread_num(), all = omp_get_num_threads(), per = s->tasks / all, rest = s->tasks % all;
-            const long first = per * me + (me < rest ? me : rest), last = first + per + (me < rest);
-            if (first < last) s->run(call, each ? scratch + each * (size_t)me : NULL, first, last);
-        }
-        return;
-    }
-#else
-    (void)each, (void)threads;
-#endif
-    s->run(call, scratch, 0, s->tasks);
-}
-]]
 
 local function definition(network, layer)
   local name, list = network.prefix .. "_" .. layer.id, {}
-  local kernels, threads = ("%s_kernels[target()]"):format(network.prefix .. "_" .. layer.same.id), network.openmp and ", threads" or ""
+  local kernels, threads = ("%s_kernels[target()]"):format(network.prefix .. "_" .. layer.same.id),
+    network.openmp and ", threads" or ""
   local prototype = prototypes(network, layer)
   local function call(without)
     local members = {}
     for _, o in ipairs(words.operands(layer.problem)) do
-      if o.slot ~= without then members[#members + 1] = (".%s = %s%s"):format(o.slot, o.written and "" or "(void *)", o.name) end
+      if o.slot ~= without then
+        members[#members + 1] = (".%s = %s%s"):format(o.slot, o.written and "" or "(void *)", o.name)
+      end
     end
     return ("(cg_call){ %s }"):format(table.concat(members, ", "))
   end
   if layer.same == layer then
     local function reference(_, i) return ("    &%s,"):format(layer.kernels[i].symbol) end
-    list[1] = ("static const %s_kernel *const %s_kernels[TARGETS] = {\n%s\n};\n"):format(network.prefix, name, by_processor(network,
-      table.concat(each_target(network, true, reference), "\n"), table.concat(each_target(network, false, reference), "\n")))
+    list[1] = ("static const %s_kernel *const %s_kernels[TARGETS] = {\n%s\n};\n"):format(network.prefix, name,
+      all_rows(network, reference))
   end
-  list[#list + 1] = ("%s\n{\n    run(%s, %s, workspace, PACK | COMPUTE%s);\n}\n"):format(prototype[1], kernels, call(), threads)
+  list[#list + 1] = ("%s\n{\n    run(%s, %s, workspace, PACK | COMPUTE%s);\n}\n"):format(prototype[1], kernels, call(),
+    threads)
   if has_packed(layer) then
-    list[#list + 1] = ("%s\n{\n    pack(%s, weights, %d, packed, workspace%s);\n}\n"):format(prototype[2], kernels, weights_bytes(layer), threads)
-    list[#list + 1] = ("%s\n{\n    run_packed(%s, %s, packed, workspace%s);\n}\n"):format(prototype[3], kernels, call "weights", threads)
+    list[#list + 1] = ("%s\n{\n    pack(%s, weights, %d, packed, workspace%s);\n}\n"):format(prototype[2], kernels,
+      weights_bytes(layer), threads)
+    list[#list + 1] = ("%s\n{\n    run_packed(%s, %s, packed, workspace%s);\n}\n"):format(prototype[3], kernels,
+      call "weights", threads)
   end
   return table.concat(list, "\n")
 end
@@ -274,41 +226,26 @@ local function has_packing(network)
   return false
 end
 
-local packing = [[
-/* Weights that the kernel reads as they are have a packed form too: a copy. */
-static void pack(const @PREFIX@_kernel *k, const void *weights, size_t bytes, void *packed, void *workspace@PARAMETER@)
-{
-    if (!k->packed) memcpy(packed, weights, bytes);
-    else run(k, (cg_call){ .weights = (void *)weights, .packed = packed }, workspace, PACK@THREADS@);
-}
-
-static void run_packed(const @PREFIX@_kernel *k, cg_call call, const void *packed, void *workspace@PARAMETER@)
-{
-    if (k->packed) call.packed = (void *)packed;
-    else call.weights = (void *)packed;
-    run(k, call, workspace, COMPUTE@THREADS@);
-}
-]]
-
 local function dispatch(network)
   local function upper(name) return "    " .. name:upper() .. "," end
   local function quoted(name) return ('    "%s",'):format(name) end
-  local function row(text) return by_processor(network, table.concat(each_target(network, true, text), "\n"),
-    table.concat(each_target(network, false, text), "\n")) end
-  local keys = { GUARD = network.guard, PREFIX = network.prefix, PARAMETER = network.openmp and ", int threads" or "",
-    THREADS = network.openmp and ", threads" or "" }
+  local prefix, packs = network.prefix, has_packing(network)
+  local parameter, threads = network.openmp and ", int threads" or "", network.openmp and ", threads" or ""
   return template.fill("standalone.c.in", {
-    PREFIX = network.prefix, VERSION = network.version, ENUM = row(upper), NAMES = row(quoted), CHOICE = choice(network),
-    SHARING = network.openmp and sharing:gsub("@(%u+)@", keys) or "", THREADS_PARAMETER = keys.PARAMETER,
+    PREFIX = prefix, VERSION = network.version, ENUM = all_rows(network, upper), NAMES = all_rows(network, quoted),
+    CHOICE = choice(network), THREADS_PARAMETER = parameter,
+    SHARING = network.openmp and
+      template.fill("standalone_sharing.in", { GUARD = network.guard, PREFIX = prefix }) or "",
     RUN_STAGE = network.openmp and "share(&k->stage[i], &call, scratch, k->scratch, threads);"
       or "k->stage[i].run(&call, scratch, 0, k->stage[i].tasks);",
-    PACKING = has_packing(network) and packing:gsub("@(%u+)@", keys) or "",
-    INCLUDE = has_packing(network) and "#include <string.h>\n" or "",
+    PACKING = packs and template.fill("standalone_packing.in", { PREFIX = prefix, PARAMETER = parameter,
+      THREADS = threads }) or "",
+    INCLUDE = packs and "#include <string.h>\n" or "",
     LAYERS = lines_of(network.layers, function(layer) return definition(network, layer) end),
   })
 end
 
----- what the two programs know --------------------------------------------------------------------------------------------------------------
+---- what the two programs know ----------------------------------------------------------------------------------------
 
 local function braces(list) return "{ " .. table.concat(list, ", ") .. " }" end
 
@@ -327,14 +264,16 @@ local function adapter(network, layer)
   local function call(suffix, packed)
     local list = {}
     for i, o in ipairs(words.operands(layer.problem)) do
-      list[i] = packed and o.slot == "weights" and "t[PACKED]" or ("(%s%s *)t[%s]"):format(o.written and "" or "const ", t, o.slot:upper())
+      list[i] = packed and o.slot == "weights" and "t[PACKED]"
+        or ("(%s%s *)t[%s]"):format(o.written and "" or "const ", t, o.slot:upper())
     end
-    return ("%s%s(%s, t[WORKSPACE]%s)"):format(name, suffix, table.concat(list, ", "), network.openmp and ", threads" or "")
+    return ("%s%s(%s, t[WORKSPACE]%s)"):format(name, suffix, table.concat(list, ", "),
+      network.openmp and ", threads" or "")
   end
   local body = "    " .. call "" .. ";\n"
   if has_packed(layer) then
-    body = ("    if (how == WHOLE) %s;\n    else if (how == PACK) %s_pack(t[WEIGHTS], t[PACKED], t[WORKSPACE]%s);\n    else %s;\n"):format(
-      call "", name, network.openmp and ", threads" or "", call("_packed", true))
+    body = ("    if (how == WHOLE) %s;\n    else if (how == PACK) %s_pack(t[WEIGHTS], t[PACKED], t[WORKSPACE]%s);\n"
+      .. "    else %s;\n"):format(call "", name, network.openmp and ", threads" or "", call("_packed", true))
   else
     body = "    (void)how;\n" .. body
   end
@@ -347,11 +286,13 @@ local function row(network, layer)
   local e, macro = p.epilogue, ("%s_%s"):format(network.prefix, layer.id):upper()
   local chains = {}
   for i, kernel in ipairs(layer.kernels) do chains[i] = kernel.chains > 0 and 0 or words.budget(p) end
-  return ("    { \"%s\", run_%s, %s, %d, %d, %d, %d, %d, %s, %s, %d, %d, %d, %d,\n      %s, %s, %s, %s, %s, %s,\n      %s, %s, %d, %d, %s },"):format(
+  return ("    { \"%s\", run_%s, %s, %d, %d, %d, %d, %d, %s, %s, %d, %d, %d, %d,\n"
+    .. "      %s, %s, %s, %s, %s, %s,\n      %s, %s, %d, %d, %s },"):format(
     layer.id, layer.id, pass_names[p.pass], types.rows[p.type].number, p.layout == "nchw" and 1 or 0, p.bias and 1 or 0,
     e.residual and 1 or 0, activations[e.activation], number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc,
     braces(p.input), braces(p.output), braces(p.kernel), braces(p.stride), braces(p.dilation), braces(p.pad),
-    has_packed(layer) and macro .. "_PACKED" or "0", network.openmp and macro .. "_WORKSPACE(THREADS)" or macro .. "_WORKSPACE",
+    has_packed(layer) and macro .. "_PACKED" or "0",
+    network.openmp and macro .. "_WORKSPACE(THREADS)" or macro .. "_WORKSPACE",
     p.weights == "fixed" and 1 or 0, layer.multiplicity, braces(chains))
 end
 
@@ -364,13 +305,15 @@ local function layers_h(network)
   })
 end
 
----- the list, the build, the words ------------------------------------------------------------------------------------------------------------
+---- the list, the build, the words ------------------------------------------------------------------------------------
 
 local function list(network)
   return ("# What the convolutions of this directory are: README.md tells how they are made again.\n%s\n"):format(
     lines_of(network.layers, function(layer)
-      return ("--reset%s %s%s%s"):format(layer.threads > 1 and (" --threads=%d"):format(layer.threads) or "", layer.problem.text,
-        layer.name ~= "" and ('n"%s"'):format(layer.name) or "", layer.multiplicity > 1 and (" *%d"):format(layer.multiplicity) or "")
+      return ("--reset%s %s%s%s"):format(layer.threads > 1 and (" --threads=%d"):format(layer.threads) or "",
+        layer.problem.text,
+        layer.name ~= "" and ('n"%s"'):format(layer.name) or "",
+        layer.multiplicity > 1 and (" *%d"):format(layer.multiplicity) or "")
     end))
 end
 
@@ -386,12 +329,14 @@ local function cmake(network)
   end
   local sources = {}
   for i in ipairs(network.targets) do sources[i] = files_of(network, i) end
-  local x86 = table.concat(each_target(network, true, flags), "\n")
+  local x86 = rows(network, true, flags)
   return template.fill("standalone_cmakelists.in", {
     PREFIX = network.prefix, SOURCES = table.concat(sources, "\n"),
-    FLAGS = x86:find "%S" and ("# Files for processors that not all have; they are only called where they run. A compiler for another processor takes\n"
-      .. "# them without these flags, as nothing.\nif(CMAKE_SYSTEM_PROCESSOR MATCHES \"x86_64|AMD64\")\n%s\nendif()\n"):format(x86) or "",
-    OPENMP = network.openmp and ("find_package(OpenMP REQUIRED COMPONENTS C)\ntarget_link_libraries(%s PUBLIC OpenMP::OpenMP_C)\n"):format(network.prefix) or "",
+    FLAGS = x86:find "%S" and ("# Files for processors that not all have; they are only called where they run. A "
+      .. "compiler for another processor takes\n# them without these flags, as nothing.\n"
+      .. "if(CMAKE_SYSTEM_PROCESSOR MATCHES \"x86_64|AMD64\")\n%s\nendif()\n"):format(x86) or "",
+    OPENMP = network.openmp and ("find_package(OpenMP REQUIRED COMPONENTS C)\n"
+      .. "target_link_libraries(%s PUBLIC OpenMP::OpenMP_C)\n"):format(network.prefix) or "",
   })
 end
 
@@ -399,7 +344,8 @@ end
 local function counted_layers(network)
   local layers, different = #network.layers, #own_layers(network)
   if layers == 1 then return "One layer" end
-  return different == layers and ("%d layers, each"):format(layers) or ("%d layers, %d of them different, each"):format(layers, different)
+  return different == layers and ("%d layers, each"):format(layers)
+    or ("%d layers, %d of them different, each"):format(layers, different)
 end
 
 local function readme(network)
@@ -415,14 +361,17 @@ local function readme(network)
     if network.form == "c" then flags[#flags + 1] = ("`*_%s.c` with `%s`"):format(name, targets[name].flags) end
   end
   return template.fill("standalone_readme.in", {
-    PREFIX = network.prefix, VERSION = network.version, TARGETS = table.concat(network.targets, ","), FORM = network.form,
+    PREFIX = network.prefix, VERSION = network.version, TARGETS = table.concat(network.targets, ","),
+    FORM = network.form,
     THREADS = network.openmp and "openmp" or "none", LAYER_WORDS = counted_layers(network),
     TARGET_WORDS = table.concat(network.targets, ", "), ORIGINS = origins,
     MACHINE = network.elsewhere and " --machine=FILE" or "", KEY = network.key,
     FLAGS = #flags > 0 and (", and " .. table.concat(flags, ", ")) or "",
     FORM_WORDS = network.form == "asm" and #x86_targets(network) > 0
-      and "The x86 kernels are assembly in C files, for gcc and clang on System V systems (no `-flto`): the instructions that were timed."
-      or "All kernels are C over the operations of `*_vec_*.h`; `-DCG_BODY=3` takes their plainest body, one lane after another.",
+      and "The x86 kernels are assembly in C files, for gcc and clang on System V systems (no `-flto`): the "
+        .. "instructions that were timed."
+      or "All kernels are C over the operations of `*_vec_*.h`; `-DCG_BODY=3` takes their plainest body, one lane "
+        .. "after another.",
     OPENMP = network.openmp and ("Threads are OpenMP's; `-D%s_SERIAL` compiles without. "):format(network.guard) or "",
   })
 end
@@ -433,8 +382,10 @@ function frames.write(network, put)
   put(prefix .. "_internal.h", internal(network))
   put(prefix .. ".c", (dispatch(network):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
   put(prefix .. "_layers.h", layers_h(network))
-  put(prefix .. "_selfcheck.c", template.fill("standalone_selfcheck.c.in", { PREFIX = prefix, VERSION = network.version }))
-  put(prefix .. "_benchmark.c", template.fill("standalone_benchmark.c.in", { PREFIX = prefix, VERSION = network.version }))
+  put(prefix .. "_selfcheck.c", template.fill("standalone_selfcheck.c.in",
+    { PREFIX = prefix, VERSION = network.version }))
+  put(prefix .. "_benchmark.c", template.fill("standalone_benchmark.c.in",
+    { PREFIX = prefix, VERSION = network.version }))
   put(prefix .. ".txt", list(network))
   put("CMakeLists.txt", cmake(network))
   put("README.md", readme(network))

@@ -15,7 +15,7 @@ local function axes_of(p)
   return list
 end
 
----- operands: what each tensor is called, which way it goes, its shape ----------------------------------------------------------
+---- operands: what each tensor is called, which way it goes, its shape ------------------------------------------------
 
 local function image(p, sizes, channels)
   local shape = { p.batch }
@@ -75,7 +75,7 @@ function words.layout(p)
     p.groups > 1 and ", input channels of a group" or "")
 end
 
----- mathematics -------------------------------------------------------------------------------------------------------------------
+---- mathematics -------------------------------------------------------------------------------------------------------
 
 local function scaled(name, factor) return factor == 1 and name or ("%s*%d"):format(name, factor) end
 
@@ -140,13 +140,13 @@ function words.mathematics(p)
   if grouped and icg == 1 and ocg == 1 then
     lines[#lines + 1] = "with each channel alone: g = c, i = 0"
   elseif grouped then
-    lines[#lines + 1] = ("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered"):format(p.groups, icg,
-      icg == 1 and "" or "s", ocg)
+    lines[#lines + 1] = ("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered")
+      :format(p.groups, icg, icg == 1 and "" or "s", ocg)
   end
   return lines
 end
 
----- errors ------------------------------------------------------------------------------------------------------------------------
+---- errors ------------------------------------------------------------------------------------------------------------
 
 -- The most terms of one output.
 function words.terms(p)
@@ -157,16 +157,19 @@ function words.terms(p)
 end
 
 local budgets = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
--- The same numbers as in runtime/budget.c. The normwise error of transforms over that of a plain loop that this accuracy admits.
+-- The same numbers as in runtime/budget.c. The normwise error of transforms over that of a plain loop that this
+-- accuracy admits.
 function words.budget(p) return budgets[p.accuracy] end
 
 local function proven(p, chains)
   local k, u = words.terms(p), types.rows[p.type].digits
   local bound = ("|error| <= g * sum |a||b| with g = K u / (1 - K u), K = %d, u = 2^-%d"):format(k, u)
   if p.pass == "backward_weights" then
-    return { "blocks of at most 512 output pixels are chains of fused multiply-adds, added in order:", "the same bits everywhere; " .. bound }
+    return { "blocks of at most 512 output pixels are chains of fused multiply-adds, added in order:",
+      "the same bits everywhere; " .. bound }
   elseif chains == 1 then
-    return { "an output is one chain of fused multiply-adds over taps, then channels, the bias last:", "the same bits everywhere; " .. bound }
+    return { "an output is one chain of fused multiply-adds over taps, then channels, the bias last:",
+      "the same bits everywhere; " .. bound }
   end
   return { ("an output is %d chains of fused multiply-adds, added pairwise;"):format(chains), bound }
 end
@@ -185,7 +188,8 @@ function words.certificate(p, kernel)
   local lines
   if kernel.chains > 0 then lines = proven(p, kernel.chains)
   else
-    lines = { ("sums are transformed: the normwise error is held to %g times that of a plain loop,"):format(words.budget(p)),
+    local budget = words.budget(p)
+    lines = { ("sums are transformed: the normwise error is held to %g times that of a plain loop,"):format(budget),
       "on independent uniform [-1, 1] data (accuracy " .. p.accuracy .. ")" }
   end
   lines[#lines + 1] = words.recorded(kernel)

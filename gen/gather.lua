@@ -2,7 +2,8 @@
 --
 -- Along one axis, an output j of a phase gathers taps t = 0 .. taps-1 from input positions
 --     j * step + offset + t * tap_step        (only those inside [0, inputs) count)
--- with the kernel element first_tap + t * tap_stride, and is written to position start + j * stride. Forward has one phase an axis.
+-- with the kernel element first_tap + t * tap_stride, and is written to position start + j * stride. Forward has one
+-- phase an axis.
 -- Backward data with stride s has s phases (the positions x = start + j * s): of a phase, the taps with
 -- (start + pad - k * dilation) divisible by s contribute; k ascends, so the order of the sum is the canonical one.
 -- Backward weights does not gather; see valid_outputs.
@@ -15,7 +16,8 @@ local function gcd(a, b)
 end
 
 local function forward_axis(p, i)
-  return { { outputs = p.output[i], start = 0, stride = 1, step = p.stride[i], offset = -p.pad[i], tap_step = p.dilation[i],
+  return { { outputs = p.output[i], start = 0, stride = 1, step = p.stride[i], offset = -p.pad[i],
+    tap_step = p.dilation[i],
     taps = p.kernel[i], first_tap = 0, tap_stride = 1, inputs = p.input[i] } }
 end
 
@@ -30,7 +32,8 @@ local function backward_axis(p, i)
     local tap_stride = s // common
     phases[#phases + 1] = { outputs = (p.input[i] - start + s - 1) // s, start = start, stride = s, step = 1,
       offset = first and (start + p.pad[i] - first * dilation) // s or 0, tap_step = -(dilation // common),
-      taps = first and (p.kernel[i] - first + tap_stride - 1) // tap_stride or 0, first_tap = first or 0, tap_stride = tap_stride,
+      taps = first and (p.kernel[i] - first + tap_stride - 1) // tap_stride or 0, first_tap = first or 0,
+      tap_stride = tap_stride,
       inputs = p.output[i] }
   end
   return phases
@@ -72,7 +75,8 @@ function gather.tap_range(d, axis, j, name)
   return low, d:let(name .. "_count", driver.max(driver.min(high, axis.taps) - low, 0))
 end
 
--- For backward weights: the outputs o of axis i whose input under kernel element k (an expression) is inside; [low, high).
+-- For backward weights: the outputs o of axis i whose input under kernel element k (an expression) is inside; [low,
+-- high).
 function gather.valid_outputs(d, p, i, k, name)
   local at = driver.expr(p.pad[i]) - driver.expr(k) * p.dilation[i]
   local low = driver.min(driver.max(driver.ceil_div(at, p.stride[i]), 0), p.output[i])

@@ -21,41 +21,22 @@ function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
   end
 end
 
--- The order of the sums of backward weights: blocks of at most this many output pixels; the same number as in the reference.
-parts.block = 512
-
-function parts.block_rows(width) return width >= parts.block and 1 or parts.block // width end
-
--- Whether all output pixels are one block, whose sum then is the gradient: nothing is there to be added to.
-function parts.one_block(p)
-  return p.batch * p.output[1] == 1 and p.output[3] <= parts.block and p.output[2] <= parts.block_rows(p.output[3])
-end
-
--- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low, rows.high) and
--- columns [columns.low, columns.high); all are driver expressions. Clipped blocks may be empty.
-function parts.blocks(d, driver, height, width, rows, columns, body)
-  local step = parts.block_rows(width)
-  local function clip(name, at, size, range)
-    local low = d:let(name, driver.max(at, range.low))
-    return low, d:let(name .. "s", driver.max(driver.min(at + size, range.high) - low, 0))
-  end
-  d:loop("block", 0, height, step, function(at)
-    local row, count = clip("row", at, step, rows)
-    if width <= parts.block then
-      return body(row, count, columns.low, d:let("columns", columns.high - columns.low))
-    end
-    d:loop("chunk", 0, width, parts.block, function(chunk)
-      local column, size = clip("column", chunk, parts.block, columns)
-      body(row, count, column, size)
-    end)
-  end)
-end
-
 ---- sizes ----------------------------------------------------------------------------------------------------------------------------
 
 -- Bytes of an element, and elements of a vector of the target.
 function parts.size_of(p) return types.bytes(p.type) end
 function parts.lanes_of(p, target) return types.lanes(p.type, target) end
+
+-- Pixels of a tensor of a problem with these axes; bytes of both activations, of the weights.
+function parts.pixels(p, axes) return p.batch * axes[1] * axes[2] * axes[3] end
+
+function parts.activation_bytes(p)
+  return (parts.pixels(p, p.input) * p.ic + parts.pixels(p, p.output) * p.oc) * parts.size_of(p)
+end
+
+function parts.weight_bytes(p)
+  return p.kernel[1] * p.kernel[2] * p.kernel[3] * (p.ic // p.groups) * p.oc * parts.size_of(p)
+end
 
 function parts.round_up(n, to) return (n + to - 1) // to * to end
 

@@ -329,6 +329,22 @@ function Program:loop(count, body)
   table.remove(self.open)
 end
 
+-- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come there). Inside a
+-- loop that has others in it copies of those names go on.
+function Program:nest(pointers, loops, body, level)
+  level = level or 1
+  local loop, inner = loops[level], pointers
+  if not loop then return body(table.unpack(pointers)) end
+  self:loop(loop.count, function()
+    if level < #loops then
+      inner = {}
+      for i, p in ipairs(pointers) do inner[i] = self:copy(loop.names[i], p) end
+    end
+    self:nest(inner, loops, body, level + 1)
+    for i, p in ipairs(pointers) do self:advance(p, loop.steps[i]) end
+  end)
+end
+
 ---- validation ------------------------------------------------------------------------------------------------------
 -- Calls visit(thing) for each register, slot, pointer and table that the fields of an operation hold.
 local function each(op, fields, visit)

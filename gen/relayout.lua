@@ -1,26 +1,84 @@
--- relayout.lua: kernels that turn pixels of channels into one row a channel, and back, by transposes of 128-bit parts.
+-- relayout.lua: one view copied into another: kernels that copy rows of neighbours, and that turn pixels of channels
+-- into one row a channel, and back, by transposes of 128-bit parts.
 --
--- A view says where: {channels, pixels, pitch = elements between pixels, limit = elements there are from the first pixel's first
--- channel on, row = elements between the rows of two channels}. Nothing outside the limit is read or written on the pixels' side;
--- rows are read within their pixels, and written in whole vectors where `relayout.to_rows` makes them. every = n: of a row's pixels
--- only each n-th is laid out, n divides a vector (to_pixels, loose).
+-- What moves is a table, `view`; names of a kernel's pointers (from, to), of its register and a sentence about it
+-- (about) may stand in it as well. o: what the program is: {name, type, target}. Nothing here knows which tensor is
+-- moved, or what for.
 local program = require "program"
 local parts = require "parts"
 local relayout = {}
 
--- First channels of the groups that are moved at once; the last one overlaps the one before.
-local function channel_groups(channels, part)
-  local list = {}
-  for c = 0, channels - 1, part do list[#list + 1] = math.max(math.min(c, channels - part), 0) end
-  return list
+local function begin(view, o, about)
+  local k = program.new(o)
+  k.about = view.about or about
+  local from = k:pointer(view.from or "from", "in")
+  local residual = view.finish and k:pointer("residual", "in")
+  return k, from, k:pointer(view.to or "to", "out"), residual
 end
 
--- How many whole vectors of pixels can be moved `part` channels at a time, from channel c on.
-local function whole_vectors(view, c, lanes, part)
-  local n = view.pixels // lanes
-  while n > 0 and (n * lanes - 1) // (view.every or 1) * view.pitch + c + part > view.limit do n = n - 1 end
-  return n
+---- copies ------------------------------------------------------------------------------------------------------------
+
+-- Runs body(from, to) in a loop for each axis from number i on; the pointers that an outer axis moves are copied for
+-- those inside.
+local function each_place(k, axes, i, from, to, body)
+  local axis = axes[i]
+  if not axis then return body(from, to) end
+  local function inside(pointer, step) return i < #axes and step and k:copy(axis.as, pointer) or pointer end
+  k:loop(axis.count, function()
+    each_place(k, axes, i + 1, inside(from, axis.from), inside(to, axis.to), body)
+    if axis.from then k:advance(from, axis.from) end
+    if axis.to then k:advance(to, axis.to) end
+  end)
 end
+
+-- A function that moves `count` elements, `at` elements from where pointers stand: {from, residual, to} or {from, to}.
+local function mover(k, view)
+  local r, temp = k:vector(view.register or "r"), view.finish and k:vector "temp"
+  return function(pointers, at, count)
+    k:load(r, k:at(pointers[1], at), 0, count)
+    if temp then parts.epilogue(k, view.finish, r, temp, nil, k:at(pointers[2], at), 0, count) end
+    k:store(k:at(pointers[#pointers], at), r, 0, not view.whole and count or nil)
+  end
+end
+
+-- Neighbours by vectors in a loop.
+local function many_neighbours(k, elements, pointers, move)
+  k:loop(elements // k.lanes, function()
+    move(pointers, 0, k.lanes)
+    for _, pointer in ipairs(pointers) do k:advance(pointer, k.lanes) end
+  end)
+  if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
+end
+
+-- Copies of `elements` neighbours. axes, the outermost first: {count (a number, or the name of what the kernel is
+-- told), from, to: elements between those places of an axis; a side without goes on where the axis inside left it; as:
+-- the name of inner pointers}. whole: the last vector is written whole, zeros behind the elements. many: neighbours in
+-- a loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come before the
+-- store.
+function relayout.copy(view, o)
+  local k, from, to, residual = begin(view, o)
+  local axes = {}
+  for i, axis in ipairs(view.axes or {}) do
+    local count = type(axis.count) == "string" and k:count(axis.count) or axis.count
+    axes[i] = setmetatable({ count = count }, { __index = axis })
+  end
+  local move = mover(k, view)
+  each_place(k, axes, 1, from, to, function(a, b)
+    if view.many then
+      if axes[1] then a, b = k:copy("x", a), k:copy("y", b) end
+      return many_neighbours(k, view.elements, residual and { a, residual, b } or { a, b }, move)
+    end
+    for at = 0, view.elements - 1, k.lanes do move({ a, b }, at, math.min(k.lanes, view.elements - at)) end
+  end)
+  return k:finish()
+end
+
+---- turning: pixels of channels and rows of pixels --------------------------------------------------------------------
+--
+-- A view is {channels, pixels, pitch = elements between pixels, limit = elements there are from the first pixel's first
+-- channel on, row = elements between the rows of two channels}. Nothing outside the limit is read or written on the
+-- pixels' side; rows are read within their pixels, and written in whole vectors where to_rows makes them. every = n: of
+-- a row's pixels only each n-th is laid out, n divides a vector (to_pixels, loose).
 
 local function registers_for(k)
   local r = {}
@@ -28,91 +86,113 @@ local function registers_for(k)
   return r
 end
 
--- Calls body(first pixel, pixels, pixels that may be moved `part` channels at a time) for what whole vectors leave over.
-local function rest(view, c, from, lanes, part, body)
-  for first = from * lanes, view.pixels - 1, lanes do
-    local count = math.min(lanes, view.pixels - first)
-    local safe = 0
-    while safe < count and (first + safe) // (view.every or 1) * view.pitch + c + part <= view.limit do safe = safe + 1 end
-    body(first, count, safe)
-  end
+-- Where a pixel is on the pixels' side.
+local function place(view, pixel) return pixel // (view.every or 1) * view.pitch end
+
+-- How many of `count` pixels from `first` on can be moved a part's channels at a time, from channel c on.
+local function safe_pixels(k, view, c, first, count)
+  local n = count
+  while n > 0 and place(view, first + n - 1) + c + k.part > view.limit do n = n - 1 end
+  return n
 end
 
--- Elements one by one: pixels [first, last), all channels of a group that exist.
-local function single(view, c, part, first, last, move)
+-- How many whole vectors of pixels can be.
+local function whole_vectors(k, view, c)
+  local n = view.pixels // k.lanes
+  local room = (view.limit - c - k.part) // view.pitch -- of the last pixel's place
+  if room < 0 then return 0 end
+  return math.min(n, ((room + 1) * (view.every or 1)) // k.lanes)
+end
+
+local function move_one(k, r, from, to)
+  k:load(r, from, 0, 1)
+  k:store(to, r, 0, 1)
+end
+
+-- Elements one by one: pixels [first, last), all channels from c on of a part that exist.
+local function single(k, view, c, first, last, move)
   for pixel = first, last - 1 do
-    for i = c, math.min(c + part, view.channels) - 1 do
+    for i = c, math.min(c + k.part, view.channels) - 1 do
       local at = pixel * view.pitch + i
       if at < view.limit then move(at, i * view.row + pixel) end
     end
   end
 end
 
--- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector (exact: as many elements as pixels).
--- repeats: {from, to}, the elements between one such block and the next, as many as the count says. finish = a problem: its residual,
--- which has rows as well, and its activation come before the store (every element moves `part` channels at a time: none is beyond
--- the limit).
-function relayout.to_rows(view, o)
-  local k = program.new(o)
-  k.about = "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes."
-  local from, residual, to = k:pointer("from", "in"), view.finish and k:pointer("residual", "in"), k:pointer("to", "out")
-  local times = view.repeats and k:count("times")
-  local lanes, part, r, temp = k.lanes, k.part, registers_for(k), view.finish and k:vector "temp"
-
-  local function move(a, b, c, pixels, with)
-    for i = 1, part do
-      local loaded = false
-      for n = 0, lanes // part - 1 do
-        local pixel = n * part + i - 1
-        local at = k:at(a, pixel * view.pitch + c)
-        if pixel < pixels then
-          if n == 0 then k:load(r[i], at, 0, part) else k:insert(r[i], n, at) end
-          loaded = true
-        end
-      end
-      if not loaded then k:zero(r[i]) end
-    end
-    k:transpose { table.unpack(r) }
-    for i = 1, math.min(part, view.channels) do
-      local at, count = (c + i - 1) * view.row, view.exact and pixels
-      if with then parts.epilogue(k, view.finish, r[i], temp, nil, k:at(with, at), 0, count) end
-      k:store(k:at(b, at), r[i], 0, count)
-    end
+-- All pixels of all channels, a part's channels at once, the last of which overlap those before. sides: {name, pointer,
+-- on_pixels}. move(pointers, c, pixels that may be moved so, pixels) moves a vector of pixels, one(pixel's place,
+-- row's) what it may not.
+local function turn(k, view, sides, move, one)
+  local function copies(first)
+    local list = {}
+    for i, side in ipairs(sides) do list[i] = k:copy(side[1], side[2]) end
+    return list
   end
-
-  local function group(c)
-    local n = whole_vectors(view, c, lanes, part)
-    if n > 0 then
-      local a, b, with = k:copy("a", from), k:copy("b", to), residual and k:copy("with", residual)
-      k:loop(n, function()
-        move(a, b, c, lanes, with)
-        k:advance(a, lanes * view.pitch)
-        k:advance(b, lanes)
-        if with then k:advance(with, lanes) end
+  local function advance(pointers, pixels)
+    for i, side in ipairs(sides) do k:advance(pointers[i], side[3] and place(view, pixels) or pixels) end
+  end
+  for group = 0, view.channels - 1, k.part do
+    local c = math.max(math.min(group, view.channels - k.part), 0)
+    local whole = whole_vectors(k, view, c)
+    if whole > 0 then
+      local pointers = copies()
+      k:loop(whole, function()
+        move(pointers, c, k.lanes, k.lanes)
+        advance(pointers, k.lanes)
       end)
     end
-    rest(view, c, n, lanes, part, function(first, count, safe)
+    for first = whole * k.lanes, view.pixels - 1, k.lanes do
+      local count = math.min(k.lanes, view.pixels - first)
+      local safe = safe_pixels(k, view, c, first, count)
       if safe > 0 then
-        local a, b, with = k:copy("a", from), k:copy("b", to), residual and k:copy("with", residual)
-        k:advance(a, first * view.pitch)
-        k:advance(b, first)
-        if with then k:advance(with, first) end
-        move(a, b, c, safe, with)
+        local pointers = copies()
+        advance(pointers, first)
+        move(pointers, c, safe, count)
       end
-      single(view, c, part, first + safe, first + count, function(pixel, row)
-        k:load(r[1], k:at(from, pixel), 0, 1)
-        k:store(k:at(to, row), r[1], 0, 1)
-      end)
-    end)
+      single(k, view, c, first + safe, first + count, one)
+    end
   end
-  local function block()
-    for _, c in ipairs(channel_groups(view.channels, part)) do group(c) end
+end
+
+-- Turns `pixels` pixels, `skip` elements from `from` on, into a register for each channel of a part.
+local function load_turned(k, view, r, from, skip, pixels)
+  for i = 1, k.part do
+    local loaded = view.cleared
+    if loaded then k:zero(r[i]) end
+    for n = 0, (pixels - i) // k.part do
+      local at = k:at(from, skip + (n * k.part + i - 1) * view.pitch)
+      if loaded then k:insert(r[i], n, at) else k:load(r[i], at, 0, k.part) end
+      loaded = true
+    end
+    if not loaded then k:zero(r[i]) end
   end
+  k:transpose(r)
+end
+
+-- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector (exact: as many elements as
+-- pixels). repeats: {from, to}, the elements between one such block and the next, as many as the count says. finish = a
+-- problem: its residual, which has rows as well, and its activation come before the store (every element moves a part's
+-- channels at a time: none is beyond the limit).
+function relayout.to_rows(view, o)
+  local k, from, to, residual = begin(view, o,
+    "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes.")
+  local times = view.repeats and k:count "times"
+  local r, temp = registers_for(k), residual and k:vector "temp"
+  local sides = { { "a", from, true }, { "b", to }, residual and { "with", residual } or nil }
+  local function move(at, c, pixels)
+    load_turned(k, view, r, at[1], c, pixels)
+    for i = 1, math.min(k.part, view.channels) do
+      local row, count = (c + i - 1) * view.row, view.exact and pixels
+      if temp then parts.epilogue(k, view.finish, r[i], temp, nil, k:at(at[3], row), 0, count) end
+      k:store(k:at(at[2], row), r[i], 0, count)
+    end
+  end
+  local function one(pixel, row) move_one(k, r[1], k:at(from, pixel), k:at(to, row)) end
   if not times then
-    block()
+    turn(k, view, sides, move, one)
   else
     k:loop(times, function()
-      block()
+      turn(k, view, sides, move, one)
       k:advance(from, view.repeats.from)
       k:advance(to, view.repeats.to)
     end)
@@ -120,70 +200,102 @@ function relayout.to_rows(view, o)
   return k:finish()
 end
 
--- Rows to pixels. With fewer channels than a part, a pixel is written with what comes after it, which the next pixel puts right;
--- where pixels have others' elements between them, that may not be, and elements go one by one. (loose: nobody minds.)
-function relayout.to_pixels(view, o)
-  local k = program.new(o)
-  k.about = "Puts rows of channels back as pixels."
-  local from, to = k:pointer("from", "in"), k:pointer("to", "out")
-  local lanes, part, r = k.lanes, k.part, registers_for(k)
-  local apart = view.channels < part and view.pitch ~= view.channels and not view.loose
-  local every = view.every or 1
-
-  local function move(a, b, c, pixels, loaded)
-    for i = 1, part do
-      if c + i <= view.channels then k:load(r[i], k:at(a, (c + i - 1) * view.row), 0, loaded) else k:zero(r[i]) end
+-- The same of many channels, in a loop, and few pixels, all written out. Rows are written in whole vectors, zeros
+-- behind the pixels.
+function relayout.to_many_rows(view, o)
+  local k, from, to = begin(view, o)
+  local r, whole = registers_for(k), view.channels // k.part
+  local function squares(a, b)
+    for first = 0, view.pixels - 1, k.lanes do
+      load_turned(k, view, r, a, first * view.pitch, math.min(k.lanes, view.pixels - first))
+      for i = 1, k.part do k:store(k:at(b, (i - 1) * view.row + first), r[i]) end
     end
-    k:transpose { table.unpack(r) }
-    for pixel = 0, pixels - 1, every do k:extract(k:at(b, pixel // every * view.pitch + c), r[pixel % part + 1], pixel // part) end
   end
-  local function one(a, b, pixel, row)
-    k:load(r[1], k:at(a, row), 0, 1)
-    k:store(k:at(b, pixel), r[1], 0, 1)
+  for c = 0, whole == 0 and view.channels - 1 or -1 do -- fewer than a part: one by one
+    k:zero(r[1])
+    for first = 0, view.pixels - 1, k.lanes do k:store(k:at(to, c * view.row + first), r[1]) end
+    for i = 0, view.pixels - 1 do move_one(k, r[1], k:at(from, i * view.pitch + c), k:at(to, c * view.row + i)) end
   end
-
-  if apart then
-    local whole = (view.limit - view.channels) // view.pitch + 1 -- pixels with all of their channels
+  if whole > 0 then
+    local a, b = k:copy("a", from), k:copy("b", to)
     k:loop(whole, function()
-      for c = 0, view.channels - 1 do one(from, to, c, c * view.row) end
-      k:advance(from, 1)
-      k:advance(to, view.pitch)
+      squares(a, b)
+      k:advance(a, k.part)
+      k:advance(b, k.part * view.row)
     end)
-    local rest_view = setmetatable({ limit = view.limit - whole * view.pitch }, { __index = view })
-    single(rest_view, 0, part, 0, view.pixels - whole, function(pixel, row) one(from, to, pixel, row) end)
-    return k:finish()
-  end
-  for _, c in ipairs(channel_groups(view.channels, part)) do
-    local n = whole_vectors(view, c, lanes, part)
-    if n > 0 then
-      local a, b = k:copy("a", from), k:copy("b", to)
-      k:loop(n, function()
-        move(a, b, c, lanes, lanes)
-        k:advance(a, lanes)
-        k:advance(b, lanes // every * view.pitch)
-      end)
+    local again = view.channels - k.part -- the last part's channels overlap the ones before
+    if view.channels % k.part > 0 then
+      k:advance(from, again)
+      k:advance(to, again * view.row)
+      squares(from, to)
     end
-    rest(view, c, n, lanes, part, function(first, count, safe)
-      if safe > 0 then
-        local a, b = k:copy("a", from), k:copy("b", to)
-        k:advance(a, first)
-        k:advance(b, first // every * view.pitch)
-        move(a, b, c, safe, count)
-      end
-      single(view, c, part, first + safe, first + count, function(pixel, row) one(from, to, pixel, row) end)
-    end)
   end
   return k:finish()
 end
 
--- Weights of channels-first data as panels, [tap][channel that goes in][width]: the kernel for the panel of `channels` that come out,
--- how often it runs, what it steps over between runs, and first(g, c): where the weights of a group's channels from c on begin.
--- loose: `width` elements may be written where there are fewer channels.
+-- Where a pixel of few channels has others' elements behind it: pixel by pixel.
+local function pixels_apart(k, view, from, to, one)
+  local whole = (view.limit - view.channels) // view.pitch + 1 -- pixels with all of their channels
+  k:loop(whole, function()
+    for c = 0, view.channels - 1 do one(c, c * view.row) end
+    k:advance(from, 1)
+    k:advance(to, view.pitch)
+  end)
+  local rest = setmetatable({ limit = view.limit - whole * view.pitch }, { __index = view })
+  single(k, rest, 0, 0, view.pixels - whole, one)
+end
+
+-- Rows to pixels. With fewer channels than a part, a pixel is written with what comes after it, which the next pixel
+-- puts right; where pixels have others' elements between them, that may not be, and elements go one by one. (loose:
+-- nobody minds.)
+function relayout.to_pixels(view, o)
+  local k, from, to = begin(view, o, "Puts rows of channels back as pixels.")
+  local r, every = registers_for(k), view.every or 1
+  local function one(pixel, row) move_one(k, r[1], k:at(from, row), k:at(to, pixel)) end
+  local function move(at, c, pixels, loaded)
+    for i = 1, k.part do
+      if c + i <= view.channels then k:load(r[i], k:at(at[1], (c + i - 1) * view.row), 0, loaded) else k:zero(r[i]) end
+    end
+    k:transpose(r)
+    for pixel = 0, pixels - 1, every do
+      k:extract(k:at(at[2], place(view, pixel) + c), r[pixel % k.part + 1], pixel // k.part)
+    end
+  end
+  if view.channels < k.part and view.pitch ~= view.channels and not view.loose then
+    pixels_apart(k, view, from, to, one)
+  else
+    turn(k, view, { { "a", from }, { "b", to, true } }, move, one)
+  end
+  return k:finish()
+end
+
+---- panels of weights -------------------------------------------------------------------------------------------------
+
+-- Rows of a group's output channels, pitch apart, as those of a column tile; the lanes behind its channels become zero.
+function relayout.panel(tile, pitch, o)
+  return relayout.copy({
+    about = "Copies the columns of weights that one tile uses into a panel, which it then reads from front to back.",
+    from = "weights", to = "panel", elements = tile.channels, whole = true,
+    axes = { { count = "rows", from = pitch, to = tile.width } } }, o)
+end
+
+-- Backward data: [input channel][output channel] of one tap becomes [output channel][input channel in lanes].
+function relayout.turned_panel(tile, p, o)
+  return relayout.to_many_rows({ from = "weights", to = "panel",
+    about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes.",
+    channels = p.oc // p.groups, pixels = tile.channels, pitch = p.oc, row = tile.width,
+    cleared = true }, o)
+end
+
+-- Channels-first weights as panels, [tap][channel that goes in][width]: the kernel for the panel of `channels` that come
+-- out, how often it runs, what it steps over between runs, and first(g, c): where the weights of a group's channels from
+-- c on begin. loose: `width` elements may be written where there are fewer channels.
 function relayout.weights(p, channels, width, loose, o)
   local icg, ocg, taps = p.ic // p.groups, p.oc // p.groups, p.kernel[1] * p.kernel[2] * p.kernel[3]
   local forward = p.pass == "forward"
   local from = forward and icg or ocg
-  local view = { channels = channels, pixels = taps, pitch = from * width, row = forward and icg * taps or taps, loose = loose }
+  local view = { channels = channels, pixels = taps, pitch = from * width, row = forward and icg * taps or taps,
+    loose = loose }
   local how = { count = from, from = forward and taps or icg * taps, to = width }
   if forward and taps == 1 then -- channels that go in are neighbours
     view.pixels, view.pitch, how.count = icg, width, 1

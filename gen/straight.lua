@@ -1,16 +1,16 @@
 -- straight.lua: matrices as straight-line programs, with what rows or columns share computed once.
 --
 --   straight.of(matrix [, present [, additions]])
---                                     the operations of y = matrix * x, rows of fractions; with `present`, inputs whose entry is
---                                     false are zero; with `additions`, a product and two additions in place of two fma where
---                                     multiplying is what is scarce. {inputs, operations, results}: values are numbered, inputs first; an
---                                     operation {op, x, y, c} makes the next value: add x+y, sub x-y, mul x*c, fma x+y*c (c a
---                                     fraction). results[i] is a value, or false: zero.
+--       the operations of y = matrix * x, rows of fractions; with `present`, inputs whose entry is false are zero; with
+--       `additions`, a product and two additions in place of two fma where multiplying is what is scarce.
+--       {inputs, operations, results}: values are numbered, inputs first; an operation {op, x, y, c} makes the next
+--       value: add x+y, sub x-y, mul x*c, fma x+y*c (c a fraction). results[i] is a value, or false: zero.
 --   straight.count(s)                 how many operations
 --   straight.constants(s)             the numbers that emit asks for
---   straight.emit(k, s, x, constant)  into a kernel program: x is a list of registers, which may be overwritten, or functions
---                                     that make one where it is first needed; constant(number) gives a register; returns the
---                                     results' registers, each its own, false for zero.
+--   straight.emit(k, s, x, constant)
+--       into a kernel program: x is a list of registers, which may be overwritten, or functions that make one where it
+--       is first needed; constant(number) gives a register; returns the results' registers, each its own, false for
+--       zero.
 --
 -- Rows of points +p and -p are P + cQ and P - cQ: even and odd parts; columns that differ by signs only are added and
 -- subtracted first. A factor that several terms have stays outside.
@@ -31,7 +31,7 @@ local function plus(s, x, y, c)
   return put(s, "fma", x, y, c)
 end
 
----- sums of terms {value, coefficient} --------------------------------------------------------------------------------------------
+---- sums of terms {value, coefficient} --------------------------------------------------------------------------------
 
 -- A term with coefficient 1 comes first, if there is one.
 local function combine(s, terms)
@@ -55,7 +55,7 @@ local function combine_scaled(s, terms)
   return combine(s, scaled), factor
 end
 
----- what is shared ------------------------------------------------------------------------------------------------------------------
+---- what is shared ----------------------------------------------------------------------------------------------------
 
 -- For two rows of equal magnitudes: the terms with equal and those with opposite signs; nil when magnitudes differ.
 local function parts(a, b)
@@ -71,7 +71,8 @@ local function parts(a, b)
   if #same > 0 and #opposite > 0 then return same, opposite end
 end
 
--- Columns i and j of equal magnitude in each row, in at least two rows and with both signs: x[i] + x[j] and x[i] - x[j] are used.
+-- Columns i and j of equal magnitude in each row, in at least two rows and with both signs: x[i] + x[j] and x[i] - x[j]
+-- are used.
 local function matching(rows, i, j)
   local uses, plus_, minus = 0, false, false
   for _, row in ipairs(rows) do
@@ -137,7 +138,7 @@ end
 
 function straight.count(s) return #s.operations end
 
----- into a kernel program -----------------------------------------------------------------------------------------------------------
+---- into a kernel program ---------------------------------------------------------------------------------------------
 
 -- The number that an operation multiplies by: fma and fnma carry the sign.
 local function factor(op)
@@ -164,7 +165,9 @@ local function last_uses(s)
     if op.y then last[op.y] = n end
   end
   for _, value in ipairs(s.results) do
-    if value then last[value] = (last[value] and last[value] > #s.operations) and last[value] + 1 or #s.operations + 1 end
+    if value then
+      last[value] = (last[value] and last[value] > #s.operations) and last[value] + 1 or #s.operations + 1
+    end
   end
   return last
 end

@@ -5,10 +5,11 @@
 -- need no vector register. machine: lower/machine writes for it. intrinsics: where body 1 of vec.h applies. An internal row is
 -- never chosen as a machine's target.
 --
--- For cost.lua: fma, loads, stores: operations of vectors a cycle; latency: cycles until a sum can be added to; rates: cycles of a
+-- For cost.lua: fma, loads, stores: operations of vectors a cycle; partial: stores that one of a part of a vector is worth; latency:
+-- cycles until a sum can be added to; rates: cycles of a
 -- line of 64 bytes, where the machine has none of its own: read from each level, written through the caches and past them (into the
 -- last one, into memory), and in addition where each line is on a page of its own.
-local rates = { l2 = 2.5, l3 = 6, memory = 16, store_l3 = 8, store_memory = 24, stream_l3 = 12, stream_memory = 14, page = 4 }
+local rates = { l2 = 1.5, l3 = 4, memory = 12, store_l3 = 4, store_memory = 20, stream_l3 = 12, stream_memory = 12, page = 8 }
 
 local targets = {
   avx512 = {
@@ -32,7 +33,7 @@ local targets = {
   order = { "avx512", "avx2", "portable" }, -- best first; the last one needs nothing
 }
 
-local slots = { fma = 2, loads = 2, stores = 1, latency = 4, rates = rates }
+local slots = { fma = 2, loads = 2, stores = 1, latency = 4, partial = 2, rates = rates }
 
 for name, row in pairs(targets) do
   if name ~= "order" then

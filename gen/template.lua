@@ -1,7 +1,7 @@
 -- template.lua: fills the frames in templates/.
 --
--- A key stands in a template as @KEY@: capitals, digits and _. Every key of a template needs a value and every value a key, so
--- that neither can be forgotten. Values are not searched for keys.
+-- A key stands in a template as @KEY@: capitals, digits and _. Every key of a template needs a value and every value a
+-- key, so that neither can be forgotten. Values are not searched for keys.
 local template = {}
 
 local function complain(name, what, key) error(("template %s: %s @%s@"):format(name, what, key), 0) end

@@ -21,8 +21,8 @@ function cut.even_size(count, most)
   return (count + n - 1) // n
 end
 
--- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with their count:
--- {first, size, count, whole}. A row of a million pixels is a few entries.
+-- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with
+-- their count: {first, size, count, whole}. A row of a million pixels is a few entries.
 function cut.pieces_about(count, most, low, high)
   local n, list = (count + most - 1) // most, {}
   local function add(first, size, times, whole)
@@ -43,7 +43,8 @@ function cut.pieces_about(count, most, low, high)
   return list
 end
 
--- Cuts `count` into `n` such pieces, the larger and the smaller spread among each other: any run of them is as long as its share, but for one.
+-- Cuts `count` into `n` such pieces, the larger and the smaller spread among each other: any run of them is as long as
+-- its share, but for one.
 function cut.spread_pieces(count, n)
   local pieces = {}
   for i = 1, n do
@@ -53,24 +54,27 @@ function cut.spread_pieces(count, n)
   return pieces
 end
 
--- Runs of pieces of equal size: {first, size, count}.
-function cut.piece_runs(channels, most)
-  local runs = {}
-  for _, piece in ipairs(cut.even_pieces(channels, most)) do
-    local run = runs[#runs]
-    if run and run.size == piece.size then run.count = run.count + 1
-    else runs[#runs + 1] = { first = piece.first, size = piece.size, count = 1 } end
-  end
+-- Runs of even pieces of equal size, the larger first: {first, size, count}; there are two at most.
+function cut.piece_runs(count, most)
+  local n = (count + most - 1) // most
+  if n == 0 then return {} end
+  local larger, size = count % n, count // n
+  local runs = { { first = 0, size = size + 1, count = larger }, { first = larger * (size + 1), size = size, count = n - larger } }
+  if larger == 0 then table.remove(runs, 1) end
   return runs
 end
 
--- Column tiles of `channels`: {first, vectors, last (lanes of the last vector), panel (elements before it, a panel row each)}.
+local function column(first, channels, lanes)
+  local v = (channels + lanes - 1) // lanes
+  return { first = first, channels = channels, vectors = v, last = channels - (v - 1) * lanes, width = v * lanes }
+end
+
+-- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of all vectors
+-- whole)}.
 function cut.columns(channels, vectors, lanes)
   local tiles, width = {}, vectors * lanes
   for first = 0, channels - 1, width do
-    local here = math.min(width, channels - first)
-    local v = (here + lanes - 1) // lanes
-    tiles[#tiles + 1] = { first = first, vectors = v, last = here - (v - 1) * lanes, width = v * lanes }
+    tiles[#tiles + 1] = column(first, math.min(width, channels - first), lanes)
   end
   return tiles
 end
@@ -89,7 +93,16 @@ function cut.column_runs(tiles)
   return runs
 end
 
----- border variants: which pixels of a tile a tap along w may use ------------------------------------------------------------------
+-- The same runs of all column tiles of `channels`, without making the tiles; there are two at most.
+function cut.runs_of_columns(channels, vectors, lanes)
+  local width, runs = vectors * lanes, {}
+  local whole, rest = channels // width, channels % width
+  if whole > 0 then runs[1] = { tile = column(0, width, lanes), index = 0, count = whole } end
+  if rest > 0 then runs[#runs + 1] = { tile = column(whole * width, rest, lanes), index = whole, count = 1 } end
+  return runs
+end
+
+---- border variants: which pixels of a tile a tap along w may use -----------------------------------------------------
 
 local plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
 
@@ -132,29 +145,50 @@ function cut.inner(axis)
   return math.max(low, 0), math.min((axis.inputs - 1 - math.max(a, b)) // axis.step + 1, axis.outputs)
 end
 
--- The tiles of a row as runs {variant, first, size, count}; a variant is {size, segments}. A row that has plenty of variants is not
--- finished.
-function cut.row_runs(axis, pixels, contiguous)
-  local variants, by_key, runs = {}, {}, {}
-  local function variant_of(tile)
-    local list = merged(segments(axis, tile), contiguous)
-    local key = tile.size .. " " .. segments_key(list)
-    local variant = by_key[key]
-    if not variant then
-      variant = { size = tile.size, segments = list }
-      by_key[key] = variant
-      variants[#variants + 1] = variant
-    end
-    return variant
+-- Pairs of an output of the axis and a tap that lies inside for it.
+function cut.seen(axis)
+  local sum = 0
+  for t = 0, axis.taps - 1 do
+    local at = axis.offset + t * axis.tap_step
+    local first, last = math.max(-(at // axis.step), 0), math.min((axis.inputs - 1 - at) // axis.step, axis.outputs - 1)
+    sum = sum + math.max(last - first + 1, 0)
   end
-  for _, tile in ipairs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis))) do
-    local variant = variant_of(tile)
-    local run = runs[#runs]
-    if run and run.variant == variant then run.count = run.count + tile.count
-    else runs[#runs + 1] = { variant = variant, first = tile.first, count = tile.count } end
+  return sum
+end
+
+-- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and
+-- that any reads.
+function cut.counts(axes)
+  local c = { outputs = 0, seen = 0, read = 0 }
+  for _, axis in ipairs(axes) do
+    c.outputs, c.seen = c.outputs + axis.outputs, c.seen + cut.seen(axis)
+    c.read = c.read + math.min(axis.inputs, axis.outputs * axis.taps)
+  end
+  c.once = math.min(axes[1].inputs, c.read)
+  return c
+end
+
+-- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
+-- variant and with what tells it from others. A row that has plenty of variants is not finished.
+function cut.variant_runs(pieces, describe)
+  local variants, known, runs = {}, {}, {}
+  for _, piece in ipairs(pieces) do
+    local made, key = describe(piece)
+    local variant, run = known[key] or made, runs[#runs]
+    if not known[key] then known[key], variants[#variants + 1] = variant, variant end
+    if run and run.variant == variant then run.count = run.count + piece.count
+    else runs[#runs + 1] = { variant = variant, first = piece.first, count = piece.count } end
     if #variants == plenty then break end
   end
   return runs, variants
+end
+
+-- The tiles of a row; a variant is {size, segments}.
+function cut.row_runs(axis, pixels, contiguous)
+  return cut.variant_runs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis)), function(tile)
+    local list = merged(segments(axis, tile), contiguous)
+    return { size = tile.size, segments = list }, tile.size .. " " .. segments_key(list)
+  end)
 end
 
 return cut

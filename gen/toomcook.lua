@@ -1,24 +1,26 @@
 -- toomcook.lua: exact Toom-Cook (Winograd) transforms from outputs, taps and rational points.
 --
--- y = AT [(G g) . (BT d)] gives the `outputs` correlations y[k] = sum over j of d[k+j] g[j] of `taps` weights g with the
--- size = outputs + taps - 1 inputs d, by `size` products. Matrices are rows of fractions. The weights' transform G carries the
--- factors 1/N, so that BT and AT of dyadic points are dyadic: exact in either type.
+-- y = AT [(G g) . (BT d)] gives the `outputs` correlations y[k] = sum over j of d[k+j] g[j] of `taps` weights g with
+-- the size = outputs + taps - 1 inputs d, by `size` products. Matrices are rows of fractions. The weights' transform G
+-- carries the factors 1/N, so that BT and AT of dyadic points are dyadic: exact in either type.
 --
---   toomcook.scheme(outputs, taps [, points])   {outputs, taps, size, points, AT, G, BT}; points are fractions or texts such as
---                                               "0 5/8 -5/8 3/2 -3/2", one fewer than size: the last one is infinity. Without
---                                               points those of schemes.lua. The bilinear identity has been checked exactly.
---   toomcook.nested(big, outputs)               a scheme for fewer outputs with the first of big's points and big's own G: its
---                                               products use the same transformed weights. `at[f]` is the product of big that
---                                               its product f is; what the factors differ by is in BT.
---   toomcook.short(scheme)                      for one tap fewer: the scheme without infinity, where a last tap of zero has a zero
---   toomcook.number(fraction)                   the nearest double
+--   toomcook.scheme(outputs, taps [, points])
+--       {outputs, taps, size, points, AT, G, BT}; points are fractions or texts such as "0 5/8 -5/8 3/2 -3/2", one
+--       fewer than size: the last one is infinity. Without points those of schemes.lua. The bilinear identity has been
+--       checked exactly.
+--   toomcook.nested(big, outputs)
+--       a scheme for fewer outputs with the first of big's points and big's own G: its products use the same
+--       transformed weights. `at[f]` is the product of big that its product f is; what the factors differ by is in BT.
+--   toomcook.short(scheme)
+--       for one tap fewer: the scheme without infinity, where a last tap of zero has a zero
+--   toomcook.number(fraction)         the nearest double
 --   toomcook.fraction(n [, d]), toomcook.parse("5/8")
 --
 -- Arithmetic is checked for overflow: an error names what did not fit. How matrices become operations: straight.lua.
 local schemes = require "schemes"
 local toomcook = {}
 
----- fractions ------------------------------------------------------------------------------------------------------------------
+---- fractions ---------------------------------------------------------------------------------------------------------
 local Fraction = {}
 Fraction.__index = Fraction
 
@@ -77,7 +79,7 @@ local function power(x, n)
   return p
 end
 
----- points ---------------------------------------------------------------------------------------------------------------------
+---- points ------------------------------------------------------------------------------------------------------------
 
 -- For sizes that schemes.lua does not have: by the number of finite points.
 local others = {
@@ -118,9 +120,10 @@ local function check_points(points, finite)
   end
 end
 
----- the matrices ---------------------------------------------------------------------------------------------------------------
+---- the matrices ------------------------------------------------------------------------------------------------------
 
--- The coefficients of the product of (x - p) over the points but the one numbered `without`, lowest first, `size` of them.
+-- The coefficients of the product of (x - p) over the points but the one numbered `without`, lowest first, `size` of
+-- them.
 local function monic(points, without, size)
   local c = { one }
   for i, p in ipairs(points) do
@@ -173,7 +176,8 @@ local function check(s)
         local x = zero
         for f = 1, s.size do x = x + s.AT[k][f] * s.G[f][j] * s.BT[f][i] end
         if x ~= (i == k + j - 1 and one or zero) then
-          error(("F(%d,%d) is no convolution: output %d, tap %d, input %d gets %s"):format(s.outputs, s.taps, k, j, i, tostring(x)), 0)
+          error(("F(%d,%d) is no convolution: output %d, tap %d, input %d gets %s"):format(s.outputs, s.taps, k, j, i,
+            tostring(x)), 0)
         end
       end
     end
@@ -232,7 +236,8 @@ local function new_short(scheme)
     for i = 1, count do list[i] = table.move(rows[i], 1, columns, 1, {}) end
     return list
   end
-  return check { outputs = scheme.outputs, taps = taps, size = size, points = scheme.points, BT = part(scheme.BT, size, size),
+  return check { outputs = scheme.outputs, taps = taps, size = size, points = scheme.points,
+    BT = part(scheme.BT, size, size),
     G = part(scheme.G, size, taps), AT = part(scheme.AT, scheme.outputs, size) }
 end
 

@@ -1,6 +1,7 @@
 -- types.lua: what elements are, one row a type.
 --
--- bytes: of one element. c: its name in C. digits: of its fraction, which bound an error. number: what emitted programs call it.
+-- bytes: of one element. c: its name in C. digits: of its fraction, which bound an error. number: what emitted programs
+-- call it.
 local types = { rows = {
   f32 = { bytes = 4, c = "float", digits = 24, number = 0 },
   f64 = { bytes = 8, c = "double", digits = 53, number = 1 },

@@ -1,12 +1,13 @@
 -- view.lua: where a tensor's elements are: its base, and its strides in elements by axis name.
 --
--- An image has the axes n, d, h, w and c, the channels; weights have kd, kh, kw, i and o. g steps from one group's channels to the
--- next one's. Families ask here instead of writing a layout down; what they move into scratch is a view of their own.
+-- An image has the axes n, d, h, w and c, the channels; weights have kd, kh, kw, i and o. g steps from one group's
+-- channels to the next one's. Families ask here instead of writing a layout down; what they move into scratch is a view
+-- of their own.
 local types = require "types"
 local view = {}
 
--- What every family works out of a problem and a target: bytes of an element, elements of a vector and of 128 bits, channels of a group
--- that are read and written forward, taps of all axes.
+-- What every family works out of a problem and a target: bytes of an element, elements of a vector and of 128 bits,
+-- channels of a group that are read and written forward, taps of all axes.
 function view.units(p, target)
   return { size = types.bytes(p.type), lanes = target and types.lanes(p.type, target), part = types.part(p.type),
     icg = p.ic // p.groups, ocg = p.oc // p.groups, taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
@@ -34,8 +35,8 @@ function view.weights(p)
   local icg, kh, kw = p.ic // p.groups, p.kernel[2], p.kernel[3]
   local last = p.layout == "nhwc"
   local tap, o = last and icg * p.oc or 1, last and 1 or icg * p.kernel[1] * kh * kw
-  return { base = "weights", kd = kh * kw * tap, kh = kw * tap, kw = tap, i = last and p.oc or p.kernel[1] * kh * kw, o = o,
-    g = p.oc // p.groups * o }
+  return { base = "weights", kd = kh * kw * tap, kh = kw * tap, kw = tap, i = last and p.oc or p.kernel[1] * kh * kw,
+    o = o, g = p.oc // p.groups * o }
 end
 
 local order = { "n", "g", "kd", "kh", "kw", "i", "o", "c", "d", "h", "w" }

@@ -152,12 +152,23 @@ bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
 /* ---- machine.c: what this processor is --------------------------------------------------------------------------- */
 
+/* What moving a line costs: rates.c. */
+typedef enum {
+    CG_RATE_L2, CG_RATE_L3, CG_RATE_MEMORY,      /* it is read from there */
+    CG_RATE_STORE_L3, CG_RATE_STORE_MEMORY,      /* written, where all that is written fits the last cache, and where not */
+    CG_RATE_STREAM_L3, CG_RATE_STREAM_MEMORY,    /* written past the caches, where it lay in the last one, and where not */
+    CG_RATE_PAGE,                                /* what a read one costs more when each is on another page */
+    CG_RATES
+} cg_rate;
+
 typedef struct cg_machine {
     char vendor[16], name[64];
     int family, model, stepping;
     char features[160]; /* names the OS also saves registers for, space-separated, sorted: "avx avx2 avx512f ... fma" */
     long l1d, l2, l3;   /* bytes, 0 unknown */
     int line, cores;    /* bytes; cores of the affinity mask */
+    double rate[CG_RATES]; /* cycles for 64 bytes; 0: not known, the target's row has what is assumed */
+    double bandwidth;      /* GB/s read from memory by one core; 0: not known */
     char key[CG_KEY];   /* one word without spaces: vendor-family-model-features hash-caches */
 } cg_machine;
 void cg_machine_detect(cg_machine *m);
@@ -170,7 +181,22 @@ void cg_machine_of(const cg_cpu *cpu, cg_machine *m); /* x86 only: identity, fea
 bool cg_machine_has(const cg_machine *m, const char *feature);
 /* Measured on this thread, GFLOP/s of fma with `bits` wide vectors (512, 256, 128; 0 when the machine lacks them). About 30 ms. */
 double cg_measure_peak(const cg_machine *m, int bits, convgen_type type);
-double cg_measure_bandwidth(void); /* GB/s read from memory larger than L3 */
+
+/* ---- rates.c: what moving a line costs ------------------------------------------------------------------------------ */
+
+typedef struct cg_rate_row {
+    const char *name;   /* "l2"; "rate l2" in the store, "rate_l2" in JSON */
+    double least, most; /* what is beyond them was measured badly */
+    cg_rate not_above;  /* the rate of the level behind it; CG_RATES: none */
+} cg_rate_row;
+extern const cg_rate_row cg_rate_rows[CG_RATES];
+/* Measures rates and bandwidth on this thread, for 0.1 to 0.3 s and with up to 280 MB; 0: it cannot be told here. Unchecked. */
+void cg_rates_measure(cg_machine *m);
+void cg_rates_check(double rate[CG_RATES]); /* 0 for what cannot be right */
+/* The machine's rates, checked, and bandwidth when the store has them all; false: it has not, and the machine's stay. */
+typedef struct cg_store cg_store;
+bool cg_rates_recall(cg_store *s, cg_machine *m);
+cg_status cg_rates_keep(cg_store *s, const cg_machine *m); /* under its key */
 
 /* ---- script.c and script_ask.c: the generator; with script_emit.c the only ones that see lua.h --------------------------------------- */
 
@@ -187,6 +213,7 @@ typedef struct cg_target {
     int bits;
     char flags[160]; /* what a system compiler needs: "-mavx512f ..." */
     bool machine;    /* the machine form exists for it */
+    double rate[CG_RATES]; /* what is assumed of a machine that was not measured */
 } cg_target;
 /* The form that a compiler gets: libtcc, which knows no vectors, the machine form where there is one; others C. */
 const char *cg_form(const cg_target *target, const char *compiler);
@@ -563,7 +590,8 @@ enum { CG_EXACT_KEY = 4 };
 typedef bool cg_record_filter(const cg_record *r, void *user);
 cg_status cg_record_search(const cg_buffer *text, const cg_record *key, cg_record_filter *takes, void *user, int *nearest,
                            cg_record *out);
-cg_status cg_fact_search(const cg_buffer *text, const cg_fact *key, double *value); /* CONVGEN_NO_RECORD: none */
+/* Fills the values of facts of one machine, NaN of those that are not there, and says how many are. */
+cg_status cg_facts_search(const cg_buffer *text, cg_fact *fact, int count, int *found);
 
 /* ---- book.c: all lines of a file --------------------------------------------------------------------------------------------- */
 
@@ -590,7 +618,6 @@ void cg_book_free(cg_book *b);
 
 /* ---- store.c: the files of records -------------------------------------------------------------------------------------------- */
 
-typedef struct cg_store cg_store;
 /* path NULL: see convgen_options.store. Opens nothing yet. Where there is no place for records either, nothing is found, and what
  * is put is CONVGEN_STORE. */
 cg_status cg_store_new(const char *path, cg_store **out);
@@ -612,6 +639,8 @@ cg_status cg_store_forget(cg_store *s, cg_record_filter *drop, void *user, int *
 /* Small facts by name beside the records ("peak ..."), the same file and lock. */
 cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value); /* CONVGEN_NO_RECORD: none */
 cg_status cg_store_put_fact(cg_store *s, const char *machine, const char *name, double value);
+int cg_store_facts(cg_store *s, cg_fact *fact, int count); /* fills the values of those of one machine; how many are there */
+cg_status cg_store_put_facts(cg_store *s, const cg_fact *fact, int count); /* all or none of them */
 
 /* ---- tune.c: the search ----------------------------------------------------------------------------------------------------- */
 

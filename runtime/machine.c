@@ -1,4 +1,4 @@
-/* machine.c: what this processor is, and how fast its multiply-adds and its memory are.
+/* machine.c: what this processor is, and how fast its multiply-adds are.
  *
  * A feature is listed only when the system saves its registers as well. Where the processor does not tell (caches under some
  * hypervisors, anything but x86), the system is asked; what nobody knows is 0. Only this file asks the processor. */
@@ -6,7 +6,6 @@
 #include "internal.h"
 #include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -277,45 +276,4 @@ double cg_measure_peak(const cg_machine *m, int bits, convgen_type type)
         return measure(peak_rows[i].run[type == CONVGEN_F64], bits / (type == CONVGEN_F64 ? 64 : 32));
     }
     return 0;
-}
-
-/* ---- memory bandwidth ------------------------------------------------------------------------------------------------ */
-
-typedef uint64_t u64x4 __attribute__((vector_size(32)));
-
-/* One pass over `count` vectors; eight sums, so that additions do not wait for each other. */
-__attribute__((OPTIMISED unused)) static void read_all(const u64x4 *data, size_t count)
-{
-    u64x4 sum[8] = {{0}}, all = {0};
-    for (size_t i = 0; i + 8 <= count; i += 8)
-        for (int j = 0; j < 8; j++) sum[j] += data[i + (size_t)j];
-    for (int j = 0; j < 8; j++) all += sum[j];
-    sink = (double)(all[0] ^ all[1] ^ all[2] ^ all[3]);
-}
-
-static size_t beyond_caches(void)
-{
-    const long least = 64L << 20, most = 512L << 20;
-    cg_machine m;
-    cg_machine_detect(&m);
-    return (size_t)(m.l3 > most / 4 ? most : m.l3 * 4 > least ? m.l3 * 4 : least);
-}
-
-double cg_measure_bandwidth(void)
-{
-    size_t size = beyond_caches();
-    u64x4 *data = cg_aligned(size);
-    double best = 0;
-    if (!data) return 0;
-    /* To measure memory, not the page tables. */
-    madvise((void *)(((uintptr_t)data + 4095) & ~(uintptr_t)4095), size - 4096, MADV_HUGEPAGE);
-    memset(data, 1, size); /* else every page would be the same page of zeros */
-    for (int run = 0; run < 4; run++) {
-        double start = cg_now();
-        read_all(data, size / sizeof *data);
-        double rate = (double)size / (cg_now() - start) / 1e9;
-        if (rate > best) best = rate;
-    }
-    cg_free(data);
-    return best;
 }

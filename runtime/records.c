@@ -399,22 +399,37 @@ cg_status cg_record_search(const cg_buffer *text, const cg_record *key, cg_recor
     return ready ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "not enough memory for the records");
 }
 
-cg_status cg_fact_search(const cg_buffer *text, const cg_fact *key, double *value)
+/* Only lines of that machine's facts are worth parsing. */
+static bool is_fact_of(const char *line, size_t length, const cg_buffer *begin, cg_fact *f)
+{
+    char why[CG_WHY];
+    return begins(line, length, begin) && !cg_fact_parse(line, length, f, why);
+}
+
+static cg_fact *fact_named(cg_fact *fact, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (!strcmp(fact[i].name, name)) return &fact[i];
+    return NULL;
+}
+
+cg_status cg_facts_search(const cg_buffer *text, cg_fact *fact, int count, int *found)
 {
     cg_buffer begin = {0};
     const char *end = text->text ? text->text + text->length : NULL, *line;
     size_t length;
-    char why[CG_WHY];
-    cg_fact f;
+    cg_fact f, *at;
+    *found = 0;
+    for (int i = 0; i < count; i++) fact[i].value = NAN;
     cg_buffer_printf(&begin, FORMAT " fact");
-    fields_add(&begin, fact_fields, FACT_KEY_FIELDS, key);
+    fields_add(&begin, fact_fields, 1, fact);
     cg_buffer_add(&begin, " ", 1);
-    cg_status status = begin.failed ? cg_fail(CONVGEN_NO_MEMORY, "not enough memory for the records") : CONVGEN_NO_RECORD;
-    while (status == CONVGEN_NO_RECORD && end && line_before(text->text, &end, &line, &length)) {
-        if (!begins(line, length, &begin) || cg_fact_parse(line, length, &f, why)) continue;
-        *value = f.value;
-        status = CONVGEN_OK;
+    bool ready = !begin.failed;
+    while (ready && *found < count && end && line_before(text->text, &end, &line, &length)) {
+        if (!is_fact_of(line, length, &begin, &f) || !(at = fact_named(fact, count, f.name)) || !isnan(at->value)) continue;
+        at->value = f.value;
+        *found += 1;
     }
     cg_buffer_free(&begin);
-    return status;
+    return ready ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "not enough memory for the records");
 }

@@ -144,14 +144,27 @@ void cg_script_push_problem(lua_State *lua, const convgen_problem *p)
     cg_script_set_text(lua, "text", text);
 }
 
+/* Those that are known: the target's row has all. */
+static void set_rates(lua_State *lua, const double rate[CG_RATES])
+{
+    lua_createtable(lua, 0, CG_RATES);
+    for (int r = 0; r < CG_RATES; r++) {
+        if (!(rate[r] > 0)) continue;
+        lua_pushnumber(lua, rate[r]);
+        lua_setfield(lua, -2, cg_rate_rows[r].name);
+    }
+    lua_setfield(lua, -2, "rates");
+}
+
 void cg_script_push_machine(lua_State *lua, const cg_machine *m)
 {
-    lua_createtable(lua, 0, 6);
+    lua_createtable(lua, 0, 7);
     cg_script_set_integer(lua, "l1d", m->l1d);
     cg_script_set_integer(lua, "l2", m->l2);
     cg_script_set_integer(lua, "l3", m->l3);
     cg_script_set_integer(lua, "line", m->line);
     cg_script_set_integer(lua, "cores", m->cores);
+    set_rates(lua, m->rate);
     lua_newtable(lua);
     for (const char *word = m->features; *word;) {
         size_t length = strcspn(word, " ");
@@ -210,6 +223,30 @@ static bool machine_suits(lua_State *lua, const cg_machine *m, char lacks[CG_WHY
     return !lacks[0];
 }
 
+/* rates of the row on top: all of them. */
+static void get_rates(lua_State *lua, double rate[CG_RATES])
+{
+    lua_getfield(lua, -1, "rates");
+    luaL_checktype(lua, -1, LUA_TTABLE);
+    for (int r = 0; r < CG_RATES; r++) {
+        int number;
+        lua_getfield(lua, -1, cg_rate_rows[r].name);
+        rate[r] = lua_tonumberx(lua, -1, &number);
+        if (!number || rate[r] <= 0) luaL_error(lua, "gen/targets.lua: rate %s must be a number above 0", cg_rate_rows[r].name);
+        lua_pop(lua, 1);
+    }
+    lua_pop(lua, 1);
+}
+
+static void read_target(lua_State *lua, cg_target *row)
+{
+    get_word(lua, "name", row->name, sizeof row->name);
+    get_text(lua, "flags", row->flags, sizeof row->flags);
+    row->bits = (int)get_integer(lua, "bits", 0, 4096);
+    row->machine = get_flag(lua, "machine");
+    get_rates(lua, row->rate);
+}
+
 static int choose_target(lua_State *lua)
 {
     target_job *job = lua_touserdata(lua, 1);
@@ -219,10 +256,7 @@ static int choose_target(lua_State *lua)
     for (int i = 0; i < count && !job->known; i++) {
         cg_target row;
         push_entry(lua, "targets()", i);
-        get_word(lua, "name", row.name, sizeof row.name);
-        get_text(lua, "flags", row.flags, sizeof row.flags);
-        row.bits = (int)get_integer(lua, "bits", 0, 4096);
-        row.machine = get_flag(lua, "machine");
+        read_target(lua, &row);
         append_word(job->names, row.name);
         bool suits = !job->machine || machine_suits(lua, job->machine, job->lacks);
         job->known = job->wanted ? !strcmp(job->wanted, row.name) : suits;

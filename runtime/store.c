@@ -364,17 +364,27 @@ static bool fact_key(cg_fact *f, const char *machine, const char *name)
     return true;
 }
 
-cg_status cg_store_put_fact(cg_store *s, const char *machine, const char *name, double value)
+cg_status cg_store_put_facts(cg_store *s, const cg_fact *fact, int count)
 {
     cg_buffer text = {0};
-    char why[CG_WHY] = "its name is too long";
-    cg_fact f, back;
-    bool readable = fact_key(&f, machine, name);
-    f.value = value;
+    char why[CG_WHY] = "";
+    cg_fact back;
+    bool readable = true;
     cg_buffer_add(&text, "\n", 1);
-    cg_fact_format(&f, &text);
-    readable = readable && !text.failed && !cg_fact_parse(text.text + 1, text.length - 1, &back, why);
+    for (int i = 0; i < count && readable && !text.failed; i++) {
+        size_t start = text.length;
+        cg_fact_format(&fact[i], &text);
+        readable = text.failed || !cg_fact_parse(text.text + start, text.length - start, &back, why);
+    }
     return put_line(s, &text, readable, "fact", why);
+}
+
+cg_status cg_store_put_fact(cg_store *s, const char *machine, const char *name, double value)
+{
+    cg_fact f;
+    if (!fact_key(&f, machine, name)) return cg_fail(CONVGEN_BAD_ARGUMENT, "a fact that cannot be kept: its name is too long");
+    f.value = value;
+    return cg_store_put_facts(s, &f, 1);
 }
 
 /* ---- rewriting ----------------------------------------------------------------------------------------------------- */
@@ -512,13 +522,30 @@ cg_status cg_store_hint(cg_store *s, const cg_record *key, cg_record *out)
     return search(s, key, NULL, NULL, INT_MAX, out);
 }
 
-cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value)
+/* The first of them says of which machine. */
+static cg_status find_facts(cg_store *s, cg_fact *fact, int count, int *found)
 {
     cg_buffer text = {0};
-    cg_fact key;
-    if (!*s->path || !fact_key(&key, machine, name)) return CONVGEN_NO_RECORD;
-    cg_status status = text_read(s->path, true, &text);
-    if (!status) status = cg_fact_search(&text, &key, value);
+    *found = 0;
+    cg_status status = *s->path ? text_read(s->path, true, &text) : CONVGEN_OK;
+    if (!status) status = cg_facts_search(&text, fact, count, found);
     cg_buffer_free(&text);
+    return status;
+}
+
+int cg_store_facts(cg_store *s, cg_fact *fact, int count)
+{
+    int found;
+    return find_facts(s, fact, count, &found) ? 0 : found;
+}
+
+cg_status cg_store_fact(cg_store *s, const char *machine, const char *name, double *value)
+{
+    cg_fact f;
+    int found;
+    if (!fact_key(&f, machine, name)) return CONVGEN_NO_RECORD;
+    cg_status status = find_facts(s, &f, 1, &found);
+    if (!status && !found) return CONVGEN_NO_RECORD;
+    if (!status) *value = f.value;
     return status;
 }

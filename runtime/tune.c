@@ -249,8 +249,12 @@ static void leave_those_behind(cg_tuner *u)
 static cg_status list(cg_tuner *u)
 {
     cg_record hint = {0};
-    if (u->store == CONVGEN_OK) (void)cg_store_hint(u->context->store, &u->key, &hint); /* a help, not a need */
-    cg_request request = {.problem = &u->problem, .machine = &u->context->machine, .target = u->key.target, .form = u->key.form,
+    cg_machine machine = u->context->machine;
+    if (u->store == CONVGEN_OK) {
+        (void)cg_store_hint(u->context->store, &u->key, &hint); /* a help, not a need; so are these */
+        (void)cg_rates_recall(u->context->store, &machine);
+    }
+    cg_request request = {.problem = &u->problem, .machine = &machine, .target = u->key.target, .form = u->key.form,
                           .threads = u->key.threads, .asked = u->incumbent[0] ? u->incumbent : hint.schedule[0] ? hint.schedule : NULL,
                           .steady = u->tuning->effort == CONVGEN_ESTIMATE};
     cg_status status = cg_script_schedules(u->context->script, &request, &u->list);

@@ -789,6 +789,98 @@ START_TEST(machine)
     ck_assert_int_eq(count_lines(out), 1);
     ck_assert_ptr_nonnull(strstr(out, "\"target\":\"portable\""));
     ck_assert_ptr_nonnull(strstr(out, "\"peak_gflops_f64\":"));
+    ck_assert_ptr_nonnull(strstr(out, "\"bandwidth_gbs\":"));
+    ck_assert_ptr_nonnull(strstr(out, "\"rate_l2\":"));
+}
+END_TEST
+
+/* The generator in place of an answer says what it is told of the machine. */
+#define RATES "local r = request.machine.rates error((\"rates %s %s %s.\"):format(r.l2, r.l3, r.page))"
+
+static void expect_rates(const char *expected, const char *machine)
+{
+    char option[256];
+    snprintf(option, sizeof option, "--machine=%s", machine ? machine : "");
+    ck_assert_int_ne(machine ? run("emit", TINY, "--prefix=net", "-o", in_folder("net"), option, NULL) : run("show", TINY, NULL), 0);
+    ck_assert_msg(strstr(err, expected) != NULL, "%s in place of %s", err, expected);
+}
+
+static void keep_rates(const double rate[CG_RATES])
+{
+    cg_store *s;
+    cg_machine m;
+    cg_machine_detect(&m);
+    memcpy(m.rate, rate, sizeof m.rate);
+    m.bandwidth = 7;
+    ck_assert_int_eq(cg_store_new(store, &s), CONVGEN_OK);
+    ck_assert_int_eq(cg_rates_keep(s, &m), CONVGEN_OK);
+    cg_store_free(s);
+}
+
+/* What the store has of rates is what the generator is told and `machine` prints; what cannot be right is assumed. */
+START_TEST(rates_of_the_store)
+{
+    change_generator("convgen.lua", "s/^  return space.list/  " RATES " &/");
+    expect_rates("rates nil nil nil.", NULL);
+    keep_rates((double[]){1.25, 1e6, 14, 5, 18, 14, 14, 3.5});
+    expect_rates("rates 1.25 nil 3.5.", NULL);
+    unsetenv("CONVGEN_GEN_DIR");
+    ck_assert_int_eq(run("machine", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "memory     7.0 GB/s"));
+    ck_assert_ptr_nonnull(strstr(out, "rates      l2 1.25, memory 14, store_l3 5, store_memory 18, stream_l3 14, stream_memory 14, page 3.5; measured"));
+    ck_assert_ptr_nonnull(strstr(out, "assumed    l3 "));
+    ck_assert_int_eq(run("machine", "--json", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"rate_l2\":1.25,\"rate_l3\":null,\"rate_memory\":14,"));
+}
+END_TEST
+
+/* The first search measures them, one with a store that keeps nothing too. */
+START_TEST(tune_measures_rates)
+{
+    char text[OUTPUT];
+    ck_assert_int_eq(run("show", TINY, "--stage=schedules", NULL), 0);
+    ck_assert(!store_is_there()); /* an estimate does not */
+    ck_assert_int_eq(run("tune", TINY, NULL), 0);
+    read_file(store, text);
+    for (int r = 0; r < CG_RATES; r++) {
+        char name[64];
+        snprintf(name, sizeof name, "name=\"rate %s\"", cg_rate_rows[r].name);
+        char *at = strstr(text, name);
+        ck_assert_msg(at != NULL, "%s is not kept", name);
+        ck_assert_msg(strstr(at + 1, name) == NULL, "%s is kept twice", name);
+    }
+    keep_rates((double[]){1.25, 1e6, 14, 5, 18, 14, 14, 3.5}); /* measured, however badly */
+    ck_assert_int_eq(run("tune", "--again", TINY, NULL), 0);
+    ck_assert_int_eq(run("machine", "--json", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(out, "\"rate_l2\":1.25,\"rate_l3\":null,"));
+    ck_assert_int_eq(run("tune", "--store=/dev/null", TINY, NULL), 0);
+}
+END_TEST
+
+#define ELSEWHERE "{\"machine\":\"m\",\"name\":\"n\",\"vendor\":\"v\",\"features\":\"\",\"l1d\":32768,\"l2\":1048576,\"l3\":0,\"line\":64"
+
+/* Another machine's file may carry its rates; this machine's are none of its. */
+START_TEST(rates_of_another_machine)
+{
+    static const struct {
+        const char *file, *rates;
+    } rows[] = {
+        { ELSEWHERE "}", "rates nil nil nil." },
+        { ELSEWHERE ",\"rate_l2\":2.5,\"rate_l3\":null,\"rate_page\":4}", "rates 2.5 nil 4.0." },
+        { ELSEWHERE ",\"rate_l2\":1e9,\"rate_l3\":\"8\",\"rate_page\":-4}", "rates nil nil nil." },
+    };
+    char option[256];
+    keep_rates((double[]){1.25, 5, 14, 5, 18, 14, 14, 3.5});
+    change_generator("convgen.lua", "s/^  return space.list/  " RATES " &/");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_file(in_folder("machine.json"), rows[i].file);
+        expect_rates(rows[i].rates, in_folder("machine.json"));
+    }
+    unsetenv("CONVGEN_GEN_DIR");
+    ck_assert_int_eq(run("machine", "--json", NULL), 0);
+    write_file(in_folder("machine.json"), out);
+    snprintf(option, sizeof option, "--machine=%s", in_folder("machine.json"));
+    ck_assert_int_eq(run("emit", TINY, "--prefix=net", "-o", in_folder("net"), option, NULL), 0);
 }
 END_TEST
 
@@ -1036,7 +1128,8 @@ int main(void)
     tcase_add_loop_test(group, bad_word, 0, (int)(sizeof bad_words / sizeof bad_words[0]));
     const TTest *const tests[] = { bad_line_of_a_list, usage, help, tune_and_recall, shipped_is_not_remembered, bench, race, turns_go_forth_and_back, drawn_by_seed, check, check_of_wrong_kernels, check_all_of_a_wrong_kernel, cut_short, show, show_all, records, stale_records,
                                           forged_records, recorded_figures, merged_records, no_home,
-                                          bad_lines_are_named, machine, hostile_name, interrupted, full_store, refused_executable_memory, full_output };
+                                          bad_lines_are_named, machine, rates_of_the_store, tune_measures_rates, rates_of_another_machine,
+                                          hostile_name, interrupted, full_store, refused_executable_memory, full_output };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(group, tests[i]);
     return test_run(suite);

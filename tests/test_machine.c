@@ -252,16 +252,6 @@ START_TEST(peaks_count_operations_over_seconds)
 }
 END_TEST
 
-START_TEST(bandwidth_counts_bytes_over_seconds)
-{
-    clock_begin(1);
-    double bytes = 1e9 * cg_measure_bandwidth();
-    ck_assert_msg(bytes > (64 << 20) - 1 && bytes < (512 << 20) + 1, "%.0f bytes are read", bytes);
-    cg_fail_allocation = 1;
-    ck_assert(cg_measure_bandwidth() == 0);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("machine");
@@ -279,6 +269,5 @@ int main(void)
     tcase_add_test(detected, cores_follow_the_affinity_mask);
     tcase_add_test(measured, peaks_are_of_what_the_machine_has);
     tcase_add_test(measured, peaks_count_operations_over_seconds);
-    tcase_add_test(measured, bandwidth_counts_bytes_over_seconds);
     return test_run(suite);
 }

@@ -106,6 +106,7 @@ END_TEST
 START_TEST(the_request_is_told)
 {
     char why[CG_WHY];
+    machine.rate[CG_RATE_STORE_L3] = 2.5; /* the others are not known */
     cg_status status = source_of(
         "local p = request.problem\n"
         "assert(schedule == 'a.b' and request.target == 'portable' and request.form == 'c' and request.threads == 1)\n"
@@ -114,6 +115,7 @@ START_TEST(the_request_is_told)
         "assert(p.input[1] == 1 and p.input[3] == 6 and p.output[2] == 6 and p.kernel[2] == 3 and p.pad[3] == 1 and #p.stride == 3)\n"
         "assert(p.epilogue.activation == 'none' and p.epilogue.residual == false and type(p.text) == 'string')\n"
         "assert(math.type(p.ic) == 'integer' and request.machine.cores >= 1 and type(request.machine.features) == 'table')\n"
+        "assert(request.machine.rates.store_l3 == 2.5 and request.machine.rates.l2 == nil)\n"
         "return {" GOOD "}", NULL, why);
     ck_assert_msg(status == CONVGEN_OK, "%s", why);
 }
@@ -284,6 +286,23 @@ START_TEST(targets)
     ck_assert_str_eq(t.name, "portable");
     ck_assert_int_eq(cg_script_target(s, &bare, "avx2", &t), CONVGEN_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(cg_error_text(), "needs avx2"));
+    cg_script_free(s);
+}
+END_TEST
+
+/* What is assumed of a machine is something that could have been measured. */
+START_TEST(a_target_has_all_rates)
+{
+    cg_script *s;
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    for (int i = 0; i < 3; i++) {
+        cg_target t;
+        double rate[CG_RATES];
+        ck_assert_int_eq(cg_script_target(s, NULL, ((const char *[]){"avx512", "avx2", "portable"})[i], &t), CONVGEN_OK);
+        memcpy(rate, t.rate, sizeof rate);
+        cg_rates_check(rate);
+        ck_assert(!memcmp(rate, t.rate, sizeof rate));
+    }
     cg_script_free(s);
 }
 END_TEST
@@ -547,6 +566,7 @@ int main(void)
     tcase_add_checked_fixture(target, setup, NULL);
     tcase_add_test(target, targets);
     tcase_add_test(target, a_target_needs_all_its_features);
+    tcase_add_test(target, a_target_has_all_rates);
     tcase_add_checked_fixture(embedded, setup, NULL);
     tcase_add_test(embedded, every_failing_allocation);
     tcase_add_test(embedded, usable_after_a_failure);

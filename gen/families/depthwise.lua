@@ -4,6 +4,7 @@
 -- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels, and
 -- backward data, which sums over those of an input channel, has input channels in the lanes: see depthwise_gather.lua.
 local parts = require "parts"
+local types = require "types"
 local registers = require "registers"
 local cut = require "tiles"
 local gathering = require "families/depthwise_gather"
@@ -106,7 +107,7 @@ end
 -- A load of a vector that crosses cache lines counts for two.
 local function load_slots(p, target)
   local vector = target.bits // 8
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   return vector < 64 and 1 or (members_of(p) > 1 or p.oc * size % vector == 0) and 1 or 2
 end
 
@@ -120,7 +121,7 @@ end
 
 -- Laying out an image by members: a group of `part` of them is moved by transposes of 128-bit parts, a row of it stored for each.
 local function moving_cycles(p, target)
-  local part, members = p.type == "f32" and 4 or 2, members_of(p)
+  local part, members = types.part(p.type), members_of(p)
   if members == 1 then return 0 end
   local lanes = lanes_of(p, target)
   local groups, loads = (members + part - 1) // part, lanes

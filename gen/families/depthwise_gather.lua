@@ -477,7 +477,7 @@ local function by_members(s, schedule, target, kernels)
       end
     end }
   end
-  local size = p.type == "f32" and 4 or 8
+  local size = parts.size_of(p)
   return { kernels = kernels, packed = parts.round_up(s.channels, s.lanes) * s.members * taps * size, shared = 0,
     stages = { driver.stage { name = "pack", pack = true, parts = pack },
       driver.stage { name = "compute", parts = compute, scratch = pixels * s.pixel * size } } }

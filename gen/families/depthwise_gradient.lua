@@ -12,6 +12,7 @@ local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local cut = require "tiles"
 local gathering = require "families/depthwise_gather"
 local depthwise_gradient = {}
@@ -37,8 +38,8 @@ end
 -- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, runs, start}}.
 local function chunks(p, piece, pixels)
   local axis, list, known, by_key = gathering.forward_axis(p, 3, piece.first, piece.size), {}, {}, {}
-  for first = 0, axis.outputs - 1, parts.block do
-    local stop = math.min(first + parts.block, axis.outputs)
+  for first = 0, axis.outputs - 1, reduce.block do
+    local stop = math.min(first + reduce.block, axis.outputs)
     local low, high = axis.span(first, stop - 1)
     local key = low >= 0 and high < axis.inputs and stop - first -- inner chunks are alike
     if not by_key[key] then
@@ -186,25 +187,19 @@ local function block_kernel(p, r, columns, part, target, name)
       k:advance(diff, dst_row)
     end)
   end
-  each_sum(function(sum, pointer, offset)
-    k:load(x, k:at(pointer, offset), 0, part.lanes)
-    k:add(x, x, sum)
-    k:store(k:at(pointer, offset), x, 0, part.lanes)
-  end)
+  each_sum(function(sum, pointer, offset) reduce.add(k, k:at(pointer, offset), { sum }, x, part.lanes) end)
   return k:finish()
 end
 
-local function zero_kernel(p, rows, columns, lanes, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local out, vectors, zero = k:pointer("out", "out"), k:count("vectors"), k:vector("zero")
-  k:zero(zero)
-  k:loop(vectors, function()
-    for kh = 0, rows - 1 do
-      for kw = 0, columns - 1 do k:store(k:at(out, (kh * p.kernel[3] + kw) * p.oc), zero, 0, lanes) end
-    end
-    k:advance(out, lanes)
-  end)
-  return k:finish()
+local function zero_kernel(p, target, name, lanes, rows, columns)
+  local places = reduce.rows(reduce.rows({ { at = 0, lanes = lanes } }, columns, p.oc), rows, p.kernel[3] * p.oc)
+  return reduce.zero_kernel(p, target, name, places, { step = lanes })
+end
+
+local function bias_kernel(p, target, name, lanes, columns)
+  return reduce.bias_kernel(p, target, name, { { at = 0, lanes = lanes } }, { run = true,
+    loops = { { count = "rows", steps = { p.output[3] * p.oc }, names = { "at" } }, { count = columns, steps = { p.oc } } },
+    words = { out = "diff_bias", sum = "sum", sums_first = true, g = "g" } })
 end
 
 ---- the stage -------------------------------------------------------------------------------------------------------------------------
@@ -231,12 +226,12 @@ end
 
 -- The blocks of rows of one plane, in order: body(first row, rows below it).
 local function row_blocks(d, p, body)
-  local step = parts.block_rows(p.output[3])
+  local step = reduce.block_rows(p.output[3])
   d:loop("block", 0, p.output[2], step, function(at) body(at, step) end)
 end
 
 local function each_chunk(d, chunk, body)
-  d:loop("column", chunk.first, chunk.first + chunk.count * parts.block, parts.block, body)
+  d:loop("column", chunk.first, chunk.first + chunk.count * reduce.block, reduce.block, body)
 end
 
 local function compute_part(p, r, part, kernels_of, zero)
@@ -275,69 +270,36 @@ local function compute_part(p, r, part, kernels_of, zero)
   return { body = body, indices = { { "group", part.count }, { "kd", p.kernel[1] } } }
 end
 
-local function bias_kernel(p, columns, lanes, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, bias = k:pointer("diff_dst", "in"), k:pointer("diff_bias", "inout")
-  local vectors, rows = k:count("vectors"), k:count("rows")
-  local sum, g = k:vector("sum"), k:vector("g")
-  k:loop(vectors, function()
-    k:zero(sum)
-    local line = k:copy("line", diff)
-    k:loop(rows, function()
-      local at = k:copy("at", line)
-      k:loop(columns, function()
-        k:load(g, k:at(at), 0, lanes)
-        k:add(sum, sum, g)
-        k:advance(at, p.oc)
-      end)
-      k:advance(line, p.output[3] * p.oc)
-    end)
-    k:load(g, k:at(bias), 0, lanes)
-    k:add(g, g, sum)
-    k:store(k:at(bias), g, 0, lanes)
-    k:advance(diff, lanes)
-    k:advance(bias, lanes)
-  end)
-  return k:finish()
-end
-
 -- The bias alone, where no rectangle of taps passes over every output. chunk_kernels: {first, size, count, kernel}.
 local function bias_part(p, zero, part, chunk_kernels)
-  local dst_row = p.output[3] * p.oc
-  return { indices = { { "group", part.count } }, body = function(d, group)
-    local c = d:let("c", group * part.step + part.first)
-    d:call(zero, { { d.bias, c }, part.vectors })
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", 0, p.output[1], 1, function(od)
-        local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + c)
-        row_blocks(d, p, function(at, step)
-          local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, step))
-          for _, chunk in ipairs(chunk_kernels) do
-            each_chunk(d, chunk, function(column)
-              d:call(chunk.kernel, { { d.dst, with + at * dst_row + column * p.oc }, { d.bias, c }, part.vectors, rows })
-            end)
-          end
-        end)
+  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero, counts = part.vectors, at = reduce.plane_at(p),
+    channel = function(d, group) return d:let("c", group * part.step + part.first) end,
+    blocks = function(d, with, c)
+      row_blocks(d, p, function(at, step)
+        local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, step))
+        for _, chunk in ipairs(chunk_kernels) do
+          each_chunk(d, chunk, function(column)
+            d:call(chunk.kernel, { { d.dst, with + at * (p.output[3] * p.oc) + column * p.oc }, { d.bias, c }, part.vectors, rows })
+          end)
+        end
       end)
-    end)
-  end }
+    end })
 end
 
 -- A row's chunks by size: {first, size, count}.
 local function widths(p)
-  local whole, rest, list = p.output[3] // parts.block, p.output[3] % parts.block, {}
-  if whole > 0 then list[1] = { first = 0, size = parts.block, count = whole } end
-  if rest > 0 then list[#list + 1] = { first = whole * parts.block, size = rest, count = 1 } end
+  local whole, rest, list = p.output[3] // reduce.block, p.output[3] % reduce.block, {}
+  if whole > 0 then list[1] = { first = 0, size = reduce.block, count = whole } end
+  if rest > 0 then list[#list + 1] = { first = whole * reduce.block, size = rest, count = 1 } end
   return list
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function depthwise_gradient.stages(p, schedule, target)
   local kernels, list = {}, {}
-  local channels = depthwise_gradient.channel_parts(p.oc, target.bits // 8 // (p.type == "f32" and 4 or 8), schedule.vectors,
+  local channels = depthwise_gradient.channel_parts(p.oc, parts.lanes_of(p, target), schedule.vectors,
     p.oc // p.ic)
-  local function add(make, ...)
-    local kernel = make(p, ...)
+  local function add(kernel)
     kernels[#kernels + 1] = kernel
     return kernel
   end
@@ -350,7 +312,7 @@ function depthwise_gradient.stages(p, schedule, target)
   local zero_bias = {}
   if p.bias then
     for _, part in ipairs(channels) do
-      zero_bias[part.lanes] = zero_bias[part.lanes] or add(zero_kernel, 1, 1, part.lanes, target, name "zero")
+      zero_bias[part.lanes] = zero_bias[part.lanes] or add(zero_kernel(p, target, name "zero", part.lanes, 1, 1))
     end
   end
   -- A part's kernels for the columns of a rectangle.
@@ -359,7 +321,7 @@ function depthwise_gradient.stages(p, schedule, target)
     for _, chunk in ipairs(r.chunks) do
       local kinds = shared(chunk.columns, function() return {} end)
       local key = ("%d %d %d %s"):format(part.lanes, part.vectors, part.phase, depthwise_gradient.key(r))
-      kinds[key] = kinds[key] or add(block_kernel, r, chunk.columns, part, target, name "gradient")
+      kinds[key] = kinds[key] or add(block_kernel(p, r, chunk.columns, part, target, name "gradient"))
       of[chunk.columns] = kinds[key]
     end
     return of
@@ -368,7 +330,7 @@ function depthwise_gradient.stages(p, schedule, target)
     local chunk_kernels = widths(p)
     for _, run in ipairs(chunk_kernels) do
       run.kernel = shared(("bias %d %d"):format(part.lanes, run.size), function()
-        return add(bias_kernel, run.size, part.lanes, target, name "bias")
+        return add(bias_kernel(p, target, name "bias", part.lanes, run.size))
       end)
     end
     return chunk_kernels
@@ -379,7 +341,7 @@ function depthwise_gradient.stages(p, schedule, target)
     r.sums_bias, r.zero_bias = r.bias, zero_bias
     for _, part in ipairs(channels) do
       local zero = shared(("zero %d %d %d"):format(part.lanes, r.rows.size, r.columns.size), function()
-        return add(zero_kernel, r.rows.size, r.columns.size, part.lanes, target, name "zero")
+        return add(zero_kernel(p, target, name "zero", part.lanes, r.rows.size, r.columns.size))
       end)
       list[#list + 1] = compute_part(p, r, part, kernels_for(part, r), zero)
     end

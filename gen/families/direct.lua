@@ -4,8 +4,11 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
 -- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
 local parts = require "parts"
+local reduce = require "reduce"
 local registers = require "registers"
 local cut = require "tiles"
+local cost = require "cost"
+local copies = require "families/direct_copies"
 local gathering = require "families/direct_gather"
 local planes = require "families/direct_planes"
 local gradient = require "families/direct_gradient"
@@ -39,94 +42,114 @@ function direct.parse(name)
   return (s.inputs or s.rows) and direct.print(s) == name and s or nil
 end
 
----- the space and its estimate ---------------------------------------------------------------------------------------------------------
+---- the estimate ------------------------------------------------------------------------------------------------------------------
 
-local size_of = parts.size_of
+local size_of, pixels_of, activations, weights_of = parts.size_of, parts.pixels, parts.activation_bytes, parts.weight_bytes
 
-local function pixels_of(p, axes) return p.batch * axes[1] * axes[2] * axes[3] end
-
--- Bytes of both activations.
-local function activations(p) return (pixels_of(p, p.input) * p.ic + pixels_of(p, p.output) * p.oc) * size_of(p) end
-
--- What one core may count on of the last cache ends at some ten times the second one.
-local function beyond(bytes, machine) return bytes > 10 * parts.l2(machine) end
-
--- They come from memory, each for one tap only: the order of the loops and fetching early may pay.
-local function thin(p, machine) return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(activations(p), machine) end
-
--- Cycles that the fma units wait for so many bytes of activations: memory gives a line in 14, a quarter of which they hide.
-local function memory_cycles(p, bytes, machine)
-  return bytes / 64 * 10.5 * math.max(0, math.min((activations(p) / parts.l2(machine) - 10) / 12, 1))
-end
-
--- Cycles of one step of the outer product: fma slots, load slots, and the four cycles that an accumulator waits.
-local function step_cycles(m, v) return math.max(m * v / 2, (v + m) / 2, 4) end
-
--- Channels-first data: tasks lay out their rows (parts of 4 elements, 16 of them in 30 cycles), and each passes by all the weights.
-local function plane_cycles(s, cycles, tiles, machine)
-  local p, weights = s.p, s.taps * s.from.channels * s.to.channels * s.size
-  local bands = 0
-  for _, band in ipairs(s.planes.bands) do bands = bands + band.count end
-  local far = weights + s.planes.scratch > parts.l2(machine)
-  local passes, depth = p.groups * p.batch * bands, 0
-  for _, axis in ipairs(s.axes[1]) do depth = depth + axis.outputs end
-  local reading = passes * depth * weights / 64 * (far and 5.3 or 1)
-  local moving = p.groups * p.batch * planes.moved(s) * s.size / 4 * 30 / 64
-  return math.max(cycles, reading) + (far and 0.06 * reading or 0) + moving, passes * depth * s.planes.splits
-end
-
--- Bytes of activations that pass more than once: column tile by column tile the input is read again; what is not streamed is read
--- before it is written. (What must pass once is in no family's estimate.)
-local function passing_again(s, schedule, tiles)
-  local from, to = s.from, s.to
-  local outputs, inputs = pixels_of(s.p, to.size), pixels_of(s.p, from.size)
-  if s.taps == 1 then inputs = math.min(inputs, outputs) end
-  return ((schedule.across and 0 or #tiles - 1) * inputs * from.all + (schedule.stream and 0 or 1) * outputs * to.all) * s.size
-end
-
-local function gathering_cycles(p, schedule, target, machine)
-  local s = gathering.shape(p, schedule.copies)
-  local size = s.size
-  local lanes = parts.lanes_of(p, target)
-  local cycles, tasks = 0, 0
-  local tiles = gathering.columns(s, schedule, target)
-  for _, run in ipairs(cut.column_runs(tiles)) do
-    gathering.each_phase(s, function(axes)
-      if gathering.empty(axes) then
-        cycles = cycles + run.count * run.tile.vectors * p.groups * p.batch * axes[1].outputs * axes[2].outputs * axes[3].outputs * 2
-        return
-      end
-      local row = 0
-      for _, part in ipairs((cut.row_runs(axes[3], schedule.pixels, false))) do
-        local steps = 20
-        for _, seg in ipairs(part.variant.segments) do
-          local m = seg.last - seg.first + 1
-          steps = steps + axes[1].taps * axes[2].taps * (s.from.channels * step_cycles(m, run.tile.vectors) + 2)
-        end
-        row = row + part.count * steps
-      end
-      local planes = run.count * p.groups * s.p.batch * axes[1].outputs
-      cycles = cycles + planes * axes[2].outputs * row
-      tasks = tasks + planes * ((axes[2].outputs + schedule.rows - 1) // schedule.rows)
-    end)
+-- A shape, what its axes count, and the runs of a row for each number of pixels; all are made once.
+local function shapes(p)
+  local known = {}
+  return function(copied)
+    local s = known[copied or false]
+    if s then return s end
+    s = gathering.shape(p, copied)
+    local rows = {}
+    function s.rows_of(axis, pixels)
+      rows[axis] = rows[axis] or {}
+      rows[axis][pixels] = rows[axis][pixels] or table.pack(cut.row_runs(axis, pixels, gathering.contiguous(s, axis)))
+      return table.unpack(rows[axis][pixels])
+    end
+    s.counts = { cut.counts(s.axes[1]), cut.counts(s.axes[2]), cut.counts(s.axes[3]) }
+    known[copied or false] = s
+    return s
   end
-  local panel = s.taps * s.from.channels * tiles[1].width * size
-  local packed = panel * #tiles
-  if panel > 0.6 * parts.l2(machine) then cycles = cycles * 1.15 end
-  if schedule.across and packed > parts.l2(machine) // 2 then -- all weights pass for each task's pixels
-    cycles = cycles + packed / 64 * 2.7 * tasks / #tiles
+end
+
+-- Counts the steps of all rows for a run of column tiles; answers the pieces of a row.
+local function count_steps(t, s, schedule, run)
+  local d, h = s.counts[1], s.counts[2]
+  local v, pieces, times = run.tile.vectors, 0, s.p.batch * s.p.groups * run.count
+  for _, axis in ipairs(s.axes[3]) do
+    for _, row in ipairs(axis.taps > 0 and s.rows_of(axis, schedule.pixels) or {}) do
+      pieces = pieces + row.count
+      for _, segment in ipairs(row.variant.segments) do
+        local rows, n = segment.last - segment.first + 1, times * d.seen * h.seen * row.count
+        t:steps(n * segment.taps * s.from.channels, rows * v, rows + v, rows * v)
+        t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.pitch * s.size)
+        t:loops(n)
+      end
+    end
   end
-  if not s.planes then cycles = cycles + memory_cycles(p, passing_again(s, schedule, tiles), machine) end
+  t:calls(times * d.outputs * h.outputs * pieces)
+  return pieces
+end
+
+-- Between which uses of the same data which bytes pass, and how often all panels come from afar: once in a run; where a task
+-- passes through all column tiles, once in each.
+local function passing(s, schedule, tiles, panel, packed)
+  local d, h, w = table.unpack(s.counts)
+  local images, all = s.p.batch * s.p.groups, activations(s.p) + packed
+  local input, blocks = d.once * h.once * w.once * s.from.channels * s.size, 0
+  for _, axis in ipairs(s.axes[2]) do blocks = blocks + (axis.outputs + schedule.rows - 1) // schedule.rows end
+  local tasks = images * d.outputs * blocks
+  local group, window = packed / s.p.groups, h.seen / h.outputs * w.read * s.from.channels * s.size
   if s.planes then
-    planes.plan(s, schedule, tiles[1].width)
-    cycles, tasks = plane_cycles(s, cycles, tiles, machine)
+    local scratch = s.planes.scratch
+    return { tasks = tasks * s.planes.splits, panels = tasks * tiles, panel = group + scratch, first = scratch, next = scratch, window = window }
+  elseif schedule.across then
+    return { tasks = tasks * tiles, panels = tasks * tiles, panel = group + window, first = all, next = window + panel, window = window }
   end
-  -- Fewer rows a task read the panel again more often; too few tasks leave threads idle.
-  cycles = cycles * (1 + 0.02 / schedule.rows) * ((tasks + p.threads - 1) // p.threads) / tasks
-  if schedule.copies then cycles = cycles + gathering.copied_bytes(p) / 16 / p.threads
-  elseif gathering.copied_bytes(p) then cycles = cycles * 1.02 end -- pixels far apart share few sets of the caches
-  if p.weights == "changing" then cycles = cycles + parts.pack_cycles(s.taps * s.from.channels * s.to.channels * p.groups * size,
-    s.taps * s.from.channels * ((s.to.channels + lanes - 1) // lanes * lanes) * p.groups * size, machine) / p.threads end
+  return { tasks = tasks * tiles * #s.axes[3], panels = s.p.groups * tiles, panel = all, first = all, next = s.p.batch * input + panel, window = window }
+end
+
+-- Counts the lines of the panels, how often each is read, and of the output of all column tiles.
+local function count_tile(t, s, schedule, run, pieces)
+  local d, h, w = table.unpack(s.counts)
+  local p, tile, lanes = s.p, run.tile, run.tile.width // run.tile.vectors
+  local times, channels = p.batch * p.groups * run.count, (tile.vectors - 1) * lanes + tile.last
+  local outputs, partial = times * d.outputs * h.outputs * w.outputs, tile.last < lanes and 1 or 0
+  t:stores(outputs * (tile.vectors - partial), outputs * partial)
+  t:write(outputs, channels * s.size, s.to.pitch * s.size, s.planes and s.planes.scratch or pixels_of(p, s.to.size) * s.to.all * s.size,
+    schedule.stream)
+  return times * d.seen * h.seen / (p.kernel[1] * p.kernel[2]) * pieces
+end
+
+-- Counts the lines of the input that `tiles` column tiles of all groups read: once each, again for the next tile, for the next row of the
+-- kernel, for the next tap of a row. 
+local function count_input(t, s, schedule, tiles, panel, passes)
+  local d, h, w = table.unpack(s.counts)
+  local chunk, pitch, images = s.from.channels * s.size, s.from.pitch * s.size, s.p.batch * s.p.groups
+  local once, all = d.once * h.once * w.once, tiles * d.read * h.read * w.read
+  local function read(n, own, others, fetched)
+    t:read(images * n, { chunk = chunk, pitch = pitch, own = own, others = others, fetched = fetched })
+  end
+  read(once, once * chunk, passes.first, schedule.across)
+  read(all - once, passes.next - panel, panel)
+  read(tiles * (d.seen * h.seen - d.read * h.read) * w.read, passes.window, panel)
+  read(tiles * d.seen * h.seen * (w.seen - w.read), schedule.pixels * chunk, panel / s.taps)
+end
+
+local function gathering_cycles(p, s, schedule, target, m)
+  local t, tiles, lanes, width, often = m.tally(), 0, parts.lanes_of(p, target), 0, 0
+  local packed = s.taps * s.from.channels * parts.round_up(s.to.channels, lanes) * p.groups * s.size
+  for _, run in ipairs(cut.runs_of_columns(s.to.channels, schedule.vectors, lanes)) do
+    tiles, width = tiles + run.count, math.max(width, run.tile.width)
+    often = often + count_tile(t, s, schedule, run, count_steps(t, s, schedule, run))
+  end
+  local panel = s.taps * s.from.channels * width * s.size
+  local passes = passing(s, schedule, tiles, panel, packed)
+  t:tasks(passes.tasks)
+  local function read(n, own, others) t:read(n, { chunk = panel, pitch = panel, own = own, others = others, fetched = schedule.fetch }) end
+  read(passes.panels, passes.panel)
+  read(math.max(often - passes.panels, 0), panel, schedule.pixels * s.from.channels * s.size)
+  count_input(t, s, schedule, tiles, panel, passes)
+  if s.planes then
+    t:read(1, { chunk = activations(p), pitch = activations(p), own = activations(p), others = packed })
+    t:turns(p.batch * p.groups * planes.moved(s) * s.size / 16)
+  end
+  local cycles = t:cycles() * ((passes.tasks + p.threads - 1) // p.threads) / passes.tasks
+  if schedule.copies then cycles = cycles + gathering.copied_bytes(p) / 64 * (2 + m.line(activations(p))) / p.threads end
+  if p.weights == "changing" then cycles = cycles + m.pack(weights_of(p), packed) / p.threads end
   return cycles
 end
 
@@ -134,28 +157,49 @@ end
 local function spread(p) return p.oc * size_of(p) >= 1024 end
 
 -- The weights, or their gradient, are larger than what the caches near the processor hold: fetching them early may pay.
-local function far(p, machine)
-  return p.kernel[1] * p.kernel[2] * p.kernel[3] * (p.ic // p.groups) * p.oc * size_of(p) > 4 * parts.l2(machine)
+local function far(p, m) return weights_of(p) > 4 * m.l2 end
+
+-- Activations come from memory, each for one tap only: the order of the loops and fetching early may pay.
+local function beyond(bytes, m) return m.line(bytes) > m.rates.l3 end
+local function thin(p, m) return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(activations(p), m) end
+
+-- Counts what a run of column tiles does for all blocks of pixels; pieces: of the input channels.
+local function count_gradient(t, p, schedule, run, pieces, rows, block)
+  local size, lanes = size_of(p), run.tile.width // run.tile.vectors
+  local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], pixels_of(p, p.output)
+  local v, times, calls = run.tile.vectors, p.groups * run.count, 0
+  for _, piece in ipairs(pieces) do
+    t:steps(times * taps * piece.count * pixels, piece.size * v, piece.size + v, piece.size * v)
+    calls = calls + piece.count
+  end
+  t:calls(times * taps * calls * pixels / block)
+  t:loops(times * taps * calls * pixels / block * rows)
+  local chunk, held, source = ((v - 1) * lanes + run.tile.last) * size, block * 64, schedule.inputs * size
+  local sum = { chunk = chunk, pitch = schedule.panel and chunk or p.oc * size, own = block * (chunk + 64), others = held }
+  t:read(times * pixels * (taps * calls - 1), sum)
+  if schedule.panel then
+    t:copy(times * pixels, { chunk = chunk, pitch = p.oc * size, own = block * (chunk + 64), others = block * p.oc * size })
+  end
+  local pitch, all = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size, p.ic // p.groups * size
+  t:read(times * taps * pixels, { chunk = all, pitch = pitch, own = block * all, others = block * chunk })
+  t:read(times * taps * pixels * math.max(calls - all / 64, 0), { chunk = source, pitch = pitch, own = held, others = block * chunk })
+  t:write(times * taps * (p.ic // p.groups) * pixels / block, chunk, p.oc * size, weights_of(p))
+  t:stores(times * taps * (p.ic // p.groups) * pixels / block * v)
 end
 
-local function gradient_cycles(p, schedule, target, machine)
-  local lanes = parts.lanes_of(p, target)
-  local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], p.batch * p.output[1] * p.output[2] * p.output[3]
-  local cycles = 0
-  for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
-    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
-      local calls = run.count * inputs.count
-      cycles = cycles + p.groups * taps * calls * pixels * step_cycles(inputs.size, run.tile.vectors)
-    end
-    if schedule.panel then cycles = cycles + p.groups * run.count * pixels * run.tile.vectors end
+local function gradient_cycles(p, schedule, target, m)
+  local lanes, t, all = parts.lanes_of(p, target), m.tally(), activations(p)
+  local rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
+  local block = rows * math.min(p.output[3], reduce.block)
+  local pieces = cut.piece_runs(p.ic // p.groups, schedule.inputs)
+  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
+    count_gradient(t, p, schedule, run, pieces, rows, block)
   end
-  if not schedule.ahead then cycles = cycles + memory_cycles(p, activations(p), machine) / 2 end
-  -- Pixels far apart share few sets of the caches.
-  if p.stride[3] > 1 and not schedule.copies then cycles = cycles * 1.05 end
-  if spread(p) and not schedule.panel then cycles = cycles * 1.02 end
-  if far(p, machine) and not schedule.fetch then cycles = cycles * 1.2 end
-  return cycles
+  t:read(1, { chunk = all, pitch = all, own = all, others = weights_of(p), fetched = schedule.ahead })
+  return t:cycles() / p.threads
 end
+
+---- the space -------
 
 -- Channels in the lanes, of a group.
 local function lane_channels(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
@@ -179,7 +223,7 @@ local function refused(p)
 end
 
 -- Why this schedule cannot be, or nil.
-local function misfit(p, schedule, target)
+local function misfit(p, shape, schedule, target)
   local v = schedule.vectors
   local m = schedule.inputs or schedule.pixels
   local most = most_rows(p, target, v)
@@ -194,7 +238,7 @@ local function misfit(p, schedule, target)
     local bytes, why = gathering.copied_bytes(p)
     if not bytes then return why end
   end
-  local s = gathering.shape(p, schedule.copies)
+  local s = shape(schedule.copies)
   if schedule.ahead or schedule.stream and not schedule.across or schedule.across and s.planes then
     return "ahead is for backward weights, stream for across, across for pixels that are read where they are"
   end
@@ -210,13 +254,13 @@ local function misfit(p, schedule, target)
   local variants = 0
   gathering.each_phase(s, function(axes)
     if gathering.empty(axes) then return end
-    local _, list = cut.row_runs(axes[3], schedule.pixels, gathering.contiguous(s, axes[3]))
+    local _, list = s.rows_of(axes[3], schedule.pixels)
     variants = variants + #list
   end)
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
 end
 
-local function candidates(p, target, machine)
+local function candidates(p, shape, target, m)
   local lanes = lanes_of(p, target)
   local list, seen = {}, {}
   local function add(schedule)
@@ -233,13 +277,13 @@ local function candidates(p, target, machine)
     local function either(may) return may and { false, true } or { false } end
     for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
       local most = most_rows(p, target, v)
-      for _, m in ipairs { most, most // 2 } do
-        for _, copies in ipairs(either(m >= 1 and strided)) do
+      for _, most in ipairs { most, most // 2 } do
+        for _, copies in ipairs(either(most >= 1 and strided)) do
           for _, panel in ipairs(either(spread(p))) do
-            for _, fetch in ipairs(either(far(p, machine))) do
-              for _, ahead in ipairs(either(thin(p, machine))) do
-                local inputs = m >= 1 and cut.even_size(icg, m)
-                if m >= 1 then add { inputs = inputs, vectors = v, copies = copies, panel = panel, fetch = fetch, ahead = ahead } end
+            for _, fetch in ipairs(either(far(p, m))) do
+              for _, ahead in ipairs(either(thin(p, m))) do
+                local inputs = most >= 1 and cut.even_size(icg, most)
+                if most >= 1 then add { inputs = inputs, vectors = v, copies = copies, panel = panel, fetch = fetch, ahead = ahead } end
               end
             end
           end
@@ -248,25 +292,25 @@ local function candidates(p, target, machine)
     end
     return list
   end
-  local fetch = far(p, machine)
+  local fetch = far(p, m)
   -- Each row of output pixels through all column tiles or the other way round, streamed or not.
   local function ways(s, rows)
     local list, row = { {} }, s.axes[3][1].outputs * s.from.channels * s.size
-    if thin(p, machine) and rows * row <= parts.l2(machine) // 2 then
+    if thin(p, m) and rows * row <= m.l2 // 2 then
       list[2] = { across = true }
-      if beyond(pixels_of(s.p, s.to.size) * s.to.all * s.size, machine) then list[3] = { across = true, stream = true } end
+      if beyond(pixels_of(s.p, s.to.size) * s.to.all * s.size, m) then list[3] = { across = true, stream = true } end
     end
     return list
   end
   for _, copies in ipairs(gathering.copied_bytes(p) and { false, true } or { false }) do
-    local s = gathering.shape(p, copies)
+    local s = shape(copies)
     local vectors = math.min(4, (s.to.channels + lanes - 1) // lanes)
     local outputs = s.axes[3][1].outputs
     for v = 1, vectors do
       local most = most_rows(p, target, v)
-      for _, m in ipairs { most, most // 2 } do
-        if m >= 1 then
-          local pixels = cut.even_size(outputs, m)
+      for _, most in ipairs { most, most // 2 } do
+        if most >= 1 then
+          local pixels = cut.even_size(outputs, most)
           if s.planes then
             planes.each_size(s, v * lanes, function(rows)
               add { pixels = pixels, vectors = v, rows = rows, splits = 1, fetch = fetch }
@@ -295,10 +339,11 @@ end
 function direct.schedules(p, target, machine, list)
   local why = refused(p)
   if why then list[1] = { why = why, name = "direct" }; return end
-  for _, schedule in ipairs(candidates(p, target, machine)) do
-    local cannot = misfit(p, schedule, target)
+  local m, shape = cost.machine(machine, target), shapes(p)
+  for _, schedule in ipairs(candidates(p, shape, target, m)) do
+    local cannot = misfit(p, shape, schedule, target)
     local cycles = not cannot and
-      (schedule.inputs and gradient_cycles(p, schedule, target, machine) or gathering_cycles(p, schedule, target, machine)) or 0
+      (schedule.inputs and gradient_cycles(p, schedule, target, m) or gathering_cycles(p, shape(schedule.copies), schedule, target, m)) or 0
     list[#list + 1] = { schedule = schedule, cycles = cycles, why = cannot }
   end
 end
@@ -326,7 +371,7 @@ end
 function direct.stages(p, schedule, target)
   local by_inputs = p.pass == "backward_weights"
   if by_inputs ~= (schedule.inputs ~= nil) then return nil, direct.print(schedule) .. " is not a schedule of this pass" end
-  local why = refused(p) or misfit(p, schedule, target)
+  local why = refused(p) or misfit(p, shapes(p), schedule, target)
   if why then return nil, why end
   local result = (by_inputs and gradient or gathering).stages(p, schedule, target)
   for _, kernel in ipairs(result.kernels) do

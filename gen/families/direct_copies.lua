@@ -1,6 +1,5 @@
 -- direct_copies.lua: the input pixels that a strided 1x1 kernel reads, moved together. Where the input is, they lie far apart: in
 -- few sets of the caches, each in a page of its own, and in short rows that divide into tiles badly.
-local program = require "program"
 local parts = require "parts"
 local copies = {}
 
@@ -24,33 +23,12 @@ function copies.bytes(p, pixels)
   return bytes
 end
 
--- rows x columns pixels, the strides of the problem apart.
-function copies.kernel(p, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache lines apart."
-  local src, out, rows, cols = k:pointer("src", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
-  local r, lanes = k:vector("r"), k.lanes
-  local rest = p.ic % lanes
-  k:loop(rows, function()
-    local from = k:copy("from", src)
-    k:loop(cols, function()
-      local x, y = k:copy("x", from), k:copy("y", out)
-      k:loop(p.ic // lanes, function()
-        k:load(r, k:at(x))
-        k:store(k:at(y), r)
-        k:advance(x, lanes)
-        k:advance(y, lanes)
-      end)
-      if rest > 0 then
-        k:load(r, k:at(x), 0, rest)
-        k:store(k:at(y), r, 0, rest)
-      end
-      k:advance(from, p.stride[3] * p.ic)
-      k:advance(out, copies.pitch(p))
-    end)
-    k:advance(src, p.stride[2] * p.input[3] * p.ic)
-  end)
-  return k:finish()
+-- rows x columns pixels, the strides of the problem apart, as relayout.copy takes them.
+function copies.view(p)
+  return { about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache lines apart.",
+    from = "src", to = "out", elements = p.ic, many = true, axes = {
+      { count = "rows", from = p.stride[2] * p.input[3] * p.ic, as = "from" },
+      { count = "columns", from = p.stride[3] * p.ic, to = copies.pitch(p) } } }
 end
 
 return copies

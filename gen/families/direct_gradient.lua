@@ -5,75 +5,48 @@ local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local cut = require "tiles"
+local relayout = require "relayout"
+local tile = require "tile"
 local copies = require "families/direct_copies"
 local direct_gradient = {}
 
-local one_block = parts.one_block
+local one_block = reduce.one_block
 
 -- With `ahead` the pixels of diff_dst that the next column tile needs are fetched during this one's: so many of a row by each piece of
 -- the input channels.
 local function columns_ahead(p, schedule)
   local pieces = #cut.even_pieces(p.ic // p.groups, schedule.inputs)
-  return (math.min(p.output[3], parts.block) + pieces - 1) // pieces
+  return (math.min(p.output[3], reduce.block) + pieces - 1) // pieces
 end
 
 -- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. pitch: elements
 -- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made, with `ahead`
 -- the next channels of src, and pixels of `following`.
-local function gradient_kernel(p, inputs, tile, target, name, pitch, schedule)
-  local fetch = schedule.fetch
-  local ahead = schedule.ahead and columns_ahead(p, schedule)
-  local k = program.new { name = name, type = p.type, target = target }
-  local src, diff, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("diff_weights", "inout")
-  local following = ahead and k:pointer("following", "in")
-  local rows, cols = k:count("rows"), k:count("columns")
-  local acc, b, a = {}, {}, k:vector("a")
-  local function last(v) return v == tile.vectors - 1 and tile.last or k.lanes end
-  for v = 0, tile.vectors - 1 do b[v] = k:vector("g" .. v) end
-  for m = 0, inputs - 1 do
-    acc[m] = {}
-    for v = 0, tile.vectors - 1 do
-      acc[m][v] = k:vector(("acc%d_%d"):format(m, v))
-      k:zero(acc[m][v])
-      if fetch then k:prefetch(k:at(out, m * p.oc + v * k.lanes), 1) end
-    end
+local function gradient_kernel(p, inputs, column, target, name, pitch, schedule)
+  local lanes, ahead = parts.lanes_of(p, target), schedule.ahead and columns_ahead(p, schedule)
+  local pixels = {}
+  for i = 0, (ahead or 0) - 1 do
+    for v = 0, column.vectors - 1 do pixels[#pixels + 1] = { "following", i * p.oc + v * lanes, 2 } end
   end
-  k:loop(rows, function()
-    local x, y = k:copy("x", src), k:copy("y", diff)
-    for i = 0, (ahead or 0) - 1 do
-      for v = 0, tile.vectors - 1 do k:prefetch(k:at(following, i * p.oc + v * k.lanes), 2) end
-    end
-    k:loop(cols, function()
-      for v = 0, tile.vectors - 1 do k:load(b[v], k:at(y, v * k.lanes), 0, last(v)) end
-      if ahead then k:prefetch(k:at(x, inputs), 2) end
-      for m = 0, inputs - 1 do
-        k:broadcast(a, k:at(x, m))
-        for v = 0, tile.vectors - 1 do k:fma(acc[m][v], b[v], a) end
-      end
-      k:advance(x, pitch.src.column)
-      k:advance(y, pitch.diff.column)
-    end)
-    k:advance(src, pitch.src.row)
-    k:advance(diff, pitch.diff.row)
-    if ahead then k:advance(following, p.output[3] * p.oc) end
-  end)
-  for m = 0, inputs - 1 do
-    for v = 0, tile.vectors - 1 do
-      local at = k:at(out, m * p.oc + v * k.lanes)
-      if not one_block(p) then
-        k:load(b[v], at, 0, last(v))
-        k:add(acc[m][v], b[v], acc[m][v])
-      end
-      k:store(at, acc[m][v], 0, last(v))
-    end
-  end
-  return k:finish()
+  local step = { loop = "columns", steps = { { "src", pitch.src.column }, { "diff_dst", pitch.diff.column } },
+    { load = {} }, { fetch = ahead and { { "src", inputs, 2 } } or {} }, { multiply = {} } }
+  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } }, { fetch = pixels }, step,
+    steps = { { "src", pitch.src.row }, { "diff_dst", pitch.diff.row }, ahead and { "following", p.output[3] * p.oc } } }
+  return tile.kernel { name = name, type = p.type, target = target,
+    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
+      { "rows", "count" }, { "columns", "count" } },
+    sizes = { m = inputs, v = column.vectors }, registers = { "passing", "held", "sums" },
+    sums = { pointer = "diff_weights", register = "acc", { "m", p.oc }, { "v", lanes }, last = column.last },
+    held = { pointer = "diff_dst", register = "g", { "v", lanes }, last = column.last },
+    passing = { pointer = "src", register = "a", { "m", 1 } }, ending = { temporary = "held" },
+    body = { { zero = {}, fetch = schedule.fetch and 1 }, row, { finish = one_block(p) and { "stored" } or { "added", "stored" } } } }
 end
 
 -- Pixels of a block at most.
 local function block_pixels(p)
-  return math.min(parts.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], parts.block)
+  return math.min(reduce.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], reduce.block)
 end
 
 -- Bytes of the input pixels of a block, moved together; or nil and why they are not.
@@ -81,70 +54,14 @@ function direct_gradient.copied_bytes(p) return copies.bytes(p, block_pixels(p))
 
 -- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the caches when
 -- the channels are many.
-local function panel_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, out, rows, cols = k:pointer("diff_dst", "in"), k:pointer("out", "out"), k:count("rows"), k:count("columns")
-  local r = k:vector("r")
-  k:loop(rows, function()
-    local y = k:copy("y", diff)
-    k:loop(cols, function()
-      for v = 0, tile.vectors - 1 do
-        k:load(r, k:at(y, v * k.lanes), 0, v == tile.vectors - 1 and tile.last or k.lanes)
-        k:store(k:at(out, v * k.lanes), r)
-      end
-      k:advance(y, p.oc)
-      k:advance(out, tile.width)
-    end)
-    k:advance(diff, p.output[3] * p.oc)
-  end)
-  return k:finish()
-end
-
-local function zero_kernel(p, inputs, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local out, zero = k:pointer("out", "out"), k:vector("zero")
-  k:zero(zero)
-  for m = 0, inputs - 1 do
-    for v = 0, tile.vectors - 1 do
-      k:store(k:at(out, m * p.oc + v * k.lanes), zero, 0, v == tile.vectors - 1 and tile.last or k.lanes)
-    end
-  end
-  return k:finish()
-end
-
-local function bias_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, out = k:pointer("diff_dst", "in"), k:pointer("diff_bias", "inout")
-  local rows, cols = k:count("rows"), k:count("columns")
-  local acc, g = {}, k:vector("g")
-  local function last(v) return v == tile.vectors - 1 and tile.last or k.lanes end
-  for v = 0, tile.vectors - 1 do
-    acc[v] = k:vector("acc" .. v)
-    k:zero(acc[v])
-  end
-  k:loop(rows, function()
-    local y = k:copy("y", diff)
-    k:loop(cols, function()
-      for v = 0, tile.vectors - 1 do
-        k:load(g, k:at(y, v * k.lanes), 0, last(v))
-        k:add(acc[v], acc[v], g)
-      end
-      k:advance(y, p.oc)
-    end)
-    k:advance(diff, p.output[3] * p.oc)
-  end)
-  for v = 0, tile.vectors - 1 do
-    local at = k:at(out, v * k.lanes)
-    k:load(g, at, 0, last(v))
-    k:add(g, g, acc[v])
-    k:store(at, g, 0, last(v))
-  end
-  return k:finish()
+local function panel_view(p, tile)
+  return { from = "diff_dst", to = "out", elements = tile.channels, whole = true, axes = {
+    { count = "rows", from = p.output[3] * p.oc, as = "y" }, { count = "columns", from = p.oc, to = tile.width } } }
 end
 
 -- A kernel for each run of equal column tiles and run of equal input pieces; runs: {run, panel = kernel, kinds}.
 local function tile_runs(p, schedule, target, kernels)
-  local columns = math.min(p.output[3], parts.block)
+  local columns = math.min(p.output[3], reduce.block)
   local src = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
   if schedule.copies then src = { column = copies.pitch(p), row = columns * copies.pitch(p) } end
   local lanes = parts.lanes_of(p, target)
@@ -157,11 +74,13 @@ local function tile_runs(p, schedule, target, kernels)
     local width, kinds = run.tile.width, {}
     local diff = { column = p.oc, row = p.output[3] * p.oc }
     if schedule.panel then diff = { column = width, row = columns * width } end
-    local panel = schedule.panel and add(panel_kernel(p, run.tile, target, "panel" .. #kernels))
+    local panel = schedule.panel and add(relayout.copy(panel_view(p, run.tile),
+      { name = "panel" .. #kernels, type = p.type, target = target }))
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       local n, before = #kernels, kinds[#kinds] and kinds[#kinds].inputs.count or 0 -- there are two kinds at most
       local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff }, schedule))
-      local zero = not one_block(p) and add(zero_kernel(p, inputs.size, run.tile, target, "zero" .. n))
+      local zero = not one_block(p) and add(reduce.zero_kernel(p, target, "zero" .. n,
+        reduce.rows(reduce.vectors(run.tile, lanes), inputs.size, p.oc)))
       kinds[#kinds + 1] = { inputs = inputs, before = before, gradient = gradient, zero = zero }
     end
     list[#list + 1] = { run = run, panel = panel, kinds = kinds }
@@ -236,14 +155,14 @@ local function seen_by_tap(d, p, block, k, g, c, moves, width)
     return low, d:let(name .. "_count", driver.max(stop - low, 0))
   end
   local _, planes = clipped("od", 1, block.od, 1)
-  local row, rows = clipped("row", 2, block.row, parts.block_rows(p.output[3]))
-  local column, columns = clipped("column", 3, block.chunk, parts.block)
+  local row, rows = clipped("row", 2, block.row, reduce.block_rows(p.output[3]))
+  local column, columns = clipped("column", 3, block.chunk, reduce.block)
   local from = (block.n * p.input[1] + block.od * p.stride[1] + k[1] * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
     (row * p.stride[2] + k[2] * p.dilation[2] - p.pad[2]) * src_row +
     (column * p.stride[3] + k[3] * p.dilation[3] - p.pad[3]) * p.ic + g * (p.ic // p.groups)
   local with = { d.dst, d:let("with", block.plane + row * dst_row + column * p.oc + c) }
   if moves.paneled then
-    with = { d.scratch, d:let("with", (row - block.row) * (math.min(p.output[3], parts.block) * width) +
+    with = { d.scratch, d:let("with", (row - block.row) * (math.min(p.output[3], reduce.block) * width) +
       (column - (block.chunk or 0)) * width + moves.panel) }
   end
   return { from = d:let("from", from), with = with, rows = d:let("rows", planes * rows), columns = columns,
@@ -254,8 +173,8 @@ end
 local function block_body(d, p, runs, width, moves, slice, block)
   local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
   local chunk = block.chunk or driver.expr(0)
-  local rows = driver.min(driver.expr(p.output[2]) - block.row, parts.block_rows(p.output[3]))
-  local columns = driver.min(driver.expr(p.output[3]) - chunk, parts.block)
+  local rows = driver.min(driver.expr(p.output[2]) - block.row, reduce.block_rows(p.output[3]))
+  local columns = driver.min(driver.expr(p.output[3]) - chunk, reduce.block)
   if moves.copy then
     local from = (block.n * p.input[1] + block.od * p.stride[1]) * (p.input[2] * src_row) + block.row * (p.stride[2] * src_row) +
       chunk * (p.stride[3] * p.ic)
@@ -292,10 +211,10 @@ local function gradient_part(p, runs, width, moves)
     end
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", 0, p.output[1], 1, function(od)
-        d:loop("block", 0, height, parts.block_rows(columns), function(row)
+        d:loop("block", 0, height, reduce.block_rows(columns), function(row)
           local block = { n = n, od = od, row = row }
-          if columns <= parts.block then return block_body(d, p, runs, width, moves, slice, block) end
-          d:loop("chunk", 0, columns, parts.block, function(chunk)
+          if columns <= reduce.block then return block_body(d, p, runs, width, moves, slice, block) end
+          d:loop("chunk", 0, columns, reduce.block, function(chunk)
             block.chunk = chunk
             block_body(d, p, runs, width, moves, slice, block)
           end)
@@ -305,37 +224,6 @@ local function gradient_part(p, runs, width, moves)
   end }
 end
 
-local function bias_part(p, run, width, target, kernels)
-  local kernel = bias_kernel(p, run.tile, target, "bias" .. #kernels)
-  local zero = zero_kernel(p, 1, run.tile, target, "zero" .. #kernels)
-  kernels[#kernels + 1], kernels[#kernels + 2] = kernel, zero
-  local dst_row = p.output[3] * p.oc
-  return { indices = { { "tile", run.count } }, body = function(d, tile)
-    local c = d:let("c", (tile + run.index) * width)
-    d:call(zero, { { d.bias, c } })
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", 0, p.output[1], 1, function(od)
-        local with = d:let("with", (n * p.output[1] + od) * (p.output[2] * dst_row) + c)
-        parts.blocks(d, driver, p.output[2], p.output[3], { low = 0, high = p.output[2] }, { low = 0, high = p.output[3] },
-          function(row, rows, column, cols)
-            d:call(kernel, { { d.dst, with + row * dst_row + column * p.oc }, { d.bias, c }, rows, cols })
-          end)
-      end)
-    end)
-  end }
-end
-
--- Adds its kernels to `kernels`.
-function direct_gradient.bias_stage(p, target, kernels)
-  local lanes = parts.lanes_of(p, target)
-  local wide = math.min(4, (p.oc + lanes - 1) // lanes)
-  local list = {}
-  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
-    list[#list + 1] = bias_part(p, run, wide * lanes, target, kernels)
-  end
-  return driver.stage { name = "bias", parts = list }
-end
-
 -- Elements of what a task moves into scratch: the copied inputs, then the panel.
 local function moved(p, schedule, target, kernels)
   local size = parts.size_of(p)
@@ -343,7 +231,7 @@ local function moved(p, schedule, target, kernels)
   local panel = schedule.panel and block_pixels(p) * schedule.vectors * parts.lanes_of(p, target) or 0
   local moves = { panel = copied, paneled = schedule.panel, bytes = (copied + panel) * size, ahead = schedule.ahead and columns_ahead(p, schedule) }
   if schedule.copies then
-    moves.copy = copies.kernel(p, target, "copy")
+    moves.copy = relayout.copy(copies.view(p), { name = "copy", type = p.type, target = target })
     kernels[#kernels + 1] = moves.copy
   end
   return moves
@@ -357,7 +245,7 @@ function direct_gradient.stages(p, schedule, target)
   local runs = tile_runs(p, schedule, target, kernels)
   local stages = { driver.stage { name = "compute", scratch = moves.bytes,
     parts = { gradient_part(p, runs, schedule.vectors * lanes, moves) } } }
-  if p.bias then stages[2] = direct_gradient.bias_stage(p, target, kernels) end
+  if p.bias then stages[2] = reduce.bias_stage(p, target, kernels) end
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
 

@@ -4,9 +4,11 @@
 -- tile stand there as pixels before they are put into their planes, where a residual is added. Bands are as wide as the image, so
 -- their rows are one run of pixels. A 1x1 with a stride takes its pixels alone.
 local driver = require "driver"
+local gather = require "gather"
 local parts = require "parts"
-local cut = require "tiles"
 local relayout = require "relayout"
+local cut = require "tiles"
+local tile = require "families/direct_tile"
 local planes = {}
 
 planes.most_scratch = 1 << 20
@@ -20,15 +22,16 @@ local function thinned(axis, i)
   return setmetatable({ step = 1, inputs = math.min(axis.outputs, (axis.inputs + n - 1) // n) }, { __index = axis }), n
 end
 
--- Completes a shape: which pixels of the input are taken, and how they stand.
+-- Completes a shape: which pixels of the input are taken, and how they stand. A residual is added where outputs are put
+-- into their planes.
 function planes.shape(s)
   local every = {}
   for i = 1, 3 do
     every[i] = 1
     if s.p.pass == "forward" then s.axes[i][1], every[i] = thinned(s.axes[i][1], i) end
   end
-  s.planes = { every = every }
-  s.from.memory, s.to.memory = "scratch", "scratch"
+  s.planes = { every = every, lines = every[2] > 1 or every[3] > 1 }
+  s.from.memory, s.to.memory, s.later, s.residual = "scratch", "scratch", s.residual, false
   local few = s.from.channels * s.size < 64 -- pixels side by side: a row of taps is one loop, as of channels-last data
   s.from.pitch = few and s.from.channels or parts.odd_lines(s.from.channels, s.size)
   s.from.row = s.axes[3][1].inputs * s.from.pitch
@@ -113,92 +116,157 @@ local function channel_runs(s, channels)
   return list
 end
 
--- Each kernel is made once, before the drivers' texts are.
-local function maker(s, target, kernels)
-  local known = {}
-  return function(what, make, view)
-    local key = ("%s %d %d"):format(what, view.pixels, view.channels)
-    if not known[key] then
-      known[key] = make(view, { name = what .. #kernels, type = s.p.type, target = target })
-      kernels[#kernels + 1] = known[key]
-    end
-    return known[key]
+-- Those runs with kernels that move so many pixels of them, `in` as pixels or `out` to planes.
+local function moving(b, what, tensor, pixels, channels)
+  local s, list = b.s, pixels > 0 and channel_runs(b.s, channels) or {}
+  for _, run in ipairs(list) do
+    run.kernel = b:kernel(("%s %d %d"):format(what, pixels, run.size), what, function(o)
+      -- What is written beyond few channels the next pixel puts right, or the outputs do.
+      local view = { pixels = pixels, channels = run.size, pitch = tensor.pitch, loose = true,
+        limit = (pixels - 1) * tensor.pitch + parts.round_up(run.size, 16 // s.size),
+        row = tensor.size[1] * tensor.size[2] * tensor.size[3] }
+      if what == "planes" then
+        view.exact, view.finish = true, s.later and s.p
+        return relayout.to_rows(view, o)
+      end
+      view.every = s.planes.every[3]
+      return relayout.to_pixels(view, o)
+    end)
   end
+  return list
 end
 
-local function view(s, tensor, pixels, channels, fields)
-  local part = 16 // s.size
-  fields.pixels, fields.channels, fields.pitch = pixels, channels, tensor.pitch
-  fields.limit = (pixels - 1) * tensor.pitch + parts.round_up(channels, part)
-  -- What is written beyond few channels the next pixel puts right, or the outputs do.
-  fields.row, fields.loose = tensor.size[1] * tensor.size[2] * tensor.size[3], true
-  return fields
+-- In, line by line where pixels are left out.
+local function readers(b, band)
+  local s = b.s
+  local line = (s.axes[3][1].inputs - 1) * s.planes.every[3] + 1
+  return moving(b, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
 end
 
--- Kernels that move a band: in, line by line where pixels are left out, and out, for each number of channels of a column tile.
-function planes.movers(s, target, kernels)
-  local make, every, from, to = maker(s, target, kernels), s.planes.every, s.from, s.to
-  local movers = { lines = (every[2] > 1 or every[3] > 1) and true or false }
-  function movers.read(band)
-    local list = channel_runs(s, from.channels)
-    local pixels = movers.lines and (s.axes[3][1].inputs - 1) * every[3] + 1 or band.window.count * from.size[3]
-    for _, run in ipairs(pixels > 0 and list or {}) do
-      run.kernel = make("pixels", relayout.to_pixels, view(s, from, pixels, run.size, { every = every[3] }))
-    end
-    return pixels > 0 and list or {}
-  end
-  function movers.write(band, channels)
-    local list = channel_runs(s, channels)
-    for _, run in ipairs(list) do
-      run.kernel = make("planes", relayout.to_rows, view(s, to, band.results * to.size[3], run.size,
-        { exact = true, finish = s.p.pass == "forward" and s.p.epilogue.residual and s.p }))
-    end
-    return list
-  end
-  return movers
+local function writers(b, band, column)
+  return moving(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
 end
 
----- what a task does ---------------------------------------------------------------------------------------------------------------
+---- what a task does --------------------------------------------------------------------------------------------------
 
 -- Where a pixel of a channel is in a tensor.
 local function element(tensor, n, channel, plane, row)
   return ((n * tensor.all + channel) * tensor.size[1] + plane) * (tensor.size[2] * tensor.size[3]) + row * tensor.size[3]
 end
 
--- Lays out the band's window; answers where it begins: {plane, row}.
-function planes.read(s, d, at, axis, band, movers, runs)
-  local depth, every = window({ axis }, 1), s.planes.every
+-- Lays out the band's window; answers where it begins: {plane, row}. at: g, n, jd, first (row), and the axis along d.
+local function read(b, d, at, band)
+  local s, runs, depth = b.s, readers(b, band), window({ at.axis }, 1)
   local low = { plane = d:let("low_plane", begin(depth, at.jd)), row = d:let("low_row", begin(band.window, at.first)) }
-  local lines = movers.lines and band.window.count or 1
   if #runs > 0 and depth.count > 0 then d:comment "The rows of the input that this task needs, as pixels." end
   for _, run in ipairs(runs) do
-    d:loop("plane", 0, depth.count, 1, function(plane)
-      d:loop("part", 0, run.count, 1, function(part)
-        local c = d:let("c", part * run.size + run.first)
-        d:loop("line", 0, lines, 1, function(line)
-          d:call(run.kernel, { { d[s.from.base], element(s.from, at.n, at.g * s.from.channels + c, low.plane + plane, (low.row + line) * every[2]) },
-            { d.scratch, plane * s.from.image + line * s.from.row + c } })
-        end)
+    local function lines(plane, c)
+      d:loop("line", 0, s.planes.lines and band.window.count or 1, 1, function(line)
+        local row = (low.row + line) * s.planes.every[2]
+        d:call(run.kernel, {
+          { d[s.from.base], element(s.from, at.n, at.g * s.from.channels + c, low.plane + plane, row) },
+          { d.scratch, plane * s.from.image + line * s.from.row + c } })
       end)
+    end
+    d:loop("plane", 0, depth.count, 1, function(plane)
+      d:loop("part", 0, run.count, 1, function(part) lines(plane, d:let("c", part * run.size + run.first)) end)
     end)
   end
   return low
 end
 
 -- The outputs of a column tile into their planes.
-function planes.write(s, d, at, axes, runs, channel)
-  local residual = s.p.pass == "forward" and s.p.epilogue.residual
+local function write(b, d, at, runs)
+  local s = b.s
   d:comment "The tile's outputs into their planes."
   for _, run in ipairs(runs) do
     d:loop("part", 0, run.count, 1, function(part)
       local c = d:let("c", part * run.size + run.first)
-      local to = d:let("to", element(s.to, at.n, channel + c, at.jd * axes[1].stride + axes[1].start, at.first * axes[2].stride))
-      local args = { { d.scratch, c + s.planes.out } }
-      if residual then args[2] = { d.residual, to } end
-      args[#args + 1] = { d[s.to.base], to }
-      d:call(run.kernel, args)
+      local to = d:let("to", element(s.to, at.n, at.channel + c, at.jd * at.axis.stride + at.axis.start,
+        at.first * s.axes[2][1].stride))
+      d:call(run.kernel, { from = { d.scratch, c + s.planes.out }, residual = { d.residual, to },
+        to = { d[s.to.base], to } })
     end)
   end
+end
+
+-- Where the rows of the band are in the scratch.
+local function place(b, at, low)
+  local s, axis = b.s, at.axis
+  function at.input(row)
+    return (at.jd * axis.step + axis.offset + at.plane * axis.tap_step - low.plane) * s.from.image +
+      (row - low.row) * s.from.row
+  end
+  function at.output(row) return (row - at.first * s.axes[2][1].stride) * s.to.row + s.planes.out end
+end
+
+local function clear(b, d, at, zeros, last)
+  for _, zero in ipairs(zeros) do
+    local axes = zero.axes
+    d:loop("j", at.first, last(axes[2]), 1, function(j)
+      local row = at.output(j * axes[2].stride + axes[2].start)
+      d:call(zero.kernel, { { d.scratch, row + axes[3].start * b.s.to.pitch } })
+    end)
+  end
+end
+
+-- The column tiles of the share `split`, a run of equal ones after the other.
+local function compute(b, d, at, split, visit)
+  local share = (#b.columns + b.s.planes.splits - 1) // b.s.planes.splits
+  for i, run in ipairs(b.runs) do
+    local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
+    d:loop("tile", from, to, 1, function(number)
+      at.panel = d:let("panel", b.panels.at(at.g, number))
+      at.channel = d:let("channel", at.g * b.s.to.channels + number * b.width)
+      visit(i)
+    end)
+  end
+end
+
+---- parts of the stage ------------------------------------------------------------------------------------------------
+
+-- For each phase along d: {zeros: phases without taps, {axes, kernel} each; tiles: of the others, by runs of column
+-- tiles}. Those without taps stay zero while column tiles pass.
+local function phases_of(b)
+  local of = {}
+  for _, axis in ipairs(b.s.axes[1]) do
+    of[axis] = { zeros = {}, tiles = {} }
+    for i in ipairs(b.runs) do of[axis].tiles[i] = {} end
+  end
+  tile.each_phase(b.s, function(axes)
+    local here = of[axes[1]]
+    if tile.empty(axes) then return table.insert(here.zeros, { axes = axes, kernel = tile.zero_kernel(b, axes[3]) }) end
+    for i, run in ipairs(b.runs) do table.insert(here.tiles[i], tile.tiles(b, axes, run)) end
+  end)
+  return of
+end
+
+-- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
+-- rows.
+local function band_part(b, axis, phases, band)
+  local s, writes = b.s, {}
+  local function body(d, g, n, jd, number, split)
+    local at = { g = g, n = n, jd = jd, axis = axis, first = d:let("first", number * band.size + band.first) }
+    local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
+    at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
+    place(b, at, read(b, d, at, band))
+    clear(b, d, at, phases.zeros, last)
+    for i, run in ipairs(b.runs) do writes[i] = writers(b, band, run.tile) end
+    compute(b, d, at, split, function(i)
+      for _, tiles in ipairs(phases.tiles[i]) do tile.rows(b, d, tiles, at, at.first, last(tiles.axes[2])) end
+      write(b, d, at, writes[i])
+    end)
+  end
+  return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups },
+    { "n", s.p.batch }, { "jd", axis.outputs }, { "band", band.count }, { "split", s.planes.splits } } }
+end
+
+function planes.parts(b)
+  local list, of = {}, phases_of(b)
+  for _, axis in ipairs(b.s.axes[1]) do
+    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, of[axis], band) end
+  end
+  return list
 end
 
 return planes

@@ -5,6 +5,7 @@ local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local targets = require "targets"
 local view = require "view"
 
@@ -13,8 +14,8 @@ local plain = { name = "plain", version = 2, chains = 1 }
 function plain.parse(name) return name == "plain" and { family = "plain" } or nil end
 function plain.print(_) return "plain" end
 
--- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the code.
--- Each fma waits four cycles for the one before; short chains have their calls and loops beside that.
+-- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the
+-- code. Each fma waits four cycles for the one before; short chains have their calls and loops beside that.
 local function cycles_of(p)
   local chain = p.pass == "forward" and p.ic // p.groups or p.pass == "backward_data" and p.oc // p.groups or 1
   return (4 + 2 * math.min(1, 64 / chain)) * p.macs
@@ -22,23 +23,10 @@ end
 
 function plain.schedules(p, _, _, list) list[1] = { schedule = { family = "plain" }, cycles = cycles_of(p) } end
 
-local function begin(p, name) return program.new { name = name, type = p.type, target = targets.scalar } end
+local one = { { at = 0 } } -- what a kernel is for
+local function zero_kernel(p) return reduce.zero_kernel(p, targets.scalar, "plain_zero", one) end
 
--- Nested counted loops over planes, rows and columns of two operands, with the steps of each; `inner` stands in the middle.
-local function nest(k, counts, a, b, steps_a, steps_b, inner)
-  local function level(n, a_here, b_here)
-    if n > #counts then return inner(a_here, b_here) end
-    k:loop(counts[n], function()
-      local last = n == #counts
-      local x, y = a_here, b_here
-      if not last then x, y = k:copy("a" .. n, a_here), k:copy("b" .. n, b_here) end
-      level(n + 1, x, y)
-      k:advance(a_here, steps_a[n])
-      k:advance(b_here, steps_b[n])
-    end)
-  end
-  level(1, a, b)
-end
+local function begin(p, name) return program.new { name = name, type = p.type, target = targets.scalar } end
 
 -- One output of the forward pass, taps inside given by counts.
 local function forward_kernel(p, src, weights)
@@ -48,12 +36,13 @@ local function forward_kernel(p, src, weights)
   local bias = p.bias and k:pointer("bias", "in")
   local residual = p.epilogue.residual and k:pointer("residual", "in")
   local dst = k:pointer("dst", "out")
-  local counts = { k:count("planes"), k:count("rows"), k:count("columns"), p.ic // p.groups }
   local acc, x, y = k:vector("acc"), k:vector("x"), k:vector("y")
   k:zero(acc)
-  nest(k, counts, a, b,
-    { p.dilation[1] * src.d, p.dilation[2] * src.h, p.dilation[3] * src.w, src.c },
-    { weights.kd, weights.kh, weights.kw, weights.i },
+  k:nest({ a, b }, {
+      { count = k:count "planes", steps = { p.dilation[1] * src.d, weights.kd }, names = { "a1", "b1" } },
+      { count = k:count "rows", steps = { p.dilation[2] * src.h, weights.kh }, names = { "a2", "b2" } },
+      { count = k:count "columns", steps = { p.dilation[3] * src.w, weights.kw }, names = { "a3", "b3" } },
+      { count = p.ic // p.groups, steps = { src.c, weights.i } } },
     function(from, with)
       k:load(x, k:at(from)); k:load(y, k:at(with)); k:fma(acc, x, y)
     end)
@@ -105,15 +94,6 @@ local function tap_kernel(p, dst, weights)
   return k:finish()
 end
 
-local function zero_kernel(p)
-  local k = begin(p, "plain_zero")
-  local out = k:pointer("out", "out")
-  local zero = k:vector("zero")
-  k:zero(zero)
-  k:store(k:at(out), zero)
-  return k:finish()
-end
-
 local function backward_data(p)
   local src, dst, weights = view.src(p), view.dst(p), view.weights(p)
   local tap, zero = tap_kernel(p, dst, weights), zero_kernel(p)
@@ -124,7 +104,9 @@ local function backward_data(p)
       local scaled = d:let("s" .. name, x + p.pad[axis] - k * p.dilation[axis])
       local s = p.stride[axis]
       d:when(driver.all(driver.less(-1, scaled), driver.less(scaled, p.output[axis] * s),
-        driver.equal(driver.rest(scaled, s), 0)), function() body(k, d:let("o" .. name, driver.quotient(scaled, s))) end)
+        driver.equal(driver.rest(scaled, s), 0)), function()
+        body(k, d:let("o" .. name, driver.quotient(scaled, s)))
+      end)
     end)
   end
   local function body(d, n, g, id, ih)
@@ -147,37 +129,33 @@ local function backward_data(p)
     indices = { { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } } } } } }
 end
 
--- One block of one weight's (or, without src, one bias's) gradient, added to what is there.
-local function block_kernel(p, src, dst, name)
-  local k = begin(p, name)
-  local a = src and k:pointer("src", "in")
-  local b, out = k:pointer("diff_dst", "in"), k:pointer("out", "inout")
-  local counts = { k:count("rows"), k:count("columns") }
+-- One block of one weight's gradient, added to what is there.
+local function block_kernel(p, src, dst)
+  local k = begin(p, "plain_block")
+  local a, b, out = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("out", "inout")
   local acc, x, y = k:vector("acc"), k:vector("x"), k:vector("y")
   k:zero(acc)
-  if src then
-    nest(k, counts, a, b, { p.stride[2] * src.h, p.stride[3] * src.w }, { dst.h, dst.w }, function(from, with)
-      k:load(x, k:at(from)); k:load(y, k:at(with)); k:fma(acc, x, y)
-    end)
-  else
-    k:loop(counts[1], function()
-      local row = k:copy("row", b)
-      k:loop(counts[2], function()
-        k:load(y, k:at(row)); k:add(acc, acc, y)
-        k:advance(row, dst.w)
-      end)
-      k:advance(b, dst.h)
-    end)
-  end
-  k:load(x, k:at(out))
-  k:add(x, x, acc)
-  k:store(k:at(out), x)
+  k:nest({ a, b }, { { count = k:count "rows", steps = { p.stride[2] * src.h, dst.h }, names = { "a1", "b1" } },
+      { count = k:count "columns", steps = { p.stride[3] * src.w, dst.w } } }, function(from, with)
+    k:load(x, k:at(from)); k:load(y, k:at(with)); k:fma(acc, x, y)
+  end)
+  reduce.add(k, k:at(out), { acc }, x)
   return k:finish()
+end
+
+local function bias_stage(p, zero, dst, kernels)
+  local sum = reduce.bias_kernel(p, targets.scalar, "plain_bias", one, {
+    words = { out = "out", sum = "acc", sums_first = true, g = "y", total = "x" },
+    loops = { { count = "rows", steps = { dst.h }, names = { "row" } }, { count = "columns", steps = { dst.w } } } })
+  kernels[#kernels + 1] = sum
+  return driver.stage { name = "bias", parts = { reduce.bias_part(p, { index = { "c", p.oc }, zero = zero,
+    channel = function(_, c) return c end, at = function(n, od, c) return view.at(dst, { n = n, c = c, d = od }) end,
+    blocks = reduce.sum_blocks(p, sum, dst) }) } }
 end
 
 local function backward_weights(p)
   local src, dst, weights = view.src(p), view.dst(p), view.weights(p)
-  local zero, block = zero_kernel(p), block_kernel(p, src, dst, "plain_block")
+  local zero, block = zero_kernel(p), block_kernel(p, src, dst)
   local icg, ocg = p.ic // p.groups, p.oc // p.groups
   local kernels = { zero, block }
 
@@ -193,36 +171,21 @@ local function backward_weights(p)
           local id = od * p.stride[1] + kd * p.dilation[1] - p.pad[1]
           local from = d:let("from", view.at(src, { n = n, c = g * icg + i, d = id }))
           local with = d:let("with", view.at(dst, { n = n, c = g * ocg + c, d = od }))
-          parts.blocks(d, driver, p.output[2], p.output[3], { low = h_low, high = h_end }, { low = w_low, high = w_end },
-            function(row, rows, column, columns)
-              local ih = row * p.stride[2] + kh * p.dilation[2] - p.pad[2]
-              local iw = column * p.stride[3] + kw * p.dilation[3] - p.pad[3]
-              d:call(block, { { d.src, from + ih * src.h + iw * src.w }, { d.dst, with + row * dst.h + column * dst.w },
-                { d.weights, to }, rows, columns })
-            end)
+          reduce.blocks(d, p, function(row, rows, column, columns)
+            local ih = row * p.stride[2] + kh * p.dilation[2] - p.pad[2]
+            local iw = column * p.stride[3] + kw * p.dilation[3] - p.pad[3]
+            d:call(block, { { d.src, from + ih * src.h + iw * src.w }, { d.dst, with + row * dst.h + column * dst.w },
+              { d.weights, to }, rows, columns })
+          end, { low = h_low, high = h_end }, { low = w_low, high = w_end })
         end)
       end)
     end)
   end
   local stages = { driver.stage { name = "compute", parts = { { body = weight_body,
-    indices = { { "kd", p.kernel[1] }, { "kh", p.kernel[2] }, { "kw", p.kernel[3] }, { "g", p.groups }, { "i", icg } } } } } }
+    indices = { { "kd", p.kernel[1] }, { "kh", p.kernel[2] }, { "kw", p.kernel[3] }, { "g", p.groups },
+      { "i", icg } } } } } }
 
-  if p.bias then
-    local bias_block = block_kernel(p, nil, dst, "plain_bias")
-    kernels[#kernels + 1] = bias_block
-    stages[2] = driver.stage { name = "bias", parts = { { indices = { { "c", p.oc } }, body = function(d, c)
-      d:call(zero, { { d.bias, c } })
-      d:loop("n", 0, p.batch, 1, function(n)
-        d:loop("od", 0, p.output[1], 1, function(od)
-          local with = d:let("with", view.at(dst, { n = n, c = c, d = od }))
-          parts.blocks(d, driver, p.output[2], p.output[3], { low = 0, high = p.output[2] }, { low = 0, high = p.output[3] },
-            function(row, rows, column, columns)
-              d:call(bias_block, { { d.dst, with + row * dst.h + column * dst.w }, { d.bias, c }, rows, columns })
-            end)
-        end)
-      end)
-    end } } }
-  end
+  if p.bias then stages[2] = bias_stage(p, zero, dst, kernels) end
   return kernels, stages
 end
 

@@ -5,6 +5,8 @@
 local registers = require "registers"
 local cut = require "tiles"
 local parts = require "parts"
+local reduce = require "reduce"
+local cost = require "cost"
 local gathering = require "families/planar_gather"
 local sweeps = require "families/planar_sweeps"
 local window = require "families/planar_window"
@@ -53,69 +55,74 @@ function planar.parse(name)
   end
 end
 
----- the space and its estimate ---------------------------------------------------------------------------------------------------------
+---- the estimate ------------------------------------------------------------------------------------------------------------------------
 
--- Cycles of one step of the outer product: fma slots, load slots, and the four cycles that an accumulator waits.
-local function step_cycles(m, v) return math.max(m * v / 2, (v + m) / 2, 4) end
-
-local function tile_cycles(s, axes, runs, m)
-  local row = 0
-  for _, run in ipairs(runs) do
-    local steps = 20
+-- Counts the tiles of all rows; answers the tiles that a row has and the pieces of channels.
+local function count_tiles(t, s, schedule)
+  local d, h, tiles, pieces = s.counts[1], s.counts[2], 0, cut.piece_runs(s.to.channels, schedule.channels)
+  local function count_tile(run, piece)
+    local times, v = s.p.batch * s.p.groups * run.count * piece.count, run.variant.vectors
     for _, segment in ipairs(run.variant.segments) do
       local active = 0
-      for v = 0, run.variant.vectors - 1 do if segment.lanes[v] then active = active + 1 end end
-      steps = steps + axes[1].taps * axes[2].taps * (segment.taps * s.from.channels * step_cycles(m, active) + 2)
+      for i = 0, v - 1 do if segment.lanes[i] then active = active + 1 end end
+      t:steps(times * d.seen * h.seen * segment.taps * s.from.channels, piece.size * active, piece.size + active, piece.size * active)
+      t:loops(times * d.seen * h.seen)
     end
-    row = row + run.count * steps
+    t:calls(times * d.outputs * h.outputs)
+    local ragged = run.variant.last < s.lanes and not s.moves_out and 1 or 0
+    t:stores(times * d.outputs * h.outputs * piece.size * (v - ragged), times * d.outputs * h.outputs * piece.size * ragged)
   end
-  return row
+  for _, axis in ipairs(s.axes[3]) do
+    for _, run in ipairs((gathering.row_runs(s, axis, schedule.vectors))) do
+      tiles = tiles + run.count
+      for _, piece in ipairs(pieces) do count_tile(run, piece) end
+    end
+  end
+  return tiles, (s.to.channels + schedule.channels - 1) // schedule.channels
 end
 
--- Moving `width` pixels of a group of channels: what a transpose takes for whole vectors, however few pixels these hold.
-local function turning_cycles(s, width)
-  local whole = 2.5 * s.part
-  return (width + s.lanes - 1) // s.lanes * whole + width * math.max(2 - whole / s.lanes, 0.5)
-end
-
--- Laying out the input for all output rows of a phase, and turning the results round.
-local function move_cycles(s, axes, schedule)
-  local cycles, blocks = 0, (axes[2].outputs + schedule.rows - 1) // schedule.rows
+-- Counts laying out the input for the rows of all tasks, and turning the results round.
+local function count_moves(t, s, schedule)
+  local d, h = s.counts[1], s.counts[2]
   if s.moves_in then
-    local width = s.from.size[3]
-    local moved = s.from.neighbours and 2.0 * width * math.max(1, s.part / s.step)
-      or (s.from.all + s.part - 1) // s.part * turning_cycles(s, width)
-    local rows = math.min(schedule.rows * axes[2].step + axes[2].taps - 1, s.from.size[2])
-    cycles = cycles + blocks * rows * math.min(axes[1].taps, s.from.size[1]) * (moved + 10) *
-      (s.from.neighbours and s.from.all or 1)
+    local from, rows = s.from, 0
+    for _, axis in ipairs(s.axes[2]) do
+      rows = rows + (axis.outputs + schedule.rows - 1) // schedule.rows * math.min(schedule.rows * axis.step + axis.taps - 1, from.size[2])
+    end
+    local lines = s.p.batch * d.seen * rows * (from.neighbours and from.all or 1)
+    t:calls(lines)
+    t:turns(lines * from.size[3] * (from.neighbours and math.max(1, s.part / s.step) or (from.all + s.part - 1) // s.part))
   end
-  if s.moves_out then
-    cycles = cycles + axes[2].outputs * s.to.size[3] * (2.0 * ((s.to.all + s.part - 1) // s.part) + 1)
-  end
-  return cycles
+  if s.moves_out then t:turns(s.p.batch * d.outputs * h.outputs * s.to.size[3] * ((s.to.all + s.part - 1) // s.part)) end
 end
 
-local function cycles_of(s, schedule, machine)
-  local cycles, p = 0, s.p
-  for _, d_axis in ipairs(s.axes[1]) do
-    for _, h_axis in ipairs(s.axes[2]) do
-      local axes, row = { d_axis, h_axis }, 0
-      for _, axis in ipairs(s.axes[3]) do
-        local runs = gathering.row_runs(s, axis, schedule.vectors)
-        for _, piece in ipairs(cut.piece_runs(s.to.channels, schedule.channels)) do
-          row = row + piece.count * tile_cycles(s, axes, runs, piece.size)
-        end
-      end
-      cycles = cycles + p.batch * d_axis.outputs * (h_axis.outputs * p.groups * row + move_cycles(s, axes, schedule))
-    end
-  end
-  local l2 = machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20
-  local weights = s.taps * s.from.channels * s.to.all * s.size
-  -- Which of the two passes by: all the weights for each tile of pixels, or the pixels for each panel.
-  if not schedule.panel and weights > 0.6 * l2 then cycles = cycles * 1.2 end
-  if schedule.panel then cycles = cycles * 1.02 end
-  if p.weights == "changing" then cycles = cycles + weights / s.size / s.part * 1.5 end
-  return cycles
+-- Counts the lines of weights, input and output.
+local function count_lines(t, s, schedule, tiles, pieces)
+  local p, d, h, w = s.p, table.unpack(s.counts)
+  local from, to, size = s.from, s.to, s.size
+  local weights, all = s.taps * from.channels * to.channels * size, parts.activation_bytes(p) + parts.weight_bytes(p)
+  local row, window = w.read * size, h.seen / h.outputs * w.read * from.channels * size
+  local pitch = s.moves_in and row or from.c * size
+  local passes = p.batch * p.groups * d.seen * h.seen / (p.kernel[1] * p.kernel[2]) * tiles
+  local function read(n, chunk, pitch, own, others) t:read(n, { chunk = chunk, pitch = pitch, own = own, others = others }) end
+  local again, near = schedule.panel and pieces or 1, schedule.vectors * s.lanes * from.channels * size
+  read(p.groups, weights, weights, all)
+  read(passes - p.groups, weights, weights, schedule.panel and weights / pieces or weights, near)
+  read(p.batch * from.all * d.once * h.once, row, pitch, 0, all)
+  read(p.batch * from.all * (d.seen * h.seen - d.once * h.once) * again, row, pitch, window, weights / again)
+  read(p.batch * from.all * d.once * h.once * (again - 1), row, pitch, p.batch * d.once * h.once * row * from.channels)
+  t:write(p.batch * to.all * d.outputs * h.outputs, w.outputs * size, to.neighbours and to.c * size or w.outputs * size, parts.pixels(p, to.size) * to.all * size)
+end
+
+local function cycles_of(s, schedule, m)
+  local p, t = s.p, m.tally()
+  count_lines(t, s, schedule, count_tiles(t, s, schedule))
+  count_moves(t, s, schedule)
+  local weights, blocks = parts.weight_bytes(p), 0
+  for _, axis in ipairs(s.axes[2]) do blocks = blocks + (axis.outputs + schedule.rows - 1) // schedule.rows end
+  local tasks = p.batch * s.counts[1].outputs * blocks
+  t:tasks(tasks)
+  return t:cycles() * ((tasks + p.threads - 1) // p.threads) / tasks + (p.weights == "changing" and m.pack(weights, weights) / p.threads or 0)
 end
 
 local most_groups = 1024 -- of channels that pixels are laid out by: each is written out in the kernel that does it
@@ -188,8 +195,8 @@ end
 ---- backward weights ------------------------------------------------------------------------------------------------------------------------
 
 local function gradient_refused(p)
-  if p.output[3] > parts.block then
-    return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], parts.block)
+  if p.output[3] > reduce.block then
+    return ("rows of %d pixels, planar's backward weights take at most %d"):format(p.output[3], reduce.block)
   end
   if p.layout == "nhwc" and p.kernel[3] == 1 and (p.groups > 1 or p.dilation[3] > 1) then return "channels-last data needs taps along w" end
 end
@@ -248,29 +255,59 @@ local function gradient_candidates(p, target, lanes)
   return list
 end
 
-local function gradient_cycles(p, schedule, lanes)
-  local pixels = p.batch * p.output[1] * p.output[2] * p.output[3]
-  if schedule.outputs then
-    local vectors, cycles = window_vectors(p, lanes), 0
-    for _, tile in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
-      for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
-        -- A window that is read anywhere crosses lines: it counts twice.
-        local v = tile.size * vectors
-        cycles = cycles + piece.count * math.max(piece.size * v / 2, (2 * v + piece.size) / 2, 4)
+-- Pixels of a block at most.
+local function block_of(p) return math.min(reduce.block_rows(p.output[3]), p.output[2]) * p.output[3] end
+
+-- Rows of a window in the lanes: what a step loads crosses lines when it may begin anywhere.
+local function count_window(t, p, schedule, lanes)
+  local size, pixels, block = parts.size_of(p), p.kernel[1] * parts.pixels(p, p.output), block_of(p)
+  local pitch = p.stride[3] * p.ic * size
+  local crossing = pitch % (lanes * size) == 0 and p.pad[3] * p.ic % lanes == 0 and 1 or 2
+  for _, tile in ipairs(cut.piece_runs(p.kernel[2], schedule.rows)) do
+    for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
+      local v, n = tile.size * window_vectors(p, lanes), tile.count * piece.count
+      t:steps(n * pixels, piece.size * v, crossing * v + piece.size, piece.size * v)
+      t:calls(n * pixels / block)
+      t:loops(n * pixels / p.output[3])
+      local window = math.min(p.kernel[3] * p.ic * size, pitch)
+      t:read(n * tile.size * pixels, { chunk = window, pitch = pitch, own = block * window * tile.size, others = block * 64 })
+      t:read(n * pixels, { chunk = piece.size * size, pitch = p.oc * size, own = block * 64, others = block * window * tile.size })
+    end
+  end
+end
+
+local function count_taps(t, p, schedule, lanes)
+  local size, pixels, block, icg = parts.size_of(p), parts.pixels(p, p.output), block_of(p), p.ic // p.groups
+  local rows, last = p.groups * p.kernel[1] * p.kernel[2], p.layout == "nhwc"
+  local pitch = p.stride[3] * (last and p.ic or 1) * size
+  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
+    local v = run.tile.vectors
+    local diff = v * lanes * size
+    for _, inputs in ipairs(cut.piece_runs(icg, schedule.inputs)) do
+      local rows_of = last and 1 or inputs.size
+      for _, taps in ipairs(cut.piece_runs(p.kernel[3], schedule.taps)) do
+        local m, n = inputs.size * taps.size, rows * run.count * inputs.count * taps.count
+        t:steps(n * pixels, m * v, m + v, m * v)
+        t:calls(n * pixels / block)
+        t:loops(n * pixels / p.output[3])
+        t:read(n * pixels, { chunk = diff, pitch = last and p.oc * size or diff, own = block * diff, others = block * 64 })
+        t:read(n * pixels * rows_of, { chunk = inputs.size // rows_of * size, pitch = pitch, own = block * rows_of * 64, others = block * diff })
       end
     end
-    return p.kernel[1] * pixels * cycles
+    if not last then t:turns(p.groups * run.count * pixels * diff / 16) end
   end
-  local cycles = 0
-  for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
-    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
-      for _, taps in ipairs(cut.even_pieces(p.kernel[3], schedule.taps)) do
-        cycles = cycles + run.count * inputs.count * step_cycles(inputs.size * taps.size, run.tile.vectors)
-      end
-    end
-    if p.layout == "nchw" then cycles = cycles + run.count * run.tile.vectors * lanes / 2 end -- turning
-  end
-  return p.groups * p.kernel[1] * p.kernel[2] * pixels * cycles
+end
+
+local function gradient_cycles(p, schedule, lanes, m)
+  local t, all, weights = m.tally(), parts.activation_bytes(p), parts.weight_bytes(p);
+  (schedule.outputs and count_window or count_taps)(t, p, schedule, lanes)
+  t:read(1, { chunk = all, pitch = all, own = all, others = weights })
+  local blocks = parts.pixels(p, p.output) / block_of(p)
+  t:stores((blocks + 1) * weights / (lanes * parts.size_of(p)))
+  t:write(blocks, weights, weights, weights)
+  t:copy(1, { chunk = weights, pitch = weights, own = weights })
+  if schedule.outputs or p.layout == "nchw" then t:turns(weights / 16) end
+  return t:cycles() / p.threads
 end
 
 ---- what the generator asks for ---------------------------------------------------------------------------------------------------------------
@@ -278,22 +315,23 @@ end
 -- How a pass is done: why it cannot be, its candidates, why one of them cannot be, its cycles, its stages.
 local function gathers(p, target, machine)
   local s = gathering.shape(p, target)
+  s.counts = { cut.counts(s.axes[1]), cut.counts(s.axes[2]), cut.counts(s.axes[3]) }
   return { why = refused(p, s), candidates = function() return candidates(s, target) end,
     misfit = function(schedule)
       if not schedule.rows or not schedule.channels then return "is a schedule of backward weights" end
       return misfit(s, schedule, target)
     end,
-    cycles = function(schedule) return cycles_of(s, schedule, machine) end, stages = gathering.stages }
+    cycles = function(schedule) return cycles_of(s, schedule, cost.machine(machine, target)) end, stages = gathering.stages }
 end
 
-local function gradients(p, target)
+local function gradients(p, target, machine)
   local lanes = parts.lanes_of(p, target)
   return { why = gradient_refused(p), candidates = function() return gradient_candidates(p, target, lanes) end,
     misfit = function(schedule)
       if schedule.channels then return "is no schedule of backward weights" end
       return gradient_misfit(p, schedule, target, lanes)
     end,
-    cycles = function(schedule) return gradient_cycles(p, schedule, lanes) end, 
+    cycles = function(schedule) return gradient_cycles(p, schedule, lanes, cost.machine(machine, target)) end,
     stages = function(...) return (select(2, ...).outputs and window or taps).stages(...) end }
 end
 

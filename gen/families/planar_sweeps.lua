@@ -1,15 +1,17 @@
--- planar_sweeps.lua: what both forms of planar's backward weights share: the sweep over a row of output pixels, sums and totals.
+-- planar_sweeps.lua: what both forms of planar's backward weights share: the sweep over a row of output pixels, sums
+-- and totals.
 --
--- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees another's pixels.
-local program = require "program"
+-- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
+-- another's pixels.
+local reduce = require "reduce"
 local sweeps = {}
 
 sweeps.most_border = 32
 
----- a row of pixels ------------------------------------------------------------------------------------------------------------------
+---- a row of pixels ---------------------------------------------------------------------------------------------------
 
--- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low, high}
--- (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
+-- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low,
+-- high} (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
 function sweeps.row_of(p, first, last)
   local s, dilation, pad, width, outputs = p.stride[3], p.dilation[3], p.pad[3], p.input[3], p.output[3]
   local function sees(pixel, k)
@@ -66,29 +68,13 @@ function sweeps.accumulators(k, rows, columns, name)
   return acc
 end
 
--- total[m][v] += acc[m][v]; place(m): where the totals of a row are, else one after another. Without temp acc is the total.
-function sweeps.add_totals(k, acc, total, rows, columns, temp, at, place)
-  for m = 0, rows - 1 do
-    for v = 0, columns - 1 do
-      local place = k:at(total, at + (place and place(m) or m * columns * k.lanes) + v * k.lanes)
-      if temp then
-        k:load(temp, place)
-        k:add(acc[m][v], temp, acc[m][v])
-      end
-      k:store(place, acc[m][v])
+-- total[m][v] += acc[m][v]; place(m): where the totals of a row are. Without temp acc is the total.
+function sweeps.add_totals(k, acc, total, temp, place)
+  for m = 0, #acc do
+    for v = 0, #acc[m] do
+      reduce.total(k, k:at(total, place(m) + v * k.lanes), acc[m][v], temp)
     end
   end
-end
-
-function sweeps.zero_kernel(p, vectors, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local out, zero = k:pointer("out", "out"), k:vector "zero"
-  k:zero(zero)
-  k:loop(vectors, function()
-    k:store(k:at(out), zero)
-    k:advance(out, k.lanes)
-  end)
-  return k:finish()
 end
 
 return sweeps

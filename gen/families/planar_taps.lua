@@ -1,21 +1,21 @@
--- planar_taps.lua: planar's backward weights with output channels in the lanes; input channels, and a few taps of a row when channels
--- are few, are broadcast. A block of the output's gradient is turned round before when it is channels-first. One sweep over blocks of
--- output pixels; totals of a task stay in scratch until the end.
+-- planar_taps.lua: planar's backward weights with output channels in the lanes; input channels, and a few taps of a row
+-- when channels are few, are broadcast. A block of the output's gradient is turned round before when it is
+-- channels-first. One sweep over blocks of output pixels; totals of a task stay in scratch until the end.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local cut = require "tiles"
 local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
-local window = require "families/planar_window"
 local planar_taps = {}
 
 local round_up, lanes_of = parts.round_up, parts.lanes_of
 
--- Elements from one to the next: input pixels, input channels, pixels of the output's gradient (channels-first: turned, in scratch).
--- Totals of a task stand in scratch as its weights do, a vector or some of output channels in the place of each: [tap][i], or [i][tap]
--- channels-first; tap, input: from one to the next, in such places.
+-- Elements from one to the next: input pixels, input channels, pixels of the output's gradient (channels-first: turned,
+-- in scratch). Totals of a task stand in scratch as its weights do, a vector or some of output channels in the place of
+-- each: [tap][i], or [i][tap] channels-first; tap, input: from one to the next, in such places.
 local function steps_of(p, width, inputs)
   if p.layout == "nhwc" then return { pixel = p.ic, channel = 1, diff = p.oc, tap = inputs, input = 1 } end
   local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
@@ -31,7 +31,7 @@ local function only_sum(p)
       if not seen then return false end
     end
   end
-  return parts.one_block(p)
+  return reduce.one_block(p)
 end
 
 -- acc[tap][i][v] over one block, whose gradient stands as [pixel][steps.diff]; the last vector has `last` lanes of it.
@@ -60,7 +60,7 @@ local function taps_kernel(p, row, tile, target, name)
     k:advance(src, p.stride[2] * p.input[3] * steps.pixel)
     k:advance(diff, p.output[3] * steps.diff)
   end)
-  sweeps.add_totals(k, acc, total, taps * inputs, vectors, not only_sum(p) and x, 0, function(m)
+  sweeps.add_totals(k, acc, total, not only_sum(p) and x, function(m)
     return (m // inputs * steps.tap + m % inputs * steps.input) * vectors * k.lanes
   end)
   return k:finish()
@@ -68,22 +68,9 @@ end
 
 -- Totals [tap][i][channels of the output] to weights [tap][i][o].
 local function straight_out_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local from, to, r = k:pointer("total", "in"), k:pointer("weights", "out"), k:vector "r"
-  k:loop(tile.taps, function()
-    local b = k:copy("b", to)
-    k:loop(tile.inputs, function()
-      for v = 0, tile.vectors - 1 do
-        local count = v == tile.vectors - 1 and tile.last or k.lanes
-        k:load(r, k:at(from, v * k.lanes), 0, count)
-        k:store(k:at(b, v * k.lanes), r, 0, count)
-      end
-      k:advance(from, tile.vectors * k.lanes)
-      k:advance(b, p.oc)
-    end)
-    k:advance(to, p.ic // p.groups * p.oc)
-  end)
-  return k:finish()
+  return relayout.copy({ from = "total", to = "weights", elements = tile.channels, axes = {
+    { count = tile.taps, to = p.ic // p.groups * p.oc, as = "b" }, { count = tile.inputs, from = tile.width, to = p.oc } } },
+    { name = name, type = p.type, target = target })
 end
 
 -- Totals [i][tap][channels of the output], as many pixels of channels, to weights [o][i][tap], which are rows.
@@ -102,23 +89,12 @@ local function turned_bias_kernel(p, vectors, target, name)
     for v = 0, vectors - 1 do k:add(acc[0][v], acc[0][v], k:memory(k:at(diff, v * k.lanes))) end
     k:advance(diff, vectors * k.lanes)
   end)
-  sweeps.add_totals(k, acc, total, 1, vectors, g, 0)
+  sweeps.add_totals(k, acc, total, g, function() return 0 end)
   return k:finish()
 end
 
-local function copy_out_kernel(p, vectors, channels, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local from, to, r = k:pointer("total", "in"), k:pointer("bias", "out"), k:vector "r"
-  for v = 0, vectors - 1 do
-    local count = math.min(channels - v * k.lanes, k.lanes)
-    k:load(r, k:at(from, v * k.lanes), 0, count)
-    k:store(k:at(to, v * k.lanes), r, 0, count)
-  end
-  return k:finish()
-end
-
--- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's sums are
--- stored and read but once), and at least four tasks where channels allow.
+-- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's
+-- sums are stored and read but once), and at least four tasks where channels allow.
 local function inputs_of_task(p, schedule, target, runs)
   local icg = p.ic // p.groups
   local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
@@ -145,9 +121,10 @@ local function tiles_of(p, schedule, inputs, columns, target, kernels)
   return tiles
 end
 
--- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the bias is summed too.
+-- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the
+-- bias is summed too.
 local function turning(p, columns, at, bias, target, kernels)
-  local whole = parts.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
+  local whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
   local width, row, pixels = columns.width, p.output[3] * columns.width, (whole and p.output[2] or 1) * p.output[3]
   local turn = relayout.to_pixels({ channels = columns.channels, pixels = pixels, pitch = width, limit = pixels * width,
     row = p.output[1] * p.output[2] * p.output[3], loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
@@ -155,7 +132,8 @@ local function turning(p, columns, at, bias, target, kernels)
   local sum, sum_out
   if bias then
     sum = turned_bias_kernel(p, columns.vectors, target, "bias" .. #kernels)
-    sum_out = copy_out_kernel(p, columns.vectors, columns.channels, target, "bias_out" .. #kernels)
+    sum_out = relayout.copy({ from = "total", to = "bias", elements = columns.channels },
+      { name = "bias_out" .. #kernels, type = p.type, target = target })
     kernels[#kernels + 1], kernels[#kernels + 2] = sum, sum_out
   end
   local how = {}
@@ -175,8 +153,8 @@ local function turning(p, columns, at, bias, target, kernels)
   return how
 end
 
--- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels. Channels-last tasks may have a
--- plane or a row of taps each.
+-- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels. Channels-last tasks
+-- may have a plane or a row of taps each.
 local function taps_part(p, schedule, run, task_inputs, target, kernels)
   local lanes, icg, ocg, channels_last = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups, p.layout == "nhwc"
   local vectors = run.tile.vectors
@@ -186,11 +164,12 @@ local function taps_part(p, schedule, run, task_inputs, target, kernels)
     channels = run.tile.width - lanes + run.tile.last, steps = steps_of(p, vectors * lanes, task_inputs.size) }
   local steps, width = columns.steps, columns.width
   local tiles = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
-  local block_rows = math.min(parts.block_rows(p.output[3]), p.output[2])
+  local block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
   local totals = rows_of_taps * p.kernel[3] * task_inputs.size * width
   local diff_at = totals + (channels_last and 0 or width) -- after the bias
   local zero_from = only_sum(p) and totals or 0
-  local zero = zero_from < diff_at and sweeps.zero_kernel(p, (diff_at - zero_from) // lanes, target, "zero" .. #kernels)
+  local zero = zero_from < diff_at and reduce.zero_kernel(p, target, "zero" .. #kernels, { { at = 0 } },
+    { times = (diff_at - zero_from) // lanes, step = lanes })
   local all = setmetatable({ taps = rows_of_taps * p.kernel[3], inputs = task_inputs.size }, { __index = columns })
   local out = (channels_last and straight_out_kernel or turned_out_kernel)(p, all, target, "out" .. #kernels)
   kernels[#kernels + 1], kernels[#kernels + 2] = out, zero or nil
@@ -261,7 +240,7 @@ function planar_taps.stages(p, schedule, target)
     end
   end
   return { kernels = kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and window.bias_stage(p, target, kernels) or nil } }
+    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and reduce.tiles_stage(p, reduce.bias_tiles(p, target, kernels)) or nil } }
 end
 
 return planar_taps

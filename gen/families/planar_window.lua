@@ -1,10 +1,12 @@
--- planar_window.lua: planar's backward weights of channels-last data with a window in the lanes: kw and input channels of a row, which
--- stand together in memory; output channels are broadcast; several rows of the kernel at once, where all of them see all rows of a
--- block. One sweep over blocks of output pixels; totals of a task stay in scratch until the end.
+-- planar_window.lua: planar's backward weights of channels-last data with a window in the lanes: kw and input channels
+-- of a row, which stand together in memory; output channels are broadcast; several rows of the kernel at once, where
+-- all of them see all rows of a block. One sweep over blocks of output pixels; totals of a task stay in scratch until
+-- the end.
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local cut = require "tiles"
 local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
@@ -12,8 +14,9 @@ local planar_window = {}
 
 local round_up, lanes_of = parts.round_up, parts.lanes_of
 
--- acc[kh][o][v] over one block. sections: its rows from the first on, as {count, low, high}: the kernel rows low..high, from 0, see
--- them; without sections all rows do, as many as the kernel is told. `src` is the window that the first one's low sees.
+-- acc[kh][o][v] over one block. sections: its rows from the first on, as {count, low, high}: the kernel rows low..high,
+-- from 0, see them; without sections all rows do, as many as the kernel is told. `src` is the window that the first
+-- one's low sees.
 local function window_kernel(p, row, rows, outputs, target, name, sections)
   local k = program.new { name = name, type = p.type, target = target }
   local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
@@ -62,7 +65,9 @@ local function window_kernel(p, row, rows, outputs, target, name, sections)
       k:advance(diff, p.output[3] * p.oc)
     end)
   end
-  for i = 0, rows - 1 do sweeps.add_totals(k, acc[i], total, outputs, vectors, w, i * outputs * vectors * k.lanes) end
+  for i = 0, rows - 1 do
+    sweeps.add_totals(k, acc[i], total, w, function(o) return (i * outputs + o) * vectors * k.lanes end)
+  end
   return k:finish()
 end
 
@@ -73,93 +78,11 @@ local function window_out_kernel(p, outputs, pitch, target, name)
     { name = name, type = p.type, target = target })
 end
 
--- `blocks` blocks of `rows` rows each: chains of additions beside each other, added to diff_bias one after another.
-local function bias_kernel(p, tile, blocks, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, out, pixels = k:pointer("diff_dst", "in"), k:pointer("diff_bias", "inout"), k:count "pixels"
-  local g, acc = k:vector "g", sweeps.accumulators(k, blocks, tile.vectors, "acc")
-  local block = parts.block_rows(p.output[3]) * p.output[3] * p.oc
-  local function last(v) return v == tile.vectors - 1 and tile.last or k.lanes end
-  k:loop(pixels, function()
-    for b = 0, blocks - 1 do
-      for v = 0, tile.vectors - 1 do
-        k:load(g, k:at(diff, b * block + v * k.lanes), 0, last(v))
-        k:add(acc[b][v], acc[b][v], g)
-      end
-    end
-    k:advance(diff, p.oc)
-  end)
-  for v = 0, tile.vectors - 1 do
-    local place = k:at(out, v * k.lanes)
-    k:load(g, place, 0, last(v))
-    for b = 0, blocks - 1 do k:add(g, g, acc[b][v]) end
-    k:store(place, g, 0, last(v))
-  end
-  return k:finish()
-end
-
-local function bias_zero_kernel(p, tile, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local out, zero = k:pointer("out", "out"), k:vector "zero"
-  k:zero(zero)
-  for v = 0, tile.vectors - 1 do
-    k:store(k:at(out, v * k.lanes), zero, 0, v == tile.vectors - 1 and tile.last or k.lanes)
-  end
-  return k:finish()
-end
-
--- How many blocks of a plane the chains of a bias kernel take, a chain a block: an addition waits for the one before.
-local function blocks_together(p, vectors, target)
-  local step = parts.block_rows(p.output[3])
-  local whole, best, least = p.output[2] // step, 1, math.huge
-  for many = 1, math.min(10, (target.registers - 2) // vectors, whole) do
-    local calls = whole // many + whole % many
-    if calls < least then best, least = many, calls end
-  end
-  return best
-end
-
--- Runs of equal tiles of output channels with what sums their gradient: {first, count, width, zero, one, many, together}.
-local function bias_tiles(p, target, kernels)
-  local lanes, list = lanes_of(p, target), {}
-  local wide = math.min(target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
-  for _, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
-    local together = blocks_together(p, run.tile.vectors, target)
-    local function add(kernel)
-      kernels[#kernels + 1] = kernel
-      return kernel
-    end
-    list[#list + 1] = { first = run.index * wide * lanes, count = run.count, width = wide * lanes, together = together,
-      zero = add(bias_zero_kernel(p, run.tile, target, "zero" .. #kernels)),
-      one = (together == 1 or p.output[2] % (together * parts.block_rows(p.output[3])) > 0) and
-        add(bias_kernel(p, run.tile, 1, target, "bias" .. #kernels)),
-      many = together > 1 and add(bias_kernel(p, run.tile, together, target, "biases" .. #kernels)) }
-  end
-  return list
-end
-
--- Once the last block of several that are summed together has come: adds them to the bias' gradient at channel c.
-local function add_bias(d, p, tile, plane, block, c)
-  local step, row = parts.block_rows(p.output[3]), p.output[3] * p.oc
-  local together = tile.together * step
-  local done = p.output[2] // together * together -- rows that go together
-  local function call(kernel, first, rows)
-    d:call(kernel, { { d.dst, plane * (p.output[2] * row) + first * row + c }, { d.bias, c }, rows * p.output[3] })
-  end
-  if not tile.many then return call(tile.one, block, driver.min(driver.expr(p.output[2]) - block, step)) end
-  d:when(driver.all(driver.less(block, done), driver.equal(driver.rest(block + step, together), 0)), function()
-    call(tile.many, block - (together - step), driver.expr(step))
-  end)
-  if done < p.output[2] then
-    d:when(driver.less(done - 1, block), function() call(tile.one, block, driver.min(driver.expr(p.output[2]) - block, step)) end)
-  end
-end
-
 -- The sections (see window_kernel) of the block that begins at a row, for the kernel rows of a tile; nil if all kernel
 -- rows see all rows, false if none sees some.
 local function sections_of(p, tile, block)
   local sections, whole = {}, true
-  for row = block, math.min(block + parts.block_rows(p.output[3]), p.output[2]) - 1 do
+  for row = block, math.min(block + reduce.block_rows(p.output[3]), p.output[2]) - 1 do
     local low, high
     for i = 0, tile.rows - 1 do
       local y = row * p.stride[2] + (tile.first + i) * p.dilation[2] - p.pad[2]
@@ -177,7 +100,7 @@ end
 -- A plane's blocks at its upper and lower border, {block, sections}, if they are few enough for kernels of their own.
 local function border_blocks(p, tile, row)
   local list, size = {}, 0
-  for block = 0, p.output[2] - 1, parts.block_rows(p.output[3]) do
+  for block = 0, p.output[2] - 1, reduce.block_rows(p.output[3]) do
     local sections = sections_of(p, tile, block)
     if sections then list[#list + 1], size = { block = block, sections = sections }, size + #sections * (1 + #row.ends) end
     if sections == false or size > sweeps.most_border then return {} end
@@ -185,15 +108,15 @@ local function border_blocks(p, tile, row)
   return list
 end
 
--- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some rows of the
--- kernel do not see all rows have kernels of their own, or go kernel row by kernel row.
+-- Tasks of a tile of kernel rows: {first, rows}, and a run of equal pieces of output channels. Blocks in which some
+-- rows of the kernel do not see all rows have kernels of their own, or go kernel row by kernel row.
 local function window_part(p, tile, piece, bias, target, kernels)
   local lanes = lanes_of(p, target)
   local pitch = round_up(p.kernel[3] * p.ic, lanes)
   local row = sweeps.row_of(p, 0, p.kernel[3] - 1)
   local one = piece.size * pitch -- totals of a kernel row
   local all = tile.rows * one
-  local zero = sweeps.zero_kernel(p, all // lanes, target, "zero" .. #kernels)
+  local zero = reduce.zero_kernel(p, target, "zero" .. #kernels, { { at = 0 } }, { times = all // lanes, step = lanes })
   local out = window_out_kernel(p, piece.size, pitch, target, "out" .. #kernels)
   kernels[#kernels + 1], kernels[#kernels + 2] = zero, out
   local together, single
@@ -211,7 +134,7 @@ local function window_part(p, tile, piece, bias, target, kernels)
     end
   end
   local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
-  local step = parts.block_rows(p.output[3])
+  local step = reduce.block_rows(p.output[3])
 
   local function body(d, kd, at)
     local d_low, d_end = gather.valid_outputs(d, p, 1, kd, "od")
@@ -263,7 +186,7 @@ local function window_part(p, tile, piece, bias, target, kernels)
           elseif not together then
             by_row(low, high)
           end
-          each_bias(function(sum, c) add_bias(d, p, sum, n * p.output[1] + od, block, c) end)
+          each_bias(function(sum, c) reduce.add_block(d, p, sum, n * p.output[1] + od, block, c) end)
         end)
       end)
     end)
@@ -274,26 +197,11 @@ local function window_part(p, tile, piece, bias, target, kernels)
   return { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, body = body, scratch = all }
 end
 
-local function bias_part(p, tile)
-  return { indices = { { "tile", tile.count } }, body = function(d, index)
-    local with = d:let("c", index * tile.width + tile.first)
-    d:call(tile.zero, { { d.bias, with } })
-    d:loop("plane", 0, p.batch * p.output[1], 1, function(plane)
-      d:loop("block", 0, p.output[2], parts.block_rows(p.output[3]), function(block) add_bias(d, p, tile, plane, block, with) end)
-    end)
-  end }
-end
-
-local function bias_stage(p, tiles)
-  local sums = {}
-  for i, tile in ipairs(tiles) do sums[i] = bias_part(p, tile) end
-  return driver.stage { name = "bias", parts = sums }
-end
-
--- The bias' gradient is summed where a task has just read the output's, if one task reads all planes of it; else by a stage.
+-- The bias' gradient is summed where a task has just read the output's, if one task reads all planes of it; else by a
+-- stage.
 function planar_window.stages(p, schedule, target)
   local kernels, list, scratch = {}, {}, 0
-  local bias = p.bias and bias_tiles(p, target, kernels) or {}
+  local bias = p.bias and reduce.bias_tiles(p, target, kernels) or {}
   local at_once = p.kernel[1] == 1 and p.pad[1] == 0 and (p.output[1] - 1) * p.stride[1] < p.input[1]
   for i, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
     for j, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
@@ -304,10 +212,7 @@ function planar_window.stages(p, schedule, target)
   end
   local size = parts.size_of(p)
   local compute = driver.stage { name = "compute", parts = list, scratch = scratch * size }
-  return { kernels = kernels, stages = { compute, p.bias and not at_once and bias_stage(p, bias) or nil }, packed = 0, shared = 0 }
+  return { kernels = kernels, stages = { compute, p.bias and not at_once and reduce.tiles_stage(p, bias) or nil }, packed = 0, shared = 0 }
 end
-
--- For a form whose tasks do not sum the bias' gradient.
-function planar_window.bias_stage(p, target, kernels) return bias_stage(p, bias_tiles(p, target, kernels)) end
 
 return planar_window

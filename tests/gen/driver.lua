@@ -54,6 +54,43 @@ suite.case("two threads get as many tasks as each other, or one more", function(
   end
 end)
 
+suite.case("bodies run when their stage is made, and kernels are made once, as they are asked for", function()
+  local b, log = driver.builder { type = "f32", target = { lanes = 1 } }, {}
+  local function kernel(key, what)
+    return b:kernel(key, what, function(o)
+      log[#log + 1] = ("%s %s %d"):format(o.name, o.type, o.target.lanes)
+      if what == "never" then return nil, "no " .. key end
+      return { name = o.name, args = {} }
+    end)
+  end
+  local function body(d)
+    for _, key in ipairs { "a", "b", "a" } do d:call(kernel(key, "tile"), {}) end
+    d:call(kernel("c", "never"), {})
+    d:call(kernel("d", "never"), {})
+    d:call(kernel("e", "pack"), {})
+  end
+  local stage = driver.stage { name = "test", parts = { { indices = { { "n", 2 } }, body = body } } }
+  suite.equal(table.concat(log, ", "), "tile0 f32 1, tile1 f32 1, never2 f32 1, never2 f32 1, pack2 f32 1")
+  suite.equal(#b.kernels, 3)
+  suite.equal(b.why, "no c")
+  suite.equal(driver.print(stage, "float"):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
+end)
+
+suite.case("a kernel is called with its arguments in order or by name", function()
+  local kernel = { name = "k", args = { { name = "src", kind = "pointer" }, { name = "rows", kind = "count" } } }
+  local function text(args)
+    local function body(d) d:call(kernel, args(d)) end
+    local stage = driver.stage { name = "test", parts = { { indices = { { "n", 2 } }, body = body } } }
+    return driver.print(stage, "float"):match "(k%b()); *\n"
+  end
+  suite.equal(text(function(d) return { { d.src, 8 }, 3 } end), "k(src + 8, 3)")
+  suite.equal(text(function(d) return { rows = 3, src = { d.src }, bias = { d.bias } } end), "k(src, 3)")
+  suite.refuses("kernel k takes 2 arguments, got 1", function() text(function(d) return { { d.src } } end) end)
+  suite.refuses("kernel k: argument 2 (rows) must be a count", function() text(function(d) return { src = { d.src } } end) end)
+  suite.refuses("kernel k: argument 1 (src) must be a pointer", function() text(function() return { 3, 3 } end) end)
+  suite.refuses("kernel k: argument 1 (src) must be a pointer", function() text(function() return { rows = 3 } end) end)
+end)
+
 suite.case("in order, a share goes on from one part to the next", function()
   local counts = { 1, 1, 5, 2 }
   local stage = stage_of(counts, true)

@@ -4,10 +4,10 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "902f0788248da165" },
-  planar    = { version = 5, hash = "49bce75271bf177f" },
-  depthwise = { version = 4, hash = "3d77169e4d11b8f6" },
-  winograd  = { version = 6, hash = "e81ddfd125885e3c" },
+  direct    = { version = 4, hash = "eb4ffe3017d358ec" },
+  planar    = { version = 5, hash = "65bb1b2960d83e0a" },
+  depthwise = { version = 4, hash = "872c9179b92d0ea7" },
+  winograd  = { version = 6, hash = "43b1b668ef0179f1" },
   plain     = { version = 2, hash = "97516604a32ba06a" },
 }
 
@@ -32,7 +32,7 @@ local problems = {
 }
 
 -- Beside those: what shows more of one family. marked: schedules with this in their names, found where the second cache has l2 bytes.
-local pointwise = { kernel = { 1, 1, 1 }, pad = { 0, 0, 0 }, stride = { 1, 2, 2 }, batch = 60, ic = 16, oc = 36, input = { 1, 5, 3 },
+local pointwise = { kernel = { 1, 1, 1 }, pad = { 0, 0, 0 }, stride = { 1, 2, 2 }, batch = 80, ic = 16, oc = 36, input = { 1, 5, 3 },
   output = { 1, 3, 2 }, l2 = 8192 }
 local wide = { accuracy = "8x", batch = 1, ic = 40, oc = 80, input = { 1, 12, 14 }, output = { 1, 12, 14 }, l2 = 65536 }
 local function like(fields, changes)
@@ -64,22 +64,26 @@ local function fold(hash, text)
   return hash
 end
 
--- Over the first schedules of the family for each problem and target.
+-- Those of the family that can be and that a problem asks for, by name: what is estimated of them is no part of its output.
+local function schedules_of(family, fields, request)
+  local list = {}
+  for _, s in ipairs(convgen.schedules(request)) do
+    if s.family == family and not s.why and (not fields.marked or s.name:find(fields.marked, 1, true)) then list[#list + 1] = s.name end
+  end
+  table.sort(list)
+  return list
+end
+
+-- Over the first and the last of them for each problem and target.
 local function hash_of(family)
   local hash = 0xcbf29ce484222325
   for _, target in ipairs { "avx512", "avx2", "portable" } do
     for _, fields in ipairs(problems_of(family)) do
       local here = setmetatable({ l2 = fields.l2 }, { __index = machine })
-      local request = { problem = problem(fields), machine = here, target = target, form = "c", threads = 2 }
-      local left = 2
-      for _, s in ipairs(convgen.schedules(request)) do
-        local wanted = s.family == family and not s.why and (not fields.marked or s.name:find(fields.marked, 1, true))
-        if wanted and left > 0 then
-          left = left - 1
-          hash = fold(hash, convgen.source(request, s.name).text)
-        end
-      end
-      if fields.marked and left == 2 and target == "avx512" then error("no schedule of " .. family .. " has " .. fields.marked, 0) end
+      local request = { problem = problem(fields), machine = here, target = target, form = "c", threads = 2, all = true }
+      local list = schedules_of(family, fields, request)
+      for _, name in ipairs { list[1], #list > 1 and list[#list] or nil } do hash = fold(hash, convgen.source(request, name).text) end
+      if fields.marked and #list == 0 and target == "avx512" then error("no schedule of " .. family .. " has " .. fields.marked, 0) end
     end
   end
   return ("%016x"):format(hash)

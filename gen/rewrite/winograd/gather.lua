@@ -16,7 +16,7 @@ local grid = require "rewrite/winograd/grid"
 local transform = require "rewrite/winograd/transform"
 local planes = require "rewrite/winograd/planes"
 local half = require "rewrite/winograd/half"
-local direct_gather = require "families/direct_gather"
+local relayout = require "relayout"
 local winograd_gather = {}
 
 winograd_gather.most_scratch = 4 << 20
@@ -135,7 +135,7 @@ local function weights_maker(s, c, tile)
   end
   for _, phase in ipairs(s.phases) do kernel(phase) end
   local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
-    return direct_gather.transpose_kernel(p, tile, target, name)
+    return relayout.turned_panel(tile, p, { name = name, type = p.type, target = target })
   end)
   local made = {}
   function made.from(g, index, channel) return g * ocg + index * s.width + channel * row end

@@ -9,12 +9,12 @@
 --     V [frequency][tile][input channel]    D [frequency][tile][output channel]    S [frequency][input channel][output channel]
 -- Of several sums, S is in the shared memory, as [group][slice][sum].
 local parts = require "parts"
-local program = require "program"
+local tile = require "tile"
 local driver = require "driver"
 local toomcook = require "toomcook"
 local cut = require "tiles"
 local transform = require "rewrite/winograd/transform"
-local direct_gradient = require "families/direct_gradient"
+local reduce = require "reduce"
 local errors = require "rewrite/winograd/error"
 local winograd_gradient = {}
 
@@ -319,38 +319,16 @@ end
 
 -- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums of earlier blocks if `old` is 1, not 0.
 local function product_kernel(s, inputs, vectors, name)
-  local p = s.p
-  local k = program.new { name = name, type = p.type, target = s.target }
-  local v, d, sums, tiles = k:pointer("v", "in"), k:pointer("d", "in"), k:pointer("sums", s.one_block and "out" or "inout"), k:count("tiles")
-  local old = not s.one_block and k:count("old")
-  k.about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input channels, c a lane of "
-    .. "%d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(inputs, vectors, vectors == 1 and "" or "s")
-  local acc, b, a = {}, {}, k:vector("a")
-  for i = 0, inputs - 1 do
-    acc[i] = {}
-    for n = 0, vectors - 1 do
-      acc[i][n] = k:vector(("acc%d_%d"):format(i, n))
-      k:zero(acc[i][n])
-    end
-  end
-  for n = 0, vectors - 1 do b[n] = k:vector("d" .. n) end
-  k:loop(tiles, function()
-    for n = 0, vectors - 1 do k:load(b[n], k:at(d, n * k.lanes)) end
-    for i = 0, inputs - 1 do
-      k:broadcast(a, k:at(v, i))
-      for n = 0, vectors - 1 do k:fma(acc[i][n], b[n], a) end
-    end
-    k:advance(v, s.v_row)
-    k:advance(d, s.d_row)
-  end)
-  local function each(body)
-    for i = 0, inputs - 1 do
-      for n = 0, vectors - 1 do body(acc[i][n], k:at(sums, i * s.s_row + n * k.lanes)) end
-    end
-  end
-  if old then k:loop(old, function() each(function(sum, at) k:add(sum, sum, k:memory(at)) end) end) end
-  each(function(sum, at) k:store(at, sum) end)
-  return k:finish()
+  local lanes, more = parts.lanes_of(s.p, s.target), not s.one_block
+  return tile.kernel { name = name, type = s.p.type, target = s.target,
+    about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input channels, c a lane of "
+      .. "%d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(inputs, vectors, vectors == 1 and "" or "s"),
+    arguments = { { "v", "in" }, { "d", "in" }, { "sums", more and "inout" or "out" }, { "tiles", "count" }, more and { "old", "count" } },
+    sizes = { i = inputs, v = vectors }, registers = { "passing", "sums", "held" },
+    sums = { pointer = "sums", register = "acc", { "i", s.s_row }, { "v", lanes } },
+    held = { pointer = "d", register = "d", { "v", lanes } }, passing = { pointer = "v", register = "a", { "i", 1 } },
+    body = { { zero = {} }, { loop = "tiles", steps = { { "v", s.v_row }, { "d", s.d_row } }, { load = {} }, { multiply = {} } },
+      more and { loop = "old", { finish = { "added_in_memory" } } }, { finish = { "stored" } } } }
 end
 
 local function frequency(f) return f - 1 end
@@ -552,7 +530,7 @@ function winograd_gradient.stages(p, schedule, target)
   if c.why then return nil, c.why end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
-  if p.bias then stages[#stages + 1] = direct_gradient.bias_stage(p, target, kernels) end
+  if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, kernels) end
   return { kernels = kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2], p.kernel[3] } }
 end
 

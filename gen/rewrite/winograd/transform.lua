@@ -6,6 +6,7 @@ local program = require "program"
 local registers = require "registers"
 local straight = require "straight"
 local parts = require "parts"
+local tile = require "tile"
 local transform = {}
 
 ---- two dimensions --------------------------------------------------------------------------------------------------------------
@@ -255,40 +256,19 @@ end
 
 -- o: tiles (rows of V), vectors, channels (of the sum), adds: to what is in M, row: elements between the rows of V, width: of U and M.
 function transform.product(p, target, name, o)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d tiles, c a lane of %d "
-    .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum%s."):format(o.channels, o.tiles, o.vectors,
-    o.vectors == 1 and "" or "s", o.adds and ", and is added to what is in M" or "")
-  local v, u, m = k:pointer("v", "in"), k:pointer("u", "in"), k:pointer("m", o.adds and "inout" or "out")
-  local acc, b, a = {}, {}, k:vector "a"
-  for t = 0, o.tiles - 1 do
-    acc[t] = {}
-    for n = 0, o.vectors - 1 do
-      acc[t][n] = k:vector(("acc%d_%d"):format(t, n))
-      k:zero(acc[t][n])
-    end
-  end
-  for n = 0, o.vectors - 1 do b[n] = k:vector("u" .. n) end
-  k:loop(o.channels, function()
-    for n = 0, o.vectors - 1 do k:load(b[n], k:at(u, n * k.lanes)) end
-    if o.prefetch then
-      for n = 0, o.vectors - 1 do k:prefetch(k:at(u, o.prefetch + n * k.lanes)) end
-    end
-    for t = 0, o.tiles - 1 do
-      k:broadcast(a, k:at(v, t * o.row))
-      for n = 0, o.vectors - 1 do k:fma(acc[t][n], b[n], a) end
-    end
-    k:advance(v, 1)
-    k:advance(u, o.width)
-  end)
-  for t = 0, o.tiles - 1 do
-    for n = 0, o.vectors - 1 do
-      local to = k:at(m, t * o.width + n * k.lanes)
-      if o.adds then k:add(acc[t][n], acc[t][n], k:memory(to)) end
-      k:store(to, acc[t][n])
-    end
-  end
-  return k:finish()
+  local lanes, fetch = parts.lanes_of(p, target), {}
+  for n = 1, o.prefetch and o.vectors or 0 do fetch[n] = { "u", o.prefetch + (n - 1) * lanes, 1 } end
+  return tile.kernel { name = name, type = p.type, target = target,
+    about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d tiles, c a lane of %d "
+      .. "vector%s of output channels. acc<t>_<v> stays in registers through the sum%s."):format(o.channels, o.tiles, o.vectors,
+      o.vectors == 1 and "" or "s", o.adds and ", and is added to what is in M" or ""),
+    arguments = { { "v", "in" }, { "u", "in" }, { "m", o.adds and "inout" or "out" } },
+    sizes = { t = o.tiles, v = o.vectors }, registers = { "passing", "sums", "held" },
+    sums = { pointer = "m", register = "acc", { "t", o.width }, { "v", lanes } },
+    held = { pointer = "u", register = "u", { "v", lanes } }, passing = { pointer = "v", register = "a", { "t", o.row } },
+    body = { { zero = {} },
+      { loop = o.channels, steps = { { "v", 1 }, { "u", o.width } }, { load = {} }, { fetch = fetch }, { multiply = {} } },
+      { finish = o.adds and { "added_in_memory", "stored" } or { "stored" } } } }
 end
 
 ---- the next block's input, fetched into the second cache -----------------------------------------------------------------------

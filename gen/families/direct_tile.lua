@@ -1,0 +1,181 @@
+-- direct_tile.lua: the tile of the direct family's forward and backward data, and how rows of tiles are driven.
+--
+-- m runs over output pixels of a row, v over vectors of output channels; the panel of packed weights,
+-- [taps][channels][v * lanes], is read once from front to back. A builder b has the problem's shape s and the schedule
+-- (direct_gather.lua).
+local gather = require "gather"
+local program = require "program"
+local cut = require "tiles"
+local tile = require "tile"
+local direct_tile = {}
+
+---- the kernel -------------------------------------------------------------------------------------------------------
+
+-- Whether taps along w continue in memory where the channels of the tap before end, in the input and in the panel.
+function direct_tile.contiguous(s, axis)
+  return s.from.pitch == s.from.channels and axis.tap_step == 1 and axis.tap_stride == 1
+end
+
+-- The taps that not all pixels may use.
+local function borders_of(variant)
+  local list = {}
+  for _, seg in ipairs(variant.segments) do
+    if seg.first > 0 or seg.last < variant.size - 1 then
+      local tap = seg.taps == 1 and " " .. seg.tap or ("s %d..%d"):format(seg.tap, seg.tap + seg.taps - 1)
+      list[#list + 1] = ("tap%s only for pixels %d..%d"):format(tap, seg.first, seg.last)
+    end
+  end
+  return table.concat(list, ", ")
+end
+
+-- For readers of emitted C.
+local function about(variant, column, to)
+  local ragged = column.last < column.width // column.vectors
+  local text = ("acc[m][v] += x[m] * w[v] for m = 0..%d, neighbouring pixels of a row of %s, and v = 0..%d, vectors "
+    .. "of its channels%s. `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for "
+    .. "all pixels"):format(variant.size - 1, to.base, column.vectors - 1,
+    ragged and (" (%d lanes of the last)"):format(column.last) or "")
+  local borders = borders_of(variant)
+  return text .. (borders == "" and "." or ", but at this border: " .. borders .. "; the others would read padding.")
+end
+
+-- With `fetch` the panel is fetched early: it comes from far, and whatever fetches ahead on its own stops at the end of
+-- a page. With `across` so are the pixels of the next block of rows, line by line while this one's are used, and tiles
+-- write the zeros beside them.
+local fetched_ahead = 8192 -- bytes
+
+-- So many steps of a segment, an input channel of a tap each.
+local function steps(b, width, reach, count)
+  local fetch, size = {}, b.s.size
+  for i = 0, b.schedule.fetch and width - 1 or -1, 64 // size do
+    fetch[#fetch + 1] = { "panel", fetched_ahead // size + i, 1 }
+  end
+  return { loop = count, steps = { { b.s.from.base, 1 }, { "panel", width } },
+    { load = reach }, { fetch = fetch }, { multiply = reach } }
+end
+
+-- Taps along w, for the pixels that they reach.
+local function segment(b, axes, width, seg)
+  local from, axis, line = b.s.from, axes[3], 64 // b.s.size
+  local reach, count = { m = tile.span(seg.first, seg.last) }, seg.taps * from.channels
+  local node = { copies = { { from.base, "x", seg.tap * axis.tap_step * from.pitch },
+    { "panel", "w", seg.tap * axis.tap_stride * from.channels * width } } }
+  if b.schedule.across then
+    local fetch, next_rows = {}, b.schedule.rows * axes[2].step * from.row
+    for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.pitch + next_rows, 2 } end
+    node[1] = { loop = count // line, { fetch = fetch }, steps(b, width, reach, line) }
+    count = count % line
+  end
+  table.insert(node, steps(b, width, reach, count))
+  return node
+end
+
+-- All taps, in row-major order.
+local function taps(b, axes, variant, width)
+  local from, panel_tap = b.s.from, b.s.from.channels * width
+  local function step(i, elements)
+    return { { from.base, axes[i].tap_step * elements }, { "panel", axes[i].tap_stride * b.s.tap[i] * panel_tap } }
+  end
+  local row = { loop = "rows", steps = step(2, from.row) }
+  for i, seg in ipairs(variant.segments) do row[i] = segment(b, axes, width, seg) end
+  return { loop = "planes", copies = { { from.base, "row" }, { "panel", "row_weights" } },
+    steps = step(1, from.image), row }
+end
+
+local bare = { epilogue = {} }
+
+local function kernel(b, axes, variant, column, o)
+  local s, lanes = b.s, column.width // column.vectors
+  local p, from, to = s.p, s.from, s.to
+  return tile.kernel { name = o.name, type = o.type, target = o.target, about = about(variant, column, to),
+    arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
+      s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" }, { "rows", "count" } },
+    sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
+    sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.pitch }, { "v", lanes } },
+    held = { pointer = "panel", register = "w", { "v", lanes } },
+    passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.pitch } },
+    ending = { epilogue = s.later and bare or p, temporary = "held", stream = b.schedule.stream,
+      residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } } },
+    body = { { zero = {} }, taps(b, axes, variant, column.width),
+      { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
+end
+
+---- phases -------------------------------------------------------------------------------------------------------------
+
+function direct_tile.each_phase(s, visit)
+  for _, d in ipairs(s.axes[1]) do
+    for _, h in ipairs(s.axes[2]) do
+      for _, w in ipairs(s.axes[3]) do visit { d, h, w } end
+    end
+  end
+end
+
+-- Whether nothing contributes to a phase's outputs: never so forward.
+function direct_tile.empty(axes) return axes[1].taps * axes[2].taps * axes[3].taps == 0 end
+
+-- All channels of a row of a phase's outputs become zero.
+local function zero_row(to, axis, o)
+  local k = program.new(o)
+  local output, zero, lanes = k:pointer("output", "out"), k:vector "zero", k.lanes
+  local whole, rest, wide = to.pitch // lanes, to.pitch % lanes, 4
+  k:zero(zero)
+  k:loop(axis.outputs, function()
+    local at = k:copy("at", output)
+    k:loop(whole // wide, function()
+      for v = 0, wide - 1 do k:store(k:at(at, v * lanes), zero) end
+      k:advance(at, wide * lanes)
+    end)
+    for v = 0, whole % wide - 1 do k:store(k:at(at, v * lanes), zero) end
+    if rest > 0 then k:store(k:at(at, whole % wide * lanes), zero, 0, rest) end
+    k:advance(output, axis.stride * to.pitch)
+  end)
+  return k:finish()
+end
+
+function direct_tile.zero_kernel(b, axis)
+  return b:kernel({}, "zero", function(o) return zero_row(b.s.to, axis, o) end)
+end
+
+---- rows of tiles -----------------------------------------------------------------------------------------------------
+
+-- The tiles of one phase and one run of equal column tiles: {axes, run, runs: those of a row, each with its kernel}.
+function direct_tile.tiles(b, axes, run)
+  local runs = cut.row_runs(axes[3], b.schedule.pixels, direct_tile.contiguous(b.s, axes[3]))
+  for _, part in ipairs(runs) do
+    part.kernel = b:kernel(part.variant, "tile", function(o) return kernel(b, axes, part.variant, run.tile, o) end)
+  end
+  return { axes = axes, run = run, runs = runs }
+end
+
+-- Where the panel's part is for the first taps that an output's are of: planes and rows of them are driver expressions.
+local function weights_at(b, tiles, at, row)
+  local axes, tap, first = tiles.axes, b.s.tap, 0
+  for i = 1, 3 do first = first + axes[i].first_tap * tap[i] end
+  local taps_before = at.plane * (axes[1].tap_stride * tap[1]) + row * (axes[2].tap_stride * tap[2]) + first
+  return at.panel + taps_before * (b.s.from.channels * tiles.run.tile.width)
+end
+
+-- Rows [first, last) of a phase's outputs. at: the panel, the first output channel, the planes of taps, and input(row,
+-- of a plane) and output(row), where the rows of the tiles' memory are.
+function direct_tile.rows(b, d, tiles, at, first, last)
+  local s, axes = b.s, tiles.axes
+  local from, to = s.from, s.to
+  d:loop("j", first, last, 1, function(j)
+    local row, count = gather.tap_range(d, axes[2], j, "row")
+    local with = d:let("with", weights_at(b, tiles, at, row))
+    local here = d:let("here", at.input(j * axes[2].step + axes[2].offset + row * axes[2].tap_step)
+      + axes[3].offset * from.pitch)
+    local there = d:let("there", at.output(j * axes[2].stride + axes[2].start) + axes[3].start * to.pitch)
+    for _, part in ipairs(tiles.runs) do
+      local size = part.variant.size
+      d:loop("w", part.first, part.first + part.count * size, size, function(w)
+        local out = there + w * (axes[3].stride * to.pitch)
+        d:call(part.kernel, { panel = { d.packed, with }, bias = { d.bias, at.channel },
+          [from.base] = { d[from.memory], here + w * (axes[3].step * from.pitch) }, residual = { d.residual, out },
+          [to.base] = { d[to.memory], out }, planes = at.planes, rows = count })
+      end)
+    end
+  end)
+end
+
+return direct_tile

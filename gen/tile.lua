@@ -1,0 +1,288 @@
+-- tile.lua: the one register tile, sums += held * passing, written as a kernel program from a table that describes it.
+--
+-- The sums are registers over named axes; "v" counts vectors. Each operand is a view: a pointer, and elements for each
+-- axis that it depends on; it is loaded once for each index. What is held has a register for each; what passes comes
+-- through one register (or as a memory operand), and all sums that it reaches take it before the next one comes. What
+-- is summed over is a nest of loops, in the order as written. Nothing here knows what a convolution is.
+--
+-- A description has (what is nil or false in a list is left out)
+--   name, type, target, about   as a program has
+--   arguments   { name, "in" | "out" | "inout" | "count" }, in order
+--   sizes       of the axes: { m = 6, v = 4 }
+--   sums, held, passing   operands: { pointer = name of an argument, register = name, { axis, elements }, ... }, the
+--               axes in the order in which they are walked. indices: those of a register's name, if in another order;
+--               last: lanes of the last vector; kind: see `loads`; once: for but one sum it may be a memory operand
+--   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
+--   ending      what `endings` need: epilogue (a problem), bias (an operand), residual (a pointer's name), temporary
+--               (an operand's name), stream
+--   body        nodes:
+--     { loop = a count, copies = { { pointer, name, elements }, ... }, steps = { { pointer, elements }, ... }, node }
+--               the nodes within see the copies, that many elements further on; steps are taken after each turn
+--     { zero | load | multiply = reach, at = { pointer = elements to add } }
+--     { finish = { ending, ... } }, { clear = { elements, ... } }, { fetch = { { pointer, elements, level }, ... } }
+--     a function of the tile, for what is computed beside the products
+-- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
+-- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
+-- passes { at = { pointer = elements }, uses = { indices of all axes, ... } }.
+local program = require "program"
+local parts = require "parts"
+local tile = {}
+
+---- indices, registers and places -----------------------------------------------------------------------------------
+
+function tile.span(first, last)
+  local list = {}
+  for i = first, last do list[#list + 1] = i end
+  return list
+end
+
+-- The entries of a list that may have holes: what a description leaves out is nil or false.
+local function entries(list)
+  local last, i = 0, 0
+  for key in pairs(list or {}) do last = math.type(key) == "integer" and math.max(last, key) or last end
+  return function()
+    repeat i = i + 1 until i > last or list[i]
+    return list and list[i] or nil
+  end
+end
+
+-- Calls visit() for each index of an operand that is reached; t.index holds it.
+local function each(t, operand, reach, visit, depth)
+  local axis = operand[depth or 1]
+  if not axis then return visit() end
+  local name, list = axis[1], reach[axis[1]]
+  for i = 0, (list and #list or t.sizes[name]) - 1 do
+    t.index[name] = list and list[i + 1] or i
+    each(t, operand, reach, visit, (depth or 1) + 1)
+  end
+end
+
+local function count(t, operand, reach)
+  local n = 1
+  for _, axis in ipairs(operand) do n = n * (reach[axis[1]] and #reach[axis[1]] or t.sizes[axis[1]]) end
+  return n
+end
+
+local function register_name(t, operand)
+  local words = {}
+  for i, axis in ipairs(operand.indices or operand) do words[i] = t.index[operand.indices and axis or axis[1]] end
+  return operand.register .. table.concat(words, "_")
+end
+
+-- The register of an operand at the index.
+local function register(t, operand)
+  local key = 0
+  for _, axis in ipairs(operand == t.passing and {} or operand) do key = key * t.sizes[axis[1]] + t.index[axis[1]] end
+  local known = t.known[operand]
+  known[key] = known[key] or t.k:vector(operand == t.passing and operand.register or register_name(t, operand))
+  return known[key]
+end
+
+local function offset(t, operand)
+  local sum = 0
+  for _, axis in ipairs(operand) do sum = sum + t.index[axis[1]] * axis[2] end
+  return sum
+end
+
+-- Where an operand is at the index; `at` has elements to add for its pointer.
+local function place(t, operand, at)
+  return t.k:at(t.pointers[operand.pointer], (at and at[operand.pointer] or 0) + offset(t, operand))
+end
+
+-- The lanes of an operand's vector: first, count, and whether others must be kept.
+local function lanes(t, operand, reach)
+  local own = reach.lanes and reach.lanes[t.index.v]
+  if own then return own.first, own.count, own.padded end
+  if operand.last and t.index.v == t.sizes.v - 1 then return 0, operand.last end
+end
+
+---- products --------------------------------------------------------------------------------------------------------
+
+local loads = {}
+
+function loads.lanes(t, r, operand, at, reach)
+  local first, n = lanes(t, operand, reach)
+  t.k:load(r, at, first, n)
+end
+
+function loads.broadcast(t, r, _, at) t.k:broadcast(r, at) end
+
+-- Of operand.elements each `times` lanes take one, from the phase on.
+function loads.spread(t, r, operand, at) t.k:spread(r, at, operand.times, operand.phase, operand.elements) end
+
+-- What passes at the index, for so many uses: a register, or a memory operand.
+local function factor(t, reach, at, uses)
+  local operand = t.passing
+  local from, kind = place(t, operand, at), operand.kind or "broadcast"
+  if operand.once and uses == 1 and kind ~= "broadcast" then return t.k:memory(from) end
+  if operand.once and uses == 1 and t.k.target.broadcast_operand then return t.k:memory_broadcast(from) end
+  local r = register(t, operand)
+  loads[kind](t, r, operand, from, reach)
+  return r
+end
+
+local function multiply(t, reach, x)
+  local first, n, padded = lanes(t, t.held, reach)
+  t.k:fma(register(t, t.sums), register(t, t.held), x, padded and first, padded and n)
+end
+
+local function move_index(t, index) for axis, i in pairs(index) do t.index[axis] = i end end
+
+local function multiply_terms(t, reach)
+  for _, term in ipairs(reach.terms) do
+    move_index(t, term.uses[1])
+    local x = factor(t, reach, term.at, #term.uses)
+    for _, use in ipairs(term.uses) do
+      move_index(t, use)
+      multiply(t, reach, x)
+    end
+  end
+end
+
+---- nodes -----------------------------------------------------------------------------------------------------------
+
+local nodes, endings = {}, {}
+local kinds = { "zero", "load", "multiply", "finish", "clear", "fetch" }
+
+-- fetch: the level to which the sums' places are fetched meanwhile.
+function nodes.zero(t, node)
+  each(t, t.sums, node.zero, function()
+    t.k:zero(register(t, t.sums))
+    if node.fetch then t.k:prefetch(place(t, t.sums), node.fetch) end
+  end)
+end
+
+function nodes.load(t, node)
+  local operand, reach = t.held, node.load
+  each(t, operand, reach, function()
+    loads[operand.kind or "lanes"](t, register(t, operand), operand, place(t, operand, node.at), reach)
+  end)
+end
+
+function nodes.multiply(t, node)
+  local reach = node.multiply
+  if reach.terms then return multiply_terms(t, reach) end
+  local uses = count(t, t.held, reach)
+  each(t, t.passing, reach, function()
+    local x = factor(t, reach, node.at, uses)
+    each(t, t.held, reach, function() multiply(t, reach, x) end)
+  end)
+end
+
+function nodes.fetch(t, node)
+  for _, at in ipairs(node.fetch) do t.k:prefetch(t.k:at(t.pointers[at[1]], at[2]), at[3]) end
+end
+
+function nodes.finish(t, node)
+  each(t, t.sums, {}, function()
+    for _, ending in ipairs(node.finish) do endings[ending](t, register(t, t.sums), node) end
+  end)
+end
+
+-- Places so far from the sums' become zero; the first sum is done with.
+function nodes.clear(t, node)
+  if #node.clear == 0 then return end
+  for axis in pairs(t.sizes) do t.index[axis] = 0 end
+  local zero = register(t, t.sums)
+  t.k:zero(zero)
+  for _, elements in ipairs(node.clear) do
+    local at = { [t.sums.pointer] = elements }
+    each(t, t.sums, {}, function() endings.stored(t, zero, { at = at }) end)
+  end
+end
+
+---- endings: what happens to each sum -------------------------------------------------------------------------------
+
+local function temporary(t) return register(t, t[t.ending.temporary]) end
+
+function endings.stored(t, sum, node)
+  local first, n = lanes(t, t.sums, {})
+  local to = place(t, t.sums, node.at)
+  if t.ending.stream and (n or t.k.lanes) == t.k.lanes then t.k:stream(to, sum) else t.k:store(to, sum, first, n) end
+end
+
+-- To what is there.
+function endings.added(t, sum)
+  local temp = temporary(t)
+  t.k:load(temp, place(t, t.sums), lanes(t, t.sums, {}))
+  t.k:add(sum, temp, sum)
+end
+
+function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
+
+-- A bias that does not depend on the vector: one value for all lanes.
+function endings.biased(t, sum)
+  local r = register(t, t.passing)
+  if t.index.v == 0 then t.k:broadcast(r, place(t, t.ending.bias)) end
+  t.k:add(sum, sum, r)
+end
+
+local function has_vectors(operand)
+  for _, axis in ipairs(operand) do
+    if axis[1] == "v" then return true end
+  end
+end
+
+function endings.epilogue(t, sum)
+  local e, first, n = t.ending, lanes(t, t.sums, {})
+  local bias = e.bias and has_vectors(e.bias) and place(t, e.bias)
+  local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
+  parts.epilogue(t.k, e.epilogue, sum, temporary(t), bias, residual, first, n)
+end
+
+---- the nest --------------------------------------------------------------------------------------------------------
+
+local walk
+
+local function turn(t, node)
+  local outer, k = t.pointers, t.k
+  t.pointers = setmetatable({}, { __index = outer })
+  for c in entries(node.copies) do t.pointers[c[1]] = k:copy(c[2], outer[c[1]]) end
+  for c in entries(node.copies) do k:advance(t.pointers[c[1]], c[3] or 0) end
+  walk(t, node)
+  t.pointers = outer
+  for step in entries(node.steps) do k:advance(outer[step[1]], step[2]) end
+end
+
+local function perform(t, node)
+  if type(node) == "function" then return node(t) end
+  for _, kind in ipairs(kinds) do
+    if node[kind] then return nodes[kind](t, node) end
+  end
+  if not node.loop then return turn(t, node) end
+  t.k:loop(t.counts[node.loop] or node.loop, function() turn(t, node) end)
+end
+
+function walk(t, list) for node in entries(list) do perform(t, node) end end
+
+local function declare(t, arguments)
+  setmetatable(t.pointers, { __index = function(_, name)
+    error(("program %s has no argument %s"):format(t.k.name, tostring(name)), 0)
+  end })
+  for argument in entries(arguments) do
+    local name, access = argument[1], argument[2]
+    if access == "count" then t.counts[name] = t.k:count(name) else t.pointers[name] = t.k:pointer(name, access) end
+  end
+end
+
+local function declare_registers(t, list)
+  for _, entry in ipairs(list or {}) do
+    local name, reach = entry, {}
+    if type(entry) == "table" then name, reach = entry[1], entry end
+    each(t, name == "passing" and {} or t[name], reach, function() register(t, t[name]) end)
+  end
+end
+
+-- The finished program of a description.
+function tile.kernel(o)
+  local k = program.new { name = o.name, type = o.type, target = o.target }
+  k.about = o.about
+  local t = { k = k, sizes = o.sizes, sums = o.sums, held = o.held, passing = o.passing, ending = o.ending or {},
+    known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {}, counts = {} }
+  declare(t, o.arguments)
+  declare_registers(t, o.registers)
+  walk(t, o.body)
+  return k:finish()
+end
+
+return tile
