@@ -190,7 +190,7 @@ function Body:argument(kernel, i, actual)
 end
 
 -- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
--- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: its builder knows why, and
+-- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and
 -- the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
@@ -205,8 +205,9 @@ function Body:call(kernel, args)
   self:line("%s(%s);", kernel.name, table.concat(list, ", "))
 end
 
----- kernels ---------------------------------------------------------------------------------------------------------
+---- stages ----------------------------------------------------------------------------------------------------------
 
+<<<<<<< HEAD
 -- Bodies run where their stage is made, and ask for kernels as they need them: a builder makes each once, and numbers
 -- them in the order in which they were asked for first.
 local Builder = {}
@@ -230,6 +231,38 @@ function Builder:kernel(key, what, make)
 end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
+=======
+-- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
+local function mirrored(n, whole)
+  local sum, bit = 0, 0.5
+  while n > 0 do
+    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
+  end
+  return math.floor(sum * whole)
+end
+
+-- The task of a stage in whose share a part's task is.
+local function holder(stage, part, task)
+  if #stage.parts == 1 then return task end
+  if stage.in_order then return math.min(part.before + task, stage.tasks - 1) end
+  local rounding = mirrored(part.before, stage.tasks)
+  return math.max(((task + 1) * stage.tasks - rounding + part.count - 1) // part.count - 1, 0)
+end
+
+-- The tasks that hold the first and the last one of each part, in order: who runs these alone has seen all kinds of
+-- work.
+local function ends_of(stage)
+  local list, seen = {}, {}
+  for _, part in ipairs(stage.parts) do
+    for _, task in ipairs { 0, part.count - 1 } do
+      local at = holder(stage, part, task)
+      if not seen[at] then seen[at], list[#list + 1] = true, at end
+    end
+  end
+  table.sort(list)
+  return list
+end
+>>>>>>> main
 
 -- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.
 local function decompose(d, number, indices)
@@ -250,6 +283,7 @@ local function decompose(d, number, indices)
   return values
 end
 
+<<<<<<< HEAD
 -- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
 local function mirrored(n, whole)
   local sum, bit = 0, 0.5
@@ -259,6 +293,8 @@ local function mirrored(n, whole)
   return math.floor(sum * whole)
 end
 
+=======
+>>>>>>> main
 -- Which tasks of a part are those of the stage's share [first, last): from, stop.
 local function share_of(stage, part)
   if stage.in_order then

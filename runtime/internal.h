@@ -12,7 +12,7 @@ typedef convgen_status cg_status;
 
 enum {
     CG_TEXT = 512,     /* canonical problem text with its end mark */
-    CG_NAME = 64,      /* schedule, compiler */
+    CG_NAME = 96,      /* schedule, compiler; gen/names.lua has one less */
     CG_WHY = 256,      /* why a candidate was refused, one sentence */
     CG_STAGES = 16,    /* stages of one schedule */
     CG_ENDS = 64,      /* tasks that begin or end a part of a stage */
@@ -198,6 +198,20 @@ typedef struct cg_store cg_store;
 bool cg_rates_recall(cg_store *s, cg_machine *m);
 cg_status cg_rates_keep(cg_store *s, const cg_machine *m); /* under its key */
 
+/* ---- arena.c: many small blocks that go at once ------------------------------------------------------------------------ */
+
+enum { CG_ARENA_CLASSES = 16 }; /* of small blocks, 16 bytes apart */
+typedef struct cg_arena { /* all zero: empty */
+    char *at, *end;       /* what the last chunk has left */
+    size_t chunk;         /* bytes of the next one */
+    void *free[CG_ARENA_CLASSES];
+    struct cg_large *large; /* chunks too */
+} cg_arena;
+void *cg_arena_new(cg_arena *a, size_t size); /* 16-byte aligned; size above 0 */
+void *cg_arena_resize(cg_arena *a, void *old, size_t old_size, size_t size); /* NULL: old is as it was */
+void cg_arena_free(cg_arena *a, void *p, size_t size);
+void cg_arena_end(cg_arena *a);
+
 /* ---- script.c and script_ask.c: the generator; with script_emit.c the only ones that see lua.h --------------------------------------- */
 
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
@@ -223,7 +237,7 @@ cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted
 
 typedef struct cg_schedule {
     char name[CG_NAME], family[16];
-    char way[CG_NAME]; /* what it is but for its sizes: "direct.across.stream" */
+    char way[CG_NAME]; /* what it is but for its sizes: "gather/direct.across.stream" */
     int version;     /* of the family */
     double cycles;   /* the estimate */
     char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */
@@ -580,6 +594,8 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
 void cg_fact_format(const cg_fact *f, cg_buffer *line);
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY]);
 typedef enum { CG_RECORD_LINE, CG_FACT_LINE, CG_COMMENT_LINE, CG_FUTURE_LINE } cg_line_kind;
+/* A name as convgen 0.1 wrote it becomes the one of the same schedule now; others stay. Lines are parsed with it. */
+void cg_schedule_rename(char name[CG_NAME]);
 cg_line_kind cg_line_kind_of(const char *line, size_t length); /* by its beginning; what is nothing else is a bad record */
 size_t cg_line_length(const char *line, size_t length); /* without the blanks and line ends that it ends with */
 int cg_record_order(const void *a, const void *b); /* of their keys: machine to compiler, generator, merged */

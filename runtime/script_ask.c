@@ -42,14 +42,20 @@ static void get_text(lua_State *lua, const char *field, char *to, size_t size)
     lua_pop(lua, 1);
 }
 
-/* The same for a word that records and symbols can hold. */
-static void get_word(lua_State *lua, const char *field, char *to, size_t size)
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
+
+static void get_letters(lua_State *lua, const char *field, char *to, size_t size, const char *letters)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-";
     get_text(lua, field, to, size);
     if (!to[0] || strspn(to, letters) != strlen(to))
         luaL_error(lua, "gen/convgen.lua: field %s is '%s', which is not a word of letters, digits and . _ + -", field, to);
 }
+
+/* The same for a word that records and symbols can hold. */
+static void get_word(lua_State *lua, const char *field, char *to, size_t size) { get_letters(lua, field, to, size, LETTERS); }
+
+/* A schedule's name: words with / between them, which records can hold and symbols cannot. */
+static void get_name(lua_State *lua, const char *field, char *to, size_t size) { get_letters(lua, field, to, size, LETTERS "/"); }
 
 /* A reason may be cut. */
 static void copy_why(lua_State *lua, int index, char why[CG_WHY])
@@ -293,9 +299,9 @@ typedef struct schedules_job {
 
 static void read_schedule(lua_State *lua, cg_schedule *out)
 {
-    get_word(lua, "name", out->name, sizeof out->name);
+    get_name(lua, "name", out->name, sizeof out->name);
     get_word(lua, "family", out->family, sizeof out->family);
-    get_word(lua, "way", out->way, sizeof out->way);
+    get_name(lua, "way", out->way, sizeof out->way);
     out->version = (int)get_integer(lua, "version", 0, INT_MAX);
     get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
     lua_getfield(lua, -1, "cycles");
