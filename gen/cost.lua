@@ -86,10 +86,12 @@ function tally:copy(n, walk)
   self.work, self.lines = self.work + self.lines - before + n * walk.chunk / self.target.bits * 8, before
 end
 
--- The same of writing, of `all` bytes in all.
+-- The same of writing, of `all` bytes in all. Past the caches, a chunk that the next does not follow goes to memory alone.
+local ALONE = 8
+
 function tally:write(n, chunk, pitch, all, stream)
   local lines, m = lines_of(chunk, pitch), self.m
-  self.lines = self.lines + n * lines * (stream and m.stream(all) or m.store(all))
+  self.lines = self.lines + n * lines * (stream and m.stream(all) * (chunk < pitch and ALONE or 1) or m.store(all))
   if chunk < pitch then self.lines = self.lines + n * math.min(lines, pitch / PAGE) * lost(all, PAGE * 64) * m.page end
 end
 

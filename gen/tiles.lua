@@ -49,7 +49,7 @@ function cut.spread_pieces(count, n)
   local pieces = {}
   for i = 1, n do
     local first = count * (i - 1) // n
-    pieces[i] = { first = first, size = count * i // n - first }
+    pieces[i] = { first = first, size = count * i // n - first, count = 1 }
   end
   return pieces
 end
@@ -93,9 +93,10 @@ function cut.column_runs(tiles)
   return runs
 end
 
--- The same runs of all column tiles of `channels`, without making the tiles; there are two at most.
+-- The same runs of all column tiles of `channels`, without making the tiles; there are two at most. all: of tiles.
 function cut.runs_of_columns(channels, vectors, lanes)
-  local width, runs = vectors * lanes, {}
+  local width = vectors * lanes
+  local runs = { all = (channels + width - 1) // width }
   local whole, rest = channels // width, channels % width
   if whole > 0 then runs[1] = { tile = column(0, width, lanes), index = 0, count = whole } end
   if rest > 0 then runs[#runs + 1] = { tile = column(whole * width, rest, lanes), index = whole, count = 1 } end

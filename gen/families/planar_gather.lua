@@ -5,6 +5,7 @@
 -- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
 -- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
 local driver = require "driver"
+local build = require "build"
 local gather = require "gather"
 local parts = require "parts"
 local view = require "view"
@@ -452,7 +453,7 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function planar_gather.stages(problem, schedule, target)
-  local b = driver.builder { type = problem.type, target = target }
+  local b = build.new(problem, target)
   local s = planar_gather.shape(problem, target)
   s.rows = schedule.rows
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)

@@ -3,6 +3,7 @@
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
 -- another's pixels.
+local build = require "build"
 local driver = require "driver"
 local parts = require "parts"
 local reduce = require "reduce"
@@ -99,7 +100,7 @@ end
 
 -- What parts w have in common: the problem p, the builder b, lanes of a vector, the rows of a block.
 function sweeps.common(p, target)
-  return { p = p, b = driver.builder { type = p.type, target = target }, lanes = parts.lanes_of(p, target),
+  return { p = p, b = build.new(p, target), lanes = parts.lanes_of(p, target),
     block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2]) }
 end
 
