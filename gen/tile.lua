@@ -241,22 +241,16 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector: one value for all lanes.
+-- A bias whose kind is "broadcast": one value for all lanes, which the epilogue does not add again.
 function endings.biased(t, sum)
   local r = register(t, t.passing)
   if t.index.v == 0 then t.k:broadcast(r, place(t, t.ending.bias)) end
   t.k:add(sum, sum, r)
 end
 
-local function has_vectors(operand)
-  for _, axis in ipairs(operand) do
-    if axis[1] == "v" then return true end
-  end
-end
-
 function endings.epilogue(t, sum)
   local e, first, n = t.ending, lanes(t, t.sums, {})
-  local bias = e.bias and has_vectors(e.bias) and place(t, e.bias)
+  local bias = e.bias and e.bias.kind ~= "broadcast" and place(t, e.bias)
   local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
   parts.epilogue(t.k, e.epilogue, sum, temporary(t), bias, residual, first, n)
 end
