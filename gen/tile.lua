@@ -22,8 +22,9 @@
 --     { zero | load | multiply = reach, at = { pointer = elements to add } }
 --     { finish = { ending, ... }, reach = of the sums }, { clear = { elements, ... } }
 --     { fetch = { { pointer, elements, level }, ... } }
---     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside" makes
---               a node zero or finish be about them. { forget = true }: what is held is done with, its registers too
+--     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside"
+--               makes a node zero or finish be about them
+--     { forget = true }: what is held is done with, its registers too
 --     a function of the tile, for what is computed beside the products
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
@@ -241,22 +242,16 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector: one value for all lanes.
+-- A bias whose kind is "broadcast": one value for all lanes, which the epilogue does not add again.
 function endings.biased(t, sum)
   local r = register(t, t.passing)
   if t.index.v == 0 then t.k:broadcast(r, place(t, t.ending.bias)) end
   t.k:add(sum, sum, r)
 end
 
-local function has_vectors(operand)
-  for _, axis in ipairs(operand) do
-    if axis[1] == "v" then return true end
-  end
-end
-
 function endings.epilogue(t, sum)
   local e, first, n = t.ending, lanes(t, t.sums, {})
-  local bias = e.bias and has_vectors(e.bias) and place(t, e.bias)
+  local bias = e.bias and e.bias.kind ~= "broadcast" and place(t, e.bias)
   local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
   parts.epilogue(t.k, e.epilogue, sum, temporary(t), bias, residual, first, n)
 end
@@ -309,8 +304,8 @@ function tile.kernel(o)
   local k = program.new { name = o.name, type = o.type, target = o.target }
   k.about = o.about
   local t = { k = k, sizes = o.sizes, sums = o.sums, held = o.held, passing = o.passing, ending = o.ending or {},
-    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {}, counts = {},
-    term = {} }
+    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {},
+    counts = {}, term = {} }
   if o.beside then t.known[o.beside] = {} end
   declare(t, o.arguments)
   declare_registers(t, o.registers)

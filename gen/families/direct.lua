@@ -9,9 +9,9 @@ local reduce = require "reduce"
 local registers = require "registers"
 local cut = require "tiles"
 local cost = require "cost"
-local copies = require "families/direct_copies"
+local copies = require "rewrite/gather"
 local gathering = require "families/direct_gather"
-local planes = require "families/direct_planes"
+local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 
 local direct = { name = "direct", version = 4, chains = 1 }

@@ -172,7 +172,7 @@ local function tile_kernel(o, s, axes, variant, m)
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = not s.moves_out and residual and "residual",
-    bias = bias and { pointer = "bias", { "c", 1 } } }
+    bias = bias and { pointer = "bias", kind = "broadcast", { "c", 1 } } }
   local finish = { "stored" }
   if s.forward and not (s.moves_out and residual) then table.insert(finish, 1, "epilogue") end
   if bias then table.insert(finish, 1, "biased") end
