@@ -27,9 +27,9 @@ end
 function copies.view(p)
   return { about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache "
     .. "lines apart.",
-    from = "src", to = "out", elements = p.ic, many = true, axes = {
-      { count = "rows", from = p.stride[2] * p.input[3] * p.ic, as = "from" },
-      { count = "columns", from = p.stride[3] * p.ic, to = copies.pitch(p) } } }
+    from = "src", to = "out", elements = p.ic, many = true, loops = {
+      { count = "rows", steps = { p.stride[2] * p.input[3] * p.ic }, names = { "from" } },
+      { count = "columns", steps = { p.stride[3] * p.ic, copies.pitch(p) } } } }
 end
 
 return copies

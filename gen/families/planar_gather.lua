@@ -118,15 +118,12 @@ local function pitches(s, axes, m)
   return pitch
 end
 
--- Which lanes of each vector of a variant are loaded for a segment: reach of tile.lua. padded: some of the vector's
--- results must not see the tap.
+-- The lanes that are loaded for a segment of a variant. padded: some of a vector's results must not see the tap.
 local function reach_of(s, variant, segment)
-  local reach = { v = tile.span(segment.first // s.lanes, segment.last // s.lanes), lanes = {} }
-  for _, v in ipairs(reach.v) do
-    local first, stored = math.max(segment.first - v * s.lanes, 0), v == variant.vectors - 1 and variant.last or s.lanes
-    local count = math.min(segment.last - v * s.lanes + 1, stored) - first
-    local padded = count < stored
-    reach.lanes[v] = { first = first, count = not padded and segment.whole and s.lanes or count, padded = padded }
+  local reach = tile.reach(segment.first, segment.last, s.lanes)
+  for v, lanes in pairs(reach.lanes) do
+    lanes.padded = lanes.count < (v == variant.vectors - 1 and variant.last or s.lanes)
+    if not lanes.padded and segment.whole then lanes.count = s.lanes end
   end
   return reach
 end
@@ -172,7 +169,7 @@ local function tile_kernel(o, s, axes, variant, m)
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = not s.moves_out and residual and "residual",
-    bias = bias and { pointer = "bias", { "c", 1 } } }
+    value = bias and { pointer = "bias", { "c", 1 } } }
   local finish = { "stored" }
   if s.forward and not (s.moves_out and residual) then table.insert(finish, 1, "epilogue") end
   if bias then table.insert(finish, 1, "biased") end
@@ -197,7 +194,7 @@ local function packing(o, s, m)
   elseif s.forward then
     return relayout.copy({ from = "weights", to = "panel", elements = m,
       about = "Copies the weights that one tile uses into a panel, which it then reads from front to back.",
-      axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o), 1, function(g, c) return g * ocg + c end, 0
+      loops = { { count = s.taps * icg, steps = { p.oc, m } } } }, o), 1, function(g, c) return g * ocg + c end, 0
   end
   return relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o), s.taps,
     function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end, ocg * m

@@ -5,6 +5,7 @@
 -- another's pixels.
 local build = require "build"
 local driver = require "driver"
+local gather = require "gather"
 local parts = require "parts"
 local reduce = require "reduce"
 local tile = require "tile"
@@ -14,33 +15,16 @@ sweeps.most_border = 32
 
 ---- which outputs and taps see each other -----------------------------------------------------------------------------
 
--- a / b rounded up.
-local function over(a, b) return -(-a // b) end
-
--- The outputs [from, stop) of axis i that see a tap.
-function sweeps.outputs_of(p, i, tap)
-  local at, stride, most = p.pad[i] - tap * p.dilation[i], p.stride[i], p.output[i]
-  local function clip(output) return math.min(math.max(output, 0), most) end
-  return clip(over(at, stride)), clip(over(at + p.input[i], stride))
-end
-
--- Of the taps [first, last] those that an output of axis i sees, from the first one on: low, high; or nothing.
-function sweeps.taps_of(p, i, output, first, last)
-  local at, dilation = p.pad[i] - output * p.stride[i], p.dilation[i]
-  local low, high = math.max(over(at, dilation), first), math.min((at + p.input[i] - 1) // dilation, last)
-  if low <= high then return low - first, high - first end
-end
-
 -- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low,
 -- high} (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
 function sweeps.row_of(p, first, last)
-  local all_from, some_stop = sweeps.outputs_of(p, 3, first)
-  local some_from, all_stop = sweeps.outputs_of(p, 3, last)
+  local all_from, some_stop = gather.outputs_of(p, 3, first)
+  local some_from, all_stop = gather.outputs_of(p, 3, last)
   local row, ends = { from = all_from, count = math.max(all_stop - all_from, 0) }, {}
   local none = row.count == 0
   local function add(from, stop, after)
     for pixel = from, stop - 1 do
-      local low, high = sweeps.taps_of(p, 3, pixel, first, last)
+      local low, high = gather.taps_of(p, 3, pixel, first, last)
       if low then ends[#ends + 1] = { at = pixel, after = after, low = low, high = high } end
     end
   end

@@ -16,16 +16,11 @@ local planar_window = {}
 
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
--- The lanes of a window that taps low..high are: reach of tile.lua.
+-- The lanes of a window that taps low..high are.
 local function reach_of(w, section, low, high)
-  local ic, lanes = w.p.ic, w.lanes
-  local reach = { i = tile.span(section.low, section.high), lanes = {},
-    v = tile.span(low * ic // lanes, ((high + 1) * ic - 1) // lanes) }
-  local padded = low > 0 or high < w.p.kernel[3] - 1
-  for _, v in ipairs(reach.v) do
-    local first, last = math.max(low * ic - v * lanes, 0), math.min((high + 1) * ic - v * lanes, lanes)
-    reach.lanes[v] = { first = first, count = last - first, padded = padded }
-  end
+  local reach, padded = tile.reach(low * w.p.ic, (high + 1) * w.p.ic - 1, w.lanes), low > 0 or high < w.p.kernel[3] - 1
+  reach.i = tile.span(section.low, section.high)
+  for _, lanes in pairs(reach.lanes) do lanes.padded = padded end
   return reach
 end
 
@@ -56,7 +51,7 @@ end
 local function sections_of(w, block, stop)
   local sections, whole = {}, true
   for row = block, stop - 1 do
-    local low, high = sweeps.taps_of(w.p, 2, row, w.first, w.first + w.rows - 1)
+    local low, high = gather.taps_of(w.p, 2, row, w.first, w.first + w.rows - 1)
     if not low then return false end
     whole = whole and low == 0 and high == w.rows - 1
     local before = sections[#sections]
@@ -175,7 +170,7 @@ local function part(w)
   w.one = w.piece.size * w.vectors * w.lanes
   w.scratch, w.plane, w.block = w.rows * w.one, plane_of_pixels, block_of_rows
   -- What the last kernel row sees begins first, what the first one sees ends last.
-  w.low, w.stop = sweeps.outputs_of(p, 2, w.first), math.max(sweeps.outputs_of(p, 2, w.first + w.rows - 1))
+  w.low, w.stop = gather.outputs_of(p, 2, w.first), math.max(gather.outputs_of(p, 2, w.first + w.rows - 1))
   add_kernels(w)
   return { indices = { { "kd", p.kernel[1] }, { "piece", w.piece.count } }, scratch = w.scratch,
     body = function(d, kd, piece) task(d, w, kd, piece) end }
