@@ -54,9 +54,12 @@ function gather.always_inside(axis)
 end
 
 function gather.inside(axis, j, t)
-  local x = j * axis.step + axis.offset + t * axis.tap_step
+  local x = gather.input_at(axis, j, t)
   return x >= 0 and x < axis.inputs
 end
+
+-- Where output j finds tap t; integers or driver expressions.
+function gather.input_at(axis, j, t) return j * axis.step + axis.offset + t * axis.tap_step end
 
 -- Driver expressions: the first tap and the number of taps of output j (an expression) that are inside.
 function gather.tap_range(d, axis, j, name)
