@@ -256,18 +256,18 @@ function relayout.to_pixels(view, o)
 end
 
 -- How a row of an image and its rows in scratch, `rows` of `pitch` elements for each channel, are turned into each other:
--- {view, count: so many channels, a call each; outside, inside: where}. lines {start, pixels, stride} are what the rows
+-- {view, count: so many channels, a call each; outside, inside: where}. lines {start, outputs, stride} are what the rows
 -- hold. A view is a line's where channels stand beside each other, else a channel's.
 function relayout.row_moves(tensor, lines, rows, pitch)
   if tensor.neighbours then
-    return { { count = tensor.all, outside = 0, inside = 0, view = { channels = #lines, pixels = lines[1].pixels,
+    return { { count = tensor.all, outside = 0, inside = 0, view = { channels = #lines, pixels = lines[1].outputs,
       pitch = lines[1].stride, limit = tensor.size[3], row = pitch } } }
   end
   local list = {}
   for i, line in ipairs(lines) do
     local apart = line.stride * tensor.w
     list[i] = { count = 1, outside = line.start * tensor.w, inside = (i - 1) * pitch, view = { channels = tensor.all,
-      pixels = line.pixels, pitch = apart, limit = (line.pixels - 1) * apart + tensor.all, row = rows * pitch } }
+      pixels = line.outputs, pitch = apart, limit = (line.outputs - 1) * apart + tensor.all, row = rows * pitch } }
   end
   return list
 end

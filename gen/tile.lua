@@ -210,7 +210,7 @@ end
 function nodes.finish(t, node)
   local sums = sums_of(t, node)
   each(t, sums, node.reach or {}, function()
-    for _, ending in ipairs(node.finish) do endings[ending](t, register(t, sums), node) end
+    for ending in entries(node.finish) do endings[ending](t, register(t, sums), node) end
   end)
 end
 

@@ -33,7 +33,8 @@ function planar_gather.shape(problem, target)
   local from, to = view.gathered(p)
   local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = from, to = to,
     axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
-  s.phases = #s.axes[3]            -- of the output row
+  s.tap = { p.kernel[2] * p.kernel[3] * from.channels, p.kernel[3] * from.channels, from.channels } -- of a panel
+  s.phases = #s.axes[3]                 -- of the output row
   s.step = forward and p.stride[3] or 1 -- residues of the input row
   s.moves_in = not from.neighbours or s.step > 1
   s.moves_out = not to.neighbours or s.phases > 1
@@ -105,19 +106,6 @@ end
 
 local unrolled = 512 -- multiply-adds of a row of taps up to which channels are written out
 
--- What the pointers of a tile step over: the input by channel, row and plane; a panel is [taps][channels][m].
-local function pitches(s, axes, m)
-  local from, kernel, panel_tap = s.from, s.p.kernel, s.from.channels * m
-  local pitch = { channel = from.c, row = axes[2].tap_step * from.h, plane = axes[1].tap_step * from.d,
-    taps = { axes[1].tap_stride * kernel[2] * kernel[3] * panel_tap, axes[2].tap_stride * kernel[3] * panel_tap,
-      axes[3].tap_stride * panel_tap } }
-  if s.moves_in then
-    pitch.channel, pitch.row = s.step * s.in_pitch, axes[2].tap_step * s.in_row
-    pitch.plane = s.in_plane
-  end
-  return pitch
-end
-
 -- The lanes that are loaded for a segment of a variant. padded: some of a vector's results must not see the tap.
 local function reach_of(s, variant, segment)
   local reach = tile.reach(segment.first, segment.last, s.lanes)
@@ -129,54 +117,51 @@ local function reach_of(s, variant, segment)
 end
 
 -- The input channels of a tap: written out where they are few, else a loop.
-local function channels_of_tap(s, reach, m, pitch, straight)
-  local node = {}
+local function channels_of_tap(s, reach, m, straight)
+  local node, apart = {}, s.moves_in and s.step * s.in_pitch or s.from.c
   for i = 0, straight and s.from.channels - 1 or 0 do
-    local at = { input = i * pitch.channel, panel = i * m }
+    local at = { input = i * apart, panel = i * m }
     table.insert(node, { load = reach, at = at })
     table.insert(node, { multiply = reach, at = at })
   end
   if straight then return node end
-  node.loop, node.steps = s.from.channels, { { "input", pitch.channel }, { "panel", m } }
+  node.loop, node.steps = s.from.channels, { { "input", apart }, { "panel", m } }
   return node
 end
 
-local function taps_of_segment(s, axis, variant, segment, m, pitch)
-  local residue, q = tap_place(s, axis, segment.tap)
-  local straight = axis.taps * s.from.channels * m * variant.vectors <= unrolled
-  local node, steps = channels_of_tap(s, reach_of(s, variant, segment), m, pitch, straight), nil
-  if segment.taps > 1 then
-    steps = { { "input", axis.tap_step }, { "panel", pitch.taps[3] } }
-    if not straight then node = { copies = { { "input", "xi" }, { "panel", "wi" } }, node } end
+-- Taps in row-major order; a panel is [taps][channels][m].
+local function taps(s, axes, variant, m)
+  local axis, straight = axes[3], axes[3].taps * s.from.channels * m * variant.vectors <= unrolled
+  local function steps(i, elements) return { { "input", elements }, { "panel", axes[i].tap_stride * s.tap[i] * m } } end
+  local row = { loop = "rows", steps = steps(2, axes[2].tap_step * (s.moves_in and s.in_row or s.from.h)) }
+  for i, segment in ipairs(variant.segments) do
+    local residue, q = tap_place(s, axis, segment.tap)
+    local node, several = channels_of_tap(s, reach_of(s, variant, segment), m, straight), segment.taps > 1
+    if several and not straight then node = { copies = { { "input", "xi" }, { "panel", "wi" } }, node } end
+    row[i] = { { loop = segment.taps, steps = several and steps(3, axis.tap_step), node }, copies = {
+      { "input", "x", residue * s.in_pitch + q }, { "panel", "w", segment.tap * axis.tap_stride * s.tap[3] * m } } }
   end
-  return { copies = { { "input", "x", residue * s.in_pitch + q }, { "panel", "w", segment.tap * pitch.taps[3] } },
-    { loop = segment.taps, steps = steps, node } }
+  return { loop = "planes", copies = { { "input", "row" }, { "panel", "row_weights" } }, row,
+    steps = steps(1, s.moves_in and s.in_plane or axes[1].tap_step * s.from.d) }
 end
 
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
 local function tile_kernel(o, s, axes, variant, m)
-  local p, axis, pitch = s.p, axes[3], pitches(s, axes, m)
-  local bias, residual = s.forward and p.bias, s.forward and p.epilogue.residual
+  local p, bias, residual = s.p, s.forward and s.p.bias, s.forward and s.p.epilogue.residual and not s.moves_out
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
-  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" },
-    residual and not s.moves_out and { "residual", "in" }, { "output", "out" }, { "planes", "count" },
-    { "rows", "count" } }
+  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, residual and { "residual", "in" },
+    { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
   o.sums = { pointer = "output", register = "acc", { "c", s.moves_out and s.phases * s.out_pitch or s.to.c },
     { "v", s.lanes }, last = not s.moves_out and variant.last or nil }
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
-  o.ending = { epilogue = p, temporary = "held", residual = not s.moves_out and residual and "residual",
+  o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
     value = bias and { pointer = "bias", { "c", 1 } } }
-  local finish = { "stored" }
-  if s.forward and not (s.moves_out and residual) then table.insert(finish, 1, "epilogue") end
-  if bias then table.insert(finish, 1, "biased") end
-  local row = { loop = "rows", steps = { { "input", pitch.row }, { "panel", pitch.taps[2] } } }
-  for i, segment in ipairs(variant.segments) do row[i] = taps_of_segment(s, axis, variant, segment, m, pitch) end
-  o.body = { { zero = {} }, { loop = "planes", copies = { { "input", "row" }, { "panel", "row_weights" } }, row,
-    steps = { { "input", pitch.plane }, { "panel", pitch.taps[1] } } }, { finish = finish } }
+  o.body = { { zero = {} }, taps(s, axes, variant, m),
+    { finish = { bias and "biased", s.forward and not s.finishes and "epilogue", "stored" } } }
   return tile.kernel(o)
 end
 
@@ -203,12 +188,8 @@ end
 local function pack_stage(b, s, pieces)
   local list = {}
   for _, run in ipairs(pieces) do
-    local count, from, to
-    local kernel = b:new("pack", function(o)
-      local made
-      made, count, from, to = packing(o, s, run.size)
-      return made
-    end)
+    local kernel, count, from, to = packing(b:named "pack", s, run.size)
+    b:add(kernel)
     list[#list + 1] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
       d:loop("i", 0, count, 1, function(i)
@@ -221,41 +202,32 @@ end
 
 ---- what a task needs in scratch --------------------------------------------------------------------------------------
 
--- Rows of input that the output rows of a block may need: at most an image's; and planes.
-local function plane_rows(s)
-  local most = 0
-  for _, axis in ipairs(s.axes[2]) do
-    local rows = math.min(s.rows, axis.outputs)
-    most = math.max(most, (rows - 1) * axis.step + math.max(axis.taps - 1, 0) * math.abs(axis.tap_step) + 1)
-  end
-  return math.min(most, s.from.size[2])
+local function most(axes, measure)
+  local n = 1
+  for _, axis in ipairs(axes) do n = math.max(n, measure(axis)) end
+  return n
 end
 
-local function planes_of(s)
-  local most = 1
-  for _, axis in ipairs(s.axes[1]) do most = math.max(most, math.min(axis.taps, s.from.size[1])) end
-  return most
-end
-
--- The scratch's layout for blocks of so many rows: elements of a plane of the input's rows; where the output's rows begin,
--- and where a residual follows, the output as pixels; elements of all.
+-- The scratch's layout for blocks of so many rows: elements of a plane of the input's rows, as many as a block may need,
+-- where the output's rows begin, and where a residual follows, the output as pixels; elements of all.
 local function lay_out(s, rows)
   s.rows = rows
-  s.in_plane = plane_rows(s) * s.in_row
+  s.in_plane = s.in_row * math.min(s.from.size[2], most(s.axes[2], function(axis)
+    local reach = math.max(axis.taps - 1, 0) * math.abs(axis.tap_step)
+    return (math.min(rows, axis.outputs) - 1) * axis.step + reach + 1
+  end))
+  local planes = most(s.axes[1], function(axis) return math.min(axis.taps, s.from.size[1]) end)
   s.finishes = s.moves_out and s.forward and s.p.epilogue.residual -- after the tiles
-  s.out = s.moves_in and planes_of(s) * s.in_plane + s.lanes or 0
+  s.out = s.moves_in and planes * s.in_plane + s.lanes or 0
   s.pixels = s.out + (s.moves_out and s.to.all * s.phases * s.out_pitch or 0)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
 local function add_moves(b, s)
-  local inputs, outputs, width = {}, {}, s.from.size[3]
-  for residue = 0, math.min(s.step, width) - 1 do
-    inputs[residue + 1] = { start = residue, pixels = (width - residue + s.step - 1) // s.step, stride = s.step }
-  end
-  for i, axis in ipairs(s.axes[3]) do
-    outputs[i] = { start = axis.start, pixels = axis.outputs, stride = axis.stride }
+  local residues, width = {}, s.from.size[3]
+  for i = 0, math.min(s.step, width) - 1 do
+    residues[i + 1] = { start = i, outputs = (width - i + s.step - 1) // s.step, stride = s.step }
   end
   local function moves(make, tensor, lines, rows, pitch)
     local list = relayout.row_moves(tensor, lines, rows, pitch)
@@ -265,8 +237,8 @@ local function add_moves(b, s)
     end
     return list
   end
-  s.input = s.moves_in and moves("to_rows", s.from, inputs, s.step, s.in_pitch)
-  s.output = s.moves_out and moves("to_pixels", s.to, outputs, s.phases, s.out_pitch)
+  s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
+  s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
   -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
   s.finish = s.finishes and b:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
     finish = s.p }, b:called "finish"))
@@ -397,7 +369,9 @@ end
 local function add_parts(list, b, s, axes, pieces, schedule)
   local size, tiles = math.min(s.rows, axes[2].outputs), tiles_of(b, s, axes, pieces, schedule.vectors)
   local blocks = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "block", (axes[2].outputs + size - 1) // size } }
-  local function place(n, jd, block) return { axes = axes, tiles = tiles, size = size, n = n, jd = jd, block = block } end
+  local function place(n, jd, block)
+    return { axes = axes, tiles = tiles, size = size, n = n, jd = jd, block = block }
+  end
   if not schedule.panel then
     list[#list + 1] = { indices = blocks, body = function(d, ...) task(d, s, place(...), pieces) end }
   end

@@ -11,7 +11,6 @@
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
-local view = require "view"
 local reduce = require "reduce"
 local cut = require "tiles"
 local tile = require "tile"
@@ -30,8 +29,7 @@ local function taps_kernel(o, w, row, taps, inputs)
   o.held = { pointer = "diff_dst", register = "g", { "v", w.lanes }, last = w.channels_last and w.run.tile.last or nil }
   o.passing = { pointer = "src", register = "x", { "k", p.dilation[3] * x.w }, { "i", x.c } }
   return sweeps.kernel(o, { row = row, sections = { {} }, last = taps - 1, names = { "a", "b" }, alone = w.only_sum,
-    apart = { src = { p.stride[3] * x.w, p.stride[2] * x.h }, diff = { g, p.output[3] * g } },
-    step = function(_, at, low, high)
+    src = { p.stride[3] * x.w, p.stride[2] * x.h }, diff = { g, p.output[3] * g }, step = function(_, at, low, high)
       return { { load = {}, at = { diff_dst = at * g } },
         { multiply = { k = tile.span(low, high) }, at = { src = at * p.stride[3] * x.w } } }
     end })
@@ -211,7 +209,7 @@ end
 
 function planar_taps.stages(p, schedule, target)
   local common, list = sweeps.common(p, target), {}
-  common.channels_last, common.only_sum, common.src = p.layout == "nhwc", only_sum(p), view.src(p)
+  common.channels_last, common.only_sum = p.layout == "nhwc", only_sum(p)
   common.own_taps = common.channels_last and p.threads > 1
   common.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
   local columns = cut.columns(p.oc // p.groups, schedule.vectors, common.lanes)
