@@ -342,8 +342,9 @@ function Program:loop(count, body)
   table.remove(self.open)
 end
 
--- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come there). Inside a
--- loop that has others in it copies of those names go on.
+-- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come
+-- there). Inside a loop that has others in it copies of those names go on. A pointer without a step goes on where the
+-- loops inside left it, if it has no name there either.
 function Program:nest(pointers, loops, body, level)
   level = level or 1
   local loop, inner = loops[level], pointers
@@ -351,10 +352,10 @@ function Program:nest(pointers, loops, body, level)
   self:loop(loop.count, function()
     if level < #loops then
       inner = {}
-      for i, p in ipairs(pointers) do inner[i] = self:copy(loop.names[i], p) end
+      for i, p in ipairs(pointers) do inner[i] = loop.names[i] and self:copy(loop.names[i], p) or p end
     end
     self:nest(inner, loops, body, level + 1)
-    for i, p in ipairs(pointers) do self:advance(p, loop.steps[i]) end
+    for i, p in ipairs(pointers) do self:advance(p, loop.steps[i] or 0) end
   end)
 end
 

@@ -250,8 +250,8 @@ case("a broadcast bias, and a memory operand where the target has it and but one
       sums = { pointer = "dst", register = "acc", { "c", width }, { "v", lanes } },
       held = { pointer = "src", register = "x", { "v", lanes } },
       passing = { pointer = "panel", register = "w", once = true, { "c", 1 } },
-      ending = { epilogue = { epilogue = { activation = "relu" } }, temporary = "held",
-        bias = { pointer = "bias", kind = "broadcast", { "c", 1 } } },
+      ending = { value = { pointer = "bias", { "c", 1 } }, epilogue = { epilogue = { activation = "relu" } },
+        temporary = "held" },
       body = { { zero = {} }, { load = {} }, { multiply = {} }, { finish = { "biased", "epilogue", "stored" } } } }
     local src, panel, bias, dst, expected = numbers(width), numbers(2), numbers(2), {}, {}
     for c = 0, 1 do for l = 0, width - 1 do expected[c * width + l] = math.max(bias[c] + panel[c] * src[l], 0) end end
@@ -259,6 +259,21 @@ case("a broadcast bias, and a memory operand where the target has it and but one
     same(dst, expected, 2 * width)
     equal(counts.broadcast, row[3])
   end
+end)
+
+case("a bias of one vector, whose sums have no axis of vectors", function()
+  local target = targets.avx2
+  local k = tile.kernel { name = "depthwise", type = "f32", target = target, sizes = { r = 2 },
+    arguments = { { "src", "in" }, { "weights", "in" }, { "bias", "in" }, { "dst", "out" } },
+    sums = { pointer = "dst", register = "acc", { "r", 8 } }, held = { pointer = "weights", register = "w" },
+    passing = { pointer = "src", register = "x", kind = "lanes", { "r", 8 } },
+    ending = { bias = { pointer = "bias" }, epilogue = { epilogue = {} }, temporary = "passing" },
+    body = { { zero = {} }, { load = {} }, { multiply = { terms = { { at = {}, uses = { { r = 0 } } }, { at = {},
+      uses = { { r = 1 } } } } } }, { finish = { "epilogue", "stored" } } } }
+  local src, weights, bias, dst, expected = numbers(16), numbers(8), numbers(8), {}, {}
+  for i = 0, 15 do expected[i] = bias[i % 8] + weights[i % 8] * src[i] end
+  execute(k, { src = src, weights = weights, bias = bias, dst = dst })
+  same(dst, expected, 16)
 end)
 
 case("a sum over frequencies' blocks begins with what is there", function()
