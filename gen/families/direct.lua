@@ -3,6 +3,7 @@
 --
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
 -- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
+local names = require "names"
 local parts = require "parts"
 local reduce = require "reduce"
 local registers = require "registers"
@@ -17,30 +18,19 @@ local direct = { name = "direct", version = 4, chains = 1 }
 
 local most_variants, most_parts = 12, 16
 
----- schedules: direct.p7.v4.rows4[.s2] and direct.i8.v2.panel ------------------------------------------------------------------
--- Forward and backward data: pixels and vectors of a tile, rows of a task; of channels-first data shares of the column tiles.
--- .copies moves the pixels of a strided 1x1 together, .panel the output channels of a tile of backward weights; .fetch fetches early
--- what comes from far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
--- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
+---- schedules: [gather/][planes.s2/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 -----------------------------------------
+-- Forward and backward data: pixels and vectors of a tile, rows of a task. `gather` moves the pixels of a strided 1x1 together; `planes`
+-- lays out channels-first data, for shares of the column tiles; `panel` moves the output channels of a tile of backward weights together.
+-- .fetch fetches early what comes from far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's
+-- pixels through all column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
+-- sums.
 
-local marks = { "copies", "panel", "fetch", "across", "stream", "ahead" }
-
-function direct.print(s)
-  local name = s.inputs and ("direct.i%d.v%d"):format(s.inputs, s.vectors) or
-    ("direct.p%d.v%d.rows%d%s"):format(s.pixels, s.vectors, s.rows, s.splits and ".s" .. s.splits or "")
-  for _, mark in ipairs(marks) do if s[mark] then name = name .. "." .. mark end end
-  return name
-end
-
-function direct.parse(name)
-  local s = { family = "direct" }
-  for _, mark in ipairs(marks) do s[mark] = name:find("." .. mark, 1, true) and true or nil end
-  local kind, count, vectors, rest = name:match "^direct%.([ip])(%d+)%.v(%d+)(.*)$"
-  if not kind then return nil end
-  s[kind == "i" and "inputs" or "pixels"], s.vectors = tonumber(count), tonumber(vectors)
-  s.rows, s.splits = tonumber(rest:match "^%.rows(%d+)"), tonumber(rest:match "^%.rows%d+%.s(%d+)")
-  return (s.inputs or s.rows) and direct.print(s) == name and s or nil
-end
+names.family("direct", {
+  { { "gather", when = "copies" }, { "planes", fields = { { "s", "splits" } }, when = "splits" },
+    { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } }, marks = { "fetch", "across", "stream" } } },
+  { { "gather", when = "copies" }, { "panel", when = "panel" },
+    { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
+})
 
 ---- the estimate ------------------------------------------------------------------------------------------------------------------
 
@@ -265,7 +255,7 @@ local function candidates(p, shape, target, m)
   local list, seen = {}, {}
   local function add(schedule)
     schedule.family = "direct"
-    local name = direct.print(schedule)
+    local name = names.print(schedule)
     if not seen[name] then
       seen[name] = true
       list[#list + 1] = schedule
@@ -370,7 +360,7 @@ end
 
 function direct.stages(p, schedule, target)
   local by_inputs = p.pass == "backward_weights"
-  if by_inputs ~= (schedule.inputs ~= nil) then return nil, direct.print(schedule) .. " is not a schedule of this pass" end
+  if by_inputs ~= (schedule.inputs ~= nil) then return nil, names.print(schedule) .. " is not a schedule of this pass" end
   local why = refused(p) or misfit(p, shapes(p), schedule, target)
   if why then return nil, why end
   local result = (by_inputs and gradient or gathering).stages(p, schedule, target)

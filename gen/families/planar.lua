@@ -2,6 +2,7 @@
 --
 -- Forward and backward data are in planar_gather.lua, backward weights in planar_window.lua and planar_taps.lua; here are the names of
 -- schedules, the space and its estimate. The canonical order holds.
+local names = require "names"
 local registers = require "registers"
 local cut = require "tiles"
 local parts = require "parts"
@@ -19,41 +20,11 @@ local most_variants, most_parts, most_channels, most_operations = 12, 16, 64, 60
 ---- schedules ----------------------------------------------------------------------------------------------------------------------------
 
 -- planar.c6.v4.rows8 and planar.c6.v4.rows8.panel gather; planar.o10.rows2 (window) and planar.i3.k4.v2 (taps) are backward weights.
-local forms = {
-  { "planar.c%d.v%d.rows%d", "channels", "vectors", "rows" },
-  { "planar.c%d.v%d.rows%d.panel", "channels", "vectors", "rows", panel = true },
-  { "planar.o%d.rows%d", "outputs", "rows" },
-  { "planar.i%d.k%d.v%d", "inputs", "taps", "vectors" },
-}
-for _, form in ipairs(forms) do
-  form.pattern = "^" .. form[1]:gsub("%.", "%%."):gsub("%%d", "(%%d+)") .. "$"
-end
-
-local function has_form(s, form)
-  for i = 2, #form do if not s[form[i]] then return false end end
-  return (s.panel or false) == (form.panel or false)
-end
-
-function planar.print(s)
-  for _, form in ipairs(forms) do
-    if has_form(s, form) then
-      local values = {}
-      for i = 2, #form do values[i - 1] = s[form[i]] end
-      return form[1]:format(table.unpack(values))
-    end
-  end
-end
-
-function planar.parse(name)
-  for _, form in ipairs(forms) do
-    local found = { name:match(form.pattern) }
-    if found[1] then
-      local s = { family = "planar", panel = form.panel }
-      for i, value in ipairs(found) do s[form[i + 1]] = tonumber(value) end
-      return s
-    end
-  end
-end
+names.family("planar", {
+  { { "planar", fields = { { "c", "channels" }, { "v", "vectors" }, { "rows", "rows" } }, marks = { "panel" } } },
+  { { "planar", fields = { { "o", "outputs" }, { "rows", "rows" } } } },
+  { { "planar", fields = { { "i", "inputs" }, { "k", "taps" }, { "v", "vectors" } } } },
+})
 
 ---- the estimate ------------------------------------------------------------------------------------------------------------------------
 
@@ -63,8 +34,7 @@ local function count_tiles(t, s, schedule)
   local function count_tile(run, piece)
     local times, v = s.p.batch * s.p.groups * run.count * piece.count, run.variant.vectors
     for _, segment in ipairs(run.variant.segments) do
-      local active = 0
-      for i = 0, v - 1 do if segment.lanes[i] then active = active + 1 end end
+      local active = segment.vectors
       t:steps(times * d.seen * h.seen * segment.taps * s.from.channels, piece.size * active, piece.size + active, piece.size * active)
       t:loops(times * d.seen * h.seen)
     end
@@ -146,7 +116,7 @@ local function most_of(target, v) return (target.registers - other_registers(tar
 local function operations(s, variant, m)
   local n = 0
   for _, segment in ipairs(variant.segments) do
-    for _ in pairs(segment.lanes) do n = n + m end
+    n = n + segment.vectors * m
   end
   return n
 end

@@ -7,6 +7,7 @@
 --
 -- Here: schedules, which of them a problem and its accuracy admit, the list. What they need and how they run: gather.lua and
 -- gradient.lua; what they cost: cost.lua. Nothing that is listed is built.
+local names = require "names"
 local parts = require "parts"
 local registers = require "registers"
 local costs = require "cost"
@@ -20,30 +21,19 @@ local words = require "rewrite/winograd/words"
 
 local winograd = { name = "winograd", version = 6, chains = 0 }
 
----- schedules: winograd.4+3x4+3.t28.r14.v2.s1[.d2][.p2][.a4][.c64][.half|.fuse][.fetch][.stream] ---------------------
--- Tile sizes on h and w; tiles of a block; rows and vectors of the product; shares of the output channels; threads that
--- blocks are cut for (blocks.lua); partial sums of backward weights; how many rows of U are fetched ahead; channels of a
--- partial sum; whether weights are transformed along one axis only, beforehand or in the run (half.lua: rows are sums of a
--- kernel then); whether the next block's input is fetched during a block's products, and outputs are streamed.
+---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] -----------------------
+-- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads that blocks are cut
+-- for (grid.lua); whether the next block's input is fetched during a block's products, and outputs are streamed. Of the product:
+-- rows and vectors; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only,
+-- beforehand or in the run (half.lua: rows are sums of a kernel then).
 
-function winograd.print(s)
-  local function field(letter, value) return value and ("." .. letter .. value) or "" end
-  local function mark(name, is_set) return is_set and "." .. name or "" end
-  return ("winograd.%sx%s.t%d.r%d.v%d.s%d"):format(grid.print_sizes(s.h), grid.print_sizes(s.w), s.tiles, s.rows, s.vectors,
-    s.splits) .. field("d", s.shares) .. field("p", s.sums) .. field("a", s.ahead) .. field("c", s.chunk)
-    .. mark("fuse", s.fuse) .. mark("half", s.half and not s.fuse) .. mark("fetch", s.fetch) .. mark("stream", s.stream)
-end
-
-function winograd.parse(name)
-  local h, w, rest = name:match "^winograd%.([%d+]+)x([%d+]+)(%..*)$"
-  if not h or not (grid.parse_sizes(h) and grid.parse_sizes(w)) then return end
-  local function field(letter) return tonumber(rest:match("%." .. letter .. "(%d+)")) end
-  local function mark(word) return rest:find("%." .. word) ~= nil end
-  local s = { family = "winograd", h = grid.parse_sizes(h), w = grid.parse_sizes(w), tiles = field "t", rows = field "r",
-    vectors = field "v", splits = field "s", shares = field "d", sums = field "p", ahead = field "a", chunk = field "c",
-    half = mark "half", fuse = mark "fuse", fetch = mark "fetch", stream = mark "stream" }
-  return s.tiles and s.rows and s.vectors and s.splits and s or nil
-end
+names.family("winograd", {
+  { { "split", fields = { { "p", "sums" } }, when = "sums" },
+    { "winograd", fields = { { sizes = { "h", "w" } }, { "t", "tiles" }, { "s", "splits" }, { "d", "shares", optional = true } },
+      marks = { "fetch", "stream" } },
+    { "product", fields = { { "r", "rows" }, { "v", "vectors" }, { "a", "ahead", optional = true }, { "c", "chunk", optional = true } },
+      marks = { { "half", "fuse" } } } },
+})
 
 ---- admission --------------------------------------------------------------------------------------------------------
 
@@ -330,7 +320,7 @@ end
 -- What decides the bits of its results: the transform, the order of its sums. Kernels of `half` share operations among rows
 -- of frequencies by what fits a block; sums of backward weights are of a block's tiles.
 function winograd.arithmetic(p, s)
-  local name = ("winograd %sx%s"):format(grid.print_sizes(s.h), grid.print_sizes(s.w))
+  local name = ("winograd %sx%s"):format(names.print_sizes(s.h), names.print_sizes(s.w))
   if p.pass == "backward_weights" then return ("%s t%d p%d"):format(name, s.tiles, s.sums or 1) end
   if s.half or s.fuse then name = ("%s half t%d r%d d%d"):format(name, s.tiles, s.rows, s.shares or 1) end
   return ("%s c%d"):format(name, s.chunk or 0)
@@ -343,13 +333,13 @@ end
 
 -- Why a schedule cannot be a gathering one's or the accuracy does not admit it, or nil.
 local function gathering_misfit(p, schedule, target)
-  if schedule.sums then return winograd.print(schedule) .. " has partial sums, which are for backward weights" end
-  if (schedule.half or schedule.fuse) and grid.strided(p) then return winograd.print(schedule) .. " is for stride 1" end
+  if schedule.sums then return names.print(schedule) .. " has partial sums, which are for backward weights" end
+  if (schedule.half or schedule.fuse) and grid.strided(p) then return names.print(schedule) .. " is for stride 1" end
   local h, w = axes_of(p, schedule)
   local why = unmeasured(h, w)
   if why then return why end
   if not grid.cover(h.axis, schedule.h) or not grid.cover(w.axis, schedule.w) then
-    return winograd.print(schedule) .. " does not cover the outputs of this problem exactly"
+    return names.print(schedule) .. " does not cover the outputs of this problem exactly"
   end
   return inexact(p, h, w, schedule.chunk) or gather.misfit(gather.shape(p, schedule, target))
 end
@@ -362,7 +352,7 @@ end
 
 local function gradient_misfit(p, schedule, target)
   if schedule.half or schedule.fuse or schedule.chunk or schedule.shares then
-    return winograd.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
+    return names.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
   if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
   local s = gradient_with_errors(p, schedule, target)

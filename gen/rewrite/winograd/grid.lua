@@ -60,15 +60,6 @@ function grid.cover(axis, sizes, split)
   if bigs > 0 and (smalls > 0) == (sizes[2] ~= nil) then return bigs, smalls end
 end
 
-function grid.print_sizes(sizes) return table.concat(sizes, "+") end
-
--- "4+3" -> {4, 3}; nil: those are no sizes, the larger one first.
-function grid.parse_sizes(text)
-  local big, small = text:match "^(%d+)%+?(%d*)$"
-  local sizes = big and { tonumber(big), tonumber(small) }
-  return sizes and sizes[1] > (sizes[2] or 0) and sizes or nil
-end
-
 ---- phases -----------------------------------------------------------------------------------------------------------
 
 -- Taps of a phase, of which some may have one fewer.
