@@ -4,10 +4,10 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua; here are the names of schedules,
 -- the space and its estimate. The canonical order holds: taps, then channels; for backward weights blocks of output pixels.
 local parts = require "parts"
-local reduce = require "reduce"
 local registers = require "registers"
 local cut = require "tiles"
 local cost = require "cost"
+local counts = require "counts"
 local copies = require "families/direct_copies"
 local gathering = require "families/direct_gather"
 local planes = require "families/direct_planes"
@@ -42,169 +42,136 @@ function direct.parse(name)
   return (s.inputs or s.rows) and direct.print(s) == name and s or nil
 end
 
----- the estimate ------------------------------------------------------------------------------------------------------------------
+---- the estimate ------------------------------------------------------------------------------------------------------
 
-local size_of, pixels_of, activations, weights_of = parts.size_of, parts.pixels, parts.activation_bytes, parts.weight_bytes
+local size_of, lanes_of, pixels_of, activations = parts.size_of, parts.lanes_of, parts.pixels, parts.activation_bytes
 
 -- A shape, what its axes count, and the runs of a row for each number of pixels; all are made once.
 local function shapes(p)
   local known = {}
   return function(copied)
-    local s = known[copied or false]
-    if s then return s end
-    s = gathering.shape(p, copied)
-    local rows = {}
+    copied = copied or false
+    if known[copied] then return known[copied] end
+    local s, rows = gathering.shape(p, copied), {}
     function s.rows_of(axis, pixels)
-      rows[axis] = rows[axis] or {}
-      rows[axis][pixels] = rows[axis][pixels] or table.pack(cut.row_runs(axis, pixels, gathering.contiguous(s, axis)))
-      return table.unpack(rows[axis][pixels])
+      local key = pixels * #s.axes[3] + axis.start
+      rows[key] = rows[key] or table.pack(cut.row_runs(axis, pixels, gathering.contiguous(s, axis)))
+      return table.unpack(rows[key])
     end
-    s.counts = { cut.counts(s.axes[1]), cut.counts(s.axes[2]), cut.counts(s.axes[3]) }
-    known[copied or false] = s
+    s.counts, known[copied] = counts.of(s.axes), s
     return s
   end
 end
 
--- Counts the steps of all rows for a run of column tiles; answers the pieces of a row.
+-- Counts the steps of all rows for a run of column tiles; answers how often its panels are read.
 local function count_steps(t, s, schedule, run)
-  local d, h = s.counts[1], s.counts[2]
-  local v, pieces, times = run.tile.vectors, 0, s.p.batch * s.p.groups * run.count
+  local c, v, pieces, times = s.counts, run.tile.vectors, 0, s.p.batch * s.p.groups * run.count
   for _, axis in ipairs(s.axes[3]) do
     for _, row in ipairs(axis.taps > 0 and s.rows_of(axis, schedule.pixels) or {}) do
       pieces = pieces + row.count
       for _, segment in ipairs(row.variant.segments) do
-        local rows, n = segment.last - segment.first + 1, times * d.seen * h.seen * row.count
+        local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
         t:steps(n * segment.taps * s.from.channels, rows * v, rows + v, rows * v)
         t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.pitch * s.size)
         t:loops(n)
       end
     end
   end
-  t:calls(times * d.outputs * h.outputs * pieces)
-  return pieces
+  t:calls(times * c.rows * pieces)
+  return times * c.seen / (s.p.kernel[1] * s.p.kernel[2]) * pieces
 end
 
--- Between which uses of the same data which bytes pass, and how often all panels come from afar: once in a run; where a task
--- passes through all column tiles, once in each.
-local function passing(s, schedule, tiles, panel, packed)
-  local d, h, w = table.unpack(s.counts)
-  local images, all = s.p.batch * s.p.groups, activations(s.p) + packed
-  local input, blocks = d.once * h.once * w.once * s.from.channels * s.size, 0
-  for _, axis in ipairs(s.axes[2]) do blocks = blocks + (axis.outputs + schedule.rows - 1) // schedule.rows end
-  local tasks = images * d.outputs * blocks
-  local group, window = packed / s.p.groups, h.seen / h.outputs * w.read * s.from.channels * s.size
+-- Counts what a run of column tiles stores.
+local function count_stores(t, s, schedule, run)
+  local c, tile = s.counts, run.tile
+  local outputs = s.p.batch * s.p.groups * run.count * c.rows * c.w.outputs
+  local partial = tile.last < tile.width // tile.vectors and 1 or 0
+  local all = s.planes and s.planes.scratch or pixels_of(s.p, s.to.size) * s.to.all * s.size
+  t:stores(outputs * (tile.vectors - partial), outputs * partial)
+  t:write(outputs, tile.channels * s.size, s.to.pitch * s.size, all, schedule.stream)
+end
+
+-- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the next
+-- column tile: by bands in scratch, by tasks that pass through all column tiles, or by column tiles.
+local function order_of(s, schedule, tiles, packed)
+  local c, chunk, p = s.counts, s.from.channels * s.size, s.p
+  local tasks = p.batch * p.groups * c.d.outputs * counts.blocks(s.axes[2], schedule.rows)
+  local all, window, group = activations(p) + packed, c.window * c.w.read * chunk, packed / p.groups
   if s.planes then
     local scratch = s.planes.scratch
-    return { tasks = tasks * s.planes.splits, panels = tasks * tiles, panel = group + scratch, first = scratch, next = scratch, window = window }
+    return { tasks = tasks * s.planes.splits, panels = tasks * tiles, far = group + scratch, first = scratch, next = scratch }
   elseif schedule.across then
-    return { tasks = tasks * tiles, panels = tasks * tiles, panel = group + window, first = all, next = window + panel, window = window }
+    return { tasks = tasks * tiles, panels = tasks * tiles, far = group + window, first = all, next = window }
   end
-  return { tasks = tasks * tiles * #s.axes[3], panels = s.p.groups * tiles, panel = all, first = all, next = s.p.batch * input + panel, window = window }
+  local image = p.batch * c.d.once * c.h.once * c.w.once * chunk
+  return { tasks = tasks * tiles * #s.axes[3], panels = p.groups * tiles, far = all, first = all, next = image }
 end
 
--- Counts the lines of the panels, how often each is read, and of the output of all column tiles.
-local function count_tile(t, s, schedule, run, pieces)
-  local d, h, w = table.unpack(s.counts)
-  local p, tile, lanes = s.p, run.tile, run.tile.width // run.tile.vectors
-  local times, channels = p.batch * p.groups * run.count, (tile.vectors - 1) * lanes + tile.last
-  local outputs, partial = times * d.outputs * h.outputs * w.outputs, tile.last < lanes and 1 or 0
-  t:stores(outputs * (tile.vectors - partial), outputs * partial)
-  t:write(outputs, channels * s.size, s.to.pitch * s.size, s.planes and s.planes.scratch or pixels_of(p, s.to.size) * s.to.all * s.size,
-    schedule.stream)
-  return times * d.seen * h.seen / (p.kernel[1] * p.kernel[2]) * pieces
-end
-
--- Counts the lines of the input that `tiles` column tiles of all groups read: once each, again for the next tile, for the next row of the
--- kernel, for the next tap of a row. 
-local function count_input(t, s, schedule, tiles, panel, passes)
-  local d, h, w = table.unpack(s.counts)
-  local chunk, pitch, images = s.from.channels * s.size, s.from.pitch * s.size, s.p.batch * s.p.groups
-  local once, all = d.once * h.once * w.once, tiles * d.read * h.read * w.read
-  local function read(n, own, others, fetched)
-    t:read(images * n, { chunk = chunk, pitch = pitch, own = own, others = others, fetched = fetched })
-  end
-  read(once, once * chunk, passes.first, schedule.across)
-  read(all - once, passes.next - panel, panel)
-  read(tiles * (d.seen * h.seen - d.read * h.read) * w.read, passes.window, panel)
-  read(tiles * d.seen * h.seen * (w.seen - w.read), schedule.pixels * chunk, panel / s.taps)
+-- Counts the lines of weights and input for `tiles` column tiles, whose panels of `width` are read `often` times.
+local function count_lines(t, s, schedule, order, tiles, panel)
+  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.pitch * s.size
+  counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far, near = schedule.pixels * chunk,
+    fetched = schedule.fetch })
+  counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once, passes = tiles,
+    first = order.first, next = order.next, panel = panel, fetched = schedule.across })
+  local again = p.batch * p.groups * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
+  t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end
 
 local function gathering_cycles(p, s, schedule, target, m)
-  local t, tiles, lanes, width, often = m.tally(), 0, parts.lanes_of(p, target), 0, 0
-  local packed = s.taps * s.from.channels * parts.round_up(s.to.channels, lanes) * p.groups * s.size
+  local t, lanes, tiles, width, often = m.tally(), lanes_of(p, target), 0, 0, 0
   for _, run in ipairs(cut.runs_of_columns(s.to.channels, schedule.vectors, lanes)) do
-    tiles, width = tiles + run.count, math.max(width, run.tile.width)
-    often = often + count_tile(t, s, schedule, run, count_steps(t, s, schedule, run))
+    tiles, width, often = tiles + run.count, math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
+    count_stores(t, s, schedule, run)
   end
-  local panel = s.taps * s.from.channels * width * s.size
-  local passes = passing(s, schedule, tiles, panel, packed)
-  t:tasks(passes.tasks)
-  local function read(n, own, others) t:read(n, { chunk = panel, pitch = panel, own = own, others = others, fetched = schedule.fetch }) end
-  read(passes.panels, passes.panel)
-  read(math.max(often - passes.panels, 0), panel, schedule.pixels * s.from.channels * s.size)
-  count_input(t, s, schedule, tiles, panel, passes)
+  local rows, all = s.taps * s.from.channels * s.size, activations(p)
+  local packed = rows * parts.round_up(s.to.channels, lanes) * p.groups
+  local order = order_of(s, schedule, tiles, packed)
+  order.often = often
+  count_lines(t, s, schedule, order, tiles, rows * width)
   if s.planes then
-    t:read(1, { chunk = activations(p), pitch = activations(p), own = activations(p), others = packed })
+    t:read(1, { chunk = all, pitch = all, own = all, others = packed })
     t:turns(p.batch * p.groups * planes.moved(s) * s.size / 16)
   end
-  local cycles = t:cycles() * ((passes.tasks + p.threads - 1) // p.threads) / passes.tasks
-  if schedule.copies then cycles = cycles + gathering.copied_bytes(p) / 64 * (2 + m.line(activations(p))) / p.threads end
-  if p.weights == "changing" then cycles = cycles + m.pack(weights_of(p), packed) / p.threads end
-  return cycles
+  local copied = schedule.copies and gathering.copied_bytes(p)
+  if copied then t:copy(1, { chunk = copied, pitch = copied, own = all }) end
+  return counts.shared(t, p, order.tasks, packed)
 end
+
+local function gradient_cycles(p, schedule, target, m)
+  local t, all, pixels, size = m.tally(), activations(p), pixels_of(p, p.output), size_of(p)
+  local taps, icg, block = p.kernel[1] * p.kernel[2] * p.kernel[3], p.ic // p.groups, counts.block(p)
+  local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
+  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes_of(p, target))) do
+    local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
+    for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
+      counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },
+        { bytes = bytes, pitch = schedule.panel and bytes or pitch },
+        { bytes = piece.size * size, all = icg * size, pitch = source })
+    end
+    local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
+    if schedule.panel then t:copy(n * pixels, walk) end
+    t:write(n * taps * icg * pixels / block, bytes, pitch, parts.weight_bytes(p))
+    t:stores(n * taps * icg * pixels / block * v)
+  end
+  t:read(1, { chunk = all, pitch = all, own = all, others = parts.weight_bytes(p), fetched = schedule.ahead })
+  return t:cycles() / p.threads
+end
+
+---- what is worth trying ----------------------------------------------------------------------------------------------
 
 -- Pixels of diff_dst this far apart share few sets of the nearest cache: a panel may pay.
 local function spread(p) return p.oc * size_of(p) >= 1024 end
 
 -- The weights, or their gradient, are larger than what the caches near the processor hold: fetching them early may pay.
-local function far(p, m) return weights_of(p) > 4 * m.l2 end
+local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
 
 -- Activations come from memory, each for one tap only: the order of the loops and fetching early may pay.
 local function beyond(bytes, m) return m.line(bytes) > m.rates.l3 end
 local function thin(p, m) return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(activations(p), m) end
 
--- Counts what a run of column tiles does for all blocks of pixels; pieces: of the input channels.
-local function count_gradient(t, p, schedule, run, pieces, rows, block)
-  local size, lanes = size_of(p), run.tile.width // run.tile.vectors
-  local taps, pixels = p.kernel[1] * p.kernel[2] * p.kernel[3], pixels_of(p, p.output)
-  local v, times, calls = run.tile.vectors, p.groups * run.count, 0
-  for _, piece in ipairs(pieces) do
-    t:steps(times * taps * piece.count * pixels, piece.size * v, piece.size + v, piece.size * v)
-    calls = calls + piece.count
-  end
-  t:calls(times * taps * calls * pixels / block)
-  t:loops(times * taps * calls * pixels / block * rows)
-  local chunk, held, source = ((v - 1) * lanes + run.tile.last) * size, block * 64, schedule.inputs * size
-  local sum = { chunk = chunk, pitch = schedule.panel and chunk or p.oc * size, own = block * (chunk + 64), others = held }
-  t:read(times * pixels * (taps * calls - 1), sum)
-  if schedule.panel then
-    t:copy(times * pixels, { chunk = chunk, pitch = p.oc * size, own = block * (chunk + 64), others = block * p.oc * size })
-  end
-  local pitch, all = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size, p.ic // p.groups * size
-  t:read(times * taps * pixels, { chunk = all, pitch = pitch, own = block * all, others = block * chunk })
-  t:read(times * taps * pixels * math.max(calls - all / 64, 0), { chunk = source, pitch = pitch, own = held, others = block * chunk })
-  t:write(times * taps * (p.ic // p.groups) * pixels / block, chunk, p.oc * size, weights_of(p))
-  t:stores(times * taps * (p.ic // p.groups) * pixels / block * v)
-end
-
-local function gradient_cycles(p, schedule, target, m)
-  local lanes, t, all = parts.lanes_of(p, target), m.tally(), activations(p)
-  local rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
-  local block = rows * math.min(p.output[3], reduce.block)
-  local pieces = cut.piece_runs(p.ic // p.groups, schedule.inputs)
-  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
-    count_gradient(t, p, schedule, run, pieces, rows, block)
-  end
-  t:read(1, { chunk = all, pitch = all, own = all, others = weights_of(p), fetched = schedule.ahead })
-  return t:cycles() / p.threads
-end
-
----- the space -------
-
 -- Channels in the lanes, of a group.
 local function lane_channels(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
-
-local lanes_of = parts.lanes_of
 
 -- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where masks take
 -- vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
@@ -260,76 +227,87 @@ local function misfit(p, shape, schedule, target)
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
 end
 
-local function candidates(p, shape, target, m)
+-- All ways to set marks of a list: tables with each of them or without.
+local function ways(marks)
+  local list = { {} }
+  for _, mark in ipairs(marks) do
+    for i = 1, #list do
+      local with = { [mark] = true }
+      for other in pairs(list[i]) do with[other] = true end
+      list[#list + 1] = with
+    end
+  end
+  return list
+end
+
+-- Calls visit(vectors, size) for tiles that fill the registers, or half of them, size along the rows.
+local function each_tile(p, target, channels, visit)
+  for v = 1, math.min(4, (channels + lanes_of(p, target) - 1) // lanes_of(p, target)) do
+    local most = most_rows(p, target, v)
+    if most >= 1 then visit(v, most) end
+    if most >= 2 then visit(v, most // 2) end
+  end
+end
+
+local function gradient_candidates(p, target, m, add)
+  local marks = {}
+  if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
+  if spread(p) then marks[#marks + 1] = "panel" end
+  if far(p, m) then marks[#marks + 1] = "fetch" end
+  if thin(p, m) then marks[#marks + 1] = "ahead" end
+  each_tile(p, target, p.oc // p.groups, function(v, most)
+    for _, way in ipairs(ways(marks)) do
+      way.inputs, way.vectors = cut.even_size(p.ic // p.groups, most), v
+      add(way)
+    end
+  end)
+end
+
+-- Of channels-first data: bands of some sizes, whole or shared among threads.
+local function band_candidates(p, s, target, m, add)
   local lanes = lanes_of(p, target)
+  each_tile(p, target, s.to.channels, function(v, most)
+    local pixels, tiles = cut.even_size(s.axes[3][1].outputs, most), (s.to.channels + v * lanes - 1) // (v * lanes)
+    planes.each_size(s, v * lanes, function(rows)
+      for _, splits in ipairs { 1, p.threads > 1 and tiles >= p.threads and p.threads or nil } do
+        add { pixels = pixels, vectors = v, rows = rows, splits = splits, fetch = far(p, m) }
+      end
+    end)
+  end)
+end
+
+-- Each row of output pixels through all column tiles or the other way round, streamed or not.
+local function row_candidates(p, s, target, m, add)
+  local row, output = s.axes[3][1].outputs * s.from.channels * s.size, pixels_of(s.p, s.to.size) * s.to.all * s.size
+  each_tile(p, target, s.to.channels, function(v, most)
+    local pixels = cut.even_size(s.axes[3][1].outputs, most)
+    for _, rows in ipairs { 1, 4, 16 } do
+      local across = thin(p, m) and rows * row <= m.l2 // 2
+      for _, mark in ipairs { "", across and "across" or nil, across and beyond(output, m) and "stream" or nil } do
+        if rows == 1 or rows <= s.axes[2][1].outputs * 2 then
+          add { pixels = pixels, vectors = v, rows = rows, fetch = far(p, m), across = mark ~= "" or nil,
+            stream = mark == "stream" or nil }
+        end
+      end
+    end
+  end)
+end
+
+local function candidates(p, shape, target, m)
   local list, seen = {}, {}
   local function add(schedule)
     schedule.family = "direct"
     local name = direct.print(schedule)
-    if not seen[name] then
-      seen[name] = true
-      list[#list + 1] = schedule
-    end
+    if not seen[name] then list[#list + 1] = schedule end
+    seen[name] = true
   end
-  if p.pass == "backward_weights" then
-    local icg, ocg = p.ic // p.groups, p.oc // p.groups
-    local strided = p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p)
-    local function either(may) return may and { false, true } or { false } end
-    for v = 1, math.min(4, (ocg + lanes - 1) // lanes) do
-      local most = most_rows(p, target, v)
-      for _, most in ipairs { most, most // 2 } do
-        for _, copies in ipairs(either(most >= 1 and strided)) do
-          for _, panel in ipairs(either(spread(p))) do
-            for _, fetch in ipairs(either(far(p, m))) do
-              for _, ahead in ipairs(either(thin(p, m))) do
-                local inputs = most >= 1 and cut.even_size(icg, most)
-                if most >= 1 then add { inputs = inputs, vectors = v, copies = copies, panel = panel, fetch = fetch, ahead = ahead } end
-              end
-            end
-          end
-        end
-      end
-    end
-    return list
-  end
-  local fetch = far(p, m)
-  -- Each row of output pixels through all column tiles or the other way round, streamed or not.
-  local function ways(s, rows)
-    local list, row = { {} }, s.axes[3][1].outputs * s.from.channels * s.size
-    if thin(p, m) and rows * row <= m.l2 // 2 then
-      list[2] = { across = true }
-      if beyond(pixels_of(s.p, s.to.size) * s.to.all * s.size, m) then list[3] = { across = true, stream = true } end
-    end
-    return list
-  end
-  for _, copies in ipairs(gathering.copied_bytes(p) and { false, true } or { false }) do
-    local s = shape(copies)
-    local vectors = math.min(4, (s.to.channels + lanes - 1) // lanes)
-    local outputs = s.axes[3][1].outputs
-    for v = 1, vectors do
-      local most = most_rows(p, target, v)
-      for _, most in ipairs { most, most // 2 } do
-        if most >= 1 then
-          local pixels = cut.even_size(outputs, most)
-          if s.planes then
-            planes.each_size(s, v * lanes, function(rows)
-              add { pixels = pixels, vectors = v, rows = rows, splits = 1, fetch = fetch }
-              if p.threads > 1 and (s.to.channels + v * lanes - 1) // (v * lanes) >= p.threads then
-                add { pixels = pixels, vectors = v, rows = rows, splits = p.threads, fetch = fetch }
-              end
-            end)
-          else
-            for _, rows in ipairs { 1, 4, 16 } do
-              if rows == 1 or rows <= s.axes[2][1].outputs * 2 then
-                for _, way in ipairs(ways(s, rows)) do
-                  add { pixels = pixels, vectors = v, rows = rows, copies = copies, fetch = fetch, across = way.across, stream = way.stream }
-                end
-              end
-            end
-          end
-        end
-      end
-    end
+  if p.pass == "backward_weights" then gradient_candidates(p, target, m, add); return list end
+  for _, copied in ipairs { false, gathering.copied_bytes(p) and true or nil } do
+    local s = shape(copied);
+    (s.planes and band_candidates or row_candidates)(p, s, target, m, function(schedule)
+      schedule.copies = copied
+      add(schedule)
+    end)
   end
   return list
 end

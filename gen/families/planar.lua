@@ -7,6 +7,7 @@ local cut = require "tiles"
 local parts = require "parts"
 local reduce = require "reduce"
 local cost = require "cost"
+local counts = require "counts"
 local gathering = require "families/planar_gather"
 local sweeps = require "families/planar_sweeps"
 local window = require "families/planar_window"
@@ -55,74 +56,70 @@ function planar.parse(name)
   end
 end
 
----- the estimate ------------------------------------------------------------------------------------------------------------------------
+---- the estimate ------------------------------------------------------------------------------------------------------
 
--- Counts the tiles of all rows; answers the tiles that a row has and the pieces of channels.
-local function count_tiles(t, s, schedule)
-  local d, h, tiles, pieces = s.counts[1], s.counts[2], 0, cut.piece_runs(s.to.channels, schedule.channels)
-  local function count_tile(run, piece)
-    local times, v = s.p.batch * s.p.groups * run.count * piece.count, run.variant.vectors
-    for _, segment in ipairs(run.variant.segments) do
-      local active = 0
-      for i = 0, v - 1 do if segment.lanes[i] then active = active + 1 end end
-      t:steps(times * d.seen * h.seen * segment.taps * s.from.channels, piece.size * active, piece.size + active, piece.size * active)
-      t:loops(times * d.seen * h.seen)
-    end
-    t:calls(times * d.outputs * h.outputs)
-    local ragged = run.variant.last < s.lanes and not s.moves_out and 1 or 0
-    t:stores(times * d.outputs * h.outputs * piece.size * (v - ragged), times * d.outputs * h.outputs * piece.size * ragged)
+-- Counts the steps, calls and stores of a run of tiles of all rows for pieces of channels.
+local function count_tile(t, s, run, piece)
+  local times, v, c, m = s.p.batch * s.p.groups * run.count * piece.count, run.variant.vectors, s.counts, piece.size
+  for _, segment in ipairs(run.variant.segments) do
+    local active = 0
+    for i = 0, v - 1 do if segment.lanes[i] then active = active + 1 end end
+    t:steps(times * c.seen * segment.taps * s.from.channels, m * active, m + active, m * active)
+    t:loops(times * c.seen)
   end
+  t:calls(times * c.rows)
+  local ragged = run.variant.last < s.lanes and not s.moves_out and 1 or 0
+  t:stores(times * c.rows * m * (v - ragged), times * c.rows * m * ragged)
+end
+
+-- Counts the tiles of all rows; answers how many a row has.
+local function count_tiles(t, s, schedule)
+  local tiles = 0
   for _, axis in ipairs(s.axes[3]) do
     for _, run in ipairs((gathering.row_runs(s, axis, schedule.vectors))) do
       tiles = tiles + run.count
-      for _, piece in ipairs(pieces) do count_tile(run, piece) end
+      for _, piece in ipairs(cut.piece_runs(s.to.channels, schedule.channels)) do count_tile(t, s, run, piece) end
     end
   end
-  return tiles, (s.to.channels + schedule.channels - 1) // schedule.channels
+  return tiles
 end
 
 -- Counts laying out the input for the rows of all tasks, and turning the results round.
 local function count_moves(t, s, schedule)
-  local d, h = s.counts[1], s.counts[2]
-  if s.moves_in then
-    local from, rows = s.from, 0
-    for _, axis in ipairs(s.axes[2]) do
-      rows = rows + (axis.outputs + schedule.rows - 1) // schedule.rows * math.min(schedule.rows * axis.step + axis.taps - 1, from.size[2])
-    end
-    local lines = s.p.batch * d.seen * rows * (from.neighbours and from.all or 1)
-    t:calls(lines)
-    t:turns(lines * from.size[3] * (from.neighbours and math.max(1, s.part / s.step) or (from.all + s.part - 1) // s.part))
+  local c, from, to, rows = s.counts, s.from, s.to, 0
+  for _, axis in ipairs(s.moves_in and s.axes[2] or {}) do
+    local reach = math.min(schedule.rows * axis.step + axis.taps - 1, from.size[2])
+    rows = rows + counts.blocks({ axis }, schedule.rows) * reach
   end
-  if s.moves_out then t:turns(s.p.batch * d.outputs * h.outputs * s.to.size[3] * ((s.to.all + s.part - 1) // s.part)) end
+  local lines = s.p.batch * c.d.seen * rows * (from.neighbours and from.all or 1)
+  local turned = from.neighbours and math.max(1, s.part / s.step) or (from.all + s.part - 1) // s.part
+  t:calls(lines)
+  t:turns(lines * from.size[3] * turned)
+  if s.moves_out then t:turns(s.p.batch * c.rows * to.size[3] * ((to.all + s.part - 1) // s.part)) end
 end
 
--- Counts the lines of weights, input and output.
-local function count_lines(t, s, schedule, tiles, pieces)
-  local p, d, h, w = s.p, table.unpack(s.counts)
-  local from, to, size = s.from, s.to, s.size
-  local weights, all = s.taps * from.channels * to.channels * size, parts.activation_bytes(p) + parts.weight_bytes(p)
-  local row, window = w.read * size, h.seen / h.outputs * w.read * from.channels * size
-  local pitch = s.moves_in and row or from.c * size
-  local passes = p.batch * p.groups * d.seen * h.seen / (p.kernel[1] * p.kernel[2]) * tiles
-  local function read(n, chunk, pitch, own, others) t:read(n, { chunk = chunk, pitch = pitch, own = own, others = others }) end
-  local again, near = schedule.panel and pieces or 1, schedule.vectors * s.lanes * from.channels * size
-  read(p.groups, weights, weights, all)
-  read(passes - p.groups, weights, weights, schedule.panel and weights / pieces or weights, near)
-  read(p.batch * from.all * d.once * h.once, row, pitch, 0, all)
-  read(p.batch * from.all * (d.seen * h.seen - d.once * h.once) * again, row, pitch, window, weights / again)
-  read(p.batch * from.all * d.once * h.once * (again - 1), row, pitch, p.batch * d.once * h.once * row * from.channels)
-  t:write(p.batch * to.all * d.outputs * h.outputs, w.outputs * size, to.neighbours and to.c * size or w.outputs * size, parts.pixels(p, to.size) * to.all * size)
+-- Counts the lines of weights, input and output for `tiles` tiles a row.
+local function count_lines(t, s, schedule, tiles)
+  local p, c, from, to, size = s.p, s.counts, s.from, s.to, s.size
+  local pieces = schedule.panel and (to.channels + schedule.channels - 1) // schedule.channels or 1
+  local panel, row = s.taps * from.channels * to.channels * size / pieces, c.w.read * size
+  local all = parts.activation_bytes(p) + parts.weight_bytes(p)
+  counts.panels(t, { first = p.groups * pieces, panel = panel, far = all,
+    all = p.batch * p.groups * c.seen / (p.kernel[1] * p.kernel[2]) * tiles * pieces,
+    near = schedule.vectors * s.lanes * from.channels * size })
+  counts.input(t, s, { times = p.groups, chunk = row, pitch = s.moves_in and row or from.c * size, passes = pieces,
+    units = from.channels, once = from.channels, first = all, panel = panel,
+    next = p.batch * c.d.once * c.h.once * row * from.channels })
+  t:write(p.batch * to.all * c.rows, c.w.outputs * size, (to.neighbours and to.c or c.w.outputs) * size,
+    parts.pixels(p, to.size) * to.all * size)
 end
 
 local function cycles_of(s, schedule, m)
   local p, t = s.p, m.tally()
   count_lines(t, s, schedule, count_tiles(t, s, schedule))
   count_moves(t, s, schedule)
-  local weights, blocks = parts.weight_bytes(p), 0
-  for _, axis in ipairs(s.axes[2]) do blocks = blocks + (axis.outputs + schedule.rows - 1) // schedule.rows end
-  local tasks = p.batch * s.counts[1].outputs * blocks
-  t:tasks(tasks)
-  return t:cycles() * ((tasks + p.threads - 1) // p.threads) / tasks + (p.weights == "changing" and m.pack(weights, weights) / p.threads or 0)
+  local tasks = p.batch * s.counts.d.outputs * counts.blocks(s.axes[2], schedule.rows)
+  return counts.shared(t, p, tasks, parts.weight_bytes(p))
 end
 
 local most_groups = 1024 -- of channels that pixels are laid out by: each is written out in the kernel that does it
@@ -255,54 +252,42 @@ local function gradient_candidates(p, target, lanes)
   return list
 end
 
--- Pixels of a block at most.
-local function block_of(p) return math.min(reduce.block_rows(p.output[3]), p.output[2]) * p.output[3] end
-
 -- Rows of a window in the lanes: what a step loads crosses lines when it may begin anywhere.
 local function count_window(t, p, schedule, lanes)
-  local size, pixels, block = parts.size_of(p), p.kernel[1] * parts.pixels(p, p.output), block_of(p)
-  local pitch = p.stride[3] * p.ic * size
+  local size, pitch = parts.size_of(p), p.stride[3] * p.ic * parts.size_of(p)
   local crossing = pitch % (lanes * size) == 0 and p.pad[3] * p.ic % lanes == 0 and 1 or 2
   for _, tile in ipairs(cut.piece_runs(p.kernel[2], schedule.rows)) do
     for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
-      local v, n = tile.size * window_vectors(p, lanes), tile.count * piece.count
-      t:steps(n * pixels, piece.size * v, crossing * v + piece.size, piece.size * v)
-      t:calls(n * pixels / block)
-      t:loops(n * pixels / p.output[3])
-      local window = math.min(p.kernel[3] * p.ic * size, pitch)
-      t:read(n * tile.size * pixels, { chunk = window, pitch = pitch, own = block * window * tile.size, others = block * 64 })
-      t:read(n * pixels, { chunk = piece.size * size, pitch = p.oc * size, own = block * 64, others = block * window * tile.size })
+      counts.sums(t, p, p.kernel[1] * tile.count * piece.count,
+        { rows = piece.size, vectors = tile.size * window_vectors(p, lanes), crossing = crossing },
+        { bytes = math.min(p.kernel[3] * p.ic * size, pitch), pitch = pitch, times = tile.size },
+        { bytes = piece.size * size, pitch = p.oc * size })
     end
   end
 end
 
 local function count_taps(t, p, schedule, lanes)
-  local size, pixels, block, icg = parts.size_of(p), parts.pixels(p, p.output), block_of(p), p.ic // p.groups
-  local rows, last = p.groups * p.kernel[1] * p.kernel[2], p.layout == "nhwc"
+  local size, last, groups = parts.size_of(p), p.layout == "nhwc", p.groups * p.kernel[1] * p.kernel[2]
   local pitch = p.stride[3] * (last and p.ic or 1) * size
   for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
-    local v = run.tile.vectors
-    local diff = v * lanes * size
-    for _, inputs in ipairs(cut.piece_runs(icg, schedule.inputs)) do
-      local rows_of = last and 1 or inputs.size
+    local v, diff = run.tile.vectors, run.tile.width * size
+    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       for _, taps in ipairs(cut.piece_runs(p.kernel[3], schedule.taps)) do
-        local m, n = inputs.size * taps.size, rows * run.count * inputs.count * taps.count
-        t:steps(n * pixels, m * v, m + v, m * v)
-        t:calls(n * pixels / block)
-        t:loops(n * pixels / p.output[3])
-        t:read(n * pixels, { chunk = diff, pitch = last and p.oc * size or diff, own = block * diff, others = block * 64 })
-        t:read(n * pixels * rows_of, { chunk = inputs.size // rows_of * size, pitch = pitch, own = block * rows_of * 64, others = block * diff })
+        counts.sums(t, p, groups * run.count * inputs.count * taps.count,
+          { rows = inputs.size * taps.size, vectors = v }, { bytes = diff, pitch = last and p.oc * size or diff },
+          { bytes = (last and inputs.size or 1) * size, pitch = pitch, times = last and 1 or inputs.size })
       end
     end
-    if not last then t:turns(p.groups * run.count * pixels * diff / 16) end
+    if not last then t:turns(p.groups * run.count * parts.pixels(p, p.output) * diff / 16) end
   end
 end
 
+-- Totals are added to block by block, in scratch, and are turned round at the end.
 local function gradient_cycles(p, schedule, lanes, m)
-  local t, all, weights = m.tally(), parts.activation_bytes(p), parts.weight_bytes(p);
-  (schedule.outputs and count_window or count_taps)(t, p, schedule, lanes)
+  local t, all, weights = m.tally(), parts.activation_bytes(p), parts.weight_bytes(p)
+  local count, blocks = schedule.outputs and count_window or count_taps, parts.pixels(p, p.output) / counts.block(p)
+  count(t, p, schedule, lanes)
   t:read(1, { chunk = all, pitch = all, own = all, others = weights })
-  local blocks = parts.pixels(p, p.output) / block_of(p)
   t:stores((blocks + 1) * weights / (lanes * parts.size_of(p)))
   t:write(blocks, weights, weights, weights)
   t:copy(1, { chunk = weights, pitch = weights, own = weights })
@@ -315,7 +300,7 @@ end
 -- How a pass is done: why it cannot be, its candidates, why one of them cannot be, its cycles, its stages.
 local function gathers(p, target, machine)
   local s = gathering.shape(p, target)
-  s.counts = { cut.counts(s.axes[1]), cut.counts(s.axes[2]), cut.counts(s.axes[3]) }
+  s.counts = counts.of(s.axes)
   return { why = refused(p, s), candidates = function() return candidates(s, target) end,
     misfit = function(schedule)
       if not schedule.rows or not schedule.channels then return "is a schedule of backward weights" end
