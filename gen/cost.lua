@@ -106,7 +106,7 @@ end
 -- Sizes of the caches in bytes (of the last one what a core may count on while others use it), and cycles.
 function cost.machine(machine, target)
   local r = rates_of(machine, target)
-  local m = { rates = r, l1 = size(machine.l1d, 1 << 15), l2 = size(machine.l2, 1 << 20) }
+  local m = { target = target, rates = r, l1 = size(machine.l1d, 1 << 15), l2 = size(machine.l2, 1 << 20) }
   m.last = math.max(math.min(size(machine.l3, 32 * m.l2) // 2, 32 * m.l2), m.l2)
 
   m.asked = {}

@@ -58,4 +58,8 @@ function parts.pack_cycles(weights, packed, machine)
   return packed / 64 * (1.5 + way)
 end
 
+function parts.too_much_scratch(bytes, most)
+  return ("needs %.1f MB of scratch a thread, at most %d"):format(bytes / 2.0 ^ 20, most >> 20)
+end
+
 return parts

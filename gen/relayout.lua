@@ -282,14 +282,15 @@ end
 -- Backward data: [input channel][output channel] of one tap becomes [output channel][input channel in lanes].
 function relayout.turned_panel(tile, p, o)
   return relayout.to_many_rows({ from = "weights", to = "panel",
-    about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the lanes.",
+    about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the "
+      .. "lanes.",
     channels = p.oc // p.groups, pixels = tile.channels, pitch = p.oc, row = tile.width,
     cleared = true }, o)
 end
 
--- Channels-first weights as panels, [tap][channel that goes in][width]: the kernel for the panel of `channels` that come
--- out, how often it runs, what it steps over between runs, and first(g, c): where the weights of a group's channels from
--- c on begin. loose: `width` elements may be written where there are fewer channels.
+-- Channels-first weights as panels, [tap][channel that goes in][width]: the kernel for the panel of `channels` that
+-- come out, how often it runs, what it steps over between runs, and first(g, c): where the weights of a group's
+-- channels from c on begin. loose: `width` elements may be written where there are fewer channels.
 function relayout.weights(p, channels, width, loose, o)
   local icg, ocg, taps = p.ic // p.groups, p.oc // p.groups, p.kernel[1] * p.kernel[2] * p.kernel[3]
   local forward = p.pass == "forward"

@@ -10,8 +10,9 @@
 --   arguments   { name, "in" | "out" | "inout" | "count" }, in order
 --   sizes       of the axes: { m = 6, v = 4 }
 --   sums, held, passing   operands: { pointer = name of an argument, register = name, { axis, elements }, ... }, the
---               axes in the order in which they are walked. indices: those of a register's name, if in another order;
---               last: lanes of the last vector; kind: see `loads`; once: for but one sum it may be a memory operand
+--               axes in the order in which they are walked. indices: those of a register's name, if others (a list of
+--               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; once: for but
+--               one sum it may be a memory operand
 --   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
 --   ending      what `endings` need: epilogue (a problem), bias (an operand), residual (a pointer's name), temporary
 --               (an operand's name), stream
@@ -19,13 +20,17 @@
 --     { loop = a count, copies = { { pointer, name, elements }, ... }, steps = { { pointer, elements }, ... }, node }
 --               the nodes within see the copies, that many elements further on; steps are taken after each turn
 --     { zero | load | multiply = reach, at = { pointer = elements to add } }
---     { finish = { ending, ... } }, { clear = { elements, ... } }, { fetch = { { pointer, elements, level }, ... } }
+--     { finish = { ending, ... }, reach = of the sums }, { clear = { elements, ... } }
+--     { fetch = { { pointer, elements, level }, ... } }
+--     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside" makes
+--               a node zero or finish be about them. { forget = true }: what is held is done with, its registers too
 --     a function of the tile, for what is computed beside the products
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
--- passes { at = { pointer = elements }, uses = { indices of all axes, ... } }.
+-- passes { at = { pointer = elements }, uses = { indices of all axes, ... }, phase and elements, where they differ }.
 local program = require "program"
 local parts = require "parts"
+local reduce = require "reduce"
 local tile = {}
 
 ---- indices, registers and places -----------------------------------------------------------------------------------
@@ -65,7 +70,9 @@ end
 
 local function register_name(t, operand)
   local words = {}
-  for i, axis in ipairs(operand.indices or operand) do words[i] = t.index[operand.indices and axis or axis[1]] end
+  if type(operand.indices) == "function" then words = { operand.indices(t.index) } else
+    for i, axis in ipairs(operand.indices or operand) do words[i] = t.index[operand.indices and axis or axis[1]] end
+  end
   return operand.register .. table.concat(words, "_")
 end
 
@@ -93,7 +100,7 @@ end
 local function lanes(t, operand, reach)
   local own = reach.lanes and reach.lanes[t.index.v]
   if own then return own.first, own.count, own.padded end
-  if operand.last and t.index.v == t.sizes.v - 1 then return 0, operand.last end
+  if operand.last and (t.index.v or 0) == (t.sizes.v or 1) - 1 then return 0, operand.last end
 end
 
 ---- products --------------------------------------------------------------------------------------------------------
@@ -108,7 +115,10 @@ end
 function loads.broadcast(t, r, _, at) t.k:broadcast(r, at) end
 
 -- Of operand.elements each `times` lanes take one, from the phase on.
-function loads.spread(t, r, operand, at) t.k:spread(r, at, operand.times, operand.phase, operand.elements) end
+function loads.spread(t, r, operand, at)
+  local own = t.term.phase and t.term or operand
+  t.k:spread(r, at, operand.times, own.phase, own.elements)
+end
 
 -- What passes at the index, for so many uses: a register, or a memory operand.
 local function factor(t, reach, at, uses)
@@ -130,6 +140,7 @@ local function move_index(t, index) for axis, i in pairs(index) do t.index[axis]
 
 local function multiply_terms(t, reach)
   for _, term in ipairs(reach.terms) do
+    t.term = term
     move_index(t, term.uses[1])
     local x = factor(t, reach, term.at, #term.uses)
     for _, use in ipairs(term.uses) do
@@ -142,15 +153,28 @@ end
 ---- nodes -----------------------------------------------------------------------------------------------------------
 
 local nodes, endings = {}, {}
-local kinds = { "zero", "load", "multiply", "finish", "clear", "fetch" }
+local kinds = { "zero", "load", "multiply", "collect", "forget", "finish", "clear", "fetch" }
+
+-- The sums that a node is about.
+local function sums_of(t, node) return t[node.of or "sums"] end
 
 -- fetch: the level to which the sums' places are fetched meanwhile.
 function nodes.zero(t, node)
-  each(t, t.sums, node.zero, function()
-    t.k:zero(register(t, t.sums))
-    if node.fetch then t.k:prefetch(place(t, t.sums), node.fetch) end
+  local sums = sums_of(t, node)
+  each(t, sums, node.zero, function()
+    t.k:zero(register(t, sums))
+    if node.fetch then t.k:prefetch(place(t, sums), node.fetch) end
   end)
 end
+
+function nodes.collect(t, node)
+  each(t, t.held, node.collect, function()
+    local sum = register(t, t.beside)
+    t.k:add(sum, sum, register(t, t.held))
+  end)
+end
+
+function nodes.forget(t) t.known[t.held] = {} end
 
 function nodes.load(t, node)
   local operand, reach = t.held, node.load
@@ -174,8 +198,9 @@ function nodes.fetch(t, node)
 end
 
 function nodes.finish(t, node)
-  each(t, t.sums, {}, function()
-    for _, ending in ipairs(node.finish) do endings[ending](t, register(t, t.sums), node) end
+  local sums = sums_of(t, node)
+  each(t, sums, node.reach or {}, function()
+    for _, ending in ipairs(node.finish) do endings[ending](t, register(t, sums), node) end
   end)
 end
 
@@ -206,6 +231,12 @@ function endings.added(t, sum)
   local temp = temporary(t)
   t.k:load(temp, place(t, t.sums), lanes(t, t.sums, {}))
   t.k:add(sum, temp, sum)
+end
+
+-- The same by way of the temporary, which is stored.
+function endings.added_up(t, sum, node)
+  local sums = sums_of(t, node)
+  reduce.add(t.k, place(t, sums), { sum }, temporary(t), select(2, lanes(t, sums, {})))
 end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
@@ -278,7 +309,9 @@ function tile.kernel(o)
   local k = program.new { name = o.name, type = o.type, target = o.target }
   k.about = o.about
   local t = { k = k, sizes = o.sizes, sums = o.sums, held = o.held, passing = o.passing, ending = o.ending or {},
-    known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {}, counts = {} }
+    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {}, counts = {},
+    term = {} }
+  if o.beside then t.known[o.beside] = {} end
   declare(t, o.arguments)
   declare_registers(t, o.registers)
   walk(t, o.body)

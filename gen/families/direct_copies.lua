@@ -1,5 +1,5 @@
--- direct_copies.lua: the input pixels that a strided 1x1 kernel reads, moved together. Where the input is, they lie far apart: in
--- few sets of the caches, each in a page of its own, and in short rows that divide into tiles badly.
+-- direct_copies.lua: the input pixels that a strided 1x1 kernel reads, moved together. Where the input is, they lie far
+-- apart: in few sets of the caches, each in a page of its own, and in short rows that divide into tiles badly.
 local parts = require "parts"
 local copies = {}
 
@@ -25,7 +25,8 @@ end
 
 -- rows x columns pixels, the strides of the problem apart, as relayout.copy takes them.
 function copies.view(p)
-  return { about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache lines apart.",
+  return { about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache "
+    .. "lines apart.",
     from = "src", to = "out", elements = p.ic, many = true, axes = {
       { count = "rows", from = p.stride[2] * p.input[3] * p.ic, as = "from" },
       { count = "columns", from = p.stride[3] * p.ic, to = copies.pitch(p) } } }

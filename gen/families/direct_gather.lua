@@ -2,36 +2,27 @@
 --
 -- Of channels-first data a task lays a band of rows out as pixels before, and its outputs as planes at the end
 -- (direct_planes.lua). A tile is in direct_tile.lua.
+local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local cut = require "tiles"
+local flatten = require "rewrite/flatten"
 local copies = require "families/direct_copies"
 local planes = require "families/direct_planes"
 local tile = require "families/direct_tile"
 local direct_gather = { contiguous = tile.contiguous, each_phase = tile.each_phase, empty = tile.empty }
 
----- the shape of a gathering problem ----------------------------------------------------------------------------------
-
--- Whether a problem is a matrix product: a 1x1 kernel over everything.
-local function is_product(p)
-  for i = 1, 3 do
-    if p.kernel[i] ~= 1 or p.stride[i] ~= 1 or p.pad[i] ~= 0 or p.input[i] ~= p.output[i] then return false end
-  end
-  return true
-end
+---- the shape of a gathering problem --------------------------------------------------------------------------------
 
 -- A product's pixels are one long row, cut where it divides evenly; channels-first, those of an image.
-local function flatten(p)
+local function flattened(p)
   local images = p.layout == "nchw" and 1 or p.batch
-  local pixels, length = images * p.input[1] * p.input[2] * p.input[3], nil
-  for candidate = math.min(pixels, 128), 14, -1 do
-    if pixels % candidate == 0 then length = candidate; break end
-  end
+  local pixels = images * p.input[1] * p.input[2] * p.input[3]
+  local length = flatten.length(pixels, math.min(pixels, 128), 14, -1)
   if not length and pixels > 4096 then return p end
-  local size = { 1, length and pixels // length or 1, length or pixels }
-  return setmetatable({ batch = p.batch // images, input = size, output = size }, { __index = p })
+  return flatten.child(p, images, length or pixels)
 end
 
 -- Bytes of the pixels that a strided 1x1 reads, or nil and why they are not moved.
@@ -54,7 +45,7 @@ end
 -- next; bias, residual: whether tiles add them. copied: the input's pixels are moved together before.
 function direct_gather.shape(problem, copied)
   local p = copied and moved(problem) or problem
-  if is_product(p) then p = flatten(p) end
+  if flatten.applies(p) then p = flattened(p) end
   local forward, kernel = p.pass == "forward", p.kernel
   local src, dst = tensor("src", p.ic, p.groups, p.input), tensor("dst", p.oc, p.groups, p.output)
   if copied then src.memory, src.pitch = "shared", copies.pitch(p) end
@@ -69,7 +60,7 @@ function direct_gather.shape(problem, copied)
   return s
 end
 
----- packing -----------------------------------------------------------------------------------------------------------
+---- packing ---------------------------------------------------------------------------------------------------------
 
 -- Elements of all panels, and where that of the column tile `index` of group g begins.
 local function panel_layout(s, lanes, width)
@@ -78,8 +69,8 @@ local function panel_layout(s, lanes, width)
   return { elements = s.p.groups * group, at = function(g, index) return g * group + index * (width * rows) end }
 end
 
--- How the panel of a column tile is made: the kernel, how often it runs, the rows that it is told, where run i reads the
--- weights of a group's channels from c on, and elements of the panel from run to run.
+-- How the panel of a column tile is made: the kernel, how often it runs, the rows that it is told, where run i reads
+-- the weights of a group's channels from c on, and elements of the panel from run to run.
 local function packing(s, column, o)
   local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.p.ic // s.p.groups, s.p.oc // s.p.groups
   local function straight(pitch, rows, from)
@@ -99,24 +90,21 @@ local function packing(s, column, o)
 end
 
 local function pack_part(b, run)
-  local how
-  local kernel = b:kernel(run, "pack", function(o)
-    how = packing(b.s, run.tile, o)
-    return how.kernel
-  end)
+  local how = packing(b.s, run.tile, b:named "pack")
+  b:add(how.kernel)
   local function body(d, g, tile_number, i)
     local index = tile_number + run.index
-    d:call(kernel, { { d.weights, how.from(g, index * b.width, i) }, { d.packed, b.panels.at(g, index) + i * how.to },
-      how.rows })
+    d:call(how.kernel, { { d.weights, how.from(g, index * b.width, i) },
+      { d.packed, b.panels.at(g, index) + i * how.to }, how.rows })
   end
   return { body = body, indices = { { "g", b.s.p.groups }, { "tile", run.count },
     { b.s.planes and "part" or "tap", how.count } } }
 end
 
----- tiles that read and write tensors where they are ------------------------------------------------------------------
+---- tiles that read and write tensors where they are ----------------------------------------------------------------
 
--- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows; with `across` the
--- tile last.
+-- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows; with `across`
+-- the tile last.
 local function compute_part(b, axes, run)
   local s, axis, from, to = b.s, axes[1], b.s.from, b.s.to
   local tiles, rows = tile.tiles(b, axes, run), math.min(b.schedule.rows, axes[2].outputs)
@@ -181,15 +169,13 @@ local function in_place(b)
   return list
 end
 
----- stages ------------------------------------------------------------------------------------------------------------
+---- stages ----------------------------------------------------------------------------------------------------------
 
 -- A row of output pixels a task.
-local function copy_stage(b, p)
+local function copy_stage(b)
+  local p = b.p
   local row, rows = p.input[3] * p.ic, p.output[2]
-  local kernel = b:kernel("copy", "copy", function(o)
-    o.name = "copy"
-    return relayout.copy(copies.view(p), o)
-  end)
+  local kernel = b:add(relayout.copy(copies.view(p), b:called "copy"))
   local function body(d, n, od, at)
     d:call(kernel, { { d.src, (n * p.input[1] + od * p.stride[1]) * (p.input[2] * row) + at * (p.stride[2] * row) },
       { d.shared, ((n * p.output[1] + od) * rows + at) * (p.output[3] * copies.pitch(p)) }, 1, p.output[3] })
@@ -207,15 +193,15 @@ end
 function direct_gather.stages(p, schedule, target)
   local s, lanes = direct_gather.shape(p, schedule.copies), parts.lanes_of(p, target)
   local columns = direct_gather.columns(s, schedule, target)
-  local b = driver.builder { type = p.type, target = target, s = s, schedule = schedule, columns = columns,
-    runs = cut.column_runs(columns), width = columns[1].width, panels = panel_layout(s, lanes, columns[1].width) }
+  local b = build.new(p, target, { s = s, schedule = schedule, columns = columns, runs = cut.column_runs(columns),
+    width = columns[1].width, panels = panel_layout(s, lanes, columns[1].width) })
   local pack = {}
   for i, run in ipairs(b.runs) do pack[i] = pack_part(b, run) end
   if s.planes then planes.plan(s, schedule, b.width) end
   local list = (s.planes and planes.parts or in_place)(b)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },
     driver.stage { name = "compute", parts = list, scratch = s.planes and s.planes.scratch } }
-  if schedule.copies then table.insert(stages, 2, copy_stage(b, p)) end
+  if schedule.copies then table.insert(stages, 2, copy_stage(b)) end
   return { kernels = b.kernels, stages = stages, packed = b.panels.elements * s.size,
     shared = schedule.copies and direct_gather.copied_bytes(p) or 0 }
 end

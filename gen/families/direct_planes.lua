@@ -1,8 +1,9 @@
--- direct_planes.lua: channels-first data for the direct family: a band of rows as pixels of channels in a task's scratch.
+-- direct_planes.lua: channels-first data for the direct family: a band of rows as pixels of channels in a task's
+-- scratch.
 --
--- What a band of output rows needs of the input is laid out as pixels before its tiles are computed, and the outputs of a column
--- tile stand there as pixels before they are put into their planes, where a residual is added. Bands are as wide as the image, so
--- their rows are one run of pixels. A 1x1 with a stride takes its pixels alone.
+-- What a band of output rows needs of the input is laid out as pixels before its tiles are computed, and the outputs of
+-- a column tile stand there as pixels before they are put into their planes, where a residual is added. Bands are as
+-- wide as the image, so their rows are one run of pixels. A 1x1 with a stride takes its pixels alone.
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -13,7 +14,7 @@ local planes = {}
 
 planes.most_scratch = 1 << 20
 
----- the shape --------------------------------------------------------------------------------------------------------------------
+---- the shape -------------------------------------------------------------------------------------------------------
 
 -- An axis of one tap is one without a stride over each n-th pixel (along a row n is 2: it divides all vectors).
 local function thinned(axis, i)
@@ -37,7 +38,8 @@ function planes.shape(s)
   s.from.row = s.axes[3][1].inputs * s.from.pitch
 end
 
--- Where the input begins that `outputs` neighbouring outputs of an axis's phases gather from, and how much of it there is.
+-- Where the input begins that `outputs` neighbouring outputs of an axis's phases gather from, and how much of it there
+-- is.
 local function window(axes, outputs)
   local low, high
   for _, axis in ipairs(axes) do
@@ -52,18 +54,16 @@ local function window(axes, outputs)
 end
 
 -- The window of output `first` and those after it, moved into the input: its size is the same everywhere.
-local function begin(w, first) return driver.max(driver.min(driver.expr(first) * w.step + w.low, w.inputs - w.count), 0) end
+local function begin(w, first)
+  return driver.max(driver.min(driver.expr(first) * w.step + w.low, w.inputs - w.count), 0)
+end
 
 -- Bands of the rows of the first phase, the longest: runs of {first, size, count, results: rows of the output, window}.
 local function bands(s, rows)
-  local axes, list = s.axes[2], {}
-  for _, piece in ipairs(cut.even_pieces(axes[1].outputs, rows)) do
-    local stride, run = axes[1].stride, list[#list]
-    local results = math.min(piece.size * stride, s.to.size[2] - piece.first * stride)
-    if run and run.size == piece.size and run.results == results then run.count = run.count + 1
-    else
-      list[#list + 1] = { first = piece.first, size = piece.size, count = 1, results = results, window = window(axes, piece.size) }
-    end
+  local axes, list, stride, size = s.axes[2], {}, s.axes[2][1].stride, s.to.size[2]
+  for i, run in ipairs(cut.pieces_about(axes[1].outputs, rows, 0, size // stride)) do
+    list[i] = { first = run.first, size = run.size, count = run.count, window = window(axes, run.size),
+      results = math.min(run.size * stride, size - run.first * stride) }
   end
   return list
 end
@@ -80,7 +80,8 @@ function planes.plan(s, schedule, width)
   plan.scratch = (plan.out + plan.bands[1].size * s.axes[2][1].stride * s.to.row) * s.size
 end
 
--- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache, near the first.
+-- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache,
+-- near the first.
 function planes.each_size(s, width, visit)
   local outputs, pieces, before = s.axes[2][1].outputs, 1, nil
   for _, most in ipairs { planes.most_scratch, 1 << 18, 1 << 16 } do
@@ -106,13 +107,14 @@ function planes.moved(s)
   return sum * s.planes.every[3] * s.planes.splits * s.from.channels + results
 end
 
----- kernels ------------------------------------------------------------------------------------------------------------------------
+---- kernels ---------------------------------------------------------------------------------------------------------
 
 -- A cache line of channels at a time: {first, size, count} each.
 local function channel_runs(s, channels)
   local line, list = 64 // s.size, {}
   if channels >= line then list[1] = { first = 0, size = line, count = channels // line } end
-  if channels % line > 0 then list[#list + 1] = { first = channels // line * line, size = channels % line, count = 1 } end
+  local rest = channels % line
+  if rest > 0 then list[#list + 1] = { first = channels - rest, size = rest, count = 1 } end
   return list
 end
 
@@ -147,11 +149,12 @@ local function writers(b, band, column)
   return moving(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
 end
 
----- what a task does --------------------------------------------------------------------------------------------------
+---- what a task does ------------------------------------------------------------------------------------------------
 
 -- Where a pixel of a channel is in a tensor.
 local function element(tensor, n, channel, plane, row)
-  return ((n * tensor.all + channel) * tensor.size[1] + plane) * (tensor.size[2] * tensor.size[3]) + row * tensor.size[3]
+  local size = tensor.size
+  return ((n * tensor.all + channel) * size[1] + plane) * (size[2] * size[3]) + row * size[3]
 end
 
 -- Lays out the band's window; answers where it begins: {plane, row}. at: g, n, jd, first (row), and the axis along d.
@@ -223,7 +226,7 @@ local function compute(b, d, at, split, visit)
   end
 end
 
----- parts of the stage ------------------------------------------------------------------------------------------------
+---- parts of the stage ----------------------------------------------------------------------------------------------
 
 -- For each phase along d: {zeros: phases without taps, {axes, kernel} each; tiles: of the others, by runs of column
 -- tiles}. Those without taps stay zero while column tiles pass.
@@ -244,13 +247,14 @@ end
 -- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
 -- rows.
 local function band_part(b, axis, phases, band)
-  local s, writes = b.s, {}
+  local s = b.s
   local function body(d, g, n, jd, number, split)
     local at = { g = g, n = n, jd = jd, axis = axis, first = d:let("first", number * band.size + band.first) }
     local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
     at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
     place(b, at, read(b, d, at, band))
     clear(b, d, at, phases.zeros, last)
+    local writes = {}
     for i, run in ipairs(b.runs) do writes[i] = writers(b, band, run.tile) end
     compute(b, d, at, split, function(i)
       for _, tiles in ipairs(phases.tiles[i]) do tile.rows(b, d, tiles, at, at.first, last(tiles.axes[2])) end

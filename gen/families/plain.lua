@@ -1,6 +1,7 @@
 -- plain.lua: the family that is always legal: one output at a time, one multiply-add at a time, in canonical order.
 --
 -- It is the slow certain one: any pass, layout, rank, stride, pad, dilation, group. Its kernels have one lane.
+local names = require "names"
 local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
@@ -11,8 +12,7 @@ local view = require "view"
 
 local plain = { name = "plain", version = 2, chains = 1 }
 
-function plain.parse(name) return name == "plain" and { family = "plain" } or nil end
-function plain.print(_) return "plain" end
+names.family("plain", { { { "plain" } } })
 
 -- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the
 -- code. Each fma waits four cycles for the one before; short chains have their calls and loops beside that.

@@ -4,12 +4,13 @@
 -- A row of the input is read where it is when its pixels are neighbours in memory and the stride along w is 1; else the
 -- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
 -- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
-local build = require "build"
 local driver = require "driver"
+local build = require "build"
 local gather = require "gather"
 local parts = require "parts"
 local view = require "view"
 local cut = require "tiles"
+local flatten = require "rewrite/flatten"
 local tile = require "tile"
 local relayout = require "relayout"
 local planar_gather = {}
@@ -18,25 +19,16 @@ local round_up = parts.round_up
 
 ---- the shape of a problem --------------------------------------------------------------------------------------------
 
--- A 1x1 kernel over everything, where pixels are neighbours: an image is one row, or rows of whole vectors that tasks
--- can share.
-local function flatten(p, lanes)
-  if p.layout ~= "nchw" then return p end
-  for i = 1, 3 do
-    if p.kernel[i] ~= 1 or p.stride[i] ~= 1 or p.pad[i] ~= 0 or p.input[i] ~= p.output[i] then return p end
-  end
+-- A matrix product, where pixels are neighbours: an image is one row, or rows of whole vectors that tasks can share.
+local function flattened(p, lanes)
+  if p.layout ~= "nchw" or not flatten.applies(p) then return p end
   local pixels = p.input[1] * p.input[2] * p.input[3]
-  local length = pixels
-  for candidate = 512 // lanes * lanes, lanes, -lanes do
-    if pixels % candidate == 0 then length = candidate; break end
-  end
-  local row = { 1, pixels // length, length }
-  return setmetatable({ input = row, output = row }, { __index = p })
+  return flatten.child(p, 1, flatten.length(pixels, 512 // lanes * lanes, lanes, -lanes) or pixels)
 end
 
 function planar_gather.shape(problem, target)
   local size, lanes = parts.size_of(problem), parts.lanes_of(problem, target)
-  local p = flatten(problem, lanes)
+  local p = flattened(problem, lanes)
   local forward = p.pass == "forward"
   local from, to = view.gathered(p)
   local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = from, to = to,
@@ -62,44 +54,17 @@ local function tap_place(s, axis, t)
   return at % s.step, at // s.step
 end
 
--- The lanes of a vector that begins with pixel `first` and has `stored` results: nil when tap t gives none, else what
--- to load. padded: some of the results must not see the tap.
-local function lanes_of_tap(s, axis, t, first, stored)
-  local at = axis.offset + t * axis.tap_step
-  local low = math.max(-(at // axis.step) - first, 0)                            -- at + pixel * step >= 0
-  local high = math.min((axis.inputs - 1 - at) // axis.step - first, stored - 1) -- and < inputs
-  if low > high then return nil end
-  if low > 0 or high < stored - 1 then return { first = low, count = high - low + 1, padded = true } end
-  local whole = first + at // s.step + s.lanes <= s.room
-  return { first = 0, count = whole and s.lanes or stored }
-end
-
--- Tap t of a tile {first pixel, vectors, last: results of the last one}: lanes by vector, those vectors, and a key.
-local function segment_of(s, axis, t, at)
-  local lanes, vectors, words = {}, {}, {}
-  for v = 0, at.vectors - 1 do
-    local some = lanes_of_tap(s, axis, t, at.first + v * s.lanes, v == at.vectors - 1 and at.last or s.lanes)
-    if some then
-      lanes[v], vectors[#vectors + 1], words[#words + 1] = some, v, v << 16 | some.first << 8 | some.count
-    end
+-- Segments (see tiles.lua) of a tile {first pixel, vectors, last: results of the last one}, with how many vectors they
+-- reach. whole: all of the last vector may be read, though not all of it is results.
+local function segments(s, axis, at)
+  local list, last_one = cut.segments(axis, at), (at.vectors - 1) * s.lanes
+  for _, segment in ipairs(list) do
+    local _, q = tap_place(s, axis, segment.tap)
+    segment.whole = at.last < s.lanes and segment.first <= last_one and segment.last == at.size - 1
+      and at.first + last_one + s.lanes + q <= s.room
+    segment.vectors = segment.last // s.lanes - segment.first // s.lanes + 1
   end
-  return { tap = t, taps = 1, lanes = lanes, vectors = vectors, key = table.concat(words, " ") }
-end
-
--- Segments of a tile: taps with the same lanes that follow one another are one, where they follow one another in
--- memory. All taps reach all lanes of a tile that is whole: they need not be looked at.
-local function segments(s, axis, at, whole)
-  local list, alike = {}, whole and s.step == 1
-  for t = 0, (alike and math.min(axis.taps, 1) or axis.taps) - 1 do
-    local segment, before = segment_of(s, axis, t, at), list[#list]
-    if before and s.step == 1 and before.key == segment.key and before.tap + before.taps == t then
-      before.taps = before.taps + 1
-    elseif segment.vectors[1] then
-      list[#list + 1] = segment
-    end
-  end
-  if alike and list[1] then list[1].taps = axis.taps end
-  return list
+  return cut.merged(list, s.step == 1)
 end
 
 -- The vectors [low, high) of a row whose lanes all tap all pixels, and which may be read whole: their tiles are alike.
@@ -115,11 +80,10 @@ end
 -- A variant of tiles, and what tells it from others.
 local function variant_of(s, axis, piece)
   local at = { first = piece.first * s.lanes, vectors = piece.size }
-  at.last = math.min(axis.outputs - at.first - (piece.size - 1) * s.lanes, s.lanes)
-  local list = segments(s, axis, at, piece.whole)
-  local words = { piece.size, at.last }
-  for _, segment in ipairs(list) do words[#words + 1] = segment.tap .. "+" .. segment.taps .. " " .. segment.key end
-  return { vectors = piece.size, last = at.last, segments = list }, table.concat(words, ";")
+  at.size = math.min(axis.outputs - at.first, piece.size * s.lanes)
+  at.last = at.size - (piece.size - 1) * s.lanes
+  at.segments = segments(s, axis, at)
+  return at, at.size .. " " .. cut.segments_key(at.segments)
 end
 
 -- The tiles of a row as runs {variant, first pixel, count}; a variant is {vectors, last, segments}. A row that has
@@ -154,9 +118,22 @@ local function pitches(s, axes, m)
   return pitch
 end
 
+-- Which lanes of each vector of a variant are loaded for a segment: reach of tile.lua. padded: some of the vector's
+-- results must not see the tap.
+local function reach_of(s, variant, segment)
+  local reach = { v = tile.span(segment.first // s.lanes, segment.last // s.lanes), lanes = {} }
+  for _, v in ipairs(reach.v) do
+    local first, stored = math.max(segment.first - v * s.lanes, 0), v == variant.vectors - 1 and variant.last or s.lanes
+    local count = math.min(segment.last - v * s.lanes + 1, stored) - first
+    local padded = count < stored
+    reach.lanes[v] = { first = first, count = not padded and segment.whole and s.lanes or count, padded = padded }
+  end
+  return reach
+end
+
 -- The input channels of a tap: written out where they are few, else a loop.
-local function channels_of_tap(s, segment, m, pitch, straight)
-  local reach, node = { v = segment.vectors, lanes = segment.lanes }, {}
+local function channels_of_tap(s, reach, m, pitch, straight)
+  local node = {}
   for i = 0, straight and s.from.channels - 1 or 0 do
     local at = { input = i * pitch.channel, panel = i * m }
     table.insert(node, { load = reach, at = at })
@@ -164,23 +141,25 @@ local function channels_of_tap(s, segment, m, pitch, straight)
   end
   if straight then return node end
   node.loop, node.steps = s.from.channels, { { "input", pitch.channel }, { "panel", m } }
-  if segment.taps == 1 then return node end
-  return { copies = { { "input", "xi" }, { "panel", "wi" } }, node }
+  return node
 end
 
-local function taps_of_segment(s, axis, segment, m, pitch, straight)
+local function taps_of_segment(s, axis, variant, segment, m, pitch)
   local residue, q = tap_place(s, axis, segment.tap)
-  local several = segment.taps > 1
+  local straight = axis.taps * s.from.channels * m * variant.vectors <= unrolled
+  local node, steps = channels_of_tap(s, reach_of(s, variant, segment), m, pitch, straight), nil
+  if segment.taps > 1 then
+    steps = { { "input", axis.tap_step }, { "panel", pitch.taps[3] } }
+    if not straight then node = { copies = { { "input", "xi" }, { "panel", "wi" } }, node } end
+  end
   return { copies = { { "input", "x", residue * s.in_pitch + q }, { "panel", "w", segment.tap * pitch.taps[3] } },
-    { loop = segment.taps, channels_of_tap(s, segment, m, pitch, straight),
-      steps = several and { { "input", axis.tap_step }, { "panel", pitch.taps[3] } } } }
+    { loop = segment.taps, steps = steps, node } }
 end
 
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
 local function tile_kernel(o, s, axes, variant, m)
   local p, axis, pitch = s.p, axes[3], pitches(s, axes, m)
   local bias, residual = s.forward and p.bias, s.forward and p.epilogue.residual
-  local straight = axis.taps * s.from.channels * m * variant.vectors <= unrolled
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
@@ -198,7 +177,7 @@ local function tile_kernel(o, s, axes, variant, m)
   if s.forward and not (s.moves_out and residual) then table.insert(finish, 1, "epilogue") end
   if bias then table.insert(finish, 1, "biased") end
   local row = { loop = "rows", steps = { { "input", pitch.row }, { "panel", pitch.taps[2] } } }
-  for i, segment in ipairs(variant.segments) do row[i] = taps_of_segment(s, axis, segment, m, pitch, straight) end
+  for i, segment in ipairs(variant.segments) do row[i] = taps_of_segment(s, axis, variant, segment, m, pitch) end
   o.body = { { zero = {} }, { loop = "planes", copies = { { "input", "row" }, { "panel", "row_weights" } }, row,
     steps = { { "input", pitch.plane }, { "panel", pitch.taps[1] } } }, { finish = finish } }
   return tile.kernel(o)
@@ -209,32 +188,34 @@ end
 -- Panels follow one another: [group][piece of output channels][tap][input channel][m].
 local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.from.channels) end
 
--- For each layout and pass: the second index of a task and the kernel that moves one of it; from and to as offsets.
+-- For each layout and pass: the kernel that packs m channels, how often it runs, and from and to as offsets of a run.
 local function packing(o, s, m)
   local p, icg, ocg = s.p, s.p.ic // s.p.groups, s.p.oc // s.p.groups
   if p.layout == "nchw" then
     local how = relayout.weights(p, m, m, false, o)
-    return { count = how.count, kernel = how.kernel, to = how.to,
-      from = function(g, c, i) return how.first(g, c) + i * how.from end }
+    return how.kernel, how.count, function(g, c, i) return how.first(g, c) + i * how.from end, how.to
   elseif s.forward then
-    return { count = 1, from = function(g, c) return g * ocg + c end, to = 0, kernel = relayout.copy({
+    return relayout.copy({ from = "weights", to = "panel", elements = m,
       about = "Copies the weights that one tile uses into a panel, which it then reads from front to back.",
-      from = "weights", to = "panel", elements = m, axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o) }
+      axes = { { count = s.taps * icg, from = p.oc, to = m } } }, o), 1, function(g, c) return g * ocg + c end, 0
   end
-  return { count = s.taps, to = ocg * m,
-    from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end,
-    kernel = relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o) }
+  return relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o), s.taps,
+    function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end, ocg * m
 end
 
 local function pack_stage(b, s, pieces)
   local list = {}
   for _, run in ipairs(pieces) do
-    local how = packing(b:named "pack", s, run.size)
-    b:add(how.kernel)
+    local count, from, to
+    local kernel = b:new("pack", function(o)
+      local made
+      made, count, from, to = packing(o, s, run.size)
+      return made
+    end)
     list[#list + 1] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
-      d:loop("i", 0, how.count, 1, function(i)
-        d:call(how.kernel, { { d.weights, how.from(g, c, i) }, { d.packed, panel_at(s, g, c) + i * how.to } })
+      d:loop("i", 0, count, 1, function(i)
+        d:call(kernel, { { d.weights, from(g, c, i) }, { d.packed, panel_at(s, g, c) + i * to } })
       end)
     end }
   end
@@ -323,7 +304,9 @@ local function tiles_of(b, s, axes, pieces, vectors)
     for _, piece in ipairs(pieces) do
       kernels[piece] = {}
       for _, variant in ipairs(variants) do
-        kernels[piece][variant] = b:add(tile_kernel(b:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
+        kernels[piece][variant] = b:new("tile", function(o)
+          return tile_kernel(o, s, { axes[1], axes[2], axis }, variant, piece.size)
+        end)
       end
     end
     list[number] = { number = number, axis = axis, runs = runs, kernels = kernels }
@@ -470,7 +453,8 @@ end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function planar_gather.stages(problem, schedule, target)
-  local b, s = build.new(problem, target), planar_gather.shape(problem, target)
+  local b = build.new(problem, target)
+  local s = planar_gather.shape(problem, target)
   s.rows = schedule.rows
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)
   local pack = pack_stage(b, s, pieces)
@@ -478,8 +462,10 @@ function planar_gather.stages(problem, schedule, target)
   moves.input = s.moves_in and with_kernels(b, "to_rows", input_moves(s))
   moves.output = s.moves_out and with_kernels(b, "to_pixels", output_moves(s))
   -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  moves.finish = moves.layout.finish and b:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3],
-    many = true, finish = s.p }, b:called "finish"))
+  moves.finish = moves.layout.finish and b:new("finish", function(o)
+    o.name = "finish"
+    return relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true, finish = s.p }, o)
+  end)
   local list = {}
   for _, planes in ipairs(s.axes[1]) do
     for _, lines in ipairs(s.axes[2]) do

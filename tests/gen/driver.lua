@@ -1,6 +1,6 @@
 -- How a stage's tasks are shared: each task runs once whatever the number of threads, and shares differ by little.
 local suite = require "suite"
-local driver = require "driver"
+local driver, build = require "driver", require "build"
 
 -- The loops of a stage's text as functions of first and last: {from, to} each.
 local function loops_of(stage)
@@ -55,7 +55,7 @@ suite.case("two threads get as many tasks as each other, or one more", function(
 end)
 
 suite.case("bodies run when their stage is made, and kernels are made once, as they are asked for", function()
-  local b, log = driver.builder { type = "f32", target = { lanes = 1 } }, {}
+  local b, log = build.new({ type = "f32" }, { lanes = 1 }, { more = 1 }), {}
   local function kernel(key, what)
     return b:kernel(key, what, function(o)
       log[#log + 1] = ("%s %s %d"):format(o.name, o.type, o.target.lanes)
@@ -73,6 +73,7 @@ suite.case("bodies run when their stage is made, and kernels are made once, as t
   suite.equal(table.concat(log, ", "), "tile0 f32 1, tile1 f32 1, never2 f32 1, never2 f32 1, pack2 f32 1")
   suite.equal(#b.kernels, 3)
   suite.equal(b.why, "no c")
+  suite.equal(b.more, 1)
   suite.equal(driver.print(stage, "float"):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
 end)
 
@@ -106,9 +107,29 @@ suite.case("in order, a share goes on from one part to the next", function()
   end
 end)
 
+suite.case("a stage's ends hold the first and the last task of each part", function()
+  for _, counts in ipairs { { 7 }, { 1 }, { 1, 12, 1 }, { 3, 1, 1, 7, 1 }, { 5, 0, 40, 2, 9 }, { 1, 1 << 31 }, { 3, 1 << 32 } } do
+    for _, in_order in ipairs { false, true } do
+      local stage = stage_of(counts, in_order)
+      for i, loop in ipairs(loops_of(stage)) do
+        local part = stage.parts[i]
+        for _, task in ipairs { 0, part.count - 1 } do
+          local held = false
+          for _, first in ipairs(stage.ends) do
+            local from, to = loop[1](first, first + 1), loop[2](first, first + 1)
+            held = held or (from <= task and task < to)
+          end
+          assert(held or in_order and part.count > 1 << 30, ("task %d of part %d of %s"):format(task, i, table.concat(counts, " ")))
+        end
+      end
+      for i, first in ipairs(stage.ends) do assert(first >= 0 and first < stage.tasks and first > (stage.ends[i - 1] or -1)) end
+    end
+  end
+end)
+
 ---- blocks of Winograd's tiles that are cut for threads ----------------------------------------------------------------------------
 
-local grid = require "rewrite/winograd/grid"
+local grid, blocks = require "rewrite/winograd/grid", require "rewrite/winograd/blocks"
 
 -- Tiles of the share of each of `threads`; every tile is in one block, with a number of its own.
 local function tiles_of_shares(rows, columns, tiles, threads)
@@ -116,9 +137,9 @@ local function tiles_of_shares(rows, columns, tiles, threads)
     return grid.plans({ outputs = outputs, inputs = outputs, offset = -1, taps = 3, tap_step = 1, step = 1 }, sizes)
   end
   local seen, shares, each = {}, {}, {}
-  for _, block in ipairs(grid.blocks(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
+  for _, block in ipairs(blocks.list(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
     local numbers = {}
-    grid.each_run(block, function(hr, wr, class)
+    blocks.each_run(block, function(hr, wr, class)
       for row = 0, hr.count - 1 do
         for column = 0, wr.count - 1 do
           local number = (row + hr.at) * class.columns + column + wr.at + class.first

@@ -14,10 +14,11 @@
 local toomcook = require "toomcook"
 local straight = require "straight"
 local schemes = require "schemes"
-local winograd_error = {}
+local grid = require "rewrite/winograd/grid"
+local errors = {}
 
 -- The budget of a tier; the same numbers as in runtime/budget.c.
-winograd_error.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
+errors.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 
 -- Problems of few terms lie about the prediction: measured, 99.7 in 100 of those of n terms are at most that far above it.
 local function spread(terms) return 1 + 0.5 / math.sqrt(math.max(terms, 1)) end
@@ -95,11 +96,14 @@ end
 
 -- The squares of sum over f of a[f][i] b[f] c[f][j], over all i and j of the ranges.
 local function passed(a, i_first, i_last, b, c, j_last)
-  local sum = 0.0
+  local sum, some = 0.0, {}
+  for f = 1, #b do
+    if b[f] ~= 0 then some[#some + 1] = f end
+  end
   for i = i_first, i_last do
     for j = 1, j_last do
       local x = 0.0
-      for f = 1, #b do x = x + a[f][i] * b[f] * c[f][j] end
+      for _, f in ipairs(some) do x = x + a[f][i] * b[f] * c[f][j] end
       sum = sum + x * x
     end
   end
@@ -142,30 +146,78 @@ local function tile(s, low, high, taps)
   return known[s][key]
 end
 
----- axes -----------------------------------------------------------------------------------------------------------------------------
+---- axes -----------------------------------------------------------------------------------------------------------------
 
 -- The sums of an axis, to which tiles (as above) and outputs (the number of taps that they have in the input) are added.
-function winograd_error.axis()
+function errors.axis()
   return { N = 0, P = 0.0, V = 0.0, U = 0.0, Y = 0.0, outputs = 0, some = 0, terms = 0, terms2 = 0 }
 end
 
-function winograd_error.add_tile(axis, s, low, high, taps, count)
-  for name, x in pairs(tile(s, low, high, taps)) do axis[name] = axis[name] + count * x end
+function errors.add_tile(axis, s, low, high, taps, count)
+  local t = tile(s, low, high, taps)
+  axis.N, axis.P = axis.N + count * t.N, axis.P + count * t.P
+  axis.V, axis.U, axis.Y = axis.V + count * t.V, axis.U + count * t.U, axis.Y + count * t.Y
 end
 
-function winograd_error.add_output(axis, terms, count)
+function errors.add_output(axis, terms, count)
   axis.outputs = axis.outputs + count
   if terms > 0 then axis.some = axis.some + count end
   axis.terms, axis.terms2 = axis.terms + count * terms, axis.terms2 + count * terms * terms
 end
 
--- Whether the errors of its points have been measured.
-function winograd_error.measured(outputs, taps)
-  if outputs == 1 or taps == 1 then return true end
-  for _, r in ipairs(schemes.rows) do
-    if r.outputs == outputs and r.taps == taps then return true end
+-- The outputs of one grid of several that are alike.
+local function add_outputs(sums, axis, grids)
+  local at, left = axis.offset + math.min(0, axis.tap_step * (axis.taps - 1)), axis.outputs
+  while left > 0 do
+    local count = math.min(grid.alike(axis, at, axis.taps, axis.step), left)
+    errors.add_output(sums, math.max(math.min(axis.taps, axis.inputs - at) - math.max(0, -at), 0), count * grids)
+    at, left = at + count * axis.step, left - count
   end
-  return false
+end
+
+-- An axis in tiles, from its plans (grid.lua).
+function errors.of_plans(plans)
+  local sums = errors.axis()
+  for _, plan in ipairs(plans) do
+    for _, run in ipairs(plan.runs) do
+      for i, phase in ipairs(plan.phases) do
+        local scheme, window = grid.part(phase, plan.schemes[run.tile.class]), run.tile.windows[i]
+        errors.add_tile(sums, scheme, window.low, window.high, scheme.taps, run.count * plan.grids.count)
+      end
+    end
+    add_outputs(sums, plan.axis, plan.grids.count)
+  end
+  return sums
+end
+
+-- Of backward weights: to a tile the taps are its outputs, its pixels of diff_dst are the taps.
+function errors.of_pixels(plan)
+  local sums, axis = errors.axis(), plan.axis
+  for _, run in ipairs(plan.runs) do
+    local window = run.tile.windows[1]
+    errors.add_tile(sums, plan.scheme, window.low, window.high, run.tile.outputs, run.count)
+  end
+  for tap = 0, axis.taps - 1 do
+    local first, stop = math.max(0, -axis.offset - tap), math.min(axis.outputs, axis.inputs - axis.offset - tap)
+    errors.add_output(sums, math.max(stop - first, 0), 1)
+  end
+  return sums
+end
+
+local measured = {}
+for _, r in ipairs(schemes.rows) do measured[r.outputs << 8 | r.taps] = true end
+
+-- Why tiles of so many outputs are refused, or nil.
+function errors.unmeasured(outputs, taps)
+  if outputs > 1 and taps > 1 and not measured[outputs << 8 | taps] then return "its error has not been measured" end
+end
+
+-- The mean length of the chains in which products are rounded, of sums of `terms` that are added so many times, and so on: a
+-- product is in half of the roundings of its sum, and that in half of those of the sums that follow the first.
+function errors.chains(terms, ...)
+  local mean = (terms + 1) / 2
+  for _, sums in ipairs { ... } do mean = mean + (sums + 1) / 2 - 1 / sums end
+  return mean
 end
 
 ---- the prediction -------------------------------------------------------------------------------------------------------------------
@@ -191,7 +243,7 @@ end
 -- The error over the loop's that problems hardly exceed. h, w: axes; reduced: how many products a tile's frequency sums for each
 -- that the axes count; chains: the mean length of those sums where they are rounded, (n + 1) / 2 of one chain of n; epilogue: how
 -- many tensors are added; clamp: {lo, hi} or nil.
-function winograd_error.predict(h, w, reduced, chains, epilogue, clamp)
+function errors.predict(h, w, reduced, chains, epilogue, clamp)
   local some, products = h.some * w.some, reduced * h.terms * w.terms
   if some == 0 then return math.huge end
   local all, of_loop = additions(epilogue, products, h, w)
@@ -201,18 +253,11 @@ function winograd_error.predict(h, w, reduced, chains, epilogue, clamp)
   return math.sqrt((reduced * (transforms + chains * h.P * w.P) + all) / loop) * spread(products / some)
 end
 
-function winograd_error.refusal(p, predicted)
-  local allowed = winograd_error.tiers[p.accuracy]
+function errors.refusal(p, predicted)
+  local allowed = errors.tiers[p.accuracy]
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
   end
 end
 
--- Of sums in chunks, over one sum of all channels: rounding grows with the length of a chain, c of n; then come the n / c chunks, and what
--- the transforms do to each product (measured).
-function winograd_error.chunks(channels, chunk)
-  if not chunk or chunk >= channels then return 1 end
-  return math.min(math.sqrt(chunk / channels + 1 / chunk + 16 / channels), 1)
-end
-
-return winograd_error
+return errors

@@ -11,6 +11,7 @@ local straight = require "straight"
 local toomcook = require "toomcook"
 local cut = require "tiles"
 local grid = require "rewrite/winograd/grid"
+local blocks = require "rewrite/winograd/blocks"
 local half = {}
 
 ---- H ----------------------------------------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ end
 local function units_of(s, block, fw, G, most)
   local units = {}
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
-    local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
+    local first, count = blocks.having(block.classes, fh.big_only, fw.big_only)
     for f = fh.first, fh.first + (count > 0 and fh.count or 0) - 1 do
       local before = units[#units]
       if before and #before.rows == 1 and before.rows[1] == f - 1 and mirrored(G[f], G[f + 1]) and sums_of(before) + count <= most then
@@ -187,84 +188,77 @@ local function used(unit, input)
   end
 end
 
-local function build(p, target, name, o, kept, shared)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = about(o)
-  local v, h, m = k:pointer("v", "in"), k:pointer("h", "in"), k:pointer("m", o.adds and "inout" or "out")
-  local following = o.fetch and k:pointer("next", "in")
-  local acc, known = {}, {}
-  local function each_acc(body)
-    for _, unit in ipairs(o.units) do
-      for i in ipairs(unit.rows) do
-        each_sum(unit, i, function(f, t)
-          for n = 0, o.vectors - 1 do body(f, t, n, f << 40 | t << 8 | n, unit.factors[i]) end
-        end)
-      end
+-- Calls body(frequency, tile, vector, key, factor) for each accumulator.
+local function each_accumulator(o, body)
+  for _, unit in ipairs(o.units) do
+    for i in ipairs(unit.rows) do
+      each_sum(unit, i, function(f, t)
+        for n = 0, o.vectors - 1 do body(f, t, n, f << 40 | t << 8 | n, unit.factors[i]) end
+      end)
     end
   end
-  if kept then
-    for _, c in ipairs(constants_of(o.units)) do
-      known[c] = k:vector "c"
-      k:constant(known[c], c)
-    end
-  end
-  local function constant(c)
-    if known[c] then return known[c] end
+end
+
+-- A function that gives registers for constants: those of all units are kept before the loop, or each is made where it is used.
+local function constants(k, o, kept)
+  local known = {}
+  local function new(c)
     local r = k:vector "c"
     k:constant(r, c)
     return r
   end
-  each_acc(function(f, t, n, key)
-    acc[key] = k:vector(("acc%d_%d_%d"):format(f, t, n))
-    k:zero(acc[key])
-  end)
-  k:loop(o.channels, function()
-    for i = 0, (o.fetch or 0) - 1 do
-      for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
-    end
-    for n = 0, (o.ahead or 0) - 1 do
-      k:prefetch(k:at(h, o.channels * o.taps * o.width + (o.ahead_first + n) * (64 // k.size)), 1)
-    end
-    local loaded = {}
-    local function load(i, n)
-      local r = k:vector(("h%d_%d"):format(i - 1, n))
-      k:load(r, k:at(h, ((i - 1) * o.vectors + n) * k.lanes))
-      return r
-    end
-    for _, unit in ipairs(o.units) do
-      k:comment(("U of row%s %s of frequencies"):format(#unit.rows > 1 and "s" or "", table.concat(unit.rows, " and ")))
-      local u = {}
-      for n = 0, o.vectors - 1 do
-        local x = {}
-        for i = 1, o.taps do
-          local at = i << 8 | n
-          x[i] = function()
-            if not shared or overwritten(unit, i) then return load(i, n) end
-            loaded[at] = loaded[at] or load(i, n)
-            return loaded[at]
-          end
-        end
-        u[n] = straight.emit(k, unit.program, x, constant)
+  for _, c in ipairs(kept and constants_of(o.units) or {}) do known[c] = new(c) end
+  return function(c) return known[c] or new(c) end
+end
+
+local function fetch(k, o, from)
+  local line = 64 // k.size
+  for i = 0, (o.fetch or 0) - 1 do
+    for n = 0, o.width // line - 1 do k:prefetch(k:at(from.following, i * o.fetch_apart + n * line), 2) end
+  end
+  for n = 0, (o.ahead or 0) - 1 do
+    k:prefetch(k:at(from.h, o.channels * o.taps * o.width + (o.ahead_first + n) * line), 1)
+  end
+end
+
+-- U of a unit's rows, [vector][row]. loaded: taps that units share, false where each loads its own.
+local function rows_of(k, o, unit, how)
+  local u = {}
+  for n = 0, o.vectors - 1 do
+    local x = {}
+    for i = 1, o.taps do
+      local function load()
+        local r = k:vector(("h%d_%d"):format(i - 1, n))
+        k:load(r, k:at(how.h, ((i - 1) * o.vectors + n) * k.lanes))
+        return r
       end
-      for i in ipairs(unit.rows) do
-        each_sum(unit, i, function(f, t)
-          local at = k:at(v, f * o.apart + t * o.row)
-          if o.vectors == 1 and target.broadcast_operand then
-            k:fma(acc[f << 40 | t << 8], u[0][i], k:memory_broadcast(at))
-          else
-            local a = k:vector "a"
-            k:broadcast(a, at)
-            for n = 0, o.vectors - 1 do k:fma(acc[f << 40 | t << 8 | n], u[n][i], a) end
-          end
-        end)
+      x[i] = function()
+        if not how.loaded or overwritten(unit, i) then return load() end
+        how.loaded[i << 8 | n] = how.loaded[i << 8 | n] or load()
+        return how.loaded[i << 8 | n]
       end
     end
-    k:advance(v, 1)
-    k:advance(h, o.taps * o.width)
-    if o.fetch then k:advance(following, o.fetch_row) end
-  end)
+    u[n] = straight.emit(k, unit.program, x, how.constant)
+  end
+  return u
+end
+
+local function multiply(k, o, unit, u, how)
+  for i in ipairs(unit.rows) do
+    each_sum(unit, i, function(f, t)
+      local at, key = k:at(how.v, f * o.apart + t * o.row), f << 40 | t << 8
+      if o.vectors == 1 and k.target.broadcast_operand then return k:fma(how.acc[key], u[0][i], k:memory_broadcast(at)) end
+      local a = k:vector "a"
+      k:broadcast(a, at)
+      for n = 0, o.vectors - 1 do k:fma(how.acc[key | n], u[n][i], a) end
+    end)
+  end
+end
+
+-- The sums by their factors into M, or added to it.
+local function finish(k, o, m, acc)
   local scale = {}
-  each_acc(function(f, t, n, key, factor)
+  each_accumulator(o, function(f, t, n, key, factor)
     local to, sum = k:at(m, f * o.sums_apart + t * o.width + n * k.lanes), acc[key]
     if factor ~= 1 and scale.factor ~= factor then
       scale = { factor = factor, r = k:vector "scale" }
@@ -278,62 +272,78 @@ local function build(p, target, name, o, kept, shared)
     elseif factor ~= 1 then k:mul(sum, sum, scale.r) end
     k:store(to, sum)
   end)
+end
+
+local function build(called, o, kept, shared)
+  local k = program.new(called)
+  k.about = about(o)
+  local how, m = { v = k:pointer("v", "in"), h = k:pointer("h", "in"), acc = {} }, k:pointer("m", o.adds and "inout" or "out")
+  how.following = o.fetch and k:pointer("next", "in")
+  how.constant = constants(k, o, kept)
+  each_accumulator(o, function(f, t, n, key)
+    how.acc[key] = k:vector(("acc%d_%d_%d"):format(f, t, n))
+    k:zero(how.acc[key])
+  end)
+  k:loop(o.channels, function()
+    fetch(k, o, how)
+    how.loaded = shared and {}
+    for _, unit in ipairs(o.units) do
+      k:comment(("U of row%s %s of frequencies"):format(#unit.rows > 1 and "s" or "", table.concat(unit.rows, " and ")))
+      multiply(k, o, unit, rows_of(k, o, unit, how), how)
+    end
+    k:advance(how.v, 1)
+    k:advance(how.h, o.taps * o.width)
+    if o.fetch then k:advance(how.following, o.fetch_row) end
+  end)
+  finish(k, o, m, how.acc)
   return k:finish()
 end
 
 -- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
--- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
--- from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so many lines of each channel after those
--- of the sum are fetched into the first cache, from the line ahead_first on. Constants, and taps that several units read, stay in
--- registers if there are enough.
-function half.product(p, target, name, o)
+-- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the
+-- weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so
+-- many lines of each channel after those of the sum are fetched into the first cache, from the line ahead_first on.
+-- Constants, and taps that several units read, stay in registers if there are enough.
+function half.product(called, o)
   local why
   for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
-    local kernel, map = build(p, target, name, o, how[1], how[2]), nil
-    map, why = registers.allocate(kernel, target)
+    local kernel = build(called, o, how[1], how[2])
+    local map, cannot = registers.allocate(kernel, called.target)
     if map then return kernel end
+    why = cannot
   end
   return nil, why
 end
 
 ---- the estimate ---------------------------------------------------------------------------------------------------------------------
 
--- How many partial sums there are.
-function half.chunks(s)
-  local count = 0
-  for _, run in ipairs(s.chunks) do count = count + run.count end
-  return count
-end
+-- Multiplications that make a column of U from H, a lane vector, and the rows of H that are read: with rows that share
+-- operations made together, or each row alone. Counted once for a scheme.
+local counted = setmetatable({}, { __mode = "k" })
 
--- Cycles of the products of a block.
-function half.cycles(s, block)
-  local cycles = 0
-  half.each_column(s, block, function(fw, kernels)
-    for _, kernel in ipairs(kernels) do
-      local operations, loads = 0, 0
-      for _, unit in ipairs(kernel.units) do
-        for _, op in ipairs(unit.program.operations) do
-          if op.c then operations = operations + 1 end -- additions have a unit of their own
-        end
-        for i = 1, s.h.taps do loads = loads + (used(unit, i) and 1 or 0) end
-      end
-      for _, column in ipairs(s.columns) do
-        local v = column.vectors
-        local step = math.max((kernel.sums + operations) * v / 2, (kernel.sums + loads * v) / 2, 4)
-        cycles = cycles + fw.count * (s.from.channels * step + half.chunks(s) * (2 * kernel.sums * v + 30))
-      end
+local function work_of(scheme)
+  local G, work = scaled(scheme), { [true] = { operations = 0, loads = 0 }, [false] = { operations = 0, loads = 0 } }
+  local function add(together, matrix)
+    local unit = { program = straight.of(matrix, nil, true) }
+    for _, op in ipairs(unit.program.operations) do -- additions have a unit of their own
+      if op.c then work[together].operations = work[together].operations + 1 end
     end
-  end)
-  return cycles
+    for i = 1, scheme.taps do work[together].loads = work[together].loads + (used(unit, i) and 1 or 0) end
+  end
+  local f = 1
+  while f <= #G do
+    local pair = G[f + 1] and mirrored(G[f], G[f + 1])
+    add(true, { G[f], pair and G[f + 1] or nil })
+    add(false, { G[f] })
+    if pair then add(false, { G[f + 1] }) end
+    f = f + (pair and 2 or 1)
+  end
+  return work
 end
 
--- Cycles to make H of all channels: most is its way into the second cache (measured). Weights that have to be transposed go there, too.
-function half.making_cycles(s)
-  local vectors = 0
-  for _, column in ipairs(s.columns) do vectors = vectors + column.vectors end
-  local taps = s.h.taps * s.w.taps
-  local there = s.p.pass == "forward" and not s.planes and 1.2 or 5
-  return s.from.channels * vectors * (3.2 * s.w.size * s.h.taps + there * taps)
+function half.work(scheme, together)
+  counted[scheme] = counted[scheme] or work_of(scheme)
+  return counted[scheme][together]
 end
 
 return half
