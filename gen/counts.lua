@@ -1,13 +1,14 @@
 -- counts.lua: how much the tiles of a contraction read and begin, for cost.lua's tallies: closed formulas of its axes.
 --
--- Shared by families whose tiles gather, or sum over blocks of pixels; what a step of a gathering tile is they count themselves.
+-- Shared by families whose tiles gather, or sum over blocks of pixels; what a step of a gathering tile is they count
+-- themselves.
 local cut = require "tiles"
 local parts = require "parts"
 local reduce = require "reduce"
 local counts = {}
 
--- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and that any
--- reads.
+-- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and
+-- that any reads.
 local function of_axis(axes)
   local c = { outputs = 0, seen = 0, read = 0 }
   for _, axis in ipairs(axes) do
@@ -32,11 +33,11 @@ function counts.blocks(axes, rows)
   return sum
 end
 
----- tiles that gather ----------------------------------------------------------------------------------------------------
+---- tiles that gather ------------------------------------------------------------------------------------------------
 
--- The input: `times` of them in an image; chunk, pitch: bytes that stand together, and to the next ones; units: chunks of a row
--- that are read, once: and that are there; passes: of all tiles over it. Between two uses pass `first` bytes of another run's,
--- `next` until the next pass, and `panel` of weights.
+-- The input: `times` of them in an image; chunk, pitch: bytes that stand together, and to the next ones; units: chunks
+-- of a row that are read, once: and that are there; passes: of all tiles over it. Between two uses pass `first` bytes
+-- of another run's, `next` until the next pass, and `panel` of weights.
 function counts.input(t, s, o)
   local d, h, times = s.counts.d, s.counts.h, o.times * s.p.batch
   local once = d.once * h.once * o.once
@@ -48,7 +49,8 @@ function counts.input(t, s, o)
   read(o.passes * (s.counts.seen - d.read * h.read) * o.units, s.counts.window * o.units * o.chunk, o.panel)
 end
 
--- Panels of weights: `all` passes of `panel` bytes, `first` of which after `far` bytes of something else, the others after `near`.
+-- Panels of weights: `all` passes of `panel` bytes, `first` of which after `far` bytes of something else, the others
+-- after `near`.
 function counts.panels(t, o)
   local function read(n, own, others)
     t:read(n, { chunk = o.panel, pitch = o.panel, own = own, others = others, fetched = o.fetched })
@@ -64,15 +66,15 @@ function counts.shared(t, p, tasks, packed)
   return cycles + (p.weights == "changing" and t.m.pack(parts.weight_bytes(p), packed) / p.threads or 0)
 end
 
----- sums over blocks of output pixels ----------------------------------------------------------------------------------------
+---- sums over blocks of output pixels --------------------------------------------------------------------------------
 
 -- Pixels of a block at most.
 function counts.block(p)
   return math.min(reduce.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], reduce.block)
 end
 
--- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in). lanes, rows: what its operands
--- read of a pixel: {bytes, pitch, times, all: bytes of all kernels' of it}.
+-- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in). lanes, rows: what
+-- its operands read of a pixel: {bytes, pitch, times, all: bytes of all kernels' of it}.
 function counts.sums(t, p, n, tile, lanes, rows)
   local block, pixels, m, v = counts.block(p), n * parts.pixels(p, p.output), tile.rows, tile.vectors
   t:steps(pixels, m * v, m + v * (tile.crossing or 1), m * v)

@@ -1,5 +1,5 @@
--- direct.lua: the outer-product kernel, acc[m][v] += broadcast(A[m]) * B[v], channels in the lanes: channels-last data, and
--- channels-first data that a task lays out.
+-- direct.lua: the outer-product kernel, acc[m][v] += broadcast(A[m]) * B[v], channels in the lanes: channels-last data,
+-- and channels-first data that a task lays out.
 --
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua, the estimates in
 -- direct_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds: taps, then
@@ -21,14 +21,15 @@ local most_variants, most_parts = 12, 16
 
 ---- schedules: [gather/][planes.s2/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 ------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `gather` moves the pixels of a strided 1x1
--- together; `planes` lays out channels-first data, for shares of the column tiles; `panel` moves the output channels of a
--- tile of backward weights together. .fetch fetches early what comes from far: the weights' panel, the gradient's lines.
--- For activations in memory: .across takes a task's pixels through all column tiles and fetches the next ones meanwhile,
--- .stream writes past the caches, .ahead fetches what the next tile sums.
+-- together; `planes` lays out channels-first data, for shares of the column tiles; `panel` moves the output channels of
+-- a tile of backward weights together. .fetch fetches early what comes from far: the weights' panel, the gradient's
+-- lines. For activations in memory: .across takes a task's pixels through all column tiles and fetches the next ones
+-- meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
 
 names.family("direct", {
   { { "gather", when = "copies" }, { "planes", fields = { { "s", "splits" } }, when = "splits" },
-    { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } }, marks = { "fetch", "across", "stream" } } },
+    { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
+      marks = { "fetch", "across", "stream" } } },
   { { "gather", when = "copies" }, { "panel", when = "panel" },
     { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
 })
@@ -54,8 +55,8 @@ local function shapes(p)
   end
 end
 
--- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where masks
--- take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
+-- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where
+-- masks take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
 local function other_registers(p, target, v)
   local ragged = (p.pass == "backward_data" and p.ic or p.oc) // p.groups % lanes_of(p, target) ~= 0
   return v + 1 + (ragged and not target.mask_registers and 1 or 0)
@@ -93,12 +94,12 @@ end
 
 -- Why this schedule cannot be, or nil.
 local function misfit(p, shape, schedule, target)
-  local v, rows, copied = schedule.vectors, schedule.inputs or schedule.pixels, schedule.inputs and gradient or gathering
+  local v, rows = schedule.vectors, schedule.inputs or schedule.pixels
   if rows > most_rows(p, target, v) then
     local needed = rows * v + other_registers(p, target, v)
     return ("needs %d registers, %s has %d"):format(needed, target.name, target.registers)
   end
-  local bytes, why = copied.copied_bytes(p)
+  local bytes, why = (schedule.inputs and gradient or gathering).copied_bytes(p)
   if schedule.copies and not bytes then return why end
   if schedule.inputs then return end
   if (schedule.splits ~= nil) ~= (p.layout == "nchw") then return "is for the other layout" end
@@ -117,7 +118,9 @@ local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
 
 -- Activations come from memory, each for one tap only: the order of the loops and fetching early may pay.
 local function beyond(bytes, m) return m.line(bytes) > m.rates.l3 end
-local function thin(p, m) return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(parts.activation_bytes(p), m) end
+local function thin(p, m)
+  return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(parts.activation_bytes(p), m)
+end
 
 -- All ways to set marks of a list: tables with each of them or without.
 local function ways(marks)
@@ -204,8 +207,8 @@ local function candidates(p, shape, target, m)
   return list
 end
 
--- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the
--- family does not apply.
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
+-- the family does not apply.
 function direct.schedules(p, target, machine, list)
   local why = refused(p)
   if why then list[1] = { why = why, name = "direct" }; return end
@@ -220,26 +223,34 @@ end
 -- For readers of emitted C.
 function direct.explain(p, s, target)
   if s.inputs then
-    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output pixels"):format(s.inputs,
-      s.vectors) }
+    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output "
+      .. "pixels"):format(s.inputs, s.vectors) }
   end
-  local lines = { ("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"):format(s.pixels,
-    s.vectors, lanes_of(p, target)) }
-  if s.copies then lines[#lines + 1] = "the input pixels that the stride leaves are moved together first;" end
-  if s.across then lines[#lines + 1] = "the next rows are fetched while all output channels of these are computed;" end
-  if s.stream then lines[#lines + 1] = "the output is written past the caches;" end
-  if s.fetch then lines[#lines + 1] = "the panel of weights comes from far and is fetched early;" end
+  local tile = "tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"
+  local lines = { tile:format(s.pixels, s.vectors, lanes_of(p, target)) }
+  local function add(text) lines[#lines + 1] = text end
+  if s.copies then add "the input pixels that the stride leaves are moved together first;" end
+  if s.across then add "the next rows are fetched while all output channels of these are computed;" end
+  if s.stream then add "the output is written past the caches;" end
+  if s.fetch then add "the panel of weights comes from far and is fetched early;" end
   local length = gathering.shape(p, s.copies).p.output[3]
-  if length ~= p.output[3] then lines[#lines + 1] = ("pixels that lie one behind the other are taken as rows of %d;"):format(length) end
-  lines[#lines + 1] = s.splits and ("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows) or
-    ("a task is %s of the output for a panel of weights, which stays in the caches through it"):format(
-      s.rows == 1 and "a row" or ("%d rows"):format(s.rows))
+  if length ~= p.output[3] then
+    add(("pixels that lie one behind the other are taken as rows of %d;"):format(length))
+  end
+  if s.splits then
+    add(("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows))
+  else
+    add(("a task is %s of the output for a panel of weights, which stays in the caches through it"):format(
+      s.rows == 1 and "a row" or ("%d rows"):format(s.rows)))
+  end
   return lines
 end
 
 function direct.stages(p, schedule, target)
   local by_inputs = p.pass == "backward_weights"
-  if by_inputs ~= (schedule.inputs ~= nil) then return nil, names.print(schedule) .. " is not a schedule of this pass" end
+  if by_inputs ~= (schedule.inputs ~= nil) then
+    return nil, names.print(schedule) .. " is not a schedule of this pass"
+  end
   local why = refused(p) or misfit(p, shapes(p), schedule, target)
   if why then return nil, why end
   local result = (by_inputs and gradient or gathering).stages(p, schedule, target)

@@ -39,15 +39,16 @@ local function count_stores(t, s, schedule, run)
   t:write(outputs, tile.channels * s.size, s.to.pitch * s.size, all, schedule.stream)
 end
 
--- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the next
--- column tile: by bands in scratch, by tasks that pass through all column tiles, or by column tiles.
+-- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the
+-- next column tile: by bands in scratch, by tasks that pass through all column tiles, or by column tiles.
 local function order_of(s, schedule, tiles, packed)
   local c, chunk, p = s.counts, s.from.channels * s.size, s.p
   local tasks = p.batch * p.groups * c.d.outputs * counts.blocks(s.axes[2], schedule.rows)
   local all, window, group = activations(p) + packed, c.window * c.w.read * chunk, packed / p.groups
   if s.planes then
     local scratch = s.planes.scratch
-    return { tasks = tasks * s.planes.splits, panels = tasks * tiles, far = group + scratch, first = scratch, next = scratch }
+    return { tasks = tasks * s.planes.splits, panels = tasks * tiles, far = group + scratch, first = scratch,
+      next = scratch }
   elseif schedule.across then
     return { tasks = tasks * tiles, panels = tasks * tiles, far = group + window, first = all, next = window }
   end
@@ -58,10 +59,10 @@ end
 -- Counts the lines of weights and input for `tiles` column tiles, whose panels of `width` are read `often` times.
 local function count_lines(t, s, schedule, order, tiles, panel)
   local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.pitch * s.size
-  counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far, near = schedule.pixels * chunk,
-    fetched = schedule.fetch })
-  counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once, passes = tiles,
-    first = order.first, next = order.next, panel = panel, fetched = schedule.across })
+  counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far,
+    near = schedule.pixels * chunk, fetched = schedule.fetch })
+  counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,
+    passes = tiles, first = order.first, next = order.next, panel = panel, fetched = schedule.across })
   local again = p.batch * p.groups * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
   t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end

@@ -1,7 +1,7 @@
 -- planar.lua: pixels in the lanes: channels-first data, and channels-last data of few channels.
 --
--- Forward and backward data are in planar_gather.lua, backward weights in planar_window.lua and planar_taps.lua, the estimates
--- in planar_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds.
+-- Forward and backward data are in planar_gather.lua, backward weights in planar_window.lua and planar_taps.lua, the
+-- estimates in planar_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds.
 local names = require "names"
 local registers = require "registers"
 local cut = require "tiles"
@@ -22,21 +22,23 @@ local most_groups = 1024 -- of channels that pixels are laid out by: each is wri
 
 ---- schedules ---------------------------------------------------------------------------------------------------------
 
--- planar.c6.v4.rows8 and planar.c6.v4.rows8.panel gather; planar.o10.rows2 (window) and planar.i3.k4.v2 (taps) are backward
--- weights.
+-- planar.c6.v4.rows8 and planar.c6.v4.rows8.panel gather; planar.o10.rows2 (window) and planar.i3.k4.v2 (taps) are
+-- backward weights.
 names.family("planar", {
   { { "planar", fields = { { "c", "channels" }, { "v", "vectors" }, { "rows", "rows" } }, marks = { "panel" } } },
   { { "planar", fields = { { "o", "outputs" }, { "rows", "rows" } } } },
   { { "planar", fields = { { "i", "inputs" }, { "k", "taps" }, { "v", "vectors" } } } },
 })
 
--- Vectors that fit the registers beside one of each and `others`; a range's mask takes one where masks take vector registers.
+-- Vectors that fit the registers beside one of each and `others`; a range's mask takes one where masks take vector
+-- registers.
 local function most_of(target, v, others)
   return (target.registers - others - (target.mask_registers and 0 or 1)) // v
 end
 
 local function too_many(needed, target)
-  return ("needs %d registers, %s has %d"):format(needed + (target.mask_registers and 0 or 1), target.name, target.registers)
+  needed = needed + (target.mask_registers and 0 or 1)
+  return ("needs %d registers, %s has %d"):format(needed, target.name, target.registers)
 end
 
 ---- forward and backward data -----------------------------------------------------------------------------------------
@@ -45,7 +47,8 @@ local function refused(p, s)
   local phases = #s.axes[1] * #s.axes[2] * #s.axes[3]
   if phases > most_parts then return ("needs %d phases, at most %d"):format(phases, most_parts) end
   if p.layout == "nhwc" and s.to.all > most_channels then
-    return ("channels-last data with %d channels in the result; planar takes at most %d"):format(s.to.all, most_channels)
+    local sentence = "channels-last data with %d channels in the result; planar takes at most %d"
+    return sentence:format(s.to.all, most_channels)
   end
   if s.moves_in and not s.from.neighbours and s.from.all > most_groups * s.part then
     local most = most_groups * s.part
@@ -63,7 +66,9 @@ end
 local function misfit(s, schedule, target)
   local v, most = schedule.vectors, 0
   if schedule.channels > most_of(target, v, v + 1) then return too_many(schedule.channels * v + v + 1, target) end
-  if schedule.panel and (s.moves_in or s.moves_out) then return "pixels that move through scratch come before channels" end
+  if schedule.panel and (s.moves_in or s.moves_out) then
+    return "pixels that move through scratch come before channels"
+  end
   local variants = 0
   for _, axis in ipairs(s.axes[3]) do
     local _, list = gathering.row_runs(s, axis, v)
@@ -71,7 +76,9 @@ local function misfit(s, schedule, target)
     for _, variant in ipairs(list) do most = math.max(most, operations(variant, schedule.channels)) end
   end
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
-  if most > most_operations then return ("a row of taps is %d multiply-adds, at most %d"):format(most, most_operations) end
+  if most > most_operations then
+    return ("a row of taps is %d multiply-adds, at most %d"):format(most, most_operations)
+  end
 end
 
 -- Many rows a task lay few out twice, as long as what they lay out stays in the second cache.
@@ -88,7 +95,9 @@ local function candidates(s, target, m)
     local most = most_of(target, v, v + 1)
     if most >= 1 and cut.even_size(row, v) == v then
       local channels = cut.even_size(s.to.channels, most)
-      for _, rows in ipairs(rows_of_tasks(s, m)) do list[#list + 1] = { channels = channels, vectors = v, rows = rows } end
+      for _, rows in ipairs(rows_of_tasks(s, m)) do
+        list[#list + 1] = { channels = channels, vectors = v, rows = rows }
+      end
       if not s.moves_in and not s.moves_out and channels < s.to.channels then
         list[#list + 1] = { channels = channels, vectors = v, rows = 16, panel = true }
       end
@@ -159,7 +168,8 @@ local function gathers(p, target, m)
   s.counts = counts.of(s.axes)
   return { why = refused(p, s), candidates = function() return candidates(s, target, m) end,
     misfit = function(schedule)
-      return schedule.channels and misfit(s, schedule, target) or not schedule.channels and "is a schedule of backward weights"
+      if not schedule.channels then return "is a schedule of backward weights" end
+      return misfit(s, schedule, target)
     end,
     cycles = function(schedule) return estimate.gathering(s, schedule, m) end, stages = gathering.stages }
 end
@@ -178,8 +188,8 @@ local function way(p, target, machine)
   return (p.pass == "backward_weights" and gradients or gathers)(p, target, cost.machine(machine, target))
 end
 
--- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the
--- family does not apply.
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
+-- the family does not apply.
 function planar.schedules(p, target, machine, list)
   local how = way(p, target, machine)
   if how.why then list[1] = { why = how.why, name = "planar" }; return end

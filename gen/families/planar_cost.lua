@@ -1,5 +1,5 @@
--- planar_cost.lua: what planar's schedules cost: the steps and stores of their tiles, what is turned round, and the lines that
--- these read.
+-- planar_cost.lua: what planar's schedules cost: the steps and stores of their tiles, what is turned round, and the
+-- lines that these read.
 local cut = require "tiles"
 local parts = require "parts"
 local counts = require "counts"
