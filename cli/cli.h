@@ -65,7 +65,7 @@ bool cli_option_at(const cli_verb *verb, int n, cli_option *out);
 /* The values that the option takes, with blanks between; of "" the words that are no options; NULL: they cannot be listed. */
 const char *cli_choices(const cli_verb *verb, const char *name);
 #define CLI_TARGETS "avx512, avx2 or portable"
-extern const char cli_notation[], cli_families[]; /* of problems; the names of gen/families */
+extern const char cli_notation[], cli_families[]; /* of problems; the families of schedules */
 
 /* ---- manual.c: the same tables as a manual page and as bash's completion ------------------------------------------------ */
 

@@ -105,12 +105,12 @@ end
 function convgen.source(request, name)
   local result, why = build(request, name)
   if not result then return nil, why end
-  local stages, text = {}, source_text(request, name, result)
+  local stages = {}
   for i, stage in ipairs(result.stages) do
     stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch,
       pack = stage.pack, ends = stage.ends, shares = stage.shares }
   end
-  return { text = text, packed = result.packed, shared = result.shared,
+  return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }
 end
 

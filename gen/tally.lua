@@ -68,8 +68,8 @@ end
 -- Steps that load `rows` lines, pitch bytes apart, each, which meet in few sets of the nearest cache.
 function tally:crowds(n, rows, pitch)
   local sets = math.min(rows, PAGE // math.max(LINE, math.min(pitch & -pitch, PAGE)))
-  local crowd = math.max(0, math.min(3 * (rows / sets / (self.m.l1 / PAGE) - 1), 1))
-  self.lines = self.lines + n * rows * crowd * self.m.asked.l2
+  local crowd = math.max(0, math.min(3 * (rows / sets / (self.m.l1 / PAGE) - 0.6), 1))
+  self.lines = self.lines + n * rows * crowd * self.m.asked.l3
 end
 
 function tally:cycles()

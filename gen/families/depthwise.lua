@@ -120,9 +120,7 @@ local function vectors_of(s) return (s.channels + s.lanes - 1) // s.lanes end
 -- The share of a cache's sets that lines so far apart lie in.
 local function share_of(pitch) return math.min(1, LINE / math.min(pitch & -pitch, 4096)) end
 
-local K1 = tonumber(os.getenv "K1" or 3)
-local K2 = tonumber(os.getenv "K2" or 1)
-local K3 = tonumber(os.getenv "K3" or 0)
+local K1, K2, K3 = 3, 1, 0
 -- Counts the row of tiles of one vector of channels: rows are those of one tile, {uses, reached, size}; times it is made.
 local function count_row(t, m, s, schedule, rows, times, far)
   local members, size = s.members, parts.size_of(s.p)

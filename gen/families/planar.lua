@@ -127,7 +127,7 @@ local function gradient_misfit(p, schedule, target)
   if rows > most_of(target, v, v + 1) then return too_many(rows * v + v + 1, target) end
   local most = 0
   for _, piece in ipairs(cut.even_pieces(p.kernel[3], schedule.taps or p.kernel[3])) do
-    most = math.max(most, sweeps.border_of(p, piece.first, piece.first + piece.size - 1))
+    most = math.max(most, #sweeps.row_of(p, piece.first, piece.first + piece.size - 1).ends)
   end
   if most > sweeps.most_border then
     return ("%d pixels of a row see some taps only, at most %d"):format(most, sweeps.most_border)

@@ -1,11 +1,18 @@
--- planar_sweeps.lua: what both forms of planar's backward weights share: which outputs and taps see each other, and the
--- sweep over a row of output pixels.
+-- planar_sweeps.lua: what both forms of planar's backward weights share: which outputs and taps see each other, and a
+-- task, which sweeps over all blocks of output pixels while its totals stay in scratch.
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
 -- another's pixels.
+local build = require "build"
+local driver = require "driver"
+local parts = require "parts"
+local reduce = require "reduce"
+local tile = require "tile"
 local sweeps = {}
 
 sweeps.most_border = 32
+
+---- which outputs and taps see each other -----------------------------------------------------------------------------
 
 -- a / b rounded up.
 local function over(a, b) return -(-a // b) end
@@ -44,45 +51,81 @@ function sweeps.row_of(p, first, last)
   return row
 end
 
--- How many those at the ends are, without walking along the row: the pixels that see some tap but those that see all.
-function sweeps.border_of(p, first, last)
-  local s, some, before = p.stride[3], 0, -1
-  local function seen(k) -- the pixels [low, high] that see tap k
-    local at = k * p.dilation[3] - p.pad[3]
-    return math.max(-(at // s), 0), math.min((p.input[3] - 1 - at) // s, p.output[3] - 1)
-  end
-  for k = last, first, -1 do -- whose pixels come later and later
-    local low, high = seen(k)
-    some = some + math.max(high - math.max(low, before + 1) + 1, 0)
-    before = math.max(before, high)
-  end
-  local low, high = seen(first), select(2, seen(last))
-  return some - math.max(high - low + 1, 0)
-end
+-- Ends behind the middle are addressed from its end, so that rows of any length share a kernel.
+local function place_of(row, e) return e.after and e.at - row.count or e.at end
 
 function sweeps.key_of(row)
   local words = {}
-  -- Ends behind the middle are addressed from its end, so that rows of any length share a kernel.
   for i, e in ipairs(row.ends) do
-    words[i] = ("%d%s:%d-%d"):format(e.after and e.at - row.count or e.at, e.after and "+" or "", e.low, e.high)
+    words[i] = ("%d%s:%d-%d"):format(place_of(row, e), e.after and "+" or "", e.low, e.high)
   end
   return table.concat(words, " ")
 end
 
--- The sweep over `rows` rows as a node of tile.lua. apart: elements between {src, diff} pixels and between their rows;
--- names: of the pointers within a row. step(at, low, high) is a node: what a pixel `at` pixels on adds to taps
--- low..high.
-function sweeps.rows(rows, row, apart, last_tap, names, step)
-  local node = { loop = rows, copies = { { "src", names[1] }, { "diff_dst", names[2] } },
-    steps = { { "src", apart.src[2] }, { "diff_dst", apart.diff[2] } } }
-  local middle = { loop = "columns", steps = { { "src", apart.src[1] }, { "diff_dst", apart.diff[1] } },
-    step(0, 0, last_tap) }
-  for _, e in ipairs(row.ends) do
-    if e.after and middle then node[#node + 1], middle = middle, nil end
-    node[#node + 1] = step(e.after and e.at - row.count or e.at, e.low, e.high)
+---- kernels -----------------------------------------------------------------------------------------------------------
+
+-- A kernel over one block of pixels, in sections of rows; o describes its tile. how: row, sections {count, ...} (without
+-- any the kernel is told the number of rows), apart: elements from one pixel and one row to the next of src and diff,
+-- names of the pointers within a row, last: the last tap, alone: the block's sum is the total; step(section, at, low,
+-- high): the node that adds a pixel `at` pixels on to the sums of taps low..high.
+function sweeps.kernel(o, how)
+  o.arguments = { { "src", "in" }, { "diff_dst", "in" }, { "total", "inout" }, { "columns", "count" },
+    not how.sections[1].count and { "rows", "count" } }
+  o.ending, o.body = { temporary = "passing" }, { { zero = {} } }
+  local src, diff, names = how.apart.src, how.apart.diff, how.names
+  for _, section in ipairs(how.sections) do
+    local node = { loop = section.count or "rows", copies = { { "src", names[1] }, { "diff_dst", names[2] } },
+      steps = { { "src", src[2] }, { "diff_dst", diff[2] } } }
+    local middle = { loop = "columns", steps = { { "src", src[1] }, { "diff_dst", diff[1] } },
+      how.step(section, 0, 0, how.last) }
+    for _, e in ipairs(how.row.ends) do
+      if e.after and middle then node[#node + 1], middle = middle, nil end
+      node[#node + 1] = how.step(section, place_of(how.row, e), e.low, e.high)
+    end
+    node[#node + 1] = middle
+    table.insert(o.body, node)
   end
-  node[#node + 1] = middle
-  return node
+  table.insert(o.body, { finish = how.alone and { "stored" } or { "added", "stored" } })
+  return tile.kernel(o)
+end
+
+-- Zeroes so many elements; number: the kernel's.
+function sweeps.zero_kernel(w, elements, number)
+  return w.b:new("zero", function(o)
+    return reduce.zero_kernel(w.p, o.target, "zero" .. number, { { at = 0 } }, { times = elements // w.lanes, step = w.lanes })
+  end)
+end
+
+---- tasks -------------------------------------------------------------------------------------------------------------
+
+-- What parts w have in common: the problem p, the builder b, lanes of a vector, the rows of a block.
+function sweeps.common(p, target)
+  return { p = p, b = build.new(p, target), lanes = parts.lanes_of(p, target),
+    block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2]) }
+end
+
+-- The sweep of a task: w.plane(d, w, t) when a plane of pixels begins, then w.block(d, w, t) for each of its blocks;
+-- t: where the task is, and n, od, and the rows [block, last).
+function sweeps.blocks(d, w, t, low, stop)
+  local p = w.p
+  d:loop("n", 0, p.batch, 1, function(n)
+    d:loop("od", low, stop, 1, function(od)
+      t.n, t.od = n, od
+      w.plane(d, w, t)
+      d:loop("block", 0, p.output[2], w.block_rows, function(block)
+        t.block, t.last = block, d:let("last", driver.min(block + w.block_rows, p.output[2]))
+        w.block(d, w, t)
+      end)
+    end)
+  end)
+end
+
+-- Kernels and stages of parts {indices, body, scratch in elements}; bias: a stage for its gradient.
+function sweeps.result(common, list, bias)
+  local p, most = common.p, 0
+  for _, part in ipairs(list) do most = math.max(most, part.scratch) end
+  return { kernels = common.b.kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
+    scratch = most * parts.size_of(p) }, bias and reduce.tiles_stage(p, bias) or nil } }
 end
 
 return sweeps

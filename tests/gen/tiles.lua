@@ -52,18 +52,6 @@ suite.case("runs of columns and of even pieces are those of the tiles", function
 end)
 
 -- Of a run of tiles each, of contiguous taps and of others: every pixel, tap by tap.
-suite.case("the pixels at the ends of a row are as many as are walked to", function()
-  local sweeps = require "families/planar_sweeps"
-  for _ = 1, 3000 do
-    local R, kernel = math.random, math.random(7)
-    local p = { stride = { 1, 1, R(4) }, dilation = { 1, 1, R(4) }, pad = { 0, 0, R(0, 9) }, input = { 1, 1, R(40) },
-      output = { 1, 1, R(40) } }
-    local first = R(0, kernel - 1)
-    local last = R(first, kernel - 1)
-    suite.equal(sweeps.border_of(p, first, last), #sweeps.row_of(p, first, last).ends)
-  end
-end)
-
 suite.case("a pixel has the taps that are inside", function()
   local gather = require "gather"
   for trial = 1, 3000 do

@@ -27,6 +27,8 @@ gather.most_shares = 8 -- threads that blocks are cut for, each with parts of it
 
 local odd_lines, round_up = parts.odd_lines, parts.round_up
 
+local function up(a, b) return (a + b - 1) // b end
+
 ---- sizes ------------------------------------------------------------------------------------------------------------
 
 -- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the scratch
@@ -135,112 +137,91 @@ function gather.misfit(s)
   end
 end
 
----- transformed weights ----------------------------------------------------------------------------------------------
+---- transformed weights ------------------------------------------------------------------------------------------------
 
--- Elements from tap to tap of weights as a kernel reads them, of row y and column x; and between rows of the reduction.
+-- Where a tap (row y, column x) of weights as a kernel reads them is, and elements between rows of the reduction.
 local function tap_places(s, tile)
-  local p, taps_h, taps_w = s.p, s.h.taps, s.w.taps
-  local all = taps_h * taps_w
-  if s.planes then
-    return function(y, x)
-      local tap = y * taps_w + x
-      return (p.pass == "forward" and tap or all - 1 - tap) * tile.width
-    end, all * tile.width
-  end
-  if p.pass == "forward" then return function(y, x) return (y * taps_w + x) * (s.from.channels * p.oc) end, p.oc end
-  return function(y, x) return (all - 1 - y * taps_w - x) * (s.from.channels * tile.width) end, tile.width
+  local p, taps_w, last = s.p, s.w.taps, s.h.taps * s.w.taps - 1
+  local apart_ = s.planes and tile.width or p.pass == "forward" and s.from.channels * p.oc or s.from.channels * tile.width
+  local row = s.planes and (last + 1) * tile.width or p.pass == "forward" and p.oc or tile.width
+  return function(y, x) return (p.pass == "forward" and y * taps_w + x or last - y * taps_w - x) * apart_ end, row
 end
 
 local function pack_kernel(s, tile, phase)
   local h, w = grid.part(phase.h, s.h.schemes[1]), grid.part(phase.w, s.w.schemes[1])
   local tap, row = tap_places(s, tile)
-  return s.build:kernel(("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps), "pack", function(called)
-    return transform.weights(called, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size,
-      tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end, row = row, apart = apart(s, tile), half = s.half,
+  local key = ("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps)
+  return s.build:kernel(key, "pack", function(called)
+    return transform.weights(called, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size, row = row, half = s.half,
+      tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end, apart = apart(s, tile),
       tile = as_they_are(s) and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width } })
   end)
 end
 
--- How the weights of equal column tiles are laid out in the scratch, where a kernel does not read them as they are:
--- a function(d, group, index of the tile, at).
-local function transposer(s, tile)
-  local p, taps = s.p, s.h.taps * s.w.taps
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
+-- Lays the weights of a column tile out in the scratch from `at` on, where a kernel does not read them as they are.
+local function transpose(s, t, at)
+  local p, taps, d, first = s.p, s.h.taps * s.w.taps, t.d, t.index * s.width
+  local icg, ocg, how = p.ic // p.groups, p.oc // p.groups, t.turned
   if s.planes then
-    local unfold, length = planes.weights(s, tile, tile.channels), icg * taps
-    return function(d, g, index, at)
-      local first = index * s.width
-      local from = p.pass == "forward" and (g * ocg + first) * length or (g * ocg) * length + first * taps
-      d:loop("line", 0, unfold.count, 1, function(n)
-        d:call(unfold.kernel, { { d.weights, from + n * unfold.from }, { d.scratch, n * unfold.to + at } })
-      end)
-    end
-  end
-  if p.pass == "forward" then return function() end end
-  local kernel = s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
-    return relayout.turned_panel(tile, p, called)
-  end)
-  return function(d, g, index, at)
-    d:loop("tap", 0, taps, 1, function(t)
-      d:call(kernel, { { d.weights, t * (icg * p.oc) + index * s.width * p.oc + g * ocg },
-        { d.scratch, t * (ocg * tile.width) + at } })
+    local from = p.pass == "forward" and (t.g * ocg + first) * (icg * taps) or t.g * ocg * (icg * taps) + first * taps
+    d:loop("line", 0, how.count, 1, function(n)
+      d:call(how.kernel, { { d.weights, from + n * how.from }, { d.scratch, n * how.to + at } })
+    end)
+  elseif p.pass ~= "forward" then
+    d:loop("tap", 0, taps, 1, function(n)
+      local to = n * (ocg * t.tile.width) + at
+      d:call(how, { { d.weights, n * (icg * p.oc) + first * p.oc + t.g * ocg }, { d.scratch, to } })
     end)
   end
 end
 
--- How the U or H of equal column tiles is made: transpose, as above; from(group, index, channel): where weights are read as
--- they are; make(d, from, to, channels): of so many channels of the reduction.
-local function weights_maker(s, tile)
-  local tap, row = tap_places(s, tile)
-  local unfold = s.planes and transposer(s, tile) -- kernels are numbered as they are made
+-- The kernels that transpose and transform the weights of equal column tiles: what transposes, {kernel, count, from, to}
+-- or a kernel. (Kernels are numbered as they are made.)
+local function weights_kernels(s, tile)
+  local unfold = s.planes and planes.weights(s, tile)
   for _, phase in ipairs(s.phases) do pack_kernel(s, tile, phase) end
-  local made = { transpose = unfold or transposer(s, tile), row = row }
-  function made.from(g, index, channel) return g * (s.p.oc // s.p.groups) + index * s.width + channel * row end
-  function made.make(d, from, to, channels)
-    for i, phase in ipairs(s.phases) do -- strides are of weights that are read as they are
-      local first = as_they_are(s) and tap(phase.h.first, phase.w.first) or 0
-      d:call(pack_kernel(s, tile, phase),
-        { { from[1], from[2] + first }, { to[1], to[2] + (i - 1) * (s.from.channels * tile.width) }, channels })
-    end
+  if s.planes or s.p.pass == "forward" then return unfold end
+  return s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
+    return relayout.turned_panel(tile, s.p, called)
+  end)
+end
+
+-- Where weights are read as they are, of a channel of the reduction.
+local function weights_at(s, t, channel) return t.g * (s.p.oc // s.p.groups) + t.index * s.width + channel * s.p.oc end
+
+-- U or H of so many channels from one on, of weights that stand as they are or are transposed in the scratch from `at` on.
+local function make_weights(s, t, at, to, channel, channels)
+  local tap, row = tap_places(s, t.tile)
+  for i, phase in ipairs(s.phases) do -- strides are of weights that are read as they are
+    local from = { t.d.scratch, channel * row + at }
+    if as_they_are(s) then from = { t.d.weights, weights_at(s, t, channel) + tap(phase.h.first, phase.w.first) } end
+    t.d:call(pack_kernel(s, t.tile, phase), { from, { to[1], to[2] + (i - 1) * (s.from.channels * t.tile.width) }, channels })
   end
-  return made
 end
 
--- Lays out what is needed from `at` of the scratch on; where weights of a channel are then.
-local function ready_weights(s, maker, t, at, channel)
-  if as_they_are(s) then return { t.d.weights, maker.from(t.g, t.index, channel) } end
-  return { t.d.scratch, channel * maker.row + at }
-end
-
--- One run of equal column tiles: tasks are (group, column tile).
-local function pack_part(s, run)
-  local maker = weights_maker(s, run.tile)
-  return { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"),
-    indices = { { "g", s.p.groups }, { "tile", run.count } },
-    body = function(d, g, index)
-      local t = { d = d, g = g, index = index + run.index }
-      maker.transpose(d, g, t.index, 0)
-      maker.make(d, ready_weights(s, maker, t, 0, driver.expr(0)), { d.packed, panel_at(s, g, t.index) }, s.from.channels)
-    end }
-end
-
+-- Tasks of the pack stage: (group, column tile), for each run of equal column tiles.
 local function pack_stage(s)
   local list, scratch = {}, 0
   for i, run in ipairs(s.columns) do
-    list[i] = pack_part(s, run)
+    local turned = weights_kernels(s, run.tile)
     if not as_they_are(s) then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
+    list[i] = { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"),
+      indices = { { "g", s.p.groups }, { "tile", run.count } }, body = function(d, g, index)
+        local t = { d = d, g = g, tile = run.tile, index = index + run.index, turned = turned }
+        transpose(s, t, 0)
+        make_weights(s, t, 0, { d.packed, panel_at(s, g, t.index) }, driver.expr(0), s.from.channels)
+      end }
   end
   return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
 end
 
----- kernels of the compute stage -------------------------------------------------------------------------------------
+---- kernels of the compute stage ---------------------------------------------------------------------------------------
 
 local function side(scheme) return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end } end
 
 -- Of a phase's window of a tile.
 local function input_side(plan, tile, phase)
-  local one = side(grid.part(phase, plan.schemes[tile.class]))
-  local window = tile.windows[phase.first + 1]
+  local one, window = side(grid.part(phase, plan.schemes[tile.class])), tile.windows[phase.first + 1]
   one.low, one.high = window.low, window.high
   return one, ("%d/%d:%d-%d"):format(tile.class, one.scheme.size, one.low, one.high)
 end
@@ -248,116 +229,119 @@ end
 local function input_kernel(s, h_tile, w_tile, phase)
   local h, h_key = input_side(s.h, h_tile, phase.h)
   local w, w_key = input_side(s.w, w_tile, phase.w)
+  local words = #s.phases > 1 and (" of one phase, %d rows and %d columns apart"):format(s.h.stride, s.w.stride)
   return s.build:kernel(("input %s %s"):format(h_key, w_key), "input", function(called)
-    return transform.input(called, { h = h, w = w,
-      phase = #s.phases > 1 and (" of one phase, %d rows and %d columns apart"):format(s.h.stride, s.w.stride),
-      pixel = s.from.pitch * (s.w.grids.step * s.w.stride), row = s.from.row * (s.h.grids.step * s.h.stride),
-      channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
+    return transform.input(called, { h = h, w = w, phase = words, channels = s.from.channels, apart = s.v_apart,
+      columns = s.w.size, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
+      row = s.from.row * (s.h.grids.step * s.h.stride) })
   end)
 end
 
 local function output_kernel(s, h_class, w_class, tile)
-  return s.build:kernel(("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last), "output", function(called)
+  local key = ("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last)
+  return s.build:kernel(key, "output", function(called)
     return transform.output(s.p, called, { h = side(s.h.schemes[h_class]), w = side(s.w.schemes[w_class]),
-      pixel = s.to.pitch * s.w.grids.step, row = s.to.row * s.h.grids.step, channels = tile.channels,
-      apart = s.m_apart, columns = s.w.size, stream = s.schedule.stream })
+      pixel = s.to.pitch * s.w.grids.step, row = s.to.row * s.h.grids.step, channels = tile.channels, apart = s.m_apart,
+      columns = s.w.size, stream = s.schedule.stream })
   end)
 end
 
 -- sum: {channels, adds}, of a partial sum.
 local function product_kernel(s, tiles, tile, sum)
-  return s.build:kernel(("product %d %d, %d %s"):format(tiles, tile.vectors, sum.channels, sum.adds), "product", function(called)
+  local key = ("product %d %d, %d %s"):format(tiles, tile.vectors, sum.channels, sum.adds)
+  return s.build:kernel(key, "product", function(called)
     return transform.product(s.p, called, { tiles = tiles, vectors = tile.vectors, channels = sum.channels,
       adds = sum.adds, row = s.v_row, width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
   end)
 end
 
--- The columns of a block's frequencies: {fw: run, kernels, before: products before them}, all: products of a column tile.
+-- The columns of a block's frequencies: {fw: run, kernels, before: products before them}, all: products of a column tile;
+-- fetch: taps of the weights that each of these fetches a row of with each channel, where they are transformed in the run.
 local function half_columns(s, block)
   local list = { all = 0 }
   half.each_column(s, block, function(fw, kernels)
     list[#list + 1] = { fw = fw, kernels = kernels, before = list.all }
     list.all = list.all + fw.count * #kernels
   end)
+  list.fetch = s.fuse and as_they_are(s) and up(s.h.taps * s.w.taps, list.all) or nil
   return list
 end
 
--- What is fetched with each channel of a product, of taps that begin so many apart: some by each one of a column tile.
-local function fetched(s, columns)
-  return s.fuse and as_they_are(s) and -(-s.h.taps * s.w.taps // columns.all) or nil
-end
-
--- The number `index` of the kernels of a column of frequencies. They share in fetching the H of the next partial sum.
-local function half_kernel(s, columns, kernels, index, tile, sum)
-  local one, fetch, lines = kernels[index], fetched(s, columns), s.h.taps * tile.width * s.size // 64
-  local first, stop = lines * (index - 1) // #kernels, lines * index // #kernels
+-- The number `index` of a column's kernels. They share in fetching the H of the next partial sum.
+local function half_kernel(s, columns, column, index, tile, sum)
+  local one, count, lines = column.kernels[index], #column.kernels, s.h.taps * tile.width * s.size // 64
+  local first, stop = lines * (index - 1) // count, lines * index // count
   if s.fuse then first, stop = 0, 0 end
-  local key = ("half %s of %d, %d %d %s %d-%d"):format(one.key, tile.vectors, sum.channels, fetch or 0, sum.adds, first, stop)
-  return s.build:kernel(key, "product", function(called)
-    return half.product(called, { units = one.units, vectors = tile.vectors, taps = s.h.taps,
+  local key = ("half %s of %d, %d %s %d-%d"):format(one.key, tile.vectors, sum.channels, sum.adds, first, stop)
+  return s.build:kernel(key .. " " .. (columns.fetch or 0), "product", function(called)
+    return half.product(called, { units = one.units, sums = one.sums, vectors = tile.vectors, taps = s.h.taps,
       channels = sum.channels, width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart,
-      sums_apart = s.w.size * s.m_apart, adds = sum.adds, ahead = stop - first, ahead_first = first, fetch = fetch,
-      fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
+      sums_apart = s.w.size * s.m_apart, adds = sum.adds, ahead = stop - first, ahead_first = first,
+      fetch = columns.fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
   end)
 end
 
 -- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same tiles of
--- a block and the same phases have, {fw, first: tile, pieces: of tiles, before: terms before its first, chunks: of its terms}.
+-- a block and the same phases have, {fw, pieces: of tiles, before: terms before its first, chunks: of its terms}.
 local function each_row(s, block, body)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
     local list = {}
     for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
       local first, count = blocks.having(block.classes, fh.big_only, fw.big_only)
       local before, phases = s.phases_at(fh.long_only, fw.long_only)
-      local terms = phases * s.from.channels
+      local terms, pieces = phases * s.from.channels, cut.piece_runs(count, s.schedule.rows)
+      for _, piece in ipairs(pieces) do piece.first = piece.first + first end
       if count > 0 then
-        list[#list + 1] = { fw = fw, first = first, pieces = cut.piece_runs(count, s.schedule.rows),
-          before = before * s.from.channels, chunks = cut.piece_runs(terms, s.schedule.chunk or terms) }
+        list[#list + 1] = { fw = fw, pieces = pieces, before = before * s.from.channels,
+          chunks = cut.piece_runs(terms, s.schedule.chunk or terms) }
       end
     end
     body(fh, list)
   end
 end
 
--- Calls body(sum) for each kind of partial sum: the first is stored to M, the others are added.
-local function each_sum(chunks, body)
+-- The kinds of partial sums: the first is stored to M, the others are added.
+local function sums_of(chunks)
+  local list = {}
   for _, chunk in ipairs(chunks) do
-    if chunk.first == 0 then body { channels = chunk.size, adds = false } end
-    if chunk.first > 0 or chunk.count > 1 then body { channels = chunk.size, adds = true } end
+    if chunk.first == 0 then list[1] = { channels = chunk.size, adds = false } end
+    if chunk.first > 0 or chunk.count > 1 then list[#list + 1] = { channels = chunk.size, adds = true } end
   end
+  return list
 end
 
 -- Calls body(first channel, sum) in loops over the partial sums.
 local function each_chunk(chunks, d, body)
   for _, run in ipairs(chunks) do
-    local first = run.first
-    if first == 0 then body(driver.expr(0), { channels = run.size, adds = false }); first = run.size end
-    d:loop("channel", first, run.first + run.size * run.count, run.size, function(channel)
+    local first, stop = run.first, run.first + run.size * run.count
+    if first == 0 then body(driver.expr(0), { channels = run.size, adds = false }) end
+    d:loop("channel", math.max(first, run.first == 0 and run.size or 0), stop, run.size, function(channel)
       body(channel, { channels = run.size, adds = true })
     end)
   end
 end
 
-local function make_products(s, block, tile)
+-- Calls make(column tile, sum) for all kinds of both.
+local function each_kind(s, chunks, make)
+  for _, run in ipairs(s.columns) do
+    for _, sum in ipairs(sums_of(chunks)) do make(run.tile, sum) end
+  end
+end
+
+local function make_products(s, block, columns)
+  for _, column in ipairs(columns or {}) do
+    for i in ipairs(column.kernels) do
+      each_kind(s, s.chunks, function(tile, sum) half_kernel(s, columns, column, i, tile, sum) end)
+    end
+  end
+  if columns then return end
   each_row(s, block, function(_, list)
     for _, part in ipairs(list) do
       for _, piece in ipairs(part.pieces) do
-        for _, run in ipairs(s.columns) do
-          each_sum(part.chunks, function(sum) product_kernel(s, piece.size, run.tile, sum) end)
-        end
+        each_kind(s, part.chunks, function(tile, sum) product_kernel(s, piece.size, tile, sum) end)
       end
     end
   end)
-end
-
-local function make_halves(s, columns)
-  for _, column in ipairs(columns) do
-    for i in ipairs(column.kernels) do
-      for _, run in ipairs(s.columns) do
-        each_sum(s.chunks, function(sum) half_kernel(s, columns, column.kernels, i, run.tile, sum) end)
-      end
-    end
-  end
 end
 
 -- The drivers' texts are made later; their kernels have to be there before.
@@ -366,15 +350,11 @@ local function make_kernels(s, block, columns)
     for _, phase in ipairs(s.phases) do input_kernel(s, hr.tile, wr.tile, phase) end
     for _, run in ipairs(s.columns) do output_kernel(s, hr.tile.class, wr.tile.class, run.tile) end
   end)
-  if s.planes then
-    local channels = {}
-    for i, run in ipairs(s.columns) do channels[i] = run.tile.channels end
-    planes.make_kernels(s, block, channels)
-  end
-  if s.half then make_halves(s, columns) else make_products(s, block) end
+  if s.planes then planes.make_kernels(s, block) end
+  make_products(s, block, columns)
 end
 
----- the compute stage: t is what a task is about {d, block, columns, g, image, y, x; then index, tile, maker, channel} -
+---- the compute stage: t is what a task is about {d, block, columns, g, image, y, x; then index, tile, turned, channel} --
 
 -- The offset of a pixel of a tensor: image, row, column.
 local function pixel(one, image, y, x) return ((image * one.size[2] + y) * one.size[3] + x) * one.pitch end
@@ -401,23 +381,24 @@ local function transform_inputs(s, t)
   blocks.each_tile(d, t.block, function(hr, wr, row, column, image, tile)
     local y, x = place_of(s, hr, wr, row, column)
     for i, phase in ipairs(s.phases) do
+      local bases = { h = s.h.base + phase.h.first, w = s.w.base + phase.w.first }
       local window = s.planes and { d.scratch, planes.window(s, t.block, image, y, x) }
         or { d[s.from.base], grid_pixel(s.from, t.block, t.image + image, (t.y + y) * s.h.stride, (t.x + x) * s.w.stride,
-          { h = s.h.base + phase.h.first, w = s.w.base + phase.w.first }) + t.g * s.from.channels }
-      d:call(input_kernel(s, hr.tile, wr.tile, phase), { window, { d.scratch, tile * s.v_row + (i - 1) * s.from.channels } })
+          bases) + t.g * s.from.channels }
+      local v = tile * s.v_row + (i - 1) * s.from.channels
+      d:call(input_kernel(s, hr.tile, wr.tile, phase), { window, { d.scratch, v } })
     end
   end)
 end
 
--- With each frequency a share of the next block's input is fetched: rows of the window, line by line. Beyond the last block
--- that is of no use, and does no harm.
+-- With each frequency a share of the next block's input is fetched: rows of the window, line by line. Beyond the last
+-- block that is of no use, and does no harm.
 local function fetches(s, block)
   if not s.schedule.fetch or #block.rectangles > 1 then return nil end
   local rows, pixels = (block.h.outputs - 1) * s.h.stride + s.h.taps, (block.w.outputs - 1) * s.w.stride + s.w.taps
   local line = 64 // s.size
-  local lines = (pixels * s.from.pitch + line - 1) // line
-  local units = s.frequencies * s.columns.all
-  local share = (rows * lines * block.images + units - 1) // units
+  local lines = up(pixels * s.from.pitch, line)
+  local share = up(rows * lines * block.images, s.frequencies * s.columns.all)
   local kernel = s.build:kernel("fetch " .. share, "fetch", function(called) return transform.fetch(called, share) end)
   return function(t, f)
     local at = (t.index * s.frequencies + f) * share
@@ -428,11 +409,10 @@ end
 
 -- Where the block after this one, of the same part, begins.
 local function following(s, t, band_h, band_w, image)
-  local d, h, w = t.d, t.block.h, t.block.w
+  local d, h, w, images = t.d, t.block.h, t.block.w, t.block.run
   local number = d:let("number", (image * h.count + band_h) * w.count + band_w + 1)
   local row = driver.rest(driver.quotient(number, w.count), h.count)
-  return d:let("following", pixel(s.from,
-    driver.quotient(number, w.count * h.count) * t.block.run.size + t.block.run.first,
+  return d:let("following", pixel(s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
     (row * h.outputs + h.first) * s.h.stride + s.h.base,
     (driver.rest(number, w.count) * w.outputs + w.first) * s.w.stride + s.w.base))
 end
@@ -442,16 +422,15 @@ local function m_at(s) return s.frequencies * s.v_apart end
 
 -- Row of frequencies by row, in the order that U is packed in: it is one stream, whatever tiles a frequency has.
 local function multiply(s, t)
-  local d, tile, u_apart, panel = t.d, t.tile, apart(s, t.tile), t.panel
+  local d, tile, u_apart = t.d, t.tile, apart(s, t.tile)
   local function products(f, part)
     if t.fetch then t.fetch(t, f) end
     for _, run in ipairs(part.pieces) do
-      local first = part.first + run.first
-      d:loop("t", first, first + run.size * run.count, run.size, function(n)
+      d:loop("t", run.first, run.first + run.size * run.count, run.size, function(n)
         each_chunk(part.chunks, d, function(channel, sum)
-          d:call(product_kernel(s, run.size, tile, sum), {
-            { d.scratch, f * s.v_apart + n * s.v_row + (channel + part.before) },
-            { d.packed, panel + f * u_apart + (channel + part.before) * tile.width },
+          local term = channel + part.before
+          d:call(product_kernel(s, run.size, tile, sum), { { d.scratch, f * s.v_apart + n * s.v_row + term },
+            { d.packed, t.panel + f * u_apart + term * tile.width },
             { d.scratch, f * s.m_apart + n * tile.width + m_at(s) } })
         end)
       end)
@@ -468,71 +447,70 @@ local function multiply(s, t)
   end)
 end
 
--- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.
-local function multiply_half(s, t)
-  local d, tile = t.d, t.tile
+-- The products of a column of frequencies w with half-transformed weights, of one partial sum; from: {base, offset of
+-- column 0}; ahead: where weights that are transformed next begin, where products fetch them.
+local function half_products(s, t, column, w, sum, at)
+  local d, count = t.d, #column.kernels
+  for i = 1, count do
+    local args = { { d.scratch, w * s.v_apart + at.channel }, at.h(w), { d.scratch, w * s.m_apart + m_at(s) } }
+    if at.ahead then
+      local fetch, taps = t.columns.fetch, s.h.taps * s.w.taps
+      local tap = driver.min(((w - column.fw.first) * count + (column.before + i - 1)) * fetch, taps - fetch)
+      args[4] = { d.weights, at.ahead + tap * (s.from.channels * s.p.oc) }
+    end
+    d:call(half_kernel(s, t.columns, column, i, t.tile, sum), args)
+  end
+end
+
+local function each_column(t, body)
   for _, column in ipairs(t.columns) do
     local fw = column.fw
-    d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-      each_chunk(s.chunks, d, function(channel, sum)
-        for i in ipairs(column.kernels) do
-          d:call(half_kernel(s, t.columns, column.kernels, i, tile, sum), { { d.scratch, w * s.v_apart + channel },
-            { d.packed, t.panel + w * apart(s, tile) + channel * (s.h.taps * tile.width) },
-            { d.scratch, w * s.m_apart + m_at(s) } })
-        end
-      end)
-    end)
+    t.d:loop("fw", fw.first, fw.first + fw.count, 1, function(w) body(column, w) end)
   end
 end
 
--- The products of one partial sum of half-transformed weights that are made in the run; each fetches weights that are
--- transformed next, where they are read as they are: `ahead`.
-local function multiply_chunk(s, t, channel, sum, ahead)
-  local d, fetch = t.d, fetched(s, t.columns)
-  for _, column in ipairs(t.columns) do
-    local fw, kernels = column.fw, column.kernels
-    d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-      for i in ipairs(kernels) do
-        local args = { { d.scratch, w * s.v_apart + channel }, { d.scratch, w * apart(s, t.tile) + s.panel_at },
-          { d.scratch, w * s.m_apart + m_at(s) } }
-        if fetch then
-          local tap = driver.min(((w - fw.first) * #kernels + (column.before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
-          args[4] = { d.weights, ahead + tap * (s.from.channels * s.p.oc) }
-        end
-        d:call(half_kernel(s, t.columns, kernels, i, t.tile, sum), args)
-      end
+-- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.
+local function multiply_half(s, t)
+  each_column(t, function(column, w)
+    each_chunk(s.chunks, t.d, function(channel, sum)
+      half_products(s, t, column, w, sum, { channel = channel, h = function()
+        return { t.d.packed, t.panel + w * apart(s, t.tile) + channel * (s.h.taps * t.tile.width) }
+      end })
     end)
-  end
+  end)
 end
 
--- Partial sum by partial sum, each of all columns.
+-- Of those that are made in the run: partial sum by partial sum, each of all columns.
 local function multiply_fused(s, t)
-  local d, maker = t.d, t.maker
-  maker.transpose(d, t.g, t.index, s.transposed_at)
+  local d = t.d
+  transpose(s, t, s.transposed_at)
   each_chunk(s.chunks, d, function(channel, sum)
     d:comment(("H of %d channels, and its part of M"):format(sum.channels))
-    maker.make(d, ready_weights(s, maker, t, s.transposed_at, channel), { d.scratch, s.panel_at }, sum.channels)
-    local stop = channel + sum.channels
-    local ahead = fetched(s, t.columns) and d:let("ahead",
-      maker.from(t.g, t.index + driver.quotient(stop, s.from.channels), driver.rest(stop, s.from.channels)))
-    multiply_chunk(s, t, channel, sum, ahead)
+    make_weights(s, t, s.transposed_at, { d.scratch, s.panel_at }, channel, sum.channels)
+    local at, stop = { channel = channel }, channel + sum.channels
+    function at.h(w) return { d.scratch, w * apart(s, t.tile) + s.panel_at } end
+    if t.columns.fetch then
+      local next_tile = { g = t.g, index = t.index + driver.quotient(stop, s.from.channels) }
+      at.ahead = d:let("ahead", weights_at(s, next_tile, driver.rest(stop, s.from.channels)))
+    end
+    each_column(t, function(column, w) half_products(s, t, column, w, sum, at) end)
   end)
 end
 
 local function transform_outputs(s, t)
-  local d, p = t.d, s.p
+  local d, p, forward = t.d, s.p, s.p.pass == "forward"
   d:comment "Y of each tile"
   blocks.each_tile(d, t.block, function(hr, wr, row, column, image, number)
     local y, x = place_of(s, hr, wr, row, column)
     local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
       or grid_pixel(s.to, t.block, t.image + image, t.y + y, t.x + x, { h = 0, w = 0 }) + t.channel)
     local args = { { d.scratch, number * t.tile.width + m_at(s) } }
-    if p.pass == "forward" and p.bias then args[#args + 1] = { d.bias, t.channel } end
-    if p.pass == "forward" and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
+    if forward and p.bias then args[#args + 1] = { d.bias, t.channel } end
+    if forward and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
     args[#args + 1] = { s.planes and d.scratch or d[s.to.base], out }
     d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), args)
   end)
-  if s.planes then planes.write(s, t, t.tile.channels) end
+  if s.planes then planes.write(s, t) end
 end
 
 -- The products and outputs of a column tile.
@@ -549,10 +527,10 @@ end
 -- Tasks over group, images, bands and shares of the column tiles, for equal bands of both axes.
 local function compute_part(s, block)
   local images, h, w, splits = block.run, block.h, block.w, s.schedule.splits
-  local columns, makers = s.half and half_columns(s, block), {}
+  local columns, turned = s.half and half_columns(s, block), {}
   make_kernels(s, block, columns)
-  for i, run in ipairs(s.fuse and s.columns or {}) do makers[i] = weights_maker(s, run.tile) end
-  local fetch, share = fetches(s, block), (s.columns.all + splits - 1) // splits
+  for i, run in ipairs(s.fuse and s.columns or {}) do turned[i] = weights_kernels(s, run.tile) end
+  local fetch, share = fetches(s, block), up(s.columns.all, splits)
   local function body(d, g, image, band_h, band_w, split)
     local t = { d = d, block = block, columns = columns, fetch = fetch, g = g,
       image = d:let("first_image", image * images.size + images.first),
@@ -560,7 +538,7 @@ local function compute_part(s, block)
     t.following = fetch and following(s, t, band_h, band_w, image)
     transform_inputs(s, t)
     for i, run in ipairs(s.columns) do
-      t.tile, t.maker = run.tile, makers[i]
+      t.tile, t.turned = run.tile, turned[i]
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
         t.index = index

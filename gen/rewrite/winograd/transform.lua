@@ -13,7 +13,7 @@ local transform = {}
 ---- two dimensions ---------------------------------------------------------------------------------------------------
 
 -- Gives registers for constants: all at once before the loops where they fit, else each where it is used.
-local function constants(k, kept, list)
+function transform.constants(k, kept, list)
   local known = {}
   local function new(c)
     local r = k:vector "c"
@@ -68,26 +68,32 @@ local function two_dimensions(k, o, how)
   end
 end
 
+-- The first kernel of several ways to make it whose registers fit, or nil and why the first does not.
+function transform.fitting(target, ways, make)
+  local why
+  for _, way in ipairs(ways) do
+    local kernel = make(table.unpack(way))
+    local map, cannot = registers.allocate(kernel, target)
+    if map then return kernel end
+    why = why or cannot
+  end
+  return nil, why
+end
+
 -- The kernel of a transform, with as many held columns as its registers allow, with constants in registers if they fit.
 -- open(k) makes the pointers; it gives o, as above, and body(once), which calls once() where a vector is transformed.
 local function built(called, along, across, open)
-  local why
-  local function try(kept, held)
+  local ways = {}
+  for held = called.target.registers < 32 and 0 or math.min(#along.results, 3), 0, -1 do ways[#ways + 1] = { true, held } end
+  ways[#ways + 1] = { false, 0 }
+  return transform.fitting(called.target, ways, function(kept, held)
     local k = program.new(called)
     local o, body = open(k)
     o.along, o.across = along, across
-    local how = { held = held, constant = constants(k, kept, { along, across }), slots = {} }
+    local how = { held = held, constant = transform.constants(k, kept, { along, across }), slots = {} }
     body(function() two_dimensions(k, o, how) end)
-    local kernel = k:finish()
-    local map, cannot = registers.allocate(kernel, called.target)
-    why = why or cannot
-    return map and kernel
-  end
-  for held = called.target.registers < 32 and 0 or math.min(#along.results, 3), 0, -1 do
-    local kernel = try(true, held)
-    if kernel then return kernel end
-  end
-  return try(false, 0) or nil, why
+    return k:finish()
+  end)
 end
 
 -- Whole vectors in a loop, then the lanes that are left: body(count) with count nil for a whole one.
