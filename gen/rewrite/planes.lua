@@ -78,18 +78,20 @@ function planes.plan(s, schedule, width)
 end
 
 -- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache,
--- near the first.
+-- near the first. More pieces never need more.
 function planes.each_size(s, width, visit)
-  local outputs, pieces, before = s.axes[2][1].outputs, 1, nil
+  local outputs, fewest, before = s.axes[2][1].outputs, 1, nil
+  local function size_of(pieces) return cut.even_size(outputs, (outputs + pieces - 1) // pieces) end
   for _, most in ipairs { planes.most_scratch, 1 << 18, 1 << 16 } do
-    local rows
-    repeat
-      rows = cut.even_size(outputs, (outputs + pieces - 1) // pieces)
-      planes.plan(s, { rows = rows }, width)
-      pieces = pieces + 1
-    until s.planes.scratch <= most or rows == 1
+    local high = outputs
+    while fewest < high do
+      local middle = (fewest + high) // 2
+      planes.plan(s, { rows = size_of(middle) }, width)
+      if s.planes.scratch <= most then high = middle else fewest = middle + 1 end
+    end
+    local rows = size_of(fewest)
     if rows ~= before then visit(rows) end
-    before, pieces = rows, pieces - 1
+    before = rows
   end
 end
 
