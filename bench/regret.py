@@ -154,6 +154,7 @@ def judge(rows, names):
     if not finals:
         return None
     best, by_name = min(finals, key=lambda row: row["ns_min"]), {row["schedule"]: row for row in rows}
+    by_name.update((row["asked"], row) for row in rows if row.get("asked"))  # another version's name of it
     names = {**names, "estimate": next((row["schedule"] for row in rows if row["estimated"]), None)}
     first = rows[0]
     return {"problem": first["problem"], "name": first["name"], "pass": first["dir"], "accuracy": first["accuracy"],

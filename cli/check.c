@@ -335,6 +335,17 @@ static int verify_problem(sweep *s, const cg_named_problem *np)
     return status;
 }
 
+static int none_listed(const cli_arguments *a, convgen_context *c, const cg_named_problem *np)
+{
+    cg_target target;
+    cg_request r;
+    if (!a->schedule)
+        return cli_wrong(a, "no schedule at all");
+    if (!cli_request(c, a, np, &target, &r))
+        (void)cli_unlisted(c, &r, a->schedule);
+    return cli_wrong(a, "%s", cg_error_text());
+}
+
 static int verify_all(const cli_arguments *a, convgen_context *c)
 {
     sweep s = { .a = a, .c = c };
@@ -347,7 +358,7 @@ static int verify_all(const cli_arguments *a, convgen_context *c)
     if (!a->json)
         printf("%d ok, %d failed, %d refused by the generator\n", s.good, s.failed, s.refused);
     if (s.failed + s.good + s.refused == 0 && !status)
-        return cli_wrong(a, "no schedule %s; `convgen show PROBLEM --stage=schedules` lists them", a->schedule ? a->schedule : "at all");
+        return none_listed(a, c, &a->problems.at[0]);
     return s.failed ? CLI_WRONG : status;
 }
 

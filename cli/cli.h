@@ -45,6 +45,8 @@ struct cli_arguments {
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
+    cg_buffer names;   /* of schedules as they are called now, where `schedule` is */
+    const char *asked; /* --schedule as it was written */
     const char *output, *prefix, *targets, *form, *sharing, *every, *draw, *seed;          /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
     bool json, again, all, cold, peers, force, strict;
@@ -63,7 +65,7 @@ bool cli_option_at(const cli_verb *verb, int n, cli_option *out);
 /* The values that the option takes, with blanks between; of "" the words that are no options; NULL: they cannot be listed. */
 const char *cli_choices(const cli_verb *verb, const char *name);
 #define CLI_TARGETS "avx512, avx2 or portable"
-extern const char cli_notation[], cli_families[]; /* of problems; the names of gen/families */
+extern const char cli_notation[], cli_families[]; /* of problems; the families of schedules */
 
 /* ---- manual.c: the same tables as a manual page and as bash's completion ------------------------------------------------ */
 
@@ -78,6 +80,9 @@ cg_status cli_request(convgen_context *c, const cli_arguments *a, const cg_named
 /* A record that may be used once it is sampled, if it has to be. CONVGEN_NO_RECORD without a sentence when there is none. */
 cg_status cli_recall(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, cg_recalled *found, cg_outcome *out);
 cg_status cli_sample(convgen_context *c, const cg_named_problem *np, cg_recalled *found); /* CONVGEN_NO_RECORD: found->why */
+/* Of a name that is not in the generator's list: why, and as an error's sentence. */
+void cli_why_unlisted(convgen_context *c, const cg_request *r, const char *name, char why[CG_WHY]);
+cg_status cli_unlisted(convgen_context *c, const cg_request *r, const char *name); /* CONVGEN_NO_CANDIDATE */
 /* The legal schedule of that name; NULL: the one with the best estimate. */
 cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *name, cg_outcome *out);
 /* --schedule, else the record, else (`estimate`) the best estimate; else a sentence that names `convgen tune`. sample: as cli_sample. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { FLAG, TEXT, SECONDS, LIST } kind;
+typedef enum { FLAG, TEXT, SECONDS, LIST, NAMES } kind;
 typedef struct option {
     const char *name, *value; /* "--seconds", "S"; value NULL: a flag */
     unsigned verbs;
@@ -40,13 +40,13 @@ static const option options[] = {
     { "--seconds", "S", CLI_RACE, SECONDS, AT(seconds), "of timing for each of the fastest schedules (default 0.1; up to four times as long while noise is above 2 %)" },
     { "--draw", "N", CLI_RACE, TEXT, AT(draw), "N of the legal schedules, drawn at random, where there are more (default: all take part)" },
     { "--seed", "S", CLI_RACE, TEXT, AT(seed), "of the draw (default 1)" },
-    { "--schedule", "A,B", CLI_RACE, TEXT, AT(schedule), "these are among those timed in turns, drawn or not, fast or not" },
+    { "--schedule", "A,B", CLI_RACE, NAMES, 0, "these are among those timed in turns, drawn or not, fast or not" },
     { "--again", NULL, CLI_TUNE, FLAG, AT(again), "tune also what is remembered; a new winner must be 3 % faster to replace it" },
     { "--report", "FILE", CLI_TUNE, TEXT, AT(report), "also write a page about it: HTML with drawings, in one file without scripts" },
     { "--cold", NULL, CLI_BENCH, FLAG, AT(cold), "sweep the caches before each run" },
     { "--peers", NULL, CLI_BENCH, FLAG, AT(peers), "not in this command: `make bench` compares with other libraries" },
     { "--all", NULL, CLI_CHECK, FLAG, AT(all), "verify every schedule that `convgen show` lists; exit status 1 when a legal one fails" },
-    { "--schedule", "NAME", CLI_BENCH | CLI_CHECK | CLI_SHOW, TEXT, AT(schedule), "this schedule, not the remembered or estimated one" },
+    { "--schedule", "NAME", CLI_BENCH | CLI_CHECK | CLI_SHOW, NAMES, 0, "this schedule, not the remembered or estimated one" },
     { "--all", NULL, CLI_SHOW, FLAG, AT(all), "for --stage=schedules: also the legal ones that their estimates leave out" },
     { "--stage", "STAGE", CLI_SHOW, TEXT, AT(stage), "schedules (the default), program, driver, source or code" },
     { "--problem", "TEXT", CLI_RECORDS, TEXT, AT(problem), "only records of this problem: its options and itself, in one word" },
@@ -192,6 +192,24 @@ static int read_list(cli_arguments *a, const char *path)
     return CLI_GO_ON;
 }
 
+/* As schedules are called now. */
+static int read_names(cli_arguments *a, const option *o, const char *names)
+{
+    cg_buffer_free(&a->names);
+    for (const char *at = names; *at; at += *at == ',') {
+        char name[CG_NAME];
+        size_t length = strcspn(at, ",");
+        if (length >= sizeof name)
+            return cli_usage(a, "%s=%.20s...: names have at most %d letters", o->name, at, CG_NAME - 1);
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        cg_schedule_rename(name);
+        at += length;
+        cg_buffer_printf(&a->names, "%s%s", name, *at ? "," : "");
+    }
+    a->schedule = a->names.text, a->asked = names;
+    return a->names.failed ? cli_wrong(a, "no memory for the words") : CLI_GO_ON;
+}
+
 static int take(cli_arguments *a, const option *o, const char *value)
 {
     if (!o->value && value)
@@ -203,6 +221,7 @@ static int take(cli_arguments *a, const option *o, const char *value)
     case TEXT: *(const char **)((char *)a + o->place) = value; return CLI_GO_ON;
     case SECONDS: return read_seconds(a, o, value);
     case LIST: return read_list(a, value);
+    case NAMES: return read_names(a, o, value);
     }
     return CLI_GO_ON;
 }
@@ -285,6 +304,7 @@ int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words)
 void cli_arguments_free(cli_arguments *a)
 {
     cg_list_free(&a->problems);
+    cg_buffer_free(&a->names);
 }
 
 convgen_status cli_open(const cli_arguments *a, convgen_context **out)

@@ -19,6 +19,7 @@ typedef struct racer {
     cg_schedule schedule; /* why: refused by the generator, or by its verification */
     cg_verdict verdict;
     bool named, estimated, final; /* asked for; what an estimate takes; timed in turns */
+    char asked[CG_NAME]; /* the name that it was asked for by, where that is not its own */
     double brief, min[2], median[MOST_TURNS]; /* ns; min: of the turns forth, of those back */
 } racer;
 
@@ -55,25 +56,37 @@ static cg_status estimate(race *r, char name[CG_NAME])
     return status == CONVGEN_NO_CANDIDATE ? CONVGEN_OK : status; /* then nothing survives, and each says why */
 }
 
-/* A name that the list does not have takes part as refused. */
-static void name_one(race *r, const char *name)
+/* A name that the list does not have takes part as refused. asked: as it was written. */
+static void name_one(race *r, const char *name, const char *asked)
 {
     racer *found = find(r, name);
     if (!found) {
+        cg_request request = { .problem = &r->np->problem, .machine = &r->c->machine, .target = r->job.target, .form = r->job.form,
+                               .threads = r->job.threads };
         found = &r->at[r->count++];
         snprintf(found->schedule.name, sizeof found->schedule.name, "%s", name);
-        snprintf(found->schedule.why, sizeof found->schedule.why, "the generator does not list it for this problem");
+        cli_why_unlisted(r->c, &request, name, found->schedule.why);
     }
     found->named = true;
+    if (strcmp(found->schedule.name, asked) != 0)
+        snprintf(found->asked, sizeof found->asked, "%s", asked);
+}
+
+/* The first of some names with commas between, and what follows. */
+static const char *first_name(const char *names, char name[CG_NAME])
+{
+    size_t length = strcspn(names, ",");
+    snprintf(name, CG_NAME, "%.*s", (int)length, names);
+    return names + length + (names[length] == ',');
 }
 
 static void name_all(race *r)
 {
-    char name[CG_NAME];
-    for (const char *at = r->a->schedule; at && *at; at += strcspn(at, ","), at += *at == ',') {
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(at, ","), at);
+    char name[CG_NAME], asked[CG_NAME];
+    for (const char *at = r->a->schedule, *as = r->a->asked; at && *at;) {
+        at = first_name(at, name), as = first_name(as, asked);
         if (*name)
-            name_one(r, name);
+            name_one(r, name, asked);
     }
 }
 
@@ -295,6 +308,7 @@ static void print_json(const race *r, const racer *k, double best)
     cli_json_flag("final", k->final);
     cli_json_flag("estimated", k->estimated);
     cli_json_flag("named", k->named);
+    cli_json_text("asked", k->asked);
     cli_json_number("over_best", timed ? time_of(k) / best : NAN);
     cli_json_number("spread", spread_of(k));
     cli_json_number("turns", k->final ? r->turns : NAN);
@@ -396,9 +410,6 @@ static int check_options(const cli_arguments *a, race *r)
         return cli_usage(a, "--draw=%s: a number of schedules, 0 or more", a->draw);
     if (a->seed && !cg_whole_number(a->seed, 0, INT32_MAX, &r->seed))
         return cli_usage(a, "--seed=%s: a whole number from 0 to %d", a->seed, INT32_MAX);
-    for (const char *at = a->schedule; at && *at; at += strcspn(at, ","), at += *at == ',')
-        if (strcspn(at, ",") >= CG_NAME)
-            return cli_usage(a, "--schedule=%.20s...: names have at most %d letters", at, CG_NAME - 1);
     return CLI_DONE;
 }
 

@@ -85,13 +85,29 @@ cg_status cli_sample(convgen_context *c, const cg_named_problem *np, cg_recalled
     return status;
 }
 
-static cg_status no_schedule(const cg_schedule_list *list, const char *name, const char *problem)
+void cli_why_unlisted(convgen_context *c, const cg_request *r, const char *name, char why[CG_WHY])
+{
+    char family[16];
+    int chains;
+    if (cg_script_admits(c->script, r, name, family, &chains, why) == CONVGEN_OK)
+        snprintf(why, CG_WHY, "the generator does not list it for this problem");
+}
+
+cg_status cli_unlisted(convgen_context *c, const cg_request *r, const char *name)
+{
+    char why[CG_WHY];
+    cli_why_unlisted(c, r, name, why);
+    bool named = strstr(why, name) != NULL;
+    return cg_fail(CONVGEN_NO_CANDIDATE, "%s%s%s; `convgen show PROBLEM --stage=schedules` lists its schedules", named ? "" : name,
+                   named ? "" : ": ", why);
+}
+
+static cg_status no_schedule(convgen_context *c, const cg_request *r, const cg_schedule_list *list, const char *name, const char *problem)
 {
     for (int i = 0; i < list->count; i++)
         if (!name || strcmp(list->at[i].name, name) == 0)
             return cg_fail(CONVGEN_NO_CANDIDATE, "%s is refused for %s: %s", list->at[i].name, problem, list->at[i].why);
-    return cg_fail(CONVGEN_NO_CANDIDATE, "%s has no schedule %s; `convgen show PROBLEM --stage=schedules` lists them", problem,
-                   name ? name : "at all");
+    return name ? cli_unlisted(c, r, name) : cg_fail(CONVGEN_NO_CANDIDATE, "%s has no schedule at all", problem);
 }
 
 cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *name, cg_outcome *out)
@@ -122,7 +138,7 @@ cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_
         fill_chosen(out);
         out->chosen.cycles = found->cycles;
     } else
-        status = no_schedule(&list, name, out->record.problem);
+        status = no_schedule(c, &r, &list, name, out->record.problem);
     cg_free(list.at);
     return status;
 }

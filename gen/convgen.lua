@@ -41,7 +41,7 @@ end
 -- problem's accuracy admits. (Whether it can be built is `source`'s to say.)
 function convgen.admits(request, name)
   local family, schedule = space.parse(name)
-  if not family then return nil, ("'%s' is no schedule"):format(name) end
+  if not family then return nil, schedule end
   local why = family.inadmissible and family.inadmissible(prepare(request), schedule, targets[request.target])
   if why then return nil, why end
   return { family = family.name, chains = family.chains }
@@ -69,9 +69,7 @@ local function build(request, name)
   local form, why_not = form_of(request)
   if not form then return nil, why_not end
   local family, schedule = space.parse(name)
-  if not family then
-    return nil, ("'%s' is no schedule; `convgen show PROBLEM --stage=schedules` lists them"):format(name)
-  end
+  if not family then return nil, schedule .. "; `convgen show PROBLEM --stage=schedules` lists them" end
   local result, why = family.stages(prepare(request), schedule, targets[request.target], request.machine)
   if not result then return nil, why end
   result.family, result.schedule = family, schedule
@@ -110,7 +108,7 @@ function convgen.source(request, name)
   local stages = {}
   for i, stage in ipairs(result.stages) do
     stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch,
-      pack = stage.pack }
+      pack = stage.pack, ends = stage.ends, shares = stage.shares }
   end
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }

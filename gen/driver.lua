@@ -190,7 +190,7 @@ function Body:argument(kernel, i, actual)
 end
 
 -- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
--- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: its builder knows why, and
+-- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and
 -- the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
@@ -205,31 +205,38 @@ function Body:call(kernel, args)
   self:line("%s(%s);", kernel.name, table.concat(list, ", "))
 end
 
----- kernels ---------------------------------------------------------------------------------------------------------
-
--- Bodies run where their stage is made, and ask for kernels as they need them: a builder makes each once, and numbers
--- them in the order in which they were asked for first.
-local Builder = {}
-Builder.__index = Builder
-
--- type, target: those of all kernels. What else the stages of a schedule have in common may stand beside them.
-function driver.builder(fields)
-  fields.kernels, fields.known = {}, {}
-  return setmetatable(fields, Builder)
-end
-
--- The kernel of a key: make(o) gives the program, with o = {name = `what` and its number, type, target}, or nil and why
--- not. Then there is none (false), and the first reason is left in b.why.
-function Builder:kernel(key, what, make)
-  if self.known[key] == nil then
-    local kernel, why = make { name = what .. #self.kernels, type = self.type, target = self.target }
-    if kernel then self.kernels[#self.kernels + 1] = kernel else self.why = self.why or why end
-    self.known[key] = kernel or false
-  end
-  return self.known[key]
-end
-
 ---- stages ----------------------------------------------------------------------------------------------------------
+
+-- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
+local function mirrored(n, whole)
+  local sum, bit = 0, 0.5
+  while n > 0 do
+    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
+  end
+  return math.floor(sum * whole)
+end
+
+-- The task of a stage in whose share a part's task is.
+local function holder(stage, part, task)
+  if #stage.parts == 1 then return task end
+  if stage.in_order then return math.min(part.before + task, stage.tasks - 1) end
+  local rounding = mirrored(part.before, stage.tasks)
+  return math.max(((task + 1) * stage.tasks - rounding + part.count - 1) // part.count - 1, 0)
+end
+
+-- The tasks that hold the first and the last one of each part, in order: who runs these alone has seen all kinds of
+-- work.
+local function ends_of(stage)
+  local list, seen = {}, {}
+  for _, part in ipairs(stage.parts) do
+    for _, task in ipairs { 0, part.count - 1 } do
+      local at = holder(stage, part, task)
+      if not seen[at] then seen[at], list[#list + 1] = true, at end
+    end
+  end
+  table.sort(list)
+  return list
+end
 
 -- Indices of a task number, last index fastest. The outermost needs no remainder, a count of one no variable at all.
 local function decompose(d, number, indices)
@@ -248,15 +255,6 @@ local function decompose(d, number, indices)
     end
   end
   return values
-end
-
--- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
-local function mirrored(n, whole)
-  local sum, bit = 0, 0.5
-  while n > 0 do
-    sum, bit, n = sum + n % 2 * bit, bit / 2, n // 2
-  end
-  return math.floor(sum * whole)
 end
 
 -- Which tasks of a part are those of the stage's share [first, last): from, stop.
@@ -313,6 +311,8 @@ function driver.stage(spec)
   end
   if #stage.parts > 1 then stage.tasks = math.min(stage.tasks, 1 << 30) end -- first * count stays below 2^63
   for _, part in ipairs(stage.parts) do part_text(stage.body, stage, part) end
+  stage.ends = ends_of(stage)
+  stage.shares = stage.body.used.shared or false -- what another stage left there, or will find
   return stage
 end
 

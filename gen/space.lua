@@ -1,6 +1,7 @@
 -- space.lua: a problem's best schedules of all families by estimate (or all of them), then the refused ones with their reasons.
 --
 -- Nothing else in the generator knows which families there are.
+local names = require "names"
 local targets = require "targets"
 local space = {}
 
@@ -20,25 +21,11 @@ function space.generator()
   return table.concat(versions, ".")
 end
 
--- Letters of a name, as records hold it; what a field may be, so that sizes made of it are integers.
-local longest, largest, too_many_digits = 63, 1 << 20, ("%d"):rep(8)
-
--- Whether all fields are sizes: those that a family knows no more of, too.
-local function has_sizes(schedule)
-  for _, value in pairs(schedule) do
-    if type(value) == "table" and not has_sizes(value) then return false end
-    if type(value) == "number" and not (math.type(value) == "integer" and value >= 1 and value <= largest) then return false end
-  end
-  return true
-end
-
--- "direct.p7.v4.rows4" -> its family and the schedule; nil when no family knows the name.
+-- "direct.p7.v4.rows4" -> its family and the schedule; nil and a sentence when it is no name.
 function space.parse(name)
-  if #name > longest or name:find(too_many_digits) then return nil end
-  for _, family in ipairs(families) do
-    local schedule = family.parse(name)
-    if schedule and has_sizes(schedule) and family.print(schedule) == name then return family, schedule end
-  end
+  local schedule, why = names.parse(name)
+  if not schedule then return nil, why end
+  return space.family(schedule.family), schedule
 end
 
 local function before(a, b)
@@ -46,9 +33,6 @@ local function before(a, b)
   if a.cycles ~= b.cycles then return a.cycles < b.cycles end
   return a.name < b.name
 end
-
--- A schedule but for its sizes, "direct.across.stream": an estimate may be wrong about all that are alike in this.
-local function way_of(name) return (name:gsub("%.[^.]*%d[^.]*", "")) end
 
 -- So many schedules are worth looking at, and so many of a family and of a way, whatever the others promise; refused ones all tell something.
 local most, of_family, of_way = 60, 12, 2
@@ -68,7 +52,7 @@ end
 
 -- What decides the bits of a schedule's results: all sums in canonical order are one arithmetic.
 local function arithmetic_of(family, problem, schedule)
-  return family.chains == 1 and "canonical" or family.arithmetic(problem, schedule)
+  return family.chains == 1 and "canonical" or (names.print(schedule, family.arithmetic(problem, schedule)))
 end
 
 -- All schedules of all families, unsorted. A family whose list is too much work has what it came to.
@@ -79,8 +63,9 @@ local function entries_of(problem, target, machine)
     local _, gave_up = bounded(family.schedules, problem, target, machine, found)
     if gave_up then found[#found + 1] = { name = family.name, why = gave_up } end
     for _, entry in ipairs(found) do
-      local name = entry.name or family.print(entry.schedule)
-      list[#list + 1] = { name = name, family = family.name, way = way_of(name), version = family.version,
+      local name, way = entry.name, entry.name
+      if not name then name, way = names.print(entry.schedule) end
+      list[#list + 1] = { name = name, family = family.name, way = way, version = family.version,
         arithmetic = entry.why and "" or arithmetic_of(family, problem, entry.schedule), cycles = entry.cycles or 0, why = entry.why }
     end
   end

@@ -49,7 +49,7 @@ function cut.spread_pieces(count, n)
   local pieces = {}
   for i = 1, n do
     local first = count * (i - 1) // n
-    pieces[i] = { first = first, size = count * i // n - first }
+    pieces[i] = { first = first, size = count * i // n - first, count = 1 }
   end
   return pieces
 end
@@ -93,9 +93,10 @@ function cut.column_runs(tiles)
   return runs
 end
 
--- The same runs of all column tiles of `channels`, without making the tiles; there are two at most.
+-- The same runs of all column tiles of `channels`, without making the tiles; there are two at most. all: of tiles.
 function cut.runs_of_columns(channels, vectors, lanes)
-  local width, runs = vectors * lanes, {}
+  local width = vectors * lanes
+  local runs = { all = (channels + width - 1) // width }
   local whole, rest = channels // width, channels % width
   if whole > 0 then runs[1] = { tile = column(0, width, lanes), index = 0, count = whole } end
   if rest > 0 then runs[#runs + 1] = { tile = column(whole * width, rest, lanes), index = whole, count = 1 } end
@@ -106,8 +107,8 @@ end
 
 local plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
 
--- Segments of one tile of a row: {tap, taps, first pixel, last pixel}; equal neighbours are one where memory allows.
-local function segments(axis, tile)
+-- Segments of one tile {first, size} of a row: {tap, taps, first pixel, last pixel}, a tap each.
+function cut.segments(axis, tile)
   local list = {}
   for t = 0, axis.taps - 1 do
     local at = tile.first * axis.step + axis.offset + t * axis.tap_step
@@ -118,12 +119,14 @@ local function segments(axis, tile)
   return list
 end
 
-local function merged(list, contiguous)
+-- Equal neighbours as one, where memory allows.
+function cut.merged(list, contiguous)
   if not contiguous then return list end
   local out = {}
   for _, s in ipairs(list) do
     local before = out[#out]
-    if before and before.first == s.first and before.last == s.last and before.tap + before.taps == s.tap then
+    if before and before.first == s.first and before.last == s.last and before.tap + before.taps == s.tap
+      and before.whole == s.whole then
       before.taps = before.taps + 1
     else
       out[#out + 1] = s
@@ -132,9 +135,12 @@ local function merged(list, contiguous)
   return out
 end
 
-local function segments_key(list)
+-- What tells a tile's segments from others.
+function cut.segments_key(list)
   local words = {}
-  for i, s in ipairs(list) do words[i] = ("%d+%d:%d-%d"):format(s.tap, s.taps, s.first, s.last) end
+  for i, s in ipairs(list) do
+    words[i] = ("%d+%d:%d-%d%s"):format(s.tap, s.taps, s.first, s.last, s.whole and "+" or "")
+  end
   return table.concat(words, " ")
 end
 
@@ -156,18 +162,6 @@ function cut.seen(axis)
   return sum
 end
 
--- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and
--- that any reads.
-function cut.counts(axes)
-  local c = { outputs = 0, seen = 0, read = 0 }
-  for _, axis in ipairs(axes) do
-    c.outputs, c.seen = c.outputs + axis.outputs, c.seen + cut.seen(axis)
-    c.read = c.read + math.min(axis.inputs, axis.outputs * axis.taps)
-  end
-  c.once = math.min(axes[1].inputs, c.read)
-  return c
-end
-
 -- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
 -- variant and with what tells it from others. A row that has plenty of variants is not finished.
 function cut.variant_runs(pieces, describe)
@@ -186,8 +180,8 @@ end
 -- The tiles of a row; a variant is {size, segments}.
 function cut.row_runs(axis, pixels, contiguous)
   return cut.variant_runs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis)), function(tile)
-    local list = merged(segments(axis, tile), contiguous)
-    return { size = tile.size, segments = list }, tile.size .. " " .. segments_key(list)
+    local list = cut.merged(cut.segments(axis, tile), contiguous)
+    return { size = tile.size, segments = list }, tile.size .. " " .. cut.segments_key(list)
   end)
 end
 

@@ -114,7 +114,8 @@ CONVGEN_API void convgen_close(convgen_context *context);
 
 /* Finds a kernel for the problem. RECALL fails with CONVGEN_NO_RECORD without a trusted record; ESTIMATE never times, and without a
  * record takes the same arithmetic (transform and order of sums) for any options.threads: such plans give the same bits. It checks some
- * outputs, of a problem with more than 64 MB of operands on a smaller one, so that the memory of the whole is not needed;
+ * outputs of some tasks; where a task is large, or a problem has more than 64 MB of operands, on a smaller one, so that the time and the memory
+ * of the whole are not needed;
  * MEASURE tries the best estimates within `seconds` (0: no limit) and remembers the winner; EXHAUSTIVE tries every schedule.
  * The first kernel that is usable is waited for; after it `seconds` end whatever goes on, and the best so far is remembered:
  * convgen_info.complete is false, and later calls with a limit recall it; one without a limit, and `convgen tune`, go on where the search

@@ -94,3 +94,50 @@ bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
     else return false;
     return cg_problem_normalise(out) == CONVGEN_OK;
 }
+
+/* Fewer channels, `least` or more, with what is beyond a multiple of the step, a tile's size times some number, as it is. The rest of
+ * the factor is left. */
+static int64_t fewer(int64_t channels, int64_t step, int64_t least, double *by)
+{
+    int64_t some = channels % step + step * (int64_t)((double)channels / *by / (double)step);
+    while (some < least) some += step;
+    if (some >= channels) return channels;
+    *by *= (double)some / (double)channels;
+    return some;
+}
+
+/* Pixels that are summed: fewer images, then fewer rows, first so that tiles that cover the whole cover these. The rest of the factor is left. */
+static double fewer_pixels(convgen_problem *p, double by, int number)
+{
+    int64_t images = (int64_t)((double)p->batch / by);
+    by /= (double)p->batch / (double)(images > 1 ? images : 1);
+    p->batch = images > 1 ? images : 1;
+    for (int i = 0; i < 3 && by > 1; i++) {
+        int64_t all = p->out[i], length = shorter(p, i, by), least = 16 + (p->kernel[i] - 1) * p->dilation[i], any = (int64_t)((double)all / by);
+        if (length == all || number > 0) length = (any > least ? any : least) - (number > 0 ? number - 1 : 0);
+        if (length >= all || length < 1) continue;
+        set_length(p, i, length);
+        by /= (double)all / (double)length;
+    }
+    return by;
+}
+
+enum { SUMMED = 16, KEPT = 336 }; /* steps: of a vector; of tiles of 2, 3, 4, 6, 7, 8, 12, 14, 16, 21, 24 and 28 */
+static const int64_t least_terms[] = {16, 130, 260, 520}; /* more than a chunk of a sum has, for schedules that have chunks */
+
+bool cg_cut_sums(const convgen_problem *p, double by, int number, convgen_problem *out)
+{
+    int64_t channels[2] = {p->in_channels / p->groups, p->out_channels / p->groups};
+    bool weights = p->pass == CONVGEN_BACKWARD_WEIGHTS;
+    int summed = p->pass == CONVGEN_BACKWARD_DATA;
+    *out = *p;
+    if (number >= (int)(sizeof least_terms / sizeof *least_terms)) return false;
+    if (weights) by = fewer_pixels(out, by, number);
+    else channels[summed] = fewer(channels[summed], SUMMED, least_terms[number], &by);
+    for (int i = 0; i < 2 && by > 1; i++)
+        if (weights || i != summed) channels[i] = fewer(channels[i], KEPT, 64, &by);
+    out->in_channels = channels[0] * p->groups;
+    out->out_channels = channels[1] * p->groups;
+    if (out->accuracy != CONVGEN_PROVEN) out->accuracy = CONVGEN_8X; /* a transform's error is larger where sums are short */
+    return cg_problem_normalise(out) == CONVGEN_OK && cg_problem_sizes(out).macs < cg_problem_sizes(p).macs;
+}

@@ -12,9 +12,10 @@ typedef convgen_status cg_status;
 
 enum {
     CG_TEXT = 512,     /* canonical problem text with its end mark */
-    CG_NAME = 64,      /* schedule, compiler */
+    CG_NAME = 96,      /* schedule, compiler; gen/names.lua has one less */
     CG_WHY = 256,      /* why a candidate was refused, one sentence */
     CG_STAGES = 16,    /* stages of one schedule */
+    CG_ENDS = 64,      /* tasks that begin or end a part of a stage */
     CG_KEY = 192,      /* machine key */
     CG_SCHEDULES = 256 /* schedules listed for one problem */
 };
@@ -197,6 +198,20 @@ typedef struct cg_store cg_store;
 bool cg_rates_recall(cg_store *s, cg_machine *m);
 cg_status cg_rates_keep(cg_store *s, const cg_machine *m); /* under its key */
 
+/* ---- arena.c: many small blocks that go at once ------------------------------------------------------------------------ */
+
+enum { CG_ARENA_CLASSES = 16 }; /* of small blocks, 16 bytes apart */
+typedef struct cg_arena { /* all zero: empty */
+    char *at, *end;       /* what the last chunk has left */
+    size_t chunk;         /* bytes of the next one */
+    void *free[CG_ARENA_CLASSES];
+    struct cg_large *large; /* chunks too */
+} cg_arena;
+void *cg_arena_new(cg_arena *a, size_t size); /* 16-byte aligned; size above 0 */
+void *cg_arena_resize(cg_arena *a, void *old, size_t old_size, size_t size); /* NULL: old is as it was */
+void cg_arena_free(cg_arena *a, void *p, size_t size);
+void cg_arena_end(cg_arena *a);
+
 /* ---- script.c and script_ask.c: the generator; with script_emit.c the only ones that see lua.h --------------------------------------- */
 
 typedef struct cg_script cg_script; /* one Lua state with its lock; any thread may call */
@@ -222,7 +237,7 @@ cg_status cg_script_target(cg_script *s, const cg_machine *m, const char *wanted
 
 typedef struct cg_schedule {
     char name[CG_NAME], family[16];
-    char way[CG_NAME]; /* what it is but for its sizes: "direct.across.stream" */
+    char way[CG_NAME]; /* what it is but for its sizes: "gather/direct.across.stream" */
     int version;     /* of the family */
     double cycles;   /* the estimate */
     char arithmetic[CG_NAME]; /* what decides the bits of its results: all schedules with the same word give the same; "" refused */
@@ -255,6 +270,9 @@ typedef struct cg_stage {
     long tasks;
     size_t scratch; /* bytes a thread, 64-byte aligned */
     bool pack;      /* turns weights into packed; the only one convgen_pack runs */
+    bool shares;    /* reads or writes the memory that stages share */
+    int ends;       /* tasks among which every part of the stage has its first and its last one; 0: not known */
+    long end[CG_ENDS];
 } cg_stage;
 typedef struct cg_source {
     char *text;
@@ -370,6 +388,7 @@ cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order 
 cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, bool bias_gradient, int64_t first, int64_t count,
                              double *high, double *low, double *magnitude, int64_t *terms);
 int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient);
+void cg_output_sizes(const convgen_problem *p, bool bias_gradient, int64_t size[5]); /* of its axes as they are stored, fastest last */
 /* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel}. */
 void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t element, int64_t at[5]);
 int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the most terms of one output; bias and residual count */
@@ -399,6 +418,9 @@ void cg_kernel_run(const cg_kernel *k, const struct cg_parallel *par, const cg_o
  * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
  * it takes). Without a deadline it is cg_kernel_run. */
 cg_status cg_kernel_run_in_time(const cg_kernel *k, const struct cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
+/* Of the stages that no other one reads from, `most` tasks of those at the ends of their parts; of the others all. *ran: of stage `counted`. */
+cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, long most, int counted, long *ran);
+bool cg_stage_is_last(const cg_kernel *k, int stage); /* none reads from it */
 void cg_kernel_pack(const cg_kernel *k, const struct cg_parallel *par, const void *weights, void *packed, void *workspace);
 
 /* A workspace, and memory for packed weights where the problem's are fixed (else NULL); the kernel's answers in them.
@@ -449,14 +471,18 @@ typedef struct cg_verdict {
     double error_normwise, error_vs_loop, error_vs_bound; /* NaN when not measured */
     double vs_loop[CONVGEN_DATA_KINDS];                    /* of a transforming family, when measured */
     double seconds;                                        /* of the first run: a hint of the time */
+    long tasks;       /* that a sample ran; */
+    double macs;      /* about so many multiply-adds in them; */
+    size_t filled;    /* and bytes of inputs that it made */
     char on[CG_TEXT]; /* the smaller problem that the same schedule was checked on; "": the problem itself */
 } cg_verdict;
 typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
 /* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
  * in its receptive field; poisoned outputs, scratch and workspace; inputs and red zones untouched; the bound element by element.
  * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
- * SAMPLE: some outputs, within 2 ms beyond the run itself. */
+ * SAMPLE: some outputs of some tasks: sample.c. */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
+double cg_sample_excess(const convgen_problem *p, const cg_kernel *k); /* by how much the tasks of a sample are beyond what it may run; 1: just not */
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
  * are in most programs; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
@@ -468,6 +494,8 @@ cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const struct cg_paralle
 bool cg_cut_needed(const convgen_problem *p); /* its operands are too large to be filled for a few outputs' sake */
 /* The number-th (from 0) of them, whose operands are at most 16 MB where that can be; false: there are no more. */
 bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out);
+/* The number-th whose sums are so much shorter that a task has so many times fewer multiply-adds, as far as that can be. */
+bool cg_cut_sums(const convgen_problem *p, double by, int number, convgen_problem *out);
 
 /* ---- certificate.c: how exact an answer is ---------------------------------------------------------------------------- */
 
@@ -566,6 +594,8 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
 void cg_fact_format(const cg_fact *f, cg_buffer *line);
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY]);
 typedef enum { CG_RECORD_LINE, CG_FACT_LINE, CG_COMMENT_LINE, CG_FUTURE_LINE } cg_line_kind;
+/* A name as convgen 0.1 wrote it becomes the one of the same schedule now; others stay. Lines are parsed with it. */
+void cg_schedule_rename(char name[CG_NAME]);
 cg_line_kind cg_line_kind_of(const char *line, size_t length); /* by its beginning; what is nothing else is a bad record */
 size_t cg_line_length(const char *line, size_t length); /* without the blanks and line ends that it ends with */
 int cg_record_order(const void *a, const void *b); /* of their keys: machine to compiler, generator, merged */

@@ -126,6 +126,47 @@ cg_status cg_kernel_run_in_time(const cg_kernel *k, const cg_parallel *par, cons
     return run_stages(k, par, &call, packed ? COMPUTE : PACK | COMPUTE, cg_deadline() < INFINITY ? stage_in_time : run_whole);
 }
 
+bool cg_stage_is_last(const cg_kernel *k, int stage)
+{
+    const cg_stage *s = k->source.stage;
+    if (s[stage].pack) return false;
+    for (int i = stage + 1; i < k->source.stage_count && s[stage].shares; i++)
+        if (s[i].shares) return false;
+    return true;
+}
+
+/* Of tasks at the ends of parts, as many as are wanted: the last one, the first one, and what is evenly between. */
+static long end_task(const cg_stage *s, long wanted, long i)
+{
+    static const long corners = 2;
+    long count = s->ends ? s->ends : s->tasks < corners ? s->tasks : corners, n = wanted > 1 ? i * (count - 1) / (wanted - 1) : count - 1;
+    return s->ends ? s->end[n] : n ? s->tasks - 1 : 0;
+}
+
+static long end_count(const cg_stage *s, long most)
+{
+    long count = s->ends ? s->ends : s->tasks < 2 ? s->tasks : 2;
+    return count < most ? count : most;
+}
+
+cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, long most, int counted, long *ran)
+{
+    cg_call call = call_of(k, o, packed, workspace);
+    char *scratch = (char *)call.shared + cg_round64(k->source.shared);
+    cg_status status = CONVGEN_OK;
+    for (int i = 0; i < k->source.stage_count && !status; i++) {
+        const cg_stage *s = &k->source.stage[i];
+        if (s->pack && packed) continue;
+        long tasks = cg_stage_is_last(k, i) ? end_count(s, most) : 1;
+        for (long j = 0; j < tasks && !(status = cg_in_time()); j++) {
+            long first = cg_stage_is_last(k, i) ? end_task(s, tasks, j) : 0, last = cg_stage_is_last(k, i) ? first + 1 : s->tasks;
+            k->stage[i](&call, scratch, first, last);
+        }
+        if (i == counted) *ran = tasks;
+    }
+    return status;
+}
+
 void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weights, void *packed, void *workspace)
 {
     cg_operands o = {.weights = (void *)weights}; /* only read */

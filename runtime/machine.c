@@ -21,23 +21,32 @@
 enum { EAX, EBX, ECX, EDX };
 enum { NO_STATE = 0, YMM = 0x6, ZMM = 0xe6 }; /* bits of XCR0 that the registers of a feature need */
 
+/* Leaves that tell of features, with their subleaves. */
+enum { LEAF_1, LEAF_7, LEAF_7_1, LEAVES };
+static const unsigned leaves[LEAVES][2] = {{1, 0}, {7, 0}, {7, 1}};
+
 static const struct {
     const char *name;
-    unsigned leaf, subleaf;
-    int reg, bit;
+    int leaf, reg, bit;
     unsigned state;
 } feature_rows[] = {
     /* sorted by name: the text of features is */
-    {"avx", 1, 0, ECX, 28, YMM},         {"avx2", 7, 0, EBX, 5, YMM},         {"avx512_bf16", 7, 1, EAX, 5, ZMM},
-    {"avx512_fp16", 7, 0, EDX, 23, ZMM}, {"avx512_vnni", 7, 0, ECX, 11, ZMM}, {"avx512bw", 7, 0, EBX, 30, ZMM},
-    {"avx512cd", 7, 0, EBX, 28, ZMM},    {"avx512dq", 7, 0, EBX, 17, ZMM},    {"avx512f", 7, 0, EBX, 16, ZMM},
-    {"avx512vl", 7, 0, EBX, 31, ZMM},    {"bmi2", 7, 0, EBX, 8, NO_STATE},    {"f16c", 1, 0, ECX, 29, YMM},
-    {"fma", 1, 0, ECX, 12, YMM},         {"sse2", 1, 0, EDX, 26, NO_STATE},   {"sse4_1", 1, 0, ECX, 19, NO_STATE},
+    {"avx", LEAF_1, ECX, 28, YMM},         {"avx2", LEAF_7, EBX, 5, YMM},         {"avx512_bf16", LEAF_7_1, EAX, 5, ZMM},
+    {"avx512_fp16", LEAF_7, EDX, 23, ZMM}, {"avx512_vnni", LEAF_7, ECX, 11, ZMM}, {"avx512bw", LEAF_7, EBX, 30, ZMM},
+    {"avx512cd", LEAF_7, EBX, 28, ZMM},    {"avx512dq", LEAF_7, EBX, 17, ZMM},    {"avx512f", LEAF_7, EBX, 16, ZMM},
+    {"avx512vl", LEAF_7, EBX, 31, ZMM},    {"bmi2", LEAF_7, EBX, 8, NO_STATE},    {"f16c", LEAF_1, ECX, 29, YMM},
+    {"fma", LEAF_1, ECX, 12, YMM},         {"sse2", LEAF_1, EDX, 26, NO_STATE},   {"sse4_1", LEAF_1, ECX, 19, NO_STATE},
 };
 
+/* Under a hypervisor each question takes as long as thousands of instructions: none is asked twice. */
 static bool read_leaf(unsigned number, unsigned sub, unsigned reg[4])
 {
-    return __get_cpuid_count(number, sub, &reg[EAX], &reg[EBX], &reg[ECX], &reg[EDX]) != 0;
+    static _Thread_local unsigned most[2]; /* the last leaf of the usual and of the extended ones */
+    unsigned *last = &most[number >> 31];
+    if (!*last) *last = __get_cpuid_max(number & 0x80000000u, NULL);
+    if (number > *last) return false;
+    __cpuid_count(number, sub, reg[EAX], reg[EBX], reg[ECX], reg[EDX]);
+    return true;
 }
 
 static unsigned read_xcr0(void)
@@ -56,12 +65,13 @@ static unsigned saved_state(const cg_cpu *cpu)
 
 static void detect_features(const cg_cpu *cpu, cg_machine *m)
 {
-    unsigned state = saved_state(cpu), reg[4];
+    unsigned state = saved_state(cpu), reg[LEAVES][4];
     size_t used = 0;
+    for (int i = 0; i < LEAVES; i++)
+        if (!cpu->leaf(leaves[i][0], leaves[i][1], reg[i])) memset(reg[i], 0, sizeof reg[i]);
     for (size_t i = 0; i < sizeof feature_rows / sizeof feature_rows[0]; i++) {
         unsigned needs = feature_rows[i].state;
-        if ((state & needs) != needs || !cpu->leaf(feature_rows[i].leaf, feature_rows[i].subleaf, reg)) continue;
-        if (!(reg[feature_rows[i].reg] >> feature_rows[i].bit & 1)) continue;
+        if ((state & needs) != needs || !(reg[feature_rows[i].leaf][feature_rows[i].reg] >> feature_rows[i].bit & 1)) continue;
         int wrote =
             snprintf(m->features + used, sizeof m->features - used, "%s%s", used ? " " : "", feature_rows[i].name);
         used += (size_t)wrote;

@@ -125,7 +125,7 @@ static bool map_anew(size_t inside, size_t page, cg_guarded *g)
     return true;
 }
 
-cg_status cg_guarded_fit(size_t size, bool flush_right, size_t alignment, cg_guarded *g)
+static cg_status fit(size_t size, bool flush_right, size_t alignment, bool populate, cg_guarded *g)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), inside;
     if (!alignment)
@@ -143,7 +143,9 @@ cg_status cg_guarded_fit(size_t size, bool flush_right, size_t alignment, cg_gua
         return guarded_failed(size);
     }
 #ifdef MADV_POPULATE_WRITE
-    if (!kept && inside > 16 * page) madvise(data, inside, MADV_POPULATE_WRITE); /* one call, not a fault for each page; a hint */
+    if (populate && !kept && inside > 16 * page) madvise(data, inside, MADV_POPULATE_WRITE); /* one call, not a fault for each page; a hint */
+#else
+    (void)populate;
 #endif
     g->data = data + (flush_right ? (inside - size) / alignment * alignment : 0);
     g->size = size;
@@ -153,7 +155,12 @@ cg_status cg_guarded_fit(size_t size, bool flush_right, size_t alignment, cg_gua
 cg_status cg_guarded_new(size_t size, bool flush_right, size_t alignment, cg_guarded *out)
 {
     *out = (cg_guarded){0};
-    return cg_guarded_fit(size, flush_right, alignment, out);
+    return fit(size, flush_right, alignment, false, out);
+}
+
+cg_status cg_guarded_fit(size_t size, bool flush_right, size_t alignment, cg_guarded *g)
+{
+    return fit(size, flush_right, alignment, true, g);
 }
 
 void cg_guarded_free(cg_guarded *g)

@@ -8,7 +8,7 @@
  * (each in one line of 4096 bytes at most). A line of format 2 says which generator made it (- is unknown), whether it came from
  * elsewhere and has not been checked here, whether its search was not a whole one, and after how many candidates time cut it short
  * (0: it did not). convgen 0.1 reads and writes format 1 alone and leaves lines of format 2 as they are: so two versions can share a
- * store. What lacks all of these is still written in format 1.
+ * store. What lacks all of these is still written in format 1, unless its schedule's name nests, which 0.1 knows nothing of.
  * The sum is FNV-1a of everything before the word "sum="; it finds damage, not malice. A record is data: its names are checked for
  * their letters, and nothing is executed. Blanks and a carriage return at the end of a line do not count. */
 #ifndef _GNU_SOURCE
@@ -27,9 +27,9 @@ enum { SUM_LENGTH = 4 + 16 };
 
 /* ---- the fields of a line ------------------------------------------------------------------------------------------ */
 
-/* WORD: printable, no blanks. NAME: letters, digits and ._+- only. STAMP: a name, or - for "". QUOTED: blanks too, \" and \\
- * inside. FLAG: yes or no. RATIO: may be nan. */
-typedef enum { WORD, NAME, STAMP, QUOTED, COUNT, FLAG, NUMBER, RATIO } shape;
+/* WORD: printable, no blanks. NAME: letters, digits and ._+- only. NEST: names with / between them, each but the first beginning with
+ * a small letter. STAMP: a name, or - for "". QUOTED: blanks too, \" and \\ inside. FLAG: yes or no. RATIO: may be nan. */
+typedef enum { WORD, NAME, NEST, STAMP, QUOTED, COUNT, FLAG, NUMBER, RATIO } shape;
 
 typedef struct field {
     const char *name;
@@ -46,7 +46,7 @@ static const field record_fields[] = {
     FIELD(cg_record, COUNT, threads, 1, 1 << 20),  FIELD(cg_record, QUOTED, problem, 0, 0),
     FIELD(cg_record, NAME, form, 0, 0),            FIELD(cg_record, QUOTED, compiler, 0, 0),
     FIELD(cg_record, NAME, family, 0, 0),          FIELD(cg_record, COUNT, version, 0, 1 << 20),
-    FIELD(cg_record, NAME, schedule, 0, 0),        FIELD(cg_record, NUMBER, ns_min, 0, 1e18),
+    FIELD(cg_record, NEST, schedule, 0, 0),        FIELD(cg_record, NUMBER, ns_min, 0, 1e18),
     FIELD(cg_record, NUMBER, ns_median, 0, 1e18),  FIELD(cg_record, RATIO, error_normwise, 0, INFINITY),
     FIELD(cg_record, RATIO, error_vs_loop, 0, INFINITY), FIELD(cg_record, RATIO, error_vs_bound, 0, INFINITY),
     FIELD(cg_record, STAMP, generator, 0, 0),      FIELD(cg_record, FLAG, merged, 0, 0), /* from here on: format 2 */
@@ -71,6 +71,7 @@ static bool may_stand_in(shape is, unsigned char c)
 {
     if (is == QUOTED) return c >= ' ' && c != 127;
     if (is == WORD) return c > ' ' && c < 127 && c != '"' && c != '\\';
+    if (is == NEST && c == '/') return true;
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("._+-", c));
 }
 
@@ -122,7 +123,7 @@ static void line_add(cg_buffer *b, const char *head, const field *f, int count, 
 
 void cg_record_format(const cg_record *r, cg_buffer *line)
 {
-    const struct record_format *f = &formats[r->generator[0] || r->merged || r->partial || r->cut_after];
+    const struct record_format *f = &formats[r->generator[0] || r->merged || r->partial || r->cut_after || strchr(r->schedule, '/')];
     line_add(line, f->head, record_fields, f->fields, r);
 }
 
@@ -197,12 +198,21 @@ static bool take_stamp(cursor *c, const field *f, char *out)
     return true;
 }
 
+static bool take_nest(cursor *c, const field *f, char *out)
+{
+    if (!take_text(c, f, out) || *out == '/') return false;
+    for (const char *at = out; (at = strchr(at, '/')); at++)
+        if (at[1] < 'a' || at[1] > 'z') return false;
+    return true;
+}
+
 static bool take_value(cursor *c, const field *f, void *at)
 {
     switch (f->shape) {
     case COUNT: return take_count(c, f, at);
     case FLAG: return take_flag(c, at);
     case STAMP: return take_stamp(c, f, at);
+    case NEST: return take_nest(c, f, at);
     case NUMBER:
     case RATIO: return take_number(c, f, at);
     default: return take_text(c, f, at);
@@ -299,8 +309,10 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
     const struct record_format *f = format_of(line, length);
     if (!f) f = &formats[0];
     cg_status status = line_parse(line, length, f->head, record_fields, f->fields, &r, why);
-    if (!status) *out = r;
-    return status;
+    if (status) return status;
+    cg_schedule_rename(r.schedule);
+    *out = r;
+    return CONVGEN_OK;
 }
 
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY])

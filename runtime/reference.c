@@ -542,6 +542,13 @@ int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient)
     return tensor_elements(&k.out);
 }
 
+void cg_output_sizes(const convgen_problem *p, bool bias_gradient, int64_t size[5])
+{
+    task k;
+    task_shape(&k, p, &no_operands, bias_gradient);
+    for (int i = 0; i < AXES; i++) size[i] = k.out.size[k.out.order[i]];
+}
+
 void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t element, int64_t at[5])
 {
     task k;

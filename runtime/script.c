@@ -39,6 +39,7 @@ extern const size_t cg_embedded_count;
 struct cg_script {
     lua_State *lua;
     pthread_mutex_t lock;
+    cg_arena arena; /* all that Lua has */
     size_t used;
     long uncounted; /* allocations that are left before instructions are counted */
     int work, all_work; /* million instructions: of this call, or of a part of it; of parts that are done */
@@ -67,7 +68,7 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
     if (!old)
         old_size = 0; /* then it is a kind of object */
     if (!size) {
-        cg_free(old);
+        cg_arena_free(&s->arena, old, old_size);
         s->used -= old_size;
         return NULL;
     }
@@ -75,7 +76,7 @@ static void *allocate(void *user, void *old, size_t old_size, size_t size)
     s->too_large = !shrinks && size - old_size > MEMORY_LIMIT - s->used;
     if (s->too_large) return NULL;
     if (s->uncounted && !--s->uncounted) count_work(s);
-    void *p = cg_realloc(old, size);
+    void *p = cg_arena_resize(&s->arena, old, old_size, size);
     if (!p) {
         if (!shrinks) return NULL;
         p = old; /* Lua relies on it that a shrink never fails */
@@ -213,25 +214,59 @@ static int run_module(lua_State *lua)
     return 1;
 }
 
-/* require(name): runs gen/NAME.lua once and gives its table. Upvalue 1: what is loaded; false while it is being loaded,
- * and taken back when that fails, since it may only have been memory that lacked. */
+/* __index of a module that is not loaded: loads it, and is replaced by its table. Upvalue 1: its name. "loading" is taken back when that
+ * fails, since it may only have been memory that lacked. */
+static int load_module(lua_State *lua)
+{
+    const char *name = lua_tostring(lua, lua_upvalueindex(1));
+    lua_settop(lua, 2);
+    lua_getmetatable(lua, 1);
+    if (lua_getfield(lua, 3, "loading"), lua_toboolean(lua, -1)) return luaL_error(lua, "gen/%s.lua requires itself", name);
+    lua_pushboolean(lua, 1);
+    lua_setfield(lua, 3, "loading"); /* the key is there: no allocation, here and below */
+    lua_pushcfunction(lua, run_module);
+    lua_pushvalue(lua, lua_upvalueindex(1));
+    int error = lua_pcall(lua, 1, 1, 0);
+    lua_pushboolean(lua, 0);
+    lua_setfield(lua, 3, "loading");
+    if (error) return lua_error(lua);
+    if (lua_rawequal(lua, -1, 1)) return luaL_error(lua, "gen/%s.lua requires itself", name);
+    lua_pushvalue(lua, -1);
+    lua_setfield(lua, 3, "__index");
+    lua_pushvalue(lua, 2);
+    lua_gettable(lua, -2);
+    return 1;
+}
+
+/* __pairs: of the table that it stands for. */
+static int module_pairs(lua_State *lua)
+{
+    lua_getfield(lua, 1, ""); /* loads it */
+    lua_getglobal(lua, "next");
+    luaL_getmetafield(lua, 1, "__index");
+    return 2;
+}
+
+/* require(name): stands for the table that gen/NAME.lua gives, which is run when something is first asked of it: a kernel that is
+ * remembered takes a small part of the generator. Upvalue 1: what was given by name. */
 static int require(lua_State *lua)
 {
     const char *module = luaL_checkstring(lua, 1);
-    lua_settop(lua, 1);
     if (lua_getfield(lua, lua_upvalueindex(1), module) == LUA_TTABLE) return 1;
-    if (lua_isboolean(lua, -1)) return luaL_error(lua, "gen/%s.lua requires itself", module);
     if (!is_file_name(module)) return luaL_error(lua, "no module is called '%s'", module);
+    lua_newtable(lua);
+    lua_createtable(lua, 0, 3);
     lua_pushboolean(lua, 0);
+    lua_setfield(lua, -2, "loading");
+    lua_pushcfunction(lua, module_pairs);
+    lua_setfield(lua, -2, "__pairs");
+    lua_pushvalue(lua, 1);
+    lua_pushcclosure(lua, load_module, 1);
+    lua_setfield(lua, -2, "__index");
+    lua_setmetatable(lua, -2);
+    lua_pushvalue(lua, -1);
     lua_setfield(lua, lua_upvalueindex(1), module);
-    lua_pushcfunction(lua, run_module);
-    lua_pushvalue(lua, 1);
-    int error = lua_pcall(lua, 1, 1, 0);
-    lua_pushvalue(lua, 1);
-    if (error) lua_pushnil(lua);
-    else lua_pushvalue(lua, -2);
-    lua_rawset(lua, lua_upvalueindex(1)); /* the key is there: no allocation */
-    return error ? lua_error(lua) : 1;
+    return 1;
 }
 
 /* ---- protected calls ---- */
@@ -330,7 +365,7 @@ cg_status cg_script_new(cg_script **out)
 void cg_script_free(cg_script *s)
 {
     if (!s) return;
-    if (s->lua) lua_close(s->lua);
+    cg_arena_end(&s->arena); /* nothing of the state has anything beside memory, so it need not be closed */
     pthread_mutex_destroy(&s->lock);
     cg_buffer_free(&s->file);
     cg_free(s->folder);

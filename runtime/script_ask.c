@@ -42,14 +42,20 @@ static void get_text(lua_State *lua, const char *field, char *to, size_t size)
     lua_pop(lua, 1);
 }
 
-/* The same for a word that records and symbols can hold. */
-static void get_word(lua_State *lua, const char *field, char *to, size_t size)
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
+
+static void get_letters(lua_State *lua, const char *field, char *to, size_t size, const char *letters)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-";
     get_text(lua, field, to, size);
     if (!to[0] || strspn(to, letters) != strlen(to))
         luaL_error(lua, "gen/convgen.lua: field %s is '%s', which is not a word of letters, digits and . _ + -", field, to);
 }
+
+/* The same for a word that records and symbols can hold. */
+static void get_word(lua_State *lua, const char *field, char *to, size_t size) { get_letters(lua, field, to, size, LETTERS); }
+
+/* A schedule's name: words with / between them, which records can hold and symbols cannot. */
+static void get_name(lua_State *lua, const char *field, char *to, size_t size) { get_letters(lua, field, to, size, LETTERS "/"); }
 
 /* A reason may be cut. */
 static void copy_why(lua_State *lua, int index, char why[CG_WHY])
@@ -293,9 +299,9 @@ typedef struct schedules_job {
 
 static void read_schedule(lua_State *lua, cg_schedule *out)
 {
-    get_word(lua, "name", out->name, sizeof out->name);
+    get_name(lua, "name", out->name, sizeof out->name);
     get_word(lua, "family", out->family, sizeof out->family);
-    get_word(lua, "way", out->way, sizeof out->way);
+    get_name(lua, "way", out->way, sizeof out->way);
     out->version = (int)get_integer(lua, "version", 0, INT_MAX);
     get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
     lua_getfield(lua, -1, "cycles");
@@ -438,6 +444,21 @@ cg_status cg_script_generator(cg_script *s, char versions[CG_NAME])
 
 /* ---- source ---- */
 
+/* Of more than there is room for, none are known. */
+static void read_ends(lua_State *lua, cg_stage *out)
+{
+    lua_getfield(lua, -1, "ends");
+    int count = lua_istable(lua, -1) ? get_length(lua, "ends", INT_MAX) : 0;
+    for (int i = 0; i < count && count <= CG_ENDS; i++) {
+        lua_rawgeti(lua, -1, i + 1);
+        out->end[i] = (long)lua_tointeger(lua, -1);
+        if (out->end[i] < 0 || out->end[i] >= out->tasks) luaL_error(lua, "gen/convgen.lua: a stage's end is none of its tasks");
+        lua_pop(lua, 1);
+    }
+    out->ends = count <= CG_ENDS ? count : 0;
+    lua_pop(lua, 1);
+}
+
 static void read_stage(lua_State *lua, cg_stage *out)
 {
     get_word(lua, "name", out->name, sizeof out->name);
@@ -445,6 +466,8 @@ static void read_stage(lua_State *lua, cg_stage *out)
     out->tasks = (long)get_integer(lua, "tasks", 0, SIZE_LIMIT);
     out->scratch = (size_t)get_integer(lua, "scratch", 0, SIZE_LIMIT);
     out->pack = get_flag(lua, "pack");
+    out->shares = get_flag(lua, "shares");
+    read_ends(lua, out);
 }
 
 /* Copies the text on top, which may be of `limit` bytes and hold no zeros. */

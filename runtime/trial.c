@@ -20,6 +20,19 @@ void cg_fill_words(void *data, size_t size, uint32_t word)
     if (size) memcpy(at, words, size);
 }
 
+/* What is beyond the operand in its heap, if there is one. */
+static cg_status zones_of(block *b, size_t size, bool right)
+{
+    if (!b->heap) {
+        *b = (block){0};
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
+    }
+    b->data = b->heap + ZONE + (right ? cg_round64(size) - size : 0);
+    cg_fill_words(b->heap, (size_t)(b->data - b->heap), poisons[BEYOND].word);
+    cg_fill_words(b->data + size, (size_t)(b->heap + b->heap_size - (b->data + size)), poisons[BEYOND].word);
+    return CONVGEN_OK;
+}
+
 cg_status cg_block_fit(block *b, size_t size, bool right, size_t alignment, bool guards)
 {
     b->size = size;
@@ -33,18 +46,27 @@ cg_status cg_block_fit(block *b, size_t size, bool right, size_t alignment, bool
         b->heap_size = ZONE + cg_round64(size) + ZONE;
         b->heap = cg_aligned(b->heap_size);
     }
-    if (!b->heap) {
-        *b = (block){0};
-        return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", size);
+    return zones_of(b, size, right);
+}
+
+cg_status cg_block_vast(block *b, size_t size, bool right, size_t alignment, bool guards)
+{
+    b->size = size;
+    if (guards) {
+        cg_status status = cg_guarded_new(size, right, alignment, &b->guarded);
+        b->data = b->guarded.data;
+        return status;
     }
-    b->data = b->heap + ZONE + (right ? cg_round64(size) - size : 0);
-    cg_fill_words(b->heap, b->heap_size, poisons[BEYOND].word);
-    return CONVGEN_OK;
+    b->pages = true;
+    b->heap_size = ZONE + cg_round64(size) + ZONE;
+    b->heap = cg_pages(b->heap_size);
+    return zones_of(b, size, right);
 }
 
 void cg_block_free(block *b)
 {
-    b->heap ? cg_free(b->heap) : cg_guarded_free(&b->guarded);
+    if (b->pages) cg_pages_free(b->heap, b->heap_size);
+    else b->heap ? cg_free(b->heap) : cg_guarded_free(&b->guarded);
     memset(b, 0, sizeof *b);
 }
 
@@ -150,6 +172,67 @@ static int64_t weight_nan(const cg_trial *t)
     return p->layout == CONVGEN_NHWC ? channel : channel * taps;
 }
 
+enum { NOISE = 16381 /* elements: a prime */, STRIPE = 4096 };
+
+/* Noise that comes again and again, and where in it a tensor begins. */
+typedef struct roll {
+    const char *noise;
+    size_t bytes, phase;
+} roll;
+
+static size_t unroll(const roll *r, char *data, size_t from, size_t to)
+{
+    for (size_t i = from, n; i < to; i += n) {
+        size_t at = (i + r->phase) % r->bytes;
+        n = r->bytes - at < to - i ? r->bytes - at : to - i;
+        memcpy(data + i, r->noise + at, n);
+    }
+    return to - from;
+}
+
+/* At most so many bytes of a tensor: its beginning, its end, and stripes between. The rest stays zero. */
+static size_t sketch(const roll *r, char *data, size_t bytes, size_t most)
+{
+    if (bytes <= most) return unroll(r, data, 0, bytes);
+    size_t end = most / 4 / STRIPE * STRIPE, stripes = most / 2 / STRIPE, cell = (bytes - 2 * end) / (stripes ? stripes : 1);
+    size_t filled = unroll(r, data, 0, end) + unroll(r, data, bytes - end, bytes);
+    for (size_t i = 0; i < stripes; i++) {
+        size_t from = end + i * cell + (cell > STRIPE ? cg_mix(i) % (cell - STRIPE) / 64 * 64 : 0);
+        filled += unroll(r, data, from, from + STRIPE);
+    }
+    return filled;
+}
+
+static int inputs_of(const cg_trial *t)
+{
+    int count = 0;
+    for (int i = 0; i < CG_TENSORS; i++) count += t->role_of[i] == CG_INPUT;
+    return count;
+}
+
+/* Small inputs whole, of large ones an equal share of what is left. */
+static cg_status set_sketch(cg_trial *t, set *s)
+{
+    size_t noise_bytes = NOISE * t->element, left = t->sketched;
+    bool done[CG_TENSORS] = {false};
+    char *noise = cg_malloc(noise_bytes);
+    if (!noise) return cg_fail(CONVGEN_NO_MEMORY, "no memory for the data of a sample");
+    cg_fill(&t->p, CONVGEN_UNIFORM, CG_TENSORS, noise, noise_bytes, 0);
+    t->filled = 0;
+    for (int waiting = inputs_of(t); waiting > 0; waiting--) {
+        int least = -1;
+        for (int i = 0; i < CG_TENSORS; i++)
+            if (t->role_of[i] == CG_INPUT && !done[i] && (least < 0 || t->bytes[i] < t->bytes[least])) least = i;
+        roll own = {noise, noise_bytes, (size_t)least * 5003 * t->element};
+        size_t filled = sketch(&own, s->tensor[least].data, t->bytes[least], left / (size_t)waiting);
+        done[least] = true;
+        left -= filled;
+        t->filled += filled;
+    }
+    cg_free(noise);
+    return CONVGEN_OK;
+}
+
 static void set_fill(const cg_trial *t, kind which, set *s)
 {
     bool f32 = t->p.type == CONVGEN_F32;
@@ -182,10 +265,12 @@ cg_status cg_set_make(cg_trial *t, kind which)
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
         if ((status = cg_in_time())) break; /* of GBs each takes seconds */
-        status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM, t->element, t->guards || which == PLAIN);
+        if (which == SKETCH && !t->whole) status = cg_block_vast(&s->tensor[i], t->bytes[i], true, t->element, t->guards);
+        else status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM || which == SKETCH, t->element, t->guards || which == PLAIN);
         *slot[i] = s->tensor[i].data;
     }
-    if (!status) set_fill(t, which, s);
+    if (!status && which == SKETCH) status = set_sketch(t, s);
+    else if (!status) set_fill(t, which, s);
     if (!status) status = cg_in_time(); /* late, they are not whole */
     if (status) cg_set_free(s);
     else s->made = true;

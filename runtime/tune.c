@@ -803,12 +803,18 @@ static cg_parallel parallel_of(const cg_local *l, const cg_job *job)
     return par;
 }
 
+/* The number-th smaller problem: one that has room, or one whose tasks are smaller. */
+static bool cut_down(const convgen_problem *p, double excess, int number, convgen_problem *cut)
+{
+    return cg_cut_needed(p) ? cg_cut_down(p, number, cut) : cg_cut_sums(p, excess, number, cut);
+}
+
 /* A kernel of the same schedule for a smaller problem. NULL with OK: no cut has the schedule, *why says what the last one lacks. */
-static cg_status build_cut(cg_local *l, const cg_job *job, convgen_problem *cut, cg_built **slot, char why[CG_WHY])
+static cg_status build_cut(cg_local *l, const cg_job *job, double excess, convgen_problem *cut, cg_built **slot, char why[CG_WHY])
 {
     cg_status status = CONVGEN_OK;
     *slot = NULL;
-    for (int i = 0; i < CUTS && !*slot && cg_cut_down(&job->problem, i, cut); i++) {
+    for (int i = 0; i < CUTS && !*slot && cut_down(&job->problem, excess, i, cut); i++) {
         status = build(l, cut, job, slot, why);
         if (nothing_can_go_on(status)) return status;
     }
@@ -816,13 +822,18 @@ static cg_status build_cut(cg_local *l, const cg_job *job, convgen_problem *cut,
 }
 
 /* Some outputs of a problem that is too large to be filled for them. Errors are not those of the problem, and not told. */
-static cg_status verify_cut(cg_local *l, const cg_job *job, const cg_parallel *par, cg_verdict *v)
+static cg_status verify_cut(cg_local *l, const cg_job *job, const cg_kernel *whole, const cg_parallel *par, cg_verdict *v)
 {
     convgen_problem cut;
     cg_built *built = NULL;
     cg_trial *trial = NULL;
     char lacks[CG_WHY] = "", said[CG_WHY];
-    cg_status status = build_cut(l, job, &cut, &built, lacks);
+    cg_status status = build_cut(l, job, cg_sample_excess(&job->problem, whole), &cut, &built, lacks);
+    if (!status && !built && !cg_cut_needed(&job->problem)) {
+        status = cg_verify(l->trial, whole, par, CG_VERIFY_SAMPLE, v);
+        snprintf(v->on, sizeof v->on, "%ld of its tasks alone", v->tasks);
+        return status;
+    }
     if (!status && !built) {
         snprintf(v->why, sizeof v->why, "the problem is too large for a check, and no smaller one has the schedule: %.150s", lacks);
         return CONVGEN_OK;
@@ -850,8 +861,10 @@ static cg_status verify_kernel(void *self, const cg_job *job, cg_result *out)
         return status;
     }
     cg_parallel par = parallel_of(l, job);
-    if (job->level == CG_VERIFY_SAMPLE && cg_cut_needed(&job->problem)) status = verify_cut(l, job, &par, &out->verdict);
-    else status = cg_verify(l->trial, &(*slot)->kernel, &par, (cg_verify_level)job->level, &out->verdict);
+    const cg_kernel *k = &(*slot)->kernel;
+    bool beyond = job->level == CG_VERIFY_SAMPLE && (cg_cut_needed(&job->problem) || cg_sample_excess(&job->problem, k) > 1);
+    if (beyond) status = verify_cut(l, job, k, &par, &out->verdict);
+    else status = cg_verify(l->trial, k, &par, (cg_verify_level)job->level, &out->verdict);
     if (status != CONVGEN_OK || !out->verdict.ok) drop_kernel(slot);
     if (status != CONVGEN_CANCELLED || cg_late()) return status;
     out->status = status; /* a run of this one would end too late: others may be faster */

@@ -16,15 +16,14 @@
 #include <math.h>
 #include <string.h>
 
-/* Output 0 is the pass's tensor, 1 the bias gradient. */
-static int output_count(const convgen_problem *p)
+int cg_output_count(const convgen_problem *p)
 {
     return 1 + (p->pass == CONVGEN_BACKWARD_WEIGHTS && p->bias);
 }
 
 /* ---- judging -------------------------------------------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 2, 3))) static cg_status refuse(cg_verdict *v, const char *format, ...)
+cg_status cg_refuse(cg_verdict *v, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
@@ -58,6 +57,16 @@ static const char *poison_means(convgen_type type, const void *value)
     return NULL;
 }
 
+const void *cg_output_of(const cg_trial *t, kind which, bool bias)
+{
+    return t->sets[which].tensor[cg_output_tensor(&t->p, bias)].data;
+}
+
+bool cg_never_written(const cg_trial *t, const void *value)
+{
+    return poison_means(t->p.type, value) == poisons[OUTPUT].means;
+}
+
 static bool same(convgen_type type, const void *got, const void *want, int64_t i)
 {
     double a = at(type, got, i), b = at(type, want, i);
@@ -71,6 +80,8 @@ static bool same_rounded(convgen_type type, const void *got, const void *want, i
     return a == b || nearbyint(a) == b; /* the bounds of a clamp need not be integers */
 }
 
+static bool is_random(kind which) { return which == RANDOM || which == SKETCH; }
+
 typedef bool same_fn(convgen_type type, const void *got, const void *want, int64_t i);
 
 static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *got, const void *want, int64_t i, int64_t element,
@@ -81,16 +92,16 @@ static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *g
     double a = at(t->p.type, got, i), b = at(t->p.type, want, i);
     const char *means = isnan(a) ? poison_means(t->p.type, (const char *)got + (size_t)i * t->element) : NULL;
     say_place(&t->p, bias, element, where, sizeof where);
-    if (means) return refuse(v, "%s %s (%s data)", where, means, which == RANDOM ? "random" : "integer");
+    if (means) return cg_refuse(v, "%s %s (%s data)", where, means, is_random(which) ? "random" : "integer");
     if (which == INTEGERS && isnan(a) && s->weight_nan >= 0)
-        return refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s, or at %" PRId64 " of weights, spread beyond its receptive "
+        return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s, or at %" PRId64 " of weights, spread beyond its receptive "
                       "field", where, s->nan.element, tensor_name[s->nan.tensor], s->weight_nan);
     if (which == INTEGERS && isnan(a))
-        return refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", where,
+        return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", where,
                       s->nan.element, tensor_name[s->nan.tensor]);
-    if (which == SMALL) return refuse(v, "%s is %.17g and not %.17g after rounding (integer data)", where, a, b);
-    return refuse(v, "%s is %.17g, the canonical order gives %.17g (%s data)", where, a, b,
-                  which == RANDOM ? "random" : "integer");
+    if (which == SMALL) return cg_refuse(v, "%s is %.17g and not %.17g after rounding (integer data)", where, a, b);
+    return cg_refuse(v, "%s is %.17g, the canonical order gives %.17g (%s data)", where, a, b,
+                  is_random(which) ? "random" : "integer");
 }
 
 /* Elements [first, first+n) of a tensor against want[0..n). */
@@ -106,10 +117,21 @@ static bool compare(cg_trial *t, kind which, bool bias, const void *got, const v
     return true;
 }
 
+bool cg_same_sums(cg_trial *t, kind which, bool bias, const void *want, int64_t first, int64_t n, cg_verdict *v)
+{
+    return compare(t, which, bias, cg_output_of(t, which, bias), want, first, n, same, v);
+}
+
+cg_status cg_unwritten(cg_trial *t, kind which, bool bias, int64_t element, cg_verdict *v)
+{
+    const void *got = cg_output_of(t, which, bias);
+    return refuse_output(t, which, bias, got, got, element, element, v);
+}
+
 static cg_status set_expect(cg_trial *t, set *s, int chains)
 {
     if (s->expected[0] && s->chains == chains) return CONVGEN_OK;
-    for (int i = 0; i < output_count(&t->p); i++) {
+    for (int i = 0; i < cg_output_count(&t->p); i++) {
         int64_t count = cg_output_elements(&t->p, i);
         if (!s->expected[i]) s->expected[i] = cg_malloc((size_t)count * t->element);
         if (!s->expected[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %" PRId64 " expected outputs", count);
@@ -122,7 +144,7 @@ static cg_status set_expect(cg_trial *t, set *s, int chains)
 }
 
 /* Poisoned, as this kernel needs it; and one run in it. */
-static cg_status bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word)
+cg_status cg_bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word)
 {
     bench *b = &t->bench;
     bool fixed = t->p.weights == CONVGEN_WEIGHTS_FIXED && k->source.packed > 0;
@@ -152,19 +174,21 @@ static cg_status run_once(const cg_kernel *k, const cg_parallel *par, const cg_o
 static bool overrun(const block *b, const char *name, cg_verdict *v)
 {
     const char *where = cg_block_overrun(b);
-    if (where) refuse(v, "wrote %s of %s", where, name);
+    if (where) cg_refuse(v, "wrote %s of %s", where, name);
     return where;
 }
 
 /* Zones and inputs after a run. A damaged set is made afresh for the next candidate. */
-static bool untouched(cg_trial *t, set *s, const bench *b, bool inputs, cg_verdict *v)
+bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
 {
+    set *s = &t->sets[which];
+    const bench *b = &t->bench;
     bool bad = overrun(&b->workspace, "the workspace", v) || overrun(&b->packed, "the packed weights", v);
     if (bad) return false;
     for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], tensor_name[i], v);
     for (int i = 0; i < CG_TENSORS && !bad && inputs; i++) {
         bad = t->role_of[i] == CG_INPUT && cg_fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
-        if (bad) refuse(v, "wrote into its input %s", tensor_name[i]);
+        if (bad) cg_refuse(v, "wrote into its input %s", tensor_name[i]);
     }
     if (bad) cg_set_free(s);
     return !bad;
@@ -175,7 +199,7 @@ static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_pa
     set *s = &t->sets[which];
     bool integers = which == INTEGERS || which == SMALL;
     uint32_t word = integers ? LARGE : poisons[UNWRITTEN].word;
-    cg_status status = bench_fit(t, k, par->threads, which == RANDOM, word);
+    cg_status status = cg_bench_fit(t, k, par->threads, which == RANDOM, word);
     if (!status) {
         for (int i = 0; i < CG_TENSORS; i++)
             if (t->role_of[i] == CG_RESULT)
@@ -183,7 +207,7 @@ static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_pa
         double seconds;
         status = run_once(k, par, &s->o, &t->bench, word, &seconds);
         if (which == RANDOM) v->seconds = seconds;
-        if (!status) v->ok = untouched(t, s, &t->bench, inputs, v);
+        if (!status) v->ok = cg_untouched(t, which, inputs, v);
     }
     return status;
 }
@@ -217,19 +241,14 @@ static cg_status judge_figures(cg_trial *t, const cg_kernel *k, const void *got,
     v->error_normwise = t->figures.error_normwise;
     v->error_vs_loop = t->figures.error_vs_loop;
     v->error_vs_bound = t->figures.error_vs_bound;
-    if (!(v->error_vs_bound <= 1)) return refuse(v, "the error is %g times the a-priori bound", v->error_vs_bound);
+    if (!(v->error_vs_bound <= 1)) return cg_refuse(v, "the error is %g times the a-priori bound", v->error_vs_bound);
     return CONVGEN_OK;
-}
-
-static const void *output_of(const cg_trial *t, kind which, bool bias)
-{
-    return t->sets[which].tensor[cg_output_tensor(&t->p, bias)].data;
 }
 
 static void compare_all(cg_trial *t, kind which, bool bias, same_fn *equal, cg_verdict *v)
 {
     const set *s = &t->sets[which];
-    v->ok = compare(t, which, bias, output_of(t, which, bias), s->expected[bias], 0, cg_output_elements(&t->p, bias), equal, v);
+    v->ok = compare(t, which, bias, cg_output_of(t, which, bias), s->expected[bias], 0, cg_output_elements(&t->p, bias), equal, v);
 }
 
 /* All outputs of one kind of data. */
@@ -240,8 +259,8 @@ static cg_status judge_all(cg_trial *t, kind which, const cg_kernel *k, const cg
     if (!status) status = set_expect(t, s, k->source.chains);
     if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, which, k, par, true, v);
-    for (int i = 0; i < output_count(&t->p) && !status && v->ok; i++) compare_all(t, which, i, same, v);
-    if (!status && v->ok && which == RANDOM) status = judge_figures(t, k, output_of(t, which, 0), 1e7, v);
+    for (int i = 0; i < cg_output_count(&t->p) && !status && v->ok; i++) compare_all(t, which, i, same, v);
+    if (!status && v->ok && which == RANDOM) status = judge_figures(t, k, cg_output_of(t, which, 0), 1e7, v);
     return status;
 }
 
@@ -310,7 +329,7 @@ typedef struct strays {
 static bool may_differ(cg_trial *t, const int64_t tile[3], strays *s, const void *want, int64_t element, cg_verdict *v)
 {
     const convgen_problem *p = &t->p;
-    const void *got = output_of(t, SMALL, false);
+    const void *got = cg_output_of(t, SMALL, false);
     double value = at(p->type, got, element);
     int64_t out[5];
     char where[160];
@@ -326,14 +345,14 @@ static bool may_differ(cg_trial *t, const int64_t tile[3], strays *s, const void
         return false;
     }
     say_place(p, false, element, where, sizeof where);
-    refuse(v, "%s is %g: the NaN at element %" PRId64 " of %s or the infinity at element %" PRId64 " spread beyond its tile", where,
+    cg_refuse(v, "%s is %g: the NaN at element %" PRId64 " of %s or the infinity at element %" PRId64 " spread beyond its tile", where,
            value, s->nan.element, tensor_name[s->nan.tensor], s->infinite.element);
     return false;
 }
 
 static void judge_strays(cg_trial *t, const int64_t tile[3], strays *s, cg_verdict *v)
 {
-    const void *got = output_of(t, SMALL, false), *want = t->sets[SMALL].expected[0];
+    const void *got = cg_output_of(t, SMALL, false), *want = t->sets[SMALL].expected[0];
     int64_t count = cg_output_elements(&t->p, false);
     for (int64_t i = 0; i < count && v->ok; i++)
         if (!same_rounded(t->p.type, got, want, i)) v->ok = may_differ(t, tile, s, want, i, v);
@@ -341,10 +360,10 @@ static void judge_strays(cg_trial *t, const int64_t tile[3], strays *s, cg_verdi
     const char *name = tensor_name[s->nan.tensor];
     int64_t nan = reached(&t->p, s->nan.place), infinite = t->p.epilogue.activation ? 0 : reached(&t->p, s->infinite.place);
     if (s->nan_shown < nan)
-        refuse(v, "%" PRId64 " of the %" PRId64 " outputs that the NaN at element %" PRId64 " of %s reaches do not show it",
+        cg_refuse(v, "%" PRId64 " of the %" PRId64 " outputs that the NaN at element %" PRId64 " of %s reaches do not show it",
                nan - s->nan_shown, nan, s->nan.element, name);
     else if (s->infinite_shown < infinite)
-        refuse(v, "%" PRId64 " of the %" PRId64 " outputs that the infinity at element %" PRId64 " of %s reaches do not show it",
+        cg_refuse(v, "%" PRId64 " of the %" PRId64 " outputs that the infinity at element %" PRId64 " of %s reaches do not show it",
                infinite - s->infinite_shown, infinite, s->infinite.element, name);
 }
 
@@ -363,7 +382,7 @@ static cg_status judge_poisoned(cg_trial *t, const cg_kernel *k, const cg_parall
 
 static bool all_written(cg_trial *t, kind which, cg_verdict *v)
 {
-    const void *got = output_of(t, which, false);
+    const void *got = cg_output_of(t, which, false);
     int64_t count = cg_output_elements(&t->p, false);
     for (int64_t i = 0; i < count && v->ok; i++)
         if (isnan(at(t->p.type, got, i))) refuse_output(t, which, false, got, got, i, i, v);
@@ -377,7 +396,7 @@ static cg_status judge_written(cg_trial *t, const cg_kernel *k, const cg_paralle
     cg_status status = cg_set_make(t, RANDOM);
     if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, RANDOM, k, par, true, v);
-    if (status || !v->ok || !all_written(t, RANDOM, v) || output_count(&t->p) < 2) return status;
+    if (status || !v->ok || !all_written(t, RANDOM, v) || cg_output_count(&t->p) < 2) return status;
     if (!s->expected[1]) status = set_expect(t, s, 1);
     if (!status) compare_all(t, RANDOM, true, same, v);
     return status;
@@ -390,7 +409,7 @@ static cg_status judge_small(cg_trial *t, const cg_kernel *k, const cg_parallel 
     if (!status) status = set_expect(t, s, 1);
     if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, SMALL, k, par, true, v);
-    for (int i = 0; i < output_count(&t->p) && !status && v->ok; i++) compare_all(t, SMALL, i, i ? same : same_rounded, v);
+    for (int i = 0; i < cg_output_count(&t->p) && !status && v->ok; i++) compare_all(t, SMALL, i, i ? same : same_rounded, v);
     return status;
 }
 
@@ -406,56 +425,12 @@ static cg_status judge_transform(cg_trial *t, const cg_kernel *k, const cg_paral
     return status;
 }
 
-/* A few outputs: the first, the last, and random ones between. */
-enum { FEW = 512 };
-static const double few_terms = 3e5;
-
-static cg_status judge_few(cg_trial *t, const cg_kernel *k, bool bias, cg_verdict *v)
-{
-    double want[32];
-    cg_status status = CONVGEN_OK;
-    cg_spread s = cg_spread_over(cg_output_elements(&t->p, bias), cg_reference_terms(&t->p, bias), few_terms, FEW);
-    if (s.length > 32) s.length = 32, s.ranges = (s.total + 31) / 32;
-    for (int64_t i = 0; i < s.ranges && !status && v->ok; i++) {
-        int64_t first, n = cg_spread_range(&s, i, &first);
-        status = cg_reference(&t->p, &t->sets[RANDOM].o, CG_CANONICAL, k->source.chains ? k->source.chains : 1, bias, first, n, want);
-        if (!status) v->ok = compare(t, RANDOM, bias, output_of(t, RANDOM, bias), want, first, n, same, v);
-    }
-    return status;
-}
-
-/* The ratio of some outputs is known to some deviations of 1 / sqrt(their number): a sample allows four more. */
-static cg_status sample_transform(cg_trial *t, cg_verdict *v)
-{
-    const void *got = output_of(t, RANDOM, false);
-    int64_t outputs = 0;
-    cg_status status = all_written(t, RANDOM, v) ? take_figures(t, got, few_terms, v, &outputs) : CONVGEN_OK;
-    if (status || !v->ok) return status;
-    double allowed = cg_budget(t->p.accuracy) * (1 + 4 / sqrt((double)outputs));
-    v->error_vs_bound = NAN;
-    v->inexact = !(v->error_vs_loop <= allowed);
-    if (v->inexact)
-        return refuse(v, "the error of %" PRId64 " outputs is %.3g times the loop's, %s allows so few %.3g", outputs,
-                      v->error_vs_loop, cg_accuracy_name(t->p.accuracy), allowed);
-    return CONVGEN_OK;
-}
-
-static cg_status judge_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
-{
-    cg_status status = cg_set_make(t, RANDOM);
-    bool sums = k->source.chains > 0;
-    if (!status) status = run_on(t, RANDOM, k, par, false, v);
-    if (!status && v->ok && !sums) status = sample_transform(t, v);
-    for (int i = !sums; i < output_count(&t->p) && !status && v->ok; i++) status = judge_few(t, k, i, v);
-    return status;
-}
-
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verify_level level, cg_verdict *out)
 {
     *out = (cg_verdict){.ok = true, .error_normwise = NAN, .error_vs_loop = NAN, .error_vs_bound = NAN};
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     if (t->p.accuracy == CONVGEN_PROVEN && k->source.chains != 1)
-        return refuse(out, "proven admits only sums in canonical order");
-    if (level == CG_VERIFY_SAMPLE) return judge_sample(t, k, par, out);
+        return cg_refuse(out, "proven admits only sums in canonical order");
+    if (level == CG_VERIFY_SAMPLE) return cg_sample(t, k, par, out);
     return k->source.chains ? judge_sums(t, k, par, out) : judge_transform(t, k, par, out);
 }

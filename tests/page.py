@@ -19,7 +19,8 @@ import tempfile
 PYTHON = "/usr/bin/python3"  # Debian's, whose NumPy the package uses
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NAME = re.compile(r"(?:/\*|#) *([\w.-]+\.\w+): ")
-SAME = [(r"/[\w./~-]+", "PATH"), (r"\b(winograd|direct|planar|depthwise|plain)(\.[\w+]+)*", "SCHEDULE"),
+SAME = [(r"\b((gather|planes|panel|split)[.\w]*/)*(winograd|direct|planar|depthwise|plain)(\.[\w+]+)*(/product[.\w]*)?", "SCHEDULE"),
+        (r"/[\w./~-]+", "PATH"),
         (r"\b(avx512|avx2|portable)\b", "TARGET"), (r"\b(machine|c) form\b", "FORM"),
         (r"\S*-\d+k-\d+k-\d+k", "MACHINE"), (r"\b\d[\d.,]*(e[+-]?\d+)?\b", "#"),
         (r"(?<=[\d#]), cut\b", ""), (r"(?<= )-(?= |$)", "#"), (r"\b(ns|us|ms|s)\b", "TIME"), (r" +", " ")]

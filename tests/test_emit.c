@@ -131,7 +131,7 @@ START_TEST(words_of_a_schedule_are_explained)
     convgen_problem strided;
     ck_assert_int_eq(convgen_problem_parse("mb1ic1024ih14oc2048kh1sh2ph0", &strided), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&strided), CONVGEN_OK);
-    layers[0].problem = &strided, layers[0].kernel[0].schedule = "direct.p6.v4.rows1.copies.fetch";
+    layers[0].problem = &strided, layers[0].kernel[0].schedule = "gather/direct.p6.v4.rows1.fetch";
     network.layer_count = 1, network.target[0] = "avx512";
     ck_assert_msg(emit_to(&t) == CONVGEN_OK, "%s", cg_error_text());
     ck_assert_int_eq(t.found, 4);

@@ -240,7 +240,7 @@ START_TEST(the_classic)
     cg_record r = key_of(&p);
     convgen_plan *plan;
     if (context->target.bits < 256) return;
-    strcpy(r.schedule, "winograd.6+2x6+2.t14.r6.v2.s1.a16");
+    strcpy(r.schedule, "winograd.6+2x6+2.t14.s1/product.r6.v2.a16");
     strcpy(r.family, "winograd");
     ck_assert_int_eq(cg_script_family_version(context->script, "winograd", &r.version), CONVGEN_OK);
     r.ns_min = r.ns_median = 1, r.error_vs_loop = 0.5;

@@ -235,8 +235,8 @@ END_TEST
 
 /* ---- what the random problems reach ---------------------------------------------------------------------------------------------- */
 
-/* A mark is a word of a schedule's name with the number behind it, told as 1 or more: "direct.p6.v1.rows4.fetch" has p+, v1, rows+ and
- * fetch. Of Winograd's tiles: one, or two (two sizes along one axis), and where the axes differ, apart. */
+/* A mark is a word of a schedule's name with the number behind it, told as 1 or more: "gather/direct.p6.v1.rows4" has gather, p+, v1 and
+ * rows+. Of Winograd's tiles: one, or two (two sizes along one axis), and where the axes differ, apart. */
 typedef struct mark { char family[16], pass[12], word[24]; } mark;
 static struct reached { mark at[512]; int count, times[512]; } reached;
 
@@ -256,8 +256,8 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
     char pass[12], name[CG_TEXT], *rest;
     snprintf(pass, sizeof pass, "%s%s", passes[p->pass], p->layout == CONVGEN_NCHW ? "1" : "");
     snprintf(name, sizeof name, "%s", s->name);
-    strtok_r(name, ".", &rest);
-    for (char *word; (word = strtok_r(NULL, ".", &rest));) {
+    for (char *word = strtok_r(name, "./", &rest); word; word = strtok_r(NULL, "./", &rest)) {
+        if (!strcmp(word, s->family)) continue;
         if (word[0] >= '0' && word[0] <= '9') { /* 4+3x4+3 */
             char *w = strchr(word, 'x');
             *w++ = 0;
@@ -277,21 +277,21 @@ static const struct { const char *family, *pass, *words; } grammar[] = {
     {"depthwise", "forward", "p+ p1 r+ r1 row stream"},
     {"depthwise", "weights", "h+ h1 p+ p1 v+ v1 w+ w1"},
     {"direct", "data", "across fetch p+ p1 rows+ rows1 stream v+ v1"},
-    {"direct", "data1", "fetch p+ p1 rows+ rows1 s+ s1 v+ v1"},
-    {"direct", "forward", "across copies fetch p+ p1 rows+ rows1 stream v+ v1"},
-    {"direct", "forward1", "fetch p+ p1 rows+ rows1 s+ s1 v+ v1"},
-    {"direct", "weights", "ahead copies fetch i+ i1 panel v+ v1"},
+    {"direct", "data1", "fetch p+ p1 planes rows+ rows1 s+ s1 v+ v1"},
+    {"direct", "forward", "across fetch gather p+ p1 rows+ rows1 stream v+ v1"},
+    {"direct", "forward1", "fetch p+ p1 planes rows+ rows1 s+ s1 v+ v1"},
+    {"direct", "weights", "ahead fetch gather i+ i1 panel v+ v1"},
     {"planar", "data", "c+ c1 rows+ v+ v1"},
     {"planar", "data1", "c+ c1 panel rows+ v+ v1"},
     {"planar", "forward", "c+ c1 rows+ v+ v1"},
     {"planar", "forward1", "c+ c1 panel rows+ v+ v1"},
     {"planar", "weights", "i+ i1 k+ o+ o1 rows+ rows1 v+ v1"},
     {"planar", "weights1", "i+ i1 k+ k1 v+ v1"},
-    {"winograd", "data", "a+ apart c+ d+ fetch fuse half one r+ s+ s1 stream t+ two v+ v1"},
-    {"winograd", "data1", "a+ apart c+ fuse half one r+ s+ s1 t+ two v+ v1"},
-    {"winograd", "forward", "a+ apart c+ d+ fetch fuse half one r+ s+ s1 stream t+ two v+ v1"},
-    {"winograd", "forward1", "a+ apart c+ fuse half one r+ s+ s1 t+ two v+ v1"},
-    {"winograd", "weights", "apart one p+ r+ s+ s1 t+ v+ v1"},
+    {"winograd", "data", "a+ apart c+ d+ fetch fuse half one product r+ s+ s1 stream t+ two v+ v1"},
+    {"winograd", "data1", "a+ apart c+ fuse half one product r+ s+ s1 t+ two v+ v1"},
+    {"winograd", "forward", "a+ apart c+ d+ fetch fuse half one product r+ s+ s1 stream t+ two v+ v1"},
+    {"winograd", "forward1", "a+ apart c+ fuse half one product r+ s+ s1 t+ two v+ v1"},
+    {"winograd", "weights", "apart one p+ product r+ s+ s1 split t+ v+ v1"},
 };
 
 static void reach_by(convgen_problem (*make)(uint64_t *state, double macs), double macs, const char *of, int problems)

@@ -50,6 +50,53 @@ START_TEST(nth_allocation_fails)
 }
 END_TEST
 
+/* What lies in an arena stays as it is while others come, grow, shrink and go; a resize that fails leaves it. */
+START_TEST(arenas)
+{
+    enum { BLOCKS = 200, STEPS = 20000 };
+    static struct {
+        unsigned char *at, tag;
+        size_t size;
+    } block[BLOCKS];
+    cg_arena a = {0};
+    uint64_t seed = 5;
+    for (int step = 0; step < STEPS; step++) {
+        int i = (int)(cg_random(&seed) % BLOCKS);
+        size_t size = cg_random(&seed) % (step % 50 ? 400 : 60000), kept = size < block[i].size ? size : block[i].size;
+        if (cg_random(&seed) % 16 == 0) cg_fail_allocation = 1;
+        unsigned char *now = size ? cg_arena_resize(&a, block[i].at, block[i].size, size) : NULL;
+        if (size && !now) {
+            ck_assert_int_eq(cg_fail_allocation, 0); /* that was why */
+            now = block[i].at, kept = size = block[i].size;
+        }
+        cg_fail_allocation = 0;
+        if (!size && block[i].at) cg_arena_free(&a, block[i].at, block[i].size);
+        ck_assert_uint_eq((uintptr_t)now % 16, 0);
+        for (size_t b = 0; b < kept; b++) ck_assert_uint_eq(now[b], block[i].tag);
+        block[i].at = now, block[i].size = size, block[i].tag = (unsigned char)cg_random(&seed);
+        if (size) memset(now, block[i].tag, size);
+    }
+    cg_arena_end(&a);
+    ck_assert(!a.large && !a.at);
+}
+END_TEST
+
+/* Blocks of one size that come and go take no more memory. */
+START_TEST(an_arena_uses_its_memory_again)
+{
+    cg_arena a = {0};
+    void *kept[64];
+    for (int round = 0; round < 100; round++) {
+        cg_fail_allocation = 1000000;
+        for (int i = 0; i < 64; i++) ck_assert_ptr_nonnull(kept[i] = cg_arena_new(&a, 200));
+        for (int i = 0; i < 64; i++) cg_arena_free(&a, kept[i], 195);
+        if (round) ck_assert_int_eq(cg_fail_allocation, 1000000); /* none was asked for */
+    }
+    cg_fail_allocation = 0;
+    cg_arena_end(&a);
+}
+END_TEST
+
 START_TEST(sizes)
 {
     size_t out;
@@ -224,6 +271,8 @@ int main(void)
     Suite *suite = suite_create("memory");
     TCase *t = test_case(suite, "all", 60);
     tcase_add_test(t, nth_allocation_fails);
+    tcase_add_test(t, arenas);
+    tcase_add_test(t, an_arena_uses_its_memory_again);
     tcase_add_test(t, sizes);
     tcase_add_test(t, guard_pages);
     tcase_add_test(t, errors);

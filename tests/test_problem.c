@@ -456,12 +456,12 @@ START_TEST(long_names_are_cut_between_characters)
 {
     cg_options o;
     cg_named_problem n;
-    char text[200] = "ic1iw1oc1kw1n", name[100];
+    char text[200] = "ic1iw1oc1kw1n", name[CG_NAME + 36];
     cg_options_default(&o);
     memset(name, 'x', sizeof name);
-    memcpy(name + 62, "\xc3\xa4zzz", 6); /* an a-umlaut over the limit of 63 bytes */
+    memcpy(name + CG_NAME - 2, "\xc3\xa4zzz", 6); /* an a-umlaut over the limit */
     ck_assert_int_eq(cg_problem_parse(strcat(text, name), &o, &n), CONVGEN_OK);
-    ck_assert_uint_eq(strlen(n.name), 62);
+    ck_assert_uint_eq(strlen(n.name), CG_NAME - 2);
 }
 END_TEST
 

@@ -60,7 +60,8 @@ static cg_record random_record(uint64_t *state)
     random_text(state, r.target, 15, name);
     random_text(state, r.problem, CG_TEXT - 1, quoted);
     random_text(state, r.family, 15, name);
-    random_text(state, r.schedule, CG_NAME - 1, name);
+    random_text(state, r.schedule, CG_NAME - 4, name);
+    if (cg_random(state) % 2) strcat(r.schedule, "/a1");
     random_text(state, r.form, 11, name);
     random_text(state, r.compiler, CG_NAME - 1, quoted);
     r.ns_min = fmin(fabs(random_number(state)), 1e18);
@@ -90,6 +91,60 @@ START_TEST(test_random_records_read_back)
 }
 END_TEST
 
+/* Names of convgen 0.1, and what the same schedules are called now. */
+static const struct {
+    const char *before, *now;
+} renamed[] = {
+    {"direct.p7.v4.rows4", "direct.p7.v4.rows4"},
+    {"direct.p7.v4.rows4.fetch.across.stream", "direct.p7.v4.rows4.fetch.across.stream"},
+    {"direct.p7.v4.rows4.copies", "gather/direct.p7.v4.rows4"},
+    {"direct.p7.v4.rows4.copies.fetch", "gather/direct.p7.v4.rows4.fetch"},
+    {"direct.p7.v4.rows16.s12.fetch", "planes.s12/direct.p7.v4.rows16.fetch"},
+    {"direct.i8.v2.copies.panel.fetch.ahead", "gather/panel/direct.i8.v2.fetch.ahead"},
+    {"direct.i8.v2.panel", "panel/direct.i8.v2"},
+    {"planar.c6.v4.rows8.panel", "planar.c6.v4.rows8.panel"},
+    {"depthwise.h3.w3.v2.p4", "depthwise.h3.w3.v2.p4"},
+    {"depthwise.stream.p12", "depthwise.stream.p12"},
+    {"plain", "plain"},
+    {"winograd.4+3x4+3.t28.r14.v2.s1.d2.a16.c64.fetch.stream", "winograd.4+3x4+3.t28.s1.d2.fetch.stream/product.r14.v2.a16.c64"},
+    {"winograd.4x4.t56.r6.v2.s1", "winograd.4x4.t56.s1/product.r6.v2"},
+    {"winograd.2x2.t14.r6.v2.s1.c32.half", "winograd.2x2.t14.s1/product.r6.v2.c32.half"},
+    {"winograd.4x4.t56.r6.v2.s2.p3", "split.p3/winograd.4x4.t56.s2/product.r6.v2"},
+    {"winograd.4x4.t56.s2/product.r6.v2.a16", "winograd.4x4.t56.s2/product.r6.v2.a16"},
+    {"nonsense.r6", "nonsense.r6"},
+};
+
+/* A line that 0.1 wrote is read as the schedule of now, and what that does not know is written in a format that it leaves alone. */
+START_TEST(test_old_names_are_read_as_the_new)
+{
+    cg_record r = sample(64, 1, 1000), back;
+    cg_buffer line = {0};
+    char why[CG_WHY] = "", name[CG_NAME];
+    strcpy(r.schedule, renamed[_i].before);
+    cg_record_format(&r, &line);
+    ck_assert_msg(cg_record_parse(line.text, line.length, &back, why) == CONVGEN_OK, "%s", why);
+    ck_assert_str_eq(back.schedule, renamed[_i].now);
+    cg_buffer_free(&line);
+    cg_record_format(&back, &line);
+    ck_assert(!strncmp(line.text, strchr(back.schedule, '/') ? "convgen2 " : "convgen1 ", 9));
+    cg_buffer_free(&line);
+    snprintf(name, sizeof name, "%s", renamed[_i].now);
+    cg_schedule_rename(name); /* no further */
+    ck_assert_str_eq(name, renamed[_i].now);
+}
+END_TEST
+
+/* A name that would be too long stays. */
+START_TEST(test_long_names_stay)
+{
+    char name[CG_NAME] = "winograd", before[CG_NAME];
+    while (strlen(name) + 4 < CG_NAME) strcat(name, ".p1");
+    strcpy(before, name);
+    cg_schedule_rename(name);
+    ck_assert_str_eq(name, before);
+}
+END_TEST
+
 START_TEST(test_any_damage_is_seen)
 {
     cg_record r = sample(64, 1, 1000), back;
@@ -116,6 +171,11 @@ static const struct {
 } hostile[] = {
     {"schedule=direct.p6.v2", "schedule=../../etc/passwd", "value of schedule"},
     {"schedule=direct.p6.v2", "schedule=$(reboot)", "value of schedule"},
+    {"schedule=direct.p6.v2", "schedule=/direct.p6.v2", "value of schedule"},
+    {"schedule=direct.p6.v2", "schedule=direct.p6.v2/", "value of schedule"},
+    {"schedule=direct.p6.v2", "schedule=gather//direct.p6.v2", "value of schedule"},
+    {"schedule=direct.p6.v2", "schedule=gather/../direct.p6.v2", "value of schedule"},
+    {"family=direct", "family=direct/x", "value of family"},
     {"schedule=direct.p6.v2", "schedule=", "value of schedule"},
     {"family=direct", "family=direct.and.much.too.long", "value of family"},
     {"family=direct", "fam=direct", "family= is missing"},
@@ -197,6 +257,8 @@ int main(void)
     tcase_add_test(t, test_line_is_as_documented);
     tcase_add_test(t, test_random_records_read_back);
     tcase_add_test(t, test_any_damage_is_seen);
+    tcase_add_loop_test(t, test_old_names_are_read_as_the_new, 0, sizeof renamed / sizeof *renamed);
+    tcase_add_test(t, test_long_names_stay);
     tcase_add_loop_test(t, test_hostile_values, 0, sizeof hostile / sizeof *hostile);
     tcase_add_test(t, test_numbers_ignore_the_locale);
     tcase_add_test(t, test_order_of_keys);

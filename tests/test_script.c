@@ -240,6 +240,15 @@ START_TEST(modules_and_templates)
     cg_status status = source_of("assert(require 'other'.value == 1 and require 'other'.value == 1)\n"
                                  "assert(template_text 't.in' == 'text of t') return {" GOOD "}", NULL, why);
     ck_assert_msg(status == CONVGEN_OK, "%s", why);
+    status = source_of("local n = 0 for k, v in pairs(require 'other') do n = n + 1 assert(k == 'value' and v == 1) end\n"
+                       "assert(n == 1) return {" GOOD "}", NULL, why);
+    ck_assert_msg(status == CONVGEN_OK, "%s", why);
+    status = source_of("local other = require 'other' assert(count == nil and require 'other' == other)\n" /* not run yet */
+                       "assert(other.nothing == nil and count == 1) return {" GOOD "}", NULL, why);
+    ck_assert_msg(status == CONVGEN_OK, "%s", why);
+    write_generator("gen/other.lua", "local other = require 'other' return {value = other.value}");
+    ck_assert_int_eq(source_of("return require 'other'", NULL, why), CONVGEN_INTERNAL);
+    ck_assert_msg(strstr(why, "requires itself") != NULL, "%s", why);
     write_generator("gen/other.lua", "return require 'other'");
     ck_assert_int_eq(source_of("return require 'other'", NULL, why), CONVGEN_INTERNAL);
     ck_assert_msg(strstr(why, "requires itself") != NULL, "%s", why);

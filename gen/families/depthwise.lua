@@ -4,6 +4,7 @@
 -- of schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output
 -- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
 -- depthwise_gather.lua.
+local names = require "names"
 local parts = require "parts"
 local registers = require "registers"
 local cut = require "tiles"
@@ -24,39 +25,12 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 -- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
 -- step.
 
-local forms = {
-  { pattern = "depthwise.r%d.p%d", fields = { "rows", "pixels" } },
-  { pattern = "depthwise.row.p%d", fields = { "pixels" }, flag = "row" },
-  { pattern = "depthwise.stream.p%d", fields = { "pixels" }, flag = "streamed" },
-  { pattern = "depthwise.h%d.w%d.v%d.p%d", fields = { "height", "width", "vectors", "pixels" } },
-}
-
-local function form_of(schedule)
-  if schedule.height then return forms[4] end
-  if schedule.rows then return forms[1] end
-  return schedule.streamed and forms[3] or forms[2]
-end
-
-function depthwise.print(schedule)
-  local form, values = form_of(schedule), {}
-  for i, field in ipairs(form.fields) do values[i] = schedule[field] end
-  return form.pattern:format(table.unpack(values))
-end
-
-function depthwise.parse(name)
-  for _, form in ipairs(forms) do
-    local values = { name:match("^" .. form.pattern:gsub("%.", "%%."):gsub("%%d", "(%%d+)") .. "$") }
-    if #values > 0 then
-      local schedule = { family = "depthwise" }
-      for i, field in ipairs(form.fields) do
-        schedule[field] = tonumber(values[i])
-        if schedule[field] < 1 then return nil end
-      end
-      if form.flag then schedule[form.flag] = true end
-      return schedule
-    end
-  end
-end
+names.family("depthwise", {
+  { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
+})
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
 
@@ -189,7 +163,7 @@ end
 -- second cache or beyond when the channels are many.
 local function gathering_cycles(shape, schedule, m)
   local s, p, t = gathering.tiled(shape, schedule), shape.p, m.tally()
-  local size, kinds, planes, read = parts.size_of(p), kinds_of(s), 0, 0
+  local size, kinds, planes, read, tasks = parts.size_of(p), kinds_of(s), 0, 0, 0
   for _, axis in ipairs(s.axes[1]) do planes = planes + axis.outputs * math.max(axis.taps, 1) end
   for _, rows in ipairs(kinds) do read = read + rows.count * rows.reached end
   local fresh, all = math.min(read, s.from.size[2]) / math.max(read, 1), (s.from.n + s.to.n) * p.batch * size
@@ -198,8 +172,13 @@ local function gathering_cycles(shape, schedule, m)
     local far = { read = fresh * m.line(all) + (1 - fresh) * m.line(band), store = m.store(all) }
     count_row(t, s, schedule, rows, n * vectors_of(s), far)
     t:calls(n * gathering.count_parts(s))
+    tasks = tasks + n
   end
-  return t:cycles()
+  if s.moves then
+    t:turns(s.from.n * p.batch * size / 16)
+    tasks = p.batch * vectors_of(s)
+  end
+  return t:cycles() / math.min(p.threads, tasks)
 end
 
 -- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
@@ -239,9 +218,8 @@ local function gradient_cycles(s, schedule, m)
     read((rows - once) * width, s.src.w, row)
     t:calls(planes * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks * groups)
   end
-  return t:cycles()
+  return t:cycles() / math.min(p.threads, math.ceil(groups))
 end
-
 
 ---- the space ---------------------------------------------------------------------------------------------------------
 
@@ -250,7 +228,7 @@ local function collector()
   local list, seen = {}, {}
   return list, function(schedule)
     schedule.family = "depthwise"
-    local name = depthwise.print(schedule)
+    local name = names.print(schedule)
     if not seen[name] then list[#list + 1] = schedule end
     seen[name] = true
   end
@@ -325,7 +303,7 @@ end
 function depthwise.stages(p, schedule, target)
   local way = way_of(p)
   if (way == sums) ~= (schedule.height ~= nil) then
-    return nil, depthwise.print(schedule) .. " is not a schedule of this pass"
+    return nil, names.print(schedule) .. " is not a schedule of this pass"
   end
   local why = refused(p)
   if why then return nil, why end

@@ -1,252 +1,269 @@
--- direct_gradient.lua: the part of the direct family for backward weights: m runs over input channels, v over vectors of output
--- channels, and the sum over output pixels, block by block. Tensors are read where they are, unless a schedule moves a block of
--- them into scratch, where its pixels stand close.
-local program = require "program"
+-- direct_gradient.lua: the part of the direct family for backward weights: m runs over input channels, v over vectors
+-- of output channels, and the sum over output pixels, block by block. Tensors are read where they are, unless a
+-- schedule moves a block of them into scratch, where its pixels stand close.
+local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local reduce = require "reduce"
-local cut = require "tiles"
 local relayout = require "relayout"
+local cut = require "tiles"
 local tile = require "tile"
-local copies = require "families/direct_copies"
+local view = require "view"
+local gathered = require "rewrite/gather"
 local direct_gradient = {}
 
 local one_block = reduce.one_block
 
--- With `ahead` the pixels of diff_dst that the next column tile needs are fetched during this one's: so many of a row by each piece of
--- the input channels.
-local function columns_ahead(p, schedule)
-  local pieces = #cut.even_pieces(p.ic // p.groups, schedule.inputs)
-  return (math.min(p.output[3], reduce.block) + pieces - 1) // pieces
-end
+---- sizes -----------------------------------------------------------------------------------------------------------
 
--- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. pitch: elements
--- between columns and rows of src and of diff. With `fetch` the gradient's lines are fetched while the sum is made, with `ahead`
--- the next channels of src, and pixels of `following`.
-local function gradient_kernel(p, inputs, column, target, name, pitch, schedule)
-  local lanes, ahead = parts.lanes_of(p, target), schedule.ahead and columns_ahead(p, schedule)
-  local pixels = {}
-  for i = 0, (ahead or 0) - 1 do
-    for v = 0, column.vectors - 1 do pixels[#pixels + 1] = { "following", i * p.oc + v * lanes, 2 } end
-  end
-  local step = { loop = "columns", steps = { { "src", pitch.src.column }, { "diff_dst", pitch.diff.column } },
-    { load = {} }, { fetch = ahead and { { "src", inputs, 2 } } or {} }, { multiply = {} } }
-  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } }, { fetch = pixels }, step,
-    steps = { { "src", pitch.src.row }, { "diff_dst", pitch.diff.row }, ahead and { "following", p.output[3] * p.oc } } }
-  return tile.kernel { name = name, type = p.type, target = target,
-    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
-      { "rows", "count" }, { "columns", "count" } },
-    sizes = { m = inputs, v = column.vectors }, registers = { "passing", "held", "sums" },
-    sums = { pointer = "diff_weights", register = "acc", { "m", p.oc }, { "v", lanes }, last = column.last },
-    held = { pointer = "diff_dst", register = "g", { "v", lanes }, last = column.last },
-    passing = { pointer = "src", register = "a", { "m", 1 } }, ending = { temporary = "held" },
-    body = { { zero = {}, fetch = schedule.fetch and 1 }, row, { finish = one_block(p) and { "stored" } or { "added", "stored" } } } }
-end
-
--- Pixels of a block at most.
-local function block_pixels(p)
-  return math.min(reduce.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], reduce.block)
+-- Rows and columns of a block at most, as many as a plane has.
+local function block_size(p)
+  return math.min(reduce.block_rows(p.output[3]), p.output[2]), math.min(p.output[3], reduce.block)
 end
 
 -- Bytes of the input pixels of a block, moved together; or nil and why they are not.
-function direct_gradient.copied_bytes(p) return copies.bytes(p, block_pixels(p)) end
-
--- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the caches when
--- the channels are many.
-local function panel_view(p, tile)
-  return { from = "diff_dst", to = "out", elements = tile.channels, whole = true, axes = {
-    { count = "rows", from = p.output[3] * p.oc, as = "y" }, { count = "columns", from = p.oc, to = tile.width } } }
+function direct_gradient.copied_bytes(p)
+  local rows, columns = block_size(p)
+  return gathered.bytes(p, rows * columns)
 end
 
--- A kernel for each run of equal column tiles and run of equal input pieces; runs: {run, panel = kernel, kinds}.
-local function tile_runs(p, schedule, target, kernels)
-  local columns = math.min(p.output[3], reduce.block)
-  local src = { column = p.stride[3] * p.ic, row = p.stride[2] * p.input[3] * p.ic }
-  if schedule.copies then src = { column = copies.pitch(p), row = columns * copies.pitch(p) } end
-  local lanes = parts.lanes_of(p, target)
-  local list = {}
-  local function add(kernel)
-    kernels[#kernels + 1] = kernel
-    return kernel
-  end
-  for _, run in ipairs(cut.column_runs(cut.columns(p.oc // p.groups, schedule.vectors, lanes))) do
-    local width, kinds = run.tile.width, {}
-    local diff = { column = p.oc, row = p.output[3] * p.oc }
-    if schedule.panel then diff = { column = width, row = columns * width } end
-    local panel = schedule.panel and add(relayout.copy(panel_view(p, run.tile),
-      { name = "panel" .. #kernels, type = p.type, target = target }))
-    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
-      local n, before = #kernels, kinds[#kinds] and kinds[#kinds].inputs.count or 0 -- there are two kinds at most
-      local gradient = add(gradient_kernel(p, inputs.size, run.tile, target, "gradient" .. n, { src = src, diff = diff }, schedule))
-      local zero = not one_block(p) and add(reduce.zero_kernel(p, target, "zero" .. n,
-        reduce.rows(reduce.vectors(run.tile, lanes), inputs.size, p.oc)))
-      kinds[#kinds + 1] = { inputs = inputs, before = before, gradient = gradient, zero = zero }
-    end
-    list[#list + 1] = { run = run, panel = panel, kinds = kinds }
+-- Where a schedule's tiles read src and diff_dst: elements between rows and columns of pixels, of a tile `width` wide.
+local function pitches(b, width)
+  local p, schedule, src, dst = b.p, b.schedule, b.src, b.dst
+  local _, columns = block_size(p)
+  local copied = schedule.copies and gathered.pitch(p)
+  return {
+    src = copied and { h = columns * copied, w = copied } or { h = p.stride[2] * src.h, w = p.stride[3] * src.w },
+    diff = schedule.panel and { h = columns * width, w = width } or dst }
+end
+
+---- kernels ---------------------------------------------------------------------------------------------------------
+
+-- The pixels of a row of the next column tile that are fetched by each piece of the input channels, with `ahead`.
+local function pixels_ahead(b, column)
+  local list, lanes = {}, column.width // column.vectors
+  for i = 0, (b.ahead or 0) - 1 do
+    for v = 0, column.vectors - 1 do list[#list + 1] = { "following", i * b.p.oc + v * lanes, 2 } end
   end
   return list
 end
 
--- The part [low, high) of each index that slice number `slice` of `slices` visits: the index that divides best is cut.
-local function part_of(count, slice, slices)
-  return { driver.quotient(slice * count, slices), driver.quotient(slice * count + count, slices) }
+-- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. With
+-- `fetch` the gradient's lines are fetched while the sum is made, with `ahead` the next channels of src, and pixels of
+-- `following`.
+local function gradient_kernel(b, inputs, column, o)
+  local p, lanes, at, ahead = b.p, column.width // column.vectors, pitches(b, column.width), b.ahead
+  local step = { loop = "columns", steps = { { "src", at.src.w }, { "diff_dst", at.diff.w } }, { load = {} },
+    ahead and { fetch = { { "src", inputs, 2 } } }, { multiply = {} } }
+  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } },
+    { fetch = pixels_ahead(b, column) }, step,
+    steps = { { "src", at.src.h }, { "diff_dst", at.diff.h }, ahead and { "following", b.dst.h } } }
+  return tile.kernel { name = o.name, type = o.type, target = o.target,
+    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
+      { "rows", "count" }, { "columns", "count" } },
+    sizes = { m = inputs, v = column.vectors }, registers = { "passing", "held", "sums" },
+    sums = { pointer = "diff_weights", register = "acc", last = column.last, { "m", p.oc }, { "v", lanes } },
+    held = { pointer = "diff_dst", register = "g", last = column.last, { "v", lanes } },
+    passing = { pointer = "src", register = "a", { "m", 1 } }, ending = { temporary = "held" },
+    body = { { zero = {}, fetch = b.schedule.fetch and 1 }, row,
+      { finish = one_block(p) and { "stored" } or { "added", "stored" } } } }
 end
 
+-- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the
+-- caches when the channels are many.
+local function panel_kernel(b, column)
+  return b:add(relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true, loops = {
+    { count = "rows", steps = { b.dst.h }, names = { "y" } }, { count = "columns", steps = { b.dst.w, column.width } } } },
+    b:named "panel"))
+end
+
+-- Runs of equal column tiles, each with its panel's kernel and kinds: runs of equal pieces of the input channels, with
+-- their kernels and how many pieces come before.
+local function tile_runs(b)
+  local p, schedule = b.p, b.schedule
+  local runs, lanes = cut.column_runs(cut.columns(b.dst.channels, schedule.vectors, b.lanes)), b.lanes
+  for _, run in ipairs(runs) do
+    run.panel, run.kinds = schedule.panel and panel_kernel(b, run.tile), cut.piece_runs(b.src.channels, schedule.inputs)
+    for i, kind in ipairs(run.kinds) do
+      local n, zeros = #b.kernels, reduce.rows(reduce.vectors(run.tile, lanes), kind.size, p.oc)
+      kind.before = i > 1 and run.kinds[i - 1].count or 0 -- there are two kinds at most
+      kind.gradient = b:add(gradient_kernel(b, kind.size, run.tile, b:named "gradient"))
+      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(p, b.target, "zero" .. n, zeros))
+    end
+  end
+  return runs
+end
+
+---- the tiles of a slice --------------------------------------------------------------------------------------------
+
+-- The part of each index that slice number `slice` visits: the one that divides best is cut. Answers range(i, count),
+-- the part of index i, which has `count` values.
 local function sliced(counts, slice, slices)
   local best, least
   for i, count in ipairs(counts) do
     local waste = (count + slices - 1) // slices * slices / count
     if not best or waste < least then best, least = i, waste end
   end
-  local ranges = {}
-  for i, count in ipairs(counts) do
-    ranges[i] = i == best and part_of(count, slice, slices) or { 0, count }
+  return function(i, count)
+    if i ~= best then return 0, count end
+    return driver.quotient(slice * count, slices), driver.quotient(slice * count + count, slices)
   end
-  return best, ranges
 end
 
 -- The places kd, kh, kw of a tap's number.
 local function tap_places(d, kernel, tap)
   local function place(name, e, count) return count == 1 and driver.expr(0) or d:let(name, e) end
-  local within = kernel[1] == 1 and tap or driver.rest(tap, kernel[2] * kernel[3])
-  return { place("kd", driver.quotient(tap, kernel[2] * kernel[3]), kernel[1]),
+  local plane = kernel[2] * kernel[3]
+  local within = kernel[1] == 1 and tap or driver.rest(tap, plane)
+  return { place("kd", driver.quotient(tap, plane), kernel[1]),
     place("kh", driver.quotient(within, kernel[3]), kernel[2]), place("kw", driver.rest(within, kernel[3]), kernel[3]) }
 end
 
--- Visits the tiles of a run that belong to a slice, column tile by column tile: at_tile(first output channel),
--- at_tap(kd, kh, kw; group, first output channel), then visit(kind, first input channel of a group, where the gradient begins).
-local function each_tile(d, p, part, width, slice, at_tile, at_tap, visit)
-  local kernel, icg, ocg = p.kernel, p.ic // p.groups, p.oc // p.groups
-  local most = 0
-  for _, kind in ipairs(part.kinds) do most = math.max(most, kind.inputs.count) end
-  local cut_index, ranges = sliced({ p.groups, part.run.count, kernel[1] * kernel[2] * kernel[3], most }, slice, p.threads)
-  d:loop("g", ranges[1][1], ranges[1][2], 1, function(g)
-    d:loop("tile", ranges[2][1], ranges[2][2], 1, function(tile)
-      local c = d:let("c", g * ocg + (tile + part.run.index) * width)
-      at_tile(c)
-      d:loop("tap", ranges[3][1], ranges[3][2], 1, function(tap)
-        local here = at_tap(tap_places(d, kernel, tap), g, c)
+-- Visits the tiles of a run that belong to a slice, column tile by column tile: visits.column(first output channel),
+-- tap({group, first output channel, k: its places}), and piece(kind, what tap answered, {i: the first input channel of
+-- the group, to: where the gradient begins, m: number of the piece}).
+local function each_tile(b, d, run, slice, visits)
+  local p, icg, ocg, kernel, most = b.p, b.src.channels, b.dst.channels, b.p.kernel, 0
+  for _, kind in ipairs(run.kinds) do most = math.max(most, kind.count) end
+  local taps = kernel[1] * kernel[2] * kernel[3]
+  local range = sliced({ p.groups, run.count, taps, most }, slice, p.threads)
+  local function each(name, i, count, body)
+    local from, to = range(i, count)
+    d:loop(name, from, to, 1, body)
+  end
+  local function pieces(kind, here, to)
+    each("m", 4, kind.count, function(m)
+      local i = d:let("i", m * kind.size + kind.first)
+      visits.piece(kind, here, { i = i, to = to + i * p.oc, m = m })
+    end)
+  end
+  each("g", 1, p.groups, function(g)
+    each("tile", 2, run.count, function(number)
+      local c = d:let("c", g * ocg + (number + run.index) * b.width)
+      visits.column(c)
+      each("tap", 3, taps, function(tap)
+        local here = visits.tap { g = g, c = c, k = tap_places(d, kernel, tap) }
         local to = d:let("to", tap * (icg * p.oc) + c)
-        for _, kind in ipairs(part.kinds) do
-          local range = cut_index == 4 and part_of(kind.inputs.count, slice, p.threads) or { 0, kind.inputs.count }
-          d:loop("m", range[1], range[2], 1, function(m)
-            local i = d:let("i", m * kind.inputs.size + kind.inputs.first)
-            visit(kind, here, i, to + i * p.oc, m)
-          end)
-        end
+        for _, kind in ipairs(run.kinds) do pieces(kind, here, to) end
       end)
     end)
   end)
 end
 
--- Where the pixels of the column tile from channel c on begin; after the last one the pixels of the next block, which follow in memory.
-local function following(d, p, block, pixel, c)
-  local channel = d:let("channel", driver.min(c, p.oc))
-  return d:let("following", block.plane + pixel + channel + driver.quotient(channel, p.oc) * (block.rows * (p.output[3] * p.oc) - p.oc))
+---- blocks of pixels ------------------------------------------------------------------------------------------------
+
+-- Where the pixels of the column tile from channel c on begin; after the last one those of the next block, which follow
+-- in memory.
+local function following(b, d, block, pixel, c)
+  local channel = d:let("channel", driver.min(c, b.p.oc))
+  local next_block = driver.quotient(channel, b.p.oc) * (block.rows * b.dst.h - b.p.oc)
+  return d:let("following", block.plane + pixel + channel + next_block)
 end
 
--- What a tap sees of a block {n, od, row, chunk} of pixels: where its source and diff begin, and how many rows and columns.
-local function seen_by_tap(d, p, block, k, g, c, moves, width)
-  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
-  local function clipped(name, axis, at, size)
+-- What a tap sees of a block: where its source and diff begin, and how many rows and columns. at: as each_tile tells.
+local function seen_by_tap(b, d, run, block, at)
+  local p, k, src, dst = b.p, at.k, b.src, b.dst
+  local function clipped(name, axis, from, size)
     local low, stop = gather.valid_outputs(d, p, axis, k[axis], name)
-    if at then low, stop = d:let(name .. "_from", driver.max(low, at)), driver.min(stop, at + size) end
+    if from then low, stop = d:let(name .. "_from", driver.max(low, from)), driver.min(stop, from + size) end
     return low, d:let(name .. "_count", driver.max(stop - low, 0))
   end
   local _, planes = clipped("od", 1, block.od, 1)
   local row, rows = clipped("row", 2, block.row, reduce.block_rows(p.output[3]))
   local column, columns = clipped("column", 3, block.chunk, reduce.block)
-  local from = (block.n * p.input[1] + block.od * p.stride[1] + k[1] * p.dilation[1] - p.pad[1]) * (p.input[2] * src_row) +
-    (row * p.stride[2] + k[2] * p.dilation[2] - p.pad[2]) * src_row +
-    (column * p.stride[3] + k[3] * p.dilation[3] - p.pad[3]) * p.ic + g * (p.ic // p.groups)
-  local with = { d.dst, d:let("with", block.plane + row * dst_row + column * p.oc + c) }
-  if moves.paneled then
-    with = { d.scratch, d:let("with", (row - block.row) * (math.min(p.output[3], reduce.block) * width) +
-      (column - (block.chunk or 0)) * width + moves.panel) }
+  local function place(o, axis) return o * p.stride[axis] + k[axis] * p.dilation[axis] - p.pad[axis] end
+  local from = (block.n * p.input[1] + block.od * p.stride[1] + k[1] * p.dilation[1] - p.pad[1]) * src.d
+    + place(row, 2) * src.h + place(column, 3) * src.w + at.g * src.g
+  local with = { d.dst, d:let("with", block.plane + row * dst.h + column * dst.w + at.c) }
+  if run.panel then
+    local pitch = pitches(b, run.tile.width).diff
+    local at_panel = (row - block.row) * pitch.h + (column - (block.chunk or 0)) * pitch.w + b.panel_at
+    with = { d.scratch, d:let("with", at_panel) }
   end
   return { from = d:let("from", from), with = with, rows = d:let("rows", planes * rows), columns = columns,
-    following = moves.ahead and following(d, p, block, row * dst_row + column * p.oc, c + width) }
+    following = b.ahead and following(b, d, block, row * dst.h + column * dst.w, at.c + run.tile.width) }
 end
 
--- One block of pixels for all tiles of a slice, so that the block is read from the cache near the processor but once.
-local function block_body(d, p, runs, width, moves, slice, block)
-  local src_row, dst_row = p.input[3] * p.ic, p.output[3] * p.oc
-  local chunk = block.chunk or driver.expr(0)
+local function call_gradient(b, d, kind, here, at)
+  local ahead = b.ahead and here.following + driver.min((at.m + kind.before) * b.ahead, here.columns - b.ahead) * b.p.oc
+  d:call(kind.gradient, { src = b.copy and { d.scratch, at.i } or { d.src, here.from + at.i }, diff_dst = here.with,
+    diff_weights = { d.weights, at.to }, following = { d.dst, ahead }, rows = here.rows, columns = here.columns })
+end
+
+-- One block {n, od, row, chunk} of pixels for all tiles of a slice, so that the block is read from the cache near the
+-- processor but once.
+local function block_body(b, d, runs, slice, block)
+  local p, src, dst, chunk = b.p, b.src, b.dst, block.chunk or driver.expr(0)
   local rows = driver.min(driver.expr(p.output[2]) - block.row, reduce.block_rows(p.output[3]))
   local columns = driver.min(driver.expr(p.output[3]) - chunk, reduce.block)
-  if moves.copy then
-    local from = (block.n * p.input[1] + block.od * p.stride[1]) * (p.input[2] * src_row) + block.row * (p.stride[2] * src_row) +
-      chunk * (p.stride[3] * p.ic)
-    d:call(moves.copy, { { d.src, from }, { d.scratch }, rows, columns })
+  if b.copy then
+    local from = (block.n * p.input[1] + block.od * p.stride[1]) * src.d + block.row * (p.stride[2] * src.h)
+      + chunk * (p.stride[3] * src.w)
+    d:call(b.copy, { { d.src, from }, { d.scratch }, rows, columns })
   end
-  block.rows = rows
-  block.plane = (block.n * p.output[1] + block.od) * (p.output[2] * dst_row)
-  for _, part in ipairs(runs) do
-    each_tile(d, p, part, width, slice, function(c)
-      if not part.panel then return end
-      d:call(part.panel, { { d.dst, block.plane + block.row * dst_row + chunk * p.oc + c }, { d.scratch, moves.panel }, rows, columns })
-    end, function(k, g, c)
-      return seen_by_tap(d, p, block, k, g, c, moves, part.run.tile.width)
-    end, function(kind, here, i, to, m)
-      local source = moves.copy and { d.scratch, i } or { d.src, here.from + i }
-      local args = { source, here.with, { d.weights, to } }
-      if moves.ahead then
-        args[4] = { d.dst, here.following + driver.min((m + kind.before) * moves.ahead, here.columns - moves.ahead) * p.oc }
-      end
-      args[#args + 1], args[#args + 2] = here.rows, here.columns
-      d:call(kind.gradient, args)
-    end)
+  block.rows, block.plane = rows, (block.n * p.output[1] + block.od) * dst.d
+  for _, run in ipairs(runs) do
+    each_tile(b, d, run, slice, {
+      column = function(c)
+        local from = block.plane + block.row * dst.h + chunk * dst.w + c
+        if run.panel then d:call(run.panel, { { d.dst, from }, { d.scratch, b.panel_at }, rows, columns }) end
+      end,
+      tap = function(at) return seen_by_tap(b, d, run, block, at) end,
+      piece = function(kind, here, at) call_gradient(b, d, kind, here, at) end })
+  end
+end
+
+local function nothing() end
+
+local function zero_all(b, d, runs, slice)
+  for _, run in ipairs(one_block(b.p) and {} or runs) do
+    each_tile(b, d, run, slice, { column = nothing, tap = nothing,
+      piece = function(kind, _, at) d:call(kind.zero, { { d.weights, at.to } }) end })
   end
 end
 
 -- A task is a slice of the output tiles; it goes over the pixels once.
-local function gradient_part(p, runs, width, moves)
-  local height, columns = p.output[2], p.output[3]
+local function gradient_part(b, runs)
+  local p = b.p
+  local height, width = p.output[2], p.output[3]
+  local function rows(d, slice, n, od)
+    d:loop("block", 0, height, reduce.block_rows(width), function(row)
+      local function block(chunk) block_body(b, d, runs, slice, { n = n, od = od, row = row, chunk = chunk }) end
+      if width <= reduce.block then block() else d:loop("chunk", 0, width, reduce.block, block) end
+    end)
+  end
   return { indices = { { "slice", p.threads } }, body = function(d, slice)
-    for _, part in ipairs(one_block(p) and {} or runs) do
-      each_tile(d, p, part, width, slice, function() end, function() end, function(kind, _, _, to)
-        d:call(kind.zero, { { d.weights, to } })
-      end)
-    end
+    zero_all(b, d, runs, slice)
     d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", 0, p.output[1], 1, function(od)
-        d:loop("block", 0, height, reduce.block_rows(columns), function(row)
-          local block = { n = n, od = od, row = row }
-          if columns <= reduce.block then return block_body(d, p, runs, width, moves, slice, block) end
-          d:loop("chunk", 0, columns, reduce.block, function(chunk)
-            block.chunk = chunk
-            block_body(d, p, runs, width, moves, slice, block)
-          end)
-        end)
-      end)
+      d:loop("od", 0, p.output[1], 1, function(od) rows(d, slice, n, od) end)
     end)
   end }
 end
 
--- Elements of what a task moves into scratch: the copied inputs, then the panel.
-local function moved(p, schedule, target, kernels)
-  local size = parts.size_of(p)
-  local copied = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
-  local panel = schedule.panel and block_pixels(p) * schedule.vectors * parts.lanes_of(p, target) or 0
-  local moves = { panel = copied, paneled = schedule.panel, bytes = (copied + panel) * size, ahead = schedule.ahead and columns_ahead(p, schedule) }
-  if schedule.copies then
-    moves.copy = relayout.copy(copies.view(p), { name = "copy", type = p.type, target = target })
-    kernels[#kernels + 1] = moves.copy
-  end
-  return moves
+---- stages ----------------------------------------------------------------------------------------------------------
+
+-- Settles what a task moves into scratch, the copied inputs, then the panel, and what is fetched ahead; answers the
+-- bytes that are moved.
+local function move(b, size)
+  local p, schedule = b.p, b.schedule
+  local rows, columns = block_size(p)
+  b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
+  b.copy = schedule.copies and gathered.kernel(b)
+  local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
+  b.ahead = schedule.ahead and (columns + pieces - 1) // pieces
+  return (b.panel_at + (schedule.panel and rows * columns * b.width or 0)) * size
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
 function direct_gradient.stages(p, schedule, target)
   local lanes = parts.lanes_of(p, target)
-  local kernels = {}
-  local moves = moved(p, schedule, target, kernels)
-  local runs = tile_runs(p, schedule, target, kernels)
-  local stages = { driver.stage { name = "compute", scratch = moves.bytes,
-    parts = { gradient_part(p, runs, schedule.vectors * lanes, moves) } } }
-  if p.bias then stages[2] = reduce.bias_stage(p, target, kernels) end
-  return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
+  local b = build.new(p, target, { schedule = schedule, lanes = lanes, width = schedule.vectors * lanes,
+    src = view.src(p), dst = view.dst(p) })
+  local scratch = move(b, parts.size_of(p))
+  local compute = driver.stage { name = "compute", scratch = scratch, parts = { gradient_part(b, tile_runs(b)) } }
+  local bias = p.bias and reduce.bias_stage(p, target, b.kernels) or nil
+  return { kernels = b.kernels, stages = { compute, bias }, packed = 0, shared = 0 }
 end
 
 return direct_gradient

@@ -9,7 +9,7 @@ local cut = require "tiles"
 local tile = require "tile"
 local direct_tile = {}
 
----- the kernel -------------------------------------------------------------------------------------------------------
+---- the kernel ------------------------------------------------------------------------------------------------------
 
 -- Whether taps along w continue in memory where the channels of the tap before end, in the input and in the panel.
 function direct_tile.contiguous(s, axis)
@@ -91,7 +91,8 @@ local function kernel(b, axes, variant, column, o)
     arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
       s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" }, { "rows", "count" } },
     sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
-    sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.pitch }, { "v", lanes } },
+    sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.pitch },
+      { "v", lanes } },
     held = { pointer = "panel", register = "w", { "v", lanes } },
     passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.pitch } },
     ending = { epilogue = s.later and bare or p, temporary = "held", stream = b.schedule.stream,
@@ -100,7 +101,7 @@ local function kernel(b, axes, variant, column, o)
       { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
 end
 
----- phases -------------------------------------------------------------------------------------------------------------
+---- phases ----------------------------------------------------------------------------------------------------------
 
 function direct_tile.each_phase(s, visit)
   for _, d in ipairs(s.axes[1]) do
@@ -132,11 +133,9 @@ local function zero_row(to, axis, o)
   return k:finish()
 end
 
-function direct_tile.zero_kernel(b, axis)
-  return b:kernel({}, "zero", function(o) return zero_row(b.s.to, axis, o) end)
-end
+function direct_tile.zero_kernel(b, axis) return b:add(zero_row(b.s.to, axis, b:named "zero")) end
 
----- rows of tiles -----------------------------------------------------------------------------------------------------
+---- rows of tiles ---------------------------------------------------------------------------------------------------
 
 -- The tiles of one phase and one run of equal column tiles: {axes, run, runs: those of a row, each with its kernel}.
 function direct_tile.tiles(b, axes, run)

@@ -1,80 +1,116 @@
--- planar_sweeps.lua: what both forms of planar's backward weights share: the sweep over a row of output pixels, sums
--- and totals.
+-- planar_sweeps.lua: what both forms of planar's backward weights share: which outputs and taps see each other, and a
+-- task, which sweeps over all blocks of output pixels while its totals stay in scratch.
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
 -- another's pixels.
+local build = require "build"
+local driver = require "driver"
+local gather = require "gather"
+local parts = require "parts"
 local reduce = require "reduce"
+local tile = require "tile"
+local view = require "view"
 local sweeps = {}
 
 sweeps.most_border = 32
 
----- a row of pixels ---------------------------------------------------------------------------------------------------
+---- which outputs and taps see each other -----------------------------------------------------------------------------
 
 -- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low,
 -- high} (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
 function sweeps.row_of(p, first, last)
-  local s, dilation, pad, width, outputs = p.stride[3], p.dilation[3], p.pad[3], p.input[3], p.output[3]
-  local function sees(pixel, k)
-    local x = pixel * s + k * dilation - pad
-    return x >= 0 and x < width
-  end
-  local row, partly = { ends = {}, from = 0, count = 0 }, {}
-  for pixel = 0, outputs - 1 do
-    local low, high
-    for k = first, last do if sees(pixel, k) then low, high = low or k, k end end
-    if low == first and high == last then
-      if row.count == 0 then row.from = pixel end
-      row.count = row.count + 1
-    elseif low then
-      partly[#partly + 1] = { at = pixel, low = low - first, high = high - first }
+  local all_from, some_stop = gather.outputs_of(p, 3, first)
+  local pixel, all_stop = gather.outputs_of(p, 3, last)
+  local row, some = { ends = {}, from = all_from, count = math.max(all_stop - all_from, 0) }, all_stop > all_from
+  while pixel < some_stop do
+    if some and pixel == all_from then pixel = all_stop end
+    local low, high = gather.taps_of(p, 3, pixel, first, last)
+    if low and pixel < some_stop then
+      if not some and not row.ends[1] then row.from = pixel end
+      table.insert(row.ends, { at = pixel - row.from, after = some and pixel > all_from, low = low, high = high })
     end
+    pixel = pixel + 1
   end
-  if row.count == 0 then row.from = partly[1] and partly[1].at or 0 end
-  for i, e in ipairs(partly) do
-    row.ends[i] = { at = e.at - row.from, after = row.count > 0 and e.at > row.from or false, low = e.low, high = e.high }
-  end
+  if not some and not row.ends[1] then row.from = 0 end
   return row
 end
 
+-- Ends behind the middle are addressed from its end, so that rows of any length share a kernel.
+local function place_of(row, e) return e.after and e.at - row.count or e.at end
+
 function sweeps.key_of(row)
   local words = {}
-  -- Ends behind the middle are addressed from its end, so that rows of any length share a kernel.
   for i, e in ipairs(row.ends) do
-    words[i] = ("%d%s:%d-%d"):format(e.after and e.at - row.count or e.at, e.after and "+" or "", e.low, e.high)
+    words[i] = ("%d%s:%d-%d"):format(place_of(row, e), e.after and "+" or "", e.low, e.high)
   end
   return table.concat(words, " ")
 end
 
--- The sweep over one row: step(x, g, at, low, high) for a pixel `at` pixels from where x and g stand.
-function sweeps.sweep(k, row, x, g, x_step, g_step, columns, last_tap, step)
-  for _, e in ipairs(row.ends) do if not e.after then step(x, g, e.at, e.low, e.high) end end
-  k:loop(columns, function()
-    step(x, g, 0, 0, last_tap)
-    k:advance(x, x_step)
-    k:advance(g, g_step)
+---- kernels -----------------------------------------------------------------------------------------------------------
+
+-- A kernel over one block of pixels, in sections of rows; o describes its tile. how: row, sections {count, ...} (without
+-- any the kernel is told the number of rows), src, diff: elements from one pixel and one row to the next, names of the
+-- pointers within a row, last: the last tap, alone: the block's sum is the total; step(section, at, low, high): the node
+-- that adds a pixel `at` pixels on to the sums of taps low..high.
+function sweeps.kernel(o, how)
+  local src, diff = how.src, how.diff
+  local function steps(i) return { { "src", src[i] }, { "diff_dst", diff[i] } } end
+  o.arguments = { { "src", "in" }, { "diff_dst", "in" }, { "total", "inout" }, { "columns", "count" },
+    not how.sections[1].count and { "rows", "count" } }
+  o.ending, o.body = { temporary = "passing" }, { { zero = {} } }
+  for _, section in ipairs(how.sections) do
+    local middle = { loop = "columns", steps = steps(1), how.step(section, 0, 0, how.last) }
+    local row = { loop = section.count or "rows", steps = steps(2), copies = { { "src", how.names[1] },
+      { "diff_dst", how.names[2] } } }
+    for _, e in ipairs(how.row.ends) do
+      if e.after and middle then row[#row + 1], middle = middle, nil end
+      row[#row + 1] = how.step(section, place_of(how.row, e), e.low, e.high)
+    end
+    row[#row + 1] = middle
+    table.insert(o.body, row)
+  end
+  table.insert(o.body, { finish = { not how.alone and "added", "stored" } })
+  return tile.kernel(o)
+end
+
+-- Zeroes so many elements; number: the kernel's.
+function sweeps.zero_kernel(w, elements, number)
+  return w.b:new("zero", function(o)
+    return reduce.zero_kernel(w.p, o.target, "zero" .. number, { { at = 0 } },
+      { times = elements // w.lanes, step = w.lanes })
   end)
-  for _, e in ipairs(row.ends) do if e.after then step(x, g, e.at - row.count, e.low, e.high) end end
 end
 
-function sweeps.accumulators(k, rows, columns, name)
-  local acc = {}
-  for m = 0, rows - 1 do
-    acc[m] = {}
-    for v = 0, columns - 1 do
-      acc[m][v] = k:vector(("%s%d_%d"):format(name, m, v))
-      k:zero(acc[m][v])
-    end
-  end
-  return acc
+---- tasks -------------------------------------------------------------------------------------------------------------
+
+-- What parts w have in common: the problem p, the builder b, lanes of a vector, the rows of a block.
+function sweeps.common(p, target)
+  return { p = p, b = build.new(p, target), lanes = parts.lanes_of(p, target), src = view.src(p), dst = view.dst(p),
+    block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2]) }
 end
 
--- total[m][v] += acc[m][v]; place(m): where the totals of a row are. Without temp acc is the total.
-function sweeps.add_totals(k, acc, total, temp, place)
-  for m = 0, #acc do
-    for v = 0, #acc[m] do
-      reduce.total(k, k:at(total, place(m) + v * k.lanes), acc[m][v], temp)
-    end
-  end
+-- The sweep of a task: w.plane(d, w, t) when a plane of pixels begins, then w.block(d, w, t) for each of its blocks;
+-- t: where the task is, and n, od, and the rows [block, last).
+function sweeps.blocks(d, w, t, low, stop)
+  local p = w.p
+  d:loop("n", 0, p.batch, 1, function(n)
+    d:loop("od", low, stop, 1, function(od)
+      t.n, t.od = n, od
+      w.plane(d, w, t)
+      d:loop("block", 0, p.output[2], w.block_rows, function(block)
+        t.block, t.last = block, d:let("last", driver.min(block + w.block_rows, p.output[2]))
+        w.block(d, w, t)
+      end)
+    end)
+  end)
+end
+
+-- Kernels and stages of parts {indices, body, scratch in elements}; bias: a stage for its gradient.
+function sweeps.result(common, list, bias)
+  local p, most = common.p, 0
+  for _, part in ipairs(list) do most = math.max(most, part.scratch) end
+  return { kernels = common.b.kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
+    scratch = most * parts.size_of(p) }, bias and reduce.tiles_stage(p, bias) or nil } }
 end
 
 return sweeps

@@ -1,246 +1,225 @@
 -- planar_taps.lua: planar's backward weights with output channels in the lanes; input channels, and a few taps of a row
 -- when channels are few, are broadcast. A block of the output's gradient is turned round before when it is
--- channels-first. One sweep over blocks of output pixels; totals of a task stay in scratch until the end.
-local program = require "program"
+-- channels-first.
+--
+-- A part w (see planar_sweeps.lua) is a run of equal tiles of output channels and one of equal pieces of input channels.
+-- Totals stand in scratch as its weights do, a vector or some of output channels (width) in the place of each: [tap][i],
+-- or [i][tap] channels-first; tap, input: from one to the next, in such places. diff: elements between pixels of the
+-- gradient as it is read. own_taps: a task has one kd, kh (channels-last, with threads to share among).
+-- t: where a task is: group g, output channel o, the first of its input channels, kd and kh if it has its own; where the
+-- gradient of a plane of pixels begins (with).
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local reduce = require "reduce"
 local cut = require "tiles"
+local tile = require "tile"
 local relayout = require "relayout"
 local sweeps = require "families/planar_sweeps"
 local planar_taps = {}
 
-local round_up, lanes_of = parts.round_up, parts.lanes_of
+---- kernels -----------------------------------------------------------------------------------------------------------
 
--- Elements from one to the next: input pixels, input channels, pixels of the output's gradient (channels-first: turned,
--- in scratch). Totals of a task stand in scratch as its weights do, a vector or some of output channels in the place of
--- each: [tap][i], or [i][tap] channels-first; tap, input: from one to the next, in such places.
-local function steps_of(p, width, inputs)
-  if p.layout == "nhwc" then return { pixel = p.ic, channel = 1, diff = p.oc, tap = inputs, input = 1 } end
-  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  return { pixel = 1, channel = p.input[1] * p.input[2] * p.input[3], diff = width, tap = 1, input = taps }
+-- acc[tap][i][v] over one block, for `taps` taps of a row and some inputs.
+local function taps_kernel(o, w, row, taps, inputs)
+  local p, x, g = w.p, w.src, w.diff
+  o.sizes, o.registers = { k = taps, i = inputs, v = w.vectors }, { "sums", "passing", "held" }
+  o.sums = { pointer = "total", register = "acc", { "k", w.tap * w.width }, { "i", w.input * w.width }, { "v", w.lanes },
+    indices = function(at) return at.k * inputs + at.i, at.v end }
+  o.held = { pointer = "diff_dst", register = "g", { "v", w.lanes }, last = w.channels_last and w.run.tile.last or nil }
+  o.passing = { pointer = "src", register = "x", { "k", p.dilation[3] * x.w }, { "i", x.c } }
+  return sweeps.kernel(o, { row = row, sections = { {} }, last = taps - 1, names = { "a", "b" }, alone = w.only_sum,
+    src = { p.stride[3] * x.w, p.stride[2] * x.h }, diff = { g, p.output[3] * g }, step = function(_, at, low, high)
+      return { { load = {}, at = { diff_dst = at * g } },
+        { multiply = { k = tile.span(low, high) }, at = { src = at * p.stride[3] * x.w } } }
+    end })
 end
 
--- Whether the sum of a block is the total: there is one, and every row of the kernel sees some of it.
-local function only_sum(p)
-  for i = 1, 2 do
-    for k = 0, p.kernel[i] - 1 do
-      local seen, at = false, k * p.dilation[i] - p.pad[i]
-      for o = 0, p.output[i] - 1 do seen = seen or (o * p.stride[i] + at >= 0 and o * p.stride[i] + at < p.input[i]) end
-      if not seen then return false end
-    end
+-- Totals to weights: [tap][i][channels of the output] to [tap][i][o]; channels-first [i][tap][channels of the output],
+-- as many pixels of channels, to [o][i][tap], which are rows.
+local function out_kernel(o, w)
+  local p, inputs, channels, icg = w.p, w.inputs.size, w.run.tile.channels, w.p.ic // w.p.groups
+  if w.channels_last then
+    return relayout.copy({ from = "total", to = "weights", elements = channels, loops = {
+      { count = w.taps, steps = { nil, icg * p.oc }, names = { nil, "b" } },
+      { count = inputs, steps = { w.width, p.oc } } } }, o)
   end
-  return reduce.one_block(p)
-end
-
--- acc[tap][i][v] over one block, whose gradient stands as [pixel][steps.diff]; the last vector has `last` lanes of it.
-local function taps_kernel(p, row, tile, target, name)
-  local taps, inputs, vectors, steps = tile.taps, tile.inputs, tile.vectors, tile.steps
-  local k = program.new { name = name, type = p.type, target = target }
-  local src, diff, total = k:pointer("src", "in"), k:pointer("diff_dst", "in"), k:pointer("total", "inout")
-  local columns, rows = k:count "columns", k:count "rows"
-  local acc, x, g = sweeps.accumulators(k, taps * inputs, vectors, "acc"), k:vector "x", {}
-  for v = 0, vectors - 1 do g[v] = k:vector("g" .. v) end
-  local function step(a, b, at, low, high)
-    for v = 0, vectors - 1 do
-      k:load(g[v], k:at(b, at * steps.diff + v * k.lanes), 0, v == vectors - 1 and tile.last or k.lanes)
-    end
-    for tap = low, high do
-      for i = 0, inputs - 1 do
-        local m = tap * inputs + i
-        k:broadcast(x, k:at(a, (at * p.stride[3] + tap * p.dilation[3]) * steps.pixel + i * steps.channel))
-        for v = 0, vectors - 1 do k:fma(acc[m][v], g[v], x) end
-      end
-    end
-  end
-  k:loop(rows, function()
-    local a, b = k:copy("a", src), k:copy("b", diff)
-    sweeps.sweep(k, row, a, b, p.stride[3] * steps.pixel, steps.diff, columns, taps - 1, step)
-    k:advance(src, p.stride[2] * p.input[3] * steps.pixel)
-    k:advance(diff, p.output[3] * steps.diff)
-  end)
-  sweeps.add_totals(k, acc, total, not only_sum(p) and x, function(m)
-    return (m // inputs * steps.tap + m % inputs * steps.input) * vectors * k.lanes
-  end)
-  return k:finish()
-end
-
--- Totals [tap][i][channels of the output] to weights [tap][i][o].
-local function straight_out_kernel(p, tile, target, name)
-  return relayout.copy({ from = "total", to = "weights", elements = tile.channels, axes = {
-    { count = tile.taps, to = p.ic // p.groups * p.oc, as = "b" }, { count = tile.inputs, from = tile.width, to = p.oc } } },
-    { name = name, type = p.type, target = target })
-end
-
--- Totals [i][tap][channels of the output], as many pixels of channels, to weights [o][i][tap], which are rows.
-local function turned_out_kernel(p, tile, target, name)
-  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local sums = tile.inputs * taps
-  return relayout.to_rows({ channels = tile.channels, pixels = sums, pitch = tile.width, limit = sums * tile.width,
-    row = p.ic // p.groups * taps, exact = true }, { name = name, type = p.type, target = target })
-end
-
-local function turned_bias_kernel(p, vectors, target, name)
-  local k = program.new { name = name, type = p.type, target = target }
-  local diff, total, pixels = k:pointer("diff_dst", "in"), k:pointer("total", "inout"), k:count "pixels"
-  local acc, g = sweeps.accumulators(k, 1, vectors, "acc"), k:vector "g"
-  k:loop(pixels, function()
-    for v = 0, vectors - 1 do k:add(acc[0][v], acc[0][v], k:memory(k:at(diff, v * k.lanes))) end
-    k:advance(diff, vectors * k.lanes)
-  end)
-  sweeps.add_totals(k, acc, total, g, function() return 0 end)
-  return k:finish()
-end
-
--- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's
--- sums are stored and read but once), and at least four tasks where channels allow.
-local function inputs_of_task(p, schedule, target, runs)
-  local icg = p.ic // p.groups
-  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local fit = (only_sum(p) and 24 << 10 or 256 << 10) // (taps * schedule.vectors * target.bits // 8)
-  local share = math.max(1, 4 // math.max(p.groups * runs, 1))
-  return cut.piece_runs(icg, round_up(math.max(math.min(fit, (icg + share - 1) // share), 1), schedule.inputs))
+  return relayout.to_rows({ channels = channels, pixels = inputs * w.taps, pitch = w.width,
+    limit = inputs * w.taps * w.width, row = icg * w.taps, exact = true }, o)
 end
 
 -- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernel.
-local function tiles_of(p, schedule, inputs, columns, target, kernels)
-  local tiles, by_key = {}, {}
-  for _, taps in ipairs(cut.even_pieces(p.kernel[3], schedule.taps)) do
-    local row = sweeps.row_of(p, taps.first, taps.first + taps.size - 1)
-    for _, run in ipairs(cut.piece_runs(inputs, schedule.inputs)) do
+local function tiles_of(w, schedule)
+  local tiles, known = {}, {}
+  for _, taps in ipairs(cut.even_pieces(w.p.kernel[3], schedule.taps)) do
+    local row = sweeps.row_of(w.p, taps.first, taps.first + taps.size - 1)
+    for _, run in ipairs(cut.piece_runs(w.inputs.size, schedule.inputs)) do
       local key = ("%d %d %s"):format(taps.size, run.size, sweeps.key_of(row))
-      if not by_key[key] then
-        local tile = setmetatable({ taps = taps.size, inputs = run.size }, { __index = columns })
-        by_key[key] = taps_kernel(p, row, tile, target, "taps" .. #kernels)
-        kernels[#kernels + 1] = by_key[key]
-      end
-      tiles[#tiles + 1] = { kernel = by_key[key], row = row, tap = taps.first, run = run }
+      known[key] = known[key] or w.b:new("taps", function(o) return taps_kernel(o, w, row, taps.size, run.size) end)
+      tiles[#tiles + 1] = { kernel = known[key], row = row, tap = taps.first, run = run }
     end
   end
   return tiles
 end
 
--- How a channels-first block's gradient gets to where it is read: turned to [pixel][width] in scratch, from which the
--- bias is summed too.
-local function turning(p, columns, at, bias, target, kernels)
-  local whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
-  local width, row, pixels = columns.width, p.output[3] * columns.width, (whole and p.output[2] or 1) * p.output[3]
-  local turn = relayout.to_pixels({ channels = columns.channels, pixels = pixels, pitch = width, limit = pixels * width,
-    row = p.output[1] * p.output[2] * p.output[3], loose = true }, { name = "turn" .. #kernels, type = p.type, target = target })
-  kernels[#kernels + 1] = turn
-  local sum, sum_out
-  if bias then
-    sum = turned_bias_kernel(p, columns.vectors, target, "bias" .. #kernels)
-    sum_out = relayout.copy({ from = "total", to = "bias", elements = columns.channels },
-      { name = "bias_out" .. #kernels, type = p.type, target = target })
-    kernels[#kernels + 1], kernels[#kernels + 2] = sum, sum_out
-  end
-  local how = {}
-  function how.block(d, with, block, last, i_first)
-    d:loop("row", block, whole and block + 1 or last, 1, function(r)
-      d:call(turn, { { d.dst, with + r * p.output[3] }, { d.scratch, (r - block) * row + at } })
-    end)
-    if not bias then return end
-    d:when(driver.equal(i_first, 0), function()
-      d:call(sum, { { d.scratch, at }, { d.scratch, at - width }, (last - block) * p.output[3] })
-    end)
-  end
-  function how.finish(d, o, i_first)
-    if not bias then return end
-    d:when(driver.equal(i_first, 0), function() d:call(sum_out, { { d.scratch, at - width }, { d.bias, o } }) end)
-  end
-  return how
+-- A channels-first block's gradient is turned to [pixel][width] in scratch, from which the bias is summed too.
+local function add_turning(w)
+  local p, channels, b = w.p, w.run.tile.channels, w.b
+  local pixels = (w.whole and p.output[2] or 1) * p.output[3]
+  w.turn = b:new("turn", function(o)
+    return relayout.to_pixels({ channels = channels, pixels = pixels, pitch = w.width, limit = pixels * w.width,
+      row = p.output[1] * p.output[2] * p.output[3], loose = true }, o)
+  end)
+  if not p.bias or w.inputs.first > 0 then return end
+  local number = #b.kernels
+  w.bias = b:new("bias", function(o)
+    return reduce.bias_kernel(p, o.target, o.name, reduce.vectors({ vectors = w.vectors, last = w.lanes }, w.lanes),
+      { whole = true, loops = { { count = "pixels", steps = { w.width } } },
+        words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
+  end)
+  w.bias_out = b:new("bias_out", function(o)
+    o.name = "bias_out" .. number
+    return relayout.copy({ from = "total", to = "bias", elements = channels }, o)
+  end)
 end
 
--- Tasks of one run of equal tiles of output channels and one run of equal pieces of input channels. Channels-last tasks
--- may have a plane or a row of taps each.
-local function taps_part(p, schedule, run, task_inputs, target, kernels)
-  local lanes, icg, ocg, channels_last = lanes_of(p, target), p.ic // p.groups, p.oc // p.groups, p.layout == "nhwc"
-  local vectors = run.tile.vectors
-  local own_taps = channels_last and p.threads > 1 -- a task has one kd, kh
-  local rows_of_taps = own_taps and 1 or p.kernel[1] * p.kernel[2]
-  local columns = { vectors = vectors, width = vectors * lanes, last = channels_last and run.tile.last or lanes,
-    channels = run.tile.width - lanes + run.tile.last, steps = steps_of(p, vectors * lanes, task_inputs.size) }
-  local steps, width = columns.steps, columns.width
-  local tiles = tiles_of(p, schedule, task_inputs.size, columns, target, kernels)
-  local block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2])
-  local totals = rows_of_taps * p.kernel[3] * task_inputs.size * width
-  local diff_at = totals + (channels_last and 0 or width) -- after the bias
-  local zero_from = only_sum(p) and totals or 0
-  local zero = zero_from < diff_at and reduce.zero_kernel(p, target, "zero" .. #kernels, { { at = 0 } },
-    { times = (diff_at - zero_from) // lanes, step = lanes })
-  local all = setmetatable({ taps = rows_of_taps * p.kernel[3], inputs = task_inputs.size }, { __index = columns })
-  local out = (channels_last and straight_out_kernel or turned_out_kernel)(p, all, target, "out" .. #kernels)
-  kernels[#kernels + 1], kernels[#kernels + 2] = out, zero or nil
-  local turned = not channels_last and turning(p, columns, diff_at, p.bias and task_inputs.first == 0, target, kernels)
+local function add_kernels(w, schedule)
+  w.tiles = tiles_of(w, schedule)
+  local number, from = #w.b.kernels, w.only_sum and w.totals or 0
+  w.out, w.zero_from = w.b:new("out", function(o) return out_kernel(o, w) end), from
+  w.zero = from < w.diff_at and sweeps.zero_kernel(w, w.diff_at - from, number)
+  if not w.channels_last then add_turning(w) end
+end
 
-  -- What a row of the kernel sees of the block: its tiles of taps and input channels.
-  local function row_of_taps(d, t, n, od, with, block, last, kd, kh)
-    local h_low, h_end = gather.valid_outputs(d, p, 2, kh, "oh")
-    local id = d:let("id", od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
-    local first = d:let("first_row", driver.max(block, h_low))
-    local rows = d:let("rows", driver.max(driver.min(last, h_end) - first, 0))
-    d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, rows)), function()
-      local ih = first * p.stride[2] + kh * p.dilation[2] - p.pad[2]
-      local image = p.ic * p.input[1] * p.input[2] * p.input[3]
-      local from = d:let("from", n * image + (t.g * icg + t.i_first) * steps.channel + (id * p.input[2] + ih) * (p.input[3] * steps.pixel))
-      local first_tap = own_taps and 0 or (kd * p.kernel[2] + kh) * p.kernel[3]
-      for _, tile in ipairs(tiles) do
-        d:loop("m", 0, tile.run.count, 1, function(m)
-          local i = d:let("i", m * tile.run.size + tile.run.first)
-          local x = (tile.row.from * p.stride[3] + tile.tap * p.dilation[3] - p.pad[3]) * steps.pixel
-          local diff = turned and { d.scratch, (first - block) * (p.output[3] * width) + (diff_at + tile.row.from * width) } or
-            { d.dst, with + first * (p.output[3] * p.oc) + tile.row.from * p.oc }
-          d:call(tile.kernel, { { d.src, from + i * steps.channel + x }, diff,
-            { d.scratch, (i * steps.input + (first_tap + tile.tap) * steps.tap) * width }, tile.row.count, rows })
-        end)
-      end
+---- tasks -------------------------------------------------------------------------------------------------------------
+
+-- Turns the gradient of a block, and adds it to the bias.
+local function turn_block(d, w, t)
+  local p, at = w.p, w.diff_at
+  d:loop("row", t.block, w.whole and t.block + 1 or t.last, 1, function(r)
+    d:call(w.turn, { { d.dst, t.with + r * p.output[3] },
+      { d.scratch, (r - t.block) * (p.output[3] * w.width) + at } })
+  end)
+  if not w.bias then return end
+  d:when(driver.equal(t.i_first, 0), function()
+    d:call(w.bias, { { d.scratch, at }, { d.scratch, at - w.width }, (t.last - t.block) * p.output[3] })
+  end)
+end
+
+-- The tiles of a row of taps, the first of which is number `first` of the task's, for rows of the block: seen {first,
+-- rows, from: the input's row}.
+local function call_tiles(d, w, t, first, seen)
+  local p, x = w.p, w.src
+  for _, tiles in ipairs(w.tiles) do
+    local row = tiles.row
+    local column = (row.from * p.stride[3] + tiles.tap * p.dilation[3] - p.pad[3]) * x.w
+    d:loop("m", 0, tiles.run.count, 1, function(m)
+      local i = d:let("i", m * tiles.run.size + tiles.run.first)
+      local diff = w.turn and { d.scratch, (seen.first - t.block) * (p.output[3] * w.width) +
+        (w.diff_at + row.from * w.width) } or { d.dst, t.with + seen.first * (p.output[3] * p.oc) + row.from * p.oc }
+      d:call(tiles.kernel, { { d.src, seen.from + i * x.c + column }, diff,
+        { d.scratch, (i * w.input + (first + tiles.tap) * w.tap) * w.width }, row.count, seen.rows })
     end)
   end
-  local function block_body(d, t, n, od, with, block, last)
-    if own_taps then return row_of_taps(d, t, n, od, with, block, last, t.kd, t.kh) end
-    d:loop("kd", 0, p.kernel[1], 1, function(kd)
-      d:loop("kh", 0, p.kernel[2], 1, function(kh) row_of_taps(d, t, n, od, with, block, last, kd, kh) end)
-    end)
+end
+
+-- What a row of the kernel sees of the block.
+local function row_of_taps(d, w, t, kd, kh)
+  local p, x, seen = w.p, w.src, {}
+  local low, stop = gather.valid_outputs(d, p, 2, kh, "oh")
+  local id = d:let("id", t.od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
+  seen.first = d:let("first_row", driver.max(t.block, low))
+  seen.rows = d:let("rows", driver.max(driver.min(t.last, stop) - seen.first, 0))
+  d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, seen.rows)), function()
+    local ih = seen.first * p.stride[2] + kh * p.dilation[2] - p.pad[2]
+    seen.from = d:let("from", t.n * x.n + (t.g * x.channels + t.i_first) * x.c + (id * p.input[2] + ih) * x.h)
+    call_tiles(d, w, t, w.own_taps and 0 or (kd * p.kernel[2] + kh) * p.kernel[3], seen)
+  end)
+end
+
+local function block_of_rows(d, w, t)
+  if w.turn then turn_block(d, w, t) end
+  if w.own_taps then return row_of_taps(d, w, t, t.kd, t.kh) end
+  d:loop("kd", 0, w.p.kernel[1], 1, function(kd)
+    d:loop("kh", 0, w.p.kernel[2], 1, function(kh) row_of_taps(d, w, t, kd, kh) end)
+  end)
+end
+
+local function plane_of_pixels(d, w, t)
+  local p, plane = w.p, w.p.output[2] * w.p.output[3]
+  t.with = d:let("with", w.channels_last and (t.n * p.output[1] + t.od) * (plane * p.oc) + t.o or
+    (t.n * p.oc + t.o) * (p.output[1] * plane) + t.od * plane)
+end
+
+local function task(d, w, t)
+  local p, icg = w.p, w.p.ic // w.p.groups
+  if w.zero then d:call(w.zero, { { d.scratch, w.zero_from } }) end
+  sweeps.blocks(d, w, t, 0, p.output[1])
+  local first_tap = w.own_taps and (t.kd * p.kernel[2] + t.kh) * p.kernel[3] or 0
+  d:call(w.out, { { d.scratch }, { d.weights, w.channels_last and (first_tap * icg + t.i_first) * p.oc + t.o or
+    (t.o * icg + t.i_first) * w.taps } })
+  if not w.bias then return end
+  d:when(driver.equal(t.i_first, 0), function()
+    d:call(w.bias_out, { { d.scratch, w.diff_at - w.width }, { d.bias, t.o } })
+  end)
+end
+
+---- stages ------------------------------------------------------------------------------------------------------------
+
+-- Whether the sum of a block is the total: there is one, and every row of the kernel sees some of it.
+local function only_sum(p)
+  for i = 1, 2 do
+    for tap = 0, p.kernel[i] - 1 do
+      local from, stop = gather.outputs_of(p, i, tap)
+      if from >= stop then return false end
+    end
   end
-  local function body(d, g, tile_number, chunk, kd, kh)
-    local t = { g = g, kd = kd, kh = kh, o = d:let("o", g * ocg + (tile_number + run.index) * (schedule.vectors * lanes)),
-      i_first = d:let("i_first", chunk * task_inputs.size + task_inputs.first) }
-    if zero then d:call(zero, { { d.scratch, zero_from } }) end
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", 0, p.output[1], 1, function(od)
-        local plane = p.output[2] * p.output[3]
-        local with = channels_last and d:let("with", (n * p.output[1] + od) * (plane * p.oc) + t.o) or
-          d:let("with", (n * p.oc + t.o) * (p.output[1] * plane) + od * plane)
-        d:loop("block", 0, p.output[2], block_rows, function(block)
-          local last = d:let("last", driver.min(block + block_rows, p.output[2]))
-          if turned then turned.block(d, with, block, last, t.i_first) end
-          block_body(d, t, n, od, with, block, last)
-        end)
-      end)
-    end)
-    local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-    local first_tap = own_taps and (kd * p.kernel[2] + kh) * p.kernel[3] or 0
-    d:call(out, { { d.scratch }, { d.weights, channels_last and (first_tap * icg + t.i_first) * p.oc + t.o or (t.o * icg + t.i_first) * taps } })
-    if turned then turned.finish(d, t.o, t.i_first) end
-  end
-  return { indices = { { "g", p.groups }, { "tile", run.count }, { "chunk", task_inputs.count },
-      { "kd", own_taps and p.kernel[1] or 1 }, { "kh", own_taps and p.kernel[2] or 1 } }, body = body,
-    scratch = diff_at + (turned and block_rows * p.output[3] * width or 0) }
+  return reduce.one_block(p)
+end
+
+-- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's
+-- sums are stored and read but once), and at least four tasks where channels allow.
+local function inputs_of_task(common, schedule, columns)
+  local p = common.p
+  local icg, taps = p.ic // p.groups, p.kernel[1] * p.kernel[2] * p.kernel[3]
+  local fit = (common.only_sum and 24 << 10 or 256 << 10) // (taps * schedule.vectors * common.b.target.bits // 8)
+  local share = math.max(1, 4 // math.max(p.groups * columns, 1))
+  local most = math.max(math.min(fit, (icg + share - 1) // share), 1)
+  return cut.piece_runs(icg, parts.round_up(most, schedule.inputs))
+end
+
+-- Channels-last tasks may have a plane or a row of taps each.
+local function part(w, schedule)
+  local p, run, inputs, own, last = w.p, w.run, w.inputs, w.own_taps, w.channels_last
+  w.vectors, w.width, w.plane, w.block = run.tile.vectors, run.tile.vectors * w.lanes, plane_of_pixels, block_of_rows
+  w.taps = (own and 1 or p.kernel[1] * p.kernel[2]) * p.kernel[3]
+  w.diff, w.tap, w.input = last and p.oc or w.width, last and inputs.size or 1, last and 1 or w.taps
+  w.totals = w.taps * inputs.size * w.width
+  w.diff_at = w.totals + (last and 0 or w.width) -- after the bias
+  add_kernels(w, schedule)
+  return { scratch = w.diff_at + (last and 0 or w.block_rows * p.output[3] * w.width), indices = { { "g", p.groups },
+    { "tile", run.count }, { "chunk", inputs.count }, { "kd", own and p.kernel[1] or 1 },
+    { "kh", own and p.kernel[2] or 1 } }, body = function(d, g, number, chunk, kd, kh)
+      local t = { g = g, kd = kd, kh = kh }
+      t.o = d:let("o", g * (p.oc // p.groups) + (number + run.index) * (schedule.vectors * w.lanes))
+      t.i_first = d:let("i_first", chunk * inputs.size + inputs.first)
+      task(d, w, t)
+    end }
 end
 
 function planar_taps.stages(p, schedule, target)
-  local kernels, list, scratch = {}, {}, 0
-  local columns = cut.columns(p.oc // p.groups, schedule.vectors, lanes_of(p, target))
+  local common, list = sweeps.common(p, target), {}
+  common.channels_last, common.only_sum = p.layout == "nhwc", only_sum(p)
+  common.own_taps = common.channels_last and p.threads > 1
+  common.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
+  local columns = cut.columns(p.oc // p.groups, schedule.vectors, common.lanes)
   for _, run in ipairs(cut.column_runs(columns)) do
-    for _, inputs in ipairs(inputs_of_task(p, schedule, target, #columns)) do
-      local part = taps_part(p, schedule, run, inputs, target, kernels)
-      list[#list + 1], scratch = part, math.max(scratch, part.scratch)
+    for _, inputs in ipairs(inputs_of_task(common, schedule, #columns)) do
+      list[#list + 1] = part(setmetatable({ run = run, inputs = inputs }, { __index = common }), schedule)
     end
   end
-  return { kernels = kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = scratch * parts.size_of(p) }, p.layout == "nhwc" and p.bias and reduce.tiles_stage(p, reduce.bias_tiles(p, target, kernels)) or nil } }
+  local bias = common.channels_last and p.bias
+  return sweeps.result(common, list, bias and reduce.bias_tiles(p, target, common.b.kernels))
 end
 
 return planar_taps

@@ -1,6 +1,6 @@
 -- How a stage's tasks are shared: each task runs once whatever the number of threads, and shares differ by little.
 local suite = require "suite"
-local driver = require "driver"
+local driver, build = require "driver", require "build"
 
 -- The loops of a stage's text as functions of first and last: {from, to} each.
 local function loops_of(stage)
@@ -55,7 +55,7 @@ suite.case("two threads get as many tasks as each other, or one more", function(
 end)
 
 suite.case("bodies run when their stage is made, and kernels are made once, as they are asked for", function()
-  local b, log = driver.builder { type = "f32", target = { lanes = 1 } }, {}
+  local b, log = build.new({ type = "f32" }, { lanes = 1 }, { more = 1 }), {}
   local function kernel(key, what)
     return b:kernel(key, what, function(o)
       log[#log + 1] = ("%s %s %d"):format(o.name, o.type, o.target.lanes)
@@ -73,6 +73,7 @@ suite.case("bodies run when their stage is made, and kernels are made once, as t
   suite.equal(table.concat(log, ", "), "tile0 f32 1, tile1 f32 1, never2 f32 1, never2 f32 1, pack2 f32 1")
   suite.equal(#b.kernels, 3)
   suite.equal(b.why, "no c")
+  suite.equal(b.more, 1)
   suite.equal(driver.print(stage, "float"):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
 end)
 
@@ -106,9 +107,29 @@ suite.case("in order, a share goes on from one part to the next", function()
   end
 end)
 
+suite.case("a stage's ends hold the first and the last task of each part", function()
+  for _, counts in ipairs { { 7 }, { 1 }, { 1, 12, 1 }, { 3, 1, 1, 7, 1 }, { 5, 0, 40, 2, 9 }, { 1, 1 << 31 }, { 3, 1 << 32 } } do
+    for _, in_order in ipairs { false, true } do
+      local stage = stage_of(counts, in_order)
+      for i, loop in ipairs(loops_of(stage)) do
+        local part = stage.parts[i]
+        for _, task in ipairs { 0, part.count - 1 } do
+          local held = false
+          for _, first in ipairs(stage.ends) do
+            local from, to = loop[1](first, first + 1), loop[2](first, first + 1)
+            held = held or (from <= task and task < to)
+          end
+          assert(held or in_order and part.count > 1 << 30, ("task %d of part %d of %s"):format(task, i, table.concat(counts, " ")))
+        end
+      end
+      for i, first in ipairs(stage.ends) do assert(first >= 0 and first < stage.tasks and first > (stage.ends[i - 1] or -1)) end
+    end
+  end
+end)
+
 ---- blocks of Winograd's tiles that are cut for threads ----------------------------------------------------------------------------
 
-local grid = require "rewrite/winograd/grid"
+local grid, blocks = require "rewrite/winograd/grid", require "rewrite/winograd/blocks"
 
 -- Tiles of the share of each of `threads`; every tile is in one block, with a number of its own.
 local function tiles_of_shares(rows, columns, tiles, threads)
@@ -116,9 +137,9 @@ local function tiles_of_shares(rows, columns, tiles, threads)
     return grid.plans({ outputs = outputs, inputs = outputs, offset = -1, taps = 3, tap_step = 1, step = 1 }, sizes)
   end
   local seen, shares, each = {}, {}, {}
-  for _, block in ipairs(grid.blocks(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
+  for _, block in ipairs(blocks.list(plans(rows[1], rows[2]), plans(columns[1], columns[2]), 1, tiles, threads)) do
     local numbers = {}
-    grid.each_run(block, function(hr, wr, class)
+    blocks.each_run(block, function(hr, wr, class)
       for row = 0, hr.count - 1 do
         for column = 0, wr.count - 1 do
           local number = (row + hr.at) * class.columns + column + wr.at + class.first
@@ -147,6 +168,69 @@ suite.case("shares of blocks are even", function()
   suite.equal(tiles_of_shares({ { 4 }, 28 }, { { 4 }, 28 }, 28, 3), "17 16 16")
   suite.equal(tiles_of_shares({ { 4, 3 }, 14 }, { { 4, 3 }, 14 }, 28, 2), "8 8")
   suite.equal(tiles_of_shares({ { 4 }, 56 }, { { 4 }, 56 }, 42, 2), "98 98")
+end)
+
+---- closed formulas of axes and blocks against walking them ------------------------------------------------------------------------
+
+local seed = tonumber(os.getenv "CONVGEN_SEED") or os.time()
+print("seed " .. seed)
+math.randomseed(seed)
+local R = math.random
+
+-- An axis of a problem (gather.lua), perhaps dilated or with a stride, and sizes of tiles that cover it.
+local function random_axis()
+  local dilation = R(3) == 1 and R(3) or 1
+  local axis = { inputs = R(40), taps = R(2, 5), tap_step = R(4) == 1 and -dilation or dilation, step = dilation == 1 and R(3) == 1 and 2 or 1 }
+  local pad = R(0, 12)
+  axis.offset = axis.tap_step > 0 and -pad or pad
+  axis.outputs = (axis.inputs + 2 * pad - (axis.taps - 1) * dilation - 1) // axis.step + 1
+  local sizes = { R(2, 6), R(2) == 1 and 1 or nil }
+  if axis.outputs < 1 or not grid.cover(axis, sizes) then return random_axis() end
+  return axis, sizes
+end
+
+suite.case("runs of tiles are the tiles, one after the other", function()
+  for _ = 1, 500 do
+    for _, plan in ipairs(grid.plans(random_axis())) do
+      local first, index = 0, 0
+      for _, run in ipairs(plan.runs) do
+        suite.equal(run.index, index)
+        suite.equal(run.first, first)
+        for _ = 1, run.count do
+          for i, phase in ipairs(plan.phases) do
+            local at = first + phase.axis.offset + math.min(0, phase.axis.tap_step * (phase.axis.taps - 1))
+            local window, size = run.tile.windows[i], run.tile.outputs + phase.axis.taps - 1
+            for x = 0, size - 1 do
+              suite.equal(x >= window.low and x < window.high, at + x >= 0 and at + x < phase.axis.inputs)
+            end
+          end
+          first, index = first + run.tile.outputs, index + 1
+        end
+      end
+      suite.equal(first, plan.axis.outputs)
+      suite.equal(index, plan.tiles)
+    end
+  end
+end)
+
+suite.case("what a list is told of blocks is what they are", function()
+  for _ = 1, 500 do
+    local h, w, images, tiles = grid.plans(random_axis()), grid.plans(random_axis()), R(4), R(60)
+    local threads = R(3) == 1 and R(2, 4) or nil
+    local count, most, outputs = 0, 0, 0
+    for _, block in ipairs(blocks.list(h, w, images, tiles, threads)) do
+      local times = block.run.count * block.h.count * block.w.count
+      count, most = count + times, math.max(most, block.classes.total)
+      blocks.each_run(block, function(hr, wr) outputs = outputs + times * block.images * hr.count * hr.tile.outputs * wr.count * wr.tile.outputs end)
+    end
+    local figures, all = blocks.figures(h, w, images, tiles, threads), 0
+    for _, a in ipairs(h) do
+      for _, b in ipairs(w) do all = all + images * a.grids.count * a.axis.outputs * b.grids.count * b.axis.outputs end
+    end
+    suite.equal(figures.count, count)
+    suite.equal(figures.most, most)
+    suite.equal(outputs, all)
+  end
 end)
 
 return suite.failures()

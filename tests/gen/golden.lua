@@ -4,11 +4,11 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "eb4ffe3017d358ec" },
-  planar    = { version = 5, hash = "65bb1b2960d83e0a" },
-  depthwise = { version = 4, hash = "872c9179b92d0ea7" },
-  winograd  = { version = 6, hash = "43b1b668ef0179f1" },
-  plain     = { version = 2, hash = "97516604a32ba06a" },
+  direct    = { version = 4, hash = "89b446bcfd78b74e" },
+  planar    = { version = 5, hash = "64676d4284130307" },
+  depthwise = { version = 4, hash = "64816919981b4197" },
+  winograd  = { version = 6, hash = "4598e3e360b28faa" },
+  plain     = { version = 2, hash = "ed31f936e9a9b53e" },
 }
 
 local machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} }
@@ -64,6 +64,9 @@ local function fold(hash, text)
   return hash
 end
 
+-- But for the line that says how the schedule is called.
+local function without_name(text) return (text:gsub("\n %* schedule [^\n]*", "", 1)) end
+
 -- Those of the family that can be and that a problem asks for, by name: what is estimated of them is no part of its output.
 local function schedules_of(family, fields, request)
   local list = {}
@@ -82,7 +85,9 @@ local function hash_of(family)
       local here = setmetatable({ l2 = fields.l2 }, { __index = machine })
       local request = { problem = problem(fields), machine = here, target = target, form = "c", threads = 2, all = true }
       local list = schedules_of(family, fields, request)
-      for _, name in ipairs { list[1], #list > 1 and list[#list] or nil } do hash = fold(hash, convgen.source(request, name).text) end
+      for _, name in ipairs { list[1], #list > 1 and list[#list] or nil } do
+        hash = fold(hash, without_name(convgen.source(request, name).text))
+      end
       if fields.marked and #list == 0 and target == "avx512" then error("no schedule of " .. family .. " has " .. fields.marked, 0) end
     end
   end

@@ -1,540 +1,569 @@
--- gather.lua: the part of the Winograd family for forward and backward data: how its kernels are driven.
+-- gather.lua: Winograd's algorithm of forward and backward data: what a run needs, and how its kernels are driven.
 --
--- A task takes a block of tiles: it transforms all of their input channels into V, then, column tile by column tile of output
--- channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the products to
--- outputs while they are in the caches. V and the products M are the thread's scratch:
---     V [frequency][tile][input channel]      M [frequency][tile][channels of a column tile]      U [column tile][frequency][input channel][..]
--- In place of U there may be half of the transform, beforehand or of each column tile in the task (half.lua).
--- Of channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (planes.lua).
+-- A task takes a block of tiles: it transforms all of their input channels into V, then, column tile by column tile of
+-- output channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the
+-- products to outputs while they are in the caches. V and the products M are the thread's scratch:
+--     V [frequency][tile][input channel]   M [frequency][tile][channels of a column tile]
+--     U [column tile][frequency][input channel][channels of a column tile]
+-- In place of U there may be half of the transform, beforehand or of each column tile in the task (half.lua). Of
+-- channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (planes.lua).
 -- Pixels of a dilated problem's window stand a dilation apart; else its grids (grid.lua) are images like others. The windows
--- of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels; likewise their taps in U.
--- Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
+-- of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels; likewise their taps
+-- in U. Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
 local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
+local build = require "build"
 local grid = require "rewrite/winograd/grid"
+local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
 local planes = require "rewrite/winograd/planes"
 local half = require "rewrite/winograd/half"
 local relayout = require "relayout"
-local winograd_gather = {}
+local gather = {}
 
-winograd_gather.most_scratch = 4 << 20
-winograd_gather.most_shares = 8 -- threads that blocks are cut for, each with parts of its own in the text
+gather.most_scratch = 4 << 20
+gather.most_shares = 8 -- threads that blocks are cut for, each with parts of its own in the text
 
----- sizes ----------------------------------------------------------------------------------------------------------------------
+local odd_lines, round_up = parts.odd_lines, parts.round_up
 
-local odd_lines = parts.odd_lines
+local function up(a, b) return (a + b - 1) // b end
 
--- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the scratch of a
--- task there is only so much of H as the channels of a partial sum take.
+---- sizes ------------------------------------------------------------------------------------------------------------
+
+-- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the scratch
+-- of a task there is only so much of H as the channels of a partial sum take.
 local function apart(s, tile)
   local channels = s.fuse and s.chunks[1].size or s.terms
   return odd_lines(channels * (s.half and s.h.taps or 1) * tile.width, s.size)
 end
 
--- Where the U or H of a column tile is; all of them in elements.
-local function panels(s)
-  local function elements(tile) return (s.half and s.w.size or s.frequencies) * apart(s, tile) end
-  local per_group = 0
-  for _, tile in ipairs(s.columns) do per_group = per_group + elements(tile) end
-  return { elements = s.p.groups * per_group, panel = elements(s.columns[1]),
-    apart = function(tile) return apart(s, tile) end,
-    at = function(g, index) return g * per_group + index * elements(s.columns[1]) end }
+-- Elements of the U or H of a column tile, of those of a group; bytes of all.
+local function panel_elements(s, tile) return (s.half and s.w.size or s.frequencies) * apart(s, tile) end
+
+local function group_elements(s)
+  local sum = 0
+  for _, run in ipairs(s.columns) do sum = sum + run.count * panel_elements(s, run.tile) end
+  return sum
 end
+
+function gather.packed_bytes(s) return s.fuse and 0 or s.p.groups * group_elements(s) * s.size end
+
+local function panel_at(s, g, index) return g * group_elements(s) + index * panel_elements(s, s.columns[1].tile) end
 
 local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.channels * tile.width * s.size end
 
 -- Whether a kernel reads weights as they are: channels of Y side by side.
 local function as_they_are(s) return s.p.pass == "forward" and not s.planes end
 
--- The H of one column tile, and its weights transposed, behind what else is in the scratch.
-local function fused_buffers(s)
-  s.panel_at = parts.round_up(s.scratch // s.size, 64 // s.size)
-  s.transposed_at = s.panel_at + panels(s).panel
-  s.scratch = s.transposed_at * s.size + (as_they_are(s) and 0 or transposed_bytes(s, s.columns[1]))
+-- A tensor whose windows are read or whose pixels are written: all its channels, those of a group.
+local function tensor(p, forward_input)
+  local is_src = forward_input == (p.pass == "forward")
+  local all = is_src and p.ic or p.oc
+  return { base = is_src and "src" or "dst", pitch = all, all = all, channels = all // p.groups,
+    size = is_src and p.input or p.output }
 end
 
--- Everything that stages and estimate derive from a problem and a schedule.
-function winograd_gather.shape(p, schedule, target)
-  local forward = p.pass == "forward"
-  local size = parts.size_of(p)
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local axis_h, axis_w = grid.axes(p)
-  local h_plans, w_plans = grid.plans(axis_h, schedule.h), grid.plans(axis_w, schedule.w)
-  local h, w = h_plans[1], w_plans[1]
-  local s = { p = p, schedule = schedule, size = size, lanes = parts.lanes_of(p, target), h = h, w = w, images = p.batch * p.input[1],
-    frequencies = h.size * w.size,
-    from = { base = forward and "src" or "dst", pitch = forward and p.ic or p.oc, channels = forward and icg or ocg,
-      all = forward and p.ic or p.oc, size = forward and p.input or p.output },
-    to = { base = forward and "dst" or "src", pitch = forward and p.oc or p.ic, channels = forward and ocg or icg,
-      all = forward and p.oc or p.ic, size = forward and p.output or p.input } }
-  s.blocks, s.block_images = grid.blocks(h_plans, w_plans, s.images, schedule.tiles, schedule.shares)
-  s.columns = cut.columns(s.to.channels, schedule.vectors, s.lanes)
-  local most = 0
-  for _, block in ipairs(s.blocks) do most = math.max(most, block.classes.total) end
-  s.tiles, s.width = most, s.columns[1].width
-  s.phases, s.phases_at = grid.phase_pairs(h, w)
+-- What all schedules of a problem share.
+function gather.frame(p, target)
+  local s = { p = p, target = target, size = parts.size_of(p), lanes = parts.lanes_of(p, target),
+    images = p.batch * p.input[1], planes = p.layout == "nchw", from = tensor(p, true), to = tensor(p, false) }
+  s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
+  return s
+end
+
+-- What all schedules of tiles share; h_plans, w_plans: those of the two axes.
+function gather.tiled(frame, h_plans, w_plans)
+  local s = setmetatable({ h_plans = h_plans, w_plans = w_plans, h = h_plans[1], w = w_plans[1] }, { __index = frame })
+  s.frequencies = s.h.size * s.w.size
+  s.phases, s.phases_at = grid.phase_pairs(s.h, s.w)
   s.terms = #s.phases * s.from.channels
-  s.v_row = odd_lines(s.terms - s.from.channels + parts.round_up(s.from.channels, s.lanes), size)
-  s.v_apart = odd_lines(most * s.v_row, size)
-  s.m_apart = odd_lines(most * s.width, size)
-  s.scratch = s.frequencies * (s.v_apart + s.m_apart) * size
+  s.v_row = odd_lines(s.terms - s.from.channels + round_up(s.from.channels, s.lanes), s.size)
+  return s
+end
+
+-- The H of one column tile, and its weights transposed, behind what else is in the scratch.
+local function fused_buffers(s)
+  local tile = s.columns[1].tile
+  s.panel_at = round_up(s.scratch // s.size, 64 // s.size)
+  s.transposed_at = s.panel_at + panel_elements(s, tile)
+  s.scratch = s.transposed_at * s.size + (as_they_are(s) and 0 or transposed_bytes(s, tile))
+end
+
+-- What a schedule of tiles needs; figures: of its blocks.
+function gather.scheduled(tiled, schedule, figures)
+  local s = setmetatable({ schedule = schedule, figures = figures }, { __index = tiled })
+  s.columns = cut.runs_of_columns(s.to.channels, schedule.vectors, s.lanes)
+  s.width = s.columns[1].tile.width
+  s.v_apart, s.m_apart = odd_lines(figures.most * s.v_row, s.size), odd_lines(figures.most * s.width, s.size)
+  s.scratch = s.frequencies * (s.v_apart + s.m_apart) * s.size
   s.fuse, s.half = schedule.fuse, schedule.half or schedule.fuse
   s.chunks = cut.piece_runs(s.from.channels, schedule.chunk or s.from.channels)
-  s.planes = p.layout == "nchw"
-  if s.planes then planes.buffers(s, axis_h, axis_w) else
-    s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
-  end
+  if s.planes then planes.buffers(s) end
   if s.fuse then fused_buffers(s) end
   return s
 end
 
----- kernels, each made once ------------------------------------------------------------------------------------------
+-- Everything that stages and estimate derive from a problem and a schedule.
+function gather.shape(p, schedule, target)
+  local h, w = grid.axes(p)
+  local tiled = gather.tiled(gather.frame(p, target), grid.plans(h, schedule.h), grid.plans(w, schedule.w))
+  return gather.scheduled(tiled, schedule,
+    blocks.figures(tiled.h_plans, tiled.w_plans, tiled.images, schedule.tiles, schedule.shares))
+end
 
--- c.kernel(key, what, make); the first that cannot be made leaves its reason in c.why.
-local function kernel_maker(c, kernels)
-  local known = {}
-  return function(key, what, make)
-    if known[key] == nil then
-      local kernel, why = make(what .. #kernels)
-      if kernel then kernels[#kernels + 1] = kernel else c.why = c.why or why end
-      known[key] = kernel or false
-    end
-    return known[key]
+-- Why a schedule cannot be, or nil; s is its shape.
+function gather.misfit(s)
+  local one, shares = s.schedule, s.schedule.shares
+  if s.scratch > gather.most_scratch then return parts.too_much_scratch(s.scratch, gather.most_scratch) end
+  if shares and (shares < 2 or shares > gather.most_shares) then
+    return ("cuts its blocks for %d threads, which may be from 2 to %d"):format(shares, gather.most_shares)
+  end
+  if one.ahead and s.half then return "winograd fetches no rows of half-transformed weights ahead" end
+  if one.chunk and one.chunk >= s.from.channels then
+    return "winograd has no such partial sums: a chunk is the whole reduction"
+  end
+  if one.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
+  if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
+  if one.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
+  if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
+  if s.planes and shares then return "winograd cuts no blocks of channels-first data for threads" end
+  if s.planes and (one.fetch or one.stream) then return "winograd neither fetches nor streams channels-first data" end
+  if not as_they_are(s) and transposed_bytes(s, s.columns[1].tile) > gather.most_scratch then
+    return "needs too much scratch to transpose its weights"
+  end
+  if one.splits > s.columns.all then
+    return ("has %d column tiles, fewer than its shares"):format(s.columns.all)
   end
 end
 
-local function channels_of(s, tile) return (tile.vectors - 1) * s.lanes + tile.last end
+---- transformed weights ------------------------------------------------------------------------------------------------
 
----- transformed weights ---------------------------------------------------------------------------------------------------------
+-- Where a tap (row y, column x) of weights as a kernel reads them is, and elements between rows of the reduction.
+local function tap_places(s, tile)
+  local p, taps_w, last = s.p, s.w.taps, s.h.taps * s.w.taps - 1
+  local apart_ = s.planes and tile.width or p.pass == "forward" and s.from.channels * p.oc or s.from.channels * tile.width
+  local row = s.planes and (last + 1) * tile.width or p.pass == "forward" and p.oc or tile.width
+  return function(y, x) return (p.pass == "forward" and y * taps_w + x or last - y * taps_w - x) * apart_ end, row
+end
 
--- How the U or H of equal column tiles is made: transpose(d, group, index of the tile, at), where needed: the weights into the scratch
--- from `at` on; make(d, group, index, at, to, first channel of the reduction, channels); from(group, index, channel): where weights are
--- read that need no transposing.
-local function weights_maker(s, c, tile)
-  local p, layout, target = s.p, c.layout, c.target
-  local forward, direct = p.pass == "forward", as_they_are(s)
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local taps_h, taps_w = s.h.taps, s.w.taps
-  local unfold = s.planes and planes.weights(s, c, tile, channels_of(s, tile))
-  local function tap(y, x)
-    if s.planes then return (forward and y * taps_w + x or taps_h * taps_w - 1 - y * taps_w - x) * tile.width end
-    if forward then return (y * taps_w + x) * (icg * p.oc) end
-    return ((taps_h - 1 - y) * taps_w + taps_w - 1 - x) * (ocg * tile.width)
-  end
-  local read = direct and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width }
-  local row = direct and p.oc or s.planes and taps_h * taps_w * tile.width or tile.width
-  local function kernel(phase)
-    local h, w = grid.part(phase.h, s.h.schemes[1]), grid.part(phase.w, s.w.schemes[1])
-    return c.kernel(("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps), "pack", function(name)
-      return transform.weights(p, target, name, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size,
-        tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end,
-        row = row, tile = read, apart = layout.apart(tile), half = s.half })
+local function pack_kernel(s, tile, phase)
+  local h, w = grid.part(phase.h, s.h.schemes[1]), grid.part(phase.w, s.w.schemes[1])
+  local tap, row = tap_places(s, tile)
+  local key = ("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps)
+  return s.build:kernel(key, "pack", function(called)
+    return transform.weights(called, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size, row = row, half = s.half,
+      tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end, apart = apart(s, tile),
+      tile = as_they_are(s) and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width } })
+  end)
+end
+
+-- Lays the weights of a column tile out in the scratch from `at` on, where a kernel does not read them as they are.
+local function transpose(s, t, at)
+  local p, taps, d, first = s.p, s.h.taps * s.w.taps, t.d, t.index * s.width
+  local icg, ocg, how = p.ic // p.groups, p.oc // p.groups, t.turned
+  if s.planes then
+    local from = p.pass == "forward" and (t.g * ocg + first) * (icg * taps) or t.g * ocg * (icg * taps) + first * taps
+    d:loop("line", 0, how.count, 1, function(n)
+      d:call(how.kernel, { { d.weights, from + n * how.from }, { d.scratch, n * how.to + at } })
+    end)
+  elseif p.pass ~= "forward" then
+    d:loop("tap", 0, taps, 1, function(n)
+      local to = n * (ocg * t.tile.width) + at
+      d:call(how, { { d.weights, n * (icg * p.oc) + first * p.oc + t.g * ocg }, { d.scratch, to } })
     end)
   end
-  for _, phase in ipairs(s.phases) do kernel(phase) end
-  local transpose = not forward and not s.planes and c.kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(name)
-    return relayout.turned_panel(tile, p, { name = name, type = p.type, target = target })
+end
+
+-- The kernels that transpose and transform the weights of equal column tiles: what transposes, {kernel, count, from, to}
+-- or a kernel. (Kernels are numbered as they are made.)
+local function weights_kernels(s, tile)
+  local unfold = s.planes and planes.weights(s, tile)
+  for _, phase in ipairs(s.phases) do pack_kernel(s, tile, phase) end
+  if s.planes or s.p.pass == "forward" then return unfold end
+  return s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
+    return relayout.turned_panel(tile, s.p, called)
   end)
-  local made = {}
-  function made.from(g, index, channel) return g * ocg + index * s.width + channel * row end
-  function made.transpose(d, g, index, at)
-    local first = index * s.width
-    if unfold then
-      local length = icg * taps_h * taps_w
-      local from = forward and (g * ocg + first) * length or (g * ocg) * length + first * (taps_h * taps_w)
-      d:loop("line", 0, unfold.count, 1, function(n)
-        d:call(unfold.kernel, { { d.weights, from + n * unfold.from }, { d.scratch, n * unfold.to + at } })
-      end)
-    elseif transpose then
-      d:loop("tap", 0, taps_h * taps_w, 1, function(t)
-        d:call(transpose, { { d.weights, t * (icg * p.oc) + first * p.oc + g * ocg }, { d.scratch, t * (ocg * tile.width) + at } })
-      end)
-    end
-  end
-  function made.make(d, g, index, at, to, channel, channels)
-    for i, phase in ipairs(s.phases) do -- strides are of weights that are read as they are
-      local from = direct and { d.weights, made.from(g, index, channel) + tap(phase.h.first, phase.w.first) } or
-        { d.scratch, channel * row + at }
-      d:call(kernel(phase), { from, { to[1], to[2] + (i - 1) * (s.from.channels * tile.width) }, channels })
-    end
-  end
-  return made
 end
 
--- One run of equal column tiles: tasks are (group, column tile).
-local function pack_part(s, c, run)
-  local maker = weights_maker(s, c, run.tile)
-  return { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"), indices = { { "g", s.p.groups }, { "tile", run.count } },
-    body = function(d, g, index)
-      maker.transpose(d, g, index + run.index, 0)
-      maker.make(d, g, index + run.index, 0, { d.packed, c.layout.at(g, index + run.index) }, driver.expr(0), s.from.channels)
-    end }
+-- Where weights are read as they are, of a channel of the reduction.
+local function weights_at(s, t, channel) return t.g * (s.p.oc // s.p.groups) + t.index * s.width + channel * s.p.oc end
+
+-- U or H of so many channels from one on, of weights that stand as they are or are transposed in the scratch from `at` on.
+local function make_weights(s, t, at, to, channel, channels)
+  local tap, row = tap_places(s, t.tile)
+  for i, phase in ipairs(s.phases) do -- strides are of weights that are read as they are
+    local from = { t.d.scratch, channel * row + at }
+    if as_they_are(s) then from = { t.d.weights, weights_at(s, t, channel) + tap(phase.h.first, phase.w.first) } end
+    t.d:call(pack_kernel(s, t.tile, phase), { from, { to[1], to[2] + (i - 1) * (s.from.channels * t.tile.width) }, channels })
+  end
 end
 
-local function pack_stage(s, c)
+-- Tasks of the pack stage: (group, column tile), for each run of equal column tiles.
+local function pack_stage(s)
   local list, scratch = {}, 0
-  for _, run in ipairs(cut.column_runs(s.columns)) do
-    list[#list + 1] = pack_part(s, c, run)
+  for i, run in ipairs(s.columns) do
+    local turned = weights_kernels(s, run.tile)
     if not as_they_are(s) then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
+    list[i] = { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"),
+      indices = { { "g", s.p.groups }, { "tile", run.count } }, body = function(d, g, index)
+        local t = { d = d, g = g, tile = run.tile, index = index + run.index, turned = turned }
+        transpose(s, t, 0)
+        make_weights(s, t, 0, { d.packed, panel_at(s, g, t.index) }, driver.expr(0), s.from.channels)
+      end }
   end
   return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
 end
 
----- kernels of the compute stage------------------------------------------------------------------------------------------
+---- kernels of the compute stage ---------------------------------------------------------------------------------------
 
 local function side(scheme) return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end } end
 
 -- Of a phase's window of a tile.
 local function input_side(plan, tile, phase)
-  local one = side(grid.part(phase, plan.schemes[tile.class]))
-  local window = tile.windows[phase.first + 1]
+  local one, window = side(grid.part(phase, plan.schemes[tile.class])), tile.windows[phase.first + 1]
   one.low, one.high = window.low, window.high
   return one, ("%d/%d:%d-%d"):format(tile.class, one.scheme.size, one.low, one.high)
 end
 
-local function input_kernel(s, c, h_tile, w_tile, phase)
+local function input_kernel(s, h_tile, w_tile, phase)
   local h, h_key = input_side(s.h, h_tile, phase.h)
   local w, w_key = input_side(s.w, w_tile, phase.w)
-  return c.kernel(("input %s %s"):format(h_key, w_key), "input", function(name)
-    local phase = #s.phases > 1 and (" of one phase, %d rows and %d columns apart"):format(s.h.stride, s.w.stride)
-    return transform.input(s.p, c.target, name, { h = h, w = w, phase = phase, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
-      row = s.from.row * (s.h.grids.step * s.h.stride), channels = s.from.channels, apart = s.v_apart, columns = s.w.size })
+  local words = #s.phases > 1 and (" of one phase, %d rows and %d columns apart"):format(s.h.stride, s.w.stride)
+  return s.build:kernel(("input %s %s"):format(h_key, w_key), "input", function(called)
+    return transform.input(called, { h = h, w = w, phase = words, channels = s.from.channels, apart = s.v_apart,
+      columns = s.w.size, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
+      row = s.from.row * (s.h.grids.step * s.h.stride) })
   end)
 end
 
-local function output_kernel(s, c, h_class, w_class, tile)
-  return c.kernel(("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last), "output", function(name)
-    return transform.output(s.p, c.target, name, { h = side(s.h.schemes[h_class]), w = side(s.w.schemes[w_class]), pixel = s.to.pitch * s.w.grids.step,
-      row = s.to.row * s.h.grids.step, channels = channels_of(s, tile), apart = s.m_apart, columns = s.w.size,
-      stream = s.schedule.stream })
+local function output_kernel(s, h_class, w_class, tile)
+  local key = ("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last)
+  return s.build:kernel(key, "output", function(called)
+    return transform.output(s.p, called, { h = side(s.h.schemes[h_class]), w = side(s.w.schemes[w_class]),
+      pixel = s.to.pitch * s.w.grids.step, row = s.to.row * s.h.grids.step, channels = tile.channels, apart = s.m_apart,
+      columns = s.w.size, stream = s.schedule.stream })
   end)
 end
 
-local function product_kernel(s, c, tiles, tile, channels, adds)
-  return c.kernel(("product %d %d, %d %s"):format(tiles, tile.vectors, channels, adds), "product", function(name)
-    return transform.product(s.p, c.target, name, { tiles = tiles, vectors = tile.vectors, channels = channels, adds = adds, row = s.v_row,
-      width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
+-- sum: {channels, adds}, of a partial sum.
+local function product_kernel(s, tiles, tile, sum)
+  local key = ("product %d %d, %d %s"):format(tiles, tile.vectors, sum.channels, sum.adds)
+  return s.build:kernel(key, "product", function(called)
+    return transform.product(s.p, called, { tiles = tiles, vectors = tile.vectors, channels = sum.channels,
+      adds = sum.adds, row = s.v_row, width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
   end)
 end
 
--- What is fetched with each channel of a product, by one of `calls` of a column tile: of taps that begin so many apart, some.
-local function fetched(s, calls)
-  if not s.fuse or not as_they_are(s) then return end
-  local taps = s.h.taps * s.w.taps
-  return (taps + calls - 1) // calls
+-- The columns of a block's frequencies: {fw: run, kernels, before: products before them}, all: products of a column tile;
+-- fetch: taps of the weights that each of these fetches a row of with each channel, where they are transformed in the run.
+local function half_columns(s, block)
+  local list = { all = 0 }
+  half.each_column(s, block, function(fw, kernels)
+    list[#list + 1] = { fw = fw, kernels = kernels, before = list.all }
+    list.all = list.all + fw.count * #kernels
+  end)
+  list.fetch = s.fuse and as_they_are(s) and up(s.h.taps * s.w.taps, list.all) or nil
+  return list
 end
 
--- The number `index` of the kernels of a column of frequencies. They share in fetching the H of the next partial sum.
-local function half_kernel(s, c, kernels, index, tile, calls, channels, adds)
-  local one, fetch, lines = kernels[index], fetched(s, calls), s.h.taps * tile.width * s.size // 64
-  local first, stop = lines * (index - 1) // #kernels, lines * index // #kernels
+-- The number `index` of a column's kernels. They share in fetching the H of the next partial sum.
+local function half_kernel(s, columns, column, index, tile, sum)
+  local one, count, lines = column.kernels[index], #column.kernels, s.h.taps * tile.width * s.size // 64
+  local first, stop = lines * (index - 1) // count, lines * index // count
   if s.fuse then first, stop = 0, 0 end
-  local key = ("half %s of %d, %d %d %s %d-%d"):format(one.key, tile.vectors, channels, fetch or 0, adds, first, stop)
-  return c.kernel(key, "product", function(name)
-    return half.product(s.p, c.target, name, { units = one.units, vectors = tile.vectors, taps = s.h.taps, channels = channels,
-      width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart, adds = adds,
-      ahead = stop - first, ahead_first = first, fetch = fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
+  local key = ("half %s of %d, %d %s %d-%d"):format(one.key, tile.vectors, sum.channels, sum.adds, first, stop)
+  return s.build:kernel(key .. " " .. (columns.fetch or 0), "product", function(called)
+    return half.product(called, { units = one.units, sums = one.sums, vectors = tile.vectors, taps = s.h.taps,
+      channels = sum.channels, width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart,
+      sums_apart = s.w.size * s.m_apart, adds = sum.adds, ahead = stop - first, ahead_first = first,
+      fetch = columns.fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
   end)
 end
 
--- How many products a column tile of a block has.
-local function calls_of(s, block)
-  local calls = 0
-  half.each_column(s, block, function(fw, list) calls = calls + fw.count * #list end)
-  return calls
-end
-
----- the compute stage -----------------------------------------------------------------------------------------------------------
-
--- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same tiles of a block and the
--- same phases have, {fw, first: tile, pieces: of tiles, before: terms before its first, terms}.
+-- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same tiles of
+-- a block and the same phases have, {fw, pieces: of tiles, before: terms before its first, chunks: of its terms}.
 local function each_row(s, block, body)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
     local list = {}
     for _, fw in ipairs(grid.frequency_runs(s.w, block.w.tiles[2] > 0)) do
-      local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
+      local first, count = blocks.having(block.classes, fh.big_only, fw.big_only)
       local before, phases = s.phases_at(fh.long_only, fw.long_only)
+      local terms, pieces = phases * s.from.channels, cut.piece_runs(count, s.schedule.rows)
+      for _, piece in ipairs(pieces) do piece.first = piece.first + first end
       if count > 0 then
-        list[#list + 1] = { fw = fw, first = first, pieces = cut.piece_runs(count, s.schedule.rows), before = before * s.from.channels,
-          terms = phases * s.from.channels }
+        list[#list + 1] = { fw = fw, pieces = pieces, before = before * s.from.channels,
+          chunks = cut.piece_runs(terms, s.schedule.chunk or terms) }
       end
     end
     body(fh, list)
   end
 end
 
-local function chunks_of(s, terms) return cut.piece_runs(terms, s.schedule.chunk or terms) end
-
--- Calls body(channels, adds) for each kind of partial sum: the first is stored to M, the others are added.
-local function each_sum(chunks, body)
+-- The kinds of partial sums: the first is stored to M, the others are added.
+local function sums_of(chunks)
+  local list = {}
   for _, chunk in ipairs(chunks) do
-    if chunk.first == 0 then body(chunk.size, false) end
-    if chunk.first > 0 or chunk.count > 1 then body(chunk.size, true) end
+    if chunk.first == 0 then list[1] = { channels = chunk.size, adds = false } end
+    if chunk.first > 0 or chunk.count > 1 then list[#list + 1] = { channels = chunk.size, adds = true } end
   end
+  return list
 end
 
--- Calls body(first channel, channels, adds) in loops over the partial sums.
+-- Calls body(first channel, sum) in loops over the partial sums.
 local function each_chunk(chunks, d, body)
   for _, run in ipairs(chunks) do
-    local first = run.first
-    if first == 0 then body(driver.expr(0), run.size, false); first = run.size end
-    d:loop("channel", first, run.first + run.size * run.count, run.size, function(channel) body(channel, run.size, true) end)
+    local first, stop = run.first, run.first + run.size * run.count
+    if first == 0 then body(driver.expr(0), { channels = run.size, adds = false }) end
+    d:loop("channel", math.max(first, run.first == 0 and run.size or 0), stop, run.size, function(channel)
+      body(channel, { channels = run.size, adds = true })
+    end)
   end
 end
 
--- The drivers' texts are made later; their kernels have to be there before.
-local function make_kernels(s, c, block)
-  grid.each_run(block, function(hr, wr)
-    for _, phase in ipairs(s.phases) do input_kernel(s, c, hr.tile, wr.tile, phase) end
-    for _, run in ipairs(cut.column_runs(s.columns)) do output_kernel(s, c, hr.tile.class, wr.tile.class, run.tile) end
-  end)
-  if s.planes then
-    local channels = {}
-    for i, run in ipairs(cut.column_runs(s.columns)) do channels[i] = channels_of(s, run.tile) end
-    planes.make_kernels(s, c, block, channels)
+-- Calls make(column tile, sum) for all kinds of both.
+local function each_kind(s, chunks, make)
+  for _, run in ipairs(s.columns) do
+    for _, sum in ipairs(sums_of(chunks)) do make(run.tile, sum) end
   end
-  if s.half then
-    local calls = calls_of(s, block)
-    half.each_column(s, block, function(_, list)
-      for i in ipairs(list) do
-        for _, run in ipairs(cut.column_runs(s.columns)) do
-          each_sum(s.chunks, function(channels, adds) half_kernel(s, c, list, i, run.tile, calls, channels, adds) end)
-        end
-      end
-    end)
-    return
+end
+
+local function make_products(s, block, columns)
+  for _, column in ipairs(columns or {}) do
+    for i in ipairs(column.kernels) do
+      each_kind(s, s.chunks, function(tile, sum) half_kernel(s, columns, column, i, tile, sum) end)
+    end
   end
+  if columns then return end
   each_row(s, block, function(_, list)
     for _, part in ipairs(list) do
       for _, piece in ipairs(part.pieces) do
-        for _, run in ipairs(cut.column_runs(s.columns)) do
-          each_sum(chunks_of(s, part.terms), function(channels, adds) product_kernel(s, c, piece.size, run.tile, channels, adds) end)
-        end
+        each_kind(s, part.chunks, function(tile, sum) product_kernel(s, piece.size, tile, sum) end)
       end
     end
   end)
 end
 
--- Calls body(h run, w run, row, column, image, tile number) in loops over the tiles of a block.
-local function each_tile(d, block, body)
-  grid.each_run(block, function(hr, wr, class)
-    d:loop("image", 0, block.images, 1, function(image)
-      d:loop("row", 0, hr.count, 1, function(row)
-        d:loop("column", 0, wr.count, 1, function(column)
-          body(hr, wr, row, column, image, (image * class.rows + row + hr.at) * class.columns + column + (wr.at + class.first))
-        end)
-      end)
-    end)
+-- The drivers' texts are made later; their kernels have to be there before.
+local function make_kernels(s, block, columns)
+  blocks.each_run(block, function(hr, wr)
+    for _, phase in ipairs(s.phases) do input_kernel(s, hr.tile, wr.tile, phase) end
+    for _, run in ipairs(s.columns) do output_kernel(s, hr.tile.class, wr.tile.class, run.tile) end
   end)
+  if s.planes then planes.make_kernels(s, block) end
+  make_products(s, block, columns)
 end
 
--- The offset of a pixel of `side` (from or to): image, row, column.
-local function pixel(tensor, image, y, x) return ((image * tensor.size[2] + y) * tensor.size[3] + x) * tensor.pitch end
+---- the compute stage: t is what a task is about {d, block, columns, g, image, y, x; then index, tile, turned, channel} --
 
--- Likewise of row y and column x of a grid, numbered over all images; h_base and w_base: what is before in the tensor.
-local function grid_pixel(tensor, block, number, y, x, h_base, w_base)
+-- The offset of a pixel of a tensor: image, row, column.
+local function pixel(one, image, y, x) return ((image * one.size[2] + y) * one.size[3] + x) * one.pitch end
+
+-- Likewise of row y and column x of a grid, numbered over all images; bases: what is before in the tensor.
+local function grid_pixel(one, block, number, y, x, bases)
   local h, w = block.h.grids, block.w.grids
   local function place(grids, n, i, base)
     return i * grids.step + base + grids.first + (grids.count > 1 and driver.rest(n, grids.count) or 0)
   end
-  return pixel(tensor, driver.quotient(number, h.count * w.count), place(h, driver.quotient(number, w.count), y, h_base),
-    place(w, number, x, w_base))
+  return pixel(one, driver.quotient(number, h.count * w.count), place(h, driver.quotient(number, w.count), y, bases.h),
+    place(w, number, x, bases.w))
 end
 
-local function transform_inputs(s, c, d, block, at)
-  if s.planes then planes.read(s, c, d, block, at) end
+-- Row and column of the first output of a tile in its block.
+local function place_of(s, hr, wr, row, column)
+  return row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
+end
+
+local function transform_inputs(s, t)
+  local d = t.d
+  if s.planes then planes.read(s, t) end
   d:comment(("V of each tile: frequency f of tile t at scratch + f * %d + t * %d"):format(s.v_apart, s.v_row))
-  each_tile(d, block, function(hr, wr, row, column, image, tile)
-    local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
+  blocks.each_tile(d, t.block, function(hr, wr, row, column, image, tile)
+    local y, x = place_of(s, hr, wr, row, column)
     for i, phase in ipairs(s.phases) do
-      local window = s.planes and { d.scratch, planes.window(s, block, image, y, x) }
-        or { d[s.from.base], grid_pixel(s.from, block, at.image + image, (at.y + y) * s.h.stride, (at.x + x) * s.w.stride,
-          s.h.base + phase.h.first, s.w.base + phase.w.first) + at.g * s.from.channels }
-      d:call(input_kernel(s, c, hr.tile, wr.tile, phase), { window, { d.scratch, tile * s.v_row + (i - 1) * s.from.channels } })
+      local bases = { h = s.h.base + phase.h.first, w = s.w.base + phase.w.first }
+      local window = s.planes and { d.scratch, planes.window(s, t.block, image, y, x) }
+        or { d[s.from.base], grid_pixel(s.from, t.block, t.image + image, (t.y + y) * s.h.stride, (t.x + x) * s.w.stride,
+          bases) + t.g * s.from.channels }
+      local v = tile * s.v_row + (i - 1) * s.from.channels
+      d:call(input_kernel(s, hr.tile, wr.tile, phase), { window, { d.scratch, v } })
     end
   end)
 end
 
--- With each frequency a share of the next block's input is fetched: rows of the window, line by line. Beyond the last block that
--- is of no use, and does no harm.
-local function fetches(s, c, block, h, w)
+-- With each frequency a share of the next block's input is fetched: rows of the window, line by line. Beyond the last
+-- block that is of no use, and does no harm.
+local function fetches(s, block)
   if not s.schedule.fetch or #block.rectangles > 1 then return nil end
-  local rows, pixels = (h.outputs - 1) * s.h.stride + s.h.taps, (w.outputs - 1) * s.w.stride + s.w.taps
+  local rows, pixels = (block.h.outputs - 1) * s.h.stride + s.h.taps, (block.w.outputs - 1) * s.w.stride + s.w.taps
   local line = 64 // s.size
-  local lines = (pixels * s.from.pitch + line - 1) // line
-  local units = s.frequencies * #s.columns
-  local share = (rows * lines * block.images + units - 1) // units
-  local kernel = c.kernel("fetch " .. share, "fetch", function(name) return transform.fetch(s.p, c.target, name, share) end)
-  return function(d, base, index, f)
-    local at = (index * s.frequencies + f) * share
+  local lines = up(pixels * s.from.pitch, line)
+  local share = up(rows * lines * block.images, s.frequencies * s.columns.all)
+  local kernel = s.build:kernel("fetch " .. share, "fetch", function(called) return transform.fetch(called, share) end)
+  return function(t, f)
+    local at = (t.index * s.frequencies + f) * share
     local row = driver.quotient(at, lines) * (s.from.size[3] * s.from.pitch)
-    d:call(kernel, { { d[s.from.base], base + row + driver.rest(at, lines) * line } })
+    t.d:call(kernel, { { t.d[s.from.base], t.following + row + driver.rest(at, lines) * line } })
   end
 end
 
-local function about_sums(s, d, tile)
-  d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(tile.width, s.m_apart, tile.width,
-    s.frequencies * s.v_apart))
+-- Where the block after this one, of the same part, begins.
+local function following(s, t, band_h, band_w, image)
+  local d, h, w, images = t.d, t.block.h, t.block.w, t.block.run
+  local number = d:let("number", (image * h.count + band_h) * w.count + band_w + 1)
+  local row = driver.rest(driver.quotient(number, w.count), h.count)
+  return d:let("following", pixel(s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
+    (row * h.outputs + h.first) * s.h.stride + s.h.base,
+    (driver.rest(number, w.count) * w.outputs + w.first) * s.w.stride + s.w.base))
 end
 
+-- Where M is in the scratch.
+local function m_at(s) return s.frequencies * s.v_apart end
+
 -- Row of frequencies by row, in the order that U is packed in: it is one stream, whatever tiles a frequency has.
-local function multiply(s, c, d, block, tile, panel, fetch)
-  local u_apart, m = c.layout.apart(tile), s.frequencies * s.v_apart
-  about_sums(s, d, tile)
+local function multiply(s, t)
+  local d, tile, u_apart = t.d, t.tile, apart(s, t.tile)
   local function products(f, part)
-    if fetch then fetch(f) end
+    if t.fetch then t.fetch(t, f) end
     for _, run in ipairs(part.pieces) do
-      d:loop("t", part.first + run.first, part.first + run.first + run.size * run.count, run.size, function(t)
-        each_chunk(chunks_of(s, part.terms), d, function(channel, channels, adds)
-          d:call(product_kernel(s, c, run.size, tile, channels, adds), { { d.scratch, f * s.v_apart + t * s.v_row + (channel + part.before) },
-            { d.packed, panel + f * u_apart + (channel + part.before) * tile.width }, { d.scratch, f * s.m_apart + t * tile.width + m } })
+      d:loop("t", run.first, run.first + run.size * run.count, run.size, function(n)
+        each_chunk(part.chunks, d, function(channel, sum)
+          local term = channel + part.before
+          d:call(product_kernel(s, run.size, tile, sum), { { d.scratch, f * s.v_apart + n * s.v_row + term },
+            { d.packed, t.panel + f * u_apart + term * tile.width },
+            { d.scratch, f * s.m_apart + n * tile.width + m_at(s) } })
         end)
       end)
     end
   end
-  each_row(s, block, function(fh, list)
+  each_row(s, t.block, function(fh, list)
     d:loop("fh", fh.first, fh.first + fh.count, 1, function(h)
       for _, part in ipairs(list) do
-        d:loop("fw", part.fw.first, part.fw.first + part.fw.count, 1, function(w) products(d:let("f", h * s.w.size + w), part) end)
+        d:loop("fw", part.fw.first, part.fw.first + part.fw.count, 1, function(w)
+          products(d:let("f", h * s.w.size + w), part)
+        end)
       end
     end)
   end)
 end
 
+-- The products of a column of frequencies w with half-transformed weights, of one partial sum; from: {base, offset of
+-- column 0}; ahead: where weights that are transformed next begin, where products fetch them.
+local function half_products(s, t, column, w, sum, at)
+  local d, count = t.d, #column.kernels
+  for i = 1, count do
+    local args = { { d.scratch, w * s.v_apart + at.channel }, at.h(w), { d.scratch, w * s.m_apart + m_at(s) } }
+    if at.ahead then
+      local fetch, taps = t.columns.fetch, s.h.taps * s.w.taps
+      local tap = driver.min(((w - column.fw.first) * count + (column.before + i - 1)) * fetch, taps - fetch)
+      args[4] = { d.weights, at.ahead + tap * (s.from.channels * s.p.oc) }
+    end
+    d:call(half_kernel(s, t.columns, column, i, t.tile, sum), args)
+  end
+end
+
+local function each_column(t, body)
+  for _, column in ipairs(t.columns) do
+    local fw = column.fw
+    t.d:loop("fw", fw.first, fw.first + fw.count, 1, function(w) body(column, w) end)
+  end
+end
+
 -- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.
-local function multiply_half(s, c, d, block, tile, panel)
-  local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
-  about_sums(s, d, tile)
-  half.each_column(s, block, function(fw, list)
-    d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-      each_chunk(s.chunks, d, function(channel, channels, adds)
-        for i in ipairs(list) do
-          d:call(half_kernel(s, c, list, i, tile, calls, channels, adds), { { d.scratch, w * s.v_apart + channel },
-            { d.packed, panel + w * h_apart + channel * (s.h.taps * tile.width) }, { d.scratch, w * s.m_apart + m } })
-        end
-      end)
+local function multiply_half(s, t)
+  each_column(t, function(column, w)
+    each_chunk(s.chunks, t.d, function(channel, sum)
+      half_products(s, t, column, w, sum, { channel = channel, h = function()
+        return { t.d.packed, t.panel + w * apart(s, t.tile) + channel * (s.h.taps * t.tile.width) }
+      end })
     end)
   end)
 end
 
--- Of half-transformed weights that are made in the run: partial sum by partial sum, each of all columns. A product fetches weights that are
--- transformed next, where they are read as they are.
-local function multiply_fused(s, c, d, block, tile, maker, g, index)
-  local h_apart, m, calls = c.layout.apart(tile), s.frequencies * s.v_apart, calls_of(s, block)
-  local fetch = fetched(s, calls)
-  about_sums(s, d, tile)
-  maker.transpose(d, g, index, s.transposed_at)
-  each_chunk(s.chunks, d, function(channel, channels, adds)
-    d:comment(("H of %d channels, and its part of M"):format(channels))
-    maker.make(d, g, index, s.transposed_at, { d.scratch, s.panel_at }, channel, channels)
-    local stop, before = channel + channels, 0
-    local ahead = fetch and d:let("ahead", maker.from(g, index + driver.quotient(stop, s.from.channels), driver.rest(stop, s.from.channels)))
-    half.each_column(s, block, function(fw, list)
-      d:loop("fw", fw.first, fw.first + fw.count, 1, function(w)
-        for i in ipairs(list) do
-          local args = { { d.scratch, w * s.v_apart + channel }, { d.scratch, w * h_apart + s.panel_at }, { d.scratch, w * s.m_apart + m } }
-          if fetch then
-            local tap = driver.min(((w - fw.first) * #list + (before + i - 1)) * fetch, s.h.taps * s.w.taps - fetch)
-            args[4] = { d.weights, ahead + tap * (s.from.channels * s.p.oc) }
-          end
-          d:call(half_kernel(s, c, list, i, tile, calls, channels, adds), args)
-        end
-      end)
-      before = before + fw.count * #list
-    end)
+-- Of those that are made in the run: partial sum by partial sum, each of all columns.
+local function multiply_fused(s, t)
+  local d = t.d
+  transpose(s, t, s.transposed_at)
+  each_chunk(s.chunks, d, function(channel, sum)
+    d:comment(("H of %d channels, and its part of M"):format(sum.channels))
+    make_weights(s, t, s.transposed_at, { d.scratch, s.panel_at }, channel, sum.channels)
+    local at, stop = { channel = channel }, channel + sum.channels
+    function at.h(w) return { d.scratch, w * apart(s, t.tile) + s.panel_at } end
+    if t.columns.fetch then
+      local next_tile = { g = t.g, index = t.index + driver.quotient(stop, s.from.channels) }
+      at.ahead = d:let("ahead", weights_at(s, next_tile, driver.rest(stop, s.from.channels)))
+    end
+    each_column(t, function(column, w) half_products(s, t, column, w, sum, at) end)
   end)
 end
 
-local function transform_outputs(s, c, d, block, at, tile, channel)
+local function transform_outputs(s, t)
+  local d, p, forward = t.d, s.p, s.p.pass == "forward"
   d:comment "Y of each tile"
-  each_tile(d, block, function(hr, wr, row, column, image, number)
-    local y, x = row * s.h.schemes[hr.tile.class].outputs + hr.from, column * s.w.schemes[wr.tile.class].outputs + wr.from
+  blocks.each_tile(d, t.block, function(hr, wr, row, column, image, number)
+    local y, x = place_of(s, hr, wr, row, column)
     local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
-      or grid_pixel(s.to, block, at.image + image, at.y + y, at.x + x, 0, 0) + channel)
-    local args = { { d.scratch, number * tile.width + s.frequencies * s.v_apart } }
-    if s.p.pass == "forward" and s.p.bias then args[#args + 1] = { d.bias, channel } end
-    if s.p.pass == "forward" and s.p.epilogue.residual then args[#args + 1] = { d.residual, out } end
+      or grid_pixel(s.to, t.block, t.image + image, t.y + y, t.x + x, { h = 0, w = 0 }) + t.channel)
+    local args = { { d.scratch, number * t.tile.width + m_at(s) } }
+    if forward and p.bias then args[#args + 1] = { d.bias, t.channel } end
+    if forward and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
     args[#args + 1] = { s.planes and d.scratch or d[s.to.base], out }
-    d:call(output_kernel(s, c, hr.tile.class, wr.tile.class, tile), args)
+    d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), args)
   end)
-  if s.planes then planes.write(s, c, d, block, at, channels_of(s, tile), channel) end
+  if s.planes then planes.write(s, t) end
+end
+
+-- The products and outputs of a column tile.
+local function column_tile(s, t)
+  if not s.fuse then t.panel = t.d:let("panel", panel_at(s, t.g, t.index)) end
+  t.d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(t.tile.width,
+    s.m_apart, t.tile.width, m_at(s)))
+  local how = s.fuse and multiply_fused or s.half and multiply_half or multiply
+  how(s, t)
+  t.channel = t.d:let("channel", t.g * s.to.channels + t.index * s.width)
+  transform_outputs(s, t)
 end
 
 -- Tasks over group, images, bands and shares of the column tiles, for equal bands of both axes.
-local function compute_part(s, c, block)
-  local images, h, w = block.run, block.h, block.w
-  make_kernels(s, c, block)
-  local makers = {}
-  for i, run in ipairs(s.fuse and cut.column_runs(s.columns) or {}) do makers[i] = weights_maker(s, c, run.tile) end
-  local fetch = fetches(s, c, block, h, w)
-  local splits = s.schedule.splits
-  local share = (#s.columns + splits - 1) // splits
+local function compute_part(s, block)
+  local images, h, w, splits = block.run, block.h, block.w, s.schedule.splits
+  local columns, turned = s.half and half_columns(s, block), {}
+  make_kernels(s, block, columns)
+  for i, run in ipairs(s.fuse and s.columns or {}) do turned[i] = weights_kernels(s, run.tile) end
+  local fetch, share = fetches(s, block), up(s.columns.all, splits)
   local function body(d, g, image, band_h, band_w, split)
-    local at = { g = g, image = d:let("first_image", image * images.size + images.first),
+    local t = { d = d, block = block, columns = columns, fetch = fetch, g = g,
+      image = d:let("first_image", image * images.size + images.first),
       y = d:let("y", band_h * h.outputs + h.first), x = d:let("x", band_w * w.outputs + w.first) }
-    local following
-    if fetch then -- the block after this one, of the same part
-      local number = d:let("number", (image * h.count + band_h) * w.count + band_w + 1)
-      local row = driver.rest(driver.quotient(number, w.count), h.count)
-      following = d:let("following", pixel(s.from, driver.quotient(number, w.count * h.count) * images.size + images.first,
-        (row * h.outputs + h.first) * s.h.stride + s.h.base, (driver.rest(number, w.count) * w.outputs + w.first) * s.w.stride + s.w.base))
-    end
-    transform_inputs(s, c, d, block, at)
-    for i, run in ipairs(cut.column_runs(s.columns)) do
+    t.following = fetch and following(s, t, band_h, band_w, image)
+    transform_inputs(s, t)
+    for i, run in ipairs(s.columns) do
+      t.tile, t.turned = run.tile, turned[i]
       local first, stop = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
       d:loop("tile", first, stop, 1, function(index)
-        if s.fuse then multiply_fused(s, c, d, block, run.tile, makers[i], g, index)
-        elseif s.half then multiply_half(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)))
-        else
-          multiply(s, c, d, block, run.tile, d:let("panel", c.layout.at(g, index)),
-            fetch and function(f) fetch(d, following, index, f) end)
-        end
-        transform_outputs(s, c, d, block, at, run.tile, d:let("channel", g * s.to.channels + index * s.width))
+        t.index = index
+        column_tile(s, t)
       end)
     end
   end
-  local what = ("blocks of %d x %d x %d outputs: images, rows, columns"):format(images.size, h.outputs, w.outputs)
-  if #block.rectangles > 1 then what = ("blocks of %d tiles"):format(block.classes.total) end
-  return { what = what, body = body, indices = { { "g", s.p.groups }, { "image", images.count }, { "band_h", h.count }, { "band_w", w.count },
-    { "split", splits } } }
+  return { body = body, what = #block.rectangles > 1 and ("blocks of %d tiles"):format(block.classes.total)
+    or ("blocks of %d x %d x %d outputs: images, rows, columns"):format(images.size, h.outputs, w.outputs),
+    indices = { { "g", s.p.groups }, { "image", images.count }, { "band_h", h.count }, { "band_w", w.count },
+      { "split", splits } } }
 end
 
--- Why a schedule cannot be, or nil; s is its shape.
-function winograd_gather.misfit(s)
-  if s.scratch > winograd_gather.most_scratch then
-    return ("needs %.1f MB of scratch a thread, at most %d"):format(s.scratch / 2.0 ^ 20, winograd_gather.most_scratch >> 20)
+function gather.stages(p, schedule, target)
+  local s = gather.shape(p, schedule, target)
+  s.build = build.new(p, target)
+  local stages, list = { not s.fuse and pack_stage(s) or nil }, {}
+  for i, block in ipairs(blocks.list(s.h_plans, s.w_plans, s.images, schedule.tiles, schedule.shares)) do
+    list[i] = compute_part(s, block)
   end
-  local shares = s.schedule.shares
-  if shares and (shares < 2 or shares > winograd_gather.most_shares) then
-    return ("cuts its blocks for %d threads, which may be from 2 to %d"):format(shares, winograd_gather.most_shares)
-  end
-  if s.schedule.ahead and s.half then return "winograd fetches no rows of half-transformed weights ahead" end
-  if s.schedule.chunk and s.schedule.chunk >= s.from.channels then return "winograd has no such partial sums: a chunk is the whole reduction" end
-  if s.schedule.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
-  if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
-  if s.schedule.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
-  if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
-  if s.planes and shares then return "winograd cuts no blocks of channels-first data for threads" end
-  if s.planes and (s.schedule.fetch or s.schedule.stream) then return "winograd neither fetches nor streams channels-first data" end
-  if (s.p.pass ~= "forward" or s.planes) and transposed_bytes(s, s.columns[1]) > winograd_gather.most_scratch then
-    return "needs too much scratch to transpose its weights"
-  end
-  if s.schedule.splits > #s.columns then return ("has %d column tiles, fewer than its shares"):format(#s.columns) end
+  if s.build.why then return nil, s.build.why end
+  stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch,
+    in_order = schedule.shares ~= nil }
+  return { kernels = s.build.kernels, stages = stages, packed = gather.packed_bytes(s), shared = 0,
+    tile = { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end
 
-function winograd_gather.stages(p, schedule, target)
-  local s = winograd_gather.shape(p, schedule, target)
-  local kernels, c = {}, { target = target, layout = panels(s) }
-  c.kernel = kernel_maker(c, kernels)
-  local stages, list = { not s.fuse and pack_stage(s, c) or nil }, {}
-  for i, block in ipairs(s.blocks) do list[i] = compute_part(s, c, block) end
-  if c.why then return nil, c.why end
-  stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch, in_order = s.schedule.shares ~= nil }
-  return { kernels = kernels, stages = stages, packed = s.fuse and 0 or c.layout.elements * s.size, shared = 0, tile = { 1, (s.schedule.h[1] - 1) * s.h.grids.step + 1, (s.schedule.w[1] - 1) * s.w.grids.step + 1 } }
-end
-
-winograd_gather.panels = panels
-
-return winograd_gather
+return gather

@@ -1,27 +1,29 @@
 -- half.lua: weights transformed along one axis beforehand, along the other beside the products.
 --
--- Where tiles are few, the run of U = G g GT is bound by reading U. H = g GT is half as long, or less: rows of taps in place of rows of
--- frequencies. A product kernel takes one column of frequencies for several of its rows: it makes their U from the taps of H in
--- registers and multiplies them there, so that nothing of U is ever stored. H is made beforehand (`half`), or of each column tile
--- right before its products, in the thread's scratch (`fuse`): with weights that change, nothing is written twice then.
+-- Where tiles are few, the run of U = G g GT is bound by reading U. H = g GT is half as long, or less: rows of taps in
+-- place of rows of frequencies. A product kernel takes one column of frequencies for several of its rows: it makes their U
+-- from the taps of H in registers and multiplies them there, so that nothing of U is ever stored. H is made beforehand
+-- (`half`), or of each column tile right before its products, in the thread's scratch (`fuse`): with weights that change,
+-- nothing is written twice then.
 --     H [column tile][column of frequencies][channel of d][row of taps][channel of Y]
 local program = require "program"
-local registers = require "registers"
 local straight = require "straight"
 local toomcook = require "toomcook"
 local cut = require "tiles"
 local grid = require "rewrite/winograd/grid"
+local blocks = require "rewrite/winograd/blocks"
+local transform = require "rewrite/winograd/transform"
 local half = {}
 
----- H ----------------------------------------------------------------------------------------------------------------------------
+---- H ----------------------------------------------------------------------------------------------------------------
+
+local zero, one = toomcook.fraction(0), toomcook.fraction(1)
 
 -- What a row of taps is multiplied by: powers of the first point whose negative is one, too, whose rows of G are sums then.
 local function powers(scheme)
-  local p, list = toomcook.fraction(1), { toomcook.fraction(1) }
-  for i = #scheme.points, 1, -1 do
-    for j = i + 1, #scheme.points do
-      if scheme.points[i] == -scheme.points[j] then p = scheme.points[i] end
-    end
+  local p, list, points = one, { one }, scheme.points
+  for i = #points, 1, -1 do
+    for j = i + 1, #points do p = points[i] == -points[j] and points[i] or p end
   end
   for i = 2, scheme.taps do list[i] = list[i - 1] * p end
   return list
@@ -32,20 +34,20 @@ function half.rows(scheme)
   local G, factors = {}, powers(scheme)
   for i = 1, scheme.taps do
     G[i] = {}
-    for j = 1, scheme.taps do G[i][j] = i == j and factors[i] or toomcook.fraction(0) end
+    for j = 1, scheme.taps do G[i][j] = i == j and factors[i] or zero end
   end
   return { taps = scheme.taps, size = scheme.taps, G = G }
 end
 
----- what a product kernel takes -----------------------------------------------------------------------------------------------------
+---- what a product kernel takes --------------------------------------------------------------------------------------
 
--- G for the rows of H with 1 in front of each row, powers of the point that remain, and what was there: sums are multiplied by it in
--- the end.
+-- G for the rows of H with 1 in front of each row, powers of the point that remain, and what was there: sums are multiplied
+-- by it in the end.
 local function scaled(scheme)
   local rows, factors, taken = {}, {}, powers(scheme)
   for f, row in ipairs(scheme.G) do
     local first = 1
-    while row[first] == toomcook.fraction(0) do first = first + 1 end
+    while row[first] == zero do first = first + 1 end
     factors[f], rows[f] = row[first] / taken[first], {}
     for i, x in ipairs(row) do rows[f][i] = x / taken[i] / factors[f] end
   end
@@ -60,27 +62,21 @@ local function mirrored(a, b)
   return true
 end
 
-local function sums_of(unit)
-  local sums = 0
-  for _, list in ipairs(unit.pieces) do
-    for _, piece in ipairs(list) do sums = sums + piece.count end
-  end
-  return sums
-end
-
--- What is made together of the rows of a column: {rows of frequencies, pieces of tiles {first, count} of each}: two that share their
--- operations where a kernel of `most` sums has room for both, else one, and of as many tiles as there is room for.
+-- What is made together of the rows of a column: {rows of frequencies, pieces: of tiles {first, count} for each, sums}: two
+-- that share their operations where a kernel of `most` sums has room for both, else one, of as many tiles as there is room.
 local function units_of(s, block, fw, G, most)
   local units = {}
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
-    local first, count = grid.having(block.classes, fh.big_only, fw.big_only)
+    local first, count = blocks.having(block.classes, fh.big_only, fw.big_only)
     for f = fh.first, fh.first + (count > 0 and fh.count or 0) - 1 do
       local before = units[#units]
-      if before and #before.rows == 1 and before.rows[1] == f - 1 and mirrored(G[f], G[f + 1]) and sums_of(before) + count <= most then
-        before.rows[2], before.pieces[2] = f, { { first = first, count = count } }
+      local fits = before and #before.rows == 1 and before.rows[1] == f - 1 and before.sums + count <= most
+      if fits and mirrored(G[f], G[f + 1]) then
+        before.rows[2], before.pieces[2], before.sums = f, { first = first, count = count }, before.sums + count
       else
         for _, piece in ipairs(cut.even_pieces(count, most)) do
-          units[#units + 1] = { rows = { f }, pieces = { { { first = first + piece.first, count = piece.size } } } }
+          units[#units + 1] = { rows = { f }, pieces = { { first = first + piece.first, count = piece.size } },
+            sums = piece.size, order = #units }
         end
       end
     end
@@ -88,44 +84,30 @@ local function units_of(s, block, fw, G, most)
   return units
 end
 
-local function finished(unit, G, factors)
+-- Adds a unit, with the program of its rows, to a kernel {units, sums, key}.
+local function add_unit(kernel, unit, G, factors)
   local matrix = {}
   unit.factors = {}
-  for i, f in ipairs(unit.rows) do matrix[i], unit.factors[i] = G[f + 1], toomcook.number(factors[f + 1]) end
-  unit.program = straight.of(matrix, nil, true)
-  return unit
-end
-
-local function key_of(units)
-  local words = {}
-  for _, unit in ipairs(units) do
-    for i, f in ipairs(unit.rows) do
-      for _, piece in ipairs(unit.pieces[i]) do words[#words + 1] = ("%d:%d+%d"):format(f, piece.first, piece.count) end
-    end
+  for i, f in ipairs(unit.rows) do
+    matrix[i], unit.factors[i] = G[f + 1], toomcook.number(factors[f + 1])
+    kernel.key = ("%s %d:%d+%d"):format(kernel.key, f, unit.pieces[i].first, unit.pieces[i].count)
   end
-  return table.concat(words, " ")
+  unit.program = straight.of(matrix, nil, true)
+  table.insert(kernel.units, unit)
+  kernel.sums = kernel.sums + unit.sums
 end
 
--- The kernels of a column of frequencies: {key, units, sums}: the largest units first, each where there is room.
+-- The kernels of a column of frequencies: the largest units first, each where there is room.
 local function kernels_of(s, block, fw)
-  local G, factors = scaled(s.h.schemes[1])
-  local most, list = s.schedule.rows, {}
+  local most, list, G, factors = s.schedule.rows, {}, scaled(s.h.schemes[1])
   local units = units_of(s, block, fw, G, most)
-  for i, unit in ipairs(units) do unit.sums, unit.order = sums_of(unit), i end
   table.sort(units, function(a, b) return a.sums > b.sums or a.sums == b.sums and a.order < b.order end)
   for _, unit in ipairs(units) do
-    local into
-    for _, kernel in ipairs(list) do
-      if not into and kernel.sums + unit.sums <= most then into = kernel end
-    end
-    if not into then
-      into = { units = {}, sums = 0 }
-      list[#list + 1] = into
-    end
-    table.insert(into.units, finished(unit, G, factors))
-    into.sums = into.sums + unit.sums
+    local n = 1
+    while list[n] and list[n].sums + unit.sums > most do n = n + 1 end
+    list[n] = list[n] or { units = {}, sums = 0, key = "" }
+    add_unit(list[n], unit, G, factors)
   end
-  for _, kernel in ipairs(list) do kernel.key = key_of(kernel.units) end
   return list
 end
 
@@ -137,37 +119,32 @@ function half.each_column(s, block, body)
   end
 end
 
----- the product -----------------------------------------------------------------------------------------------------------------------
-
-local function constants_of(units)
-  local list, seen = {}, {}
-  for _, unit in ipairs(units) do
-    for _, c in ipairs(straight.constants(unit.program)) do
-      if not seen[c] then list[#list + 1] = c end
-      seen[c] = true
-    end
-  end
-  return list
-end
+---- the product ------------------------------------------------------------------------------------------------------
 
 local function about(o)
-  local rows, tiles = {}, 0
-  for _, unit in ipairs(o.units) do
-    for i, f in ipairs(unit.rows) do
-      rows[#rows + 1] = ("%d"):format(f)
-      for _, piece in ipairs(unit.pieces[i]) do tiles = tiles + piece.count end
-    end
-  end
-  return ("M[f][t][c] = sum over i of V[f][t][i] * U[f][i][c] for rows %s of a column of frequencies, %d sums in all: i is one of %d input "
-    .. "channels, t a tile, c a lane of %d vector%s of output channels. U = G h, but for a factor of each row, is made from the %d rows of "
-    .. "taps h of H; acc<f>_<t>_<v> stays in registers through the sum, gets the factor at the end%s."):format(table.concat(rows, ", "), tiles, o.channels, o.vectors, o.vectors == 1 and "" or "s", o.taps,
+  local rows = {}
+  for _, unit in ipairs(o.units) do table.move(unit.rows, 1, #unit.rows, #rows + 1, rows) end
+  return ("M[f][t][c] = sum over i of V[f][t][i] * U[f][i][c] for rows %s of a column of frequencies, %d sums in all: i is "
+    .. "one of %d input channels, t a tile, c a lane of %d vector%s of output channels. U = G h, but for a factor of each "
+    .. "row, is made from the %d rows of taps h of H; acc<f>_<t>_<v> stays in registers through the sum, gets the factor at "
+    .. "the end%s."):format(table.concat(rows, ", "), o.sums, o.channels, o.vectors, o.vectors == 1 and "" or "s", o.taps,
     o.adds and " and is added to what is in M" or "")
 end
 
--- Calls body(frequency, tile) for each sum of a unit's row.
+-- Calls body(frequency, tile, key of its first accumulator) for each sum of a unit's row.
 local function each_sum(unit, i, body)
-  for _, piece in ipairs(unit.pieces[i]) do
-    for t = piece.first, piece.first + piece.count - 1 do body(unit.rows[i], t) end
+  local f, piece = unit.rows[i], unit.pieces[i]
+  for t = piece.first, piece.first + piece.count - 1 do body(f, t, f << 40 | t << 8) end
+end
+
+-- Calls body(frequency, tile, vector, key, factor) for each accumulator.
+local function each_accumulator(o, body)
+  for _, unit in ipairs(o.units) do
+    for i in ipairs(unit.rows) do
+      each_sum(unit, i, function(f, t, key)
+        for n = 0, o.vectors - 1 do body(f, t, n, key | n, unit.factors[i]) end
+      end)
+    end
   end
 end
 
@@ -178,93 +155,53 @@ local function overwritten(unit, input)
   end
 end
 
-local function used(unit, input)
-  for _, op in ipairs(unit.program.operations) do
-    if op.x == input or op.y == input then return true end
+local function fetch(k, o, from)
+  local line = 64 // k.size
+  for i = 0, (o.fetch or 0) - 1 do
+    for n = 0, o.width // line - 1 do k:prefetch(k:at(from.following, i * o.fetch_apart + n * line), 2) end
   end
-  for _, value in ipairs(unit.program.results) do
-    if value == input then return true end
+  for n = 0, (o.ahead or 0) - 1 do
+    k:prefetch(k:at(from.h, o.channels * o.taps * o.width + (o.ahead_first + n) * line), 1)
   end
 end
 
-local function build(p, target, name, o, kept, shared)
-  local k = program.new { name = name, type = p.type, target = target }
-  k.about = about(o)
-  local v, h, m = k:pointer("v", "in"), k:pointer("h", "in"), k:pointer("m", o.adds and "inout" or "out")
-  local following = o.fetch and k:pointer("next", "in")
-  local acc, known = {}, {}
-  local function each_acc(body)
-    for _, unit in ipairs(o.units) do
-      for i in ipairs(unit.rows) do
-        each_sum(unit, i, function(f, t)
-          for n = 0, o.vectors - 1 do body(f, t, n, f << 40 | t << 8 | n, unit.factors[i]) end
-        end)
-      end
-    end
-  end
-  if kept then
-    for _, c in ipairs(constants_of(o.units)) do
-      known[c] = k:vector "c"
-      k:constant(known[c], c)
-    end
-  end
-  local function constant(c)
-    if known[c] then return known[c] end
-    local r = k:vector "c"
-    k:constant(r, c)
-    return r
-  end
-  each_acc(function(f, t, n, key)
-    acc[key] = k:vector(("acc%d_%d_%d"):format(f, t, n))
-    k:zero(acc[key])
-  end)
-  k:loop(o.channels, function()
-    for i = 0, (o.fetch or 0) - 1 do
-      for n = 0, o.width * k.size // 64 - 1 do k:prefetch(k:at(following, i * o.fetch_apart + n * (64 // k.size)), 2) end
-    end
-    for n = 0, (o.ahead or 0) - 1 do
-      k:prefetch(k:at(h, o.channels * o.taps * o.width + (o.ahead_first + n) * (64 // k.size)), 1)
-    end
-    local loaded = {}
-    local function load(i, n)
+-- U of a unit's rows for vector n. how.loaded: taps that units share, false where each loads its own.
+local function rows_of(k, o, unit, n, how)
+  local x = {}
+  for i = 1, o.taps do
+    local function load()
       local r = k:vector(("h%d_%d"):format(i - 1, n))
-      k:load(r, k:at(h, ((i - 1) * o.vectors + n) * k.lanes))
+      k:load(r, k:at(how.h, ((i - 1) * o.vectors + n) * k.lanes))
       return r
     end
-    for _, unit in ipairs(o.units) do
-      k:comment(("U of row%s %s of frequencies"):format(#unit.rows > 1 and "s" or "", table.concat(unit.rows, " and ")))
-      local u = {}
-      for n = 0, o.vectors - 1 do
-        local x = {}
-        for i = 1, o.taps do
-          local at = i << 8 | n
-          x[i] = function()
-            if not shared or overwritten(unit, i) then return load(i, n) end
-            loaded[at] = loaded[at] or load(i, n)
-            return loaded[at]
-          end
-        end
-        u[n] = straight.emit(k, unit.program, x, constant)
-      end
-      for i in ipairs(unit.rows) do
-        each_sum(unit, i, function(f, t)
-          local at = k:at(v, f * o.apart + t * o.row)
-          if o.vectors == 1 and target.broadcast_operand then
-            k:fma(acc[f << 40 | t << 8], u[0][i], k:memory_broadcast(at))
-          else
-            local a = k:vector "a"
-            k:broadcast(a, at)
-            for n = 0, o.vectors - 1 do k:fma(acc[f << 40 | t << 8 | n], u[n][i], a) end
-          end
-        end)
-      end
+    x[i] = function()
+      if not how.loaded or overwritten(unit, i) then return load() end
+      how.loaded[i << 8 | n] = how.loaded[i << 8 | n] or load()
+      return how.loaded[i << 8 | n]
     end
-    k:advance(v, 1)
-    k:advance(h, o.taps * o.width)
-    if o.fetch then k:advance(following, o.fetch_row) end
-  end)
+  end
+  return straight.emit(k, unit.program, x, how.constant)
+end
+
+local function multiply(k, o, unit, how)
+  k:comment(("U of row%s %s of frequencies"):format(#unit.rows > 1 and "s" or "", table.concat(unit.rows, " and ")))
+  local u = {}
+  for n = 0, o.vectors - 1 do u[n] = rows_of(k, o, unit, n, how) end
+  for i in ipairs(unit.rows) do
+    each_sum(unit, i, function(f, t, key)
+      local at = k:at(how.v, f * o.apart + t * o.row)
+      if o.vectors == 1 and k.target.broadcast_operand then return k:fma(how.acc[key], u[0][i], k:memory_broadcast(at)) end
+      local a = k:vector "a"
+      k:broadcast(a, at)
+      for n = 0, o.vectors - 1 do k:fma(how.acc[key | n], u[n][i], a) end
+    end)
+  end
+end
+
+-- The sums by their factors into M, or added to it.
+local function finish(k, o, m, acc)
   local scale = {}
-  each_acc(function(f, t, n, key, factor)
+  each_accumulator(o, function(f, t, n, key, factor)
     local to, sum = k:at(m, f * o.sums_apart + t * o.width + n * k.lanes), acc[key]
     if factor ~= 1 and scale.factor ~= factor then
       scale = { factor = factor, r = k:vector "scale" }
@@ -278,62 +215,71 @@ local function build(p, target, name, o, kept, shared)
     elseif factor ~= 1 then k:mul(sum, sum, scale.r) end
     k:store(to, sum)
   end)
+end
+
+local function build(called, o, kept, shared)
+  local k, programs = program.new(called), {}
+  k.about = about(o)
+  local how = { v = k:pointer("v", "in"), h = k:pointer("h", "in"), acc = {} }
+  local m = k:pointer("m", o.adds and "inout" or "out")
+  how.following = o.fetch and k:pointer("next", "in")
+  for i, unit in ipairs(o.units) do programs[i] = unit.program end
+  how.constant = transform.constants(k, kept, programs)
+  each_accumulator(o, function(f, t, n, key)
+    how.acc[key] = k:vector(("acc%d_%d_%d"):format(f, t, n))
+    k:zero(how.acc[key])
+  end)
+  k:loop(o.channels, function()
+    fetch(k, o, how)
+    how.loaded = shared and {}
+    for _, unit in ipairs(o.units) do multiply(k, o, unit, how) end
+    k:advance(how.v, 1)
+    k:advance(how.h, o.taps * o.width)
+    if o.fetch then k:advance(how.following, o.fetch_row) end
+  end)
+  finish(k, o, m, how.acc)
   return k:finish()
 end
 
--- o: units, vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles of V, apart,
--- sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart
--- from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so many lines of each channel after those
--- of the sum are fetched into the first cache, from the line ahead_first on. Constants, and taps that several units read, stay in
--- registers if there are enough.
-function half.product(p, target, name, o)
-  local why
-  for _, how in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
-    local kernel, map = build(p, target, name, o, how[1], how[2]), nil
-    map, why = registers.allocate(kernel, target)
-    if map then return kernel end
-  end
-  return nil, why
+-- o: units, sums: of them; vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles
+-- of V, apart, sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of
+-- the weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so
+-- many lines of each channel after those of the sum are fetched into the first cache, from the line ahead_first on.
+-- Constants, and taps that several units read, stay in registers if there are enough.
+function half.product(called, o)
+  local ways = { { true, true }, { true, false }, { false, true }, { false, false } }
+  return transform.fitting(called.target, ways, function(kept, shared) return build(called, o, kept, shared) end)
 end
 
----- the estimate ---------------------------------------------------------------------------------------------------------------------
+---- the estimate -----------------------------------------------------------------------------------------------------
 
--- How many partial sums there are.
-function half.chunks(s)
-  local count = 0
-  for _, run in ipairs(s.chunks) do count = count + run.count end
-  return count
-end
+local counted = setmetatable({}, { __mode = "k" })
 
--- Cycles of the products of a block.
-function half.cycles(s, block)
-  local cycles = 0
-  half.each_column(s, block, function(fw, kernels)
-    for _, kernel in ipairs(kernels) do
-      local operations, loads = 0, 0
-      for _, unit in ipairs(kernel.units) do
-        for _, op in ipairs(unit.program.operations) do
-          if op.c then operations = operations + 1 end -- additions have a unit of their own
-        end
-        for i = 1, s.h.taps do loads = loads + (used(unit, i) and 1 or 0) end
-      end
-      for _, column in ipairs(s.columns) do
-        local v = column.vectors
-        local step = math.max((kernel.sums + operations) * v / 2, (kernel.sums + loads * v) / 2, 4)
-        cycles = cycles + fw.count * (s.from.channels * step + half.chunks(s) * (2 * kernel.sums * v + 30))
-      end
+local function work_of(scheme)
+  local G, work = scaled(scheme), { [true] = { operations = 0, loads = 0 }, [false] = { operations = 0, loads = 0 } }
+  local function add(together, matrix)
+    local sum = work[together]
+    for _, op in ipairs(straight.of(matrix, nil, true).operations) do -- additions have a unit of their own
+      sum.operations = sum.operations + (op.c and 1 or 0)
     end
-  end)
-  return cycles
+    sum.loads = sum.loads + scheme.taps
+  end
+  local f = 1
+  while f <= #G do
+    local pair = G[f + 1] and mirrored(G[f], G[f + 1]) and G[f + 1] or nil
+    add(true, { G[f], pair })
+    add(false, { G[f] })
+    if pair then add(false, { pair }) end
+    f = f + (pair and 2 or 1)
+  end
+  return work
 end
 
--- Cycles to make H of all channels: most is its way into the second cache (measured). Weights that have to be transposed go there, too.
-function half.making_cycles(s)
-  local vectors = 0
-  for _, column in ipairs(s.columns) do vectors = vectors + column.vectors end
-  local taps = s.h.taps * s.w.taps
-  local there = s.p.pass == "forward" and not s.planes and 1.2 or 5
-  return s.from.channels * vectors * (3.2 * s.w.size * s.h.taps + there * taps)
+-- Multiplications that make a column of U from H, a lane vector, and the rows of H that are read: with rows that share
+-- operations made together, or each row alone. Counted once for a scheme.
+function half.work(scheme, together)
+  counted[scheme] = counted[scheme] or work_of(scheme)
+  return counted[scheme][together]
 end
 
 return half

@@ -1,42 +1,37 @@
--- planes.lua: channels-first data for the Winograd family: what a block of tiles reads and writes, as pixels of channels.
+-- planes.lua: channels-first data for Winograd's algorithm: what a block of tiles reads and writes, as pixels of channels.
 --
--- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column tile stand
--- there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block is as wide as a plane,
--- its rows are one run of pixels. Weights are laid out likewise before they are transformed.
+-- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column
+-- tile stand there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block is
+-- as wide as a plane, its rows are one run of pixels. Weights are laid out likewise before they are transformed.
 local parts = require "parts"
+local cut = require "tiles"
 local relayout = require "relayout"
+local grid = require "rewrite/winograd/grid"
+local blocks = require "rewrite/winograd/blocks"
 local planes = {}
 
--- The part [low, high) of a band's window that is in the input.
-local function inside(band, plan, axis)
-  local at = band.first + plan.base
-  local low = math.max(-at, 0)
-  return low, math.max(math.min(band.outputs + axis.taps - 1, axis.inputs - at), low)
-end
-
-local function most(blocks, axis, measure)
-  local n = 0
-  for _, block in ipairs(blocks) do n = math.max(n, measure(block[axis])) end
-  return n
+-- Pixels of the largest block, an axis: of its window in the input, of its outputs.
+local function longest(plan, most)
+  local window, outputs = 0, 0
+  for _, band in ipairs(grid.bands(plan, cut.piece_runs(plan.tiles, most))) do
+    window, outputs = math.max(window, band.high - band.low), math.max(outputs, band.outputs)
+  end
+  return { window = window, outputs = outputs }
 end
 
 -- Sizes of the two buffers, which stand behind what a shape has in its scratch.
-function planes.buffers(s, axis_h, axis_w)
-  for _, block in ipairs(s.blocks) do
-    block.h.low, block.h.high = inside(block.h, s.h, axis_h)
-    block.w.low, block.w.high = inside(block.w, s.w, axis_w)
-  end
-  local function length(band) return band.high - band.low end
-  local function outputs(band) return band.outputs end
-  s.from.pitch, s.to.pitch = parts.odd_lines(s.from.channels, s.size), s.width
-  s.from.row, s.to.row = most(s.blocks, "w", length) * s.from.pitch, most(s.blocks, "w", outputs) * s.to.pitch
-  s.from.image, s.to.image = most(s.blocks, "h", length) * s.from.row, most(s.blocks, "h", outputs) * s.to.row
-  s.from.at = s.scratch // s.size
-  s.to.at = s.from.at + parts.round_up(s.block_images * s.from.image, 64 // s.size)
-  s.scratch = (s.to.at + s.block_images * s.to.image) * s.size
+function planes.buffers(s)
+  local rows, columns, images = blocks.block(s.h.tiles, s.w.tiles, s.images, s.schedule.tiles)
+  local f, from, to = s.figures, {}, {}
+  f.rows, f.columns = f.rows or longest(s.h, rows), f.columns or longest(s.w, columns)
+  from.pitch, to.pitch = parts.odd_lines(s.from.channels, s.size), s.width
+  from.row, to.row = f.columns.window * from.pitch, f.columns.outputs * to.pitch
+  from.image, to.image = f.rows.window * from.row, f.rows.outputs * to.row
+  from.at = s.scratch // s.size
+  to.at = from.at + parts.round_up(images * from.image, 64 // s.size)
+  s.from, s.to = setmetatable(from, { __index = s.from }), setmetatable(to, { __index = s.to })
+  s.scratch = (to.at + images * to.image) * s.size
 end
-
-local function plane(tensor) return tensor.size[2] * tensor.size[3] end
 
 -- Where a pixel of a channel is in a tensor.
 local function element(tensor, image, channel, y, x)
@@ -49,38 +44,44 @@ local function runs(tensor, rows, columns)
   return rows, columns
 end
 
-local function view(tensor, pixels, channels)
-  return { channels = channels, pixels = pixels, pitch = tensor.pitch, limit = pixels * tensor.pitch, row = plane(tensor), loose = true,
-    exact = true }
-end
-
-local function kernel(s, c, tensor, pixels, channels)
-  local inward = tensor == s.from
-  return c.kernel(("%s %d %d"):format(inward and "pixels" or "planes", pixels, channels), inward and "pixels" or "planes", function(name)
-    return (inward and relayout.to_pixels or relayout.to_rows)(view(tensor, pixels, channels),
-      { name = name, type = s.p.type, target = c.target })
+local function kernel(s, tensor, pixels, channels)
+  local what = tensor == s.from and "pixels" or "planes"
+  local view = { channels = channels, pixels = pixels, pitch = tensor.pitch, limit = pixels * tensor.pitch,
+    row = tensor.size[2] * tensor.size[3], loose = true, exact = true }
+  return s.build:kernel(("%s %d %d"):format(what, pixels, channels), what, function(called)
+    return (tensor == s.from and relayout.to_pixels or relayout.to_rows)(view, called)
   end)
 end
 
+-- Runs of a block's window as far as it is in the input, and of its outputs.
+local function window_runs(s, h, w) return runs(s.from, h.high - h.low, w.high - w.low) end
+local function output_runs(s, h, w) return runs(s.to, h.outputs, w.outputs) end
+
 -- Kernels are made before the drivers' texts.
-function planes.make_kernels(s, c, block, channels_of_tiles)
-  local h, w = block.h, block.w
-  local _, pixels = runs(s.from, h.high - h.low, w.high - w.low)
-  if pixels > 0 then kernel(s, c, s.from, pixels, s.from.channels) end
-  local _, results = runs(s.to, h.outputs, w.outputs)
-  for _, channels in ipairs(channels_of_tiles) do kernel(s, c, s.to, results, channels) end
+function planes.make_kernels(s, block)
+  local _, pixels = window_runs(s, block.h, block.w)
+  if pixels > 0 then kernel(s, s.from, pixels, s.from.channels) end
+  local _, results = output_runs(s, block.h, block.w)
+  for _, run in ipairs(s.columns) do kernel(s, s.to, results, run.tile.channels) end
 end
 
--- The window of a block, as far as it is in the input, as pixels.
-function planes.read(s, c, d, block, at)
-  local h, w = block.h, block.w
-  local count, pixels = runs(s.from, h.high - h.low, w.high - w.low)
+-- Calls body(image, line) in loops over `count` runs of each image of a block.
+local function each_line(t, count, body)
+  t.d:loop("image", 0, t.block.images, 1, function(image)
+    t.d:loop("line", 0, count, 1, function(line) body(image, line) end)
+  end)
+end
+
+-- The window of a block as pixels.
+function planes.read(s, t)
+  local h, w, from = t.block.h, t.block.w, s.from
+  local count, pixels = window_runs(s, h, w)
   if pixels == 0 then return end
-  d:loop("image", 0, block.images, 1, function(image)
-    d:loop("line", 0, count, 1, function(line)
-      d:call(kernel(s, c, s.from, pixels, s.from.channels), { { d[s.from.base], element(s.from, at.image + image, at.g * s.from.channels,
-        at.y + line + (h.low + s.h.base), at.x + (w.low + s.w.base)) }, { d.scratch, image * s.from.image + line * s.from.row + s.from.at } })
-    end)
+  each_line(t, count, function(image, line)
+    local y, x = t.y + line + (h.low + s.h.base), t.x + (w.low + s.w.base)
+    t.d:call(kernel(s, from, pixels, from.channels), {
+      { t.d[from.base], element(from, t.image + image, t.g * from.channels, y, x) },
+      { t.d.scratch, image * from.image + line * from.row + from.at } })
   end)
 end
 
@@ -92,29 +93,26 @@ end
 function planes.outputs(s, image, y, x) return image * s.to.image + y * s.to.row + x * s.to.pitch + s.to.at end
 
 -- The outputs of a column tile into their planes.
-function planes.write(s, c, d, block, at, channels, channel)
-  local count, pixels = runs(s.to, block.h.outputs, block.w.outputs)
-  d:loop("image", 0, block.images, 1, function(image)
-    d:loop("line", 0, count, 1, function(line)
-      d:call(kernel(s, c, s.to, pixels, channels), { { d.scratch, image * s.to.image + line * s.to.row + s.to.at },
-        { d[s.to.base], element(s.to, at.image + image, channel, at.y + line, at.x) } })
-    end)
+function planes.write(s, t)
+  local count, pixels = output_runs(s, t.block.h, t.block.w)
+  each_line(t, count, function(image, line)
+    t.d:call(kernel(s, s.to, pixels, t.tile.channels), {
+      { t.d.scratch, image * s.to.image + line * s.to.row + s.to.at },
+      { t.d[s.to.base], element(s.to, t.image + image, t.channel, t.y + line, t.x) } })
   end)
 end
 
----- weights ----------------------------------------------------------------------------------------------------------------------
-
--- Of a column tile, [input channel][tap][output channel] of forward, [output channel][tap][input channel] of backward data: the
--- kernel, how often it runs, elements between its runs in the weights and in the scratch.
-function planes.weights(s, c, tile, channels)
-  local taps, icg = s.h.taps * s.w.taps, s.p.ic // s.p.groups
-  local forward = s.p.pass == "forward"
+-- Weights of a column tile, [input channel][tap][output channel] of forward, [output channel][tap][input channel] of
+-- backward data: the kernel, how often it runs, elements between its runs in the weights and in the scratch.
+function planes.weights(s, tile)
+  local taps, icg, forward = s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.pass == "forward"
   local pixels = forward and icg * taps or taps
-  local made = c.kernel(("unfold %d"):format(channels), "unfold", function(name)
-    return relayout.to_pixels({ channels = channels, pixels = pixels, pitch = tile.width, limit = pixels * tile.width,
-      row = forward and icg * taps or taps, loose = true }, { name = name, type = s.p.type, target = c.target })
-  end)
-  return { kernel = made, count = forward and 1 or s.from.channels, from = icg * taps, to = taps * tile.width }
+  local view = { channels = tile.channels, pixels = pixels, pitch = tile.width, limit = pixels * tile.width, row = pixels,
+    loose = true }
+  return { count = forward and 1 or s.from.channels, from = icg * taps, to = taps * tile.width,
+    kernel = s.build:kernel(("unfold %d"):format(tile.channels), "unfold", function(called)
+      return relayout.to_pixels(view, called)
+    end) }
 end
 
 return planes

@@ -1,19 +1,17 @@
--- direct_planes.lua: channels-first data for the direct family: a band of rows as pixels of channels in a task's scratch.
+-- planes.lua: channels-first data for a tile that wants pixels of channels: a band of rows of them in a task's scratch.
 --
--- What a band of output rows needs of the input is laid out as pixels before its tiles are computed, and the outputs of a column
--- tile stand there as pixels before they are put into their planes, where a residual is added. Bands are as wide as the image, so
--- their rows are one run of pixels. A 1x1 with a stride takes its pixels alone.
+-- What a band of output rows needs of the input is laid out as pixels before its tiles are computed, and the outputs of
+-- a column tile stand there as pixels before they are put into their planes, where a residual is added. Bands are as
+-- wide as the image, so their rows are one run of pixels. A 1x1 with a stride takes its pixels alone.
 local driver = require "driver"
-local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local cut = require "tiles"
-local tile = require "families/direct_tile"
 local planes = {}
 
 planes.most_scratch = 1 << 20
 
----- the shape --------------------------------------------------------------------------------------------------------------------
+---- the shape -------------------------------------------------------------------------------------------------------
 
 -- An axis of one tap is one without a stride over each n-th pixel (along a row n is 2: it divides all vectors).
 local function thinned(axis, i)
@@ -37,7 +35,8 @@ function planes.shape(s)
   s.from.row = s.axes[3][1].inputs * s.from.pitch
 end
 
--- Where the input begins that `outputs` neighbouring outputs of an axis's phases gather from, and how much of it there is.
+-- Where the input begins that `outputs` neighbouring outputs of an axis's phases gather from, and how much of it there
+-- is.
 local function window(axes, outputs)
   local low, high
   for _, axis in ipairs(axes) do
@@ -52,18 +51,16 @@ local function window(axes, outputs)
 end
 
 -- The window of output `first` and those after it, moved into the input: its size is the same everywhere.
-local function begin(w, first) return driver.max(driver.min(driver.expr(first) * w.step + w.low, w.inputs - w.count), 0) end
+local function begin(w, first)
+  return driver.max(driver.min(driver.expr(first) * w.step + w.low, w.inputs - w.count), 0)
+end
 
 -- Bands of the rows of the first phase, the longest: runs of {first, size, count, results: rows of the output, window}.
 local function bands(s, rows)
-  local axes, list = s.axes[2], {}
-  for _, piece in ipairs(cut.even_pieces(axes[1].outputs, rows)) do
-    local stride, run = axes[1].stride, list[#list]
-    local results = math.min(piece.size * stride, s.to.size[2] - piece.first * stride)
-    if run and run.size == piece.size and run.results == results then run.count = run.count + 1
-    else
-      list[#list + 1] = { first = piece.first, size = piece.size, count = 1, results = results, window = window(axes, piece.size) }
-    end
+  local axes, list, stride, size = s.axes[2], {}, s.axes[2][1].stride, s.to.size[2]
+  for i, run in ipairs(cut.pieces_about(axes[1].outputs, rows, 0, size // stride)) do
+    list[i] = { first = run.first, size = run.size, count = run.count, window = window(axes, run.size),
+      results = math.min(run.size * stride, size - run.first * stride) }
   end
   return list
 end
@@ -80,18 +77,21 @@ function planes.plan(s, schedule, width)
   plan.scratch = (plan.out + plan.bands[1].size * s.axes[2][1].stride * s.to.row) * s.size
 end
 
--- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache, near the first.
+-- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache,
+-- near the first. More pieces never need more.
 function planes.each_size(s, width, visit)
-  local outputs, pieces, before = s.axes[2][1].outputs, 1, nil
+  local outputs, fewest, before = s.axes[2][1].outputs, 1, nil
+  local function size_of(pieces) return cut.even_size(outputs, (outputs + pieces - 1) // pieces) end
   for _, most in ipairs { planes.most_scratch, 1 << 18, 1 << 16 } do
-    local rows
-    repeat
-      rows = cut.even_size(outputs, (outputs + pieces - 1) // pieces)
-      planes.plan(s, { rows = rows }, width)
-      pieces = pieces + 1
-    until s.planes.scratch <= most or rows == 1
+    local high = outputs
+    while fewest < high do
+      local middle = (fewest + high) // 2
+      planes.plan(s, { rows = size_of(middle) }, width)
+      if s.planes.scratch <= most then high = middle else fewest = middle + 1 end
+    end
+    local rows = size_of(fewest)
     if rows ~= before then visit(rows) end
-    before, pieces = rows, pieces - 1
+    before = rows
   end
 end
 
@@ -106,18 +106,19 @@ function planes.moved(s)
   return sum * s.planes.every[3] * s.planes.splits * s.from.channels + results
 end
 
----- kernels ------------------------------------------------------------------------------------------------------------------------
+---- kernels ---------------------------------------------------------------------------------------------------------
 
 -- A cache line of channels at a time: {first, size, count} each.
 local function channel_runs(s, channels)
   local line, list = 64 // s.size, {}
   if channels >= line then list[1] = { first = 0, size = line, count = channels // line } end
-  if channels % line > 0 then list[#list + 1] = { first = channels // line * line, size = channels % line, count = 1 } end
+  local rest = channels % line
+  if rest > 0 then list[#list + 1] = { first = channels - rest, size = rest, count = 1 } end
   return list
 end
 
--- Those runs with kernels that move so many pixels of them, `in` as pixels or `out` to planes.
-local function moving(b, what, tensor, pixels, channels)
+-- Those runs with the kernels that turn so many of their pixels: into "pixels" or into "planes".
+local function turning(b, what, tensor, pixels, channels)
   local s, list = b.s, pixels > 0 and channel_runs(b.s, channels) or {}
   for _, run in ipairs(list) do
     run.kernel = b:kernel(("%s %d %d"):format(what, pixels, run.size), what, function(o)
@@ -140,22 +141,24 @@ end
 local function readers(b, band)
   local s = b.s
   local line = (s.axes[3][1].inputs - 1) * s.planes.every[3] + 1
-  return moving(b, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
+  return turning(b, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
 end
 
-local function writers(b, band, column)
-  return moving(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
+-- Out, the outputs of a column tile.
+function planes.writers(b, band, column)
+  return turning(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
 end
 
----- what a task does --------------------------------------------------------------------------------------------------
+---- what a task does ------------------------------------------------------------------------------------------------
 
 -- Where a pixel of a channel is in a tensor.
 local function element(tensor, n, channel, plane, row)
-  return ((n * tensor.all + channel) * tensor.size[1] + plane) * (tensor.size[2] * tensor.size[3]) + row * tensor.size[3]
+  local size = tensor.size
+  return ((n * tensor.all + channel) * size[1] + plane) * (size[2] * size[3]) + row * size[3]
 end
 
 -- Lays out the band's window; answers where it begins: {plane, row}. at: g, n, jd, first (row), and the axis along d.
-local function read(b, d, at, band)
+function planes.read(b, d, at, band)
   local s, runs, depth = b.s, readers(b, band), window({ at.axis }, 1)
   local low = { plane = d:let("low_plane", begin(depth, at.jd)), row = d:let("low_row", begin(band.window, at.first)) }
   if #runs > 0 and depth.count > 0 then d:comment "The rows of the input that this task needs, as pixels." end
@@ -176,7 +179,7 @@ local function read(b, d, at, band)
 end
 
 -- The outputs of a column tile into their planes.
-local function write(b, d, at, runs)
+function planes.write(b, d, at, runs)
   local s = b.s
   d:comment "The tile's outputs into their planes."
   for _, run in ipairs(runs) do
@@ -188,85 +191,6 @@ local function write(b, d, at, runs)
         to = { d[s.to.base], to } })
     end)
   end
-end
-
--- Where the rows of the band are in the scratch.
-local function place(b, at, low)
-  local s, axis = b.s, at.axis
-  function at.input(row)
-    return (at.jd * axis.step + axis.offset + at.plane * axis.tap_step - low.plane) * s.from.image +
-      (row - low.row) * s.from.row
-  end
-  function at.output(row) return (row - at.first * s.axes[2][1].stride) * s.to.row + s.planes.out end
-end
-
-local function clear(b, d, at, zeros, last)
-  for _, zero in ipairs(zeros) do
-    local axes = zero.axes
-    d:loop("j", at.first, last(axes[2]), 1, function(j)
-      local row = at.output(j * axes[2].stride + axes[2].start)
-      d:call(zero.kernel, { { d.scratch, row + axes[3].start * b.s.to.pitch } })
-    end)
-  end
-end
-
--- The column tiles of the share `split`, a run of equal ones after the other.
-local function compute(b, d, at, split, visit)
-  local share = (#b.columns + b.s.planes.splits - 1) // b.s.planes.splits
-  for i, run in ipairs(b.runs) do
-    local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
-    d:loop("tile", from, to, 1, function(number)
-      at.panel = d:let("panel", b.panels.at(at.g, number))
-      at.channel = d:let("channel", at.g * b.s.to.channels + number * b.width)
-      visit(i)
-    end)
-  end
-end
-
----- parts of the stage ------------------------------------------------------------------------------------------------
-
--- For each phase along d: {zeros: phases without taps, {axes, kernel} each; tiles: of the others, by runs of column
--- tiles}. Those without taps stay zero while column tiles pass.
-local function phases_of(b)
-  local of = {}
-  for _, axis in ipairs(b.s.axes[1]) do
-    of[axis] = { zeros = {}, tiles = {} }
-    for i in ipairs(b.runs) do of[axis].tiles[i] = {} end
-  end
-  tile.each_phase(b.s, function(axes)
-    local here = of[axes[1]]
-    if tile.empty(axes) then return table.insert(here.zeros, { axes = axes, kernel = tile.zero_kernel(b, axes[3]) }) end
-    for i, run in ipairs(b.runs) do table.insert(here.tiles[i], tile.tiles(b, axes, run)) end
-  end)
-  return of
-end
-
--- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
--- rows.
-local function band_part(b, axis, phases, band)
-  local s, writes = b.s, {}
-  local function body(d, g, n, jd, number, split)
-    local at = { g = g, n = n, jd = jd, axis = axis, first = d:let("first", number * band.size + band.first) }
-    local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
-    at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
-    place(b, at, read(b, d, at, band))
-    clear(b, d, at, phases.zeros, last)
-    for i, run in ipairs(b.runs) do writes[i] = writers(b, band, run.tile) end
-    compute(b, d, at, split, function(i)
-      for _, tiles in ipairs(phases.tiles[i]) do tile.rows(b, d, tiles, at, at.first, last(tiles.axes[2])) end
-      write(b, d, at, writes[i])
-    end)
-  end
-  return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups },
-    { "n", s.p.batch }, { "jd", axis.outputs }, { "band", band.count }, { "split", s.planes.splits } } }
-end
-
-function planes.parts(b)
-  local list, of = {}, phases_of(b)
-  for _, axis in ipairs(b.s.axes[1]) do
-    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, of[axis], band) end
-  end
-  return list
 end
 
 return planes

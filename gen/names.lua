@@ -1,0 +1,211 @@
+-- names.lua: the grammar of schedules' names, "planes.s1/direct.p7.v4.rows4.fetch": printed, parsed, and what is wrong with one.
+--
+-- A name is nodes from the outside in with "/" between them; a node is a word, its fields and its marks, in their order and with "."
+-- between them. What is done around a tile is a node of its own, which stands where it is a choice. A family states its forms; a form is
+-- nodes, a node is
+--   { "direct", fields = { { "p", "pixels" }, ... }, marks = { "fetch", { "half", "fuse" }, ... }, when = key }
+-- Field: .p7 is pixels = 7; `optional` where it may be missing; `flag` for a word alone, .row; `sizes` for those of two axes, .4+3x4+3.
+-- Marks: words that may stand, of those in a list at most one. when: the node stands where the schedule has this key.
+-- A schedule is a flat table of what its name says, and of its family; sizes are 1 to 2^20, so that what is made of them is an integer.
+local names = {}
+
+-- Letters of a name, as records hold it (CG_NAME); the largest size and its digits.
+local longest, largest, most_digits = 95, 1 << 20, 7
+
+---- what stands between two dots -------------------------------------------------------------------------------------------------
+
+-- An item: `shown`: how people are told of it; text(schedule): its word, or nil; read(word, schedule): whether it is one, and takes it.
+
+local function read_size(digits)
+  local size = digits and #digits <= most_digits and digits:match "^[1-9]%d*$" and math.tointeger(tonumber(digits))
+  return size and size <= largest and size or nil
+end
+
+local function field(row)
+  local letter, key = row[1], row[2]
+  local pattern = "^" .. letter .. "(%d+)$"
+  return { shown = { letter .. "N" }, size = true, optional = row.optional, key = key,
+    text = function(s) return s[key] and letter .. s[key] end,
+    read = function(word, s)
+      s[key] = read_size(word:match(pattern))
+      return s[key] ~= nil
+    end }
+end
+
+local function flag(row)
+  local word, key = row[1], row.flag
+  return { shown = { word }, key = key, text = function(s) return s[key] and word end,
+    read = function(found, s)
+      if found == word then s[key] = true end
+      return found == word
+    end }
+end
+
+-- Of at most one of some words.
+local function mark(words)
+  if type(words) == "string" then words = { words } end
+  local known = {}
+  for _, word in ipairs(words) do known[word] = true end
+  return { shown = words, optional = true, key = words[1],
+    text = function(s)
+      for _, word in ipairs(words) do if s[word] then return word end end
+    end,
+    read = function(word, s)
+      if known[word] then s[word] = true end
+      return known[word]
+    end }
+end
+
+-- {4, 3} -> "4+3", and back; nil: those are no sizes, the larger one first.
+local function print_sizes(sizes) return table.concat(sizes, "+") end
+
+local function read_sizes(text)
+  local big, small = text:match "^(%d+)%+?(%d*)$"
+  local sizes = { read_size(big), read_size(small) }
+  return sizes[1] and (small == "" or sizes[2] and sizes[2] < sizes[1]) and print_sizes(sizes) == text and sizes or nil
+end
+
+local function two_sizes(row)
+  local one, other = row.sizes[1], row.sizes[2]
+  return { shown = { "NxN", "N+NxN+N" }, size = true, key = one,
+    text = function(s) return print_sizes(s[one]) .. "x" .. print_sizes(s[other]) end,
+    read = function(word, s)
+      local a, b = word:match "^([%d+]+)x([%d+]+)$"
+      s[one], s[other] = a and read_sizes(a), b and read_sizes(b)
+      return s[one] and s[other]
+    end }
+end
+
+local function item_of(row) return (row.sizes and two_sizes or row.flag and flag or field)(row) end
+
+---- families ------------------------------------------------------------------------------------------------------------------------
+
+local all, of_family = {}, {}
+
+local function node_of(row)
+  local node, says_when = { word = row[1], when = row.when }, false
+  for _, f in ipairs(row.fields or {}) do node[#node + 1] = item_of(f) end
+  for _, m in ipairs(row.marks or {}) do node[#node + 1] = mark(m) end
+  for _, item in ipairs(node) do says_when = says_when or item.key == row.when end
+  node.sets = not says_when and row.when or nil
+  return node
+end
+
+local function form_of(family, rows)
+  local form = { family = family, needs = {} }
+  for i, row in ipairs(rows) do
+    form[i] = node_of(row)
+    for _, item in ipairs(row.when and {} or form[i]) do
+      if not item.optional then table.insert(form.needs, item.key) end
+    end
+  end
+  return form
+end
+
+function names.family(family, forms)
+  of_family[family] = {}
+  for i, rows in ipairs(forms) do
+    of_family[family][i] = form_of(family, rows)
+    table.insert(all, of_family[family][i])
+  end
+end
+
+---- schedule -> name --------------------------------------------------------------------------------------------------------------
+
+local function has_form(s, form)
+  for _, key in ipairs(form.needs) do if s[key] == nil then return false end end
+  return true
+end
+
+-- The name, and the name without its sizes: an estimate may be wrong about all schedules that are alike in this, their way. only: a set
+-- of keys; then no others' fields, marks and nodes stand in it.
+function names.print(s, only)
+  local form = 1
+  while not has_form(s, of_family[s.family][form]) do form = form + 1 end
+  local name, way = {}, {}
+  for _, node in ipairs(of_family[s.family][form]) do
+    if not node.when or s[node.when] and (not only or only[node.when]) then
+      local head = (name[1] and "/" or "") .. node.word
+      name[#name + 1], way[#way + 1] = head, head
+      for _, item in ipairs(node) do
+        local text = (not only or only[item.key]) and item.text(s)
+        if text then name[#name + 1] = "." .. text end
+        if text and not item.size then way[#way + 1] = "." .. text end
+      end
+    end
+  end
+  return table.concat(name), table.concat(way)
+end
+
+---- name -> schedule --------------------------------------------------------------------------------------------------------------
+
+-- "planes.s1/direct.p7" -> "planes", ".s1", "/direct", ".p7".
+local function words_of(name)
+  local words = {}
+  for word in name:gmatch "[./]?[^./]*" do words[#words + 1] = word ~= "" and word or nil end
+  return words
+end
+
+-- Reading goes on at word `at`; allowed: what might have stood there.
+local function take(reader, item, dot)
+  local word = reader.words[reader.at]
+  if word and word:sub(1, #dot) == dot and item.read(word:sub(#dot + 1), reader.schedule) then
+    reader.at, reader.allowed = reader.at + 1, {}
+    return true
+  end
+  for _, shown in ipairs(item.shown) do table.insert(reader.allowed, dot .. shown) end
+  return item.optional or false
+end
+
+local function take_node(reader, node)
+  local head = { shown = { node.word }, read = function(word) return word == node.word end }
+  if not take(reader, head, reader.at == 1 and "" or "/") then return node.when ~= nil end
+  if node.sets then reader.schedule[node.sets] = true end
+  for _, item in ipairs(node) do
+    if not take(reader, item, ".") then return false end
+  end
+  return true
+end
+
+-- The schedule; or nil, at which word it ends, and what might have stood there.
+local function read_form(form, words)
+  local reader = { words = words, at = 1, allowed = {}, schedule = { family = form.family } }
+  for _, node in ipairs(form) do
+    if not take_node(reader, node) then return nil, reader end
+  end
+  if reader.at > #words then return reader.schedule end
+  table.insert(reader.allowed, "nothing")
+  return nil, reader
+end
+
+local function listed(words)
+  local list, seen = {}, {}
+  for _, word in ipairs(words) do
+    if not seen[word] then list[#list + 1] = word end
+    seen[word] = true
+  end
+  local last = table.remove(list)
+  return #list > 0 and table.concat(list, ", ") .. " or " .. last or last
+end
+
+local function sentence(name, word, allowed)
+  local may = listed(allowed)
+  local where = word and ("in place of %s there may be"):format(word) or "it ends where there must be"
+  return ("'%s' is no schedule: %s %s%s"):format(name, where, may, may:find "N" and (" (N: 1 to %d)"):format(largest) or "")
+end
+
+-- "planes.s1/direct.p7.v4.rows4" -> the schedule; nil and a sentence that names the culprit. Of all forms those that get furthest
+-- tell what is allowed.
+function names.parse(name)
+  if #name > longest then return nil, ("'%.40s...' is no schedule: names have at most %d letters"):format(name, longest) end
+  local words, furthest, allowed = words_of(name), 0, {}
+  for _, form in ipairs(all) do
+    local schedule, reader = read_form(form, words)
+    if schedule then return schedule end
+    if reader.at > furthest then furthest, allowed = reader.at, {} end
+    if reader.at == furthest then table.move(reader.allowed, 1, #reader.allowed, #allowed + 1, allowed) end
+  end
+  return nil, sentence(name, words[furthest], allowed)
+end
+
+return names
