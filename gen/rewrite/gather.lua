@@ -39,8 +39,8 @@ function gather.kernel(b)
   local p = b.p
   return b:add(relayout.copy({ from = "src", to = "out", elements = p.ic, many = true,
     about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache lines "
-      .. "apart.", axes = { { count = "rows", from = p.stride[2] * p.input[3] * p.ic, as = "from" },
-      { count = "columns", from = p.stride[3] * p.ic, to = gather.pitch(p) } } }, b:called "copy"))
+      .. "apart.", loops = { { count = "rows", steps = { p.stride[2] * p.input[3] * p.ic }, names = { "from" } },
+      { count = "columns", steps = { p.stride[3] * p.ic, gather.pitch(p) } } } }, b:called "copy"))
 end
 
 -- All pixels into the shared memory, a row of output pixels a task.
