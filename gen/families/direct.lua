@@ -238,7 +238,7 @@ local function misfit(p, shape, schedule, target)
     planes.plan(s, schedule, tiles[1].width)
     if schedule.splits > #tiles then return ("has %d column tiles, fewer than its shares"):format(#tiles) end
     if s.planes.scratch > planes.most_scratch then
-      return ("needs %.1f MB of scratch a thread, at most %d"):format(s.planes.scratch / 2.0 ^ 20, planes.most_scratch >> 20)
+      return parts.too_much_scratch(s.planes.scratch, planes.most_scratch)
     end
   end
   local variants = 0
