@@ -9,15 +9,15 @@
 -- A schedule is a flat table of what its name says, and of its family; sizes are 1 to 2^20, so that what is made of them is an integer.
 local names = {}
 
--- Letters of a name, as records hold it (CG_NAME); the largest size and its digits.
-local longest, largest, most_digits = 95, 1 << 20, 7
+-- Letters of a name, as records hold it (CG_NAME); the largest size.
+local longest, largest = 95, 1 << 20
 
 ---- what stands between two dots -------------------------------------------------------------------------------------------------
 
 -- An item: `shown`: how people are told of it; text(schedule): its word, or nil; read(word, schedule): whether it is one, and takes it.
 
 local function read_size(digits)
-  local size = digits and #digits <= most_digits and digits:match "^[1-9]%d*$" and math.tointeger(tonumber(digits))
+  local size = digits and digits:match "^[1-9]%d*$" and math.tointeger(tonumber(digits))
   return size and size <= largest and size or nil
 end
 
