@@ -22,8 +22,9 @@
 --     { zero | load | multiply = reach, at = { pointer = elements to add } }
 --     { finish = { ending, ... }, reach = of the sums }, { clear = { elements, ... } }
 --     { fetch = { { pointer, elements, level }, ... } }
---     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside" makes
---               a node zero or finish be about them. { forget = true }: what is held is done with, its registers too
+--     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside"
+--               makes a node zero or finish be about them
+--     { forget = true }: what is held is done with, its registers too
 --     a function of the tile, for what is computed beside the products
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
@@ -312,8 +313,8 @@ function tile.kernel(o)
   local k = program.new { name = o.name, type = o.type, target = o.target }
   k.about = o.about
   local t = { k = k, sizes = o.sizes, sums = o.sums, held = o.held, passing = o.passing, ending = o.ending or {},
-    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {}, counts = {},
-    term = {} }
+    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {},
+    counts = {}, term = {} }
   if o.beside then t.known[o.beside] = {} end
   declare(t, o.arguments)
   declare_registers(t, o.registers)
