@@ -12,7 +12,7 @@ local cost = require "cost"
 local counts = require "counts"
 local estimate = require "families/direct_cost"
 local gathering = require "families/direct_gather"
-local planes = require "families/direct_planes"
+local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 
 local direct = { name = "direct", version = 4, chains = 1 }

@@ -2,9 +2,9 @@
 local parts = require "parts"
 local cut = require "tiles"
 local counts = require "counts"
-local copies = require "families/direct_copies"
+local copies = require "rewrite/gather"
 local gathering = require "families/direct_gather"
-local planes = require "families/direct_planes"
+local planes = require "rewrite/planes"
 local direct_cost = {}
 
 local pixels_of, activations = parts.pixels, parts.activation_bytes
