@@ -346,22 +346,29 @@ function Program:nest(pointers, loops, body, level)
 end
 
 ---- validation ------------------------------------------------------------------------------------------------------
--- Calls visit(thing) for each register, slot, pointer and table that the fields of an operation hold.
-local function each(op, fields, visit)
-  for _, field in ipairs(fields or {}) do
-    local thing = op[field]
-    if thing.kind == "memory operand" then thing = thing.address end
-    if thing.kind == "address" then thing = thing.pointer end
-    if thing.kind then
-      visit(thing)
-    else
-      for _, v in ipairs(thing) do visit(v) end
-    end
+-- The registers, slots, pointers and tables that those fields of an operation hold.
+local function held(op, fields)
+  local things = {}
+  for i = 1, fields and #fields or 0 do
+    local thing = op[fields[i]]
+    local kind = thing.kind
+    if kind == "memory operand" then thing, kind = thing.address, "address" end
+    if kind == "address" then thing = thing.pointer end
+    if kind then things[#things + 1] = thing else table.move(thing, 1, #thing, #things + 1, things) end
   end
+  return things
 end
 
-function program.reads(op, visit) each(op, program.operations[op.op].reads, visit) end
-function program.writes(op, visit) each(op, program.operations[op.op].writes, visit) end
+-- What an operation reads, and what it writes. It keeps the answer: the flow of values and the registers both ask.
+function program.reads(op)
+  op.things_read = op.things_read or held(op, program.operations[op.op].reads)
+  return op.things_read
+end
+
+function program.writes(op)
+  op.things_written = op.things_written or held(op, program.operations[op.op].writes)
+  return op.things_written
+end
 
 local function copy_set(set)
   local copy = {}
@@ -383,11 +390,13 @@ local function check_flow(k, block, known)
       end
       k.used[op.count] = true
     else
-      program.reads(op, function(thing)
+      local used, read, written = k.used, program.reads(op), program.writes(op)
+      for i = 1, #read do
+        local thing = read[i]
         if not known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
-        k.used[thing] = true
-      end)
-      program.writes(op, function(thing) known[thing] = true end)
+        used[thing] = true
+      end
+      for i = 1, #written do known[written[i]] = true end
     end
   end
 end

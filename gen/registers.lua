@@ -17,13 +17,17 @@ end
 -- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
 local function survey(k, target)
   local s = { position = 0, spans = {}, order = {}, loops = {} }
-  local function touch(v)
-    if v.kind ~= "register" then return end
-    if not s.spans[v] then
-      s.spans[v] = { register = v, first = s.position }
-      s.order[#s.order + 1] = s.spans[v]
+  local spans = s.spans
+  local function touch(things)
+    for i = 1, #things do
+      local v = things[i]
+      local span = spans[v]
+      if span then span.last = s.position
+      elseif v.kind == "register" then
+        spans[v] = { register = v, first = s.position, last = s.position }
+        s.order[#s.order + 1] = spans[v]
+      end
     end
-    s.spans[v].last = s.position
   end
   local function walk(block)
     for _, op in ipairs(block) do
@@ -36,8 +40,8 @@ local function survey(k, target)
         loop.last = s.position
       else
         s.temporary = s.temporary or needs_temporary(op, target)
-        program.reads(op, touch)
-        program.writes(op, touch)
+        touch(program.reads(op))
+        touch(program.writes(op))
       end
     end
   end

@@ -36,7 +36,7 @@ static cg_timing timing(const char *text, double run, double seconds, bool cold)
     runs = packs = 0;
     ck_assert_int_eq(convgen_problem_parse(text, &p), CONVGEN_OK);
     ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
-    ck_assert_int_eq(cg_time(t, &k, &serial, seconds, cold, &out), CONVGEN_OK);
+    ck_assert_int_eq(cg_time(t, &k, &serial, &(cg_stint){.seconds = seconds, .cold = cold}, &out), CONVGEN_OK);
     cg_trial_free(t);
     ck_assert_int_eq(out.runs, runs);
     ck_assert(out.ns_min <= out.ns_median);
@@ -74,7 +74,7 @@ static cg_timing timing_of(const double *list, double seconds, double deadline)
     ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
     clock_begin(0);
     double before = cg_deadline_set(deadline);
-    cg_status status = cg_time(t, &k, &serial, seconds, false, &out);
+    cg_status status = cg_time(t, &k, &serial, &(cg_stint){.seconds = seconds}, &out);
     cg_deadline_set(before);
     ck_assert_int_eq(status, CONVGEN_OK);
     cg_trial_free(t);
@@ -235,7 +235,7 @@ START_TEST(memory)
         ck_assert_int_eq(convgen_problem_parse("mb1ic1ih8oc1kh3", &p), CONVGEN_OK);
         ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
         cg_fail_allocation = n;
-        status = cg_time(t, &k, &serial, 1e-4, true, &out);
+        status = cg_time(t, &k, &serial, &(cg_stint){.seconds = 1e-4, .cold = true}, &out);
         ck_assert_int_eq(cg_fail_allocation == 0, status != CONVGEN_OK);
         cg_fail_allocation = 0;
         cg_trial_free(t);
