@@ -26,8 +26,8 @@ function Build:add(kernel)
   return kernel
 end
 
--- The kernel of a key, which make(o) makes when it is asked for first. make may answer nil and why not: then there is no
--- such kernel (false), which a driver may call all the same, and the first reason is left in b.why.
+-- The kernel of a key, which make(o) makes when it is asked for first. make may answer nil and why not: then there is
+-- no such kernel (false), which a driver may call all the same, and the first reason is left in b.why.
 function Build:kernel(key, hint, make)
   if self.known[key] == nil then
     local kernel, why = make(self:named(hint))

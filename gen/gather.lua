@@ -6,7 +6,7 @@
 -- phase an axis.
 -- Backward data with stride s has s phases (the positions x = start + j * s): of a phase, the taps with
 -- (start + pad - k * dilation) divisible by s contribute; k ascends, so the order of the sum is the canonical one.
--- Backward weights does not gather; see valid_outputs.
+-- Backward weights does not gather; see outputs_of.
 local driver = require "driver"
 local gather = {}
 
@@ -54,9 +54,12 @@ function gather.always_inside(axis)
 end
 
 function gather.inside(axis, j, t)
-  local x = j * axis.step + axis.offset + t * axis.tap_step
+  local x = gather.input_at(axis, j, t)
   return x >= 0 and x < axis.inputs
 end
+
+-- Where output j finds tap t; integers or driver expressions.
+function gather.input_at(axis, j, t) return j * axis.step + axis.offset + t * axis.tap_step end
 
 -- Driver expressions: the first tap and the number of taps of output j (an expression) that are inside.
 function gather.tap_range(d, axis, j, name)
@@ -75,7 +78,24 @@ function gather.tap_range(d, axis, j, name)
   return low, d:let(name .. "_count", driver.max(driver.min(high, axis.taps) - low, 0))
 end
 
--- For backward weights: the outputs o of axis i whose input under kernel element k (an expression) is inside; [low,
+-- a / b rounded up.
+local function over(a, b) return -(-a // b) end
+
+-- For backward weights: the outputs [from, stop) of axis i that see a tap.
+function gather.outputs_of(p, i, tap)
+  local at, stride, most = p.pad[i] - tap * p.dilation[i], p.stride[i], p.output[i]
+  local function clip(output) return math.min(math.max(output, 0), most) end
+  return clip(over(at, stride)), clip(over(at + p.input[i], stride))
+end
+
+-- Of the taps [first, last] those that an output of axis i sees, from the first one on: low, high; or nothing.
+function gather.taps_of(p, i, output, first, last)
+  local at, dilation = p.pad[i] - output * p.stride[i], p.dilation[i]
+  local low, high = math.max(over(at, dilation), first), math.min((at + p.input[i] - 1) // dilation, last)
+  if low <= high then return low - first, high - first end
+end
+
+-- The same as driver expressions: the outputs o of axis i whose input under kernel element k (an expression) is inside; [low,
 -- high).
 function gather.valid_outputs(d, p, i, k, name)
   local at = driver.expr(p.pad[i]) - driver.expr(k) * p.dilation[i]

@@ -46,7 +46,7 @@ local function mark(words)
   if type(words) == "string" then words = { words } end
   local known = {}
   for _, word in ipairs(words) do known[word] = true end
-  return { shown = words, optional = true,
+  return { shown = words, optional = true, key = words[1],
     text = function(s)
       for _, word in ipairs(words) do if s[word] then return word end end
     end,
@@ -57,18 +57,18 @@ local function mark(words)
 end
 
 -- {4, 3} -> "4+3", and back; nil: those are no sizes, the larger one first.
-function names.print_sizes(sizes) return table.concat(sizes, "+") end
+local function print_sizes(sizes) return table.concat(sizes, "+") end
 
 local function read_sizes(text)
   local big, small = text:match "^(%d+)%+?(%d*)$"
   local sizes = { read_size(big), read_size(small) }
-  return sizes[1] and (small == "" or sizes[2] and sizes[2] < sizes[1]) and names.print_sizes(sizes) == text and sizes or nil
+  return sizes[1] and (small == "" or sizes[2] and sizes[2] < sizes[1]) and print_sizes(sizes) == text and sizes or nil
 end
 
 local function two_sizes(row)
   local one, other = row.sizes[1], row.sizes[2]
   return { shown = { "NxN", "N+NxN+N" }, size = true, key = one,
-    text = function(s) return names.print_sizes(s[one]) .. "x" .. names.print_sizes(s[other]) end,
+    text = function(s) return print_sizes(s[one]) .. "x" .. print_sizes(s[other]) end,
     read = function(word, s)
       local a, b = word:match "^([%d+]+)x([%d+]+)$"
       s[one], s[other] = a and read_sizes(a), b and read_sizes(b)
@@ -117,17 +117,18 @@ local function has_form(s, form)
   return true
 end
 
--- The name, and the name without its sizes: an estimate may be wrong about all schedules that are alike in this, their way.
-function names.print(s)
+-- The name, and the name without its sizes: an estimate may be wrong about all schedules that are alike in this, their way. only: a set
+-- of keys; then no others' fields, marks and nodes stand in it.
+function names.print(s, only)
   local form = 1
   while not has_form(s, of_family[s.family][form]) do form = form + 1 end
   local name, way = {}, {}
   for _, node in ipairs(of_family[s.family][form]) do
-    if not node.when or s[node.when] then
+    if not node.when or s[node.when] and (not only or only[node.when]) then
       local head = (name[1] and "/" or "") .. node.word
       name[#name + 1], way[#way + 1] = head, head
       for _, item in ipairs(node) do
-        local text = item.text(s)
+        local text = (not only or only[item.key]) and item.text(s)
         if text then name[#name + 1] = "." .. text end
         if text and not item.size then way[#way + 1] = "." .. text end
       end

@@ -46,18 +46,6 @@ function parts.odd_lines(elements, size)
   return (lines | 1) * 64 // size
 end
 
--- The second cache, when the machine does not tell.
-function parts.l2(machine) return machine.l2 and machine.l2 > 0 and machine.l2 or 1 << 20 end
-
--- Cycles to make packed weights from weights, sizes in bytes, before every run. What is written is fetched before and read
--- after: a line costs its arithmetic and its way, from the second cache, from the last one, or from memory (where what one core
--- may count on ends at some ten times the second cache; measured: 6 cycles in all at 5 MB, 12 at 15, 15 at 25).
-function parts.pack_cycles(weights, packed, machine)
-  local all = (weights + packed) / parts.l2(machine)
-  local way = all <= 0.5 and 1 or 5 + 9 * math.max(0, math.min((all - 10) / 12, 1))
-  return packed / 64 * (1.5 + way)
-end
-
 function parts.too_much_scratch(bytes, most)
   return ("needs %.1f MB of scratch a thread, at most %d"):format(bytes / 2.0 ^ 20, most >> 20)
 end

@@ -5,6 +5,7 @@
 -- names the program. Nothing here knows what a convolution is, or how a target spells an operation.
 local types = require "types"
 local program = {}
+local tointeger = math.tointeger
 
 -- One row an operation: which fields are read and which are written (fields hold registers, slots, pointers, memory operands,
 -- or, in a transpose, a list of registers), and which are shown, in order.
@@ -66,21 +67,28 @@ end
 local function taken(name) return reserved[name] or name:find "^cg_" end
 
 -- A name not yet taken: the hint itself, or hint_2, hint_3, ...
-local function claim(k, hint)
+local function check_hint(k, hint)
   check_name(k, hint)
-  local name, n = hint, k.claimed[hint] or 1 -- those before it are taken
-  if n > 1 then name = hint .. "_" .. n end
   if hint:find "^cg_" then complain(k, "the name %s begins with cg_, which is for what surrounds a kernel", hint) end
-  while k.names[name] or reserved[name] do
+end
+
+local function claim(k, hint)
+  local names, n = k.names, k.claimed[hint] -- how many of the name are taken
+  if not n then check_hint(k, hint) end
+  n = n or 0
+  local name
+  repeat
     n = n + 1
-    name = hint .. "_" .. n
-  end
-  k.names[name], k.claimed[hint] = true, n
+    name = n == 1 and hint or hint .. "_" .. n
+  until not (names[name] or reserved[name])
+  names[name], k.claimed[hint] = true, n
   return name
 end
 
 ---- operand checks --------------------------------------------------------------------------------------------------
+-- (Operands are checked some hundred thousand times for a kernel: the usual ones take few steps.)
 local function want(k, what, thing, kind, other)
+  if k.kinds[thing] == kind then return thing end -- one of its registers, pointers, counts or slots
   local is = type(thing) == "table" and thing.kind
   if not is or (is ~= kind and is ~= other) then
     complain(k, "%s needs a %s, not %s", what, other and kind .. " or a " .. other or kind, describe(thing))
@@ -90,7 +98,7 @@ local function want(k, what, thing, kind, other)
 end
 
 local function integer(k, what, x, low, high)
-  local n = math.tointeger(x)
+  local n = tointeger(x)
   if not n then complain(k, "%s must be an integer, not %s", what, tostring(x)) end
   if (low and n < low) or (high and n > high) then
     complain(k, "%s is %d, allowed is %d to %s", what, n, low, high or "any")
@@ -112,6 +120,7 @@ end
 
 -- The lanes first .. first+count-1, or nothing when that is all of them.
 local function lanes(k, what, first, count)
+  if not first and not count then return nil, nil end
   first = integer(k, what .. ": the first lane", first or 0, 0, k.lanes - 1)
   count = integer(k, what .. ": the number of lanes", count or k.lanes - first, 1, k.lanes - first)
   if count == k.lanes then return nil, nil end
@@ -125,12 +134,13 @@ end
 
 local function emit(k, op)
   if k.finished then complain(k, "%s after finish", op.op) end
-  table.insert(k.open[#k.open], op)
+  local list = k.open[#k.open]
+  list[#list + 1] = op
 end
 
 ---- declarations ----------------------------------------------------------------------------------------------------
 function program.new(o)
-  local k = setmetatable({ name = o.name, names = {}, claimed = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
+  local k = setmetatable({ name = o.name, names = {}, claimed = {}, kinds = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
     vectors = {}, body = {}, loops = {} }, Program)
   check_name(k, o.name)
   if not types.rows[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
@@ -143,7 +153,7 @@ end
 local function argument(k, name, row)
   check_name(k, name)
   if k.names[name] or taken(name) then complain(k, "the argument name %s is taken", name) end
-  row.program, row.name, row.argument, k.names[name] = k, name, true, true
+  row.program, row.name, row.argument, k.names[name], k.kinds[row] = k, name, true, true, row.kind
   table.insert(k.args, row)
   return row
 end
@@ -159,14 +169,15 @@ function Program:count(name) return argument(self, name, { kind = "count" }) end
 function Program:table(name) return argument(self, name, { kind = "table" }) end
 
 function Program:vector(hint)
-  local v = { kind = "register", program = self, name = claim(self, hint) }
-  table.insert(self.vectors, v)
+  local v, vectors = { kind = "register", program = self, name = claim(self, hint) }, self.vectors
+  vectors[#vectors + 1], self.kinds[v] = v, "register"
   return v
 end
 
 function Program:slot(hint)
   local s = { kind = "slot", program = self, name = claim(self, hint or "slot" .. #self.slots) }
   table.insert(self.slots, s)
+  self.kinds[s] = "slot"
   return s
 end
 
@@ -285,7 +296,9 @@ function Program:advance(p, elements)
 end
 
 local function new_pointer(k, hint, from)
-  return { kind = "pointer", program = k, name = claim(k, hint), access = from.access }
+  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access }
+  k.kinds[p] = "pointer"
+  return p
 end
 
 function Program:copy(hint, from)
@@ -329,8 +342,9 @@ function Program:loop(count, body)
   table.remove(self.open)
 end
 
--- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come there). Inside a
--- loop that has others in it copies of those names go on.
+-- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come
+-- there). Inside a loop that has others in it copies of those names go on. A pointer without a step goes on where the
+-- loops inside left it, if it has no name there either.
 function Program:nest(pointers, loops, body, level)
   level = level or 1
   local loop, inner = loops[level], pointers
@@ -338,37 +352,37 @@ function Program:nest(pointers, loops, body, level)
   self:loop(loop.count, function()
     if level < #loops then
       inner = {}
-      for i, p in ipairs(pointers) do inner[i] = self:copy(loop.names[i], p) end
+      for i, p in ipairs(pointers) do inner[i] = loop.names[i] and self:copy(loop.names[i], p) or p end
     end
     self:nest(inner, loops, body, level + 1)
-    for i, p in ipairs(pointers) do self:advance(p, loop.steps[i]) end
+    for i, p in ipairs(pointers) do self:advance(p, loop.steps[i] or 0) end
   end)
 end
 
 ---- validation ------------------------------------------------------------------------------------------------------
--- The registers, slots, pointers and tables that those fields of an operation hold.
-local function held(op, fields)
-  local things = {}
-  for i = 1, fields and #fields or 0 do
-    local thing = op[fields[i]]
-    local kind = thing.kind
-    if kind == "memory operand" then thing, kind = thing.address, "address" end
-    if kind == "address" then thing = thing.pointer end
-    if kind then things[#things + 1] = thing else table.move(thing, 1, #thing, #things + 1, things) end
+-- What a field of an operation holds, behind addresses: a register, slot, pointer or table, or a transpose's list of registers.
+local function held(op, field)
+  local thing = op[field]
+  local kind = thing.kind
+  if kind == "memory operand" then return thing.address.pointer end
+  return kind == "address" and thing.pointer or thing
+end
+
+local function each(op, fields, visit)
+  for _, field in ipairs(fields or {}) do
+    local thing = held(op, field)
+    if thing.kind then
+      visit(thing)
+    else
+      for _, v in ipairs(thing) do visit(v) end
+    end
   end
-  return things
 end
 
--- What an operation reads, and what it writes. It keeps the answer: the flow of values and the registers both ask.
-function program.reads(op)
-  op.things_read = op.things_read or held(op, program.operations[op.op].reads)
-  return op.things_read
-end
-
-function program.writes(op)
-  op.things_written = op.things_written or held(op, program.operations[op.op].writes)
-  return op.things_written
-end
+-- Calls visit(thing) for each register, slot, pointer and table that an operation reads or writes.
+function program.reads(op, visit) each(op, program.operations[op.op].reads, visit) end
+function program.writes(op, visit) each(op, program.operations[op.op].writes, visit) end
+program.held = held
 
 local function copy_set(set)
   local copy = {}
@@ -378,9 +392,32 @@ end
 
 local function never_runs(count) return type(count) == "table" or count == 0 end
 
+local function check_read(k, op, thing, known)
+  if not thing.kind then
+    for _, v in ipairs(thing) do check_read(k, op, v, known) end
+    return
+  end
+  if not known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
+  k.used[thing] = true
+end
+
+local function check_operation(k, op, known, used)
+  local row = program.operations[op.op]
+  local reads, writes = row.reads, row.writes
+  for i = 1, reads and #reads or 0 do
+    local thing = held(op, reads[i])
+    if known[thing] then used[thing] = true else check_read(k, op, thing, known) end
+  end
+  for i = 1, writes and #writes or 0 do
+    local thing = op[writes[i]]
+    if thing.kind then known[thing] = true end -- what a transpose writes was known before
+  end
+end
+
 -- Walks a block in order; `known` holds what has a value. After a loop a register keeps the value it got inside only if the loop
 -- runs at least once, and a pointer variable of the loop is gone.
 local function check_flow(k, block, known)
+  local used = k.used
   for _, op in ipairs(block) do
     if op.op == "loop" then
       local inside = copy_set(known)
@@ -388,15 +425,9 @@ local function check_flow(k, block, known)
       for thing in pairs(inside) do
         if thing.kind ~= "pointer" and not never_runs(op.count) then known[thing] = true end
       end
-      k.used[op.count] = true
+      used[op.count] = true
     else
-      local used, read, written = k.used, program.reads(op), program.writes(op)
-      for i = 1, #read do
-        local thing = read[i]
-        if not known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
-        used[thing] = true
-      end
-      for i = 1, #written do known[written[i]] = true end
+      check_operation(k, op, known, used)
     end
   end
 end

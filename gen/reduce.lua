@@ -117,7 +117,8 @@ end
 
 -- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest, where a
 -- count may be the name of an argument; blocks, if their chains are to run beside each other, `apart` elements from one
--- to the next; run: for vectors one behind another; words, as above.
+-- to the next; run: for vectors one behind another; whole: all of each vector is there, and the sums are new totals;
+-- words, as above.
 function reduce.bias_kernel(p, target, name, places, how)
   local k, words, loops = program.new { name = name, type = p.type, target = target }, how.words or usual, {}
   local diff, out = k:pointer("diff_dst", "in"), k:pointer(words.out, "inout")
@@ -139,11 +140,15 @@ function reduce.bias_kernel(p, target, name, places, how)
     each(function(chain) k:zero(chain) end)
     k:nest({ how.run and k:copy("line", diff) or diff }, loops, function(at)
       each(function(chain, offset, lanes)
+        if how.whole then return k:add(chain, chain, k:memory(k:at(at, offset))) end
         k:load(g, k:at(at, offset), 0, lanes)
         k:add(chain, chain, g)
       end)
     end)
-    for v, place in ipairs(places) do reduce.add(k, k:at(out, place.at), chains[v], total or g, place.lanes) end
+    for v, place in ipairs(places) do
+      if how.whole then reduce.total(k, k:at(out, place.at), chains[v][1], g)
+      else reduce.add(k, k:at(out, place.at), chains[v], total or g, place.lanes) end
+    end
   end
   if not how.run then sum() else
     k:loop(vectors, function()

@@ -14,21 +14,34 @@ local function needs_temporary(op, target)
   return op.y and op.y.all and not target.broadcast_operand
 end
 
+-- Fields of each operation that hold what it reads, then what else it writes.
+local touched = {}
+for name, row in pairs(program.operations) do
+  local list, seen = {}, {}
+  for _, fields in ipairs { row.reads or {}, row.writes or {} } do
+    for _, field in ipairs(fields) do
+      if not seen[field] then list[#list + 1], seen[field] = field, true end
+    end
+  end
+  touched[name] = list
+end
+
+local function touch(s, v)
+  local span = s.spans[v]
+  if span then
+    span.last = s.position
+  elseif v.kind == "register" then
+    span = { register = v, first = s.position, last = s.position }
+    s.spans[v], s.order[#s.order + 1] = span, span
+  elseif not v.kind then
+    for _, each in ipairs(v) do touch(s, each) end
+  end
+end
+
 -- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
 local function survey(k, target)
   local s = { position = 0, spans = {}, order = {}, loops = {} }
-  local spans = s.spans
-  local function touch(things)
-    for i = 1, #things do
-      local v = things[i]
-      local span = spans[v]
-      if span then span.last = s.position
-      elseif v.kind == "register" then
-        spans[v] = { register = v, first = s.position, last = s.position }
-        s.order[#s.order + 1] = spans[v]
-      end
-    end
-  end
+  local held = program.held
   local function walk(block)
     for _, op in ipairs(block) do
       s.position = s.position + 1
@@ -40,8 +53,8 @@ local function survey(k, target)
         loop.last = s.position
       else
         s.temporary = s.temporary or needs_temporary(op, target)
-        touch(program.reads(op))
-        touch(program.writes(op))
+        local fields = touched[op.op]
+        for i = 1, #fields do touch(s, held(op, fields[i])) end
       end
     end
   end
@@ -57,15 +70,40 @@ local function extend_over_loops(spans, loops)
   end
 end
 
+-- Numbers from 0 that are free, as bits of words: the lowest one is found in two steps.
+local word_bits = 32
+local bit_of = {}
+for i = 0, word_bits - 1 do bit_of[1 << i] = i end
+
+local function take_lowest(free)
+  local w = 1
+  while free[w] == 0 do w = w + 1 end
+  local bits = free[w] or (1 << word_bits) - 1 -- a word that nobody has taken from
+  free[w] = bits & (bits - 1)
+  return (w - 1) * word_bits + bit_of[bits & -bits]
+end
+
+local function give_back(free, n)
+  local w = n // word_bits + 1
+  free[w] = free[w] | 1 << n % word_bits
+end
+
 -- Gives each span the lowest number that is free. A number is free from the operation that reads its value last, which may write
 -- another value there. Spans come in the order of their beginnings, so no other assignment needs fewer.
 local function scan(spans)
-  local until_, map, used = {}, {}, 0
+  local map, used, free, ending, position = {}, 0, {}, {}, 0
   for _, span in ipairs(spans) do
-    local n = 0
-    while until_[n] and until_[n] > span.first do n = n + 1 end
-    until_[n], map[span.register] = math.max(span.last, span.first + 1), n
-    used = math.max(used, n + 1)
+    local first, last = span.first, span.last
+    while position < first do -- what ends up to here
+      position = position + 1
+      local numbers = ending[position]
+      for i = 1, numbers and #numbers or 0 do give_back(free, numbers[i]) end
+    end
+    local n, at = take_lowest(free), last > first and last or first + 1
+    local list = ending[at]
+    if list then list[#list + 1] = n else ending[at] = { n } end
+    map[span.register] = n
+    if n >= used then used = n + 1 end
   end
   return map, used
 end

@@ -18,19 +18,6 @@ end
 
 ---- copies ------------------------------------------------------------------------------------------------------------
 
--- Runs body(from, to) in a loop for each axis from number i on; the pointers that an outer axis moves are copied for
--- those inside.
-local function each_place(k, axes, i, from, to, body)
-  local axis = axes[i]
-  if not axis then return body(from, to) end
-  local function inside(pointer, step) return i < #axes and step and k:copy(axis.as, pointer) or pointer end
-  k:loop(axis.count, function()
-    each_place(k, axes, i + 1, inside(from, axis.from), inside(to, axis.to), body)
-    if axis.from then k:advance(from, axis.from) end
-    if axis.to then k:advance(to, axis.to) end
-  end)
-end
-
 -- A function that moves `count` elements, `at` elements from where pointers stand: {from, residual, to} or {from, to}.
 local function mover(k, view)
   local r, temp = k:vector(view.register or "r"), view.finish and k:vector "temp"
@@ -50,22 +37,21 @@ local function many_neighbours(k, elements, pointers, move)
   if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
 end
 
--- Copies of `elements` neighbours. axes, the outermost first: {count (a number, or the name of what the kernel is
--- told), from, to: elements between those places of an axis; a side without goes on where the axis inside left it; as:
--- the name of inner pointers}. whole: the last vector is written whole, zeros behind the elements. many: neighbours in
--- a loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come before the
--- store.
+-- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}; a count may
+-- be the name of what the kernel is told. whole: the last vector is written whole, zeros behind the elements. many:
+-- neighbours in a loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come
+-- before the store.
 function relayout.copy(view, o)
   local k, from, to, residual = begin(view, o)
-  local axes = {}
-  for i, axis in ipairs(view.axes or {}) do
-    local count = type(axis.count) == "string" and k:count(axis.count) or axis.count
-    axes[i] = setmetatable({ count = count }, { __index = axis })
+  local loops = {}
+  for i, loop in ipairs(view.loops or {}) do
+    loops[i] = { count = type(loop.count) == "string" and k:count(loop.count) or loop.count, steps = loop.steps,
+      names = loop.names }
   end
   local move = mover(k, view)
-  each_place(k, axes, 1, from, to, function(a, b)
+  k:nest({ from, to }, loops, function(a, b)
     if view.many then
-      if axes[1] then a, b = k:copy("x", a), k:copy("y", b) end
+      if loops[1] then a, b = k:copy("x", a), k:copy("y", b) end
       return many_neighbours(k, view.elements, residual and { a, residual, b } or { a, b }, move)
     end
     for at = 0, view.elements - 1, k.lanes do move({ a, b }, at, math.min(k.lanes, view.elements - at)) end
@@ -269,6 +255,23 @@ function relayout.to_pixels(view, o)
   return k:finish()
 end
 
+-- How a row of an image and its rows in scratch, `rows` of `pitch` elements for each channel, are turned into each other:
+-- {view, count: so many channels, a call each; outside, inside: where}. lines {start, outputs, stride} are what the rows
+-- hold. A view is a line's where channels stand beside each other, else a channel's.
+function relayout.row_moves(tensor, lines, rows, pitch)
+  if tensor.neighbours then
+    return { { count = tensor.all, outside = 0, inside = 0, view = { channels = #lines, pixels = lines[1].outputs,
+      pitch = lines[1].stride, limit = tensor.size[3], row = pitch } } }
+  end
+  local list = {}
+  for i, line in ipairs(lines) do
+    local apart = line.stride * tensor.w
+    list[i] = { count = 1, outside = line.start * tensor.w, inside = (i - 1) * pitch, view = { channels = tensor.all,
+      pixels = line.outputs, pitch = apart, limit = (line.outputs - 1) * apart + tensor.all, row = rows * pitch } }
+  end
+  return list
+end
+
 ---- panels of weights -------------------------------------------------------------------------------------------------
 
 -- Rows of a group's output channels, pitch apart, as those of a column tile; the lanes behind its channels become zero.
@@ -276,7 +279,7 @@ function relayout.panel(tile, pitch, o)
   return relayout.copy({
     about = "Copies the columns of weights that one tile uses into a panel, which it then reads from front to back.",
     from = "weights", to = "panel", elements = tile.channels, whole = true,
-    axes = { { count = "rows", from = pitch, to = tile.width } } }, o)
+    loops = { { count = "rows", steps = { pitch, tile.width } } } }, o)
 end
 
 -- Backward data: [input channel][output channel] of one tap becomes [output channel][input channel in lanes].

@@ -52,7 +52,7 @@ end
 
 -- What decides the bits of a schedule's results: all sums in canonical order are one arithmetic.
 local function arithmetic_of(family, problem, schedule)
-  return family.chains == 1 and "canonical" or family.arithmetic(problem, schedule)
+  return family.chains == 1 and "canonical" or (names.print(schedule, family.arithmetic(problem, schedule)))
 end
 
 -- All schedules of all families, unsorted. A family whose list is too much work has what it came to.

@@ -1,15 +1,16 @@
 -- targets.lua: what kernels are written for, one row a target.
 --
--- bits: the width of a vector (0: scalars). registers: how many vectors fit. needs: processor features. flags: what a system
--- compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes; mask_registers: ranges of lanes
--- need no vector register. machine: lower/machine writes for it. intrinsics: where body 1 of vec.h applies. An internal row is
--- never chosen as a machine's target.
+-- bits: the width of a vector (0: scalars). registers: how many vectors fit. needs: processor features. flags: what a
+-- system compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes;
+-- mask_registers: ranges of lanes need no vector register. machine: lower/machine writes for it. intrinsics: where body
+-- 1 of vec.h applies. An internal row is never chosen as a machine's target.
 --
--- For cost.lua: fma, loads, stores: operations of vectors a cycle; partial: stores that one of a part of a vector is worth; latency:
--- cycles until a sum can be added to; rates: cycles of a
--- line of 64 bytes, where the machine has none of its own: read from each level, written through the caches and past them (into the
--- last one, into memory), and in addition where each line is on a page of its own.
-local rates = { l2 = 1.5, l3 = 4, memory = 12, store_l3 = 4, store_memory = 20, stream_l3 = 12, stream_memory = 12, page = 8 }
+-- For cost.lua: fma, loads, stores: operations of vectors a cycle; partial: stores that one of a part of a vector is
+-- worth; latency: cycles until a sum can be added to; rates: cycles of a line of 64 bytes, where the machine has none
+-- of its own: read from each level, written through the caches and past them (into the last one, into memory), and in
+-- addition where each line is on a page of its own.
+local rates = { l2 = 1.5, l3 = 4, memory = 12, store_l3 = 4, store_memory = 20, stream_l3 = 12, stream_memory = 12,
+  page = 8 }
 
 local targets = {
   avx512 = {

@@ -14,16 +14,17 @@
 --               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; once: for but
 --               one sum it may be a memory operand
 --   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
---   ending      what `endings` need: epilogue (a problem), bias (an operand), residual (a pointer's name), temporary
---               (an operand's name), stream
+--   ending      what `endings` need: epilogue (a problem), bias (an operand), value (one that is a bias for all lanes),
+--               residual (a pointer's name), temporary (an operand's name), stream
 --   body        nodes:
 --     { loop = a count, copies = { { pointer, name, elements }, ... }, steps = { { pointer, elements }, ... }, node }
 --               the nodes within see the copies, that many elements further on; steps are taken after each turn
 --     { zero | load | multiply = reach, at = { pointer = elements to add } }
 --     { finish = { ending, ... }, reach = of the sums }, { clear = { elements, ... } }
 --     { fetch = { { pointer, elements, level }, ... } }
---     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside" makes
---               a node zero or finish be about them. { forget = true }: what is held is done with, its registers too
+--     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside"
+--               makes a node zero or finish be about them
+--     { forget = true }: what is held is done with, its registers too
 --     a function of the tile, for what is computed beside the products
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
@@ -39,6 +40,16 @@ function tile.span(first, last)
   local list = {}
   for i = first, last do list[#list + 1] = i end
   return list
+end
+
+-- A reach: the vectors of so many lanes that hold the elements first..last, and which lanes these are.
+function tile.reach(first, last, width)
+  local reach = { v = tile.span(first // width, last // width), lanes = {} }
+  for _, v in ipairs(reach.v) do
+    local low = math.max(first - v * width, 0)
+    reach.lanes[v] = { first = low, count = math.min(last - v * width + 1, width) - low }
+  end
+  return reach
 end
 
 -- The entries of a list that may have holes: what a description leaves out is nil or false.
@@ -200,7 +211,7 @@ end
 function nodes.finish(t, node)
   local sums = sums_of(t, node)
   each(t, sums, node.reach or {}, function()
-    for _, ending in ipairs(node.finish) do endings[ending](t, register(t, sums), node) end
+    for ending in entries(node.finish) do endings[ending](t, register(t, sums), node) end
   end)
 end
 
@@ -241,24 +252,17 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector: one value for all lanes.
+-- A bias that does not depend on the vector.
 function endings.biased(t, sum)
   local r = register(t, t.passing)
-  if t.index.v == 0 then t.k:broadcast(r, place(t, t.ending.bias)) end
+  if t.index.v == 0 then t.k:broadcast(r, place(t, t.ending.value)) end
   t.k:add(sum, sum, r)
-end
-
-local function has_vectors(operand)
-  for _, axis in ipairs(operand) do
-    if axis[1] == "v" then return true end
-  end
 end
 
 function endings.epilogue(t, sum)
   local e, first, n = t.ending, lanes(t, t.sums, {})
-  local bias = e.bias and has_vectors(e.bias) and place(t, e.bias)
   local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
-  parts.epilogue(t.k, e.epilogue, sum, temporary(t), bias, residual, first, n)
+  parts.epilogue(t.k, e.epilogue, sum, temporary(t), e.bias and place(t, e.bias), residual, first, n)
 end
 
 ---- the nest --------------------------------------------------------------------------------------------------------
@@ -309,8 +313,8 @@ function tile.kernel(o)
   local k = program.new { name = o.name, type = o.type, target = o.target }
   k.about = o.about
   local t = { k = k, sizes = o.sizes, sums = o.sums, held = o.held, passing = o.passing, ending = o.ending or {},
-    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {}, counts = {},
-    term = {} }
+    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {},
+    counts = {}, term = {} }
   if o.beside then t.known[o.beside] = {} end
   declare(t, o.arguments)
   declare_registers(t, o.registers)

@@ -162,18 +162,6 @@ function cut.seen(axis)
   return sum
 end
 
--- Sums over the phases of an axis: outputs; pairs of an output and a tap that it sees; inputs that phases read, and
--- that any reads.
-function cut.counts(axes)
-  local c = { outputs = 0, seen = 0, read = 0 }
-  for _, axis in ipairs(axes) do
-    c.outputs, c.seen = c.outputs + axis.outputs, c.seen + cut.seen(axis)
-    c.read = c.read + math.min(axis.inputs, axis.outputs * axis.taps)
-  end
-  c.once = math.min(axes[1].inputs, c.read)
-  return c
-end
-
 -- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
 -- variant and with what tells it from others. A row that has plenty of variants is not finished.
 function cut.variant_runs(pieces, describe)

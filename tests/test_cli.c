@@ -491,7 +491,7 @@ START_TEST(check_of_wrong_kernels)
     } faults[] = {
         { "s/k:store(k:at(dst), acc)/k:constant(x, 3e38); k:mul(x, x, x); k:sub(acc, x, x); &/", "nan, the canonical order gives", "Z " },
         { "0,/k:zero(acc)/s//k:load(acc, k:at(a))/", "output 0 (n 0, d 0, h 0, w 0, c 0) is", "Z " },
-        { "s/{ d.src, to } })$/{ d.src, to + (1 << 30) } })/", "crashed", "" },
+        { "s/steps = { src\\.c, weights/steps = { 1 << 30, weights/", "crashed", "" },
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         change_generator("families/plain.lua", faults[i].change);

@@ -1,7 +1,7 @@
 -- direct_gather.lua: the part of the direct family for forward and backward data: shapes, packing, and stages.
 --
 -- Of channels-first data a task lays a band of rows out as pixels before, and its outputs as planes at the end
--- (direct_planes.lua). A tile is in direct_tile.lua.
+-- (rewrite/planes.lua). A tile is in direct_tile.lua.
 local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
@@ -9,10 +9,11 @@ local parts = require "parts"
 local relayout = require "relayout"
 local cut = require "tiles"
 local flatten = require "rewrite/flatten"
-local copies = require "families/direct_copies"
-local planes = require "families/direct_planes"
+local gathered = require "rewrite/gather"
+local planes = require "rewrite/planes"
 local tile = require "families/direct_tile"
-local direct_gather = { contiguous = tile.contiguous, each_phase = tile.each_phase, empty = tile.empty }
+local direct_gather = { contiguous = tile.contiguous, each_phase = tile.each_phase, empty = tile.empty,
+  copied_bytes = gathered.all_bytes }
 
 ---- the shape of a gathering problem --------------------------------------------------------------------------------
 
@@ -25,17 +26,6 @@ local function flattened(p)
   return flatten.child(p, images, length or pixels)
 end
 
--- Bytes of the pixels that a strided 1x1 reads, or nil and why they are not moved.
-function direct_gather.copied_bytes(p)
-  if p.pass ~= "forward" then return nil, "copies inputs forward only" end
-  if p.layout == "nchw" then return nil, "channels-first pixels are laid out anyway" end
-  if p.stride[1] * p.stride[2] * p.stride[3] == 1 then return nil, "copies inputs for a stride only" end
-  return copies.bytes(p, p.batch * p.output[1] * p.output[2] * p.output[3])
-end
-
--- The problem that is left when they are.
-local function moved(p) return setmetatable({ input = p.output, stride = { 1, 1, 1 } }, { __index = p }) end
-
 local function tensor(base, channels, groups, size)
   return { base = base, memory = base, all = channels, pitch = channels, channels = channels // groups, size = size }
 end
@@ -44,11 +34,11 @@ end
 -- Elements between pixels, rows and images are of the memory that the tiles see; tap: taps from one of an axis to the
 -- next; bias, residual: whether tiles add them. copied: the input's pixels are moved together before.
 function direct_gather.shape(problem, copied)
-  local p = copied and moved(problem) or problem
+  local p = copied and gathered.child(problem) or problem
   if flatten.applies(p) then p = flattened(p) end
   local forward, kernel = p.pass == "forward", p.kernel
   local src, dst = tensor("src", p.ic, p.groups, p.input), tensor("dst", p.oc, p.groups, p.output)
-  if copied then src.memory, src.pitch = "shared", copies.pitch(p) end
+  if copied then src.memory, src.pitch = "shared", gathered.pitch(p) end
   local s = { p = p, size = parts.size_of(p), axes = gather.axes(p), taps = kernel[1] * kernel[2] * kernel[3],
     tap = { kernel[2] * kernel[3], kernel[3], 1 }, from = forward and src or dst, to = forward and dst or src,
     bias = forward and p.bias, residual = forward and p.epilogue.residual }
@@ -169,20 +159,87 @@ local function in_place(b)
   return list
 end
 
----- stages ----------------------------------------------------------------------------------------------------------
+---- tiles of channels-first data, which a task lays out ------------------------------------------------------------
 
--- A row of output pixels a task.
-local function copy_stage(b)
-  local p = b.p
-  local row, rows = p.input[3] * p.ic, p.output[2]
-  local kernel = b:add(relayout.copy(copies.view(p), b:called "copy"))
-  local function body(d, n, od, at)
-    d:call(kernel, { { d.src, (n * p.input[1] + od * p.stride[1]) * (p.input[2] * row) + at * (p.stride[2] * row) },
-      { d.shared, ((n * p.output[1] + od) * rows + at) * (p.output[3] * copies.pitch(p)) }, 1, p.output[3] })
+-- Where the rows of the band are in the scratch.
+local function place(b, at, low)
+  local s, axis = b.s, at.axis
+  function at.input(row)
+    return (at.jd * axis.step + axis.offset + at.plane * axis.tap_step - low.plane) * s.from.image +
+      (row - low.row) * s.from.row
   end
-  return driver.stage { name = "copy", parts = { { body = body,
-    indices = { { "n", p.batch }, { "od", p.output[1] }, { "row", rows } } } } }
+  function at.output(row) return (row - at.first * s.axes[2][1].stride) * s.to.row + s.planes.out end
 end
+
+local function clear(b, d, at, zeros, last)
+  for _, zero in ipairs(zeros) do
+    local axes = zero.axes
+    d:loop("j", at.first, last(axes[2]), 1, function(j)
+      local row = at.output(j * axes[2].stride + axes[2].start)
+      d:call(zero.kernel, { { d.scratch, row + axes[3].start * b.s.to.pitch } })
+    end)
+  end
+end
+
+-- The column tiles of the share `split`, a run of equal ones after the other.
+local function compute(b, d, at, split, visit)
+  local share = (#b.columns + b.s.planes.splits - 1) // b.s.planes.splits
+  for i, run in ipairs(b.runs) do
+    local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
+    d:loop("tile", from, to, 1, function(number)
+      at.panel = d:let("panel", b.panels.at(at.g, number))
+      at.channel = d:let("channel", at.g * b.s.to.channels + number * b.width)
+      visit(i)
+    end)
+  end
+end
+
+-- For each phase along d: {zeros: phases without taps, {axes, kernel} each; tiles: of the others, by runs of column
+-- tiles}. Those without taps stay zero while column tiles pass.
+local function phases_of(b)
+  local of = {}
+  for _, axis in ipairs(b.s.axes[1]) do
+    of[axis] = { zeros = {}, tiles = {} }
+    for i in ipairs(b.runs) do of[axis].tiles[i] = {} end
+  end
+  tile.each_phase(b.s, function(axes)
+    local here = of[axes[1]]
+    if tile.empty(axes) then return table.insert(here.zeros, { axes = axes, kernel = tile.zero_kernel(b, axes[3]) }) end
+    for i, run in ipairs(b.runs) do table.insert(here.tiles[i], tile.tiles(b, axes, run)) end
+  end)
+  return of
+end
+
+-- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
+-- rows.
+local function band_part(b, axis, phases, band)
+  local s = b.s
+  local function body(d, g, n, jd, number, split)
+    local at = { g = g, n = n, jd = jd, axis = axis, first = d:let("first", number * band.size + band.first) }
+    local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
+    at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
+    place(b, at, planes.read(b, d, at, band))
+    clear(b, d, at, phases.zeros, last)
+    local writes = {}
+    for i, run in ipairs(b.runs) do writes[i] = planes.writers(b, band, run.tile) end
+    compute(b, d, at, split, function(i)
+      for _, tiles in ipairs(phases.tiles[i]) do tile.rows(b, d, tiles, at, at.first, last(tiles.axes[2])) end
+      planes.write(b, d, at, writes[i])
+    end)
+  end
+  return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups },
+    { "n", s.p.batch }, { "jd", axis.outputs }, { "band", band.count }, { "split", s.planes.splits } } }
+end
+
+local function in_bands(b)
+  local list, of = {}, phases_of(b)
+  for _, axis in ipairs(b.s.axes[1]) do
+    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, of[axis], band) end
+  end
+  return list
+end
+
+---- stages ----------------------------------------------------------------------------------------------------------
 
 -- Tiles of output channels of a schedule.
 function direct_gather.columns(s, schedule, target)
@@ -198,12 +255,12 @@ function direct_gather.stages(p, schedule, target)
   local pack = {}
   for i, run in ipairs(b.runs) do pack[i] = pack_part(b, run) end
   if s.planes then planes.plan(s, schedule, b.width) end
-  local list = (s.planes and planes.parts or in_place)(b)
+  local list = (s.planes and in_bands or in_place)(b)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },
     driver.stage { name = "compute", parts = list, scratch = s.planes and s.planes.scratch } }
-  if schedule.copies then table.insert(stages, 2, copy_stage(b)) end
+  if schedule.copies then table.insert(stages, 2, gathered.stage(b)) end
   return { kernels = b.kernels, stages = stages, packed = b.panels.elements * s.size,
-    shared = schedule.copies and direct_gather.copied_bytes(p) or 0 }
+    shared = schedule.copies and gathered.all_bytes(p) or 0 }
 end
 
 return direct_gather

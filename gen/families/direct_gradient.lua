@@ -10,7 +10,7 @@ local relayout = require "relayout"
 local cut = require "tiles"
 local tile = require "tile"
 local view = require "view"
-local copies = require "families/direct_copies"
+local gathered = require "rewrite/gather"
 local direct_gradient = {}
 
 local one_block = reduce.one_block
@@ -25,14 +25,14 @@ end
 -- Bytes of the input pixels of a block, moved together; or nil and why they are not.
 function direct_gradient.copied_bytes(p)
   local rows, columns = block_size(p)
-  return copies.bytes(p, rows * columns)
+  return gathered.bytes(p, rows * columns)
 end
 
 -- Where a schedule's tiles read src and diff_dst: elements between rows and columns of pixels, of a tile `width` wide.
 local function pitches(b, width)
   local p, schedule, src, dst = b.p, b.schedule, b.src, b.dst
   local _, columns = block_size(p)
-  local copied = schedule.copies and copies.pitch(p)
+  local copied = schedule.copies and gathered.pitch(p)
   return {
     src = copied and { h = columns * copied, w = copied } or { h = p.stride[2] * src.h, w = p.stride[3] * src.w },
     diff = schedule.panel and { h = columns * width, w = width } or dst }
@@ -73,8 +73,8 @@ end
 -- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the
 -- caches when the channels are many.
 local function panel_kernel(b, column)
-  return b:add(relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true, axes = {
-    { count = "rows", from = b.dst.h, as = "y" }, { count = "columns", from = b.dst.w, to = column.width } } },
+  return b:add(relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true, loops = {
+    { count = "rows", steps = { b.dst.h }, names = { "y" } }, { count = "columns", steps = { b.dst.w, column.width } } } },
     b:named "panel"))
 end
 
@@ -249,7 +249,7 @@ local function move(b, size)
   local p, schedule = b.p, b.schedule
   local rows, columns = block_size(p)
   b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
-  b.copy = schedule.copies and b:add(relayout.copy(copies.view(p), b:called "copy"))
+  b.copy = schedule.copies and gathered.kernel(b)
   local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
   b.ahead = schedule.ahead and (columns + pieces - 1) // pieces
   return (b.panel_at + (schedule.panel and rows * columns * b.width or 0)) * size

@@ -5,49 +5,33 @@
 -- another's pixels.
 local build = require "build"
 local driver = require "driver"
+local gather = require "gather"
 local parts = require "parts"
 local reduce = require "reduce"
 local tile = require "tile"
+local view = require "view"
 local sweeps = {}
 
 sweeps.most_border = 32
 
 ---- which outputs and taps see each other -----------------------------------------------------------------------------
 
--- a / b rounded up.
-local function over(a, b) return -(-a // b) end
-
--- The outputs [from, stop) of axis i that see a tap.
-function sweeps.outputs_of(p, i, tap)
-  local at, stride, most = p.pad[i] - tap * p.dilation[i], p.stride[i], p.output[i]
-  local function clip(output) return math.min(math.max(output, 0), most) end
-  return clip(over(at, stride)), clip(over(at + p.input[i], stride))
-end
-
--- Of the taps [first, last] those that an output of axis i sees, from the first one on: low, high; or nothing.
-function sweeps.taps_of(p, i, output, first, last)
-  local at, dilation = p.pad[i] - output * p.stride[i], p.dilation[i]
-  local low, high = math.max(over(at, dilation), first), math.min((at + p.input[i] - 1) // dilation, last)
-  if low <= high then return low - first, high - first end
-end
-
 -- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low,
 -- high} (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
 function sweeps.row_of(p, first, last)
-  local all_from, some_stop = sweeps.outputs_of(p, 3, first)
-  local some_from, all_stop = sweeps.outputs_of(p, 3, last)
-  local row, ends = { from = all_from, count = math.max(all_stop - all_from, 0) }, {}
-  local none = row.count == 0
-  local function add(from, stop, after)
-    for pixel = from, stop - 1 do
-      local low, high = sweeps.taps_of(p, 3, pixel, first, last)
-      if low then ends[#ends + 1] = { at = pixel, after = after, low = low, high = high } end
+  local all_from, some_stop = gather.outputs_of(p, 3, first)
+  local pixel, all_stop = gather.outputs_of(p, 3, last)
+  local row, some = { ends = {}, from = all_from, count = math.max(all_stop - all_from, 0) }, all_stop > all_from
+  while pixel < some_stop do
+    if some and pixel == all_from then pixel = all_stop end
+    local low, high = gather.taps_of(p, 3, pixel, first, last)
+    if low and pixel < some_stop then
+      if not some and not row.ends[1] then row.from = pixel end
+      table.insert(row.ends, { at = pixel - row.from, after = some and pixel > all_from, low = low, high = high })
     end
+    pixel = pixel + 1
   end
-  add(some_from, none and some_stop or all_from, false)
-  if none then row.from = ends[1] and ends[1].at or 0 else add(all_stop, some_stop, true) end
-  for _, e in ipairs(ends) do e.at = e.at - row.from end
-  row.ends = ends
+  if not some and not row.ends[1] then row.from = 0 end
   return row
 end
 
@@ -65,34 +49,35 @@ end
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
 -- A kernel over one block of pixels, in sections of rows; o describes its tile. how: row, sections {count, ...} (without
--- any the kernel is told the number of rows), apart: elements from one pixel and one row to the next of src and diff,
--- names of the pointers within a row, last: the last tap, alone: the block's sum is the total; step(section, at, low,
--- high): the node that adds a pixel `at` pixels on to the sums of taps low..high.
+-- any the kernel is told the number of rows), src, diff: elements from one pixel and one row to the next, names of the
+-- pointers within a row, last: the last tap, alone: the block's sum is the total; step(section, at, low, high): the node
+-- that adds a pixel `at` pixels on to the sums of taps low..high.
 function sweeps.kernel(o, how)
+  local src, diff = how.src, how.diff
+  local function steps(i) return { { "src", src[i] }, { "diff_dst", diff[i] } } end
   o.arguments = { { "src", "in" }, { "diff_dst", "in" }, { "total", "inout" }, { "columns", "count" },
     not how.sections[1].count and { "rows", "count" } }
   o.ending, o.body = { temporary = "passing" }, { { zero = {} } }
-  local src, diff, names = how.apart.src, how.apart.diff, how.names
   for _, section in ipairs(how.sections) do
-    local node = { loop = section.count or "rows", copies = { { "src", names[1] }, { "diff_dst", names[2] } },
-      steps = { { "src", src[2] }, { "diff_dst", diff[2] } } }
-    local middle = { loop = "columns", steps = { { "src", src[1] }, { "diff_dst", diff[1] } },
-      how.step(section, 0, 0, how.last) }
+    local middle = { loop = "columns", steps = steps(1), how.step(section, 0, 0, how.last) }
+    local row = { loop = section.count or "rows", steps = steps(2), copies = { { "src", how.names[1] },
+      { "diff_dst", how.names[2] } } }
     for _, e in ipairs(how.row.ends) do
-      if e.after and middle then node[#node + 1], middle = middle, nil end
-      node[#node + 1] = how.step(section, place_of(how.row, e), e.low, e.high)
+      if e.after and middle then row[#row + 1], middle = middle, nil end
+      row[#row + 1] = how.step(section, place_of(how.row, e), e.low, e.high)
     end
-    node[#node + 1] = middle
-    table.insert(o.body, node)
+    row[#row + 1] = middle
+    table.insert(o.body, row)
   end
-  table.insert(o.body, { finish = how.alone and { "stored" } or { "added", "stored" } })
+  table.insert(o.body, { finish = { not how.alone and "added", "stored" } })
   return tile.kernel(o)
 end
 
 -- Zeroes so many elements; number: the kernel's.
 function sweeps.zero_kernel(w, elements, number)
   return w.b:new("zero", function(o)
-    return reduce.zero_kernel(w.p, o.target, "zero" .. number, { { at = 0 } }, { times = elements // w.lanes, step = w.lanes })
+    return reduce.zero_kernel(w.p, o.target, "zero" .. number, { { at = 0 } },
+      { times = elements // w.lanes, step = w.lanes })
   end)
 end
 
@@ -100,7 +85,7 @@ end
 
 -- What parts w have in common: the problem p, the builder b, lanes of a vector, the rows of a block.
 function sweeps.common(p, target)
-  return { p = p, b = build.new(p, target), lanes = parts.lanes_of(p, target),
+  return { p = p, b = build.new(p, target), lanes = parts.lanes_of(p, target), src = view.src(p), dst = view.dst(p),
     block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2]) }
 end
 

@@ -8,11 +8,9 @@
 -- gradient as it is read. own_taps: a task has one kd, kh (channels-last, with threads to share among).
 -- t: where a task is: group g, output channel o, the first of its input channels, kd and kh if it has its own; where the
 -- gradient of a plane of pixels begins (with).
-local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
-local view = require "view"
 local reduce = require "reduce"
 local cut = require "tiles"
 local tile = require "tile"
@@ -31,8 +29,7 @@ local function taps_kernel(o, w, row, taps, inputs)
   o.held = { pointer = "diff_dst", register = "g", { "v", w.lanes }, last = w.channels_last and w.run.tile.last or nil }
   o.passing = { pointer = "src", register = "x", { "k", p.dilation[3] * x.w }, { "i", x.c } }
   return sweeps.kernel(o, { row = row, sections = { {} }, last = taps - 1, names = { "a", "b" }, alone = w.only_sum,
-    apart = { src = { p.stride[3] * x.w, p.stride[2] * x.h }, diff = { g, p.output[3] * g } },
-    step = function(_, at, low, high)
+    src = { p.stride[3] * x.w, p.stride[2] * x.h }, diff = { g, p.output[3] * g }, step = function(_, at, low, high)
       return { { load = {}, at = { diff_dst = at * g } },
         { multiply = { k = tile.span(low, high) }, at = { src = at * p.stride[3] * x.w } } }
     end })
@@ -43,27 +40,12 @@ end
 local function out_kernel(o, w)
   local p, inputs, channels, icg = w.p, w.inputs.size, w.run.tile.channels, w.p.ic // w.p.groups
   if w.channels_last then
-    return relayout.copy({ from = "total", to = "weights", elements = channels, axes = {
-      { count = w.taps, to = icg * p.oc, as = "b" }, { count = inputs, from = w.width, to = p.oc } } }, o)
+    return relayout.copy({ from = "total", to = "weights", elements = channels, loops = {
+      { count = w.taps, steps = { nil, icg * p.oc }, names = { nil, "b" } },
+      { count = inputs, steps = { w.width, p.oc } } } }, o)
   end
   return relayout.to_rows({ channels = channels, pixels = inputs * w.taps, pitch = w.width,
     limit = inputs * w.taps * w.width, row = icg * w.taps, exact = true }, o)
-end
-
-local function turned_bias_kernel(o, vectors)
-  local k, acc = program.new(o), {}
-  local diff, total, pixels = k:pointer("diff_dst", "in"), k:pointer("total", "inout"), k:count "pixels"
-  for v = 0, vectors - 1 do
-    acc[v] = k:vector("acc0_" .. v)
-    k:zero(acc[v])
-  end
-  local g = k:vector "g"
-  k:loop(pixels, function()
-    for v = 0, vectors - 1 do k:add(acc[v], acc[v], k:memory(k:at(diff, v * k.lanes))) end
-    k:advance(diff, vectors * k.lanes)
-  end)
-  for v = 0, vectors - 1 do reduce.total(k, k:at(total, v * k.lanes), acc[v], g) end
-  return k:finish()
 end
 
 -- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernel.
@@ -90,7 +72,11 @@ local function add_turning(w)
   end)
   if not p.bias or w.inputs.first > 0 then return end
   local number = #b.kernels
-  w.bias = b:new("bias", function(o) return turned_bias_kernel(o, w.vectors) end)
+  w.bias = b:new("bias", function(o)
+    return reduce.bias_kernel(p, o.target, o.name, reduce.vectors({ vectors = w.vectors, last = w.lanes }, w.lanes),
+      { whole = true, loops = { { count = "pixels", steps = { w.width } } },
+        words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
+  end)
   w.bias_out = b:new("bias_out", function(o)
     o.name = "bias_out" .. number
     return relayout.copy({ from = "total", to = "bias", elements = channels }, o)
@@ -184,7 +170,7 @@ end
 local function only_sum(p)
   for i = 1, 2 do
     for tap = 0, p.kernel[i] - 1 do
-      local from, stop = sweeps.outputs_of(p, i, tap)
+      local from, stop = gather.outputs_of(p, i, tap)
       if from >= stop then return false end
     end
   end
@@ -223,7 +209,7 @@ end
 
 function planar_taps.stages(p, schedule, target)
   local common, list = sweeps.common(p, target), {}
-  common.channels_last, common.only_sum, common.src = p.layout == "nhwc", only_sum(p), view.src(p)
+  common.channels_last, common.only_sum = p.layout == "nhwc", only_sum(p)
   common.own_taps = common.channels_last and p.threads > 1
   common.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
   local columns = cut.columns(p.oc // p.groups, schedule.vectors, common.lanes)

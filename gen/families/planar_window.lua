@@ -16,66 +16,58 @@ local planar_window = {}
 
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
--- The lanes of a window that taps low..high are: reach of tile.lua.
+-- The lanes of a window that taps low..high are.
 local function reach_of(w, section, low, high)
-  local ic, lanes = w.p.ic, w.lanes
-  local reach = { i = tile.span(section.low, section.high), lanes = {},
-    v = tile.span(low * ic // lanes, ((high + 1) * ic - 1) // lanes) }
-  local padded = low > 0 or high < w.p.kernel[3] - 1
-  for _, v in ipairs(reach.v) do
-    local first, last = math.max(low * ic - v * lanes, 0), math.min((high + 1) * ic - v * lanes, lanes)
-    reach.lanes[v] = { first = first, count = last - first, padded = padded }
-  end
+  local reach, padded = tile.reach(low * w.p.ic, (high + 1) * w.p.ic - 1, w.lanes), low > 0 or high < w.p.kernel[3] - 1
+  reach.i = tile.span(section.low, section.high)
+  for _, lanes in pairs(reach.lanes) do lanes.padded = padded end
   return reach
 end
 
 -- acc[kh][o][v] over one block. sections: its rows from the first on, as {count, low, high}: the kernel rows low..high,
 -- from 0, see them; without sections all rows do. `src` is the window that the first one's low sees.
 local function window_kernel(o, w, rows, sections)
-  local p, outputs, vectors, lanes = w.p, w.piece.size, w.vectors, w.lanes
-  local pixel, kernel_row = p.stride[3] * p.ic, p.dilation[2] * p.input[3] * p.ic
+  local p, vectors, lanes, src, dst = w.p, w.vectors, w.lanes, w.src, w.dst
+  local pixel, kernel_row = p.stride[3] * src.w, p.dilation[2] * src.h
   sections = sections or { { low = 0, high = rows - 1 } }
-  o.sizes = { i = rows, o = outputs, v = vectors }
+  o.sizes = { i = rows, o = w.piece.size, v = vectors }
   o.sums = { pointer = "total", register = "acc", { "i", w.one }, { "o", vectors * lanes }, { "v", lanes } }
   o.held = { pointer = "src", register = "x", { "v", lanes }, { "i", kernel_row }, indices = { "i", "v" } }
   o.passing, o.registers = { pointer = "diff_dst", register = "w", { "o", 1 } }, { "passing" }
   for i = 0, rows - 1 do
-    table.insert(o.registers, { "sums", i = { i } })
-    table.insert(o.registers, { "held", i = { i } })
+    o.registers[2 * i + 2], o.registers[2 * i + 3] = { "sums", i = { i } }, { "held", i = { i } }
   end
   return sweeps.kernel(o, { row = w.row, sections = sections, last = p.kernel[3] - 1, names = { "a", "g" },
-    apart = { src = { pixel, p.stride[2] * p.input[3] * p.ic }, diff = { p.oc, p.output[3] * p.oc } },
-    step = function(section, at, low, high)
+    src = { pixel, p.stride[2] * src.h }, diff = { dst.w, dst.h }, step = function(section, at, low, high)
       local reach = reach_of(w, section, low, high)
       return { { load = reach, at = { src = at * pixel - sections[1].low * kernel_row } },
-        { multiply = reach, at = { diff_dst = at * p.oc } } }
+        { multiply = reach, at = { diff_dst = at * dst.w } } }
     end })
 end
 
--- The sections of a block of rows; nil if all kernel rows see all rows, false if none sees some.
-local function sections_of(w, block, stop)
-  local sections, whole = {}, true
-  for row = block, stop - 1 do
-    local low, high = sweeps.taps_of(w.p, 2, row, w.first, w.first + w.rows - 1)
-    if not low then return false end
-    whole = whole and low == 0 and high == w.rows - 1
-    local before = sections[#sections]
-    if before and before.low == low and before.high == high then before.count = before.count + 1
-    else sections[#sections + 1] = { count = 1, low = low, high = high } end
-  end
-  if not whole then return sections end
-end
-
--- A plane's blocks at its upper and lower border, {block, sections}, if they are few enough for kernels of their own.
+-- A plane's blocks in which not all kernel rows see all rows, {block, sections}, if they are few enough for kernels of
+-- their own.
 local function border_blocks(w)
   local list, size, rows = {}, 0, w.p.output[2]
-  for block = 0, w.rows > 1 and rows - 1 or -1, w.block_rows do
-    local stop, sections = math.min(block + w.block_rows, rows), nil
-    if block < w.low or stop > w.stop then sections = sections_of(w, block, stop) end
-    if sections then
-      list[#list + 1], size = { block = block, sections = sections }, size + #sections * (1 + #w.row.ends)
+  local function sections_of(block, stop)
+    local sections = {}
+    for row = block, stop - 1 do
+      local low, high = gather.taps_of(w.p, 2, row, w.first, w.first + w.rows - 1)
+      local before = sections[#sections]
+      if not low then return nil end
+      if before and before.low == low and before.high == high then before.count = before.count + 1
+      else sections[#sections + 1] = { count = 1, low = low, high = high } end
     end
-    if sections == false or size > sweeps.most_border then return {} end
+    return sections
+  end
+  for block = 0, w.rows > 1 and rows - 1 or -1, w.block_rows do
+    local stop = math.min(block + w.block_rows, rows)
+    if block < w.low or stop > w.stop then
+      local sections = sections_of(block, stop)
+      size = size + (sections and #sections * (1 + #w.row.ends) or math.huge)
+      if size > sweeps.most_border then return {} end
+      list[#list + 1] = { block = block, sections = sections }
+    end
   end
   return list
 end
@@ -101,22 +93,20 @@ end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
 
--- place: {kh, first, rows}.
-local function call_rows(d, w, t, kernel, place, total)
-  local p = w.p
-  d:call(kernel, {
-    { d.src, t.from + (place.first * p.stride[2] + place.kh * p.dilation[2] - p.pad[2]) * (p.input[3] * p.ic) },
-    { d.dst, t.with + place.first * (p.output[3] * p.oc) }, { d.scratch, total }, w.row.count, place.rows })
+-- `rows` rows from `first` on, seen by the kernel row kh and those after it that the kernel has.
+local function call_rows(d, w, t, kernel, kh, rows)
+  local p, first = w.p, rows[1]
+  d:call(kernel, { { d.src, t.from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * w.src.h },
+    { d.dst, t.with + first * w.dst.h }, { d.scratch, kernel == w.single and (kh - w.first) * w.one or 0 }, w.row.count,
+    rows[2] })
 end
 
--- A block kernel row by kernel row, as far as one sees it: [from, stop).
+-- A block kernel row by kernel row, as far as each sees it.
 local function by_kernel_rows(d, w, t)
   d:loop("kh", w.first, w.first + w.rows, 1, function(kh)
-    local from, stop = driver.expr(w.low), driver.expr(w.stop)
-    if w.together then from, stop = gather.valid_outputs(d, w.p, 2, kh, "oh") end
+    local from, stop = gather.valid_outputs(d, w.p, 2, kh, "oh")
     local first = d:let("row", driver.max(t.block, from))
-    local rows = d:let("rows", driver.max(driver.min(t.last, stop) - first, 0))
-    call_rows(d, w, t, w.single, { kh = kh, first = first, rows = rows }, (kh - w.first) * w.one)
+    call_rows(d, w, t, w.single, kh, { first, d:let("rows", driver.max(driver.min(t.last, stop) - first, 0)) })
   end)
 end
 
@@ -124,11 +114,11 @@ end
 local function all_kernel_rows(d, w, t)
   local function single() by_kernel_rows(d, w, t) end
   d:when(driver.all(driver.less(w.low - 1, t.block), driver.less(t.last - 1, w.stop)), function()
-    call_rows(d, w, t, w.together, { kh = w.first, first = t.block, rows = t.last - t.block }, 0)
+    call_rows(d, w, t, w.together, w.first, { t.block, t.last - t.block })
   end)
   for _, border in ipairs(w.borders) do
     d:when(driver.equal(t.block, border.block), function()
-      call_rows(d, w, t, border.kernel, { kh = w.first + border.sections[1].low, first = driver.expr(border.block) }, 0)
+      call_rows(d, w, t, border.kernel, w.first + border.sections[1].low, { driver.expr(border.block) })
     end)
   end
   if #w.borders > 0 then return end
@@ -146,10 +136,10 @@ local function each_bias(d, w, t, visit)
 end
 
 local function plane_of_pixels(d, w, t)
-  local p, row = w.p, w.row
-  t.from = d:let("from", (t.n * p.input[1] + t.od * p.stride[1] + t.kd * p.dilation[1] - p.pad[1]) *
-    (p.input[2] * (p.input[3] * p.ic)) + (row.from * p.stride[3] - p.pad[3]) * p.ic)
-  t.with = d:let("with", (t.n * p.output[1] + t.od) * (p.output[2] * (p.output[3] * p.oc)) + row.from * p.oc + t.o)
+  local p, row, src, dst = w.p, w.row, w.src, w.dst
+  t.from = d:let("from", (t.n * p.input[1] + t.od * p.stride[1] + t.kd * p.dilation[1] - p.pad[1]) * src.d +
+    (row.from * p.stride[3] - p.pad[3]) * src.w)
+  t.with = d:let("with", (t.n * p.output[1] + t.od) * dst.d + row.from * dst.w + t.o)
 end
 
 local function block_of_rows(d, w, t)
@@ -175,7 +165,7 @@ local function part(w)
   w.one = w.piece.size * w.vectors * w.lanes
   w.scratch, w.plane, w.block = w.rows * w.one, plane_of_pixels, block_of_rows
   -- What the last kernel row sees begins first, what the first one sees ends last.
-  w.low, w.stop = sweeps.outputs_of(p, 2, w.first), math.max(sweeps.outputs_of(p, 2, w.first + w.rows - 1))
+  w.low, w.stop = gather.outputs_of(p, 2, w.first), math.max(gather.outputs_of(p, 2, w.first + w.rows - 1))
   add_kernels(w)
   return { indices = { { "kd", p.kernel[1] }, { "piece", w.piece.count } }, scratch = w.scratch,
     body = function(d, kd, piece) task(d, w, kd, piece) end }

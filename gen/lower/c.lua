@@ -138,8 +138,8 @@ end
 local function occurring(k, ops, seen)
   for _, op in ipairs(ops) do
     if op.op == "loop" then occurring(k, op.body, seen) end
-    for _, thing in ipairs(program.reads(op)) do seen[thing] = true end
-    for _, thing in ipairs(program.writes(op)) do seen[thing] = true end
+    program.reads(op, function(thing) seen[thing] = true end)
+    program.writes(op, function(thing) seen[thing] = true end)
   end
   return seen
 end

@@ -317,13 +317,12 @@ end
 
 ---- schedules from anywhere ------------------------------------------------------------------------------------------
 
--- What decides the bits of its results: the transform, the order of its sums. Kernels of `half` share operations among rows
--- of frequencies by what fits a block; sums of backward weights are of a block's tiles.
+-- The parts of its name that decide the bits of its results: the transform, the order of its sums. Kernels of `half` share operations
+-- among rows of frequencies by what fits a block; sums of backward weights are of a block's tiles.
 function winograd.arithmetic(p, s)
-  local name = ("winograd %sx%s"):format(names.print_sizes(s.h), names.print_sizes(s.w))
-  if p.pass == "backward_weights" then return ("%s t%d p%d"):format(name, s.tiles, s.sums or 1) end
-  if s.half or s.fuse then name = ("%s half t%d r%d d%d"):format(name, s.tiles, s.rows, s.shares or 1) end
-  return ("%s c%d"):format(name, s.chunk or 0)
+  if p.pass == "backward_weights" then return { h = true, tiles = true, sums = true } end
+  if s.half or s.fuse then return { h = true, chunk = true, tiles = true, rows = true, shares = true } end
+  return { h = true, chunk = true }
 end
 
 local function axes_of(p, schedule)

@@ -37,8 +37,51 @@ suite.case("a slower rate costs no less", function()
     for what, of in pairs(by_bytes(after)) do
       for bits = 8, 30 do no_less(name .. " in " .. what, by_bytes(before)[what](1 << bits), of(1 << bits)) end
     end
-    no_less(name, before.page, after.page)
+    no_less(name, before.rates.page, after.rates.page)
   end
+end)
+
+-- Cycles of a tally of which only this is known.
+local function counted(m, count)
+  local t = m.tally()
+  count(t)
+  return t:cycles()
+end
+
+suite.case("a tally: more is no less, and what is in the nearest cache is free", function()
+  local m = cost.machine(plain, row)
+  local function read(chunk, pitch, own, fetched, others)
+    return counted(m, function(t) t:read(100, { chunk = chunk, pitch = pitch, own = own, others = others, fetched = fetched }) end)
+  end
+  for _, pitch in ipairs { 64, 192, 1000, 4096, 5000, 1 << 16 } do
+    local before = 0
+    for bits = 0, 34 do
+      local here = read(64, pitch, 1 << bits)
+      no_less("pitch " .. pitch, before, here)
+      no_less("something else besides", here, read(64, pitch, 1 << bits, nil, 1 << 20))
+      no_less("not fetched", read(64, pitch, 1 << bits, true), here)
+      no_less("scattered", read(64, 64, 1 << bits), here)
+      no_less("copied", here, counted(m, function(t) t:copy(100, { chunk = 64, pitch = pitch, own = 1 << bits }) end))
+      before = here
+    end
+    no_less("a longer chunk", read(64, pitch, 1 << 20), read(700, pitch, 1 << 20))
+  end
+  suite.equal(read(64, 192, 1000), 0.0)
+  no_less("lines that meet in a set", read(64, 192, 16 << 10) + 1, read(64, 4096, 16 << 10))
+end)
+
+suite.case("a tally: what goes on beside each other", function()
+  local m = cost.machine(plain, row)
+  local function work(t) t:steps(1000, 24, 10, 24) end
+  local function stores(t) t:stores(5000) end
+  local alone, both = counted(m, work), counted(m, function(t) work(t); stores(t) end)
+  no_less("work and stores", math.max(alone, counted(m, stores)) + 1, both)
+  no_less("beside each other", both, alone + counted(m, stores))
+  no_less("parts of vectors", counted(m, stores), counted(m, function(t) t:stores(0, 5000) end))
+  local function crowded(rows, pitch) return counted(m, function(t) t:crowds(10, rows, pitch) end) end
+  suite.equal(crowded(4, 4096), 0.0)
+  suite.equal(crowded(40, 192), 0.0)
+  no_less("more lines than ways", crowded(6, 4096) + 1, crowded(14, 4096))
 end)
 
 suite.case("the target's row where the machine says nothing", function()

@@ -170,4 +170,67 @@ suite.case("shares of blocks are even", function()
   suite.equal(tiles_of_shares({ { 4 }, 56 }, { { 4 }, 56 }, 42, 2), "98 98")
 end)
 
+---- closed formulas of axes and blocks against walking them ------------------------------------------------------------------------
+
+local seed = tonumber(os.getenv "CONVGEN_SEED") or os.time()
+print("seed " .. seed)
+math.randomseed(seed)
+local R = math.random
+
+-- An axis of a problem (gather.lua), perhaps dilated or with a stride, and sizes of tiles that cover it.
+local function random_axis()
+  local dilation = R(3) == 1 and R(3) or 1
+  local axis = { inputs = R(40), taps = R(2, 5), tap_step = R(4) == 1 and -dilation or dilation, step = dilation == 1 and R(3) == 1 and 2 or 1 }
+  local pad = R(0, 12)
+  axis.offset = axis.tap_step > 0 and -pad or pad
+  axis.outputs = (axis.inputs + 2 * pad - (axis.taps - 1) * dilation - 1) // axis.step + 1
+  local sizes = { R(2, 6), R(2) == 1 and 1 or nil }
+  if axis.outputs < 1 or not grid.cover(axis, sizes) then return random_axis() end
+  return axis, sizes
+end
+
+suite.case("runs of tiles are the tiles, one after the other", function()
+  for _ = 1, 500 do
+    for _, plan in ipairs(grid.plans(random_axis())) do
+      local first, index = 0, 0
+      for _, run in ipairs(plan.runs) do
+        suite.equal(run.index, index)
+        suite.equal(run.first, first)
+        for _ = 1, run.count do
+          for i, phase in ipairs(plan.phases) do
+            local at = first + phase.axis.offset + math.min(0, phase.axis.tap_step * (phase.axis.taps - 1))
+            local window, size = run.tile.windows[i], run.tile.outputs + phase.axis.taps - 1
+            for x = 0, size - 1 do
+              suite.equal(x >= window.low and x < window.high, at + x >= 0 and at + x < phase.axis.inputs)
+            end
+          end
+          first, index = first + run.tile.outputs, index + 1
+        end
+      end
+      suite.equal(first, plan.axis.outputs)
+      suite.equal(index, plan.tiles)
+    end
+  end
+end)
+
+suite.case("what a list is told of blocks is what they are", function()
+  for _ = 1, 500 do
+    local h, w, images, tiles = grid.plans(random_axis()), grid.plans(random_axis()), R(4), R(60)
+    local threads = R(3) == 1 and R(2, 4) or nil
+    local count, most, outputs = 0, 0, 0
+    for _, block in ipairs(blocks.list(h, w, images, tiles, threads)) do
+      local times = block.run.count * block.h.count * block.w.count
+      count, most = count + times, math.max(most, block.classes.total)
+      blocks.each_run(block, function(hr, wr) outputs = outputs + times * block.images * hr.count * hr.tile.outputs * wr.count * wr.tile.outputs end)
+    end
+    local figures, all = blocks.figures(h, w, images, tiles, threads), 0
+    for _, a in ipairs(h) do
+      for _, b in ipairs(w) do all = all + images * a.grids.count * a.axis.outputs * b.grids.count * b.axis.outputs end
+    end
+    suite.equal(figures.count, count)
+    suite.equal(figures.most, most)
+    suite.equal(outputs, all)
+  end
+end)
+
 return suite.failures()

@@ -212,28 +212,31 @@ local function depthwise(once)
     terms[#terms + 1] = { at = { src = x * lanes }, uses = uses }
   end
   return tile.kernel { name = "depthwise", type = "f32", target = targets.avx2,
-    arguments = { { "src", "in" }, { "weights", "in" }, nil, { "dst", "out" } }, sizes = { m = 3, tap = 2, v = 1 },
+    arguments = { { "src", "in" }, { "weights", "in" }, { "bias", "in" }, nil, { "dst", "out" } },
+    sizes = { m = 3, tap = 2, v = 1 },
     sums = { pointer = "dst", register = "acc", { "m", lanes } },
     held = { pointer = "weights", register = "w", { "tap", lanes } },
-    passing = { pointer = "src", register = "x", kind = "lanes", once = once }, ending = {},
-    body = { { load = {} }, { zero = {} }, { multiply = { terms = terms } }, { finish = { "stored" } },
+    passing = { pointer = "src", register = "x", kind = "lanes", once = once },
+    ending = { epilogue = { epilogue = {} }, bias = { pointer = "bias" }, temporary = "passing" },
+    body = { { load = {} }, { zero = {} }, { multiply = { terms = terms } }, { finish = { "epilogue", "stored" } },
       { clear = { 24 } } } }
 end
 
 case("a vector that several sums take", function()
   local lanes = 8
-  local src, weights = numbers(4 * lanes), numbers(2 * lanes)
+  local src, weights, bias = numbers(4 * lanes), numbers(2 * lanes), numbers(lanes)
   for _, once in ipairs { false, true } do
     local dst, expected = {}, {}
     for m = 0, 2 do
       for c = 0, lanes - 1 do
-        expected[m * lanes + c] = src[m * lanes + c] * weights[c] + src[(m + 1) * lanes + c] * weights[lanes + c]
+        local first, second = src[m * lanes + c], src[(m + 1) * lanes + c]
+        expected[m * lanes + c] = bias[c] + first * weights[c] + second * weights[lanes + c]
         expected[(m + 3) * lanes + c] = 0
       end
     end
-    local counts = execute(depthwise(once), { src = src, weights = weights, dst = dst })
+    local counts = execute(depthwise(once), { src = src, weights = weights, bias = bias, dst = dst })
     same(dst, expected, 6 * lanes)
-    equal(counts.load, once and 4 or 6) -- both ends are taken but once
+    equal(counts.load, (once and 4 or 6) + 3) -- both ends are taken but once; the bias
   end
 end)
 
@@ -247,14 +250,30 @@ case("a broadcast bias, and a memory operand where the target has it and but one
       sums = { pointer = "dst", register = "acc", { "c", width }, { "v", lanes } },
       held = { pointer = "src", register = "x", { "v", lanes } },
       passing = { pointer = "panel", register = "w", once = true, { "c", 1 } },
-      ending = { bias = { pointer = "bias", { "c", 1 } } },
-      body = { { zero = {} }, { load = {} }, { multiply = {} }, { finish = { "biased", "stored" } } } }
+      ending = { value = { pointer = "bias", { "c", 1 } }, epilogue = { epilogue = { activation = "relu" } },
+        temporary = "held" },
+      body = { { zero = {} }, { load = {} }, { multiply = {} }, { finish = { "biased", "epilogue", "stored" } } } }
     local src, panel, bias, dst, expected = numbers(width), numbers(2), numbers(2), {}, {}
-    for c = 0, 1 do for l = 0, width - 1 do expected[c * width + l] = bias[c] + panel[c] * src[l] end end
+    for c = 0, 1 do for l = 0, width - 1 do expected[c * width + l] = math.max(bias[c] + panel[c] * src[l], 0) end end
     local counts = execute(k, { src = src, panel = panel, bias = bias, dst = dst })
     same(dst, expected, 2 * width)
     equal(counts.broadcast, row[3])
   end
+end)
+
+case("a bias of one vector, whose sums have no axis of vectors", function()
+  local target = targets.avx2
+  local k = tile.kernel { name = "depthwise", type = "f32", target = target, sizes = { r = 2 },
+    arguments = { { "src", "in" }, { "weights", "in" }, { "bias", "in" }, { "dst", "out" } },
+    sums = { pointer = "dst", register = "acc", { "r", 8 } }, held = { pointer = "weights", register = "w" },
+    passing = { pointer = "src", register = "x", kind = "lanes", { "r", 8 } },
+    ending = { bias = { pointer = "bias" }, epilogue = { epilogue = {} }, temporary = "passing" },
+    body = { { zero = {} }, { load = {} }, { multiply = { terms = { { at = {}, uses = { { r = 0 } } }, { at = {},
+      uses = { { r = 1 } } } } } }, { finish = { "epilogue", "stored" } } } }
+  local src, weights, bias, dst, expected = numbers(16), numbers(8), numbers(8), {}, {}
+  for i = 0, 15 do expected[i] = bias[i % 8] + weights[i % 8] * src[i] end
+  execute(k, { src = src, weights = weights, bias = bias, dst = dst })
+  same(dst, expected, 16)
 end)
 
 case("a sum over frequencies' blocks begins with what is there", function()

@@ -26,6 +26,31 @@ suite.case("pieces about the inner ones are the even pieces", function()
   end
 end)
 
+-- Runs of tiles without the tiles, against the runs of the tiles.
+suite.case("runs of columns and of even pieces are those of the tiles", function()
+  for trial = 1, 2000 do
+    local channels, vectors, lanes = math.random(1, 200), math.random(1, 4), 1 << math.random(0, 4)
+    local what = ("seed %d, trial %d: %d, %d, %d"):format(seed, trial, channels, vectors, lanes)
+    local runs = cut.column_runs(cut.columns(channels, vectors, lanes))
+    local direct = cut.runs_of_columns(channels, vectors, lanes)
+    if #runs ~= #direct then error(what) end
+    for i, run in ipairs(runs) do
+      if run.count ~= direct[i].count or run.index ~= direct[i].index then error(what) end
+      for field, value in pairs(run.tile) do if value ~= direct[i].tile[field] then error(what .. ": " .. field) end end
+    end
+    local at = 1
+    local pieces = cut.even_pieces(channels, vectors)
+    for _, run in ipairs(cut.piece_runs(channels, vectors)) do
+      for i = 0, run.count - 1 do
+        local piece = pieces[at]
+        if piece.first ~= run.first + i * run.size or piece.size ~= run.size then error(what) end
+        at = at + 1
+      end
+    end
+    suite.equal(at, #pieces + 1)
+  end
+end)
+
 -- Of a run of tiles each, of contiguous taps and of others: every pixel, tap by tap.
 suite.case("a pixel has the taps that are inside", function()
   local gather = require "gather"
@@ -55,6 +80,11 @@ suite.case("a pixel has the taps that are inside", function()
       at = at + run.count * run.variant.size
     end
     if #variants < 16 then suite.equal(at, axis.outputs) end
+    local seen = 0
+    for pixel = 0, axis.outputs - 1 do
+      for t = 0, axis.taps - 1 do if gather.inside(axis, pixel, t) then seen = seen + 1 end end
+    end
+    suite.equal(cut.seen(axis), seen)
   end
 end)
 

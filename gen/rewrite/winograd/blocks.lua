@@ -47,18 +47,17 @@ local function pieces_and_most(height, width, rows, columns, tiles, shares)
   return -(-height // down) * -(-width // across), down, across
 end
 
--- Of the plans of both axes: {most: tiles of the largest block, images: of it, count: how many there are, key: equal ones
--- are the same blocks}.
+-- Of the plans of both axes: {most: tiles of the largest block, count: how many there are, key: equal ones are the same
+-- blocks}.
 function blocks.figures(h_plans, w_plans, images, tiles, shares)
-  local f, words = { most = 0, images = 0, count = 0 }, {}
+  local f, words = { most = 0, count = 0 }, {}
   for _, h in ipairs(h_plans) do
     for _, w in ipairs(w_plans) do
       local all = images * h.grids.count * w.grids.count
       local rows, columns, some = blocks.block(h.tiles, w.tiles, all, tiles)
       local most, down, across = pieces_and_most(h.tiles, w.tiles, rows, columns, tiles, shares)
       local runs = -(-all // some)
-      f.most, f.images = math.max(f.most, most * -(-all // runs)), math.max(f.images, some)
-      f.count = f.count + runs * down * across
+      f.most, f.count = math.max(f.most, most * -(-all // runs)), f.count + runs * down * across
       words[#words + 1] = blocks.diagonal(h.tiles, w.tiles, shares, tiles) and "shares" or (rows << 40 | columns << 20 | some)
     end
   end

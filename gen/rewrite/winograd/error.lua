@@ -23,7 +23,7 @@ errors.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 -- Problems of few terms lie about the prediction: measured, 99.7 in 100 of those of n terms are at most that far above it.
 local function spread(terms) return 1 + 0.5 / math.sqrt(math.max(terms, 1)) end
 
----- roundings of straight-line code ------------------------------------------------------------------------------------------------
+---- one tile of one axis -----------------------------------------------------------------------------------------------
 
 local function row_of(n, one)
   local row = {}
@@ -35,73 +35,67 @@ local function add_to(row, other, c)
   for i = 1, #row do row[i] = row[i] + c * other[i] end
 end
 
-local function factor(op) return op.c and toomcook.number(op.c) or op.op == "sub" and -1.0 or 1.0 end
-
--- Every value as a combination of the inputs.
-local function forms_of(s)
-  local forms = {}
-  for i = 1, s.inputs do forms[i] = row_of(s.inputs, i) end
-  for n, op in ipairs(s.operations) do
-    local form = row_of(s.inputs)
-    add_to(form, forms[op.x], op.op == "mul" and factor(op) or 1.0)
-    if op.y then add_to(form, forms[op.y], factor(op)) end
-    forms[s.inputs + n] = form
-  end
-  return forms
-end
-
--- How much of every value each result has.
-local function reach_of(s)
-  local reach = {}
-  for value = 1, s.inputs + #s.operations do reach[value] = row_of(#s.results) end
-  for result, value in ipairs(s.results) do
-    if value then reach[value][result] = 1.0 end
-  end
-  for n = #s.operations, 1, -1 do
-    local op, mine = s.operations[n], reach[s.inputs + n]
-    add_to(reach[op.x], mine, op.op == "mul" and factor(op) or 1.0)
-    if op.y then add_to(reach[op.y], mine, factor(op)) end
-  end
-  return reach
+-- Calls body(value, times) for what an operation of straight-line code takes.
+local function each_use(op, body)
+  local factor = op.c and toomcook.number(op.c) or op.op == "sub" and -1.0 or 1.0
+  body(op.x, op.op == "mul" and factor or 1.0)
+  if op.y then body(op.y, factor) end
 end
 
 local function power_of_two(c) return c.n & (math.abs(c.n) - 1) == 0 and c.d & (c.d - 1) == 0 end
 
--- What is rounded: {form, reach} each.
+-- What is rounded: {form: it as a combination of the inputs, reach: how much of it each result has}.
 local function roundings(matrix, present)
-  local s = straight.of(matrix, present)
-  local forms, reach, list = forms_of(s), reach_of(s), {}
+  local s, forms, reach, list = straight.of(matrix, present), {}, {}, {}
+  local inputs = s.inputs
+  for value = 1, inputs + #s.operations do forms[value], reach[value] = row_of(inputs, value), row_of(#s.results) end
+  for result, value in ipairs(s.results) do
+    if value then reach[value][result] = 1.0 end
+  end
+  for n = #s.operations, 1, -1 do
+    each_use(s.operations[n], function(value, c) add_to(reach[value], reach[inputs + n], c) end)
+  end
   for n, op in ipairs(s.operations) do
-    if op.op ~= "mul" or not power_of_two(op.c) then list[#list + 1] = { form = forms[s.inputs + n], reach = reach[s.inputs + n] } end
+    each_use(op, function(value, c) add_to(forms[inputs + n], forms[value], c) end)
+    local exact = op.op == "mul" and power_of_two(op.c)
+    if not exact then list[#list + 1] = { form = forms[inputs + n], reach = reach[inputs + n] } end
   end
   return list
 end
 
----- one tile of one axis -------------------------------------------------------------------------------------------------------------
-
-local function numbers(matrix)
+-- The columns first .. last of a matrix as numbers; the columns of a matrix as rows of such.
+local function numbers(matrix, first, last)
   local rows = {}
   for i, row in ipairs(matrix) do
     rows[i] = {}
-    for j, x in ipairs(row) do rows[i][j] = toomcook.number(x) end
+    for j = first, last do rows[i][j - first + 1] = toomcook.number(row[j]) end
   end
   return rows
 end
 
-local function squares(row, from, to)
+local function columns(matrix)
+  local rows = {}
+  for j = 1, #matrix[1] do
+    rows[j] = {}
+    for i, row in ipairs(matrix) do rows[j][i] = toomcook.number(row[j]) end
+  end
+  return rows
+end
+
+local function squares(row)
   local sum = 0.0
-  for i = from, to do sum = sum + row[i] * row[i] end
+  for _, x in ipairs(row) do sum = sum + x * x end
   return sum
 end
 
--- The squares of sum over f of a[f][i] b[f] c[f][j], over all i and j of the ranges.
-local function passed(a, i_first, i_last, b, c, j_last)
+-- The squares of sum over f of a[f][i] b[f] c[f][j], over all i and j.
+local function passed(a, b, c)
   local sum, some = 0.0, {}
   for f = 1, #b do
     if b[f] ~= 0 then some[#some + 1] = f end
   end
-  for i = i_first, i_last do
-    for j = 1, j_last do
+  for i = 1, #a[1] do
+    for j = 1, #c[1] do
       local x = 0.0
       for _, f in ipairs(some) do x = x + a[f][i] * b[f] * c[f][j] end
       sum = sum + x * x
@@ -110,29 +104,18 @@ local function passed(a, i_first, i_last, b, c, j_last)
   return sum
 end
 
-local function transposed(rows)
-  local t = {}
-  for i = 1, #rows[1] do
-    t[i] = {}
-    for k, row in ipairs(rows) do t[i][k] = row[i] end
-  end
-  return t
-end
-
 local function squares_of_tile(s, low, high, taps)
-  local A, G, BT = transposed(numbers(s.AT)), numbers(s.G), numbers(s.BT)
+  local A, G, window = columns(s.AT), numbers(s.G, 1, taps), numbers(s.BT, low + 1, high)
   local t = { N = 0, P = 0.0, V = 0.0, U = 0.0, Y = 0.0 }
   for y = 0, s.outputs - 1 do t.N = t.N + math.max(math.min(high, y + taps) - math.max(low, y), 0) end
-  for f = 1, s.size do t.P = t.P + squares(A[f], 1, s.outputs) * squares(BT[f], low + 1, high) * squares(G[f], 1, taps) end
+  for f = 1, s.size do t.P = t.P + squares(A[f]) * squares(window[f]) * squares(G[f]) end
   for _, r in ipairs(roundings(s.BT, straight.present(s.size, low, high))) do
-    t.V = t.V + squares(r.form, low + 1, high) * passed(A, 1, s.outputs, r.reach, G, taps)
+    t.V = t.V + squares(r.form) * passed(A, r.reach, G)
   end
   for _, r in ipairs(roundings(s.G, straight.present(s.taps, 0, taps))) do
-    t.U = t.U + squares(r.form, 1, taps) * passed(BT, low + 1, high, r.reach, A, s.outputs)
+    t.U = t.U + squares(r.form) * passed(window, r.reach, A)
   end
-  for _, r in ipairs(roundings(s.AT)) do
-    t.Y = t.Y + squares(r.reach, 1, s.outputs) * passed(BT, low + 1, high, r.form, G, taps)
-  end
+  for _, r in ipairs(roundings(s.AT)) do t.Y = t.Y + squares(r.reach) * passed(window, r.form, G) end
   return t
 end
 

@@ -1,15 +1,12 @@
--- direct_planes.lua: channels-first data for the direct family: a band of rows as pixels of channels in a task's
--- scratch.
+-- planes.lua: channels-first data for a tile that wants pixels of channels: a band of rows of them in a task's scratch.
 --
 -- What a band of output rows needs of the input is laid out as pixels before its tiles are computed, and the outputs of
 -- a column tile stand there as pixels before they are put into their planes, where a residual is added. Bands are as
 -- wide as the image, so their rows are one run of pixels. A 1x1 with a stride takes its pixels alone.
 local driver = require "driver"
-local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local cut = require "tiles"
-local tile = require "families/direct_tile"
 local planes = {}
 
 planes.most_scratch = 1 << 20
@@ -81,18 +78,20 @@ function planes.plan(s, schedule, width)
 end
 
 -- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache,
--- near the first.
+-- near the first. More pieces never need more.
 function planes.each_size(s, width, visit)
-  local outputs, pieces, before = s.axes[2][1].outputs, 1, nil
+  local outputs, fewest, before = s.axes[2][1].outputs, 1, nil
+  local function size_of(pieces) return cut.even_size(outputs, (outputs + pieces - 1) // pieces) end
   for _, most in ipairs { planes.most_scratch, 1 << 18, 1 << 16 } do
-    local rows
-    repeat
-      rows = cut.even_size(outputs, (outputs + pieces - 1) // pieces)
-      planes.plan(s, { rows = rows }, width)
-      pieces = pieces + 1
-    until s.planes.scratch <= most or rows == 1
+    local high = outputs
+    while fewest < high do
+      local middle = (fewest + high) // 2
+      planes.plan(s, { rows = size_of(middle) }, width)
+      if s.planes.scratch <= most then high = middle else fewest = middle + 1 end
+    end
+    local rows = size_of(fewest)
     if rows ~= before then visit(rows) end
-    before, pieces = rows, pieces - 1
+    before = rows
   end
 end
 
@@ -118,8 +117,8 @@ local function channel_runs(s, channels)
   return list
 end
 
--- Those runs with kernels that move so many pixels of them, `in` as pixels or `out` to planes.
-local function moving(b, what, tensor, pixels, channels)
+-- Those runs with the kernels that turn so many of their pixels: into "pixels" or into "planes".
+local function turning(b, what, tensor, pixels, channels)
   local s, list = b.s, pixels > 0 and channel_runs(b.s, channels) or {}
   for _, run in ipairs(list) do
     run.kernel = b:kernel(("%s %d %d"):format(what, pixels, run.size), what, function(o)
@@ -142,11 +141,12 @@ end
 local function readers(b, band)
   local s = b.s
   local line = (s.axes[3][1].inputs - 1) * s.planes.every[3] + 1
-  return moving(b, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
+  return turning(b, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
 end
 
-local function writers(b, band, column)
-  return moving(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
+-- Out, the outputs of a column tile.
+function planes.writers(b, band, column)
+  return turning(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
 end
 
 ---- what a task does ------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ local function element(tensor, n, channel, plane, row)
 end
 
 -- Lays out the band's window; answers where it begins: {plane, row}. at: g, n, jd, first (row), and the axis along d.
-local function read(b, d, at, band)
+function planes.read(b, d, at, band)
   local s, runs, depth = b.s, readers(b, band), window({ at.axis }, 1)
   local low = { plane = d:let("low_plane", begin(depth, at.jd)), row = d:let("low_row", begin(band.window, at.first)) }
   if #runs > 0 and depth.count > 0 then d:comment "The rows of the input that this task needs, as pixels." end
@@ -179,7 +179,7 @@ local function read(b, d, at, band)
 end
 
 -- The outputs of a column tile into their planes.
-local function write(b, d, at, runs)
+function planes.write(b, d, at, runs)
   local s = b.s
   d:comment "The tile's outputs into their planes."
   for _, run in ipairs(runs) do
@@ -191,86 +191,6 @@ local function write(b, d, at, runs)
         to = { d[s.to.base], to } })
     end)
   end
-end
-
--- Where the rows of the band are in the scratch.
-local function place(b, at, low)
-  local s, axis = b.s, at.axis
-  function at.input(row)
-    return (at.jd * axis.step + axis.offset + at.plane * axis.tap_step - low.plane) * s.from.image +
-      (row - low.row) * s.from.row
-  end
-  function at.output(row) return (row - at.first * s.axes[2][1].stride) * s.to.row + s.planes.out end
-end
-
-local function clear(b, d, at, zeros, last)
-  for _, zero in ipairs(zeros) do
-    local axes = zero.axes
-    d:loop("j", at.first, last(axes[2]), 1, function(j)
-      local row = at.output(j * axes[2].stride + axes[2].start)
-      d:call(zero.kernel, { { d.scratch, row + axes[3].start * b.s.to.pitch } })
-    end)
-  end
-end
-
--- The column tiles of the share `split`, a run of equal ones after the other.
-local function compute(b, d, at, split, visit)
-  local share = (#b.columns + b.s.planes.splits - 1) // b.s.planes.splits
-  for i, run in ipairs(b.runs) do
-    local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
-    d:loop("tile", from, to, 1, function(number)
-      at.panel = d:let("panel", b.panels.at(at.g, number))
-      at.channel = d:let("channel", at.g * b.s.to.channels + number * b.width)
-      visit(i)
-    end)
-  end
-end
-
----- parts of the stage ----------------------------------------------------------------------------------------------
-
--- For each phase along d: {zeros: phases without taps, {axes, kernel} each; tiles: of the others, by runs of column
--- tiles}. Those without taps stay zero while column tiles pass.
-local function phases_of(b)
-  local of = {}
-  for _, axis in ipairs(b.s.axes[1]) do
-    of[axis] = { zeros = {}, tiles = {} }
-    for i in ipairs(b.runs) do of[axis].tiles[i] = {} end
-  end
-  tile.each_phase(b.s, function(axes)
-    local here = of[axes[1]]
-    if tile.empty(axes) then return table.insert(here.zeros, { axes = axes, kernel = tile.zero_kernel(b, axes[3]) }) end
-    for i, run in ipairs(b.runs) do table.insert(here.tiles[i], tile.tiles(b, axes, run)) end
-  end)
-  return of
-end
-
--- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
--- rows.
-local function band_part(b, axis, phases, band)
-  local s = b.s
-  local function body(d, g, n, jd, number, split)
-    local at = { g = g, n = n, jd = jd, axis = axis, first = d:let("first", number * band.size + band.first) }
-    local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
-    at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
-    place(b, at, read(b, d, at, band))
-    clear(b, d, at, phases.zeros, last)
-    local writes = {}
-    for i, run in ipairs(b.runs) do writes[i] = writers(b, band, run.tile) end
-    compute(b, d, at, split, function(i)
-      for _, tiles in ipairs(phases.tiles[i]) do tile.rows(b, d, tiles, at, at.first, last(tiles.axes[2])) end
-      write(b, d, at, writes[i])
-    end)
-  end
-  return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups },
-    { "n", s.p.batch }, { "jd", axis.outputs }, { "band", band.count }, { "split", s.planes.splits } } }
-end
-
-function planes.parts(b)
-  local list, of = {}, phases_of(b)
-  for _, axis in ipairs(b.s.axes[1]) do
-    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, of[axis], band) end
-  end
-  return list
 end
 
 return planes

@@ -1,0 +1,112 @@
+-- direct_cost.lua: what direct's schedules cost: the steps and stores of their tiles, and the lines that these read.
+local parts = require "parts"
+local cut = require "tiles"
+local counts = require "counts"
+local copies = require "rewrite/gather"
+local gathering = require "families/direct_gather"
+local planes = require "rewrite/planes"
+local direct_cost = {}
+
+local pixels_of, activations = parts.pixels, parts.activation_bytes
+
+---- forward and backward data -----------------------------------------------------------------------------------------
+
+-- Counts the steps of all rows for a run of column tiles; answers how often its panels are read.
+local function count_steps(t, s, schedule, run)
+  local c, v, pieces, times = s.counts, run.tile.vectors, 0, s.p.batch * s.p.groups * run.count
+  for _, axis in ipairs(s.axes[3]) do
+    for _, row in ipairs(axis.taps > 0 and s.rows_of(axis, schedule.pixels) or {}) do
+      pieces = pieces + row.count
+      for _, segment in ipairs(row.variant.segments) do
+        local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
+        t:steps(n * segment.taps * s.from.channels, rows * v, rows + v, rows * v)
+        t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.pitch * s.size)
+        t:loops(n)
+      end
+    end
+  end
+  t:calls(times * c.rows * pieces)
+  return times * c.seen / (s.p.kernel[1] * s.p.kernel[2]) * pieces
+end
+
+-- Counts what a run of column tiles stores.
+local function count_stores(t, s, schedule, run)
+  local c, tile = s.counts, run.tile
+  local outputs = s.p.batch * s.p.groups * run.count * c.rows * c.w.outputs
+  local partial = tile.last < tile.width // tile.vectors and 1 or 0
+  local all = s.planes and s.planes.scratch or pixels_of(s.p, s.to.size) * s.to.all * s.size
+  t:stores(outputs * (tile.vectors - partial), outputs * partial)
+  t:write(outputs, tile.channels * s.size, s.to.pitch * s.size, all, schedule.stream)
+end
+
+-- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the
+-- next column tile: by bands in scratch, by tasks that pass through all column tiles, or by column tiles.
+local function order_of(s, schedule, tiles, packed)
+  local c, chunk, p = s.counts, s.from.channels * s.size, s.p
+  local tasks = p.batch * p.groups * c.d.outputs * counts.blocks(s.axes[2], schedule.rows)
+  local all, window, group = activations(p) + packed, c.window * c.w.read * chunk, packed / p.groups
+  if s.planes then
+    local scratch = s.planes.scratch
+    return { tasks = tasks * s.planes.splits, panels = tasks * tiles, far = group + scratch, first = scratch,
+      next = scratch }
+  elseif schedule.across then
+    return { tasks = tasks * tiles, panels = tasks * tiles, far = group + window, first = all, next = window }
+  end
+  local image = p.batch * c.d.once * c.h.once * c.w.once * chunk
+  return { tasks = tasks * tiles * #s.axes[3], panels = p.groups * tiles, far = all, first = all, next = image }
+end
+
+-- Counts the lines of weights and input for `tiles` column tiles, whose panels of `width` are read `often` times.
+local function count_lines(t, s, schedule, order, tiles, panel)
+  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.pitch * s.size
+  counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far,
+    near = schedule.pixels * chunk, fetched = schedule.fetch })
+  counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,
+    passes = tiles, first = order.first, next = order.next, panel = panel, fetched = schedule.across })
+  local again = p.batch * p.groups * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
+  t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
+end
+
+function direct_cost.gathering(p, s, schedule, m)
+  local t, lanes, tiles, width, often = m.tally(), parts.lanes_of(p, m.target), 0, 0, 0
+  for _, run in ipairs(cut.runs_of_columns(s.to.channels, schedule.vectors, lanes)) do
+    tiles, width, often = tiles + run.count, math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
+    count_stores(t, s, schedule, run)
+  end
+  local rows, all = s.taps * s.from.channels * s.size, activations(p)
+  local packed = rows * parts.round_up(s.to.channels, lanes) * p.groups
+  local order = order_of(s, schedule, tiles, packed)
+  order.often = often
+  count_lines(t, s, schedule, order, tiles, rows * width)
+  if s.planes then
+    t:read(1, { chunk = all, pitch = all, own = all, others = packed })
+    t:turns(p.batch * p.groups * planes.moved(s) * s.size / 16)
+  end
+  local copied = schedule.copies and gathering.copied_bytes(p)
+  if copied then t:copy(1, { chunk = copied, pitch = copied, own = all }) end
+  return counts.shared(t, p, order.tasks, packed)
+end
+
+---- backward weights --------------------------------------------------------------------------------------------------
+
+function direct_cost.gradient(p, schedule, m)
+  local t, all, pixels, size = m.tally(), activations(p), pixels_of(p, p.output), parts.size_of(p)
+  local taps, icg, block = p.kernel[1] * p.kernel[2] * p.kernel[3], p.ic // p.groups, counts.block(p)
+  local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
+  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
+    local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
+    for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
+      counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },
+        { bytes = bytes, pitch = schedule.panel and bytes or pitch },
+        { bytes = piece.size * size, all = icg * size, pitch = source })
+    end
+    local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
+    if schedule.panel then t:copy(n * pixels, walk) end
+    t:write(n * taps * icg * pixels / block, bytes, pitch, parts.weight_bytes(p))
+    t:stores(n * taps * icg * pixels / block * v)
+  end
+  t:read(1, { chunk = all, pitch = all, own = all, others = parts.weight_bytes(p), fetched = schedule.ahead })
+  return t:cycles() / p.threads
+end
+
+return direct_cost
