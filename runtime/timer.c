@@ -70,21 +70,21 @@ static void summarise(double *seconds, int count, cg_timing *out)
 }
 
 /* Two runs, since one alone may meet what else the machine does. */
-static bool is_hopeless(setup *s, double limit, double first, double *samples)
+static bool is_hopeless(setup *s, double limit, double *samples, cg_timing *out)
 {
-    if (limit <= 0 || first <= limit) return false;
-    samples[0] = first, samples[1] = sample(s, 1);
+    if (limit <= 0 || samples[0] <= limit) return false;
+    samples[out->runs++] = sample(s, 1);
     return samples[1] > limit;
 }
 
 static void collect(setup *s, const cg_stint *stint, double *samples, cg_timing *out)
 {
-    double start = cg_now(), first = sample(s, 1), last = first, seconds = stint->seconds;
+    double start = cg_now(), first = samples[0] = sample(s, 1), last = first, seconds = stint->seconds;
     long repeats = 1;
     int count = 0;
     out->runs = 1;
-    if (is_hopeless(s, stint->hopeless, first, samples)) {
-        summarise(samples, out->runs = 2, out);
+    if (is_hopeless(s, stint->hopeless, samples, out)) {
+        summarise(samples, out->runs, out);
         return;
     }
     /* Cold runs cannot be repeated within a sample; the clock's step is small beside a cold miss. */

@@ -332,22 +332,20 @@ static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
     return k->survived;
 }
 
-/* Who was timed on the strength of a sample, before it may be the best: the fastest so far is one that was checked in full. */
+/* Who was timed on the strength of a sample, before it is chosen. */
 static bool in_full(cg_tuner *u, cg_candidate *k)
 {
     if (k->checked || verified(u, k, CG_VERIFY_FULL)) return true;
-    k->racing = false;
-    k->withdrawn = k->reported && !k->survived;
-    u->best_ns = INFINITY;
-    for (int i = 0; i < u->count; i++)
-        if (u->at[i].survived && u->at[i].timing.ns_min > 0) u->best_ns = fmin(u->best_ns, u->at[i].timing.ns_min);
+    k->withdrawn = !k->survived;
     return false;
 }
 
-/* The first in full. Of others a sample comes before their times, where that is not more work. */
+/* The first in full. Of others a sample comes before their times, and only who is chosen is checked in full; but where that may come too
+ * late, or a sample is no less work. */
 static cg_verify_level first_level(const cg_tuner *u)
 {
-    return u->checked && !cg_cut_needed(&u->problem) ? CG_VERIFY_SOME : CG_VERIFY_FULL;
+    bool enough = u->checked && u->tuning->seconds == 0 && !cg_cut_needed(&u->problem);
+    return enough ? CG_VERIFY_SOME : CG_VERIFY_FULL;
 }
 
 /* Seconds of a run, by what is known: its time, the run of its check; of who was run in part, what the best takes. */
@@ -449,8 +447,7 @@ static void try_all(cg_tuner *u)
         cg_candidate *k = &u->at[i];
         bool usable = !k->verdict.why[0]
                    && verified(u, k, first_level(u)) /* schedule -> source -> code -> trusted */
-                   && timed_briefly(u, k)            /* trusted  -> timed */
-                   && (k->timing.ns_min > u->best_ns || in_full(u, k));
+                   && timed_briefly(u, k);           /* trusted  -> timed */
         if (!usable && !k->verdict.why[0] && stopped(u)) break;
         report(u, k); /* one line: time, or why it was refused */
     }
@@ -498,15 +495,6 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Those of the final: whoever wins was checked in full before. */
-static int finalists(cg_tuner *u)
-{
-    int n = rank(u, final_within, FINALISTS), kept = 0;
-    for (int i = 0; i < n && go_on(u); i++)
-        if (in_full(u, u->ranked[i])) u->ranked[kept++] = u->ranked[i];
-    return kept;
-}
-
 typedef struct cg_final {
     int runs[FINALISTS + 1];
     double least[FINALISTS + 1], worst[FINALISTS + 1]; /* of its rounds' minima */
@@ -540,7 +528,7 @@ static void one_round(cg_tuner *u, cg_final *f, int n)
 /* Interleaved, so that drift of the machine does not choose the winner; stopped between rounds only. */
 static void final_rounds(cg_tuner *u)
 {
-    int n = finalists(u);
+    int n = rank(u, final_within, FINALISTS);
     double start = cg_now();
     cg_final f = {0};
     for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++) {
@@ -569,7 +557,7 @@ static cg_candidate *leanest(cg_tuner *u, cg_candidate *best)
     if (best->packed <= (size_t)u->context->machine.l2) return best;
     for (int i = 0; i < u->count; i++) {
         cg_candidate *k = &u->at[i];
-        bool near = k->checked && k->racing && k->timing.ns_min > 0 && k->timing.ns_min <= leaner_within * best->timing.ns_min;
+        bool near = k->survived && k->racing && k->timing.ns_min > 0 && k->timing.ns_min <= leaner_within * best->timing.ns_min;
         if (near && (double)k->packed <= leaner * (double)lean->packed) lean = k;
     }
     return lean;
@@ -580,7 +568,7 @@ static cg_candidate *winner(cg_tuner *u)
     cg_candidate *best = NULL, *incumbent = NULL;
     for (int i = 0; i < u->count; i++) {
         cg_candidate *k = &u->at[i];
-        if (!k->checked || !k->racing || k->timing.ns_min <= 0) continue;
+        if (!k->survived || !k->racing || k->timing.ns_min <= 0) continue;
         if (!best || faster(k, best)) best = k;
         if (is_incumbent(u, k)) incumbent = k;
     }
@@ -589,6 +577,22 @@ static cg_candidate *winner(cg_tuner *u)
     if (lean != best) u->out->because = "of those nearly as fast, it reads the fewest packed weights";
     if (!clearly && incumbent != lean) u->out->because = "it is the remembered one, and none was 3 % faster";
     return clearly ? lean : incumbent;
+}
+
+/* Where the chosen one is refused, the next; where there is no time for its check, the fastest of those that were checked. */
+static cg_candidate *checked_winner(cg_tuner *u)
+{
+    cg_candidate *best = winner(u);
+    while (best && !in_full(u, best)) {
+        bool again = !best->survived && u->status == CONVGEN_OK;
+        for (int i = 0; i < u->count; i++) {
+            cg_candidate *k = &u->at[i];
+            k->racing = k->survived && k->timing.ns_min > 0 && (again || k->checked);
+        }
+        u->out->because = "";
+        best = winner(u);
+    }
+    return best;
 }
 
 /* Whether the same arithmetic was refused before for its error: another schedule of it has the same. */
@@ -619,8 +623,8 @@ static cg_candidate *fastest(cg_tuner *u)
     try_all(u);      /* all briefly */
     second_round(u); /* the best few longer */
     final_rounds(u); /* finalists interleaved */
+    cg_candidate *best = checked_winner(u);
     report_again(u);
-    cg_candidate *best = winner(u);
     u->out->sampled = !best && spare && spare->survived;
     return u->out->sampled ? spare : best;
 }
