@@ -16,7 +16,7 @@ local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 
-local direct = { name = "direct", version = 4, chains = 1 }
+local direct = { name = "direct", chains = 1 }
 
 local most_variants, most_parts = 12, 16
 

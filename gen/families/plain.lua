@@ -11,7 +11,7 @@ local reduce = require "reduce"
 local targets = require "targets"
 local view = require "view"
 
-local plain = { name = "plain", version = 2, chains = 1 }
+local plain = { name = "plain", chains = 1 }
 
 names.family("plain", { { { "plain" } } })
 
