@@ -236,9 +236,7 @@ function direct.explain(p, s, target)
   if s.stream then add "the output is written past the caches;" end
   if s.fetch then add "the panel of weights comes from far and is fetched early;" end
   local length = gathering.shape(p, s.copies).p.output[3]
-  if length ~= p.output[3] then
-    add(("pixels that lie one behind the other are taken as rows of %d;"):format(length))
-  end
+  if length ~= p.output[3] then add(("pixels that lie one behind the other are taken as rows of %d;"):format(length)) end
   if s.splits then
     add(("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows))
   else
@@ -248,14 +246,12 @@ function direct.explain(p, s, target)
   return lines
 end
 
-function direct.stages(p, schedule, target)
+function direct.stages(p, s, target)
   local by_inputs = p.pass == "backward_weights"
-  if by_inputs ~= (schedule.inputs ~= nil) then
-    return nil, names.print(schedule) .. " is not a schedule of this pass"
-  end
-  local why = refused(p) or misfit(p, shapes(p), schedule, target)
+  if by_inputs ~= (s.inputs ~= nil) then return nil, names.print(s) .. " is not a schedule of this pass" end
+  local why = refused(p) or misfit(p, shapes(p), s, target)
   if why then return nil, why end
-  local result = (by_inputs and gradient or gathering).stages(p, schedule, target)
+  local result = (by_inputs and gradient or gathering).stages(p, s, target)
   for _, kernel in ipairs(result.kernels) do
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end
