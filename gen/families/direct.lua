@@ -87,7 +87,9 @@ end
 local function variants_misfit(s, schedule)
   local variants = 0
   gathering.each_phase(s, function(axes)
-    if not gathering.empty(axes) then variants = variants + #select(2, s.rows_of(axes[3], schedule.pixels)) end
+    if gathering.empty(axes) then return end
+    local sure = cut.border_tiles(axes[3], schedule.pixels)
+    variants = variants + (sure > most_variants and sure or #select(2, s.rows_of(axes[3], schedule.pixels)))
   end)
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
 end

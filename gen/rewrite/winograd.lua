@@ -1,12 +1,12 @@
 -- winograd.lua: less arithmetic by Winograd's algorithm: transform, a contraction for each frequency, transform back.
 --
--- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). 2 to 7 taps on an axis, forward and
--- backward data, and backward weights of channels-last data; dilations of channels-last data but in backward weights; strides
--- of channels-last data forward. The result is not the canonical one (chains 0): how far it may be is the problem's accuracy.
--- A NaN or an infinity in the input spreads over the tiles that its window touches.
+-- F(m,r) on each axis computes m outputs of r taps by m + r - 1 products (toomcook.lua). 2 to 7 taps on an axis,
+-- forward and backward data, and backward weights of channels-last data; dilations of channels-last data but in
+-- backward weights; strides of channels-last data forward. The result is not the canonical one (chains 0): how far it
+-- may be is the problem's accuracy. A NaN or an infinity in the input spreads over the tiles that its window touches.
 --
--- Here: schedules, which of them a problem and its accuracy admit, the list. What they need and how they run: gather.lua and
--- gradient.lua; what they cost: cost.lua. Nothing that is listed is built.
+-- Here: schedules, which of them a problem and its accuracy admit, the list. What they need and how they run:
+-- gather.lua and gradient.lua; what they cost: cost.lua. Nothing that is listed is built.
 local names = require "names"
 local parts = require "parts"
 local registers = require "registers"
@@ -21,21 +21,21 @@ local words = require "rewrite/winograd/words"
 
 local winograd = { name = "winograd", version = 6, chains = 0 }
 
----- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] -----------------------
--- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads that blocks are cut
--- for (grid.lua); whether the next block's input is fetched during a block's products, and outputs are streamed. Of the product:
--- rows and vectors; how many rows of U are fetched ahead; channels of a partial sum; whether weights are transformed along one axis only,
--- beforehand or in the run (half.lua: rows are sums of a kernel then).
+---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] ------
+-- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads that
+-- blocks are cut for (grid.lua); whether the next block's input is fetched during a block's products, and outputs are
+-- streamed. Of the product: rows and vectors; how many rows of U are fetched ahead; channels of a partial sum; whether
+-- weights are transformed along one axis only, beforehand or in the run (half.lua: rows are sums of a kernel then).
 
-names.family("winograd", {
-  { { "split", fields = { { "p", "sums" } }, when = "sums" },
-    { "winograd", fields = { { sizes = { "h", "w" } }, { "t", "tiles" }, { "s", "splits" }, { "d", "shares", optional = true } },
-      marks = { "fetch", "stream" } },
-    { "product", fields = { { "r", "rows" }, { "v", "vectors" }, { "a", "ahead", optional = true }, { "c", "chunk", optional = true } },
-      marks = { { "half", "fuse" } } } },
-})
+names.family("winograd", { {
+  { "split", fields = { { "p", "sums" } }, when = "sums" },
+  { "winograd", marks = { "fetch", "stream" },
+    fields = { { sizes = { "h", "w" } }, { "t", "tiles" }, { "s", "splits" }, { "d", "shares", optional = true } } },
+  { "product", marks = { { "half", "fuse" } }, fields = { { "r", "rows" }, { "v", "vectors" },
+    { "a", "ahead", optional = true }, { "c", "chunk", optional = true } } },
+} })
 
----- admission --------------------------------------------------------------------------------------------------------
+---- admission ---------------------------------------------------------------------------------------------------------
 
 local most_size = 10 -- frequencies on an axis
 
@@ -65,7 +65,8 @@ local function predicted_error(p, h, w, chunk)
   local e, phases = p.epilogue or {}, math.min(p.stride[2], p.kernel[2]) * math.min(p.stride[3], p.kernel[3])
   local clamp = e.activation == "clamp" and e or nil
   h, w = h.errors(), w.errors()
-  -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any error.
+  -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any
+  -- error.
   if clamp and (h.some < h.outputs or w.some < w.outputs) then return math.huge end
   local added = (p.pass == "forward" and p.bias and 1 or 0) + (e.residual and 1 or 0)
   local terms = reduced(p) * phases
@@ -100,7 +101,7 @@ local function gradient_error(s)
   return errors.predict(of.h, of.w, s.images, errors.chains(tiles, s.blocks / s.sums, s.sums), 0)
 end
 
----- the space of forward and backward data ---------------------------------------------------------------------------
+---- the space of forward and backward data ----------------------------------------------------------------------------
 
 -- For each larger size the smaller one that makes the fewest frequencies in all.
 local function axis_sizes(axis)
@@ -120,7 +121,9 @@ local function axis_sizes(axis)
 end
 
 local function same_axis(a, b)
-  for name, value in pairs(a) do if b[name] ~= value then return false end end
+  for name, value in pairs(a) do
+    if b[name] ~= value then return false end
+  end
   return true
 end
 
@@ -160,13 +163,14 @@ end
 
 -- A schedule of tiles that are known: {h, w, chunk, bytes: of U}.
 local function schedule_of(o, known, tiles, split)
-  return { family = "winograd", h = known.h.sizes, w = known.w.sizes, tiles = tiles, rows = most_rows(o.target, o.vectors),
-    vectors = o.vectors, splits = split, chunk = known.chunk, shares = split == 1 and o.shares or nil,
-    ahead = known.bytes > 2 * o.m.l2 and 64 or 16, stream = false, fetch = false }
+  return { family = "winograd", h = known.h.sizes, w = known.w.sizes, tiles = tiles,
+    rows = most_rows(o.target, o.vectors), vectors = o.vectors, splits = split, chunk = known.chunk,
+    shares = split == 1 and o.shares or nil, ahead = known.bytes > 2 * o.m.l2 and 64 or 16,
+    stream = false, fetch = false }
 end
 
--- H in place of an U that leaves the caches; of weights that change in the run, where the pack stage would take long. H of a
--- partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
+-- H in place of an U that leaves the caches; of weights that change in the run, where the pack stage would take long. H
+-- of a partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
 local function halves(o, known, block, split)
   local p, h, w, fixed = o.p, known.h, known.w, o.p.weights == "fixed"
   if h.axis.taps == 1 or grid.strided(p) or known.bytes <= (fixed and o.m.l2 or o.m.l2 // 2) then return end
@@ -184,16 +188,19 @@ end
 -- All schedules of the tiles of both axes.
 local function add_tiles(o, frame, h, w)
   local p = o.p
-  local function frequencies(one) return one.sizes[1] * one.axis.step + one.axis.taps - one.axis.step end -- of all phases
+  -- of all phases
+  local function frequencies(one) return one.sizes[1] * one.axis.step + one.axis.taps - one.axis.step end
   local why, chunk = chunk_of(p, h, w)
-  local known = { h = h, w = w, chunk = chunk, bytes = frequencies(h) * frequencies(w) * reduced(p) * produced(p) * frame.size }
+  local known = { h = h, w = w, chunk = chunk,
+    bytes = frequencies(h) * frequencies(w) * reduced(p) * produced(p) * frame.size }
   if why then o.list[#o.list + 1] = { schedule = schedule_of(o, known, 14, 1), why = why }; return end
   local tiled = gather.tiled(frame, h.plans(), w.plans())
   local work = cost.work(tiled)
   function o.add(schedule, block, cannot)
     local s = gather.scheduled(tiled, schedule, block.figures)
     cannot = cannot or gather.misfit(s)
-    o.list[#o.list + 1] = { schedule = schedule, why = cannot, cycles = not cannot and cost.gathering(s, work, o.m) or 0 }
+    local cycles = not cannot and cost.gathering(s, work, o.m) or 0
+    o.list[#o.list + 1] = { schedule = schedule, why = cannot, cycles = cycles }
   end
   for _, split in ipairs(o.splits) do
     for _, block in ipairs(block_sizes(tiled, split == 1 and o.shares)) do
@@ -219,7 +226,7 @@ local function gathering(o)
   end
 end
 
----- the space of backward weights ------------------------------------------------------------------------------------
+---- the space of backward weights -------------------------------------------------------------------------------------
 
 -- Numbers of slices that differ, from the first that gives every one of `threads` one; the most where none does.
 local function splits_of(p, vectors, threads)
@@ -259,8 +266,8 @@ end
 -- All schedules of tiles of h x w pixels (each: pixel_sizes); ways: {splits, sums}.
 local function add_pixels(o, h, w, ways)
   local function schedule(tiles, way, splits)
-    return { family = "winograd", h = { h.outputs }, w = { w.outputs }, tiles = tiles, rows = o.rows, vectors = o.vectors,
-      splits = splits, sums = way.sums }
+    return { family = "winograd", h = { h.outputs }, w = { w.outputs }, tiles = tiles, rows = o.rows,
+      vectors = o.vectors, splits = splits, sums = way.sums }
   end
   local function refuse(one, why) o.list[#o.list + 1] = { schedule = one, why = why } end
   local first = ways[1].splits[1]
@@ -272,7 +279,8 @@ local function add_pixels(o, h, w, ways)
     local _, why = gradient_shape(tiled, schedule(tiles, ways[1], first))
     if why then refuse(schedule(tiles, ways[1], first), why) end
     for _, way in ipairs(why and {} or ways) do
-      local same = way.sums and tiled.images == 1 and tiles // 2 * way.sums >= all -- as half as many tiles: a block a sum
+      -- as half as many tiles: a block a sum
+      local same = way.sums and tiled.images == 1 and tiles // 2 * way.sums >= all
       if not same then with_splits(o, tiled, function(n) return schedule(tiles, way, n) end, way.splits) end
     end
     if tiles >= all then break end
@@ -315,10 +323,10 @@ function winograd.schedules(p, target, machine, list)
   return (p.pass == "backward_weights" and weights or gathering)(o)
 end
 
----- schedules from anywhere ------------------------------------------------------------------------------------------
+---- schedules from anywhere -------------------------------------------------------------------------------------------
 
--- The parts of its name that decide the bits of its results: the transform, the order of its sums. Kernels of `half` share operations
--- among rows of frequencies by what fits a block; sums of backward weights are of a block's tiles.
+-- The parts of its name that decide the bits of its results: the transform, the order of its sums. Kernels of `half`
+-- share operations among rows of frequencies by what fits a block; sums of backward weights are of a block's tiles.
 function winograd.arithmetic(p, s)
   if p.pass == "backward_weights" then return { h = true, tiles = true, sums = true } end
   if s.half or s.fuse then return { h = true, chunk = true, tiles = true, rows = true, shares = true } end
@@ -351,7 +359,8 @@ end
 
 local function gradient_misfit(p, schedule, target)
   if schedule.half or schedule.fuse or schedule.chunk or schedule.shares then
-    return names.print(schedule) .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
+    return names.print(schedule)
+      .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
   end
   if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
   local s = gradient_with_errors(p, schedule, target)
@@ -376,8 +385,8 @@ local function too_large(p, schedule, target)
   end
 end
 
--- Why a schedule is not for this problem and its accuracy, or nil: a name may come from anywhere, so its error is predicted
--- again.
+-- Why a schedule is not for this problem and its accuracy, or nil: a name may come from anywhere, so its error is
+-- predicted again.
 function winograd.inadmissible(p, schedule, target)
   local misfit = p.pass == "backward_weights" and gradient_misfit or gathering_misfit
   return refused(p, target) or too_large(p, schedule, target) or misfit(p, schedule, target)
@@ -395,7 +404,7 @@ function winograd.stages(p, schedule, target)
   return result
 end
 
----- for readers ------------------------------------------------------------------------------------------------------
+---- for readers -------------------------------------------------------------------------------------------------------
 
 -- Of the list of schedules.
 function winograd.figures(p, schedule, target, machine)
@@ -412,8 +421,8 @@ function winograd.figures(p, schedule, target, machine)
 end
 
 winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; "
-  .. "operations of the transforms for a pixel, a channel that goes in + one that comes out; the most that the error over the "
-  .. "plain loop's is expected to be; where the time goes"
+  .. "operations of the transforms for a pixel, a channel that goes in + one that comes out; the most that the error "
+  .. "over the plain loop's is expected to be; where the time goes"
 
 -- Of emitted C.
 function winograd.explain(p, s) return (p.pass == "backward_weights" and words.gradient or words.gathering)(p, s) end

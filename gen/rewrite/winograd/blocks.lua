@@ -26,7 +26,7 @@ local function pieces_of(height, rows, shares)
   return cut.spread_pieces(height, math.min(-(-count // shares) * shares, height))
 end
 
----- how many there are, without making them --------------------------------------------------------------------------
+---- how many there are, without making them ---------------------------------------------------------------------------
 
 -- Tiles of the largest of the blocks that are a thread's share each.
 local function most_of_diagonals(height, width, shares)
@@ -58,17 +58,18 @@ function blocks.figures(h_plans, w_plans, images, tiles, shares)
       local most, down, across = pieces_and_most(h.tiles, w.tiles, rows, columns, tiles, shares)
       local runs = -(-all // some)
       f.most, f.count = math.max(f.most, most * -(-all // runs)), f.count + runs * down * across
-      words[#words + 1] = blocks.diagonal(h.tiles, w.tiles, shares, tiles) and "shares" or (rows << 40 | columns << 20 | some)
+      words[#words + 1] = blocks.diagonal(h.tiles, w.tiles, shares, tiles) and "shares"
+        or (rows << 40 | columns << 20 | some)
     end
   end
   f.key = table.concat(words, " ")
   return f
 end
 
----- blocks themselves ------------------------------------------------------------------------------------------------
+---- blocks themselves -------------------------------------------------------------------------------------------------
 
--- Of the rectangles {h, w} of a block, where the tiles of each class begin: {[h class][w class] = {first, tiles}}, total;
--- a rectangle gets classes of its own: {[h class][w class] = {first, rows, columns}}.
+-- Of the rectangles {h, w} of a block, where the tiles of each class begin: {[h class][w class] = {first, tiles}},
+-- total; a rectangle gets classes of its own: {[h class][w class] = {first, rows, columns}}.
 local function classes_of(rectangles, images)
   local list, at = { {}, {} }, 0
   for _, r in ipairs(rectangles) do r.classes = { {}, {} } end
@@ -85,11 +86,12 @@ local function classes_of(rectangles, images)
   return list
 end
 
--- Bands of both axes and a run of images (piece_runs) as a block: {h, w, rectangles of tiles {h, w, classes}, mostly one,
--- run, images: of one, classes}.
+-- Bands of both axes and a run of images (piece_runs) as a block: {h, w, rectangles of tiles {h, w, classes}, mostly
+-- one, run, images: of one, classes}.
 function blocks.of(h, w, run, rectangles)
   rectangles = rectangles or { { h = h, w = w } }
-  return { h = h, w = w, rectangles = rectangles, run = run, images = run.size, classes = classes_of(rectangles, run.size) }
+  return { h = h, w = w, rectangles = rectangles, run = run, images = run.size,
+    classes = classes_of(rectangles, run.size) }
 end
 
 -- Bands of an axis as one, which has no outputs of its own: {tiles, first, outputs, count, grids}.
@@ -104,7 +106,9 @@ end
 -- A band whose runs are counted from the first output of all.
 local function from_the_first(band)
   local runs = {}
-  for i, r in ipairs(band.runs) do runs[i] = { tile = r.tile, at = r.at, from = r.from + band.first, count = r.count } end
+  for i, r in ipairs(band.runs) do
+    runs[i] = { tile = r.tile, at = r.at, from = r.from + band.first, count = r.count }
+  end
   return { runs = runs, tiles = band.tiles, grids = band.grids }
 end
 
@@ -122,8 +126,8 @@ local function diagonals(h, w, shares, run, list)
   end
 end
 
--- The blocks of the plans of both axes, in the order of their tasks. `shares` (nil: 1) is for how many threads these, in
--- equal numbers one after the other, are to be about equal work.
+-- The blocks of the plans of both axes, in the order of their tasks. `shares` (nil: 1) is for how many threads these,
+-- in equal numbers one after the other, are to be about equal work.
 function blocks.list(h_plans, w_plans, images, tiles, shares)
   local list = {}
   for _, h in ipairs(h_plans) do

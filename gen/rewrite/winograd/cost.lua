@@ -1,8 +1,8 @@
 -- cost.lua: what a schedule of Winograd's algorithm has to do, counted, and what that comes to in cycles.
 --
--- Counted are operations of the transforms and of the products, the lines that each of them reads and writes, and how many
--- bytes pass before a line is read again. What a line costs from there is the machine's (gen/cost.lua). Numbers of tiles
--- are closed formulas: no block is made. t: a tally of a group, b: bytes.
+-- Counted are operations of the transforms and of the products, the lines that each of them reads and writes, and how
+-- many bytes pass before a line is read again. What a line costs from there is the machine's (gen/cost.lua). Numbers of
+-- tiles are closed formulas: no block is made. t: a tally of a group, b: bytes.
 local straight = require "straight"
 local cut = require "tiles"
 local grid = require "rewrite/winograd/grid"
@@ -50,23 +50,23 @@ local function write(t, n, bytes, all) t:write(n, bytes, bytes, all) end
 -- The channels of so many pixels are read, n times, all again after `between` bytes.
 local function read_pixels(t, n, pixels, channels, between, fetched)
   local own = pixels * channels.chunk
-  t:read(n * pixels, { chunk = channels.chunk, pitch = channels.pitch, own = own, others = between - own, fetched = fetched })
+  t:read(n * pixels, { chunk = channels.chunk, pitch = channels.pitch, own = own, others = between - own,
+    fetched = fetched })
 end
 
----- forward and backward data ------------------------------------------------------------------------------------------
+---- forward and backward data -----------------------------------------------------------------------------------------
 
 -- Tiles of each class on all grids of an axis.
 local function tiles_of(plans)
   local count = { 0, 0 }
   for _, plan in ipairs(plans) do
-    for _, run in ipairs(plan.runs) do
-      count[run.tile.class] = count[run.tile.class] + run.count * plan.grids.count
-    end
+    for _, run in ipairs(plan.runs) do count[run.tile.class] = count[run.tile.class] + run.count * plan.grids.count end
   end
   return count
 end
 
--- Adds so many tiles of two schemes: operations into them and out of them, products of all phases, frequencies, outputs.
+-- Adds so many tiles of two schemes: operations into them and out of them, products of all phases, frequencies,
+-- outputs.
 local function add_tiles(sum, phases, count, h, w)
   for _, phase in ipairs(phases) do
     local a, b = grid.part(phase.h, h), grid.part(phase.w, w)
@@ -86,8 +86,8 @@ function cost.work(tiled)
   return sum
 end
 
--- Bytes: of a group's weights, as they are and packed; of what a block keeps on average (V, M and U of a column tile); of
--- all that passes before a run reads its input again. And vectors of the channels that come out, tiles of a block.
+-- Bytes: of a group's weights, as they are and packed; of what a block keeps on average (V, M and U of a column tile);
+-- of all that passes before a run reads its input again. And vectors of the channels that come out, tiles of a block.
 local function sizes_of(s, work)
   local p, blocks = s.p, s.figures.count
   local function bytes(elements) return elements * s.size end
@@ -132,7 +132,8 @@ local function products_of_half(t, s, _, b)
   local h, most = s.h.schemes[1], s.schedule.rows
   local sums, together = b.tiles * h.size, 2 * b.tiles <= most
   local made, kernels = half.work(h, together), math.ceil(sums / most)
-  local times, chunks = together and 1 or math.ceil(b.tiles / most), up(s.from.channels, s.schedule.chunk or s.from.channels)
+  local times = together and 1 or math.ceil(b.tiles / most)
+  local chunks = up(s.from.channels, s.schedule.chunk or s.from.channels)
   for _, run in ipairs(s.columns) do
     local v, n = run.tile.vectors, run.count * s.w.size * b.blocks
     local fmas, loads = (sums + times * made.operations) * v, sums + times * made.loads * v
@@ -165,8 +166,8 @@ local function all_products(t, s, work, b)
   if s.fuse then make_weights(t, s, work, b, b.blocks) end
 end
 
--- Cycles of one thread for all groups, in parts: {transforms, products, pack}. What schedules of the same blocks have in
--- common is counted once.
+-- Cycles of one thread for all groups, in parts: {transforms, products, pack}. What schedules of the same blocks have
+-- in common is counted once.
 function cost.parts(s, work, m)
   local one, known, b = s.schedule, s.figures, nil
   local function cycles(key, count)
@@ -194,7 +195,7 @@ function cost.gathering(s, work, m)
   return (c.transforms + c.products) * share_of(tasks, s.p.threads) + c.pack / s.p.threads
 end
 
----- backward weights ---------------------------------------------------------------------------------------------------
+---- backward weights --------------------------------------------------------------------------------------------------
 
 -- The transforms of a slice, from pixels that are read again when all of both activations have passed.
 local function transform_pixels(t, s, b)
@@ -239,17 +240,15 @@ function cost.gradient(s, m)
   return sums * up(slices * s.sums, s.p.threads) + cycles(transform_sums, b) * slices / s.p.threads
 end
 
----- figures for readers ------------------------------------------------------------------------------------------------
+---- figures for readers -----------------------------------------------------------------------------------------------
 
--- A pixel's share of what the tiles of a problem take: products of a pair of channels, operations of the input's transform
--- a channel, of the output's; what binds: the longest of what a run has to do.
+-- A pixel's share of what the tiles of a problem take: products of a pair of channels, operations of the input's
+-- transform a channel, of the output's; what binds: the longest of what a run has to do.
 function cost.gathering_figures(s, m)
   local work, pixels, most, all = cost.work(s), s.images * s.to.size[2] * s.to.size[3], "products", 0
   local names = { products = "the products", transforms = "the transforms", pack = "transforming the weights" }
   local c = cost.parts(s, work, m)
-  for name, cycles in pairs(c) do
-    most, all = cycles > c[most] and name or most, all + cycles
-  end
+  for name, cycles in pairs(c) do most, all = cycles > c[most] and name or most, all + cycles end
   return { products = work.products / pixels, into = work.into / pixels, out = work.out / pixels,
     binds = ("%s, %.0f%%"):format(names[most], c[most] / all * 100) }
 end

@@ -1,16 +1,17 @@
 -- error.lua: the predicted error of tiles over the plain loop's, and what a tier admits.
 --
--- Every operation rounds once, by an error whose mean square is in proportion to that of the result: u E[x^2], with one u for all.
--- To first order an output's error is the sum of what the roundings before it pass on, so for uniform data mean squares follow
--- from the matrices alone; that of a product of an input and a weight is 1 here. A loop of n terms rounds n products and n - 1
--- sums of 2 .. n terms: n + n(n+1)/2 - 1. Of a tile, the squares are sums over its frequencies, and products of a sum for h
--- and one for w, each over the tiles of its axis:
---     N  pairs of an output and a tap that meet in the input    P  what roundings of the products (and their sums) pass on
+-- Every operation rounds once, by an error whose mean square is in proportion to that of the result: u E[x^2], with one
+-- u for all. To first order an output's error is the sum of what the roundings before it pass on, so for uniform data
+-- mean squares follow from the matrices alone; that of a product of an input and a weight is 1 here. A loop of n terms
+-- rounds n products and n - 1 sums of 2 .. n terms: n + n(n+1)/2 - 1. Of a tile, the squares are sums over its
+-- frequencies, and products of a sum for h and one for w, each over the tiles of its axis:
+--     N  pairs of an output and a tap that meet in the input   P  what roundings of products (and their sums) pass on
 --     V, U, Y  what those of the input's, the weights' and the output's transform do
--- Windows that reach into the padding have zeros there: the loop's sums become shorter (few terms: hardly an error), but a
--- frequency's products, and what they pass on to all outputs of the tile, do not become fewer.
+-- Windows that reach into the padding have zeros there: the loop's sums become shorter (few terms: hardly an error),
+-- but a frequency's products, and what they pass on to all outputs of the tile, do not become fewer.
 --
--- No number of the model is fitted: gen/schemes.lua's measured errors are met (tests/gen/schemes.lua). One is of the margin: see spread.
+-- No number of the model is fitted: gen/schemes.lua's measured errors are met (tests/gen/schemes.lua). One is of the
+-- margin: see spread.
 local toomcook = require "toomcook"
 local straight = require "straight"
 local schemes = require "schemes"
@@ -20,10 +21,11 @@ local errors = {}
 -- The budget of a tier; the same numbers as in runtime/budget.c.
 errors.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 
--- Problems of few terms lie about the prediction: measured, 99.7 in 100 of those of n terms are at most that far above it.
+-- Problems of few terms lie about the prediction: measured, 99.7 in 100 of those of n terms are at most that far above
+-- it.
 local function spread(terms) return 1 + 0.5 / math.sqrt(math.max(terms, 1)) end
 
----- one tile of one axis -----------------------------------------------------------------------------------------------
+---- one tile of one axis ----------------------------------------------------------------------------------------------
 
 local function row_of(n, one)
   local row = {}
@@ -31,9 +33,7 @@ local function row_of(n, one)
   return row
 end
 
-local function add_to(row, other, c)
-  for i = 1, #row do row[i] = row[i] + c * other[i] end
-end
+local function add_to(row, other, c) for i = 1, #row do row[i] = row[i] + c * other[i] end end
 
 -- Calls body(value, times) for what an operation of straight-line code takes.
 local function each_use(op, body)
@@ -129,9 +129,10 @@ local function tile(s, low, high, taps)
   return known[s][key]
 end
 
----- axes -----------------------------------------------------------------------------------------------------------------
+---- axes --------------------------------------------------------------------------------------------------------------
 
--- The sums of an axis, to which tiles (as above) and outputs (the number of taps that they have in the input) are added.
+-- The sums of an axis, to which tiles (as above) and outputs (the number of taps that they have in the input) are
+-- added.
 function errors.axis()
   return { N = 0, P = 0.0, V = 0.0, U = 0.0, Y = 0.0, outputs = 0, some = 0, terms = 0, terms2 = 0 }
 end
@@ -195,17 +196,18 @@ function errors.unmeasured(outputs, taps)
   if outputs > 1 and taps > 1 and not measured[outputs << 8 | taps] then return "its error has not been measured" end
 end
 
--- The mean length of the chains in which products are rounded, of sums of `terms` that are added so many times, and so on: a
--- product is in half of the roundings of its sum, and that in half of those of the sums that follow the first.
+-- The mean length of the chains in which products are rounded, of sums of `terms` that are added so many times, and so
+-- on: a product is in half of the roundings of its sum, and that in half of those of the sums that follow the first.
 function errors.chains(terms, ...)
   local mean = (terms + 1) / 2
   for _, sums in ipairs { ... } do mean = mean + (sums + 1) / 2 - 1 / sums end
   return mean
 end
 
----- the prediction -------------------------------------------------------------------------------------------------------------------
+---- the prediction ----------------------------------------------------------------------------------------------------
 
--- What both sides add at last (a bias, a residual; one is worth three products): {rounded outputs' squares of all, of the loop's}.
+-- What both sides add at last (a bias, a residual; one is worth three products): {rounded outputs' squares of all, of
+-- the loop's}.
 local function additions(epilogue, products, h, w)
   local all, loop, more = 0, 0, 0
   for _ = 1, epilogue do
@@ -223,9 +225,9 @@ local function sums_on_the_way(clamp, terms)
   return 1 / 2 - (1 - math.min(left, 1)) / 3
 end
 
--- The error over the loop's that problems hardly exceed. h, w: axes; reduced: how many products a tile's frequency sums for each
--- that the axes count; chains: the mean length of those sums where they are rounded, (n + 1) / 2 of one chain of n; epilogue: how
--- many tensors are added; clamp: {lo, hi} or nil.
+-- The error over the loop's that problems hardly exceed. h, w: axes; reduced: how many products a tile's frequency sums
+-- for each that the axes count; chains: the mean length of those sums where they are rounded, (n + 1) / 2 of one chain
+-- of n; epilogue: how many tensors are added; clamp: {lo, hi} or nil.
 function errors.predict(h, w, reduced, chains, epilogue, clamp)
   local some, products = h.some * w.some, reduced * h.terms * w.terms
   if some == 0 then return math.huge end

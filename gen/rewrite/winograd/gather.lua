@@ -1,15 +1,16 @@
 -- gather.lua: Winograd's algorithm of forward and backward data: what a run needs, and how its kernels are driven.
 --
 -- A task takes a block of tiles: it transforms all of their input channels into V, then, column tile by column tile of
--- output channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms the
--- products to outputs while they are in the caches. V and the products M are the thread's scratch:
+-- output channels, multiplies each frequency's V by the transformed weights U over the whole reduction, and transforms
+-- the products to outputs while they are in the caches. V and the products M are the thread's scratch:
 --     V [frequency][tile][input channel]   M [frequency][tile][channels of a column tile]
 --     U [column tile][frequency][input channel][channels of a column tile]
 -- In place of U there may be half of the transform, beforehand or of each column tile in the task (half.lua). Of
 -- channels-first data a task lays its window out as pixels before, and its outputs as planes at the end (planes.lua).
--- Pixels of a dilated problem's window stand a dilation apart; else its grids (grid.lua) are images like others. The windows
--- of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels; likewise their taps
--- in U. Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet in the caches' sets.
+-- Pixels of a dilated problem's window stand a dilation apart; else its grids (grid.lua) are images like others. The
+-- windows of a stride's phases have pixels a stride apart, and stand one after the other in V as more channels;
+-- likewise their taps in U. Rows of V and frequencies are an odd number of cache lines apart, so that they do not meet
+-- in the caches' sets.
 local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
@@ -29,10 +30,10 @@ local odd_lines, round_up = parts.odd_lines, parts.round_up
 
 local function up(a, b) return (a + b - 1) // b end
 
----- sizes ------------------------------------------------------------------------------------------------------------
+---- sizes -------------------------------------------------------------------------------------------------------------
 
--- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the scratch
--- of a task there is only so much of H as the channels of a partial sum take.
+-- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the
+-- scratch of a task there is only so much of H as the channels of a partial sum take.
 local function apart(s, tile)
   local channels = s.fuse and s.chunks[1].size or s.terms
   return odd_lines(channels * (s.half and s.h.taps or 1) * tile.width, s.size)
@@ -132,17 +133,16 @@ function gather.misfit(s)
   if not as_they_are(s) and transposed_bytes(s, s.columns[1].tile) > gather.most_scratch then
     return "needs too much scratch to transpose its weights"
   end
-  if one.splits > s.columns.all then
-    return ("has %d column tiles, fewer than its shares"):format(s.columns.all)
-  end
+  if one.splits > s.columns.all then return ("has %d column tiles, fewer than its shares"):format(s.columns.all) end
 end
 
----- transformed weights ------------------------------------------------------------------------------------------------
+---- transformed weights -----------------------------------------------------------------------------------------------
 
 -- Where a tap (row y, column x) of weights as a kernel reads them is, and elements between rows of the reduction.
 local function tap_places(s, tile)
   local p, taps_w, last = s.p, s.w.taps, s.h.taps * s.w.taps - 1
-  local apart_ = s.planes and tile.width or p.pass == "forward" and s.from.channels * p.oc or s.from.channels * tile.width
+  local apart_ = s.planes and tile.width or p.pass == "forward" and s.from.channels * p.oc
+    or s.from.channels * tile.width
   local row = s.planes and (last + 1) * tile.width or p.pass == "forward" and p.oc or tile.width
   return function(y, x) return (p.pass == "forward" and y * taps_w + x or last - y * taps_w - x) * apart_ end, row
 end
@@ -152,7 +152,8 @@ local function pack_kernel(s, tile, phase)
   local tap, row = tap_places(s, tile)
   local key = ("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps)
   return s.build:kernel(key, "pack", function(called)
-    return transform.weights(called, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size, row = row, half = s.half,
+    return transform.weights(called, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size, row = row,
+      half = s.half,
       tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end, apart = apart(s, tile),
       tile = as_they_are(s) and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width } })
   end)
@@ -175,8 +176,8 @@ local function transpose(s, t, at)
   end
 end
 
--- The kernels that transpose and transform the weights of equal column tiles: what transposes, {kernel, count, from, to}
--- or a kernel. (Kernels are numbered as they are made.)
+-- The kernels that transpose and transform the weights of equal column tiles: what transposes, {kernel, count, from,
+-- to} or a kernel. (Kernels are numbered as they are made.)
 local function weights_kernels(s, tile)
   local unfold = s.planes and planes.weights(s, tile)
   for _, phase in ipairs(s.phases) do pack_kernel(s, tile, phase) end
@@ -189,13 +190,15 @@ end
 -- Where weights are read as they are, of a channel of the reduction.
 local function weights_at(s, t, channel) return t.g * (s.p.oc // s.p.groups) + t.index * s.width + channel * s.p.oc end
 
--- U or H of so many channels from one on, of weights that stand as they are or are transposed in the scratch from `at` on.
+-- U or H of so many channels from one on, of weights that stand as they are or are transposed in the scratch from `at`
+-- on.
 local function make_weights(s, t, at, to, channel, channels)
   local tap, row = tap_places(s, t.tile)
   for i, phase in ipairs(s.phases) do -- strides are of weights that are read as they are
     local from = { t.d.scratch, channel * row + at }
     if as_they_are(s) then from = { t.d.weights, weights_at(s, t, channel) + tap(phase.h.first, phase.w.first) } end
-    t.d:call(pack_kernel(s, t.tile, phase), { from, { to[1], to[2] + (i - 1) * (s.from.channels * t.tile.width) }, channels })
+    t.d:call(pack_kernel(s, t.tile, phase), { from, { to[1], to[2] + (i - 1) * (s.from.channels * t.tile.width) },
+      channels })
   end
 end
 
@@ -215,7 +218,7 @@ local function pack_stage(s)
   return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
 end
 
----- kernels of the compute stage ---------------------------------------------------------------------------------------
+---- kernels of the compute stage --------------------------------------------------------------------------------------
 
 local function side(scheme) return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end } end
 
@@ -251,12 +254,14 @@ local function product_kernel(s, tiles, tile, sum)
   local key = ("product %d %d, %d %s"):format(tiles, tile.vectors, sum.channels, sum.adds)
   return s.build:kernel(key, "product", function(called)
     return transform.product(s.p, called, { tiles = tiles, vectors = tile.vectors, channels = sum.channels,
-      adds = sum.adds, row = s.v_row, width = tile.width, prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
+      adds = sum.adds, row = s.v_row, width = tile.width,
+      prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
   end)
 end
 
--- The columns of a block's frequencies: {fw: run, kernels, before: products before them}, all: products of a column tile;
--- fetch: taps of the weights that each of these fetches a row of with each channel, where they are transformed in the run.
+-- The columns of a block's frequencies: {fw: run, kernels, before: products before them}, all: products of a column
+-- tile; fetch: taps of the weights that each of these fetches a row of with each channel, where they are transformed in
+-- the run.
 local function half_columns(s, block)
   local list = { all = 0 }
   half.each_column(s, block, function(fw, kernels)
@@ -281,8 +286,9 @@ local function half_kernel(s, columns, column, index, tile, sum)
   end)
 end
 
--- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same tiles of
--- a block and the same phases have, {fw, pieces: of tiles, before: terms before its first, chunks: of its terms}.
+-- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same
+-- tiles of a block and the same phases have, {fw, pieces: of tiles, before: terms before its first, chunks: of its
+-- terms}.
 local function each_row(s, block, body)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
     local list = {}
@@ -354,7 +360,7 @@ local function make_kernels(s, block, columns)
   make_products(s, block, columns)
 end
 
----- the compute stage: t is what a task is about {d, block, columns, g, image, y, x; then index, tile, turned, channel} --
+---- the compute stage: t is what a task is about {d, block, columns, g, image, y, x; then index, tile, turned, channel}
 
 -- The offset of a pixel of a tensor: image, row, column.
 local function pixel(one, image, y, x) return ((image * one.size[2] + y) * one.size[3] + x) * one.pitch end
@@ -383,8 +389,8 @@ local function transform_inputs(s, t)
     for i, phase in ipairs(s.phases) do
       local bases = { h = s.h.base + phase.h.first, w = s.w.base + phase.w.first }
       local window = s.planes and { d.scratch, planes.window(s, t.block, image, y, x) }
-        or { d[s.from.base], grid_pixel(s.from, t.block, t.image + image, (t.y + y) * s.h.stride, (t.x + x) * s.w.stride,
-          bases) + t.g * s.from.channels }
+        or { d[s.from.base], grid_pixel(s.from, t.block, t.image + image, (t.y + y) * s.h.stride,
+          (t.x + x) * s.w.stride, bases) + t.g * s.from.channels }
       local v = tile * s.v_row + (i - 1) * s.from.channels
       d:call(input_kernel(s, hr.tile, wr.tile, phase), { window, { d.scratch, v } })
     end

@@ -1,12 +1,12 @@
 -- gradient.lua: Winograd's algorithm of backward weights: what a run needs, and how its kernels are driven.
 --
 -- The gradient of r taps from m rows of diff_dst is a correlation of r outputs and m taps, F(r,m): diff_dst takes the
--- weights' part. Tiles of m x m pixels and their windows of src are transformed, block by block of tiles; for each frequency
--- the products of input and output channels are summed over the tiles of a block, from zero, and added to what earlier
--- blocks gave; at the end the sums are transformed to the gradient. A task is a slice of the output channels and goes over
--- all tiles; where a schedule has several sums, over a share of the blocks, and the second stage adds what the tasks of a
--- slice have. That shares the transforms, which slices repeat. The bits depend on the schedule, not on the threads. A task's
--- scratch:
+-- weights' part. Tiles of m x m pixels and their windows of src are transformed, block by block of tiles; for each
+-- frequency the products of input and output channels are summed over the tiles of a block, from zero, and added to
+-- what earlier blocks gave; at the end the sums are transformed to the gradient. A task is a slice of the output
+-- channels and goes over all tiles; where a schedule has several sums, over a share of the blocks, and the second stage
+-- adds what the tasks of a slice have. That shares the transforms, which slices repeat. The bits depend on the
+-- schedule, not on the threads. A task's scratch:
 --     V [frequency][tile][input channel]   D [frequency][tile][output channel]
 --     S [frequency][input channel][output channel]; of several sums in the shared memory, as [group][slice][sum]
 local parts = require "parts"
@@ -22,7 +22,7 @@ local gradient = {}
 
 gradient.most_scratch = 4 << 20
 
----- sizes ------------------------------------------------------------------------------------------------------------
+---- sizes -------------------------------------------------------------------------------------------------------------
 
 local odd_lines = parts.odd_lines
 
@@ -51,8 +51,8 @@ function gradient.tiled(p, target, h, w)
     images = p.batch * p.input[1], h = h, w = w, frequencies = h.size * w.size, v_row = parts.round_up(icg, lanes) }
 end
 
--- The blocks of a schedule: {h, w: pieces, images: runs, count, most: tiles of the largest}. Each of several sums takes as
--- many blocks: of one image, as many rows too.
+-- The blocks of a schedule: {h, w: pieces, images: runs, count, most: tiles of the largest}. Each of several sums takes
+-- as many blocks: of one image, as many rows too.
 function gradient.blocks(tiled, tiles, sums)
   local rows, columns, images = blocks.block(tiled.h.tiles, tiled.w.tiles, tiled.images, tiles)
   local b = { h = pieces_of(tiled.h.tiles, rows, tiled.images == 1 and sums or 1),
@@ -98,19 +98,23 @@ function gradient.misfit(s)
   end
 end
 
----- kernels ----------------------------------------------------------------------------------------------------------
+---- kernels -----------------------------------------------------------------------------------------------------------
 
--- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums of earlier blocks if `old` is 1, not 0.
+-- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums of earlier blocks if `old` is
+-- 1, not 0.
 local function product_kernel(s, inputs, vectors, called)
   local lanes, more = parts.lanes_of(s.p, s.target), not s.one_block
   return tile.kernel { name = called.name, type = called.type, target = called.target,
-    about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input channels, c a lane of "
-      .. "%d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(inputs, vectors, vectors == 1 and "" or "s"),
-    arguments = { { "v", "in" }, { "d", "in" }, { "sums", more and "inout" or "out" }, { "tiles", "count" }, more and { "old", "count" } },
+    about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input "
+      .. "channels, c a lane of %d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(
+      inputs, vectors, vectors == 1 and "" or "s"),
+    arguments = { { "v", "in" }, { "d", "in" }, { "sums", more and "inout" or "out" }, { "tiles", "count" },
+      more and { "old", "count" } },
     sizes = { i = inputs, v = vectors }, registers = { "passing", "sums", "held" },
     sums = { pointer = "sums", register = "acc", { "i", s.s_row }, { "v", lanes } },
     held = { pointer = "d", register = "d", { "v", lanes } }, passing = { pointer = "v", register = "a", { "i", 1 } },
-    body = { { zero = {} }, { loop = "tiles", steps = { { "v", s.v_row }, { "d", s.d_row } }, { load = {} }, { multiply = {} } },
+    body = { { zero = {} },
+      { loop = "tiles", steps = { { "v", s.v_row }, { "d", s.d_row } }, { load = {} }, { multiply = {} } },
       more and { loop = "old", { finish = { "added_in_memory" } } }, { finish = { "stored" } } } }
 end
 
@@ -173,12 +177,12 @@ local function make_kernels(s, slice)
   if not s.one_block then result_kernel(s, slice.channels) end
 end
 
----- the compute stage: t is what a task is about {d, slice, g, channel, sums; of a block image, y, x} ----------------
+---- the compute stage: t is what a task is about {d, slice, g, channel, sums; of a block image, y, x} -----------------
 
 local function transform_tiles(s, t, block)
   local d, p, h, w = t.d, s.p, s.h, s.w
-  d:comment(("V and D of each tile: frequency f of tile t at scratch + f * %d + t * %d and at scratch + f * %d + t * %d + %d")
-    :format(s.v_apart, s.v_row, s.d_apart, s.d_row, s.d_at))
+  d:comment(("V and D of each tile: frequency f of tile t at scratch + f * %d + t * %d and at scratch + f * %d + "
+    .. "t * %d + %d"):format(s.v_apart, s.v_row, s.d_apart, s.d_row, s.d_at))
   blocks.each_tile(d, block, function(hr, wr, row, column, image, number)
     local n = d:let("n", t.image + image)
     local y, x = d:let("y", t.y + (row + hr.at) * h.outputs), d:let("x", t.x + (column + wr.at) * w.outputs)
@@ -213,8 +217,8 @@ local function each_panel(s, t, body)
 end
 
 local function multiply(s, t, counts)
-  t.d:comment(("S: frequency f of input channel i at f * %d + i * %d behind the first of this task's sums"):format(s.s_apart,
-    s.s_row))
+  t.d:comment(("S: frequency f of input channel i at f * %d + i * %d behind the first of this task's sums"):format(
+    s.s_apart, s.s_row))
   t.d:loop("f", 0, s.frequencies, 1, function(f)
     each_panel(s, t, function(panel, column) multiply_panel(s, t, f, counts, panel.vectors, column) end)
   end)
@@ -224,12 +228,13 @@ local function transform_sums(s, t, channels, channel)
   local d = t.d
   d:comment "Y: the gradient of each input channel"
   d:loop("i", 0, s.icg, 1, function(i)
-    d:call(result_kernel(s, channels), { { d[t.sums.base], i * s.s_row + t.sums.at }, { d.weights, i * s.p.oc + channel } })
+    d:call(result_kernel(s, channels), { { d[t.sums.base], i * s.s_row + t.sums.at },
+      { d.weights, i * s.p.oc + channel } })
   end)
 end
 
--- The products of a share of the blocks (numbered from first to stop) into the sums of the whole slice; the first block's
--- begin them.
+-- The products of a share of the blocks (numbered from first to stop) into the sums of the whole slice; the first
+-- block's begin them.
 local function add_blocks(s, t, first, stop)
   local d, before = t.d, 0
   for _, block in ipairs(s.kinds) do
@@ -270,7 +275,8 @@ local function channel_of(s, d, g, slice) return d:let("channel", g * s.ocg + sl
 
 -- Tasks of one run of equal slices.
 local function slice_part(s, run)
-  return { indices = { { "g", s.p.groups }, { "slice", run.count }, { "part", s.sums } }, body = function(d, g, slice, part)
+  return { indices = { { "g", s.p.groups }, { "slice", run.count }, { "part", s.sums } }, body = function(d, g, slice,
+    part)
     local t = { d = d, g = g, slice = run.tile }
     t.channel, t.sums = channel_of(s, d, g, slice + run.index), sums_of(s, d, g, slice + run.index)
     if s.one_block then return one_block(s, t) end
@@ -285,7 +291,8 @@ local function reduce_part(s, run)
   return { indices = { { "g", s.p.groups }, { "slice", run.count }, { "i", s.icg } }, body = function(d, g, slice, i)
     local sums = sums_of(s, d, g, slice + run.index)
     local kernel = result_kernel(s, run.tile.channels)
-    d:call(kernel, { { d.shared, i * s.s_row + sums.at }, { d.weights, i * s.p.oc + channel_of(s, d, g, slice + run.index) } })
+    d:call(kernel, { { d.shared, i * s.s_row + sums.at }, { d.weights,
+      i * s.p.oc + channel_of(s, d, g, slice + run.index) } })
   end }
 end
 
@@ -308,7 +315,8 @@ function gradient.stages(p, schedule, target)
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
   if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, s.build.kernels) end
-  return { kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2], p.kernel[3] } }
+  return { kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2],
+    p.kernel[3] } }
 end
 
 return gradient

@@ -2,16 +2,16 @@
 --
 -- An axis is cut into tiles of one or two sizes that cover its outputs exactly, larger ones first; the smaller size has
 -- nested points, so both use the same transformed weights. (Backward weights: one size, the last tile perhaps cut.)
--- Tiles that are alike stand in runs, so an axis of any length is a few entries, and nothing walks its outputs.
--- A dilation d splits an axis into d grids of every d-th pixel, undilated each; a grid of an image is a block's image of
--- its own. A stride s splits the taps of an axis into s phases: of every s-th tap and every s-th pixel, without a stride
--- each. Phases are as more channels of the reduction; those that have a tap fewer have no product at infinity.
+-- Tiles that are alike stand in runs, so an axis of any length is a few entries, and nothing walks its outputs. A
+-- dilation d splits an axis into d grids of every d-th pixel, undilated each; a grid of an image is a block's image of
+-- its own. A stride s splits the taps of an axis into s phases: of every s-th tap and every s-th pixel, without a
+-- stride each. Phases are as more channels of the reduction; those that have a tap fewer have no product at infinity.
 local toomcook = require "toomcook"
 local gather = require "gather"
 local cut = require "tiles"
 local grid = {}
 
----- sizes ------------------------------------------------------------------------------------------------------------
+---- sizes -------------------------------------------------------------------------------------------------------------
 
 -- {4, 3} and 14 outputs -> 2, 2; nil when they cannot be covered, or not with both.
 function grid.counts(outputs, sizes)
@@ -32,8 +32,8 @@ local function counts_of_grid(outputs, sizes)
   if sizes[2] and outputs % sizes[2] == 0 then return 0, outputs // sizes[2] end
 end
 
--- The grids of an axis (gather.lua), equal ones in runs: {axis: the grid's own, step: from pixel to pixel, first output,
--- count}.
+-- The grids of an axis (gather.lua), equal ones in runs: {axis: the grid's own, step: from pixel to pixel, first
+-- output, count}.
 function grid.split(axis)
   local step, runs = axis.taps > 1 and math.abs(axis.tap_step) or 1, {}
   for first = 0, math.min(step, axis.outputs) - 1 do
@@ -60,7 +60,7 @@ function grid.cover(axis, sizes, split)
   if bigs > 0 and (smalls > 0) == (sizes[2] ~= nil) then return bigs, smalls end
 end
 
----- phases -----------------------------------------------------------------------------------------------------------
+---- phases ------------------------------------------------------------------------------------------------------------
 
 -- Taps of a phase, of which some may have one fewer.
 function grid.taps(axis) return (axis.taps + axis.step - 1) // axis.step end
@@ -72,7 +72,8 @@ function grid.phases(axis)
   for first = 0, math.min(step, axis.taps) - 1 do
     local from, taps = axis.offset + first, (axis.taps - first + step - 1) // step
     phases[first + 1] = { first = first, short = taps < grid.taps(axis), axis = { outputs = axis.outputs,
-      offset = from // step, inputs = (axis.inputs - from % step + step - 1) // step, taps = taps, tap_step = 1, step = 1 } }
+      offset = from // step, inputs = (axis.inputs - from % step + step - 1) // step, taps = taps, tap_step = 1,
+        step = 1 } }
   end
   return phases
 end
@@ -81,8 +82,8 @@ end
 function grid.part(phase, scheme) return phase.short and toomcook.short(scheme) or scheme end
 
 -- Pairs of the phases of both axes, {h, w}, in an order in which those that have a product stand side by side: those of
--- rows that are short, then those that are not, of columns that are not; those of columns that are short, rows alike. And,
--- for frequencies long_only or not: the number of pairs before those that have the product, and of those.
+-- rows that are short, then those that are not, of columns that are not; those of columns that are short, rows alike.
+-- And, for frequencies long_only or not: the number of pairs before those that have the product, and of those.
 function grid.phase_pairs(h, w)
   local pairs_, stops = {}, {}
   for _, class in ipairs { { true, false }, { false, false }, { false, true }, { true, true } } do
@@ -99,7 +100,7 @@ function grid.phase_pairs(h, w)
   end
 end
 
----- tiles ------------------------------------------------------------------------------------------------------------
+---- tiles -------------------------------------------------------------------------------------------------------------
 
 -- How many windows at `at`, at + step, ... reach into the input as the first does.
 function grid.alike(axis, at, size, step)
@@ -152,8 +153,8 @@ function grid.schemes(axis, sizes)
   return { big, sizes[2] and toomcook.nested(big, sizes[2]) }
 end
 
--- The plans of the grids of an axis in tiles of `sizes`: as above, with their schemes, grids (a run of grid.split), base: where
--- the window of the first output of all begins.
+-- The plans of the grids of an axis in tiles of `sizes`: as above, with their schemes, grids (a run of grid.split),
+-- base: where the window of the first output of all begins.
 function grid.plans(axis, sizes)
   local schemes, plans = grid.schemes(axis, sizes), {}
   for i, run in ipairs(grid.split(axis)) do
@@ -168,7 +169,8 @@ end
 
 -- Of backward weights: the axis of diff_dst's pixels in tiles of m, whose scheme has the taps as outputs.
 function grid.pixels(p, i, m)
-  local axis = { outputs = p.output[i], inputs = p.input[i], offset = -p.pad[i], taps = p.kernel[i], tap_step = 1, step = 1 }
+  local axis = { outputs = p.output[i], inputs = p.input[i], offset = -p.pad[i], taps = p.kernel[i], tap_step = 1,
+    step = 1 }
   local scheme, whole, rest = toomcook.scheme(p.kernel[i], m), axis.outputs // m, axis.outputs % m
   local plan = plan_of(axis, scheme, { { class = 1, outputs = m, whole = m, count = whole },
     rest > 0 and { class = 1, outputs = rest, whole = m, count = 1 } or nil })
@@ -179,8 +181,8 @@ end
 -- Where a scheme's frequency f (from 1) is among the big one's (from 0).
 function grid.frequency(scheme, f) return (scheme.at and scheme.at[f] or f) - 1 end
 
--- Runs of an axis' frequencies that all tiles have or only big ones, and all phases or not short ones:
--- {first, count, big_only, long_only}. both: whether there are tiles of both sizes.
+-- Runs of an axis' frequencies that all tiles have or only big ones, and all phases or not short ones: {first, count,
+-- big_only, long_only}. both: whether there are tiles of both sizes.
 function grid.frequency_runs(plan, both)
   local small, runs = plan.schemes[2], {}
   local function run(first, count, big_only, long_only)
@@ -196,10 +198,10 @@ function grid.frequency_runs(plan, both)
   return runs
 end
 
----- bands: an axis' tiles in pieces ----------------------------------------------------------------------------------
+---- bands: an axis' tiles in pieces -----------------------------------------------------------------------------------
 
--- The tiles [first, stop) of a plan as runs {tile, at: index within its class, from: outputs before it, count}; how many of
--- each class there are; where their outputs begin and end.
+-- The tiles [first, stop) of a plan as runs {tile, at: index within its class, from: outputs before it, count}; how
+-- many of each class there are; where their outputs begin and end.
 local function runs_between(plan, first, stop)
   local runs, tiles, from, to = {}, { 0, 0 }, nil, nil
   for _, r in ipairs(plan.runs) do
@@ -236,8 +238,8 @@ local function clip(plan, band)
   return band
 end
 
--- Of pieces of an axis' tiles in runs {first, size, count}; equal neighbours are one, unless `apart`: {runs, tiles of each
--- class, first: the first output, outputs of a band, count, low, high, grids: the plan's}.
+-- Of pieces of an axis' tiles in runs {first, size, count}; equal neighbours are one, unless `apart`: {runs, tiles of
+-- each class, first: the first output, outputs of a band, count, low, high, grids: the plan's}.
 function grid.bands(plan, pieces, apart)
   local bands = {}
   for _, piece in ipairs(pieces) do
@@ -256,11 +258,9 @@ function grid.bands(plan, pieces, apart)
   return bands
 end
 
----- problems ---------------------------------------------------------------------------------------------------------
+---- problems ----------------------------------------------------------------------------------------------------------
 
-function grid.dilated(p)
-  return p.kernel[2] > 1 and p.dilation[2] > 1 or p.kernel[3] > 1 and p.dilation[3] > 1
-end
+function grid.dilated(p) return p.kernel[2] > 1 and p.dilation[2] > 1 or p.kernel[3] > 1 and p.dilation[3] > 1 end
 
 function grid.strided(p) return p.stride[2] ~= 1 or p.stride[3] ~= 1 end
 
@@ -268,14 +268,17 @@ local most_outputs = 8192 -- of an axis
 
 -- Why a problem has no tiles, or nil.
 function grid.refused(p)
-  local nhwc, weights, strided, dilated = p.layout == "nhwc", p.pass == "backward_weights", grid.strided(p), grid.dilated(p)
+  local nhwc, weights, strided, dilated = p.layout == "nhwc", p.pass == "backward_weights", grid.strided(p),
+    grid.dilated(p)
   local function needs(what) return "winograd needs " .. what end
   if not nhwc and weights then return needs "channels-last data for backward weights" end
   if p.stride[1] ~= 1 then return needs "stride 1 between planes" end
   if strided and p.pass ~= "forward" then return needs "stride 1 but for the forward pass" end
   if strided and not nhwc then return needs "channels-last data for a stride" end
   for i = 2, 3 do
-    if p.stride[i] > 1 and p.kernel[i] > 1 and p.dilation[i] > 1 then return needs "dilation 1 on an axis with a stride" end
+    if p.stride[i] > 1 and p.kernel[i] > 1 and p.dilation[i] > 1 then
+      return needs "dilation 1 on an axis with a stride"
+    end
   end
   if dilated and not nhwc then return needs "channels-last data for a dilation" end
   if dilated and weights then return needs "dilation 1 for backward weights" end
@@ -290,7 +293,9 @@ function grid.refused(p)
       return ("an axis of %d outputs, winograd takes at most %d"):format(outputs, most_outputs)
     end
   end
-  if p.kernel[2] <= p.stride[2] and p.kernel[3] <= p.stride[3] then return needs "more taps on an axis than its stride is" end
+  if p.kernel[2] <= p.stride[2] and p.kernel[3] <= p.stride[3] then
+    return needs "more taps on an axis than its stride is"
+  end
 end
 
 -- Planes are images: the axes h and w.

@@ -1,10 +1,10 @@
 -- half.lua: weights transformed along one axis beforehand, along the other beside the products.
 --
 -- Where tiles are few, the run of U = G g GT is bound by reading U. H = g GT is half as long, or less: rows of taps in
--- place of rows of frequencies. A product kernel takes one column of frequencies for several of its rows: it makes their U
--- from the taps of H in registers and multiplies them there, so that nothing of U is ever stored. H is made beforehand
--- (`half`), or of each column tile right before its products, in the thread's scratch (`fuse`): with weights that change,
--- nothing is written twice then.
+-- place of rows of frequencies. A product kernel takes one column of frequencies for several of its rows: it makes
+-- their U from the taps of H in registers and multiplies them there, so that nothing of U is ever stored. H is made
+-- beforehand (`half`), or of each column tile right before its products, in the thread's scratch (`fuse`): with weights
+-- that change, nothing is written twice then.
 --     H [column tile][column of frequencies][channel of d][row of taps][channel of Y]
 local program = require "program"
 local straight = require "straight"
@@ -15,11 +15,12 @@ local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
 local half = {}
 
----- H ----------------------------------------------------------------------------------------------------------------
+---- H -----------------------------------------------------------------------------------------------------------------
 
 local zero, one = toomcook.fraction(0), toomcook.fraction(1)
 
--- What a row of taps is multiplied by: powers of the first point whose negative is one, too, whose rows of G are sums then.
+-- What a row of taps is multiplied by: powers of the first point whose negative is one, too, whose rows of G are sums
+-- then.
 local function powers(scheme)
   local p, list, points = one, { one }, scheme.points
   for i = #points, 1, -1 do
@@ -39,10 +40,10 @@ function half.rows(scheme)
   return { taps = scheme.taps, size = scheme.taps, G = G }
 end
 
----- what a product kernel takes --------------------------------------------------------------------------------------
+---- what a product kernel takes ---------------------------------------------------------------------------------------
 
--- G for the rows of H with 1 in front of each row, powers of the point that remain, and what was there: sums are multiplied
--- by it in the end.
+-- G for the rows of H with 1 in front of each row, powers of the point that remain, and what was there: sums are
+-- multiplied by it in the end.
 local function scaled(scheme)
   local rows, factors, taken = {}, {}, powers(scheme)
   for f, row in ipairs(scheme.G) do
@@ -62,8 +63,9 @@ local function mirrored(a, b)
   return true
 end
 
--- What is made together of the rows of a column: {rows of frequencies, pieces: of tiles {first, count} for each, sums}: two
--- that share their operations where a kernel of `most` sums has room for both, else one, of as many tiles as there is room.
+-- What is made together of the rows of a column: {rows of frequencies, pieces: of tiles {first, count} for each, sums}:
+-- two that share their operations where a kernel of `most` sums has room for both, else one, of as many tiles as there
+-- is room.
 local function units_of(s, block, fw, G, most)
   local units = {}
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
@@ -119,16 +121,16 @@ function half.each_column(s, block, body)
   end
 end
 
----- the product ------------------------------------------------------------------------------------------------------
+---- the product -------------------------------------------------------------------------------------------------------
 
 local function about(o)
   local rows = {}
   for _, unit in ipairs(o.units) do table.move(unit.rows, 1, #unit.rows, #rows + 1, rows) end
-  return ("M[f][t][c] = sum over i of V[f][t][i] * U[f][i][c] for rows %s of a column of frequencies, %d sums in all: i is "
-    .. "one of %d input channels, t a tile, c a lane of %d vector%s of output channels. U = G h, but for a factor of each "
-    .. "row, is made from the %d rows of taps h of H; acc<f>_<t>_<v> stays in registers through the sum, gets the factor at "
-    .. "the end%s."):format(table.concat(rows, ", "), o.sums, o.channels, o.vectors, o.vectors == 1 and "" or "s", o.taps,
-    o.adds and " and is added to what is in M" or "")
+  return ("M[f][t][c] = sum over i of V[f][t][i] * U[f][i][c] for rows %s of a column of frequencies, %d sums in all: "
+    .. "i is one of %d input channels, t a tile, c a lane of %d vector%s of output channels. U = G h, but for a factor "
+    .. "of each row, is made from the %d rows of taps h of H; acc<f>_<t>_<v> stays in registers through the sum, gets "
+    .. "the factor at the end%s."):format(table.concat(rows, ", "), o.sums, o.channels, o.vectors,
+    o.vectors == 1 and "" or "s", o.taps, o.adds and " and is added to what is in M" or "")
 end
 
 -- Calls body(frequency, tile, key of its first accumulator) for each sum of a unit's row.
@@ -141,9 +143,7 @@ end
 local function each_accumulator(o, body)
   for _, unit in ipairs(o.units) do
     for i in ipairs(unit.rows) do
-      each_sum(unit, i, function(f, t, key)
-        for n = 0, o.vectors - 1 do body(f, t, n, key | n, unit.factors[i]) end
-      end)
+      each_sum(unit, i, function(f, t, key) for n = 0, o.vectors - 1 do body(f, t, n, key | n, unit.factors[i]) end end)
     end
   end
 end
@@ -190,7 +190,9 @@ local function multiply(k, o, unit, how)
   for i in ipairs(unit.rows) do
     each_sum(unit, i, function(f, t, key)
       local at = k:at(how.v, f * o.apart + t * o.row)
-      if o.vectors == 1 and k.target.broadcast_operand then return k:fma(how.acc[key], u[0][i], k:memory_broadcast(at)) end
+      if o.vectors == 1 and k.target.broadcast_operand then
+        return k:fma(how.acc[key], u[0][i], k:memory_broadcast(at))
+      end
       local a = k:vector "a"
       k:broadcast(a, at)
       for n = 0, o.vectors - 1 do k:fma(how.acc[key | n], u[n][i], a) end
@@ -241,17 +243,17 @@ local function build(called, o, kept, shared)
   return k:finish()
 end
 
--- o: units, sums: of them; vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between tiles
--- of V, apart, sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so many taps of
--- the weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row; ahead: of H, so
--- many lines of each channel after those of the sum are fetched into the first cache, from the line ahead_first on.
--- Constants, and taps that several units read, stay in registers if there are enough.
+-- o: units, sums: of them; vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between
+-- tiles of V, apart, sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so
+-- many taps of the weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row;
+-- ahead: of H, so many lines of each channel after those of the sum are fetched into the first cache, from the line
+-- ahead_first on. Constants, and taps that several units read, stay in registers if there are enough.
 function half.product(called, o)
   local ways = { { true, true }, { true, false }, { false, true }, { false, false } }
   return transform.fitting(called.target, ways, function(kept, shared) return build(called, o, kept, shared) end)
 end
 
----- the estimate -----------------------------------------------------------------------------------------------------
+---- the estimate ------------------------------------------------------------------------------------------------------
 
 local counted = setmetatable({}, { __mode = "k" })
 

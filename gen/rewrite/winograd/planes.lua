@@ -1,8 +1,9 @@
--- planes.lua: channels-first data for Winograd's algorithm: what a block of tiles reads and writes, as pixels of channels.
+-- planes.lua: channels-first data for Winograd's algorithm: what a block of tiles reads and writes, as pixels of
+-- channels.
 --
 -- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column
--- tile stand there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block is
--- as wide as a plane, its rows are one run of pixels. Weights are laid out likewise before they are transformed.
+-- tile stand there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block
+-- is as wide as a plane, its rows are one run of pixels. Weights are laid out likewise before they are transformed.
 local parts = require "parts"
 local cut = require "tiles"
 local relayout = require "relayout"
@@ -107,7 +108,8 @@ end
 function planes.weights(s, tile)
   local taps, icg, forward = s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.pass == "forward"
   local pixels = forward and icg * taps or taps
-  local view = { channels = tile.channels, pixels = pixels, pitch = tile.width, limit = pixels * tile.width, row = pixels,
+  local view = { channels = tile.channels, pixels = pixels, pitch = tile.width, limit = pixels * tile.width,
+    row = pixels,
     loose = true }
   return { count = forward and 1 or s.from.channels, from = icg * taps, to = taps * tile.width,
     kernel = s.build:kernel(("unfold %d"):format(tile.channels), "unfold", function(called)

@@ -10,7 +10,7 @@ local parts = require "parts"
 local tile = require "tile"
 local transform = {}
 
----- two dimensions ---------------------------------------------------------------------------------------------------
+---- two dimensions ----------------------------------------------------------------------------------------------------
 
 -- Gives registers for constants: all at once before the loops where they fit, else each where it is used.
 function transform.constants(k, kept, list)
@@ -55,8 +55,9 @@ local function filled(k, from)
   end or from
 end
 
--- o: first, last: rows that are there, present(i): whether a column is; load(row, column) gives inputs for `along`, whose
--- results of a column go into `across`; finish(column, results); m: what the matrices are called, to = left from right.
+-- o: first, last: rows that are there, present(i): whether a column is; load(row, column) gives inputs for `along`,
+-- whose results of a column go into `across`; finish(column, results); m: what the matrices are called, to = left from
+-- right.
 local function two_dimensions(k, o, how)
   local middle, m = along_rows(k, o, how), o.m
   for f = 1, #o.along.results do
@@ -84,7 +85,9 @@ end
 -- open(k) makes the pointers; it gives o, as above, and body(once), which calls once() where a vector is transformed.
 local function built(called, along, across, open)
   local ways = {}
-  for held = called.target.registers < 32 and 0 or math.min(#along.results, 3), 0, -1 do ways[#ways + 1] = { true, held } end
+  for held = called.target.registers < 32 and 0 or math.min(#along.results, 3), 0, -1 do
+    ways[#ways + 1] = { true, held }
+  end
   ways[#ways + 1] = { false, 0 }
   return transform.fitting(called.target, ways, function(kept, held)
     local k = program.new(called)
@@ -118,7 +121,7 @@ end
 -- Where a frequency of a side {scheme, at(f)} by one of another is.
 local function place(o, fh, fw) return (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart end
 
----- the input: V = BT d B --------------------------------------------------------------------------------------------
+---- the input: V = BT d B ---------------------------------------------------------------------------------------------
 
 local function about_input(k, o, m)
   local function part(axis, what)
@@ -143,7 +146,8 @@ function transform.input(called, o)
     k.about = about_input(k, o, m)
     local from, to = k:pointer("window", "in"), k:pointer(m.to:lower(), "out")
     local lanes, zero
-    local two = { m = m, first = o.h.low + 1, last = h_high, present = function(i) return i > o.w.low and i <= o.w.high end }
+    local two = { m = m, first = o.h.low + 1, last = h_high, present = function(i) return i > o.w.low
+      and i <= o.w.high end }
     function two.load(y, i)
       local r, a = element(k, m, y, i), k:at(from, (y - 1) * o.row + (i - 1) * o.pixel)
       if lanes then k:load(r, a, 0, lanes) else k:load(r, a) end
@@ -164,7 +168,7 @@ function transform.input(called, o)
   end)
 end
 
----- the output: Y = AT M A, with the epilogue ------------------------------------------------------------------------
+---- the output: Y = AT M A, with the epilogue -------------------------------------------------------------------------
 
 local function about_output(k, p, o, m)
   return ("%s = %s %s %s of one tile%s, %s: %d x %d outputs from %d x %d frequencies, of which f stands at f * %d.")
@@ -210,7 +214,7 @@ function transform.output(p, called, o)
   end)
 end
 
----- weights: U = G g GT ----------------------------------------------------------------------------------------------
+---- weights: U = G g GT -----------------------------------------------------------------------------------------------
 
 local function about_weights(o, m)
   return ("%s = %s of the %d x %d taps g between each input channel (a row) and %d output channels in the lanes. "
@@ -219,8 +223,8 @@ local function about_weights(o, m)
 end
 
 -- h, w: schemes; tap(y, x): where a tap (from 0) is; row: elements between the rows of the reduction; tile: the column
--- tile; apart: elements between the frequencies; `columns`: frequencies of a row; half: only along w, rows of taps stay,
--- side by side (half.lua). `rows` is an argument.
+-- tile; apart: elements between the frequencies; `columns`: frequencies of a row; half: only along w, rows of taps
+-- stay, side by side (half.lua). `rows` is an argument.
 function transform.weights(called, o)
   local m = { to = o.half and "H" or "U", left = o.half and "" or "G", from = "g", right = "GT" }
   local row = o.half and o.h.taps * o.tile.width or o.tile.width
@@ -253,7 +257,7 @@ function transform.weights(called, o)
   end)
 end
 
----- the product: M = V U, for one frequency --------------------------------------------------------------------------
+---- the product: M = V U, for one frequency ---------------------------------------------------------------------------
 
 -- tiles (rows of V), vectors, channels (of the sum), adds: to what is in M, row: elements between the rows of V, width:
 -- of U and M.
@@ -274,7 +278,7 @@ function transform.product(p, called, o)
       { finish = o.adds and { "added_in_memory", "stored" } or { "stored" } } } }
 end
 
----- the next block's input, fetched into the second cache ------------------------------------------------------------
+---- the next block's input, fetched into the second cache -------------------------------------------------------------
 
 function transform.fetch(called, lines)
   local k = program.new(called)
