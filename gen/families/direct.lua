@@ -12,6 +12,7 @@ local cost = require "cost"
 local counts = require "counts"
 local estimate = require "families/direct_cost"
 local gathering = require "families/direct_gather"
+local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 
@@ -27,11 +28,10 @@ local most_variants, most_parts = 12, 16
 -- meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
 
 names.family("direct", {
-  { { "gather", when = "copies" }, { "planes", fields = { { "s", "splits" } }, when = "splits" },
-    { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
-      marks = { "fetch", "across", "stream" } } },
-  { { "gather", when = "copies" }, { "panel", when = "panel" },
-    { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
+  { gathered.node, planes.node, { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
+    marks = { "fetch", "across", "stream" } } },
+  { gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } },
+    marks = { "fetch", "ahead" } } },
 })
 
 ---- what can be -------------------------------------------------------------------------------------------------------
