@@ -282,8 +282,10 @@ end
 
 ---- what the generator asks -------------------------------------------------------------------------------------------
 
-local gathers = { part = gathering, candidates = gathering_candidates, misfit = gathering_misfit, cycles = gathering_cycles }
-local sums = { part = gradient, candidates = gradient_candidates, misfit = gradient_misfit, cycles = gradient_cycles }
+local gathers = { part = gathering, candidates = gathering_candidates, misfit = gathering_misfit,
+  cycles = gathering_cycles }
+local sums = { part = gradient, candidates = gradient_candidates, misfit = gradient_misfit,
+  cycles = gradient_cycles }
 
 local function way_of(p) return p.pass == "backward_weights" and sums or gathers end
 
