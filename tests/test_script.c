@@ -452,16 +452,18 @@ START_TEST(what_is_too_much_is_left_out)
     cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1, .steady = true};
     ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
     ck_assert_int_eq(cg_script_schedules(s, &r, &whole), CONVGEN_OK);
-    ck_assert_int_gt(cg_script_work(s), 12);
+    ck_assert_int_gt(cg_script_work(s), 2);
     ck_assert_int_eq(cg_script_source(s, &r, whole.at[0].name, &source, why), CONVGEN_OK); /* how much that is */
     int work = cg_script_work(s);
     cg_source_free(&source);
-    cg_script_limit = 8;
+    cg_script_free(s); /* a list is less work the second time */
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    cg_script_limit = 1;
     ck_assert_msg(cg_script_schedules(s, &r, &part) == CONVGEN_OK, "%s", cg_error_text());
     int legal = 0, told = 0, plain = 0;
     for (int i = 0; i < part.count; i++) {
         legal += !part.at[i].why[0];
-        told += !strcmp(part.at[i].why, "the generator gave up after 8 million steps") && !strcmp(part.at[i].name, "winograd");
+        told += !strcmp(part.at[i].why, "the generator gave up after 1 million steps") && !strcmp(part.at[i].name, "winograd");
         plain += !strcmp(part.at[i].name, "plain");
     }
     ck_assert_msg(legal >= 1 && told == 1 && plain == 1, "%d legal, %d told, %d plain", legal, told, plain);
@@ -490,10 +492,11 @@ START_TEST(only_what_is_long_is_counted)
     ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
     ck_assert_int_eq(cg_script_work(s), 0);
     cg_free(list.at);
+    cg_script_free(s);
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
     cg_script_uncounted = 2;
-    cg_script_limit = 0;
     ck_assert_int_eq(cg_script_schedules(s, &r, &list), CONVGEN_OK);
-    ck_assert_str_eq(list.at[list.count - 1].why, "the generator gave up after 0 million steps");
+    ck_assert_int_gt(cg_script_work(s), 0);
     cg_free(list.at);
     cg_script_free(s);
 }

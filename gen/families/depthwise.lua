@@ -1,8 +1,9 @@
 -- depthwise.lua: every channel alone (groups = channels), channels-last, channels in the lanes.
 --
--- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names of
--- schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output channels, and
--- backward data, which sums over those of an input channel, has input channels in the lanes: see depthwise_gather.lua.
+-- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names
+-- of schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output
+-- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
+-- depthwise_gather.lua.
 local names = require "names"
 local parts = require "parts"
 local registers = require "registers"
@@ -18,10 +19,11 @@ local depthwise = { name = "depthwise", version = 4, chains = 1 }
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs, most_parts = 6000, 12, 16
 
----- schedules ------------------------------------------------------------------------------------------------------------------------
--- depthwise.r2.p4: tiles of 2 rows and 4 pixels, all weights of a plane in registers. depthwise.row.p12: one row, its taps a loop,
--- a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one. depthwise.h3.w3.v2.p4: backward
--- weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a step.
+---- schedules ---------------------------------------------------------------------------------------------------------
+-- depthwise.r2.p4: tiles of 2 rows and 4 pixels, all weights of a plane in registers. depthwise.row.p12: one row, its
+-- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one.
+-- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
+-- step.
 
 names.family("depthwise", {
   { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } } } },
@@ -30,7 +32,7 @@ names.family("depthwise", {
   { { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
 })
 
----- what does not apply or fit --------------------------------------------------------------------------------------
+---- what does not apply or fit ----------------------------------------------------------------------------------------
 
 local function refused(p)
   if p.layout ~= "nhwc" then return "depthwise needs channels-last data" end
@@ -41,7 +43,8 @@ local function refused(p)
   if taps > most then return ("an axis of %d taps, depthwise takes at most %d"):format(taps, most) end
 end
 
--- The input vector, and one for the mask of ragged channels, where masks take vector registers, or the places to spread from.
+-- The input vector, and one for the mask of ragged channels, where masks take vector registers, or the places to spread
+-- from.
 local function other_registers(s)
   local ragged = s.channels % s.lanes ~= 0 and not s.target.mask_registers
   return 1 + ((ragged or s.channels ~= s.p.ic) and 1 or 0)
@@ -110,71 +113,113 @@ end
 local LINE = 64
 
 -- Loads that one of a vector is worth: what crosses lines takes two.
-local function crossing(s, size)
+local function crossing(s)
   local bytes = s.target.bits // 8
-  return s.pixel * size % bytes == 0 and 1 or 1 + bytes / LINE
+  return s.pixel * parts.size_of(s.p) % bytes == 0 and 1 or 1 + bytes / LINE
 end
 
 local function vectors_of(s) return (s.channels + s.lanes - 1) // s.lanes end
 
--- The share of a cache's sets that lines so far apart lie in.
-local function share_of(pitch) return math.min(1, LINE / math.min(pitch & -pitch, 4096)) end
+-- What one vector of channels reads and writes of lines, whose halves and quarters other vectors take `near` bytes
+-- later: n of them come from what costs `far` a line.
+local function count_lines(t, s, n, far, near)
+  local share = math.min(1, s.target.bits // 8 / LINE)
+  t.lines = t.lines + n * (share * far + (1 - share) * t.m.line(near))
+end
 
-local K1, K2, K3 = 3, 1, 0
--- Counts the row of tiles of one vector of channels: rows are those of one tile, {uses, reached, size}; times it is made.
-local function count_row(t, m, s, schedule, rows, times, far)
-  local members, size = s.members, parts.size_of(s.p)
-  local slots, share = crossing(s, size), share_of(s.pixel * size)
-  local all, outputs, overlap = 0, 0, 0
+-- Counts the row of tiles of one vector of channels, `times`; rows are those of one tile, {uses, reached, size}.
+local function count_row(t, s, schedule, rows, times, far)
+  local slots, positions, outputs = crossing(s) * s.members, 0, 0
   local held = s.one_plane and s.rows
-  local scale = 1 + math.log(1 / share, 2) / K1
   for _, run in ipairs(s.columns) do
     local v, n = run.variant, times * run.count
     local reached = axes.reached(s.pixels, v)
     local weights = held and 0 or rows.uses * s.p.kernel[3]
     local loads = schedule.streamed and (v.uses + s.p.kernel[3]) * rows.uses or rows.reached * reached + weights
-    t:steps(n, rows.uses * v.uses * members, loads * members * slots, rows.uses * v.uses * members)
+    t:steps(n, rows.uses * v.uses * s.members, loads * slots, rows.uses * v.uses * s.members)
     t:stores(n * rows.size * v.size * slots)
     t:loops(n)
-    local tile = rows.reached * reached * members + rows.size * v.size + (held and 0 or weights)
-    overlap = overlap + n * scale * m.line(tile * LINE / share) * ((held and 0 or weights) + rows.reached * math.max(0, reached - v.size * s.pixels.up / s.pixels.down))
-    all, outputs = all + run.count * reached, outputs + run.count * v.size
+    positions, outputs = positions + run.count * reached, outputs + run.count * v.size
   end
-  local once = math.min(all, s.pixels.inputs)
-  local halves = LINE / math.min(LINE, s.target.bits // 8)
-  local pass = (rows.reached * once * members + rows.size * outputs) * LINE / share
-  local input, near = rows.reached * once * members, m.line(pass)
-  t.waits = t.waits + overlap + scale * times * input * (far.read / halves + near * (1 - 1 / halves))
-  t.waits = t.waits + scale * times * rows.size * outputs * (K2 * far.store / halves + near * (1 - 1 / halves))
-  if held then t.waits = t.waits + times * rows.uses * s.p.kernel[3] * far.band end
+  local input, output = rows.reached * math.min(positions, s.pixels.inputs) * s.members, rows.size * outputs
+  count_lines(t, s, times * input, far.read, (input + output) * LINE)
+  count_lines(t, s, times * output, far.store, (input + output) * LINE)
 end
 
+-- The rows of tiles of an image: {uses, reached, size, count}.
+local function kinds_of(s)
+  local kinds = {}
+  for i, run in ipairs(s.rows or {}) do
+    local v = run.variant
+    kinds[i] = { uses = v.uses, reached = axes.reached(s.lines, v), size = v.size, count = run.count }
+  end
+  for i, axis in ipairs(s.rows and {} or s.axes[2]) do
+    kinds[i] = { uses = axis.taps, reached = axis.taps, size = 1, count = axis.outputs }
+  end
+  return kinds
+end
+
+-- A row of tiles is made for all channels before the next one: what it reads again of the one before comes from the
+-- second cache or beyond when the channels are many.
 local function gathering_cycles(shape, schedule, m)
   local s, p, t = gathering.tiled(shape, schedule), shape.p, m.tally()
-  local planes, size = 0, parts.size_of(p)
+  local size, kinds, planes, read, tasks = parts.size_of(p), kinds_of(s), 0, 0, 0
   for _, axis in ipairs(s.axes[1]) do planes = planes + axis.outputs * math.max(axis.taps, 1) end
-  local times, read, kinds = p.batch * planes, 0, {}
-  for _, run in ipairs(s.rows or {}) do
-    local v = run.variant
-    kinds[#kinds + 1] = { uses = v.uses, reached = axes.reached(s.lines, v), size = v.size, count = run.count }
-  end
-  for _, axis in ipairs(s.rows and {} or s.axes[2]) do
-    kinds[#kinds + 1] = { uses = axis.taps, reached = axis.taps, size = 1, count = axis.outputs }
-  end
   for _, rows in ipairs(kinds) do read = read + rows.count * rows.reached end
-  local fresh = math.min(read, s.from.size[2]) / math.max(read, 1)
-  local all = (s.from.n + s.to.n) * p.batch * size
+  local fresh, all = math.min(read, s.from.size[2]) / math.max(read, 1), (s.from.n + s.to.n) * p.batch * size
   for _, rows in ipairs(kinds) do
-    local n, band = times * rows.count, (rows.reached * s.from.h + rows.size * s.to.h) * size
-    local far = { band = m.line(band), store = m.store(all) }
-    far.read = fresh * m.line(all) + (1 - fresh) * far.band
-    count_row(t, m, s, schedule, rows, n * vectors_of(s), far)
+    local n, band = p.batch * planes * rows.count, (rows.reached * s.from.h + rows.size * s.to.h) * size
+    local far = { read = fresh * m.line(all) + (1 - fresh) * m.line(band), store = m.store(all) }
+    count_row(t, s, schedule, rows, n * vectors_of(s), far)
     t:calls(n * gathering.count_parts(s))
+    tasks = tasks + n
   end
-  return t:cycles()
+  if s.moves then
+    t:turns(s.from.n * p.batch * size / 16)
+    tasks = p.batch * vectors_of(s)
+  end
+  return t:cycles() / math.min(p.threads, tasks)
 end
 
-local function gradient_cycles() return 1 end
+-- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
+local function count_run(t, s, schedule, r, run, times)
+  local slots = crossing(s)
+  for _, chunk in ipairs(r.chunks) do
+    for _, column in ipairs(chunk.columns.row) do
+      local v, n = column.variant, times * run.count * chunk.count * column.count
+      local fmas = #run.taps * v.uses + (r.bias and v.size or 0)
+      t:steps(n, fmas, (#run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
+      t:loops(n / schedule.vectors)
+    end
+    t:loops(times * run.count * chunk.count / schedule.vectors)
+  end
+end
+
+-- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
+local function gradient_cycles(s, schedule, m)
+  local p, t, size = s.p, m.tally(), parts.size_of(s.p)
+  local planes, groups = p.batch * p.output[1] * p.kernel[1], vectors_of(s) / schedule.vectors
+  local chunk = math.min(schedule.vectors * s.lanes, s.channels) * size
+  local all, output = (s.src.n + s.dst.n) * p.batch * size, p.output[2] * p.output[3]
+  for _, r in ipairs(gradient.rectangles(s, schedule)) do
+    local rows, width = 0, math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
+    for _, run in ipairs(r.runs) do
+      count_run(t, s, schedule, r, run, planes * vectors_of(s))
+      rows = rows + run.count * #run.taps
+    end
+    local once = math.min(rows, p.input[2])
+    local lines = math.max(chunk, LINE)
+    local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
+    local function read(n, pitch, own, others)
+      t:read(planes * groups * n, { chunk = chunk, pitch = pitch * size, own = own, others = others })
+    end
+    read(once * width, s.src.w, image, math.max(all - image, 0))
+    read(output, s.dst.w, image, math.max(all - image, 0))
+    read((rows - once) * width, s.src.w, row)
+    t:calls(planes * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks * groups)
+  end
+  return t:cycles() / math.min(p.threads, math.ceil(groups))
+end
 
 ---- the space ---------------------------------------------------------------------------------------------------------
 
@@ -242,8 +287,8 @@ local sums = { part = gradient, candidates = gradient_candidates, misfit = gradi
 
 local function way_of(p) return p.pass == "backward_weights" and sums or gathers end
 
--- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when the family
--- does not apply.
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
+-- the family does not apply.
 function depthwise.schedules(p, target, machine, list)
   local why = refused(p)
   if why then list[1] = { why = why, name = "depthwise" }; return end

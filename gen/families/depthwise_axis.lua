@@ -1,9 +1,9 @@
--- depthwise_axis.lua: along one axis of a depthwise problem, which positions of the input the taps of an output reach, and rows of
--- tiles whose outputs do so alike.
+-- depthwise_axis.lua: along one axis of a depthwise problem, which positions of the input the taps of an output reach,
+-- and rows of tiles whose outputs do so alike.
 --
--- Output j reaches (j * up + tap * tap_step + offset) / down where that is an integer and inside the input. A strided backward pass
--- needs no phases: `down` is the stride and tiles begin at its multiples, so that every tile inside has the same pattern. Nothing
--- here walks the axis: what differs from the tiles inside is at its ends.
+-- Output j reaches (j * up + tap * tap_step + offset) / down where that is an integer and inside the input. A strided
+-- backward pass needs no phases: `down` is the stride and tiles begin at its multiples, so that every tile inside has
+-- the same pattern. Nothing here walks the axis: what differs from the tiles inside is at its ends.
 local cut = require "tiles"
 local axes = {}
 
@@ -35,7 +35,7 @@ function axes.inner(axis)
   return math.max(low, 0), math.max(math.min(high, axis.outputs), 0)
 end
 
----- the pattern of a tile --------------------------------------------------------------------------------------------------------------
+---- the pattern of a tile ---------------------------------------------------------------------------------------------
 
 -- The outputs m, m + down, ... of a tile's that a tap reaches something inside for: the first and how many.
 local function seen(axis, first, size, tap)
@@ -69,8 +69,8 @@ function axes.reached(axis, variant)
   return math.max(math.min(variant.uses, high - low + 1), 0)
 end
 
--- The positions that a variant reaches, in the order that keeps every output's taps ascending, relative to the tile's reference:
--- {at, uses = list of {output, tap}}.
+-- The positions that a variant reaches, in the order that keeps every output's taps ascending, relative to the tile's
+-- reference: {at, uses = list of {output, tap}}.
 function axes.positions(axis, variant)
   if variant.positions then return variant.positions end
   local by_position, list = {}, {}
@@ -107,7 +107,7 @@ function axes.taps(positions)
   return list
 end
 
----- rows of tiles ----------------------------------------------------------------------------------------------------------------------
+---- rows of tiles -----------------------------------------------------------------------------------------------------
 
 local function make_row(axis, most, from, to)
   local row, unit = { uses = 0 }, axis.down
@@ -125,7 +125,8 @@ local function make_row(axis, most, from, to)
   return row
 end
 
--- Outputs [from, to) of an axis, all by default, as runs of equal tiles of at most `most`: {variant, first, count}; uses: of the runs.
+-- Outputs [from, to) of an axis, all by default, as runs of equal tiles of at most `most`: {variant, first, count};
+-- uses: of the runs.
 function axes.row(axis, most, from, to)
   from, to = from or 0, to or axis.outputs
   local key = ("%d %d %d"):format(most, from, to)
@@ -156,7 +157,7 @@ function axes.runs(axis)
   return cuts
 end
 
----- channels with a multiplier -----------------------------------------------------------------------------------------
+---- channels with a multiplier ----------------------------------------------------------------------------------------
 
 local function gcd(a, b)
   while b ~= 0 do a, b = b, a % b end

@@ -1,10 +1,10 @@
--- depthwise_gather.lua: the part of the depthwise family for forward and backward data: a tile of output rows and pixels of one
--- vector of channels, each input vector loaded once and used by every output that its taps reach.
+-- depthwise_gather.lua: the part of the depthwise family for forward and backward data: a tile of output rows and
+-- pixels of one vector of channels, each input vector loaded once and used by every output that its taps reach.
 --
--- Forward with a channel multiplier the lanes are output channels, and each input channel is spread over those of it. Backward
--- data then sums over them, in order within each tap: a task lays out one vector's image and weights by the multiplier's members,
--- [pixel][member][lane], and each member is as a further tap. Otherwise tensors and weights are read where they are, and one call
--- makes a row of tiles for all whole vectors of channels.
+-- Forward with a channel multiplier the lanes are output channels, and each input channel is spread over those of it.
+-- Backward data then sums over them, in order within each tap: a task lays out one vector's image and weights by the
+-- multiplier's members, [pixel][member][lane], and each member is as a further tap. Otherwise tensors and weights are
+-- read where they are, and one call makes a row of tiles for all whole vectors of channels.
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -16,8 +16,8 @@ local depthwise_gather = {}
 
 ---- the shape of a problem --------------------------------------------------------------------------------------------
 
--- channels: those in the lanes. multiplier: of them for each input channel; members: input channels that each sums over.
--- pixel, tap: elements between the input's pixels, the weights' taps.
+-- channels: those in the lanes. multiplier: of them for each input channel; members: input channels that each sums
+-- over. pixel, tap: elements between the input's pixels, the weights' taps.
 function depthwise_gather.shape(p, target)
   local forward, multiplier, lanes = p.pass == "forward", p.oc // p.ic, parts.lanes_of(p, target)
   local axis = forward and axes.forward or axes.backward
@@ -52,7 +52,7 @@ local function terms(s, rows, columns)
         local uses = {}
         for _, r in ipairs(row.uses) do
           for _, c in ipairs(column.uses) do
-            uses[#uses + 1] = { r = r.output, m = c.output, kh = r.tap, kw = c.tap, i = i }
+            uses[#uses + 1] = { r = r.output, m = c.output, kh = r.tap, kw = c.tap, i = i, v = 0 }
           end
         end
         list[#list + 1] = { at = { [base] = row.at * s.in_row + column.at * s.pixel + i * s.lanes }, uses = uses }
@@ -72,7 +72,7 @@ local function streamed(s, columns)
         for _, use in ipairs(column.uses) do
           if use.tap == tap then
             list[#list + 1] = { at = { [s.from.base] = column.at * s.pixel + i * s.lanes },
-              uses = { { r = 0, m = use.output, kh = 0, kw = 0, i = 0 } } }
+              uses = { { r = 0, m = use.output, kh = 0, kw = 0, i = 0, v = 0 } } }
           end
         end
       end
@@ -128,14 +128,16 @@ local function about(s, rows, part)
     or part.lanes < s.lanes and ("%d lanes of it"):format(part.lanes) or "alone")
 end
 
--- The tile's operands. Where taps along h are a loop, and of streamed weights, the registers are those of its first tap.
+-- The tile's operands. Where taps along h are a loop, and of streamed weights, the registers are those of its first
+-- tap.
 local function operands(s, rows, part)
-  local p, bias = s.p, s.forward and s.p.bias and { pointer = "bias" }
+  local p, bias = s.p, s.forward and s.p.bias and { pointer = "bias", { "v", s.lanes } }
   return { sizes = { r = rows.run and rows.run.variant.size or 1, m = s.columns[1].variant.size, kh = p.kernel[2], kw = p.kernel[3],
-      i = s.members },
-    sums = { pointer = s.to.base, register = "acc", { "r", s.out_row }, { "m", s.channels }, last = part.lanes },
-    held = { pointer = "weights", register = "w", { "kh", s.weights_row }, { "kw", s.tap }, { "i", s.lanes }, last = part.lanes,
-      indices = not s.moves and { "kh", "kw" } or nil },
+      i = s.members, v = 1 },
+    sums = { pointer = s.to.base, register = "acc", { "r", s.out_row }, { "m", s.channels }, { "v", s.lanes },
+      indices = { "r", "m" }, last = part.lanes },
+    held = { pointer = "weights", register = "w", { "kh", s.weights_row }, { "kw", s.tap }, { "i", s.lanes },
+      { "v", s.lanes }, indices = s.moves and { "kh", "kw", "i" } or { "kh", "kw" }, last = part.lanes },
     passing = { pointer = s.from.base, register = "x", kind = "spread", times = s.multiplier, phase = part.phase,
       elements = part.elements, once = part.lanes == s.lanes and s.multiplier == 1 },
     registers = { "passing", "sums" },
@@ -162,8 +164,8 @@ end
 
 ---- the stage ---------------------------------------------------------------------------------------------------------
 
--- Whole vectors of output channels, those alike together, and what is left: {first, lanes, blocks, step between blocks, and
--- input (the first input channel), phase and elements: see axes.source}.
+-- Whole vectors of output channels, those alike together, and what is left: {first, lanes, blocks, step between blocks,
+-- and input (the first input channel), phase and elements: see axes.source}.
 function depthwise_gather.channel_parts(s)
   local list, lanes, whole, period = {}, s.lanes, s.channels // s.lanes, axes.period(s.lanes, s.multiplier)
   local function add(first, width, blocks)
@@ -210,8 +212,8 @@ local function line_of(d, s, rows, number)
   return { input = number * (axes.reference(s.lines, first + size) - at) + at, output = number * size + first }
 end
 
--- Calls the kernels of all parts of the channels for a row of tiles: at is {n, image (the input's, which is 0 for one that moved),
--- jd, row}; place(part): {input, weights, first output channel}, the former two as {base, offset}.
+-- Calls the kernels of all parts of the channels for a row of tiles: at is {n, image (the input's, which is 0 for one
+-- that moved), jd, row}; place(part): {input, weights, first output channel}, the former two as {base, offset}.
 local function call_row(d, s, rows, at, list, place)
   local plane = rows.plane
   local first, planes = gather.tap_range(d, plane, at.jd, "plane")
@@ -284,14 +286,14 @@ local function member_tasks(s, part, move, kernels)
   end }
 end
 
--- Tasks over image and vector of channels: each lays out its part of the image in scratch, [pixel][member][lane], and the packed
--- weights are so as well.
+-- Tasks over image and vector of channels: each lays out its part of the image in scratch, [pixel][member][lane], and
+-- the packed weights are so as well.
 local function by_members(s, kernels)
   local p, compute, pack = s.p, {}, {}
   local units = view.units(p)
   for i, part in ipairs(vectors_of(s)) do
     local move = relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members, limit = part.lanes * s.members,
-      row = s.lanes, repeats = { from = p.oc, to = s.members * s.lanes } },
+      row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
       { name = "members" .. i, type = p.type, target = s.target })
     kernels[#kernels + 1] = move
     function part.first_of(v) return v * s.lanes + part.first end

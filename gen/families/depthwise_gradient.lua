@@ -1,13 +1,14 @@
--- depthwise_gradient.lua: the part of the depthwise family for backward weights: the taps of a rectangle of the kernel, an
--- accumulator each, in one pass over a block of output pixels, with the bias gradient beside them.
+-- depthwise_gradient.lua: the part of the depthwise family for backward weights: the taps of a rectangle of the kernel,
+-- an accumulator each, in one pass over a block of output pixels, with the bias gradient beside them.
 --
 -- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are.
 --
--- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that are new to
--- the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in sequence, but some 32
--- where it steps from pixel to pixel (14 where those are 32 lines apart), and 30 from the last cache in any order: 4 cycles or more,
--- and the two do not overlap wholly. Reading bands of rows across all channels, sums in memory, and prefetching gained nothing. A
--- row too wide for 3 of the input and 1 of the gradient to stay in the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
+-- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that
+-- are new to the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in
+-- sequence, but some 32 where it steps from pixel to pixel (14 where those are 32 lines apart), and 30 from the last
+-- cache in any order: 4 cycles or more, and the two do not overlap wholly. Reading bands of rows across all channels,
+-- sums in memory, and prefetching gained nothing. A row too wide for 3 of the input and 1 of the gradient to stay in
+-- the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -18,7 +19,7 @@ local view = require "view"
 local axes = require "families/depthwise_axis"
 local depthwise_gradient = {}
 
----- the shape: which output rows and pixels a rectangle of taps may use ------------------------------------------------
+---- the shape: which output rows and pixels a rectangle of taps may use -----------------------------------------------
 
 -- What schedules share: a table of what was made, by key.
 local function made(known, key, make)
@@ -30,11 +31,12 @@ function depthwise_gradient.shape(p, target)
   local planes = axes.forward(p, 1)
   local low, high = axes.inner(planes)
   return { p = p, target = target, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
-    dst = view.dst(p), weights = view.weights(p), known = {}, channels = p.oc,
+    dst = view.dst(p), weights = view.weights(p), known = {}, channels = p.oc, pixel = p.ic,
     bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs } -- one tap that sees all planes
 end
 
--- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles, start}}.
+-- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles,
+-- start}}.
 local function chunks(s, piece, pixels)
   local axis, list, by_key = axes.forward(s.p, 3, piece), {}, {}
   local low, high = axes.inner(axis)
@@ -54,8 +56,8 @@ local function chunks(s, piece, pixels)
   return list
 end
 
--- Rectangles of taps: {rows = piece, columns = piece, runs (of rows), chunks, bias, key}; the first one sums the bias as well where
--- every output has its turn there. Those with equal keys share their kernels for equal columns.
+-- Rectangles of taps: {rows = piece, columns = piece, runs (of rows), chunks, bias, key}; the first one sums the bias
+-- as well where every output has its turn there. Those with equal keys share their kernels for equal columns.
 local function make_rectangles(s, schedule)
   local list, p = {}, s.p
   for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.height)) do
@@ -102,8 +104,8 @@ end
 
 ---- the kernel --------------------------------------------------------------------------------------------------------
 
--- Loads the gradients that a position needs. Pixels are first used in ascending order, which is the order of the bias gradient's
--- chain too: with a bias those before them come first.
+-- Loads the gradients that a position needs. Pixels are first used in ascending order, which is the order of the bias
+-- gradient's chain too: with a bias those before them come first.
 local function load_nodes(nodes, r, vectors, state, last)
   for pixel = r.bias and state.next or last, last do
     for v = 0, state[pixel] and -1 or vectors - 1 do
@@ -167,8 +169,8 @@ local function operands(s, r, part)
       ending = { temporary = "passing" } }
 end
 
--- A rectangle's taps over one block: counts tell how many rows of each run the block has; the sums of a part's vectors of channels
--- are added to the gradient that is there.
+-- A rectangle's taps over one block: counts tell how many rows of each run the block has; the sums of a part's vectors
+-- of channels are added to the gradient that is there.
 local function block_kernel(s, r, columns, part, name)
   local arguments, o = operands(s, r, part)
   local function each_sum(node)
@@ -236,7 +238,8 @@ local function each_chunk(d, chunk, body)
   d:loop("column", chunk.first, chunk.first + chunk.count * reduce.block, reduce.block, body)
 end
 
--- Calls the kernels of a rectangle for a block of rows; at: where the source, diff_dst, weights and bias of the part begin.
+-- Calls the kernels of a rectangle for a block of rows; at: where the source, diff_dst, weights and bias of the part
+-- begin.
 local function call_block(d, s, r, kernels, block, at)
   local counts = {}
   for i, run in ipairs(r.runs) do
@@ -300,7 +303,8 @@ local function bias_part(s, part, zero, kernel_of)
     end })
 end
 
--- Kernels by what they are for, each made once: kernel(what its name begins with, key, make, arguments before the name).
+-- Kernels by what they are for, each made once: kernel(what its name begins with, key, make, arguments before the
+-- name).
 local function kernel_maker(s, kernels)
   local known = {}
   return function(what, key, make, ...)

@@ -6,6 +6,7 @@ local program = require "program"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local cost = require "cost"
 local reduce = require "reduce"
 local targets = require "targets"
 local view = require "view"
@@ -14,14 +15,19 @@ local plain = { name = "plain", version = 2, chains = 1 }
 
 names.family("plain", { { { "plain" } } })
 
--- Cycles: a multiply-add waits for the one before it (4), and for its loads when a compiler without registers made the
--- code. Each fma waits four cycles for the one before; short chains have their calls and loops beside that.
-local function cycles_of(p)
-  local chain = p.pass == "forward" and p.ic // p.groups or p.pass == "backward_data" and p.oc // p.groups or 1
-  return (4 + 2 * math.min(1, 64 / chain)) * p.macs
+-- Each multiply-add waits for the one before; short chains have their loops and calls beside that.
+local function cycles_of(p, machine)
+  local t, outputs = cost.machine(machine, targets.scalar).tally(), p.pass == "backward_data" and p.input or p.output
+  local chain = p.pass == "forward" and p.ic // p.groups or p.pass == "backward_data" and p.oc // p.groups or p.output[3]
+  t:steps(p.macs, 1, 2, 1)
+  t:loops(p.macs / chain)
+  t:calls(p.batch * outputs[1] * outputs[2] * outputs[3])
+  return t:cycles()
 end
 
-function plain.schedules(p, _, _, list) list[1] = { schedule = { family = "plain" }, cycles = cycles_of(p) } end
+function plain.schedules(p, _, machine, list)
+  list[1] = { schedule = { family = "plain" }, cycles = cycles_of(p, machine) }
+end
 
 local one = { { at = 0 } } -- what a kernel is for
 local function zero_kernel(p) return reduce.zero_kernel(p, targets.scalar, "plain_zero", one) end

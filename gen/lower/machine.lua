@@ -409,8 +409,8 @@ local function fill(s, op) vector(s, s.forms.load, s.map[op.d], nil, nil, rsp, s
 ---- jumps -------------------------------------------------------------------------------------------------------------
 
 local function size_of(s, first, last)
-  local size = 0
-  for i = first, last do size = size + #s.code[i] end
+  local size, code = 0, s.code
+  for i = first, last do size = size + #code[i] end
   return size
 end
 

@@ -167,16 +167,25 @@ end
 
 ---- forms -------------------------------------------------------------------------------------------------------------
 
+-- By bits, type and name: kernels ask for forms as often as for instructions.
 local known = {}
+
+local function forms_known(type_name, bits)
+  local of_bits = known[bits] or {}
+  known[bits] = of_bits
+  local forms = of_bits[type_name] or {}
+  of_bits[type_name] = forms
+  return forms
+end
 
 -- The instruction of a row for elements of a type and vectors of so many bits (neither matters to integer instructions).
 function encoder.form(name, type_name, bits)
-  local key = ("%s %s %s"):format(name, type_name, bits)
-  if known[key] then return known[key] end
+  local forms = forms_known(type_name or "", bits or 0)
+  if forms[name] then return forms[name] end
   local row, t = rows[name], types[type_name or "f32"]
   local f = { name = name, row = row, gnu = (row.gnu:gsub("%%(%l)", t)) }
   if type(row.code) == "string" and row.code:find "^E?VEX" then read_vector(f, row, t, bits) else read_legacy(f, row) end
-  known[key] = f
+  forms[name] = f
   return f
 end
 
