@@ -5,25 +5,34 @@ local names = require "names"
 local targets = require "targets"
 local space = {}
 
-local families = { (require "families/direct"), (require "families/planar"), (require "families/depthwise"),
-  (require "rewrite/winograd"), (require "families/plain") }
+-- A family's file is run when something is first asked of it.
+local order, families = { "direct", "planar", "depthwise", "winograd", "plain" }, {
+  direct = require "families/direct", planar = require "families/planar", depthwise = require "families/depthwise",
+  winograd = require "rewrite/winograd", plain = require "families/plain",
+}
 
-function space.family(name)
-  for _, family in ipairs(families) do if family.name == name then return family end end
-end
+function space.family(name) return families[name] end
 
 -- The versions of all families, "4.5.3.6.1": records of equal ones come from the same kernels.
 function space.generator()
   local versions = {}
-  for i, family in ipairs(families) do versions[i] = family.version end
+  for i, name in ipairs(order) do versions[i] = families[name].version end
   return table.concat(versions, ".")
+end
+
+-- Which families a name may be of: the one whose word it has, else any.
+local function families_of(name)
+  for word in name:gmatch "%f[%w]%a+" do if families[word] then return { word } end end
+  return order
 end
 
 -- "direct.p7.v4.rows4" -> its family and the schedule; nil and a sentence when it is no name.
 function space.parse(name)
-  local schedule, why = names.parse(name)
+  local stated = {}
+  for i, family in ipairs(families_of(name)) do stated[i] = families[family].name end -- its file states its forms
+  local schedule, why = names.parse(name, stated)
   if not schedule then return nil, why end
-  return space.family(schedule.family), schedule
+  return families[schedule.family], schedule
 end
 
 local function before(a, b)
@@ -67,8 +76,8 @@ end
 -- All schedules of all families, sorted. A family whose list is too much work has what it came to.
 local function entries_of(problem, target, machine)
   local list = {}
-  for _, family in ipairs(families) do
-    local found = {}
+  for _, family_name in ipairs(order) do
+    local found, family = {}, families[family_name]
     local _, gave_up = bounded(family.schedules, problem, target, machine, found)
     if gave_up then found[#found + 1] = { name = family.name, why = gave_up } end
     for _, one in ipairs(found) do list[#list + 1] = entry_of(family, problem, one) end
