@@ -28,15 +28,19 @@ function space.generator()
   return table.concat(versions, ".")
 end
 
-local function load(row) return row and row.module.name end
+-- Which families a name may be of: the one whose word it has, else any.
+local function families_of(name)
+  for word in name:gmatch "%f[%w]%a+" do if by_name[word] then return { by_name[word] } end end
+  return families
+end
 
 -- "direct.p7.v4.rows4" -> its family and the schedule; nil and a sentence when it is no name.
 function space.parse(name)
-  for word in name:gmatch "[^./]+" do load(by_name[word]) end
-  local schedule = names.parse(name)
-  if schedule then return by_name[schedule.family].module, schedule end
-  for _, row in ipairs(families) do load(row) end -- the sentence tells what all of them allow
-  return nil, select(2, names.parse(name))
+  local stated = {}
+  for i, row in ipairs(families_of(name)) do stated[i] = row.module.name end -- its file states its forms
+  local schedule, why = names.parse(name, stated)
+  if not schedule then return nil, why end
+  return by_name[schedule.family].module, schedule
 end
 
 local function before(a, b)
