@@ -50,7 +50,8 @@ static cg_status time_turn(const cli_arguments *a, entry *e, int round, bool kee
     double seconds = (a->seconds < 0 ? 0.5 : a->seconds) / ROUNDS;
     cg_status status = e->trial ? CONVGEN_OK : cg_trial_new(&e->np->problem, false, &e->trial);
     if (!status)
-        status = cg_time(e->trial, cg_plan_kernel(e->plan), cg_plan_parallel(e->plan), seconds, a->cold, &timing);
+        status = cg_time(e->trial, cg_plan_kernel(e->plan), cg_plan_parallel(e->plan),
+                         &(cg_stint){ .seconds = seconds, .cold = a->cold }, &timing);
     if (status)
         return status;
     e->min[round] = timing.ns_min;

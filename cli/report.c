@@ -362,7 +362,7 @@ static double time_here(convgen_context *c, const cli_arguments *a, const cg_nam
     if (!status)
         status = cg_trial_new(&np->problem, false, &trial);
     if (!status)
-        status = cg_time(trial, cg_plan_kernel(plan), cg_plan_parallel(plan), 0.02, false, &timing);
+        status = cg_time(trial, cg_plan_kernel(plan), cg_plan_parallel(plan), &(cg_stint){ .seconds = 0.02 }, &timing);
     cg_trial_free(trial);
     convgen_plan_free(plan);
     return status ? 0 : timing.ns_min;

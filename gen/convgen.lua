@@ -124,7 +124,7 @@ local function figures_of(request, s, meanings)
   local family, schedule = space.parse(s.name)
   if not family or not family.figures then return "" end
   meanings[1] = family.figures_mean
-  return ("%s  %s"):format((" "):rep(38 - #s.name),
+  return ("%s  %s"):format((" "):rep(46 - #s.name),
     family.figures(request.problem, schedule, targets[request.target], request.machine))
 end
 

@@ -1,23 +1,25 @@
--- names.lua: the grammar of schedules' names, "planes.s1/direct.p7.v4.rows4.fetch": printed, parsed, and what is wrong with one.
+-- names.lua: the grammar of schedules' names, "planes.s1/direct.p7.v4.rows4.fetch": printed, parsed, and what is wrong.
 --
--- A name is nodes from the outside in with "/" between them; a node is a word, its fields and its marks, in their order and with "."
--- between them. What is done around a tile is a node of its own, which stands where it is a choice. A family states its forms; a form is
--- nodes, a node is
+-- A name is nodes from the outside in, with "/" between them; a node is a word, its fields and its marks, in their
+-- order and with "." between them. What is done around a tile is a node of its own, which stands where it is a choice.
+-- A family states its forms; a form is nodes, and a node is
 --   { "direct", fields = { { "p", "pixels" }, ... }, marks = { "fetch", { "half", "fuse" }, ... }, when = key }
--- Field: .p7 is pixels = 7; `optional` where it may be missing; `flag` for a word alone, .row; `sizes` for those of two axes, .4+3x4+3.
--- Marks: words that may stand, of those in a list at most one. when: the node stands where the schedule has this key.
--- A schedule is a flat table of what its name says, and of its family; sizes are 1 to 2^20, so that what is made of them is an integer.
+-- Field: .p7 is pixels = 7; `optional` where it may be missing; `flag` for a word alone, .row; `sizes` for those of
+-- two axes, .4+3x4+3. Marks: words that may stand, of those in a list at most one. when: the node stands where the
+-- schedule has this key. A schedule is a flat table of what its name says, and of its family; sizes are 1 to 2^20, so
+-- that what is made of them is an integer.
 local names = {}
 
--- Letters of a name, as records hold it (CG_NAME); the largest size and its digits.
-local longest, largest, most_digits = 95, 1 << 20, 7
+-- Letters of a name, as records hold it (CG_NAME); the largest size.
+local longest, largest = 95, 1 << 20
 
----- what stands between two dots -------------------------------------------------------------------------------------------------
+---- what stands between two dots ------------------------------------------------------------------------------------
 
--- An item: `shown`: how people are told of it; text(schedule): its word, or nil; read(word, schedule): whether it is one, and takes it.
+-- An item: shown: how people are told of it; text(schedule): its word, or nil; read(word, schedule): whether it is one,
+-- which the schedule then has.
 
 local function read_size(digits)
-  local size = digits and #digits <= most_digits and digits:match "^[1-9]%d*$" and math.tointeger(tonumber(digits))
+  local size = digits and digits:match "^[1-9]%d*$" and math.tointeger(tonumber(digits))
   return size and size <= largest and size or nil
 end
 
@@ -28,31 +30,20 @@ local function field(row)
     text = function(s) return s[key] and letter .. s[key] end,
     read = function(word, s)
       s[key] = read_size(word:match(pattern))
-      return s[key] ~= nil
+      return s[key]
     end }
 end
 
-local function flag(row)
-  local word, key = row[1], row.flag
-  return { shown = { word }, key = key, text = function(s) return s[key] and word end,
-    read = function(found, s)
-      if found == word then s[key] = true end
-      return found == word
-    end }
-end
-
--- Of at most one of some words.
-local function mark(words)
-  if type(words) == "string" then words = { words } end
-  local known = {}
-  for _, word in ipairs(words) do known[word] = true end
-  return { shown = words, optional = true, key = words[1],
+-- One of some words, which stands for the key or, without one, for a key of its own.
+local function one_of(words, key, optional)
+  return { shown = words, optional = optional, key = key or words[1],
     text = function(s)
-      for _, word in ipairs(words) do if s[word] then return word end end
+      for _, word in ipairs(words) do if s[key or word] then return word end end
     end,
-    read = function(word, s)
-      if known[word] then s[word] = true end
-      return known[word]
+    read = function(found, s)
+      for _, word in ipairs(words) do
+        if word == found then s[key or word] = true; return true end
+      end
     end }
 end
 
@@ -62,7 +53,8 @@ local function print_sizes(sizes) return table.concat(sizes, "+") end
 local function read_sizes(text)
   local big, small = text:match "^(%d+)%+?(%d*)$"
   local sizes = { read_size(big), read_size(small) }
-  return sizes[1] and (small == "" or sizes[2] and sizes[2] < sizes[1]) and print_sizes(sizes) == text and sizes or nil
+  local ordered = sizes[1] and (small == "" or sizes[2] and sizes[2] < sizes[1])
+  return ordered and print_sizes(sizes) == text and sizes or nil
 end
 
 local function two_sizes(row)
@@ -76,18 +68,18 @@ local function two_sizes(row)
     end }
 end
 
-local function item_of(row) return (row.sizes and two_sizes or row.flag and flag or field)(row) end
-
----- families ------------------------------------------------------------------------------------------------------------------------
+---- families ---------------------------------------------------------------------------------------------------------
 
 local all, of_family = {}, {}
 
 local function node_of(row)
-  local node, says_when = { word = row[1], when = row.when }, false
-  for _, f in ipairs(row.fields or {}) do node[#node + 1] = item_of(f) end
-  for _, m in ipairs(row.marks or {}) do node[#node + 1] = mark(m) end
-  for _, item in ipairs(node) do says_when = says_when or item.key == row.when end
-  node.sets = not says_when and row.when or nil
+  local word = row[1]
+  local head = { shown = { word }, read = function(found) return found == word end }
+  local node = { word = word, when = row.when, head = head }
+  for _, f in ipairs(row.fields or {}) do
+    table.insert(node, f.sizes and two_sizes(f) or f.flag and one_of({ f[1] }, f.flag) or field(f))
+  end
+  for _, m in ipairs(row.marks or {}) do table.insert(node, one_of(type(m) == "table" and m or { m }, nil, true)) end
   return node
 end
 
@@ -110,15 +102,15 @@ function names.family(family, forms)
   end
 end
 
----- schedule -> name --------------------------------------------------------------------------------------------------------------
+---- schedule -> name -------------------------------------------------------------------------------------------------
 
 local function has_form(s, form)
   for _, key in ipairs(form.needs) do if s[key] == nil then return false end end
   return true
 end
 
--- The name, and the name without its sizes: an estimate may be wrong about all schedules that are alike in this, their way. only: a set
--- of keys; then no others' fields, marks and nodes stand in it.
+-- The name, and the name without its sizes: an estimate may be wrong about all schedules that are alike in this, their
+-- way. only: a set of keys; then no others' fields, marks and nodes stand in it.
 function names.print(s, only)
   local form = 1
   while not has_form(s, of_family[s.family][form]) do form = form + 1 end
@@ -137,7 +129,7 @@ function names.print(s, only)
   return table.concat(name), table.concat(way)
 end
 
----- name -> schedule --------------------------------------------------------------------------------------------------------------
+---- name -> schedule -------------------------------------------------------------------------------------------------
 
 -- "planes.s1/direct.p7" -> "planes", ".s1", "/direct", ".p7".
 local function words_of(name)
@@ -158,9 +150,8 @@ local function take(reader, item, dot)
 end
 
 local function take_node(reader, node)
-  local head = { shown = { node.word }, read = function(word) return word == node.word end }
-  if not take(reader, head, reader.at == 1 and "" or "/") then return node.when ~= nil end
-  if node.sets then reader.schedule[node.sets] = true end
+  if not take(reader, node.head, reader.at == 1 and "" or "/") then return node.when ~= nil end
+  if node.when then reader.schedule[node.when] = true end -- or what its field says
   for _, item in ipairs(node) do
     if not take(reader, item, ".") then return false end
   end
@@ -191,13 +182,16 @@ end
 local function sentence(name, word, allowed)
   local may = listed(allowed)
   local where = word and ("in place of %s there may be"):format(word) or "it ends where there must be"
-  return ("'%s' is no schedule: %s %s%s"):format(name, where, may, may:find "N" and (" (N: 1 to %d)"):format(largest) or "")
+  local sizes = may:find "N" and (" (N: 1 to %d)"):format(largest) or ""
+  return ("'%s' is no schedule: %s %s%s"):format(name, where, may, sizes)
 end
 
--- "planes.s1/direct.p7.v4.rows4" -> the schedule; nil and a sentence that names the culprit. Of all forms those that get furthest
--- tell what is allowed.
+-- "planes.s1/direct.p7.v4.rows4" -> the schedule; nil and a sentence that names the culprit. Of all forms those that
+-- get furthest tell what is allowed.
 function names.parse(name)
-  if #name > longest then return nil, ("'%.40s...' is no schedule: names have at most %d letters"):format(name, longest) end
+  if #name > longest then
+    return nil, ("'%.40s...' is no schedule: names have at most %d letters"):format(name, longest)
+  end
   local words, furthest, allowed = words_of(name), 0, {}
   for _, form in ipairs(all) do
     local schedule, reader = read_form(form, words)

@@ -30,15 +30,13 @@ end
 
 -- Neighbours by vectors in a loop.
 local function many_neighbours(k, elements, pointers, move)
-  k:loop(elements // k.lanes, function()
-    move(pointers, 0, k.lanes)
-    for _, pointer in ipairs(pointers) do k:advance(pointer, k.lanes) end
-  end)
+  local steps = { k.lanes, k.lanes, k.lanes }
+  k:nest(pointers, { { count = elements // k.lanes, steps = steps } }, function() move(pointers, 0, k.lanes) end)
   if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
 end
 
--- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}; a count may
--- be the name of what the kernel is told. whole: the last vector is written whole, zeros behind the elements. many:
+-- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}; a count
+-- may be the name of what the kernel is told. whole: the last vector is written whole, zeros behind the elements. many:
 -- neighbours in a loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come
 -- before the store.
 function relayout.copy(view, o)
@@ -156,9 +154,9 @@ local function load_turned(k, view, r, from, skip, pixels)
 end
 
 -- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector (exact: as many elements as
--- pixels). repeats: {from, to}, the elements between one such block and the next, as many as the count says. finish = a
--- problem: its residual, which has rows as well, and its activation come before the store (every element moves a part's
--- channels at a time: none is beyond the limit).
+-- pixels). repeats: {of from, of to}, the elements between one such block and the next, as many as the count says.
+-- finish = a problem: its residual, which has rows as well, and its activation come before the store (every element
+-- moves a part's channels at a time: none is beyond the limit).
 function relayout.to_rows(view, o)
   local k, from, to, residual = begin(view, o,
     "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes.")
@@ -174,15 +172,9 @@ function relayout.to_rows(view, o)
     end
   end
   local function one(pixel, row) move_one(k, r[1], k:at(from, pixel), k:at(to, row)) end
-  if not times then
+  k:nest({ from, to }, times and { { count = times, steps = view.repeats } } or {}, function()
     turn(k, view, sides, move, one)
-  else
-    k:loop(times, function()
-      turn(k, view, sides, move, one)
-      k:advance(from, view.repeats.from)
-      k:advance(to, view.repeats.to)
-    end)
-  end
+  end)
   return k:finish()
 end
 
@@ -204,11 +196,7 @@ function relayout.to_many_rows(view, o)
   end
   if whole > 0 then
     local a, b = k:copy("a", from), k:copy("b", to)
-    k:loop(whole, function()
-      squares(a, b)
-      k:advance(a, k.part)
-      k:advance(b, k.part * view.row)
-    end)
+    k:nest({ a, b }, { { count = whole, steps = { k.part, k.part * view.row } } }, squares)
     local again = view.channels - k.part -- the last part's channels overlap the ones before
     if view.channels % k.part > 0 then
       k:advance(from, again)
@@ -222,10 +210,8 @@ end
 -- Where a pixel of few channels has others' elements behind it: pixel by pixel.
 local function pixels_apart(k, view, from, to, one)
   local whole = (view.limit - view.channels) // view.pitch + 1 -- pixels with all of their channels
-  k:loop(whole, function()
+  k:nest({ from, to }, { { count = whole, steps = { 1, view.pitch } } }, function()
     for c = 0, view.channels - 1 do one(c, c * view.row) end
-    k:advance(from, 1)
-    k:advance(to, view.pitch)
   end)
   local rest = setmetatable({ limit = view.limit - whole * view.pitch }, { __index = view })
   single(k, rest, 0, 0, view.pixels - whole, one)
@@ -255,9 +241,9 @@ function relayout.to_pixels(view, o)
   return k:finish()
 end
 
--- How a row of an image and its rows in scratch, `rows` of `pitch` elements for each channel, are turned into each other:
--- {view, count: so many channels, a call each; outside, inside: where}. lines {start, outputs, stride} are what the rows
--- hold. A view is a line's where channels stand beside each other, else a channel's.
+-- How a row of an image and its rows in scratch, `rows` of `pitch` elements for each channel, are turned into each
+-- other: {view, count: so many channels, a call each; outside, inside: where}. lines {start, outputs, stride} are what
+-- the rows hold. A view is a line's where channels stand beside each other, else a channel's.
 function relayout.row_moves(tensor, lines, rows, pitch)
   if tensor.neighbours then
     return { { count = tensor.all, outside = 0, inside = 0, view = { channels = #lines, pixels = lines[1].outputs,

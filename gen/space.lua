@@ -1,14 +1,12 @@
--- space.lua: a problem's best schedules of all families by estimate (or all of them), then the refused ones with their reasons.
+-- space.lua: a problem's best schedules of all families by estimate (or all of them), then the refused ones and why.
 --
 -- Nothing else in the generator knows which families there are.
 local names = require "names"
 local targets = require "targets"
 local space = {}
 
-local families = {}
-for i, name in ipairs { "families/direct", "families/planar", "families/depthwise", "rewrite/winograd", "families/plain" } do
-  families[i] = require(name)
-end
+local families = { (require "families/direct"), (require "families/planar"), (require "families/depthwise"),
+  (require "rewrite/winograd"), (require "families/plain") }
 
 function space.family(name)
   for _, family in ipairs(families) do if family.name == name then return family end end
@@ -34,7 +32,8 @@ local function before(a, b)
   return a.name < b.name
 end
 
--- So many schedules are worth looking at, and so many of a family and of a way, whatever the others promise; refused ones all tell something.
+-- So many schedules are worth looking at, and so many of a family and of a way, whatever the others promise; refused
+-- ones all tell something.
 local most, of_family, of_way = 60, 12, 2
 
 -- Of a sorted list; what is asked for by name stays.
@@ -44,7 +43,9 @@ local function pruned(list, asked)
     local of, like = families_kept[entry.family] or 0, ways_kept[entry.way] or 0
     if entry.why or fitting < most or of < of_family or like < of_way or entry.name == asked then
       kept[#kept + 1] = entry
-      if not entry.why then fitting, families_kept[entry.family], ways_kept[entry.way] = fitting + 1, of + 1, like + 1 end
+      if not entry.why then
+        fitting, families_kept[entry.family], ways_kept[entry.way] = fitting + 1, of + 1, like + 1
+      end
     end
   end
   return kept
@@ -55,19 +56,22 @@ local function arithmetic_of(family, problem, schedule)
   return family.chains == 1 and "canonical" or (names.print(schedule, family.arithmetic(problem, schedule)))
 end
 
--- All schedules of all families, unsorted. A family whose list is too much work has what it came to.
+local function entry_of(family, problem, found)
+  local entry = { family = family.name, version = family.version, cycles = found.cycles or 0, why = found.why,
+    arithmetic = found.why and "" or arithmetic_of(family, problem, found.schedule) }
+  if found.name then entry.name, entry.way = found.name, found.name
+  else entry.name, entry.way = names.print(found.schedule) end
+  return entry
+end
+
+-- All schedules of all families, sorted. A family whose list is too much work has what it came to.
 local function entries_of(problem, target, machine)
   local list = {}
   for _, family in ipairs(families) do
     local found = {}
     local _, gave_up = bounded(family.schedules, problem, target, machine, found)
     if gave_up then found[#found + 1] = { name = family.name, why = gave_up } end
-    for _, entry in ipairs(found) do
-      local name, way = entry.name, entry.name
-      if not name then name, way = names.print(entry.schedule) end
-      list[#list + 1] = { name = name, family = family.name, way = way, version = family.version,
-        arithmetic = entry.why and "" or arithmetic_of(family, problem, entry.schedule), cycles = entry.cycles or 0, why = entry.why }
-    end
+    for _, one in ipairs(found) do list[#list + 1] = entry_of(family, problem, one) end
   end
   table.sort(list, before)
   return list
@@ -88,10 +92,12 @@ local function by_arithmetic(list)
   return order, of
 end
 
--- A sorted list so that no number of threads changes the arithmetic that is taken first: arithmetics stand as they do for one
--- thread, the schedules of each as they do for these threads (or, where these have none of it, for one). Others come last.
+-- A sorted list so that no number of threads changes the arithmetic that is taken first: arithmetics stand as they do
+-- for one thread, the schedules of each as they do for these threads (or, where these have none of it, for one). Others
+-- come last.
 local function steady(problem, target, machine, list)
-  local one = problem.threads == 1 and list or entries_of(setmetatable({ threads = 1 }, { __index = problem }), target, machine)
+  local single = setmetatable({ threads = 1 }, { __index = problem })
+  local one = problem.threads == 1 and list or entries_of(single, target, machine)
   local order, of_one = by_arithmetic(one)
   local others, of = by_arithmetic(list)
   local result = {}

@@ -162,6 +162,18 @@ function cut.seen(axis)
   return sum
 end
 
+-- Tiles of `pixels` at the ends of a row that differ for certain, without looking at them: what they see of the taps is
+-- neither all nor nothing, and is another from tile to tile, where these are as long as taps are apart.
+function cut.border_tiles(axis, pixels)
+  local reach = (axis.taps - 1) * axis.tap_step
+  if axis.taps == 0 or pixels // 2 * axis.step < math.abs(axis.tap_step) then return 0 end
+  local low, high = cut.inner(axis)
+  local first = math.max(-((axis.offset + math.max(0, reach)) // axis.step), 0)
+  local stop = math.min((axis.inputs - 1 - axis.offset - math.min(0, reach)) // axis.step + 1, axis.outputs)
+  local border = high > low and low - first + stop - high or stop - first
+  return math.max(border // pixels - 2, 0)
+end
+
 -- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
 -- variant and with what tells it from others. A row that has plenty of variants is not finished.
 function cut.variant_runs(pieces, describe)

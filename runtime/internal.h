@@ -476,11 +476,12 @@ typedef struct cg_verdict {
     size_t filled;    /* and bytes of inputs that it made */
     char on[CG_TEXT]; /* the smaller problem that the same schedule was checked on; "": the problem itself */
 } cg_verdict;
-typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL } cg_verify_level;
+typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL, CG_VERIFY_SOME } cg_verify_level;
 /* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
  * in its receptive field; poisoned outputs, scratch and workspace; inputs and red zones untouched; the bound element by element.
  * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
- * SAMPLE: some outputs of some tasks: sample.c. */
+ * SAMPLE: some outputs of some tasks: sample.c. SOME: the same of the problem itself, however much a task is (tune.c looks for smaller
+ * problems for SAMPLE). */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, cg_verify_level level, cg_verdict *out);
 double cg_sample_excess(const convgen_problem *p, const cg_kernel *k); /* by how much the tasks of a sample are beyond what it may run; 1: just not */
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
@@ -552,9 +553,13 @@ typedef struct cg_timing {
  * else the machine does; of slow ones few are enough. */
 #define CG_SLOW 20e-3
 double cg_time_enough(double run, double seconds);
-/* Times the kernel on its own aligned data for about `seconds` (at least one run; repeats of one sample grow until it is
- * measurable). cold: caches swept before each run. The trial keeps the data. */
-cg_status cg_time(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, double seconds, bool cold, cg_timing *out);
+typedef struct cg_stint {
+    double seconds;  /* about so long; at least one run */
+    double hopeless; /* after two runs longer than this many seconds there is no other; 0: never */
+    bool cold;       /* caches swept before each run */
+} cg_stint;
+/* Times the kernel on its own aligned data; repeats of one sample grow until it is measurable. The trial keeps the data. */
+cg_status cg_time(cg_trial *t, const cg_kernel *k, const struct cg_parallel *par, const cg_stint *stint, cg_timing *out);
 
 /* ---- parallel.c: tasks over threads; the only file that sees omp.h ------------------------------------------------------ */
 
@@ -666,7 +671,7 @@ typedef struct cg_job {
     char schedule[CG_NAME], target[16], form[12], compiler[CG_NAME];
     int threads;
     int level;      /* cg_verify_level, or -1: build only */
-    double seconds; /* of timing */
+    double seconds, hopeless; /* of timing: as of a cg_stint */
     double deadline; /* of cg_now: then it is given up, CONVGEN_CANCELLED; 0: none */
     bool cold;
 } cg_job;

@@ -10,11 +10,12 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 12, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 6, FINALISTS = 3, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
+enum { TRIES = 8, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 5, FINALISTS = 3, FEW_ROUNDS = 2, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = CG_SLOW;       /* a run longer than this costs more than it tells: few are enough */
 static const double first_run_dropped = 2; /* of slow ones: a first run this much above the best's is the last */
+static const double hopeless_run = 2.5; /* two runs this much above the best's are the last */
 static const double way_within = 1.5; /* an estimate this much above the best's is not tried for its way alone */
 static const double hopeless = 8;     /* an estimate this much above the best's is not tried when there are others */
 static const double keep_record = 0.97; /* a new winner must beat the remembered one by 3 % */
@@ -30,8 +31,8 @@ typedef struct cg_candidate {
     cg_verdict verdict;
     cg_timing timing;
     size_t packed;
-    bool survived, racing; /* survived: verified, as far as was asked for */
-    bool reported, hurried; /* hurried: there was no time to run it again */
+    bool survived, checked, racing; /* survived: verified, as far as was asked for; checked: in full */
+    bool reported, withdrawn, hurried; /* withdrawn: refused after it was reported; hurried: there was no time to run it again */
     cg_round round;
     double median[FINAL_ROUNDS];
 } cg_candidate;
@@ -52,7 +53,7 @@ typedef struct cg_tuner {
     int behind; /* of the list: tried already by the search that is to be finished */
     bool hinted; /* the list begins with what won elsewhere, out of its order */
     bool kept, known; /* the incumbent is of this problem's own record; and that record may be used */
-    bool survivor, cancelled, out_of_time;
+    bool survivor, checked, cancelled, out_of_time; /* one survived, as far as was asked for; one did in full */
     cg_status status, store; /* status: why nothing can go on */
 } cg_tuner;
 
@@ -312,7 +313,7 @@ static bool ask(cg_tuner *u, cg_status (*what)(void *, const cg_job *, cg_result
     else if (status != CONVGEN_OK) u->status = status;
     if (status != CONVGEN_OK) return false;
     if (r->status == CONVGEN_OK) return true;
-    k->verdict.ok = k->survived = k->racing = false;
+    k->verdict.ok = k->survived = k->checked = k->racing = false;
     snprintf(k->verdict.why, sizeof k->verdict.why, "%s", r->verdict.why[0] ? r->verdict.why : convgen_status_text(r->status));
     return false;
 }
@@ -323,16 +324,35 @@ static bool verified(cg_tuner *u, cg_candidate *k, cg_verify_level level)
     u->job.level = (int)level;
     if (!ask(u, u->judge->verify, k, &r)) return false;
     k->verdict = r.verdict;
-    if (k->verdict.ok) k->survived = u->survivor = true;
-    else if (!k->verdict.why[0]) snprintf(k->verdict.why, sizeof k->verdict.why, "failed its verification");
-    return k->verdict.ok;
+    k->survived = k->verdict.ok;
+    k->checked = k->survived && level == CG_VERIFY_FULL;
+    u->survivor |= k->survived;
+    u->checked |= k->checked;
+    if (!k->survived && !k->verdict.why[0]) snprintf(k->verdict.why, sizeof k->verdict.why, "failed its verification");
+    return k->survived;
 }
 
-/* Seconds for a candidate's time, by what is known of a run of it. */
-static double long_enough(const cg_candidate *k, double seconds)
+/* Who was timed on the strength of a sample, before it is chosen. */
+static bool in_full(cg_tuner *u, cg_candidate *k)
 {
-    double run = k->timing.ns_min > 0 ? k->timing.ns_min * 1e-9 : k->verdict.seconds;
-    return cg_time_enough(run, seconds);
+    if (k->checked || verified(u, k, CG_VERIFY_FULL)) return true;
+    k->withdrawn = !k->survived;
+    return false;
+}
+
+/* The first in full. Of others a sample comes before their times, and only who is chosen is checked in full; but where that may come too
+ * late, or a sample is no less work. */
+static cg_verify_level first_level(const cg_tuner *u)
+{
+    bool enough = u->checked && u->tuning->seconds == 0 && !cg_cut_needed(&u->problem);
+    return enough ? CG_VERIFY_SOME : CG_VERIFY_FULL;
+}
+
+/* Seconds of a run, by what is known: its time, the run of its check; of who was run in part, what the best takes. */
+static double run_of(const cg_tuner *u, const cg_candidate *k)
+{
+    if (k->timing.ns_min > 0) return k->timing.ns_min * 1e-9;
+    return k->checked || !isfinite(u->best_ns) ? k->verdict.seconds : u->best_ns * 1e-9;
 }
 
 /* The run of the verification, where no time is known. */
@@ -350,10 +370,12 @@ static bool timed(cg_tuner *u, cg_candidate *k, double seconds)
 {
     cg_result r;
     u->job.level = -1;
-    u->job.seconds = long_enough(k, seconds);
-    k->hurried = ends_too_late(u, k->verdict.seconds);
-    if (k->hurried) return timed_by_first_run(u, k);
-    if (!ask(u, u->judge->time, k, &r)) return u->out_of_time && k->survived && timed_by_first_run(u, k);
+    u->job.seconds = cg_time_enough(run_of(u, k), seconds);
+    k->hurried = ends_too_late(u, run_of(u, k));
+    if (k->hurried || !ask(u, u->judge->time, k, &r)) {
+        u->out_of_time |= k->hurried && !k->checked;
+        return (k->hurried || u->out_of_time) && k->checked && timed_by_first_run(u, k);
+    }
     k->timing = r.timing;
     k->packed = r.packed;
     k->timing.ns_min = fmax(k->timing.ns_min, 1e-3); /* 0 would mean refused */
@@ -372,16 +394,26 @@ static bool second_chance(cg_tuner *u, cg_candidate *k)
     return true;
 }
 
-/* Round 1. A candidate whose first run was clearly slower than the best's is not run again: that run is its time. */
-static bool timed_briefly(cg_tuner *u, cg_candidate *k)
+/* A slow one whose first run was clearly slower than the best's: that run is its time. */
+static bool first_run_tells(cg_tuner *u, const cg_candidate *k)
 {
     double first = k->verdict.seconds;
-    bool hopeless_run = first > slow && first > first_run_dropped * u->best_first;
-    u->best_first = fmin(u->best_first, first);
-    if (hopeless_run) return timed_by_first_run(u, k);
-    if (!timed(u, k, brief)) return false;
+    bool tells = k->checked && first > slow && first > first_run_dropped * u->best_first;
+    if (k->checked) u->best_first = fmin(u->best_first, first);
+    return tells;
+}
+
+/* Round 1. */
+static bool timed_briefly(cg_tuner *u, cg_candidate *k)
+{
+    if (first_run_tells(u, k)) return timed_by_first_run(u, k);
+    u->job.hopeless = isfinite(u->best_ns) ? hopeless_run * u->best_ns * 1e-9 : 0;
+    bool there = timed(u, k, brief);
+    u->job.hopeless = 0;
+    if (!there) return false;
     k->racing = k->timing.ns_min <= dropped * u->best_ns;
-    return k->racing || k->timing.ns_min > slow * 1e9 || second_chance(u, k);
+    bool may_be_noise = k->timing.ns_min <= fmin(slow * 1e9, hopeless_run * u->best_ns);
+    return k->racing || !may_be_noise || second_chance(u, k);
 }
 
 static void report(cg_tuner *u, cg_candidate *k)
@@ -399,7 +431,7 @@ static void report(cg_tuner *u, cg_candidate *k)
 static void report_again(cg_tuner *u)
 {
     for (int i = 0; i < u->count; i++)
-        if (u->at[i].reported && u->at[i].round > CG_BRIEF) report(u, &u->at[i]);
+        if (u->at[i].reported && (u->at[i].round > CG_BRIEF || u->at[i].withdrawn)) report(u, &u->at[i]);
 }
 
 /* Time that the caller gave is used up; else MEASURE leaves slow kernels after a while, but not for one bad estimate. */
@@ -414,7 +446,7 @@ static void try_all(cg_tuner *u)
     for (int i = 0; i < u->count && patient(u, i) && go_on(u); i++) {
         cg_candidate *k = &u->at[i];
         bool usable = !k->verdict.why[0]
-                   && verified(u, k, CG_VERIFY_FULL) /* schedule -> source -> code -> trusted */
+                   && verified(u, k, first_level(u)) /* schedule -> source -> code -> trusted */
                    && timed_briefly(u, k);           /* trusted  -> timed */
         if (!usable && !k->verdict.why[0] && stopped(u)) break;
         report(u, k); /* one line: time, or why it was refused */
@@ -463,25 +495,51 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+typedef struct cg_final {
+    int runs[FINALISTS + 1];
+    double least[FINALISTS + 1], worst[FINALISTS + 1]; /* of its rounds' minima */
+} cg_final;
+
+/* Whether the first is ahead by more than it differs from itself. */
+static bool settled(const cg_tuner *u, const cg_final *f, int n)
+{
+    int first = 0;
+    for (int i = 1; i < n; i++)
+        if (u->ranked[i]->racing && (!u->ranked[first]->racing || f->least[i] < f->least[first])) first = i;
+    double limit = fmax(f->worst[first], (1 + tie) * f->least[first]);
+    for (int i = 0; i < n; i++)
+        if (i != first && u->ranked[i]->racing && f->least[i] <= limit) return false;
+    return true;
+}
+
+static void one_round(cg_tuner *u, cg_final *f, int n)
+{
+    for (int i = 0; i < n; i++) {
+        cg_candidate *k = u->ranked[i];
+        if (k->racing) k->round = CG_FINAL;
+        if (!k->racing || !timed(u, k, final)) continue; /* refused in the final: out */
+        /* Minimum, not mean: noise only ever adds time. */
+        f->least[i] = f->runs[i] ? fmin(f->least[i], k->timing.ns_min) : k->timing.ns_min;
+        f->worst[i] = fmax(f->worst[i], k->timing.ns_min);
+        k->median[f->runs[i]++] = k->timing.ns_median;
+    }
+}
+
 /* Interleaved, so that drift of the machine does not choose the winner; stopped between rounds only. */
 static void final_rounds(cg_tuner *u)
 {
-    int n = rank(u, final_within, FINALISTS), runs[FINALISTS + 1] = {0};
-    double start = cg_now(), least[FINALISTS + 1];
-    for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++)
-        for (int i = 0; i < n; i++) {
-            cg_candidate *k = u->ranked[i];
-            if (k->racing) k->round = CG_FINAL;
-            if (!k->racing || !timed(u, k, final)) continue; /* refused in the final: out */
-            /* Minimum, not mean: noise only ever adds time. */
-            least[i] = runs[i] ? fmin(least[i], k->timing.ns_min) : k->timing.ns_min;
-            k->median[runs[i]++] = k->timing.ns_median;
-        }
+    int n = rank(u, final_within, FINALISTS);
+    double start = cg_now();
+    cg_final f = {0};
+    for (int round = 0; round < FINAL_ROUNDS && (!round || cg_now() - start < race_patience) && go_on(u); round++) {
+        if (round >= FEW_ROUNDS && settled(u, &f, n)) break;
+        one_round(u, &f, n);
+    }
     for (int i = 0; i < n; i++)
-        if (runs[i]) {
+        if (f.runs[i]) {
             cg_candidate *k = u->ranked[i];
-            qsort(k->median, (size_t)runs[i], sizeof *k->median, by_value);
-            k->timing = (cg_timing){least[i], k->median[runs[i] / 2], runs[i]};
+            qsort(k->median, (size_t)f.runs[i], sizeof *k->median, by_value);
+            k->timing = (cg_timing){f.least[i], k->median[f.runs[i] / 2], f.runs[i]};
         }
 }
 
@@ -521,6 +579,22 @@ static cg_candidate *winner(cg_tuner *u)
     return clearly ? lean : incumbent;
 }
 
+/* Where the chosen one is refused, the next; where there is no time for its check, the fastest of those that were checked. */
+static cg_candidate *checked_winner(cg_tuner *u)
+{
+    cg_candidate *best = winner(u);
+    while (best && !in_full(u, best)) {
+        bool again = !best->survived && u->status == CONVGEN_OK;
+        for (int i = 0; i < u->count; i++) {
+            cg_candidate *k = &u->at[i];
+            k->racing = k->survived && k->timing.ns_min > 0 && (again || k->checked);
+        }
+        u->out->because = "";
+        best = winner(u);
+    }
+    return best;
+}
+
 /* Whether the same arithmetic was refused before for its error: another schedule of it has the same. */
 static bool known_inexact(const cg_tuner *u, int i)
 {
@@ -549,8 +623,8 @@ static cg_candidate *fastest(cg_tuner *u)
     try_all(u);      /* all briefly */
     second_round(u); /* the best few longer */
     final_rounds(u); /* finalists interleaved */
+    cg_candidate *best = checked_winner(u);
     report_again(u);
-    cg_candidate *best = winner(u);
     u->out->sampled = !best && spare && spare->survived;
     return u->out->sampled ? spare : best;
 }
@@ -615,7 +689,7 @@ static bool fastest_serving(cg_tuner *u, const cg_request *request, const cg_rec
         if (u->at[i].survived && u->at[i].timing.ns_min > 0) u->ranked[n++] = &u->at[i];
     qsort(u->ranked, (size_t)n, sizeof *u->ranked, by_time);
     for (int i = 0; i < n; i++)
-        if (serves(u, request, key, u->ranked[i], out)) return true;
+        if (serves(u, request, key, u->ranked[i], out) && in_full(u, u->ranked[i])) return serves(u, request, key, u->ranked[i], out);
     return false;
 }
 
@@ -881,7 +955,8 @@ static cg_status time_kernel(void *self, const cg_job *job, cg_result *out)
     if (status != CONVGEN_OK || !slot) return status;
     cg_parallel par = parallel_of(l, job);
     out->packed = (*slot)->kernel.source.packed;
-    return cg_time(l->trial, &(*slot)->kernel, &par, job->seconds, job->cold, &out->timing);
+    cg_stint stint = {.seconds = job->seconds, .hopeless = job->hopeless, .cold = job->cold};
+    return cg_time(l->trial, &(*slot)->kernel, &par, &stint, &out->timing);
 }
 
 static cg_status in_time(cg_status (*what)(void *, const cg_job *, cg_result *), void *self, const cg_job *job, cg_result *out)

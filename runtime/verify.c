@@ -431,6 +431,6 @@ cg_status cg_verify(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     if (t->p.accuracy == CONVGEN_PROVEN && k->source.chains != 1)
         return cg_refuse(out, "proven admits only sums in canonical order");
-    if (level == CG_VERIFY_SAMPLE) return cg_sample(t, k, par, out);
+    if (level != CG_VERIFY_FULL) return cg_sample(t, k, par, out);
     return k->source.chains ? judge_sums(t, k, par, out) : judge_transform(t, k, par, out);
 }

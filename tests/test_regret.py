@@ -143,10 +143,14 @@ class Files(unittest.TestCase):
         with open(self.at("also"), "w", encoding="utf-8") as f:
             f.write(json.dumps({"problem": "--weights=fixed --epilogue=relu mb1ic3ih6iw6oc4oh6ow6kh3kw3ph1pw1", "schedule": "plain"}) + "\n")
             f.write("--dt=f64 --weights=fixed mb1ic8ih6iw6oc16oh6ow6kh1kw1 old.p4\n")
-        self.run_it("--every=2", f"--also=before:{self.at('also')}", f"--rows={self.at('rows')}")
+        with open(self.at("older"), "w", encoding="utf-8") as f:  # by a name of convgen 0.1
+            f.write("--dt=f64 --weights=fixed mb1ic8ih6iw6oc16oh6ow6kh1kw1 direct.p4.v1.rows1.copies\n")
+        also = [f"--also=before:{self.at('also')}", f"--also=older:{self.at('older')}"]
+        self.run_it("--every=2", *also, f"--rows={self.at('rows')}")
         first, second = regret.read_lines(self.at("out"))
         self.assertEqual(first["chosen"][2]["by"], "before")
         self.assertEqual((first["chosen"][2]["schedule"], second["chosen"][2]["schedule"]), ("plain", "old.p4"))
+        self.assertEqual((second["chosen"][3]["by"], second["chosen"][3]["schedule"]), ("older", "gather/direct.p4.v1.rows1"))
         self.assertGreater(first["chosen"][2]["regret"], 0)
         self.assertIsNone(second["chosen"][2]["regret"])
         self.assertTrue(all("cycles" in r for r in regret.read_lines(self.at("rows"))))

@@ -36,7 +36,7 @@ static cg_timing timing(const char *text, double run, double seconds, bool cold)
     runs = packs = 0;
     ck_assert_int_eq(convgen_problem_parse(text, &p), CONVGEN_OK);
     ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
-    ck_assert_int_eq(cg_time(t, &k, &serial, seconds, cold, &out), CONVGEN_OK);
+    ck_assert_int_eq(cg_time(t, &k, &serial, &(cg_stint){.seconds = seconds, .cold = cold}, &out), CONVGEN_OK);
     cg_trial_free(t);
     ck_assert_int_eq(out.runs, runs);
     ck_assert(out.ns_min <= out.ns_median);
@@ -63,6 +63,8 @@ static void moving_stage(const cg_call *call, void *scratch, long first, long la
     runs++;
 }
 
+static double hopeless;
+
 static cg_timing timing_of(const double *list, double seconds, double deadline)
 {
     cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.tasks = 1}}}, .stage = {moving_stage}};
@@ -74,7 +76,7 @@ static cg_timing timing_of(const double *list, double seconds, double deadline)
     ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
     clock_begin(0);
     double before = cg_deadline_set(deadline);
-    cg_status status = cg_time(t, &k, &serial, seconds, false, &out);
+    cg_status status = cg_time(t, &k, &serial, &(cg_stint){.seconds = seconds, .hopeless = hopeless}, &out);
     cg_deadline_set(before);
     ck_assert_int_eq(status, CONVGEN_OK);
     cg_trial_free(t);
@@ -98,6 +100,23 @@ START_TEST(exact_times)
     ck_assert_msg(near(t.ns_min, 1e5) && near(t.ns_median, 2.5e5), "%g %g", t.ns_min, t.ns_median);
     t = timing_of(steady, 1, 1000.0105); /* the thread's deadline ends it */
     ck_assert_int_eq(t.runs, 11);
+}
+END_TEST
+
+/* Two runs beyond the limit are all; one alone may be noise. */
+START_TEST(a_hopeless_kernel_runs_twice)
+{
+    static const double slow[] = {5e-3, 4e-3, 0}, once[] = {5e-3, 1e-3, 0}, quick[] = {1e-3, 0};
+    hopeless = 3e-3;
+    cg_timing t = timing_of(slow, 0.1, INFINITY);
+    ck_assert_int_eq(t.runs, 2);
+    ck_assert_msg(near(t.ns_min, 4e6), "%g", t.ns_min);
+    t = timing_of(once, 0.0995, INFINITY);
+    ck_assert_int_eq(t.runs, 96);
+    ck_assert_msg(near(t.ns_min, 1e6), "%g", t.ns_min);
+    ck_assert_int_eq(timing_of(quick, 0.0995, INFINITY).runs, 100);
+    hopeless = 0;
+    ck_assert_int_ge(timing_of(slow, 0.1, INFINITY).runs, 20);
 }
 END_TEST
 
@@ -235,7 +254,7 @@ START_TEST(memory)
         ck_assert_int_eq(convgen_problem_parse("mb1ic1ih8oc1kh3", &p), CONVGEN_OK);
         ck_assert_int_eq(cg_trial_new(&p, false, &t), CONVGEN_OK);
         cg_fail_allocation = n;
-        status = cg_time(t, &k, &serial, 1e-4, true, &out);
+        status = cg_time(t, &k, &serial, &(cg_stint){.seconds = 1e-4, .cold = true}, &out);
         ck_assert_int_eq(cg_fail_allocation == 0, status != CONVGEN_OK);
         cg_fail_allocation = 0;
         cg_trial_free(t);
@@ -250,6 +269,7 @@ int main(void)
     tcase_add_checked_fixture(t, begin, clock_end);
     tcase_add_test(t, exact_times);
     tcase_add_test(t, a_known_time);
+    tcase_add_test(t, a_hopeless_kernel_runs_twice);
     tcase_add_test(t, short_runs_are_repeated);
     tcase_add_test(t, a_run_below_the_clocks_step);
     tcase_add_test(t, what_something_else_takes_is_in_the_median_alone);

@@ -15,11 +15,13 @@ typedef struct fake {
     double cycles[MOST];
     double ns[MOST], first[MOST]; /* first: seconds of the first run */
     const char *why[MOST];        /* NULL: right */
+    bool passes_sample[MOST];     /* it is found to be wrong only where all is checked */
     size_t packed[MOST];
     double slower[MOST][8];       /* how often its ns each timing gives in turn; 0: always once */
     double takes[MOST], sample;   /* seconds of the clock that its verification takes; that a check on a sample takes */
     double least_runs;            /* that a time was asked for: seconds over those of a run */
-    int count, verified[MOST], timed[MOST], order[MOST], asked, forgotten, level;
+    int count, verified[MOST], in_full[MOST], timed[MOST], order[MOST], asked, forgotten, level;
+    double hopeless[MOST], last_hopeless; /* what its first timing was told, in ns; and the last of all */
     cg_status fatal; /* of the next verify */
     bool inexact;    /* what is refused is refused for its error alone */
     bool others;     /* schedules of other problems may be asked for: they are refused */
@@ -40,10 +42,13 @@ static int index_of(const char *name)
     return -1;
 }
 
+static bool stops_late; /* what takes a minute is ended as if it was interrupted */
+
 /* The clock goes on, to the job's deadline at most. */
 static cg_status spend(double seconds, const cg_job *job)
 {
     clock_at += seconds;
+    if (stops_late && seconds >= 60) return cg_fail(CONVGEN_CANCELLED, "interrupted");
     if (job->deadline == 0 || clock_at < job->deadline) return CONVGEN_OK;
     clock_at = job->deadline;
     return cg_fail(CONVGEN_CANCELLED, "late");
@@ -61,10 +66,12 @@ static cg_status fake_verify(void *self, const cg_job *job, cg_result *out)
     f.verified[i]++;
     f.order[f.asked++] = i;
     f.level = job->level;
+    f.in_full[i] += job->level == CG_VERIFY_FULL;
     if (f.fatal) return cg_fail(f.fatal, "nothing goes on");
-    if (spend(job->level == CG_VERIFY_SAMPLE ? f.sample : f.takes[i], job)) return CONVGEN_CANCELLED;
-    out->verdict = (cg_verdict){.ok = !f.why[i], .inexact = f.why[i] && f.inexact, .seconds = f.first[i], .error_vs_loop = 0.5};
-    if (f.why[i]) strcpy(out->verdict.why, f.why[i]);
+    if (spend(job->level != CG_VERIFY_FULL ? f.sample : f.takes[i], job)) return CONVGEN_CANCELLED;
+    bool right = !f.why[i] || (f.passes_sample[i] && job->level != CG_VERIFY_FULL);
+    out->verdict = (cg_verdict){.ok = right, .inexact = f.why[i] && f.inexact, .seconds = f.first[i], .error_vs_loop = 0.5};
+    if (!right) strcpy(out->verdict.why, f.why[i]);
     return CONVGEN_OK;
 }
 
@@ -73,7 +80,8 @@ static cg_status fake_time(void *self, const cg_job *job, cg_result *out)
     (void)self;
     int i = index_of(job->schedule);
     memset(out, 0, sizeof *out);
-    f.timed[i]++;
+    if (!f.timed[i]++) f.hopeless[i] = 1e9 * job->hopeless;
+    f.last_hopeless = job->hopeless;
     f.least_runs = fmin(f.least_runs, job->seconds / (1e-9 * f.ns[i]));
     out->timing = (cg_timing){f.ns[i] * (f.slower[i][0] ? f.slower[i][(f.timed[i] - 1) % 8] : 1), 0, 1};
     out->timing.ns_median = out->timing.ns_min * 1.1;
@@ -504,8 +512,8 @@ START_TEST(the_lesser_time_counts)
     ck_assert_int_eq(f.timed[1], 2);
     ck_assert_msg(heard[1] == 1.6e5, "%g", heard[1]);
     f.slower[1][0] = 0;
-    f.ns[1] = 1e7;
-    memset(f.timed, 0, sizeof f.timed); /* briefly, longer, and five times in the final: the third is the best */
+    f.ns[1] = 1.001e5;
+    memset(f.timed, 0, sizeof f.timed); /* briefly, longer, and in the final: there the third is the best */
     memcpy(f.slower[0], (const double[8]){1, 1, 1, 1, 0.9, 1.2, 1.3, 1}, sizeof f.slower[0]);
     ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
     ck_assert_msg(fabs(out.record.ns_min - 9e4) < 1, "%g", out.record.ns_min);
@@ -513,8 +521,77 @@ START_TEST(the_lesser_time_counts)
 }
 END_TEST
 
+/* Only who is chosen is checked in full, and the first, beside which others are timed; it is the last check that counts. */
+START_TEST(who_is_chosen_is_checked_in_full)
+{
+    f.ns[1] = 9e4;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    for (int i = 0; i < f.count; i++) ck_assert_int_eq(f.in_full[i], i < 2);
+    ck_assert_int_eq(out.refused, 0);
+    end();
+    begin();
+    f.ns[f.count - 1] = 5e4;
+    f.ns[f.count - 2] = 6e4;
+    f.why[f.count - 1] = "wrong somewhere";
+    f.passes_sample[f.count - 1] = true;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[f.count > 2 ? f.count - 2 : 0]);
+    ck_assert_int_eq(out.refused, 1);
+    ck_assert_int_eq(out.candidates, f.count);
+}
+END_TEST
+
+/* Stopped before the fastest could be checked in full: the fastest of those that were. */
+START_TEST(who_is_not_checked_is_not_chosen)
+{
+    f.ns[1] = 9e4;
+    f.takes[1] = 60;
+    stops_late = true;
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .again = true};
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    stops_late = false;
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    ck_assert(!out.complete);
+}
+END_TEST
+
+/* Where time is limited each is checked in full before it is timed: what is there when it is over can be remembered. */
+START_TEST(limited_time_is_for_full_checks)
+{
+    cg_tuning t = {.problem = &problem, .effort = CONVGEN_EXHAUSTIVE, .seconds = 1e6};
+    ck_assert_int_eq(cg_tune(context, &judge, &t, &out), CONVGEN_OK);
+    for (int i = 0; i < f.count; i++) ck_assert_int_eq(f.in_full[i], 1);
+}
+END_TEST
+
+/* In the first round what takes 2.5 times the best is told to stop early; and in the final two rounds are enough where they tell. */
+START_TEST(no_time_is_spent_on_who_cannot_win)
+{
+    for (int i = 1; i < f.count; i++) f.ns[i] = 1e6;
+    f.ns[1] = 1.02e5;
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert(f.hopeless[0] == 0 && f.last_hopeless == 0);
+    for (int i = 1; i < f.count; i++) ck_assert_msg(fabs(f.hopeless[i] - 2.5e5) < 1, "%g", f.hopeless[i]);
+    for (int i = 2; i < f.count; i++) ck_assert_int_eq(f.timed[i], 1);
+    ck_assert_int_eq(f.timed[0], 4); /* briefly, longer, twice in the final */
+    ck_assert_int_eq(f.timed[1], 4);
+    end();
+    begin();
+    for (int i = 1; i < f.count; i++) f.ns[i] = 1e6;
+    f.ns[1] = 1.02e5;
+    memcpy(f.slower[0], (const double[8]){1, 1, 1, 1.03, 1, 1, 1, 1}, sizeof f.slower[0]); /* it differs from itself by more */
+    ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
+    ck_assert_int_eq(f.timed[0], 7);
+    ck_assert_int_eq(f.timed[1], 7);
+}
+END_TEST
+
+#define HUGE "mb64ic64ih224oc64kh1" /* a sample of it is one of a smaller problem: each is checked in full at once */
+
 START_TEST(a_clearly_slower_first_run_is_the_last)
 {
+    choose(HUGE);
     f.first[0] = 0.03; /* short runs are not judged by their first */
     f.first[1] = 2.5 * f.first[0];
     ck_assert_int_eq(tune(CONVGEN_EXHAUSTIVE), CONVGEN_OK);
@@ -827,6 +904,10 @@ int main(void)
     tcase_add_test(t, a_search_of_another_generator_is_begun_again);
     tcase_add_test(t, the_lesser_time_counts);
     tcase_add_test(t, a_clearly_slower_first_run_is_the_last);
+    tcase_add_test(t, who_is_chosen_is_checked_in_full);
+    tcase_add_test(t, who_is_not_checked_is_not_chosen);
+    tcase_add_test(t, limited_time_is_for_full_checks);
+    tcase_add_test(t, no_time_is_spent_on_who_cannot_win);
     tcase_add_test(t, an_incumbent_goes_only_for_three_percent);
     tcase_add_test(t, a_time_is_of_several_runs);
     tcase_add_test(t, a_tighter_budget_has_an_incumbent);

@@ -293,7 +293,7 @@ local function by_members(s, kernels)
   local units = view.units(p)
   for i, part in ipairs(vectors_of(s)) do
     local move = relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members, limit = part.lanes * s.members,
-      row = s.lanes, repeats = { from = p.oc, to = s.members * s.lanes } },
+      row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
       { name = "members" .. i, type = p.type, target = s.target })
     kernels[#kernels + 1] = move
     function part.first_of(v) return v * s.lanes + part.first end

@@ -12,6 +12,7 @@ local cost = require "cost"
 local counts = require "counts"
 local estimate = require "families/direct_cost"
 local gathering = require "families/direct_gather"
+local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 
@@ -27,11 +28,10 @@ local most_variants, most_parts = 12, 16
 -- meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
 
 names.family("direct", {
-  { { "gather", when = "copies" }, { "planes", fields = { { "s", "splits" } }, when = "splits" },
-    { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
-      marks = { "fetch", "across", "stream" } } },
-  { { "gather", when = "copies" }, { "panel", when = "panel" },
-    { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
+  { gathered.node, planes.node, { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
+    marks = { "fetch", "across", "stream" } } },
+  { gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } },
+    marks = { "fetch", "ahead" } } },
 })
 
 ---- what can be -------------------------------------------------------------------------------------------------------
@@ -87,7 +87,9 @@ end
 local function variants_misfit(s, schedule)
   local variants = 0
   gathering.each_phase(s, function(axes)
-    if not gathering.empty(axes) then variants = variants + #select(2, s.rows_of(axes[3], schedule.pixels)) end
+    if gathering.empty(axes) then return end
+    local sure = cut.border_tiles(axes[3], schedule.pixels)
+    variants = variants + (sure > most_variants and sure or #select(2, s.rows_of(axes[3], schedule.pixels)))
   end)
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
 end

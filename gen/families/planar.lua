@@ -71,8 +71,9 @@ local function misfit(s, schedule, target)
   end
   local variants = 0
   for _, axis in ipairs(s.axes[3]) do
-    local _, list = gathering.row_runs(s, axis, v)
-    variants = variants + #list
+    local sure = cut.border_tiles(axis, v * s.lanes)
+    local list = sure > most_variants and {} or select(2, gathering.row_runs(s, axis, v))
+    variants = variants + math.max(sure, #list)
     for _, variant in ipairs(list) do most = math.max(most, operations(variant, schedule.channels)) end
   end
   if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end

@@ -97,9 +97,9 @@ function planar_gather.row_runs(s, axis, most)
     local pieces = cut.pieces_about(all, most, inner_vectors(s, axis))
     local runs, variants = cut.variant_runs(pieces, function(piece) return variant_of(s, axis, piece) end)
     for _, run in ipairs(runs) do run.first = run.first * s.lanes end
-    known[most] = { runs = runs, variants = variants }
+    known[most] = { runs, variants }
   end
-  return known[most].runs, known[most].variants
+  return table.unpack(known[most])
 end
 
 ---- the kernel --------------------------------------------------------------------------------------------------------
@@ -300,14 +300,11 @@ end
 local function call_tile(d, s, at, number, kernel, m)
   local channel, group = at.g * s.to.channels + at.c, s.from.channels * (s.moves_in and s.step * s.in_pitch or s.from.c)
   local out, first_tap = at.there + channel * s.to.c + at.w, s.axes[3][number].first_tap
-  local args = { { s.moves_in and d.scratch or d[s.from.base], at.here + at.g * group + at.w },
-    { d.packed, panel_at(s, at.g, at.c) + (at.tap + first_tap) * (s.from.channels * m) } }
-  if s.forward and s.p.bias then args[#args + 1] = { d.bias, channel } end
-  if s.forward and s.p.epilogue.residual and not s.moves_out then args[#args + 1] = { d.residual, out } end
-  args[#args + 1] = not s.moves_out and { d[s.to.base], out } or
-    { d.scratch, channel * (s.phases * s.out_pitch) + (s.out + (number - 1) * s.out_pitch) + at.w }
-  args[#args + 1], args[#args + 2] = at.planes, at.rows
-  d:call(kernel, args)
+  d:call(kernel, { input = { s.moves_in and d.scratch or d[s.from.base], at.here + at.g * group + at.w },
+    panel = { d.packed, panel_at(s, at.g, at.c) + (at.tap + first_tap) * (s.from.channels * m) },
+    bias = { d.bias, channel }, residual = { d.residual, out }, planes = at.planes, rows = at.rows,
+    output = not s.moves_out and { d[s.to.base], out } or
+      { d.scratch, channel * (s.phases * s.out_pitch) + (s.out + (number - 1) * s.out_pitch) + at.w } })
 end
 
 -- All pixels of a row, and for each tile of them the channels of some pieces, or one piece from at.piece on.

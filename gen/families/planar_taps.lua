@@ -116,7 +116,7 @@ local function call_tiles(d, w, t, first, seen)
     d:loop("m", 0, tiles.run.count, 1, function(m)
       local i = d:let("i", m * tiles.run.size + tiles.run.first)
       local diff = w.turn and { d.scratch, (seen.first - t.block) * (p.output[3] * w.width) +
-        (w.diff_at + row.from * w.width) } or { d.dst, t.with + seen.first * (p.output[3] * p.oc) + row.from * p.oc }
+        (w.diff_at + row.from * w.width) } or { d.dst, t.with + seen.first * w.dst.h + row.from * w.dst.w }
       d:call(tiles.kernel, { { d.src, seen.from + i * x.c + column }, diff,
         { d.scratch, (i * w.input + (first + tiles.tap) * w.tap) * w.width }, row.count, seen.rows })
     end)
@@ -146,9 +146,9 @@ local function block_of_rows(d, w, t)
 end
 
 local function plane_of_pixels(d, w, t)
-  local p, plane = w.p, w.p.output[2] * w.p.output[3]
-  t.with = d:let("with", w.channels_last and (t.n * p.output[1] + t.od) * (plane * p.oc) + t.o or
-    (t.n * p.oc + t.o) * (p.output[1] * plane) + t.od * plane)
+  local p, g = w.p, w.dst
+  t.with = d:let("with", w.channels_last and (t.n * p.output[1] + t.od) * g.d + t.o or
+    (t.n * p.oc + t.o) * g.c + t.od * g.d)
 end
 
 local function task(d, w, t)

@@ -96,9 +96,9 @@ end
 -- `rows` rows from `first` on, seen by the kernel row kh and those after it that the kernel has.
 local function call_rows(d, w, t, kernel, kh, rows)
   local p, first = w.p, rows[1]
-  d:call(kernel, { { d.src, t.from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * w.src.h },
-    { d.dst, t.with + first * w.dst.h }, { d.scratch, kernel == w.single and (kh - w.first) * w.one or 0 }, w.row.count,
-    rows[2] })
+  d:call(kernel, { src = { d.src, t.from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * w.src.h },
+    diff_dst = { d.dst, t.with + first * w.dst.h }, columns = w.row.count, rows = rows[2],
+    total = { d.scratch, kernel == w.single and (kh - w.first) * w.one or 0 } })
 end
 
 -- A block kernel row by kernel row, as far as each sees it.

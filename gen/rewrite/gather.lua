@@ -5,6 +5,8 @@ local parts = require "parts"
 local relayout = require "relayout"
 local gather = {}
 
+gather.node = { "gather", when = "copies" } -- in a schedule's name
+
 local most = 1 << 20 -- bytes
 
 -- Elements from a moved pixel to the next: an odd number of cache lines.

@@ -11,6 +11,8 @@ local planes = {}
 
 planes.most_scratch = 1 << 20
 
+planes.node = { "planes", fields = { { "s", "splits" } }, when = "splits" } -- in a schedule's name
+
 ---- the shape -------------------------------------------------------------------------------------------------------
 
 -- An axis of one tap is one without a stride over each n-th pixel (along a row n is 2: it divides all vectors).

@@ -85,6 +85,10 @@ suite.case("a pixel has the taps that are inside", function()
       for t = 0, axis.taps - 1 do if gather.inside(axis, pixel, t) then seen = seen + 1 end end
     end
     suite.equal(cut.seen(axis), seen)
+    local pixels = math.random(1, 4)
+    if cut.border_tiles(axis, pixels) > #select(2, cut.row_runs(axis, pixels, false)) then
+      error(("seed %d, trial %d: fewer variants than are told"):format(seed, trial))
+    end
   end
 end)
 
