@@ -447,7 +447,7 @@ START_TEST(what_is_too_much_is_left_out)
     cg_schedule_list whole, part;
     cg_source source;
     char why[CG_WHY];
-    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic384ih56oc384kh3ph1", &p), CONVGEN_OK);
+    ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic384ih500iw311oc384kh3kw3ph1pw1", &p), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
     cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1, .steady = true};
     ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
