@@ -478,6 +478,19 @@ START_TEST(what_is_too_much_is_left_out)
 }
 END_TEST
 
+/* Modules are run when they are asked for: a name is known though nobody has asked for its family before. */
+START_TEST(a_source_may_be_the_first_question)
+{
+    cg_script *s;
+    cg_source source;
+    char why[CG_WHY];
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    ck_assert_msg(cg_script_source(s, &request, "plain", &source, why) == CONVGEN_OK, "%s", why);
+    cg_source_free(&source);
+    cg_script_free(s);
+}
+END_TEST
+
 /* What allocates less than usual is not counted: counting costs nearly as much again. */
 START_TEST(only_what_is_long_is_counted)
 {
@@ -585,6 +598,7 @@ int main(void)
     tcase_add_test(embedded, threads);
     tcase_add_test(embedded, what_is_too_much_is_left_out);
     tcase_add_test(embedded, only_what_is_long_is_counted);
+    tcase_add_test(embedded, a_source_may_be_the_first_question);
     tcase_add_loop_test(embedded, long_sums_are_little_work, 0, (int)(sizeof long_sums / sizeof *long_sums));
     tcase_add_test(embedded, one_long_chain_is_plain);
     return test_run(suite);
