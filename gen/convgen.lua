@@ -32,10 +32,7 @@ function convgen.targets()
   return list
 end
 
-function convgen.version(name)
-  local family = space.family(name)
-  return family and family.version
-end
+convgen.version = space.version
 
 -- The name of a schedule's family and its chains (0: it transforms); or nil and why it is none, or not one that the
 -- problem's accuracy admits. (Whether it can be built is `source`'s to say.)

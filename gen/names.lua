@@ -70,7 +70,7 @@ end
 
 ---- families ---------------------------------------------------------------------------------------------------------
 
-local all, of_family = {}, {}
+local of_family = {}
 
 local function node_of(row)
   local word = row[1]
@@ -96,10 +96,7 @@ end
 
 function names.family(family, forms)
   of_family[family] = {}
-  for i, rows in ipairs(forms) do
-    of_family[family][i] = form_of(family, rows)
-    table.insert(all, of_family[family][i])
-  end
+  for i, rows in ipairs(forms) do of_family[family][i] = form_of(family, rows) end
 end
 
 ---- schedule -> name -------------------------------------------------------------------------------------------------
@@ -186,18 +183,20 @@ local function sentence(name, word, allowed)
   return ("'%s' is no schedule: %s %s%s"):format(name, where, may, sizes)
 end
 
--- "planes.s1/direct.p7.v4.rows4" -> the schedule; nil and a sentence that names the culprit. Of all forms those that
--- get furthest tell what is allowed.
-function names.parse(name)
+-- "planes.s1/direct.p7.v4.rows4" -> the schedule of one of these families; nil and a sentence that names the culprit.
+-- Of their forms those that get furthest tell what is allowed.
+function names.parse(name, families)
   if #name > longest then
     return nil, ("'%.40s...' is no schedule: names have at most %d letters"):format(name, longest)
   end
   local words, furthest, allowed = words_of(name), 0, {}
-  for _, form in ipairs(all) do
-    local schedule, reader = read_form(form, words)
-    if schedule then return schedule end
-    if reader.at > furthest then furthest, allowed = reader.at, {} end
-    if reader.at == furthest then table.move(reader.allowed, 1, #reader.allowed, #allowed + 1, allowed) end
+  for _, family in ipairs(families) do
+    for _, form in ipairs(of_family[family]) do
+      local schedule, reader = read_form(form, words)
+      if schedule then return schedule end
+      if reader.at > furthest then furthest, allowed = reader.at, {} end
+      if reader.at == furthest then table.move(reader.allowed, 1, #reader.allowed, #allowed + 1, allowed) end
+    end
   end
   return nil, sentence(name, words[furthest], allowed)
 end

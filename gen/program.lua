@@ -67,9 +67,13 @@ end
 local function taken(name) return reserved[name] or name:find "^cg_" end
 
 -- A name not yet taken: the hint itself, or hint_2, hint_3, ...
+local allowed = {} -- hints that were looked at: all kernels use the same few hundred
+
 local function check_hint(k, hint)
+  if allowed[hint] then return end
   check_name(k, hint)
   if hint:find "^cg_" then complain(k, "the name %s begins with cg_, which is for what surrounds a kernel", hint) end
+  allowed[hint] = true
 end
 
 local function claim(k, hint)

@@ -277,23 +277,28 @@ function relayout.turned_panel(tile, p, o)
     cleared = true }, o)
 end
 
--- Channels-first weights as panels, [tap][channel that goes in][width]: the kernel for the panel of `channels` that
--- come out, how often it runs, what it steps over between runs, and first(g, c): where the weights of a group's
--- channels from c on begin. loose: `width` elements may be written where there are fewer channels.
-function relayout.weights(p, channels, width, loose, o)
+-- How the panel of a piece of channels, [tap][channel that goes in][width], is made of a problem's weights: the kernel,
+-- how often it runs, where run i reads the weights of a group's channels from c on, and elements of the panel from run
+-- to run. panel: {channels, width, loose (width elements may be written where there are fewer channels), and
+-- straight(o), turned(o): the kernels of channels-last data, forward and backward}.
+function relayout.packing(p, panel, o)
   local icg, ocg, taps = p.ic // p.groups, p.oc // p.groups, p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local forward = p.pass == "forward"
-  local from = forward and icg or ocg
-  local view = { channels = channels, pixels = taps, pitch = from * width, row = forward and icg * taps or taps,
-    loose = loose }
-  local how = { count = from, from = forward and taps or icg * taps, to = width }
-  if forward and taps == 1 then -- channels that go in are neighbours
-    view.pixels, view.pitch, how.count = icg, width, 1
+  local forward, width, loose = p.pass == "forward", panel.width, panel.loose
+  if p.layout == "nhwc" and forward then
+    return { kernel = panel.straight(o), count = 1, from = function(g, c) return g * ocg + c end, to = 0 }
+  elseif p.layout == "nhwc" then
+    return { kernel = panel.turned(o), count = taps, to = ocg * width,
+      from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
   end
-  view.limit = (view.pixels - 1) * view.pitch + (loose and width or channels)
+  local how = { count = forward and icg or ocg, to = width }
+  local view = { channels = panel.channels, pixels = taps, pitch = how.count * width, loose = loose,
+    row = forward and icg * taps or taps }
+  if forward and taps == 1 then view.pixels, view.pitch, how.count = icg, width, 1 end -- they are neighbours
+  view.limit = (view.pixels - 1) * view.pitch + (loose and width or panel.channels)
   how.kernel = relayout.to_pixels(view, o)
-  function how.first(g, c)
-    return forward and (g * ocg + c) * (icg * taps) or g * (ocg * icg * taps) + c * taps
+  function how.from(g, c, i)
+    if forward then return (g * ocg + c) * (icg * taps) + i * taps end
+    return g * (ocg * icg * taps) + c * taps + i * (icg * taps)
   end
   return how
 end

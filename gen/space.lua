@@ -5,27 +5,42 @@ local names = require "names"
 local targets = require "targets"
 local space = {}
 
-local families = { (require "families/direct"), (require "families/planar"), (require "families/depthwise"),
-  (require "rewrite/winograd"), (require "families/plain") }
+-- The versions say when what a family makes has changed. A family is loaded, and states its schedules' names, when
+-- something is asked of it: who runs what is remembered takes one of them.
+local families = {
+  { name = "direct", version = 4, module = require "families/direct" },
+  { name = "planar", version = 5, module = require "families/planar" },
+  { name = "depthwise", version = 4, module = require "families/depthwise" },
+  { name = "winograd", version = 6, module = require "rewrite/winograd" },
+  { name = "plain", version = 2, module = require "families/plain" },
+}
 
--- Their names are asked for here and now: a family states its schedules' names when it is loaded.
-local of_name = {}
-for _, family in ipairs(families) do of_name[family.name] = family end
+local by_name = {}
+for _, row in ipairs(families) do by_name[row.name] = row end
 
-function space.family(name) return of_name[name] end
+function space.family(name) return by_name[name] and by_name[name].module end
+function space.version(name) return by_name[name] and by_name[name].version end
 
 -- The versions of all families, "4.5.3.6.1": records of equal ones come from the same kernels.
 function space.generator()
   local versions = {}
-  for i, family in ipairs(families) do versions[i] = family.version end
+  for i, row in ipairs(families) do versions[i] = row.version end
   return table.concat(versions, ".")
+end
+
+-- Which families a name may be of: the one whose word it has, else any.
+local function families_of(name)
+  for word in name:gmatch "%f[%w]%a+" do if by_name[word] then return { by_name[word] } end end
+  return families
 end
 
 -- "direct.p7.v4.rows4" -> its family and the schedule; nil and a sentence when it is no name.
 function space.parse(name)
-  local schedule, why = names.parse(name)
+  local stated = {}
+  for i, row in ipairs(families_of(name)) do stated[i] = row.module.name end -- its file states its forms
+  local schedule, why = names.parse(name, stated)
   if not schedule then return nil, why end
-  return space.family(schedule.family), schedule
+  return by_name[schedule.family].module, schedule
 end
 
 local function before(a, b)
@@ -58,9 +73,9 @@ local function arithmetic_of(family, problem, schedule)
   return family.chains == 1 and "canonical" or (names.print(schedule, family.arithmetic(problem, schedule)))
 end
 
-local function entry_of(family, problem, found)
-  local entry = { family = family.name, version = family.version, cycles = found.cycles or 0, why = found.why,
-    arithmetic = found.why and "" or arithmetic_of(family, problem, found.schedule) }
+local function entry_of(row, problem, found)
+  local entry = { family = row.name, version = row.version, cycles = found.cycles or 0, why = found.why,
+    arithmetic = found.why and "" or arithmetic_of(row.module, problem, found.schedule) }
   if found.name then entry.name, entry.way = found.name, found.name
   else entry.name, entry.way = names.print(found.schedule) end
   return entry
@@ -69,11 +84,11 @@ end
 -- All schedules of all families, sorted. A family whose list is too much work has what it came to.
 local function entries_of(problem, target, machine)
   local list = {}
-  for _, family in ipairs(families) do
+  for _, row in ipairs(families) do
     local found = {}
-    local _, gave_up = bounded(family.schedules, problem, target, machine, found)
-    if gave_up then found[#found + 1] = { name = family.name, why = gave_up } end
-    for _, one in ipairs(found) do list[#list + 1] = entry_of(family, problem, one) end
+    local _, gave_up = bounded(row.module.schedules, problem, target, machine, found)
+    if gave_up then found[#found + 1] = { name = row.name, why = gave_up } end
+    for _, one in ipairs(found) do list[#list + 1] = entry_of(row, problem, one) end
   end
   table.sort(list, before)
   return list

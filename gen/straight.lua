@@ -142,8 +142,11 @@ function straight.count(s) return #s.operations end
 
 -- The number that an operation multiplies by: fma and fnma carry the sign.
 local function factor(op)
-  local c = toomcook.number(op.c)
-  return op.op == "fma" and math.abs(c) or c
+  if not op.factor then
+    local c = toomcook.number(op.c)
+    op.factor = op.op == "fma" and math.abs(c) or c
+  end
+  return op.factor
 end
 
 function straight.constants(s)

@@ -91,7 +91,8 @@ end
 local function register(t, operand)
   local key = 0
   for _, axis in ipairs(operand == t.passing and {} or operand) do key = key * t.sizes[axis[1]] + t.index[axis[1]] end
-  local known = t.known[operand]
+  local known = t.known[operand] or {}
+  t.known[operand] = known
   known[key] = known[key] or t.k:vector(operand == t.passing and operand.register or register_name(t, operand))
   return known[key]
 end
@@ -308,14 +309,12 @@ local function declare_registers(t, list)
   end
 end
 
--- The finished program of a description.
+-- The finished program of a description, which the tile t has beside what it keeps while it is written.
 function tile.kernel(o)
   local k = program.new { name = o.name, type = o.type, target = o.target }
   k.about = o.about
-  local t = { k = k, sizes = o.sizes, sums = o.sums, held = o.held, passing = o.passing, ending = o.ending or {},
-    beside = o.beside, known = { [o.sums] = {}, [o.held] = {}, [o.passing] = {} }, index = {}, pointers = {},
-    counts = {}, term = {} }
-  if o.beside then t.known[o.beside] = {} end
+  local t = { k = k, ending = o.ending or {}, known = {}, index = {}, pointers = {}, counts = {}, term = {} }
+  setmetatable(t, { __index = o })
   declare(t, o.arguments)
   declare_registers(t, o.registers)
   walk(t, o.body)

@@ -59,8 +59,9 @@ function cut.piece_runs(count, most)
   local n = (count + most - 1) // most
   if n == 0 then return {} end
   local larger, size = count % n, count // n
-  local runs = { { first = 0, size = size + 1, count = larger }, { first = larger * (size + 1), size = size, count = n - larger } }
-  if larger == 0 then table.remove(runs, 1) end
+  local runs, small = {}, { first = larger * (size + 1), size = size, count = n - larger }
+  if larger > 0 then runs[1] = { first = 0, size = size + 1, count = larger } end
+  runs[#runs + 1] = small
   return runs
 end
 

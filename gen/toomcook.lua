@@ -42,6 +42,7 @@ end
 local function fraction(n, d)
   d = d or 1
   if d == 0 then error("a fraction divides by zero", 0) end
+  if d == 1 then return setmetatable({ n = n, d = 1 }, Fraction) end
   local common = gcd(n, d)
   if d < 0 then common = -common end
   return setmetatable({ n = n // common, d = d // common }, Fraction)
@@ -53,6 +54,7 @@ Fraction.__mul = function(a, b) -- crosswise first: the product is as small as i
 end
 Fraction.__div = function(a, b) return a * fraction(b.d, b.n) end
 Fraction.__add = function(a, b)
+  if a.n == 0 or b.n == 0 then return a.n == 0 and b or a end
   local common = gcd(a.d, b.d)
   return fraction(sum(product(a.n, b.d // common), product(b.n, a.d // common)), product(a.d, b.d // common))
 end

@@ -14,7 +14,7 @@ local axes = require "families/depthwise_axis"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
 
-local depthwise = { name = "depthwise", version = 4, chains = 1 }
+local depthwise = { name = "depthwise", chains = 1 }
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs, most_parts = 6000, 12, 16
@@ -282,8 +282,10 @@ end
 
 ---- what the generator asks -------------------------------------------------------------------------------------------
 
-local gathers = { part = gathering, candidates = gathering_candidates, misfit = gathering_misfit, cycles = gathering_cycles }
-local sums = { part = gradient, candidates = gradient_candidates, misfit = gradient_misfit, cycles = gradient_cycles }
+local gathers = { part = gathering, candidates = gathering_candidates, misfit = gathering_misfit,
+  cycles = gathering_cycles }
+local sums = { part = gradient, candidates = gradient_candidates, misfit = gradient_misfit,
+  cycles = gradient_cycles }
 
 local function way_of(p) return p.pass == "backward_weights" and sums or gathers end
 

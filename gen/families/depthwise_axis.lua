@@ -15,8 +15,8 @@ end
 
 -- Forward along axis i; backward weights reaches the same way, from some of the taps: `piece`, {first, size}.
 function axes.forward(p, i, piece)
-  local first = piece and piece.first or 0
-  return axis_of { outputs = p.output[i], inputs = p.input[i], taps = piece and piece.size or p.kernel[i], up = p.stride[i], down = 1,
+  local first, taps = piece and piece.first or 0, piece and piece.size or p.kernel[i]
+  return axis_of { outputs = p.output[i], inputs = p.input[i], taps = taps, up = p.stride[i], down = 1,
     tap_step = p.dilation[i], offset = first * p.dilation[i] - p.pad[i] }
 end
 
@@ -136,8 +136,7 @@ end
 
 -- Outputs as runs that see the same taps: {first, count, taps, key}.
 function axes.runs(axis)
-  local bounds, cuts = { 0, axis.outputs }, {}
-  local spans = {}
+  local bounds, cuts, spans = { 0, axis.outputs }, {}, {}
   for tap = 0, axis.taps - 1 do
     local low, count = seen(axis, 0, axis.outputs, tap)
     spans[tap] = { low, low + count }

@@ -21,10 +21,11 @@ local depthwise_gather = {}
 function depthwise_gather.shape(p, target)
   local forward, multiplier, lanes = p.pass == "forward", p.oc // p.ic, parts.lanes_of(p, target)
   local axis = forward and axes.forward or axes.backward
-  local s = { p = p, target = target, forward = forward, channels = forward and p.oc or p.ic,
-    multiplier = forward and multiplier or 1, members = forward and 1 or multiplier, lanes = lanes, axes = gather.axes(p),
+  local s = { p = p, target = target, forward = forward, channels = forward and p.oc or p.ic, lanes = lanes,
+    multiplier = forward and multiplier or 1, members = forward and 1 or multiplier, axes = gather.axes(p),
     pixels = axis(p, 3), lines = axis(p, 2) }
   s.from, s.to = view.gathered(p)
+  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
   s.moves = s.members > 1
   s.pixel, s.tap = s.moves and s.members * lanes or p.ic, s.moves and s.members * lanes or p.oc
   s.in_row, s.out_row, s.weights_row = s.from.size[3] * s.pixel, s.to.h, p.kernel[3] * s.tap
@@ -106,24 +107,24 @@ local function tile_nodes(s, rows, variant)
       { "weights", rows.plane.tap_stride * s.p.kernel[2] * s.weights_row } }
     plane = { copies = { { s.from.base, "plane" }, { "weights", "plane_weights" } }, plane }
   end
-  return { zero = { m = m } }, plane, { finish = s.forward and { "epilogue", "stored" } or { "stored" }, reach = { m = m } }
+  return { zero = { m = m } }, plane, { finish = { s.forward and "epilogue", "stored" }, reach = { m = m } }
 end
 
 -- A run of equal tiles of a row.
 local function run_nodes(s, rows, run)
-  local residual = s.forward and s.p.epilogue.residual
   local at, size, base = axes.reference(s.pixels, run.first), run.variant.size, s.from.base
   local input, output = (axes.reference(s.pixels, run.first + size) - at) * s.pixel, size * s.channels
   local first = run.first * s.channels
-  return { copies = { { base, "place", at * s.pixel }, { s.to.base, "out", first }, residual and { "residual", "extra", first } },
+  return { copies = { { base, "place", at * s.pixel }, { s.to.base, "out", first },
+      s.residual and { "residual", "extra", first } },
     { loop = run.count, steps = run.count > 1 and { { base, input }, { s.to.base, output },
-      residual and { "residual", output } } or nil, tile_nodes(s, rows, run.variant) } }
+      s.residual and { "residual", output } } or nil, tile_nodes(s, rows, run.variant) } }
 end
 
 local function about(s, rows, part)
-  return ("A row of tiles of %d x %d outputs (acc[row][pixel]) of one vector of channels, %s. An input vector is loaded once "
-    .. "and used by all outputs that its taps reach; outputs at the borders have only the taps that lie inside."):format(
-    rows.run and rows.run.variant.size or 1, s.columns[1].variant.size,
+  return ("A row of tiles of %d x %d outputs (acc[row][pixel]) of one vector of channels, %s. An input vector is "
+    .. "loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie inside."
+    ):format(rows.run and rows.run.variant.size or 1, s.columns[1].variant.size,
     part.blocks > 1 and ("for %d vectors one after another"):format(part.blocks)
     or part.lanes < s.lanes and ("%d lanes of it"):format(part.lanes) or "alone")
 end
@@ -131,9 +132,9 @@ end
 -- The tile's operands. Where taps along h are a loop, and of streamed weights, the registers are those of its first
 -- tap.
 local function operands(s, rows, part)
-  local p, bias = s.p, s.forward and s.p.bias and { pointer = "bias", { "v", s.lanes } }
-  return { sizes = { r = rows.run and rows.run.variant.size or 1, m = s.columns[1].variant.size, kh = p.kernel[2], kw = p.kernel[3],
-      i = s.members, v = 1 },
+  local p, bias = s.p, s.bias and { pointer = "bias", { "v", s.lanes } }
+  return { sizes = { r = rows.run and rows.run.variant.size or 1, m = s.columns[1].variant.size, kh = p.kernel[2],
+      kw = p.kernel[3], i = s.members, v = 1 },
     sums = { pointer = s.to.base, register = "acc", { "r", s.out_row }, { "m", s.channels }, { "v", s.lanes },
       indices = { "r", "m" }, last = part.lanes },
     held = { pointer = "weights", register = "w", { "kh", s.weights_row }, { "kw", s.tap }, { "i", s.lanes },
@@ -141,20 +142,19 @@ local function operands(s, rows, part)
     passing = { pointer = s.from.base, register = "x", kind = "spread", times = s.multiplier, phase = part.phase,
       elements = part.elements, once = part.lanes == s.lanes and s.multiplier == 1 },
     registers = { "passing", "sums" },
-    ending = { epilogue = p, bias = bias, residual = s.forward and p.epilogue.residual and "residual", temporary = "passing" } }
+    ending = { epilogue = p, bias = bias, residual = s.residual and "residual", temporary = "passing" } }
 end
 
 -- rows: as rows_of has them. part: of the channels.
 local function row_kernel(s, rows, part, name)
   local o, base = operands(s, rows, part), s.from.base
-  local bias, residual = o.ending.bias, o.ending.residual
   o.name, o.type, o.target, o.about = name, s.p.type, s.target, about(s, rows, part)
-  o.arguments = { { base, "in" }, { "weights", "in" }, bias and { "bias", "in" }, residual and { residual, "in" },
+  o.arguments = { { base, "in" }, { "weights", "in" }, s.bias and { "bias", "in" }, s.residual and { "residual", "in" },
     { s.to.base, "out" }, not s.one_plane and { "planes", "count" }, rows.axis and { "rows", "count" } }
   local row = { loop = part.blocks }
   if part.blocks > 1 then
     row.steps = { { base, part.step // s.multiplier }, { "weights", part.step }, { s.to.base, part.step },
-      bias and { "bias", part.step }, residual and { residual, part.step } }
+      s.bias and { "bias", part.step }, s.residual and { "residual", part.step } }
   end
   if s.one_plane and rows.run then row[1] = { load = { kh = axes.taps(axes.positions(s.lines, rows.run.variant)) } } end
   for _, run in ipairs(s.columns) do row[#row + 1] = run_nodes(s, rows, run) end
@@ -204,8 +204,8 @@ local function line_of(d, s, rows, number)
   if rows.axis then
     local axis = rows.axis
     local first, count = gather.tap_range(d, axis, number, "row")
-    return { input = number * axis.step + axis.offset + first * axis.tap_step, output = number * axis.stride + axis.start,
-      tap = first * axis.tap_stride + axis.first_tap, count = count }
+    return { input = number * axis.step + axis.offset + first * axis.tap_step,
+      output = number * axis.stride + axis.start, tap = first * axis.tap_stride + axis.first_tap, count = count }
   end
   local first, size = rows.run.first, rows.run.variant.size
   local at = axes.reference(s.lines, first)
@@ -223,12 +223,13 @@ local function call_row(d, s, rows, at, list, place)
   with = d:let("with", with)
   local here = d:let("here", (at.image * s.from.size[1] + at.jd * plane.step + plane.offset + first * plane.tap_step) *
     (s.from.size[2] * s.in_row) + line.input * s.in_row)
-  local there = d:let("there", (at.n * s.to.size[1] + at.jd * plane.stride + plane.start) * s.to.d + line.output * s.out_row)
+  local there = d:let("there", (at.n * s.to.size[1] + at.jd * plane.stride + plane.start) * s.to.d +
+    line.output * s.out_row)
   for i, part in ipairs(list) do
     local input, weights, channel = place(part)
     local args = { { input[1], here + input[2] }, { weights[1], with + weights[2] } }
-    if s.forward and s.p.bias then args[#args + 1] = { d.bias, channel } end
-    if s.forward and s.p.epilogue.residual then args[#args + 1] = { d.residual, there + channel } end
+    if s.bias then args[#args + 1] = { d.bias, channel } end
+    if s.residual then args[#args + 1] = { d.residual, there + channel } end
     args[#args + 1] = { d[s.to.base], there + channel }
     if not s.one_plane then args[#args + 1] = planes end
     args[#args + 1] = line.count
@@ -292,8 +293,8 @@ local function by_members(s, kernels)
   local p, compute, pack = s.p, {}, {}
   local units = view.units(p)
   for i, part in ipairs(vectors_of(s)) do
-    local move = relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members, limit = part.lanes * s.members,
-      row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
+    local move = relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
+      limit = part.lanes * s.members, row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
       { name = "members" .. i, type = p.type, target = s.target })
     kernels[#kernels + 1] = move
     function part.first_of(v) return v * s.lanes + part.first end
@@ -303,7 +304,8 @@ local function by_members(s, kernels)
     end }
     compute[i] = member_tasks(s, part, move, kernels)
   end
-  return { kernels = kernels, packed = parts.round_up(s.channels, s.lanes) * s.members * units.taps * units.size, shared = 0,
+  return { kernels = kernels, shared = 0,
+    packed = parts.round_up(s.channels, s.lanes) * s.members * units.taps * units.size,
     stages = { driver.stage { name = "pack", pack = true, parts = pack },
       driver.stage { name = "compute", parts = compute, scratch = s.from.n // s.from.all * s.pixel * units.size } } }
 end

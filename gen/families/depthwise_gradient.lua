@@ -47,7 +47,7 @@ local function chunks(s, piece, pixels)
     for i, run in ipairs(row) do words[i] = ("%d %d %s"):format(run.first - first, run.count, run.variant.key) end
     local key = table.concat(words, "|")
     by_key[key] = by_key[key] or { axis = axis, row = row, start = first }
-    if first >= low then count = math.max((math.min(high, axis.outputs) - first) // reduce.block, 1) end -- inner ones are alike
+    if first >= low then count = math.max((high - first) // reduce.block, 1) end -- inner ones are alike
     local last = list[#list]
     if last and last.columns == by_key[key] then last.count = last.count + count
     else list[#list + 1] = { first = first, count = count, columns = by_key[key] } end
@@ -125,8 +125,8 @@ local function position_terms(s, row_taps, position, part)
     for v = 0, part.vectors - 1 do
       local from, uses = axes.source(part.phase + v * s.lanes, part.lanes, s.multiplier), {}
       for i, use in ipairs(position.uses) do uses[i] = { v = v, kh = kh, kw = use.tap, m = use.output } end
-      list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first }, uses = uses,
-        phase = from.phase, elements = from.elements }
+      list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
+        uses = uses, phase = from.phase, elements = from.elements }
     end
   end
   return { multiply = { terms = list } }
@@ -136,7 +136,9 @@ end
 local function tile_nodes(s, r, axis, variant, row_taps, part)
   local nodes, state = { { forget = true } }, { next = 0 }
   for _, position in ipairs(axes.positions(axis, variant)) do
-    for _, use in ipairs(#row_taps > 0 and position.uses or {}) do load_nodes(nodes, r, part.vectors, state, use.output) end
+    for _, use in ipairs(#row_taps > 0 and position.uses or {}) do
+      load_nodes(nodes, r, part.vectors, state, use.output)
+    end
     nodes[#nodes + 1] = position_terms(s, row_taps, position, part)
   end
   if r.bias then load_nodes(nodes, r, part.vectors, state, variant.size - 1) end
@@ -150,8 +152,8 @@ local function row_nodes(s, r, columns, run, part)
     local variant, at = column.variant, column.first - columns.start
     if variant.uses > 0 and #run.taps > 0 or r.bias then
       local nodes = tile_nodes(s, r, columns.axis, variant, run.taps, part)
-      nodes.loop = column.count
-      nodes.steps = column.count > 1 and { { "src", variant.size * step }, { "diff_dst", variant.size * s.dst.w } } or nil
+      nodes.loop, nodes.steps = column.count, { { "src", column.count > 1 and variant.size * step or 0 },
+        { "diff_dst", column.count > 1 and variant.size * s.dst.w or 0 } }
       list[#list + 1] = { copies = { { "src", "a", at * step }, { "diff_dst", "b", at * s.dst.w } }, nodes }
     end
   end
@@ -159,40 +161,41 @@ local function row_nodes(s, r, columns, run, part)
 end
 
 local function operands(s, r, part)
-  return { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, r.bias and { "diff_bias", "inout" } or nil },
-    { sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, m = s.p.output[3] }, registers = { "passing" }, body = {},
-      sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh }, { "kw", s.weights.kw } },
-      held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
-      passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
-        once = part.lanes == s.lanes and s.multiplier == 1 },
-      beside = r.bias and { pointer = "diff_bias", register = "acc_bias", { "v", s.lanes }, last = part.lanes } or nil,
-      ending = { temporary = "passing" } }
+  return { registers = { "passing" }, body = {}, ending = { temporary = "passing" },
+    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" },
+      r.bias and { "diff_bias", "inout" } },
+    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, m = s.p.output[3] },
+    sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
+      { "kw", s.weights.kw }, last = part.lanes },
+    held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
+    passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
+      once = part.lanes == s.lanes and s.multiplier == 1 },
+    beside = r.bias and { pointer = "diff_bias", register = "acc_bias", { "v", s.lanes }, last = part.lanes } or nil }
 end
 
 -- A rectangle's taps over one block: counts tell how many rows of each run the block has; the sums of a part's vectors
 -- of channels are added to the gradient that is there.
 local function block_kernel(s, r, columns, part, name)
-  local arguments, o = operands(s, r, part)
+  local o = operands(s, r, part)
   local function each_sum(node)
     for v = 0, part.vectors - 1 do
       o.body[#o.body + 1] = node("sums", { v = { v } })
       o.body[#o.body + 1] = r.bias and node("beside", { v = { v } })
     end
   end
-  o.sums.last = part.lanes
   for v = 0, part.vectors - 1 do
     if r.bias then table.insert(o.registers, { "beside", v = { v } }) end
     table.insert(o.registers, { "sums", v = { v } })
   end
   each_sum(function(of, reach) return { of = of, zero = reach } end)
   for i, run in ipairs(r.runs) do
-    arguments[#arguments + 1] = { "rows" .. i, "count" }
+    o.arguments[i + 4] = { "rows" .. i, "count" }
     local row = row_nodes(s, r, columns, run, part)
     row.loop, row.steps = "rows" .. i, { { "src", s.p.stride[2] * s.src.h }, { "diff_dst", s.dst.h } }
     o.body[#o.body + 1] = row
   end
   each_sum(function(of, reach) return { of = of, finish = { "added_up" }, reach = reach } end)
-  o.name, o.type, o.target, o.arguments = name, s.p.type, s.target, arguments
+  o.name, o.type, o.target = name, s.p.type, s.target
   return tile.kernel(o)
 end
 local function zero_kernel(s, lanes, rows, columns, name)
@@ -218,8 +221,8 @@ function depthwise_gradient.channel_parts(s, vectors)
     local period = axes.period(width, multiplier)
     for i = 0, math.min(period, count) - 1 do
       local first = start + i * width
-      list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, count = (count - i + period - 1) // period,
-        step = period * width, phase = first % multiplier }
+      list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, step = period * width,
+        count = (count - i + period - 1) // period, phase = first % multiplier }
     end
   end
   add(0, lanes, vectors, whole // vectors)
@@ -269,7 +272,8 @@ local function compute_part(s, r, part, use)
     d:loop("n", 0, p.batch, 1, function(n)
       d:loop("od", low, high, 1, function(od)
         at.src = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * s.src.d +
-          (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * (part.step // s.multiplier) + part.first // s.multiplier)
+          (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * (part.step // s.multiplier) +
+          part.first // s.multiplier)
         at.dst = d:let("with", (n * p.output[1] + od) * s.dst.d + at.bias)
         row_blocks(d, p, function(first, rows) call_block(d, s, r, use.of, { first = first, rows = rows }, at) end)
       end)
@@ -289,14 +293,15 @@ end
 local function bias_part(s, part, zero, kernel_of)
   local p, kinds = s.p, widths(s.p)
   for _, chunk in ipairs(kinds) do chunk.kernel = kernel_of(chunk.size) end
-  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero, counts = part.vectors, at = reduce.plane_at(p),
-    channel = function(d, group) return d:let("c", group * part.step + part.first) end,
+  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero, counts = part.vectors,
+    at = reduce.plane_at(p), channel = function(d, group) return d:let("c", group * part.step + part.first) end,
     blocks = function(d, with, c)
       row_blocks(d, p, function(at, step)
         local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, step))
         for _, chunk in ipairs(kinds) do
           each_chunk(d, chunk, function(column)
-            d:call(chunk.kernel, { { d.dst, with + at * s.dst.h + column * s.dst.w }, { d.bias, c }, part.vectors, rows })
+            d:call(chunk.kernel, { { d.dst, with + at * s.dst.h + column * s.dst.w }, { d.bias, c }, part.vectors,
+              rows })
           end)
         end
       end)
@@ -327,8 +332,8 @@ function depthwise_gradient.stages(s, schedule)
   for _, r in ipairs(rectangles) do
     for _, part in ipairs(channels) do
       local use = { zero_bias = r.bias and zero_bias(part), of = {},
-        zero = kernel("zero", ("zero %d %d %d"):format(part.lanes, r.rows.size, r.columns.size), zero_kernel, part.lanes,
-          r.rows.size, r.columns.size) }
+        zero = kernel("zero", ("zero %d %d %d"):format(part.lanes, r.rows.size, r.columns.size), zero_kernel,
+          part.lanes, r.rows.size, r.columns.size) }
       for _, chunk in ipairs(r.chunks) do
         local key = ("%d %d %d %s %p"):format(part.lanes, part.vectors, part.phase, r.key, chunk.columns)
         use.of[chunk.columns] = kernel("gradient", key, block_kernel, r, chunk.columns, part)

@@ -16,7 +16,7 @@ local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 
-local direct = { name = "direct", version = 4, chains = 1 }
+local direct = { name = "direct", chains = 1 }
 
 local most_variants, most_parts = 12, 16
 
@@ -120,9 +120,7 @@ local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
 
 -- Activations come from memory, each for one tap only: the order of the loops and fetching early may pay.
 local function beyond(bytes, m) return m.line(bytes) > m.rates.l3 end
-local function thin(p, m)
-  return p.kernel[1] * p.kernel[2] * p.kernel[3] == 1 and beyond(parts.activation_bytes(p), m)
-end
+local function thin(p, m) return math.max(table.unpack(p.kernel)) == 1 and beyond(parts.activation_bytes(p), m) end
 
 -- All ways to set marks of a list: tables with each of them or without.
 local function ways(marks)
@@ -225,37 +223,34 @@ end
 -- For readers of emitted C.
 function direct.explain(p, s, target)
   if s.inputs then
-    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; sums over blocks of output "
-      .. "pixels"):format(s.inputs, s.vectors) }
+    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; "):format(s.inputs, s.vectors)
+      .. "sums over blocks of output pixels" }
   end
-  local tile = "tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;"
-  local lines = { tile:format(s.pixels, s.vectors, lanes_of(p, target)) }
-  local function add(text) lines[#lines + 1] = text end
+  local lines = {}
+  local function add(text, ...) lines[#lines + 1] = text:format(...) end
+  add("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;", s.pixels,
+    s.vectors, lanes_of(p, target))
   if s.copies then add "the input pixels that the stride leaves are moved together first;" end
   if s.across then add "the next rows are fetched while all output channels of these are computed;" end
   if s.stream then add "the output is written past the caches;" end
   if s.fetch then add "the panel of weights comes from far and is fetched early;" end
   local length = gathering.shape(p, s.copies).p.output[3]
-  if length ~= p.output[3] then
-    add(("pixels that lie one behind the other are taken as rows of %d;"):format(length))
-  end
+  if length ~= p.output[3] then add("pixels that lie one behind the other are taken as rows of " .. length .. ";") end
   if s.splits then
-    add(("a task lays out what a band of %d rows needs as pixels, and its outputs as planes"):format(s.rows))
+    add("a task lays out what a band of %d rows needs as pixels, and its outputs as planes", s.rows)
   else
-    add(("a task is %s of the output for a panel of weights, which stays in the caches through it"):format(
-      s.rows == 1 and "a row" or ("%d rows"):format(s.rows)))
+    local rows = s.rows == 1 and "a row" or s.rows .. " rows"
+    add("a task is %s of the output for a panel of weights, which stays in the caches through it", rows)
   end
   return lines
 end
 
-function direct.stages(p, schedule, target)
+function direct.stages(p, s, target)
   local by_inputs = p.pass == "backward_weights"
-  if by_inputs ~= (schedule.inputs ~= nil) then
-    return nil, names.print(schedule) .. " is not a schedule of this pass"
-  end
-  local why = refused(p) or misfit(p, shapes(p), schedule, target)
+  if by_inputs ~= (s.inputs ~= nil) then return nil, names.print(s) .. " is not a schedule of this pass" end
+  local why = refused(p) or misfit(p, shapes(p), s, target)
   if why then return nil, why end
-  local result = (by_inputs and gradient or gathering).stages(p, schedule, target)
+  local result = (by_inputs and gradient or gathering).stages(p, s, target)
   for _, kernel in ipairs(result.kernels) do
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end

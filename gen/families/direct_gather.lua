@@ -59,24 +59,18 @@ local function panel_layout(s, lanes, width)
   return { elements = s.p.groups * group, at = function(g, index) return g * group + index * (width * rows) end }
 end
 
--- How the panel of a column tile is made: the kernel, how often it runs, the rows that it is told, where run i reads
--- the weights of a group's channels from c on, and elements of the panel from run to run.
+-- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
 local function packing(s, column, o)
   local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.p.ic // s.p.groups, s.p.oc // s.p.groups
-  local function straight(pitch, rows, from)
-    return { kernel = relayout.panel(column, pitch, o), count = 1, rows = rows, from = from, to = 0 }
-  end
   if s.planes and not forward and s.taps == 1 then
-    return straight(icg, ocg, function(g, c) return g * (ocg * icg) + c end)
-  elseif s.planes then
-    local how = relayout.weights(p, column.channels, column.width, true, o)
-    return { kernel = how.kernel, count = how.count, to = how.to,
-      from = function(g, c, i) return how.first(g, c) + i * how.from end }
-  elseif forward then
-    return straight(p.oc, icg * s.taps, function(g, c) return g * ocg + c end)
+    return { kernel = relayout.panel(column, icg, o), count = 1, rows = ocg, to = 0,
+      from = function(g, c) return g * (ocg * icg) + c end }
   end
-  return { kernel = relayout.turned_panel(column, p, o), count = s.taps, to = ocg * column.width,
-    from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
+  local how = relayout.packing(p, { channels = column.channels, width = column.width, loose = true,
+    straight = function() return relayout.panel(column, p.oc, o) end,
+    turned = function() return relayout.turned_panel(column, p, o) end }, o)
+  how.rows = not s.planes and forward and icg * s.taps or nil
+  return how
 end
 
 local function pack_part(b, run)

@@ -73,9 +73,9 @@ end
 -- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the
 -- caches when the channels are many.
 local function panel_kernel(b, column)
-  return b:add(relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true, loops = {
-    { count = "rows", steps = { b.dst.h }, names = { "y" } }, { count = "columns", steps = { b.dst.w, column.width } } } },
-    b:named "panel"))
+  return b:add(relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true,
+    loops = { { count = "rows", steps = { b.dst.h }, names = { "y" } },
+      { count = "columns", steps = { b.dst.w, column.width } } } }, b:named "panel"))
 end
 
 -- Runs of equal column tiles, each with its panel's kernel and kinds: runs of equal pieces of the input channels, with

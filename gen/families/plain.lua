@@ -11,18 +11,18 @@ local reduce = require "reduce"
 local targets = require "targets"
 local view = require "view"
 
-local plain = { name = "plain", version = 2, chains = 1 }
+local plain = { name = "plain", chains = 1 }
 
 names.family("plain", { { { "plain" } } })
 
 -- Each multiply-add waits for the one before; short chains have their loops and calls beside that.
 local function cycles_of(p, machine)
   local t, outputs = cost.machine(machine, targets.scalar).tally(), p.pass == "backward_data" and p.input or p.output
-  local chain = p.pass == "forward" and p.ic // p.groups or p.pass == "backward_data" and p.oc // p.groups or p.output[3]
+  local chain = { forward = p.ic // p.groups, backward_data = p.oc // p.groups, backward_weights = p.output[3] }
   t:steps(p.macs, 1, 2, 1)
-  t:loops(p.macs / chain)
+  t:loops(p.macs / chain[p.pass])
   t:calls(p.batch * outputs[1] * outputs[2] * outputs[3])
-  return t:cycles()
+  return t:cycles() / p.threads
 end
 
 function plain.schedules(p, _, machine, list)

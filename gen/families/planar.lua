@@ -15,7 +15,7 @@ local sweeps = require "families/planar_sweeps"
 local window = require "families/planar_window"
 local taps = require "families/planar_taps"
 
-local planar = { name = "planar", version = 5, chains = 1 }
+local planar = { name = "planar", chains = 1 }
 
 local most_variants, most_parts, most_channels, most_operations = 12, 16, 64, 6000
 local most_groups = 1024 -- of channels that pixels are laid out by: each is written out in the kernel that does it

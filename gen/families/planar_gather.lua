@@ -170,30 +170,27 @@ end
 -- Panels follow one another: [group][piece of output channels][tap][input channel][m].
 local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.from.channels) end
 
--- For each layout and pass: the kernel that packs m channels, how often it runs, and from and to as offsets of a run.
-local function packing(o, s, m)
-  local p, icg, ocg = s.p, s.p.ic // s.p.groups, s.p.oc // s.p.groups
-  if p.layout == "nchw" then
-    local how = relayout.weights(p, m, m, false, o)
-    return how.kernel, how.count, function(g, c, i) return how.first(g, c) + i * how.from end, how.to
-  elseif s.forward then
-    return relayout.copy({ from = "weights", to = "panel", elements = m,
-      about = "Copies the weights that one tile uses into a panel, which it then reads from front to back.",
-      loops = { { count = s.taps * icg, steps = { p.oc, m } } } }, o), 1, function(g, c) return g * ocg + c end, 0
-  end
-  return relayout.to_pixels({ channels = m, pixels = ocg, pitch = m, limit = ocg * m, row = p.oc }, o), s.taps,
-    function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end, ocg * m
+-- How the panel of m channels is made, see relayout.lua.
+local function packing(s, m, o)
+  local p, from = s.p, s.from.channels
+  local about = "Copies the weights that one tile uses into a panel, which it then reads from front to back."
+  return relayout.packing(p, { channels = m, width = m, straight = function()
+    return relayout.copy({ from = "weights", to = "panel", elements = m, about = about,
+      loops = { { count = s.taps * from, steps = { p.oc, m } } } }, o)
+  end, turned = function()
+    return relayout.to_pixels({ channels = m, pixels = from, pitch = m, limit = from * m, row = p.oc }, o)
+  end }, o)
 end
 
 local function pack_stage(b, s, pieces)
   local list = {}
-  for _, run in ipairs(pieces) do
-    local kernel, count, from, to = packing(b:named "pack", s, run.size)
-    b:add(kernel)
-    list[#list + 1] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
+  for i, run in ipairs(pieces) do
+    local how = packing(s, run.size, b:named "pack")
+    b:add(how.kernel)
+    list[i] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
-      d:loop("i", 0, count, 1, function(i)
-        d:call(kernel, { { d.weights, from(g, c, i) }, { d.packed, panel_at(s, g, c) + i * to } })
+      d:loop("i", 0, how.count, 1, function(n)
+        d:call(how.kernel, { { d.weights, how.from(g, c, n) }, { d.packed, panel_at(s, g, c) + n * how.to } })
       end)
     end }
   end
@@ -208,7 +205,7 @@ local function most(axes, measure)
   return n
 end
 
--- The scratch's layout for blocks of so many rows: elements of a plane of the input's rows, as many as a block may need,
+-- The scratch for blocks of so many rows: elements of a plane of the input's rows, as many as a block may need,
 -- where the output's rows begin, and where a residual follows, the output as pixels; elements of all.
 local function lay_out(s, rows)
   s.rows = rows

@@ -19,7 +19,7 @@ local errors = require "rewrite/winograd/error"
 local cost = require "rewrite/winograd/cost"
 local words = require "rewrite/winograd/words"
 
-local winograd = { name = "winograd", version = 6, chains = 0 }
+local winograd = { name = "winograd", chains = 0 }
 
 ---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] ------
 -- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads that

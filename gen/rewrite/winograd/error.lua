@@ -82,40 +82,47 @@ local function columns(matrix)
   return rows
 end
 
-local function squares(row)
+local function dot(x, y)
   local sum = 0.0
-  for _, x in ipairs(row) do sum = sum + x * x end
+  for i = 1, #x do sum = sum + x[i] * y[i] end
   return sum
 end
 
--- The squares of sum over f of a[f][i] b[f] c[f][j], over all i and j.
-local function passed(a, b, c)
-  local sum, some = 0.0, {}
-  for f = 1, #b do
-    if b[f] ~= 0 then some[#some + 1] = f end
+-- For each pair of rows f and g, (a[f] . a[g]) (c[f] . c[g]): then the squares of sum over f of a[f][i] b[f] c[f][j], over
+-- all i and j, are a sum over pairs.
+local function both(a, c)
+  local m = {}
+  for f = 1, #a do
+    m[f] = {}
+    for g = 1, #a do m[f][g] = dot(a[f], a[g]) * dot(c[f], c[g]) end
   end
-  for i = 1, #a[1] do
-    for j = 1, #c[1] do
-      local x = 0.0
-      for _, f in ipairs(some) do x = x + a[f][i] * b[f] * c[f][j] end
-      sum = sum + x * x
-    end
+  return m
+end
+
+local function passed(b, m)
+  local sum, some = 0.0, {}
+  for f, x in ipairs(b) do
+    if x ~= 0 then some[#some + 1] = f end
+  end
+  for _, f in ipairs(some) do
+    for _, g in ipairs(some) do sum = sum + b[f] * b[g] * m[f][g] end
   end
   return sum
 end
 
 local function squares_of_tile(s, low, high, taps)
   local A, G, window = columns(s.AT), numbers(s.G, 1, taps), numbers(s.BT, low + 1, high)
+  local AG, AW, GW = both(A, G), both(A, window), both(G, window)
   local t = { N = 0, P = 0.0, V = 0.0, U = 0.0, Y = 0.0 }
   for y = 0, s.outputs - 1 do t.N = t.N + math.max(math.min(high, y + taps) - math.max(low, y), 0) end
-  for f = 1, s.size do t.P = t.P + squares(A[f]) * squares(window[f]) * squares(G[f]) end
+  for f = 1, s.size do t.P = t.P + AG[f][f] * dot(window[f], window[f]) end
   for _, r in ipairs(roundings(s.BT, straight.present(s.size, low, high))) do
-    t.V = t.V + squares(r.form) * passed(A, r.reach, G)
+    t.V = t.V + dot(r.form, r.form) * passed(r.reach, AG)
   end
   for _, r in ipairs(roundings(s.G, straight.present(s.taps, 0, taps))) do
-    t.U = t.U + squares(r.form) * passed(window, r.reach, A)
+    t.U = t.U + dot(r.form, r.form) * passed(r.reach, AW)
   end
-  for _, r in ipairs(roundings(s.AT)) do t.Y = t.Y + squares(r.reach) * passed(window, r.form, G) end
+  for _, r in ipairs(roundings(s.AT)) do t.Y = t.Y + dot(r.reach, r.reach) * passed(r.form, GW) end
   return t
 end
 
