@@ -452,7 +452,7 @@ START_TEST(what_is_too_much_is_left_out)
     cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1, .steady = true};
     ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
     ck_assert_int_eq(cg_script_schedules(s, &r, &whole), CONVGEN_OK);
-    ck_assert_int_gt(cg_script_work(s), 2);
+    ck_assert_int_gt(cg_script_work(s), 1); /* beyond the limit below */
     ck_assert_int_eq(cg_script_source(s, &r, whole.at[0].name, &source, why), CONVGEN_OK); /* how much that is */
     int work = cg_script_work(s);
     cg_source_free(&source);
