@@ -452,7 +452,7 @@ START_TEST(what_is_too_much_is_left_out)
     cg_request r = {.problem = &p, .machine = &machine, .target = "avx2", .form = "machine", .threads = 1, .steady = true};
     ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
     ck_assert_int_eq(cg_script_schedules(s, &r, &whole), CONVGEN_OK);
-    ck_assert_int_gt(cg_script_work(s), 1); /* the limit below */
+    ck_assert_int_gt(cg_script_work(s), 1); /* beyond the limit below */
     ck_assert_int_eq(cg_script_source(s, &r, whole.at[0].name, &source, why), CONVGEN_OK); /* how much that is */
     int work = cg_script_work(s);
     cg_source_free(&source);
@@ -474,6 +474,19 @@ START_TEST(what_is_too_much_is_left_out)
     }
     cg_free(whole.at);
     cg_free(part.at);
+    cg_script_free(s);
+}
+END_TEST
+
+/* Modules are run when they are asked for: a name is known though nobody has asked for its family before. */
+START_TEST(a_source_may_be_the_first_question)
+{
+    cg_script *s;
+    cg_source source;
+    char why[CG_WHY];
+    ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
+    ck_assert_msg(cg_script_source(s, &request, "plain", &source, why) == CONVGEN_OK, "%s", why);
+    cg_source_free(&source);
     cg_script_free(s);
 }
 END_TEST
@@ -585,6 +598,7 @@ int main(void)
     tcase_add_test(embedded, threads);
     tcase_add_test(embedded, what_is_too_much_is_left_out);
     tcase_add_test(embedded, only_what_is_long_is_counted);
+    tcase_add_test(embedded, a_source_may_be_the_first_question);
     tcase_add_loop_test(embedded, long_sums_are_little_work, 0, (int)(sizeof long_sums / sizeof *long_sums));
     tcase_add_test(embedded, one_long_chain_is_plain);
     return test_run(suite);

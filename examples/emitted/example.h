@@ -64,8 +64,8 @@ void example_conv1_packed(const float *src, const void *packed, const float *bia
  *   layout     [n][h][w][channel]; weights [kh][kw][input channel][output channel], input channels of a group
  *   error      an output is one chain of fused multiply-adds over taps, then channels, the bias last:
  *              the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 10, u = 2^-24
- *   avx2       depthwise.r4.p1
- *   portable   depthwise.r4.p1 */
+ *   avx2       depthwise.r3.p2
+ *   portable   depthwise.r3.p2 */
 #define EXAMPLE_DEPTHWISE_WORKSPACE 0
 #define EXAMPLE_DEPTHWISE_PACKED 288
 void example_depthwise(const float *src, const float *weights, const float *bias, float *dst, void *workspace);

@@ -54,13 +54,16 @@ static long parts(const layer *l, const long size[3], long channels, long elemen
 }
 
 typedef struct sum {
-    double value, magnitude, loop; /* exact enough; of |a||b|; one accumulator of the type, for the measure of transforms */
+    double value, rest, magnitude, loop; /* exact enough, with what rounding left; of |a||b|; one accumulator of the type, for transforms */
     long terms;
 } sum;
 
+/* The sum and the errors of its roundings: twice the digits of a double (Ogita, Rump and Oishi 2005, algorithm 5.3). */
 static void add(const layer *l, sum *s, double a, double b)
 {
-    s->value += a * b;
+    const double product = a * b, before = s->value, after = before + product, part = after - before;
+    s->value = after;
+    s->rest += fma(a, b, -product) + ((before - (after - part)) + (product - part));
     s->magnitude += fabs(a * b);
     s->loop = l->f64 ? s->loop + a * b : (double)((float)s->loop + (float)a * (float)b);
     s->terms++;
@@ -69,6 +72,7 @@ static void add(const layer *l, sum *s, double a, double b)
 static void finish(const layer *l, sum *s)
 {
     double *const each[2] = { &s->value, &s->loop };
+    s->value += s->rest;
     for (int i = 0; i < 2; i++) {
         if (l->activation == 1 && *each[i] < 0) *each[i] = 0;
         if (l->activation == 2) *each[i] = *each[i] < l->lo ? l->lo : *each[i] > l->hi ? l->hi : *each[i];
