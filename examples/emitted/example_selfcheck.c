@@ -72,7 +72,7 @@ static void add(const layer *l, sum *s, double a, double b)
 static void finish(const layer *l, sum *s)
 {
     double *const each[2] = { &s->value, &s->loop };
-    s->value += s->rest;
+    s->value += s->rest, s->rest = 0;
     for (int i = 0; i < 2; i++) {
         if (l->activation == 1 && *each[i] < 0) *each[i] = 0;
         if (l->activation == 2) *each[i] = *each[i] < l->lo ? l->lo : *each[i] > l->hi ? l->hi : *each[i];
@@ -81,7 +81,7 @@ static void finish(const layer *l, sum *s)
 
 static sum forward(const layer *l, void *const t[OPERANDS], long element)
 {
-    sum s = { 0, 0, 0, 0 };
+    sum s = { 0, 0, 0, 0, 0 };
     long n, o[3], k[3], x[3];
     const long c = parts(l, l->out, l->oc, element, &n, o), icg = l->ic / l->groups, g = c / (l->oc / l->groups);
     for (long tap = 0; tap < volume(l->kernel); tap++) {
@@ -102,7 +102,7 @@ static sum forward(const layer *l, void *const t[OPERANDS], long element)
 
 static sum backward_data(const layer *l, void *const t[OPERANDS], long element)
 {
-    sum s = { 0, 0, 0, 0 };
+    sum s = { 0, 0, 0, 0, 0 };
     long n, x[3], k[3], o[3];
     const long ci = parts(l, l->in, l->ic, element, &n, x), icg = l->ic / l->groups, ocg = l->oc / l->groups, g = ci / icg;
     for (long tap = 0; tap < volume(l->kernel); tap++) {
@@ -121,7 +121,7 @@ static sum backward_data(const layer *l, void *const t[OPERANDS], long element)
 
 static sum backward_weights(const layer *l, void *const t[OPERANDS], long element)
 {
-    sum s = { 0, 0, 0, 0 };
+    sum s = { 0, 0, 0, 0, 0 };
     long k[3], x[3], o[3], i, c;
     const long icg = l->ic / l->groups, taps = volume(l->kernel);
     if (l->nchw) split(element % taps, l->kernel, k), i = element / taps % icg, c = element / taps / icg;
@@ -143,7 +143,7 @@ static sum backward_weights(const layer *l, void *const t[OPERANDS], long elemen
 
 static sum bias_gradient(const layer *l, void *const t[OPERANDS], long c)
 {
-    sum s = { 0, 0, 0, 0 };
+    sum s = { 0, 0, 0, 0, 0 };
     long o[3];
     for (long n = 0; n < l->batch; n++)
         for (long pixel = 0; pixel < volume(l->out); pixel++) {
@@ -276,12 +276,12 @@ typedef struct figures {
 static void judge(const layer *l, figures *f, const sum *s, double got, int integers, double budget)
 {
     const double u = l->f64 ? 0x1p-53 : 0x1p-24, k = (double)s->terms * (l->f64 ? 2 : 1); /* f64: these loops err as well */
-    const double error = fabs(got - s->value), bound = k * u / (1 - k * u) * s->magnitude + (l->f64 ? 0 : 1e-9 * u);
-    int wrong = !(budget > 0 ? !integers || error < 0.5 : integers ? got == s->value : error <= bound); /* NaN is wrong */
+    const double right = s->value + s->rest, error = fabs(got - right), bound = k * u / (1 - k * u) * s->magnitude + (l->f64 ? 0 : 1e-9 * u);
+    int wrong = !(budget > 0 ? !integers || error < 0.5 : integers ? got == right : error <= bound); /* NaN is wrong */
     if (budget > 0 && !(error <= 1e30)) wrong = 1;
-    if (wrong && !f->wrong++) f->got = got, f->expected = s->value;
+    if (wrong && !f->wrong++) f->got = got, f->expected = right;
     if (error > 0 && bound > 0 && error / bound > f->of_bound) f->of_bound = error / bound;
-    f->error += error * error, f->loop += (s->loop - s->value) * (s->loop - s->value), f->exact += s->value * s->value;
+    f->error += error * error, f->loop += (s->loop - right) * (s->loop - right), f->exact += right * right;
     f->checked++;
 }
 
