@@ -109,6 +109,17 @@ local function by_arithmetic(list)
   return order, of
 end
 
+-- Transforms that are not worth it behind the canonical arithmetic.
+local function by_worth(order, of, worth)
+  local rank = {}
+  for _, name in ipairs(order) do rank[name] = of[name][1].cycles / (name == "canonical" and 1 or worth) end
+  table.sort(order, function(a, b)
+    if rank[a] ~= rank[b] then return rank[a] < rank[b] end
+    return a < b
+  end)
+  return order
+end
+
 -- A sorted list so that no number of threads changes the arithmetic that is taken first: arithmetics stand as they do
 -- for one thread, the schedules of each as they do for these threads (or, where these have none of it, for one). Others
 -- come last.
@@ -117,6 +128,7 @@ local function steady(problem, target, machine, list)
   local one = problem.threads == 1 and list or entries_of(single, target, machine)
   local order, of_one = by_arithmetic(one)
   local others, of = by_arithmetic(list)
+  order = by_worth(order, of_one, target.worth)
   local result = {}
   local function add(entries) table.move(entries, 1, #entries, #result + 1, result) end
   for _, name in ipairs(order) do add(of[name] or of_one[name]) end
