@@ -95,8 +95,8 @@ function gather.taps_of(p, i, output, first, last)
   if low <= high then return low - first, high - first end
 end
 
--- The same as driver expressions: the outputs o of axis i whose input under kernel element k (an expression) is inside; [low,
--- high).
+-- The same as driver expressions: the outputs o of axis i whose input under kernel element k (an expression) is inside;
+-- [low, high).
 function gather.valid_outputs(d, p, i, k, name)
   local at = driver.expr(p.pad[i]) - driver.expr(k) * p.dilation[i]
   local low = driver.min(driver.max(driver.ceil_div(at, p.stride[i]), 0), p.output[i])

@@ -2,7 +2,8 @@
 local types = require "types"
 local parts = {}
 
--- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, residual, activation.
+-- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, residual,
+-- activation.
 -- `bias` and `residual` are addresses or nil; `temp` is a register that may be overwritten; first, count: the lanes.
 function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
   for _, address in ipairs { bias or false, residual or false } do
@@ -21,7 +22,7 @@ function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
   end
 end
 
----- sizes ----------------------------------------------------------------------------------------------------------------------------
+---- sizes -------------------------------------------------------------------------------------------------------------
 
 -- Bytes of an element, and elements of a vector of the target.
 function parts.size_of(p) return types.bytes(p.type) end

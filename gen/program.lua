@@ -1,14 +1,14 @@
 -- program.lua: the kernel program: build, validate, print.
 --
--- A program is a short list of vector operations over virtual registers, with counted loops. It is built by calling methods in
--- order, checked by finish, printed by program.print and turned into code by lower/. Misuse is an error with a sentence that
--- names the program. Nothing here knows what a convolution is, or how a target spells an operation.
+-- A program is a short list of vector operations over virtual registers, with counted loops. It is built by calling
+-- methods in order, checked by finish, printed by program.print and turned into code by lower/. Misuse is an error with
+-- a sentence that names the program. Nothing here knows what a convolution is, or how a target spells an operation.
 local types = require "types"
 local program = {}
 local tointeger = math.tointeger
 
--- One row an operation: which fields are read and which are written (fields hold registers, slots, pointers, memory operands,
--- or, in a transpose, a list of registers), and which are shown, in order.
+-- One row an operation: which fields are read and which are written (fields hold registers, slots, pointers, memory
+-- operands, or, in a transpose, a list of registers), and which are shown, in order.
 program.operations = {
   zero      = { writes = { "d" },                                 shows = { "d" } },
   constant  = { writes = { "d" },                                 shows = { "d", "value" } },
@@ -40,10 +40,11 @@ program.operations = {
 
 -- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
 local reserved = {}
-for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long register
-  restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
-  vec vmem vzero vset vload vload_range vspread vstore vstore_range vstream vfence vbroadcast vfma vfnma vfma_all vfma_range vfnma_range vadd vsub vmul vmax
-  vmin vmove vinsert vextract vtranspose vprefetch fma fmaf unix linux]]):gmatch "%S+" do
+for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int
+  long register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+  asm vec vmem vzero vset vload vload_range vspread vstore vstore_range vstream vfence vbroadcast vfma vfnma
+  vfma_all vfma_range vfnma_range vadd vsub vmul vmax vmin vmove vinsert vextract vtranspose vprefetch fma fmaf
+  unix linux]]):gmatch "%S+" do
   reserved[word] = true
 end
 
@@ -144,7 +145,8 @@ end
 
 ---- declarations ----------------------------------------------------------------------------------------------------
 function program.new(o)
-  local k = setmetatable({ name = o.name, names = {}, claimed = {}, kinds = {}, type = o.type, target = o.target, args = {}, pool = {}, slots = {},
+  local k = setmetatable({ name = o.name, names = {}, claimed = {}, kinds = {}, type = o.type, target = o.target,
+    args = {}, pool = {}, slots = {},
     vectors = {}, body = {}, loops = {} }, Program)
   check_name(k, o.name)
   if not types.rows[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
@@ -203,7 +205,9 @@ function Program:zero(v) emit(self, { op = "zero", d = want(self, "zero", v, "re
 
 function Program:constant(v, value)
   want(self, "constant", v, "register")
-  if math.type(value) == nil or value ~= value then complain(self, "constant needs a number, not %s", tostring(value)) end
+  if math.type(value) == nil or value ~= value then
+    complain(self, "constant needs a number, not %s", tostring(value))
+  end
   value = value * 1.0 -- not + 0.0, which makes +0 of -0
   local key = ("%a"):format(value) -- tells -0 from 0, which == does not
   if not self.pool[key] then
@@ -215,7 +219,8 @@ end
 
 function Program:load(v, a, first, count)
   first, count = lanes(self, "load", first, count)
-  emit(self, { op = "load", d = want(self, "load", v, "register"), a = readable(self, "load", a), first = first, count = count })
+  emit(self, { op = "load", d = want(self, "load", v, "register"), a = readable(self, "load", a), first = first,
+    count = count })
 end
 
 -- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
@@ -231,7 +236,8 @@ end
 
 function Program:store(a, v, first, count)
   first, count = lanes(self, "store", first, count)
-  emit(self, { op = "store", a = writable(self, "store", a), x = want(self, "store", v, "register"), first = first, count = count })
+  emit(self, { op = "store", a = writable(self, "store", a), x = want(self, "store", v, "register"), first = first,
+    count = count })
 end
 
 function Program:stream(a, v)
@@ -272,7 +278,8 @@ end
 
 function Program:extract(a, v, part)
   part = integer(self, "extract: the part", part, 0, parts(self, "extract") - 1)
-  emit(self, { op = "extract", a = writable(self, "extract", a), x = want(self, "extract", v, "register"), part = part })
+  emit(self, { op = "extract", a = writable(self, "extract", a), x = want(self, "extract", v, "register"),
+    part = part })
 end
 
 function Program:transpose(group)
@@ -290,7 +297,8 @@ function Program:transpose(group)
 end
 
 function Program:prefetch(a, level)
-  emit(self, { op = "prefetch", a = want(self, "prefetch", a, "address"), level = integer(self, "a cache level", level or 1, 1, 3) })
+  emit(self, { op = "prefetch", a = want(self, "prefetch", a, "address"),
+    level = integer(self, "a cache level", level or 1, 1, 3) })
 end
 
 function Program:advance(p, elements)
@@ -364,7 +372,8 @@ function Program:nest(pointers, loops, body, level)
 end
 
 ---- validation ------------------------------------------------------------------------------------------------------
--- What a field of an operation holds, behind addresses: a register, slot, pointer or table, or a transpose's list of registers.
+-- What a field of an operation holds, behind addresses: a register, slot, pointer or table, or a transpose's list of
+-- registers.
 local function held(op, field)
   local thing = op[field]
   local kind = thing.kind
@@ -418,8 +427,8 @@ local function check_operation(k, op, known, used)
   end
 end
 
--- Walks a block in order; `known` holds what has a value. After a loop a register keeps the value it got inside only if the loop
--- runs at least once, and a pointer variable of the loop is gone.
+-- Walks a block in order; `known` holds what has a value. After a loop a register keeps the value it got inside only if
+-- the loop runs at least once, and a pointer variable of the loop is gone.
 local function check_flow(k, block, known)
   local used = k.used
   for _, op in ipairs(block) do
@@ -493,7 +502,9 @@ end
 -- Readable text: a signature, then one operation a line, destination first, loops indented.
 function program.print(k)
   local args = {}
-  for i, argument_ in ipairs(k.args) do args[i] = ("%s: %s"):format(argument_.name, argument_.access or argument_.kind) end
+  for i, argument_ in ipairs(k.args) do
+    args[i] = ("%s: %s"):format(argument_.name, argument_.access or argument_.kind)
+  end
   local lines = { ("%s(%s)  %s x %d, %s"):format(k.name, table.concat(args, ", "), k.type, k.lanes, k.target.name) }
   print_block(lines, k.body, "  ")
   return table.concat(lines, "\n") .. "\n"

@@ -1,13 +1,14 @@
 -- registers.lua: virtual registers -> machine registers, by linear scan.
 --
--- A register lives from its first writing to its last use in one machine register; a value that enters a loop and is used inside
--- lives to the loop's end, so accumulators stay where they are. Nothing is split or spilled: a program that does not fit is
--- refused, and a family that wants spills writes them (program: slot, spill, fill).
+-- A register lives from its first writing to its last use in one machine register; a value that enters a loop and is
+-- used inside lives to the loop's end, so accumulators stay where they are. Nothing is split or spilled: a program that
+-- does not fit is refused, and a family that wants spills writes them (program: slot, spill, fill).
 local program = require "program"
 local registers = {}
 
--- Whether an operation needs a register beside those it names: for the mask of a range, for the sums of which a range is taken,
--- for an element that is an operand, for the exchange in a transpose, for the places that a spread takes lanes from. (A range that is loaded can have its mask in the destination.)
+-- Whether an operation needs a register beside those it names: for the mask of a range, for the sums of which a range
+-- is taken, for an element that is an operand, for the exchange in a transpose, for the places that a spread takes
+-- lanes from. (A range that is loaded can have its mask in the destination.)
 local function needs_temporary(op, target)
   if op.op == "transpose" or op.op == "spread" then return true end
   if (op.op == "store" or op.y) and op.count and not target.mask_registers then return true end
@@ -88,8 +89,8 @@ local function give_back(free, n)
   free[w] = free[w] | 1 << n % word_bits
 end
 
--- Gives each span the lowest number that is free. A number is free from the operation that reads its value last, which may write
--- another value there. Spans come in the order of their beginnings, so no other assignment needs fewer.
+-- Gives each span the lowest number that is free. A number is free from the operation that reads its value last, which
+-- may write another value there. Spans come in the order of their beginnings, so no other assignment needs fewer.
 local function scan(spans)
   local map, used, free, ending, position = {}, 0, {}, {}, 0
   for _, span in ipairs(spans) do
@@ -121,7 +122,8 @@ local function allocate(k, target)
 end
 
 -- {map = virtual register -> machine number from 0, used = how many, temporary = the number of a spare one, if needed},
--- or nil and why not. A family asks whether a program fits and the lowering asks again: a finished program keeps the answer.
+-- or nil and why not. A family asks whether a program fits and the lowering asks again: a finished program keeps the
+-- answer.
 function registers.allocate(k, target)
   if not k.finished then error(("program %s: registers before finish"):format(k.name), 0) end
   k.allocated = k.allocated or {}

@@ -123,7 +123,8 @@ end
 
 local function about(s, rows, part)
   return ("A row of tiles of %d x %d outputs (acc[row][pixel]) of one vector of channels, %s. An input vector is "
-    .. "loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie inside."
+    .. "loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie "
+    .. "inside."
     ):format(rows.run and rows.run.variant.size or 1, s.columns[1].variant.size,
     part.blocks > 1 and ("for %d vectors one after another"):format(part.blocks)
     or part.lanes < s.lanes and ("%d lanes of it"):format(part.lanes) or "alone")

@@ -48,10 +48,10 @@ end
 
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
--- A kernel over one block of pixels, in sections of rows; o describes its tile. how: row, sections {count, ...} (without
--- any the kernel is told the number of rows), src, diff: elements from one pixel and one row to the next, names of the
--- pointers within a row, last: the last tap, alone: the block's sum is the total; step(section, at, low, high): the node
--- that adds a pixel `at` pixels on to the sums of taps low..high.
+-- A kernel over one block of pixels, in sections of rows; o describes its tile. how: row, sections {count, ...}
+-- (without any the kernel is told the number of rows), src, diff: elements from one pixel and one row to the next,
+-- names of the pointers within a row, last: the last tap, alone: the block's sum is the total; step(section, at, low,
+-- high): the node that adds a pixel `at` pixels on to the sums of taps low..high.
 function sweeps.kernel(o, how)
   local src, diff = how.src, how.diff
   local function steps(i) return { { "src", src[i] }, { "diff_dst", diff[i] } } end

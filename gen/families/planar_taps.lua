@@ -2,12 +2,13 @@
 -- when channels are few, are broadcast. A block of the output's gradient is turned round before when it is
 -- channels-first.
 --
--- A part w (see planar_sweeps.lua) is a run of equal tiles of output channels and one of equal pieces of input channels.
--- Totals stand in scratch as its weights do, a vector or some of output channels (width) in the place of each: [tap][i],
--- or [i][tap] channels-first; tap, input: from one to the next, in such places. diff: elements between pixels of the
--- gradient as it is read. own_taps: a task has one kd, kh (channels-last, with threads to share among).
--- t: where a task is: group g, output channel o, the first of its input channels, kd and kh if it has its own; where the
--- gradient of a plane of pixels begins (with).
+-- A part w (see planar_sweeps.lua) is a run of equal tiles of output channels and one of equal pieces of input
+-- channels.
+-- Totals stand in scratch as its weights do, a vector or some of output channels (width) in the place of each:
+-- [tap][i], or [i][tap] channels-first; tap, input: from one to the next, in such places. diff: elements between pixels
+-- of the gradient as it is read. own_taps: a task has one kd, kh (channels-last, with threads to share among).
+-- t: where a task is: group g, output channel o, the first of its input channels, kd and kh if it has its own; where
+-- the gradient of a plane of pixels begins (with).
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -24,7 +25,8 @@ local planar_taps = {}
 local function taps_kernel(o, w, row, taps, inputs)
   local p, x, g = w.p, w.src, w.diff
   o.sizes, o.registers = { k = taps, i = inputs, v = w.vectors }, { "sums", "passing", "held" }
-  o.sums = { pointer = "total", register = "acc", { "k", w.tap * w.width }, { "i", w.input * w.width }, { "v", w.lanes },
+  o.sums = { pointer = "total", register = "acc", { "k", w.tap * w.width }, { "i", w.input * w.width },
+    { "v", w.lanes },
     indices = function(at) return at.k * inputs + at.i, at.v end }
   o.held = { pointer = "diff_dst", register = "g", { "v", w.lanes }, last = w.channels_last and w.run.tile.last or nil }
   o.passing = { pointer = "src", register = "x", { "k", p.dilation[3] * x.w }, { "i", x.c } }

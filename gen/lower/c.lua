@@ -1,7 +1,7 @@
 -- lower/c.lua: kernel programs as C over the operations of templates/vec.h.in.
 --
--- kernel(k) gives one static function; prelude(type, target) gives what stands once before them. One translation unit holds
--- kernels of one type and one target.
+-- kernel(k) gives one static function; prelude(type, target) gives what stands once before them. One translation unit
+-- holds kernels of one type and one target.
 local program, template, types = require "program", require "template", require "types"
 local c = {}
 
@@ -31,7 +31,8 @@ function c.prelude(type_name, target)
   local size = types.bytes(type_name)
   local lanes = types.lanes(type_name, { lanes = target.lanes, bits = bits })
   return template.fill("vec.h.in", {
-    TYPE = types.c(type_name), FMA = t.fma, LANES = lanes, BITS = bits, BYTES = bits // 8, SIZE = size, PART = types.part(type_name),
+    TYPE = types.c(type_name), FMA = t.fma, LANES = lanes, BITS = bits, BYTES = bits // 8, SIZE = size,
+    PART = types.part(type_name),
     INTRINSICS = target.intrinsics, V = bits == 128 and "_mm_" or ("_mm%d_"):format(bits), S = t.suffix,
     VECTOR = ("__m%d%s"):format(bits, t.vector), MASK = ("__m%di"):format(bits), INTEGER = t.integer, PARTS = t.part,
     EACH = each_lane(lanes, "OP(#, a, b, c)", " "), LIST = each_lane(lanes, "OP(#, a, b, c)", ", "),
@@ -69,7 +70,8 @@ local function arithmetic(k, op)
   if not y.all then return ranged(op, name, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
   if op.op == "fma" and not op.count then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
   k.temporary = "cg_y" -- programs have no name that begins with cg_
-  return call("vbroadcast", k.temporary, address(y.address)) .. " " .. ranged(op, name, op.d.name, op.x.name, k.temporary)
+  return call("vbroadcast", k.temporary, address(y.address)) .. " "
+    .. ranged(op, name, op.d.name, op.x.name, k.temporary)
 end
 
 local function advance(_, op)
@@ -92,7 +94,8 @@ local spell = {
   store = function(_, op) return ranged(op, "vstore", address(op.a), op.x.name) end,
   stream = function(_, op) return call("vstream", address(op.a), op.x.name) end,
   broadcast = function(_, op) return call("vbroadcast", op.d.name, address(op.a)) end,
-  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic,
+  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
+  min = arithmetic,
   move = function(_, op) return call("vmove", op.d.name, op.x.name) end,
   insert = function(_, op) return call("vinsert", op.d.name, op.part, address(op.a)) end,
   extract = function(_, op) return call("vextract", address(op.a), op.x.name, op.part) end,

@@ -1,10 +1,13 @@
 -- machine.lua: kernel programs as AVX-512 and AVX2 instructions.
 --
--- kernel(k) gives C text: a prototype, and a top-level asm block of data that any C compiler takes, libtcc too, which knows no AVX.
--- mnemonics(k) gives the same block as GNU assembly, listing(k) each instruction beside the operation it comes from. A kernel is
--- called as System V has it: pointers and counts in rdi, rsi, rdx, rcx, r8, r9, then on the stack. rax is never given to a
--- variable. Programs of the scalar target become scalar VEX instructions, for any target here has them.
-local program, registers, types, encoder = require "program", require "registers", require "types", require "x86/encoder"
+-- kernel(k) gives C text: a prototype, and a top-level asm block of data that any C compiler takes, libtcc too, which
+-- knows no AVX.
+-- mnemonics(k) gives the same block as GNU assembly, listing(k) each instruction beside the operation it comes from. A
+-- kernel is called as System V has it: pointers and counts in rdi, rsi, rdx, rcx, r8, r9, then on the stack. rax is
+-- never given to a variable. Programs of the scalar target become scalar VEX instructions, for any target here has
+-- them.
+local program, registers = require "program", require "registers"
+local types, encoder = require "types", require "x86/encoder"
 local machine = {}
 
 local rax, rsp, rip = 0, 4, encoder.rip
@@ -16,8 +19,8 @@ local formats = { f32 = "<f", f64 = "<d" }
 
 ---- where pointers and counts live ------------------------------------------------------------------------------------
 
--- Lifetimes of arguments, pointer variables and loop counters (known by their loop operation), in positions; and which ranges of
--- lanes occur. What is used in loops weighs more.
+-- Lifetimes of arguments, pointer variables and loop counters (known by their loop operation), in positions; and which
+-- ranges of lanes occur. What is used in loops weighs more.
 local function survey(k)
   local s = { position = 0, weight = 1, spans = {}, order = {}, loops = {}, ranges = {}, ranges_in_order = {} }
   local function touch(thing, weight)
@@ -29,7 +32,8 @@ local function survey(k)
     end
     span.last, span.weight = s.position, span.weight + weight
   end
-  local function touch_pointers(op) -- in all the fields that can hold one: program.reads would cost as much as the encoding
+  -- In all the fields that can hold one: program.reads would cost as much as the encoding.
+  local function touch_pointers(op)
     local a, y = op.a, op.y
     if a then touch(a.pointer, s.weight) end
     if y and y.address then touch(y.address.pointer, s.weight) end
@@ -98,8 +102,8 @@ local function free_register(taken, span, n)
   return not (other and other.first < span.last)
 end
 
--- The heaviest choose first: the register they come from, else one that is nobody's, else any; who finds none lives on the
--- stack.
+-- The heaviest choose first: the register they come from, else one that is nobody's, else any; who finds none lives on
+-- the stack.
 local function place(k, spans)
   local register, on_stack, hint, taken, arriving, by_weight = {}, {}, {}, {}, {}, { table.unpack(spans) }
   for i, a in ipairs(k.args) do hint[a] = incoming[i] end
@@ -124,7 +128,8 @@ local function place(k, spans)
   for _, span in ipairs(by_weight) do
     local own, from = hint[span.thing], span.thing.op == "loop" and span.thing.count or span.from
     local source = from and (register[from] or hint[from])
-    local n = own and free(span, own) or source and free(span, source, arriving) or first_free(span, arriving) or first_free(span)
+    local n = own and free(span, own) or source and free(span, source, arriving) or first_free(span, arriving)
+      or first_free(span)
     if n then take(span, n) else on_stack[#on_stack + 1] = span.thing end
   end
   return register, on_stack
@@ -439,8 +444,8 @@ local function jump_back(s, name, item)
   put(s, bytes, s.texts and ("%s %s"):format(form.gnu, label(s, item)))
 end
 
--- Streaming stores want aligned memory; else they are stores. Neighbours at the same pointer, whole vectors apart, are tested
--- together.
+-- Streaming stores want aligned memory; else they are stores. Neighbours at the same pointer, whole vectors apart, are
+-- tested together.
 local function stream(s, op, block, i)
   if s.k.lanes == 1 then return store(s, op) end
   local bytes, list = s.k.lanes * s.size, { op }
@@ -507,8 +512,10 @@ end
 
 local lower = {
   zero = zero, constant = constant, load = load, spread = spread, store = store, stream = stream, broadcast = broadcast,
-  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic, min = arithmetic, move = move, insert = insert,
-  extract = extract, transpose = transpose, prefetch = prefetch, advance = advance, copy = copy, pick = pick, spill = spill,
+  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
+  min = arithmetic, move = move, insert = insert,
+  extract = extract, transpose = transpose, prefetch = prefetch, advance = advance, copy = copy, pick = pick,
+  spill = spill,
   fill = fill, loop = loop,
 }
 
@@ -526,7 +533,8 @@ end
 ---- the frame around it -----------------------------------------------------------------------------------------------
 
 local vector_names = { "load", "store", "stream", "broadcast", "fma", "fnma", "add", "sub", "mul", "max", "min" }
-local scalar_names = { load = "load_one", store = "store_one", broadcast = "load_one", fma = "fma_one", fnma = "fnma_one",
+local scalar_names = { load = "load_one", store = "store_one", broadcast = "load_one", fma = "fma_one",
+  fnma = "fnma_one",
   add = "add_one", sub = "sub_one", mul = "mul_one", max = "max_one", min = "min_one" }
 
 local function forms_of(k)
@@ -550,7 +558,8 @@ local function forms_of(k)
   return f
 end
 
--- The heaviest ranges have mask registers for the whole kernel; where there are more than 7, the seventh serves the others.
+-- The heaviest ranges have mask registers for the whole kernel; where there are more than 7, the seventh serves the
+-- others.
 local function give_masks(s, ranges)
   local list = {}
   for _, range in ipairs(ranges) do
@@ -764,7 +773,8 @@ local function operation_lines(k)
   return of
 end
 
--- The same as C: a prototype, and GNU assembly in a block at file scope, each instruction beside the operation it comes from.
+-- The same as C: a prototype, and GNU assembly in a block at file scope, each instruction beside the operation it comes
+-- from.
 function machine.assembly(k)
   local s, of = generate(k, true), operation_lines(k)
   local lines = { (prototype(k):gsub("^cg_code", "extern")), "__extension__ __asm__(" }

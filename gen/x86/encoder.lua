@@ -5,7 +5,8 @@
 --   rm    the register in ModRM.r/m, or nil for memory at base + disp (base encoder.rip: disp from the end of the instruction)
 --   mask  1..7: these lanes only; a destination register's others become 0, or stay where the row says merge
 --   all   one element of memory for all lanes                imm   an immediate, or a jump's distance from its end
--- Registers are numbers. Operands are not checked: what a row cannot do is the caller's to know. Knows nothing of programs.
+-- Registers are numbers. Operands are not checked: what a row cannot do is the caller's to know. Knows nothing of
+-- programs.
 local rows = require "x86/instructions"
 local encoder = { rip = -1 }
 
@@ -95,7 +96,8 @@ local function vector(f, reg, v, rm, base, disp, mask, all, imm)
 end
 
 local function read_vector(f, row, t, bits)
-  local space, l, p, map, w, opcode, step, rest = row.code:match "^(E?VEX)%.(%w+)%.(%w+)%.(%w+)%.(%w+) (%x%x)(%+?t?)(.*)$"
+  local code = "^(E?VEX)%.(%w+)%.(%w+)%.(%w+)%.(%w+) (%x%x)(%+?t?)(.*)$"
+  local space, l, p, map, w, opcode, step, rest = row.code:match(code)
   local length = l == "L" and bits or l == "LIG" and 128 or math.tointeger(l)
   local pp, ll = prefixes[p] or t[p:sub(1, 1)], length // 256 -- 128, 256, 512 are 0, 1, 2
   local w_evex = (w == "Wt" or w == "WIGt") and t.W or 0
@@ -178,13 +180,15 @@ local function forms_known(type_name, bits)
   return forms
 end
 
--- The instruction of a row for elements of a type and vectors of so many bits (neither matters to integer instructions).
+-- The instruction of a row for elements of a type and vectors of so many bits (neither matters to integer
+-- instructions).
 function encoder.form(name, type_name, bits)
   local forms = forms_known(type_name or "", bits or 0)
   if forms[name] then return forms[name] end
   local row, t = rows[name], types[type_name or "f32"]
   local f = { name = name, row = row, gnu = (row.gnu:gsub("%%(%l)", t)) }
-  if type(row.code) == "string" and row.code:find "^E?VEX" then read_vector(f, row, t, bits) else read_legacy(f, row) end
+  if type(row.code) == "string" and row.code:find "^E?VEX" then read_vector(f, row, t, bits)
+  else read_legacy(f, row) end
   forms[name] = f
   return f
 end
@@ -193,7 +197,8 @@ function encoder.encode(f, ...) return f.encode(f, ...) end
 
 ---- the GNU spelling --------------------------------------------------------------------------------------------------
 
-local names64 = { [0] = "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" }
+local names64 = { [0] = "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+  "r14", "r15" }
 local names32 = { [0] = "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi" }
 
 local function register(f, n, class)
@@ -208,7 +213,8 @@ local function memory_text(base, disp)
   return disp == 0 and ("(%%%s)"):format(names64[base]) or ("%d(%%%s)"):format(disp, names64[base])
 end
 
--- Operands in the order of op, which is the manual's: destination first; GNU wants it last. A jump's imm may be a label.
+-- Operands in the order of op, which is the manual's: destination first; GNU wants it last. A jump's imm may be a
+-- label.
 function encoder.text(f, reg, v, rm, base, disp, mask, all, imm)
   local spell = {
     R = function() return register(f, reg, f.row.r) end,
@@ -225,7 +231,9 @@ function encoder.text(f, reg, v, rm, base, disp, mask, all, imm)
   if f.row.op ~= "ZO" then
     for letter in f.row.op:gmatch "." do
       local operand_text = spell[letter]()
-      if #list == 0 and mask then operand_text = ("%s{%%k%d}%s"):format(operand_text, mask, f.zeroing and "{z}" or "") end
+      if #list == 0 and mask then
+        operand_text = ("%s{%%k%d}%s"):format(operand_text, mask, f.zeroing and "{z}" or "")
+      end
       table.insert(list, 1, operand_text)
     end
   end

@@ -88,8 +88,8 @@ local function dot(x, y)
   return sum
 end
 
--- For each pair of rows f and g, (a[f] . a[g]) (c[f] . c[g]): then the squares of sum over f of a[f][i] b[f] c[f][j], over
--- all i and j, are a sum over pairs.
+-- For each pair of rows f and g, (a[f] . a[g]) (c[f] . c[g]): then the squares of sum over f of a[f][i] b[f] c[f][j],
+-- over all i and j, are a sum over pairs.
 local function both(a, c)
   local m = {}
   for f = 1, #a do
