@@ -213,12 +213,22 @@ static bool is_rival(const cg_tuner *u, const cg_schedule *s, int count, double 
 static int with_rivals(cg_tuner *u, int count, int legal, double best)
 {
     for (int i = count; i < legal; i++) {
-        cg_schedule rival = u->list.at[i];
-        if (rival.cycles > hopeless * best || !is_rival(u, &rival, count, best)) continue;
-        memmove(&u->list.at[count + 1], &u->list.at[count], (size_t)(i - count) * sizeof rival);
-        u->list.at[count++] = rival;
+        const cg_schedule *rival = &u->list.at[i];
+        if (rival->cycles <= hopeless * best && is_rival(u, rival, count, best)) lead(u, i, count++);
     }
     return count;
+}
+
+static bool is_canonical(const cg_schedule *s) { return !strcmp(s->arithmetic, "canonical"); }
+
+/* The best of those whose sums are in order is tried too: tighter accuracies find it. */
+static int with_canonical(cg_tuner *u, int count, int legal)
+{
+    int i = 0;
+    while (i < legal && !is_canonical(&u->list.at[i])) i++;
+    if (i < count || i == legal) return count;
+    lead(u, i, count);
+    return count + 1;
 }
 
 /* How many of the list are worth a try. Scalar lanes (C through libtcc) turn the estimates over: there none is hopeless. */
@@ -230,7 +240,8 @@ static int worth_trying(cg_tuner *u, int legal)
     int count = legal < TRIES ? legal : TRIES;
     bool estimates_hold = strcmp(u->key.compiler, "tcc") != 0 || strcmp(u->key.form, "c") != 0;
     while (estimates_hold && count > 3 && u->list.at[count - 1].cycles > hopeless * best) count--;
-    return estimates_hold ? with_rivals(u, count, legal, best) : count;
+    if (estimates_hold) count = with_rivals(u, count, legal, best);
+    return with_canonical(u, count, legal);
 }
 
 /* A search that goes on begins with what won, and leaves out the others that were tried. Where all were, the last rounds were cut short:

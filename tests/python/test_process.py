@@ -224,7 +224,7 @@ class Tuning(unittest.TestCase):
         self.assertFalse(plan.stopped)
         self.assertEqual([done for done, _ in lines], sorted(done for done, _ in lines))
         self.assertGreater(len(lines), 2)
-        self.assertEqual(convgen.plan(self.problem).info, plan.info)
+        self.assertEqual(repr(convgen.plan(self.problem).info), repr(plan.info))  # a transform has no bound: NaN
         convgen.forget()
         self.assertTrue(convgen.plan(self.problem).info.recalled)
         many = convgen.tune([self.problem, convgen.Problem(self.problem)])
