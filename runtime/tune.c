@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The policy of the race, in one place. Times are seconds. */
-enum { TRIES = 8, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 5, FINALISTS = 3, FEW_ROUNDS = 2, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
+enum { TRIES = 12, FEW = 3, RIVALS = 3, OF_WAY = 2, SECOND_ROUND = 5, FINALISTS = 3, FEW_ROUNDS = 2, FINAL_ROUNDS = 5, KERNELS_KEPT = 16, CUTS = 16 };
 static const double brief = 2e-3, longer = 10e-3, final = 5e-3; /* of timing, per candidate and round */
 static const double dropped = 1.5, second_within = 1.3, final_within = 1.05;
 static const double slow = CG_SLOW;       /* a run longer than this costs more than it tells: few are enough */
