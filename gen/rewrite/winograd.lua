@@ -23,7 +23,7 @@ local winograd = { name = "winograd", chains = 0 }
 
 ---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] ------
 -- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads
--- that blocks are cut for (grid.lua); whether the next block's input is fetched during a block's products, and outputs
+-- that blocks are cut for (blocks.lua); whether the next block's input is fetched during a block's products, and outputs
 -- are streamed. Of the product: rows and vectors; how many rows of U are fetched ahead; channels of a partial sum;
 -- whether weights are transformed along one axis only, beforehand or in the run (half.lua: rows are sums of a kernel
 -- then).
