@@ -8,6 +8,9 @@
 #include <locale.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* A test has hung when it takes so many times what the slowest of its case usually does: no busy or slow machine goes that far. */
 enum { HANGS = 30 };
@@ -28,6 +31,24 @@ static inline bool comma_locale(void)
     printf("skipped: the locale de_DE.UTF-8 is not installed\n"); /* (Debian: locales, before the build) */
     fflush(stdout);
     return false;
+}
+
+/* A store of the test's own, in a new folder: what a test that failed left there is not found again. */
+static inline void store_begin(char path[static 64])
+{
+    strcpy(path, "/tmp/convgen-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(path));
+    strcat(path, "/store");
+}
+
+static inline void store_end(const char *path)
+{
+    char other[80];
+    snprintf(other, sizeof other, "%s.lock", path);
+    unlink(path);
+    unlink(other);
+    snprintf(other, sizeof other, "%.*s", (int)(strrchr(path, '/') - path), path);
+    rmdir(other);
 }
 
 /* The exit status of main. */

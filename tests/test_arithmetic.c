@@ -196,8 +196,8 @@ static char *estimated(const convgen_problem *p, int threads, const char *store,
 START_TEST(estimate_takes_one_arithmetic_for_any_threads)
 {
     uint64_t seed = test_seed(), state = seed;
-    char store[64], lock[80], text[CG_TEXT];
-    snprintf(store, sizeof store, "/tmp/convgen-arithmetic-%d", (int)getpid());
+    char store[64], text[CG_TEXT];
+    store_begin(store);
     for (long i = 0; i < trials(50); i++) {
         convgen_problem p = any_problem(&state);
         char one[CG_NAME], other[CG_NAME];
@@ -216,9 +216,7 @@ START_TEST(estimate_takes_one_arithmetic_for_any_threads)
         }
         cg_free(first);
     }
-    snprintf(lock, sizeof lock, "%s.lock", store);
-    unlink(store);
-    unlink(lock);
+    store_end(store);
 }
 END_TEST
 
@@ -227,10 +225,9 @@ START_TEST(a_record_leads_its_arithmetic)
 {
     convgen_problem p;
     convgen_context *c;
-    char store[64], lock[80], one[CG_NAME], three[CG_NAME], *a, *b;
+    char store[64], one[CG_NAME], three[CG_NAME], *a, *b;
     size_t size;
-    snprintf(store, sizeof store, "/tmp/convgen-lead-%d", (int)getpid());
-    snprintf(lock, sizeof lock, "%s.lock", store);
+    store_begin(store);
     convgen_options options = {.struct_size = sizeof options, .threads = 1, .store = store};
     ck_assert_int_eq(convgen_problem_parse("--accuracy=8x mb1ic32ih24oc32kh3ph1", &p), CONVGEN_OK);
     ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
@@ -258,8 +255,7 @@ START_TEST(a_record_leads_its_arithmetic)
     ck_assert_msg(!memcmp(a, b, size), "%s for one thread, %s for three", one, three);
     cg_free(a), cg_free(b), cg_free(list.at);
     convgen_close(c);
-    unlink(store);
-    unlink(lock);
+    store_end(store);
 }
 END_TEST
 

@@ -23,17 +23,14 @@ static convgen_context *opened(int threads)
 
 static void begin(void)
 {
-    snprintf(store, sizeof store, "/tmp/convgen-plan-%d", (int)getpid());
+    store_begin(store);
     context = opened(1);
 }
 
 static void end(void)
 {
-    char lock[80];
     convgen_close(context);
-    snprintf(lock, sizeof lock, "%s.lock", store);
-    unlink(store);
-    unlink(lock);
+    store_end(store);
 }
 
 static convgen_plan *plan_in(convgen_context *c, const char *text)

@@ -134,18 +134,15 @@ static void choose(const char *text)
 
 static void begin(void)
 {
-    snprintf(store, sizeof store, "/tmp/convgen-tune-%d", (int)getpid());
+    store_begin(store);
     open_with(store);
     choose("mb2ic4ih6oc6kh3ph1");
 }
 
 static void end(void)
 {
-    char lock[80];
     convgen_close(context);
-    snprintf(lock, sizeof lock, "%s.lock", store);
-    unlink(store);
-    unlink(lock);
+    store_end(store);
 }
 
 static cg_outcome out;
