@@ -1,7 +1,7 @@
 /* cli.h: what the verbs of the convgen command promise each other.
  *
  * The command shows the inside of the library, so it may use internal.h. Results go to stdout; sentences, and progress when
- * stderr is a terminal, to stderr. Nothing here allocates but through memory.c. */
+ * stderr is a terminal, to stderr. Nothing here allocates but through base/memory.c. */
 #ifndef CONVGEN_CLI_H
 #define CONVGEN_CLI_H
 

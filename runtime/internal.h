@@ -38,6 +38,7 @@ void *cg_pages(size_t size);
 void cg_pages_free(void *pages, size_t size);
 extern long cg_fail_allocation; /* tests: the n-th allocation from now (1 = the next) fails; 0: none; counts down */
 extern bool cg_fail_onwards;    /* and every following one: then the count stays at 1 */
+bool cg_fails_now(void);        /* asked before each */
 bool cg_multiply(size_t a, size_t b, size_t *out); /* false on overflow */
 
 /* Memory of `size` bytes that begins right after, or ends right before, a page that faults. */
@@ -58,7 +59,13 @@ const char *cg_error_text(void);
 cg_status cg_error_status(void); /* of that sentence */
 
 uint64_t cg_hash(const void *data, size_t size, uint64_t seed); /* FNV-1a 64; seed 0 starts */
-/* splitmix64: a stream from a seed. */
+/* splitmix64: what a word becomes, and a stream from a seed. */
+static inline uint64_t cg_mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
 uint64_t cg_random(uint64_t *state);
 double cg_uniform(uint64_t *state); /* [-1, 1) */
 double cg_now(void); /* monotonic seconds */
@@ -451,7 +458,6 @@ void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
 void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
-uint64_t cg_mix(uint64_t z);
 /* Input `tensor` as that kind of data has it; each run has other numbers. Past the thread's deadline it is left unfinished. */
 void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data, size_t bytes, uint64_t run);
 /* Integers so small that no sum leaves -range to range. */

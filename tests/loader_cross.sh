@@ -37,7 +37,7 @@ int main(int count, char **word)
     return sum(1) != 25 || sum(2) != 46 || mad(2, 3, 4) != 10.5;
 }
 END
-$cc -std=gnu11 -O1 -static -I"$source/runtime" program.c "$source/runtime/loader.c" "$source/runtime/memory.c" -o program -lm -lpthread
+$cc -std=gnu11 -O1 -static -I"$source/runtime" program.c "$source/runtime/compile/loader.c" "$source"/runtime/base/*.c -o program -lm -lpthread
 for flags in "-O0 -fno-builtin-fma" "-O2 -fno-builtin-fma" "-O1 -fPIC -fno-builtin-fma"; do
   $cc $flags "$@" -fno-asynchronous-unwind-tables -c object.c -o object.o
   $qemu ./program object.o

@@ -59,38 +59,6 @@ const char *cg_pass_name(const convgen_problem *p)
     return "?";
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------ */
-
-double cg_read_real(const char *text, char **end)
-{
-    void *host = cg_locale_enter();
-    double value = strtod(text, end);
-    cg_locale_leave(host);
-    return value;
-}
-
-void cg_write_real(double value, char text[40])
-{
-    void *host = cg_locale_enter();
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, 40, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    cg_locale_leave(host);
-}
-
-bool cg_whole_number(const char *text, int64_t least, int64_t most, int64_t *out)
-{
-    int64_t value = 0;
-    if (!*text) return false;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9') return false;
-        value = value * 10 + (*text - '0');
-        if (value > most) return false;
-    }
-    return value >= least && (*out = value, true);
-}
-
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
 void cg_options_default(cg_options *o)
@@ -365,13 +333,6 @@ static cg_status deduce(const fields *f, convgen_problem *p)
         return cg_fail(CONVGEN_BAD_PROBLEM,
                        "no spatial dimension: a problem needs iw and kw, or ih and kh, or id and kd");
     return CONVGEN_OK;
-}
-
-cg_status cg_fail_at(cg_status status, const char *place)
-{
-    char text[768];
-    snprintf(text, sizeof text, "%s", cg_error_text());
-    return cg_fail(status, "%s: %s", place, text);
 }
 
 cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out)

@@ -36,13 +36,6 @@ int cg_data_tensor(const convgen_problem *p)
     return p->pass == CONVGEN_BACKWARD_DATA ? CG_DST : CG_SRC;
 }
 
-uint64_t cg_mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 /* The i-th number of a stream. */
 static inline uint64_t number(uint64_t seed, size_t i)
 {
