@@ -380,8 +380,8 @@ local function add_parts(list, b, s, axes, pieces, schedule)
 end
 
 -- Kernels and stages of a schedule; see families in convgen.lua.
-function planar_gather.stages(problem, schedule, target)
-  local b, s, list = build.new(problem, target), planar_gather.shape(problem, target), {}
+function planar_gather.stages(problem, s, schedule, target)
+  local b, list = build.new(problem, target), {}
   lay_out(s, schedule.rows)
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)
   local pack = pack_stage(b, s, pieces)
