@@ -66,7 +66,7 @@ local function gradient_text(s, schedule)
     for _, run in ipairs(r.runs) do rows = rows + #run.taps + extra end
     operations = operations + rows * (columns.row.uses + #columns.row)
   end)
-  for _, part in ipairs(gradient.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
+  for _, part in ipairs(axes.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
   return operations * vectors
 end
 
