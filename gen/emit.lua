@@ -142,9 +142,9 @@ end
 
 -- What encloses a file of a target that not every processor has, or compiler is told of.
 local function enclosure(network, kernel)
-  local target, macro = targets[kernel.target], network.guard .. "_X86"
+  local target = targets[kernel.target]
   if not target.isa then return "", "" end
-  local open = { "#if " .. macro }
+  local open = { "#if " .. network.guard .. "_" .. require("isa/" .. target.isa).emitted.macro }
   if kernel.form == "c" then
     local line = '#error "compile this file with %s"'
     table.move({ ("#if !defined(CG_BODY) && !(%s)"):format(target.intrinsics), line:format(target.flags), "#endif" },

@@ -7,6 +7,9 @@ local types = { rows = {
   f64 = { bytes = 8, c = "double", digits = 53, number = 1, pack = "<d" },
 } }
 
+-- The type of a problem's operand (src, weights, bias, dst, residual), and of what its sums are made in.
+function types.of(p, _) return p.type end
+
 function types.bytes(name) return types.rows[name].bytes end
 function types.c(name) return types.rows[name].c end
 function types.pack(name, value) return string.pack(types.rows[name].pack, value) end
