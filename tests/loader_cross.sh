@@ -20,7 +20,7 @@ long sum(long i) { return big[i] + triple(i) + by[i & 1](i) + square(i); }
 double mad(double a, double b, double c) { return fma(a, b, c) + table[0]; }
 END
 cat >program.c <<'END'
-#include "internal.h"
+#include "compile/compile.h"
 #include <math.h>
 static long triple(long x) { return 3 * x; }
 static const cg_supplied given[] = {{"triple", (cg_function *)triple}, {"fma", (cg_function *)(double (*)(double, double, double))fma}, {NULL, NULL}};

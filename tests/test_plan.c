@@ -1,5 +1,5 @@
 /* test_plan.c: the public interface: misuse, sharing, the same bits for any thread count, lack of memory, forks. */
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <limits.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* clock.c: what time it is, and when this thread's work has to end. */
-#include "internal.h"
+#include "base/base.h"
 
 #include <math.h>
 #include <time.h>

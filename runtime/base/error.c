@@ -1,5 +1,5 @@
 /* error.c: statuses and sentences. A sentence belongs to the thread that met the error. */
-#include "internal.h"
+#include "base/base.h"
 
 #include <string.h>
 

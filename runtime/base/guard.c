@@ -1,6 +1,6 @@
 /* guard.c: memory that ends, or begins, at a page that faults. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "base/base.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

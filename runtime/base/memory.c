@@ -2,7 +2,7 @@
  *
  * All of the runtime's memory comes from here, so a test can make the n-th allocation fail. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "base/base.h"
 
 #include <stdlib.h>
 #include <string.h>

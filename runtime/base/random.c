@@ -1,5 +1,5 @@
 /* random.c: hashes, and numbers that are the same on every machine. */
-#include "internal.h"
+#include "base/base.h"
 
 uint64_t cg_hash(const void *data, size_t size, uint64_t seed)
 {

@@ -4,7 +4,7 @@
  * the next one removes those whose lock is free: what is left is at most what one run needed.
  * Limit: that needs a file system with flock; elsewhere a killed process's folder stays. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "base/base.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
  *
  * Numbers of a text that travels between machines have a point, whatever the host's locale says. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "base/base.h"
 
 #include <errno.h>
 #include <locale.h>

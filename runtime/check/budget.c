@@ -6,7 +6,7 @@
  *
  * Groups of channels are judged beside the whole, so that a fault of one channel cannot hide in the sum. A group has 32 outputs
  * or so, of which the error is known to some 12 %: hence its limit is twice the budget, more than five deviations away. */
-#include "internal.h"
+#include "check/check.h"
 #include <math.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  *
  * Measures beside them what the plain loop and numpy's order of summing would give on the same data. Where all outputs would
  * take too long a spread of them is measured, the first and the last among them. */
-#include "internal.h"
+#include "check/check.h"
 #include <math.h>
 #include <string.h>
 

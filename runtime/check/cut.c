@@ -4,7 +4,7 @@
  * error of a transform is larger where there are fewer, so then the widest budget holds, which is narrow enough for what is wrong; that the
  * problem's own admits the schedule has been predicted of the whole. What a tensor's border is stays: lengths are cut with the pads as they are.
  * Limit: a kernel of many taps stays whole, so that a problem which is large for its taps alone is cut as far as the rest goes. */
-#include "internal.h"
+#include "check/check.h"
 #include <math.h>
 
 static const double too_large = 64e6, small = 16e6; /* bytes of all operands */

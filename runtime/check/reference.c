@@ -15,7 +15,7 @@
 /* Also set by the build; here so that the file is right whatever it is compiled with. */
 #pragma GCC optimize("O3", "fp-contract=off")
 #endif
-#include "internal.h"
+#include "check/check.h"
 #include <math.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef CONVGEN_TRIAL_H
 #define CONVGEN_TRIAL_H
 
-#include "internal.h"
+#include "check/check.h"
 
 /* ---- memory that tells when it was overrun ---- */
 

@@ -4,7 +4,7 @@
  * executed, never both. Lack of memory is a status, libtcc's own too. The text can use no file of the machine and few functions
  * (see `supplied`). A compiler's first message goes to the candidate's `why`. Nothing here knows what a convolution is. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "compile/compile.h"
 
 /* Convgen's copy of libtcc has these names (tools/libtcc.sh). */
 #define tcc_new cg_tcc_tcc_new

@@ -1,7 +1,7 @@
 /* kernel.c: a schedule -> a kernel that runs: source and code together, its stages called one after another.
  *
  * Limit: runs it on the memory that it is given and believes it; whether it may be trusted is verify.c's. */
-#include "internal.h"
+#include "compile/compile.h"
 #include <math.h>
 #include <string.h>
 

@@ -4,7 +4,7 @@
  * libtcc_names.h lists. So lack of memory, and all else that would end the process, ends the compile; libtcc reads and writes no
  * file, prints nothing, and cannot change what may be executed. One compile at a time: the caller has the lock. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "compile/compile.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

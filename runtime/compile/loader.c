@@ -5,7 +5,7 @@
  * and what is not known here is refused with a sentence. Limits: ELF64 of x86-64, AArch64 or RISC-V, one symbol table, relocations
  * with addends; nothing that has to run before the first call, nothing that can be written after it. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "compile/compile.h"
 
 #include <elf.h>
 #include <errno.h>

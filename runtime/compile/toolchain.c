@@ -4,7 +4,7 @@
  * It is stopped after TIME_LIMIT or at the thread's deadline, with all that it started; and so it is when this process is killed. Its
  * first error goes to the candidate's `why`. Nothing here knows what a convolution is. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "compile/compile.h"
 
 #include <dlfcn.h>
 #include <errno.h>

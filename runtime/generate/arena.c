@@ -3,7 +3,7 @@
  * The caller tells a block's size when it gives it back, so none has a head; what is larger than a small block is the system's, in a
  * list. A state is not closed but dropped, with a hundred thousand blocks. One thread at a time.
  * Limit: a chunk goes back to the system only with the arena. */
-#include "internal.h"
+#include "generate/generate.h"
 #include <string.h>
 
 enum { STEP = 16, CHUNK_LEAST = 32 << 10, CHUNK_MOST = 1 << 20 };

@@ -8,7 +8,7 @@
  * An error in Lua is CONVGEN_INTERNAL with Lua's message, lack of memory CONVGEN_NO_MEMORY; what is beyond a limit CONVGEN_UNSUPPORTED: a
  * schedule that takes it is refused. What is asked and answered is script_ask.c's. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "generate/generate.h"
 #include "script.h"
 
 #include <lualib.h>

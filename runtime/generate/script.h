@@ -2,7 +2,7 @@
 #ifndef CONVGEN_SCRIPT_H
 #define CONVGEN_SCRIPT_H
 
-#include "internal.h"
+#include "generate/generate.h"
 
 #include <lauxlib.h>
 #include <lua.h>

@@ -5,7 +5,7 @@
  * work. Limit: libgomp ends the process if another process, or the host's own threads, take the last ones between our look and its
  * making them, or if the host's own regions have ended those that it kept for ours. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "machine/machine.h"
 
 #include <omp.h>
 #include <pthread.h>

@@ -1,11 +1,11 @@
-/* rates.c: what it costs one core to move a line of 64 bytes, in cycles: measured, kept in the store, taken from there.
+/* rates.c: what it costs one core to move a line of 64 bytes, in cycles.
  *
  * Cycles are those of the clock that the core has meanwhile, so a figure holds at any clock. The least of several tries counts: noise
  * only ever adds time. What cannot be measured (caches that nobody knows, or too alike), and what comes out beyond all sense, is 0:
  * then the target's row in gen/targets.lua is assumed. The work is a count of bytes: 0.1 to 0.3 s. Whoever asks for an estimate
- * takes what the store has. */
+ * takes what the store has (remember/rates_kept.c). */
 #define _GNU_SOURCE /* madvise */
-#include "internal.h"
+#include "measure/measure.h"
 #include <math.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,25 +18,7 @@
 enum { LINE = 64, PAGE = 4096, TRIES = 8, PIECES = 8, NEAR_REPEATS = 8 };
 enum { WALKED = 512, STEP = PAGE + LINE }; /* pages of a walk: more than a core has at hand, fewer than it has to look for in tables */
 
-/* What a rate may be; not_above: the rate that it cannot exceed, being of a nearer level. */
-const cg_rate_row cg_rate_rows[CG_RATES] = {
-    [CG_RATE_L2] = {"l2", 0.5, 40, CG_RATE_L3},
-    [CG_RATE_L3] = {"l3", 1, 150, CG_RATE_MEMORY},
-    [CG_RATE_MEMORY] = {"memory", 1.5, 400, CG_RATES},
-    [CG_RATE_STORE_L3] = {"store_l3", 1, 300, CG_RATE_STORE_MEMORY},
-    [CG_RATE_STORE_MEMORY] = {"store_memory", 2, 800, CG_RATES},
-    [CG_RATE_STREAM_L3] = {"stream_l3", 1, 800, CG_RATES},
-    [CG_RATE_STREAM_MEMORY] = {"stream_memory", 1, 800, CG_RATES},
-    [CG_RATE_PAGE] = {"page", 0.1, 400, CG_RATES},
-};
-
 /* ---- the passes over memory ---------------------------------------------------------------------------------------- */
-
-#if defined(__GNUC__) && !defined(__clang__)
-#define OPTIMISED optimize("O2"), /* a debug build measures the processor too */
-#else
-#define OPTIMISED
-#endif
 
 typedef uint64_t u64x4 __attribute__((vector_size(32)));
 typedef void pass_fn(void *data, size_t bytes);
@@ -250,47 +232,4 @@ void cg_rates_measure(cg_machine *m)
     cg_pages_free(f.data, f.near + all);
     read_off(&f, m->rate);
     m->bandwidth = (double)f.bytes[BEYOND] / f.least[CG_RATE_MEMORY] / 1e9;
-}
-
-/* ---- kept and taken ------------------------------------------------------------------------------------------------ */
-
-/* Of two in the wrong order the greater one is wrong. */
-void cg_rates_check(double rate[CG_RATES])
-{
-    for (int r = 0; r < CG_RATES; r++)
-        if (!(rate[r] >= cg_rate_rows[r].least && rate[r] <= cg_rate_rows[r].most)) rate[r] = 0;
-    for (int r = 0; r < CG_RATES; r++) {
-        int outer = cg_rate_rows[r].not_above;
-        if (outer < CG_RATES && rate[outer] > 0 && rate[r] > rate[outer]) rate[r] = 0;
-    }
-}
-
-/* The rates', and last the bandwidth's. */
-enum { FACTS = CG_RATES + 1 };
-
-static void facts_of(const cg_machine *m, cg_fact fact[FACTS])
-{
-    for (int i = 0; i < FACTS; i++) {
-        fact[i] = (cg_fact){.value = i < CG_RATES ? m->rate[i] : m->bandwidth};
-        memcpy(fact[i].machine, m->key, sizeof fact[i].machine);
-        snprintf(fact[i].name, sizeof fact[i].name, "%s%s", i < CG_RATES ? "rate " : "bandwidth", i < CG_RATES ? cg_rate_rows[i].name : "");
-    }
-}
-
-bool cg_rates_recall(cg_store *s, cg_machine *m)
-{
-    cg_fact fact[FACTS];
-    facts_of(m, fact);
-    if (cg_store_facts(s, fact, FACTS) < FACTS) return false;
-    for (int r = 0; r < CG_RATES; r++) m->rate[r] = fact[r].value;
-    m->bandwidth = fact[CG_RATES].value;
-    cg_rates_check(m->rate);
-    return true;
-}
-
-cg_status cg_rates_keep(cg_store *s, const cg_machine *m)
-{
-    cg_fact fact[FACTS];
-    facts_of(m, fact);
-    return cg_store_put_facts(s, fact, FACTS);
 }

@@ -6,7 +6,7 @@
  * one holds them only after some runs, so there are a few samples at least.
  *
  * Limit: a run cannot be stopped; the caller's time is exceeded by at most one sample. */
-#include "internal.h"
+#include "measure/measure.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

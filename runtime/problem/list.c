@@ -3,7 +3,7 @@
  * Words, # comments, quotes, options that hold from their place on, and lists within lists are benchdnn's; a trailing *N is
  * ours. Words are of 1023 bytes at most, lists of 16 MB, nested up to 8 deep. A list and what it includes are at most 1,000 files of
  * 16 MB in all, and a command has at most 100,000 problems: lists that include others many times end there, not when memory does. */
-#include "internal.h"
+#include "problem/problem.h"
 #include <string.h>
 
 enum { WORD = 1024, LIST_DEPTH = 8, LIST_BYTES = 16 << 20, MOST_LISTS = 1000, MOST_LAYERS = 1000000 };

@@ -2,7 +2,7 @@
  *
  * A normalised problem has every size >= 1, at most 2^31-1, and index arithmetic on it cannot overflow int64.
  * Nothing here knows how a problem is written or computed. */
-#include "internal.h"
+#include "problem/problem.h"
 #include <inttypes.h>
 #include <string.h>
 

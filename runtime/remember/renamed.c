@@ -2,7 +2,7 @@
  * what people wrote down keep their worth.
  *
  * What is done around a tile stands before it now, and what is of Winograd's products behind it. Other names stay as they are. */
-#include "internal.h"
+#include "remember/remember.h"
 #include <string.h>
 
 enum { ROOM = 4 * CG_NAME };

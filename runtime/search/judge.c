@@ -2,7 +2,7 @@
  *
  * It keeps the kernels and the data of one problem, so that a candidate which is timed again is not built again.
  * Limit: a kernel that crashes takes the process with it; worker.c has a judge that survives. */
-#include "internal.h"
+#include "search/search.h"
 #include <math.h>
 #include <string.h>
 

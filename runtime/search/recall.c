@@ -3,7 +3,7 @@
  * A record is data from outside: it is used when this generator knows its schedule, of the family and version that it names, and
  * predicts that the problem's accuracy admits it. One of another accuracy may do that too. What was not measured on this machine
  * by this user (shipped, merged) is sampled as well, once in a process. Its figures are never checked: they are what was recorded. */
-#include "internal.h"
+#include "search/search.h"
 #include <string.h>
 
 /* ---- key -> record ---- */

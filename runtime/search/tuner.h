@@ -2,7 +2,7 @@
 #ifndef CONVGEN_TUNER_H
 #define CONVGEN_TUNER_H
 
-#include "internal.h"
+#include "search/search.h"
 
 enum { FINAL_ROUNDS = 5 };
 

@@ -6,7 +6,7 @@
  * worker's compiler leaves behind is removed: its temporary folder is the parent's.
  * For the command alone: the parent must never have run a parallel region, and one worker exists at a time. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "search/search.h"
 
 #include <errno.h>
 #include <fcntl.h>
