@@ -194,7 +194,7 @@ function reduce.bias_stage(p, target, kernels)
   local lanes, dst, list = parts.lanes_of(p, target), view.dst(p), {}
   local wide = math.min(4, (p.oc + lanes - 1) // lanes)
   local loops = { { count = "rows", steps = { dst.h }, names = { "y" } }, { count = "columns", steps = { dst.w } } }
-  for i, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+  for i, run in ipairs(cut.columns(p.oc, wide, lanes)) do
     local places, n = reduce.vectors(run.tile, lanes), #kernels
     kernels[n + 1] = reduce.bias_kernel(p, target, "bias" .. n, places, { loops = loops })
     kernels[n + 2] = reduce.zero_kernel(p, target, "zero" .. n, places)
@@ -240,7 +240,7 @@ end
 function reduce.bias_tiles(p, target, kernels)
   local lanes, list = parts.lanes_of(p, target), {}
   local wide = math.min(target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
-  for i, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+  for i, run in ipairs(cut.columns(p.oc, wide, lanes)) do
     list[i] = bias_tile(p, run, wide * lanes, target, kernels)
   end
   return list

@@ -76,9 +76,9 @@ end
 -- Why a schedule of channels-first data cannot be, or nil. Completes the shape for it.
 local function bands_misfit(s, schedule, target)
   local tiles = gathering.columns(s, schedule, target)
-  planes.plan(s, schedule, tiles[1].width)
+  planes.plan(s, schedule, tiles[1].tile.width)
   if schedule.across then return "across is for pixels that are read where they are" end
-  if schedule.splits > #tiles then return ("has %d column tiles, fewer than its shares"):format(#tiles) end
+  if schedule.splits > tiles.all then return ("has %d column tiles, fewer than its shares"):format(tiles.all) end
   if s.planes.scratch > planes.most_scratch then
     return parts.too_much_scratch(s.planes.scratch, planes.most_scratch)
   end

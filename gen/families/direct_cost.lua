@@ -69,7 +69,7 @@ end
 
 function direct_cost.gathering(p, s, schedule, m)
   local t, lanes, tiles, width, often = m.tally(), parts.lanes_of(p, m.target), 0, 0, 0
-  for _, run in ipairs(cut.runs_of_columns(s.to.channels, schedule.vectors, lanes)) do
+  for _, run in ipairs(cut.columns(s.to.channels, schedule.vectors, lanes)) do
     tiles, width, often = tiles + run.count, math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
     count_stores(t, s, schedule, run)
   end
@@ -93,7 +93,7 @@ function direct_cost.gradient(p, schedule, m)
   local t, all, pixels, size = m.tally(), activations(p), pixels_of(p, p.output), parts.size_of(p)
   local taps, icg, block = p.kernel[1] * p.kernel[2] * p.kernel[3], p.ic // p.groups, counts.block(p)
   local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
-  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
+  for _, run in ipairs(cut.columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
     local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
     for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
       counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },

@@ -177,7 +177,7 @@ end
 
 -- The column tiles of the share `split`, a run of equal ones after the other.
 local function compute(b, d, at, split, visit)
-  local share = (#b.columns + b.s.planes.splits - 1) // b.s.planes.splits
+  local share = (b.runs.all + b.s.planes.splits - 1) // b.s.planes.splits
   for i, run in ipairs(b.runs) do
     local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
     d:loop("tile", from, to, 1, function(number)
@@ -244,8 +244,8 @@ end
 function direct_gather.stages(p, schedule, target)
   local s, lanes = direct_gather.shape(p, schedule.copies), parts.lanes_of(p, target)
   local columns = direct_gather.columns(s, schedule, target)
-  local b = build.new(p, target, { s = s, schedule = schedule, columns = columns, runs = cut.column_runs(columns),
-    width = columns[1].width, panels = panel_layout(s, lanes, columns[1].width) })
+  local b = build.new(p, target, { s = s, schedule = schedule, runs = columns,
+    width = columns[1].tile.width, panels = panel_layout(s, lanes, columns[1].tile.width) })
   local pack = {}
   for i, run in ipairs(b.runs) do pack[i] = pack_part(b, run) end
   if s.planes then planes.plan(s, schedule, b.width) end

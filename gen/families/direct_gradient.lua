@@ -82,7 +82,7 @@ end
 -- their kernels and how many pieces come before.
 local function tile_runs(b)
   local p, schedule = b.p, b.schedule
-  local runs, lanes = cut.column_runs(cut.columns(b.dst.channels, schedule.vectors, b.lanes)), b.lanes
+  local runs, lanes = cut.columns(b.dst.channels, schedule.vectors, b.lanes), b.lanes
   for _, run in ipairs(runs) do
     run.panel, run.kinds = schedule.panel and panel_kernel(b, run.tile), cut.piece_runs(b.src.channels, schedule.inputs)
     for i, kind in ipairs(run.kinds) do
