@@ -63,9 +63,10 @@ local function column(first, channels, lanes)
   return { first = first, channels = channels, vectors = v, last = channels - (v - 1) * lanes, width = v * lanes }
 end
 
--- Column tiles of `channels` as runs of equal ones, which share kernels: {tile {first, channels, vectors, last (lanes of
--- the last vector), width (of all vectors whole)}, first index, count}; there are two at most. all: of tiles.
-function cut.columns(channels, vectors, lanes)
+-- Column tiles of `channels` in runs of equal ones, which share kernels: {tile, index: of the first, count}; there are
+-- two at most. all: of tiles. A tile is {first, channels, vectors, last (lanes of the last vector), width (of all
+-- vectors whole)}.
+function cut.runs_of_columns(channels, vectors, lanes)
   local width = vectors * lanes
   local runs = { all = (channels + width - 1) // width }
   local whole, rest = channels // width, channels % width

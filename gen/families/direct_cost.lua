@@ -20,7 +20,7 @@ local function count_steps(t, s, schedule, run)
       for _, segment in ipairs(row.variant.segments) do
         local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
         t:steps(n * segment.taps * s.from.channels, rows * v, rows + v, rows * v)
-        t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.pitch * s.size)
+        t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.w * s.size)
         t:loops(n)
       end
     end
@@ -36,7 +36,7 @@ local function count_stores(t, s, schedule, run)
   local partial = tile.last < tile.width // tile.vectors and 1 or 0
   local all = s.planes and s.planes.scratch or pixels_of(s.p, s.to.size) * s.to.all * s.size
   t:stores(outputs * (tile.vectors - partial), outputs * partial)
-  t:write(outputs, tile.channels * s.size, s.to.pitch * s.size, all, schedule.stream)
+  t:write(outputs, tile.channels * s.size, s.to.w * s.size, all, schedule.stream)
 end
 
 -- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the
@@ -58,7 +58,7 @@ end
 
 -- Counts the lines of weights and input for `tiles` column tiles, whose panels of `width` are read `often` times.
 local function count_lines(t, s, schedule, order, tiles, panel)
-  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.pitch * s.size
+  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.w * s.size
   counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far,
     near = schedule.pixels * chunk, fetched = schedule.fetch })
   counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,
@@ -69,7 +69,7 @@ end
 
 function direct_cost.gathering(p, s, schedule, m)
   local t, lanes, tiles, width, often = m.tally(), parts.lanes_of(p, m.target), 0, 0, 0
-  for _, run in ipairs(cut.columns(s.to.channels, schedule.vectors, lanes)) do
+  for _, run in ipairs(cut.runs_of_columns(s.to.channels, schedule.vectors, lanes)) do
     tiles, width, often = tiles + run.count, math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
     count_stores(t, s, schedule, run)
   end
@@ -93,7 +93,7 @@ function direct_cost.gradient(p, schedule, m)
   local t, all, pixels, size = m.tally(), activations(p), pixels_of(p, p.output), parts.size_of(p)
   local taps, icg, block = p.kernel[1] * p.kernel[2] * p.kernel[3], p.ic // p.groups, counts.block(p)
   local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
-  for _, run in ipairs(cut.columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
+  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
     local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
     for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
       counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },

@@ -96,7 +96,7 @@ end
 local function count_taps(t, p, schedule, lanes)
   local size, last, groups = parts.size_of(p), p.layout == "nhwc", p.groups * p.kernel[1] * p.kernel[2]
   local pitch = p.stride[3] * (last and p.ic or 1) * size
-  for _, run in ipairs(cut.columns(p.oc // p.groups, schedule.vectors, lanes)) do
+  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
     local v, diff = run.tile.vectors, run.tile.width * size
     for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
       for _, taps in ipairs(cut.piece_runs(p.kernel[3], schedule.taps)) do

@@ -26,36 +26,27 @@ suite.case("pieces about the inner ones are the even pieces", function()
   end
 end)
 
--- Columns one by one: {channels, vectors, last}.
-local function columns_of(channels, vectors, lanes)
-  local list = {}
-  for first = 0, channels - 1, vectors * lanes do
-    local some = math.min(vectors * lanes, channels - first)
-    list[#list + 1] = { first = first, channels = some, vectors = (some + lanes - 1) // lanes, last = (some - 1) % lanes + 1 }
-  end
-  return list
-end
-
--- Runs of tiles without the tiles, against the tiles.
+-- Runs of tiles without the tiles, against the tiles one by one.
 suite.case("runs of columns and of even pieces are those of the tiles", function()
   for trial = 1, 2000 do
     local channels, vectors, lanes = math.random(1, 200), math.random(1, 4), 1 << math.random(0, 4)
     local what = ("seed %d, trial %d: %d, %d, %d"):format(seed, trial, channels, vectors, lanes)
-    local columns, at = columns_of(channels, vectors, lanes), 1
-    local runs = cut.columns(channels, vectors, lanes)
-    suite.equal(runs.all, #columns)
+    local runs, number = cut.runs_of_columns(channels, vectors, lanes), 0
     for _, run in ipairs(runs) do
-      suite.equal(run.tile.first, columns[at].first)
-      suite.equal(run.index, at - 1)
-      for i = at, at + run.count - 1 do
-        for _, field in ipairs { "channels", "vectors", "last" } do
-          if columns[i][field] ~= run.tile[field] then error(what .. ": " .. field) end
+      suite.equal(run.index, number)
+      for i = 0, run.count - 1 do
+        local t, size = run.tile, math.min(vectors * lanes, channels - number * vectors * lanes)
+        local v = (size + lanes - 1) // lanes
+        if i == 0 and t.first ~= number * vectors * lanes then error(what .. ": first") end
+        for field, value in pairs { channels = size, vectors = v, last = size - (v - 1) * lanes, width = v * lanes } do
+          if t[field] ~= value then error(what .. ": " .. field) end
         end
+        number = number + 1
       end
-      at = at + run.count
     end
-    suite.equal(at, #columns + 1)
-    at = 1
+    suite.equal(number, (channels + vectors * lanes - 1) // (vectors * lanes))
+    suite.equal(runs.all, number)
+    local at = 1
     local pieces = cut.even_pieces(channels, vectors)
     for _, run in ipairs(cut.piece_runs(channels, vectors)) do
       for i = 0, run.count - 1 do

@@ -210,7 +210,7 @@ local function transform_pixels(t, s, b)
 end
 
 local function sum_products(t, s, b)
-  local rows, panels = up(s.icg, s.schedule.rows), cut.columns(s.d_row, s.schedule.vectors, s.lanes)
+  local rows, panels = up(s.icg, s.schedule.rows), cut.runs_of_columns(s.d_row, s.schedule.vectors, s.lanes)
   multiply(t, panels, rows * s.frequencies, s.icg / rows, b.tiles, s.blocks)
   again(t, s.blocks, panels.all * b.v + rows * b.d, (b.v + b.d) / s.frequencies)
   again(t, s.blocks, b.v + b.d, b.v + b.d)

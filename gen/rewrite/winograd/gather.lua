@@ -94,7 +94,7 @@ end
 -- What a schedule of tiles needs; figures: of its blocks.
 function gather.scheduled(tiled, schedule, figures)
   local s = setmetatable({ schedule = schedule, figures = figures }, { __index = tiled })
-  s.columns = cut.columns(s.to.channels, schedule.vectors, s.lanes)
+  s.columns = cut.runs_of_columns(s.to.channels, schedule.vectors, s.lanes)
   s.width = s.columns[1].tile.width
   s.v_apart, s.m_apart = odd_lines(figures.most * s.v_row, s.size), odd_lines(figures.most * s.width, s.size)
   s.scratch = s.frequencies * (s.v_apart + s.m_apart) * s.size

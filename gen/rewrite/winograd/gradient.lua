@@ -69,7 +69,7 @@ function gradient.scheduled(tiled, schedule, list)
   local s = setmetatable({ schedule = schedule, list = list, tiles = list.most, blocks = list.count,
     one_block = list.count == 1, sums = schedule.sums or 1 }, { __index = tiled })
   local vectors = (s.ocg + s.lanes - 1) // s.lanes
-  s.slices = cut.columns(s.ocg, (vectors + schedule.splits - 1) // schedule.splits, s.lanes)
+  s.slices = cut.runs_of_columns(s.ocg, (vectors + schedule.splits - 1) // schedule.splits, s.lanes)
   s.d_row = s.slices[1].tile.width
   s.v_apart, s.d_apart = odd_lines(s.tiles * s.v_row, s.size), odd_lines(s.tiles * s.d_row, s.size)
   s.s_row = s.one_block and math.min(schedule.vectors * s.lanes, s.d_row) or s.d_row
@@ -160,7 +160,7 @@ local function product_of(s, inputs, vectors)
 end
 
 -- The panels of a slice.
-local function panels(s, slice) return cut.columns(slice.channels, s.schedule.vectors, s.lanes) end
+local function panels(s, slice) return cut.runs_of_columns(slice.channels, s.schedule.vectors, s.lanes) end
 
 -- The drivers' texts are made later; their kernels have to be there before.
 local function make_kernels(s, slice)
