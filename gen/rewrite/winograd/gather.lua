@@ -220,13 +220,11 @@ end
 
 ---- kernels of the compute stage --------------------------------------------------------------------------------------
 
-local function side(scheme) return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end } end
-
--- Of a phase's window of a tile.
+-- A side of transform.input: a phase's window of a tile.
 local function input_side(plan, tile, phase)
-  local one, window = side(grid.part(phase, plan.schemes[tile.class])), tile.windows[phase.first + 1]
-  one.low, one.high = window.low, window.high
-  return one, ("%d/%d:%d-%d"):format(tile.class, one.scheme.size, one.low, one.high)
+  local scheme, window = grid.part(phase, plan.schemes[tile.class]), tile.windows[phase.first + 1]
+  return { scheme = scheme, low = window.low, high = window.high },
+    ("%d/%d:%d-%d"):format(tile.class, scheme.size, window.low, window.high)
 end
 
 local function input_kernel(s, h_tile, w_tile, phase)
@@ -243,7 +241,7 @@ end
 local function output_kernel(s, h_class, w_class, tile)
   local key = ("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last)
   return s.build:kernel(key, "output", function(called)
-    return transform.output(s.p, called, { h = side(s.h.schemes[h_class]), w = side(s.w.schemes[w_class]),
+    return transform.output(s.p, called, { h = s.h.schemes[h_class], w = s.w.schemes[w_class],
       pixel = s.to.pitch * s.w.grids.step, row = s.to.row * s.h.grids.step, channels = tile.channels, apart = s.m_apart,
       columns = s.w.size, stream = s.schedule.stream })
   end)
