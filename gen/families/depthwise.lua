@@ -63,7 +63,7 @@ local function gradient_text(s, schedule)
   local operations, vectors = 0, 0
   gradient.each_kernel(gradient.rectangles(s, schedule), function(r, columns)
     local rows, extra = 0, r.bias and 1 or 0
-    for _, run in ipairs(r.runs) do rows = rows + #run.taps + extra end
+    for _, run in ipairs(r.runs) do rows = rows + run.taps + extra end
     operations = operations + rows * (columns.row.uses + #columns.row)
   end)
   for _, part in ipairs(axes.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
@@ -173,8 +173,8 @@ local function count_run(t, s, schedule, r, run, times)
   for _, chunk in ipairs(r.chunks) do
     for _, column in ipairs(chunk.columns.row) do
       local v, n = column.variant, times * run.count * chunk.count * column.count
-      local fmas = #run.taps * v.uses + (r.bias and v.size or 0)
-      t:steps(n, fmas, (#run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
+      local fmas = run.taps * v.uses + (r.bias and v.size or 0)
+      t:steps(n, fmas, (run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
@@ -191,7 +191,7 @@ local function gradient_cycles(s, schedule, m)
     local rows, width = 0, math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
     for _, run in ipairs(r.runs) do
       count_run(t, s, schedule, r, run, planes * vectors_of(s))
-      rows = rows + run.count * #run.taps
+      rows = rows + run.count * run.taps
     end
     local once = math.min(rows, p.input[2])
     local lines = math.max(chunk, LINE)

@@ -134,28 +134,6 @@ function axes.row(axis, most, from, to)
   return axis.rows[key]
 end
 
--- Outputs as runs that see the same taps: {first, count, taps, key}.
-function axes.runs(axis)
-  local bounds, cuts, spans = { 0, axis.outputs }, {}, {}
-  for tap = 0, axis.taps - 1 do
-    local low, count = seen(axis, 0, axis.outputs, tap)
-    spans[tap] = { low, low + count }
-    if count > 0 then bounds[#bounds + 1], bounds[#bounds + 2] = low, low + count end
-  end
-  table.sort(bounds)
-  for i = 2, #bounds do
-    local first, count = bounds[i - 1], bounds[i] - bounds[i - 1]
-    if count > 0 then
-      local taps = {}
-      for tap = 0, axis.taps - 1 do
-        if spans[tap][1] <= first and first < spans[tap][2] then taps[#taps + 1] = tap end
-      end
-      cuts[#cuts + 1] = { first = first, count = count, taps = taps, key = table.concat(taps, " ") }
-    end
-  end
-  return cuts
-end
-
 ---- channels with a multiplier ----------------------------------------------------------------------------------------
 
 local function gcd(a, b)

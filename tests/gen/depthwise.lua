@@ -74,25 +74,4 @@ suite.case("taps ascend for every output", function()
   end
 end)
 
-suite.case("runs of outputs that see the same taps", function()
-  for _ = 1, 500 do
-    local axis = random_axis()
-    if axis.down == 1 then
-      local at, before = 0, nil
-      for _, run in ipairs(axes.runs(axis)) do
-        suite.equal(run.first, at)
-        if run.key == before then error("neighbours are equal", 0) end
-        before = run.key
-        for _ = 1, run.count do
-          local taps = {}
-          for tap = 0, axis.taps - 1 do if position(axis, at, tap) then taps[#taps + 1] = tap end end
-          suite.equal(run.key, table.concat(taps, " "))
-          at = at + 1
-        end
-      end
-      suite.equal(at, axis.outputs)
-    end
-  end
-end)
-
 return suite.failures()
