@@ -1,11 +1,11 @@
 /* cli.h: what the verbs of the convgen command promise each other.
  *
- * The command shows the inside of the library, so it may use internal.h. Results go to stdout; sentences, and progress when
- * stderr is a terminal, to stderr. Nothing here allocates but through memory.c. */
+ * The command shows the inside of the library, so it may use all of it (plan.h). Results go to stdout; sentences, and progress when
+ * stderr is a terminal, to stderr. Nothing here allocates but through base/memory.c. */
 #ifndef CONVGEN_CLI_H
 #define CONVGEN_CLI_H
 
-#include "internal.h"
+#include "plan.h"
 
 enum { CLI_DONE = 0, CLI_WRONG = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 }; /* exit statuses */
 enum { CLI_GO_ON = -1 };                                                    /* cli_read: nothing to exit for */

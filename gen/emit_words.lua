@@ -157,7 +157,7 @@ function words.terms(p)
 end
 
 local budgets = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
--- The same numbers as in runtime/budget.c. The normwise error of transforms over that of a plain loop that this
+-- The same numbers as in runtime/check/budget.c. The normwise error of transforms over that of a plain loop that this
 -- accuracy admits.
 function words.budget(p) return budgets[p.accuracy] end
 

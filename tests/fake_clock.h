@@ -4,7 +4,7 @@
 #ifndef FAKE_CLOCK_H
 #define FAKE_CLOCK_H
 
-#include "internal.h"
+#include "plan.h"
 
 static double clock_at, clock_step;
 

@@ -13,6 +13,6 @@ allowed=" _GLOBAL_OFFSET_TABLE_ __errno_location __stack_chk_fail
 wrong=$(nm -u "$copy" | awk '{print $2}' | grep -v '^cg_tcc_' | while read -r name; do
   case $(echo $allowed | sed 's/^/ /; s/$/ /') in *" $name "*) ;; *) echo "$name" ;; esac
 done)
-[ -z "$wrong" ] || { echo "libtcc asks the C library for $wrong: give it one of runtime/libc.c's"; exit 1; }
+[ -z "$wrong" ] || { echo "libtcc asks the C library for $wrong: give it one of runtime/compile/libc.c's"; exit 1; }
 shown=$(nm -g --defined-only "$library" | awk 'NF == 3 {print $3}' | grep '^tcc_' || true)
 [ -z "$shown" ] || { echo "$library shows $shown"; exit 1; }

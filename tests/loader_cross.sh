@@ -20,7 +20,7 @@ long sum(long i) { return big[i] + triple(i) + by[i & 1](i) + square(i); }
 double mad(double a, double b, double c) { return fma(a, b, c) + table[0]; }
 END
 cat >program.c <<'END'
-#include "internal.h"
+#include "compile/compile.h"
 #include <math.h>
 static long triple(long x) { return 3 * x; }
 static const cg_supplied given[] = {{"triple", (cg_function *)triple}, {"fma", (cg_function *)(double (*)(double, double, double))fma}, {NULL, NULL}};
@@ -37,7 +37,7 @@ int main(int count, char **word)
     return sum(1) != 25 || sum(2) != 46 || mad(2, 3, 4) != 10.5;
 }
 END
-$cc -std=gnu11 -O1 -static -I"$source/runtime" program.c "$source/runtime/loader.c" "$source/runtime/memory.c" -o program -lm -lpthread
+$cc -std=gnu11 -O1 -static -I"$source/runtime" program.c "$source/runtime/compile/loader.c" "$source"/runtime/base/*.c -o program -lm -lpthread
 for flags in "-O0 -fno-builtin-fma" "-O2 -fno-builtin-fma" "-O1 -fPIC -fno-builtin-fma"; do
   $cc $flags "$@" -fno-asynchronous-unwind-tables -c object.c -o object.o
   $qemu ./program object.o

@@ -4,7 +4,7 @@
 #ifndef RANDOM_PROBLEMS_H
 #define RANDOM_PROBLEMS_H
 
-#include "internal.h"
+#include "plan.h"
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>

@@ -4,7 +4,7 @@
 #ifndef SAMPLE_RECORDS_H
 #define SAMPLE_RECORDS_H
 
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  *
  * The command is $CONVGEN_COMMAND, else the one the build names. Every test has a folder of its own with the store in it. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "plan.h"
 #include "processes.h"
 #include "rights.h"
 #include "suite.h"

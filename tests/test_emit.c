@@ -1,5 +1,5 @@
 /* test_emit.c: a network -> files, by the library alone: the same bytes each time, refusals, a `put` that fails, lack of memory. */
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <math.h>
 #include <stdlib.h>

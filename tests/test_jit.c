@@ -1,6 +1,6 @@
 /* test_jit.c: text to code, with libtcc and with the system's compiler; tasks over threads. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "plan.h"
 #include "processes.h"
 #include "rights.h"
 #include "suite.h"

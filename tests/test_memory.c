@@ -1,6 +1,6 @@
 /* test_memory.c: allocation that fails on demand, guard pages, errors, texts. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 
 #include <fcntl.h>

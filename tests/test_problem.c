@@ -1,6 +1,6 @@
 /* test_problem.c: descriptors against their canonical forms, a round trip of random problems, bad input, lists.
  * The random ones print their seed when they fail; CONVGEN_SEED=N repeats them. */
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <limits.h>
 #include <locale.h>

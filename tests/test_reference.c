@@ -1,6 +1,6 @@
 /* test_reference.c: the reference against loops written as the formulas stand in convgen.h, numpy's published algorithm, and
  * binary128. Random problems print their seed; $CONVGEN_SEED repeats a run. */
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* test_sample.c: what ESTIMATE checks: real kernels of problems that are too large to run whole, right ones and such that are wrong in one place.
  *
  * Work is counted: tasks, multiply-adds, bytes. A wrong kernel is a right one whose compute stage then damages what it wrote. */
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* test_script.c: the generator behind its limits: sandbox, memory, time, checked answers, failing allocations. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 
 #include <limits.h>

@@ -1,6 +1,6 @@
 /* test_tune.c: the search, with a judge that knows the times beforehand (nothing is compiled), and once with the real one. */
 #include "fake_clock.h"
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <math.h>
 #include <stdlib.h>

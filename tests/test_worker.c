@@ -1,5 +1,5 @@
 /* test_worker.c: candidates that crash, hang or leave, and what is left of them. The judge in the worker is the test's own. */
-#include "internal.h"
+#include "plan.h"
 #include "suite.h"
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* embed.c: build-time program: embed OUT.c SOURCE_DIR FILE...
  *
  * Writes one C file that holds gen's Lua modules as bytecode (with line numbers, for messages) and the templates as text,
- * sorted by name, as the table that runtime/script.c reads. A file that does not compile stops the build with its message. */
+ * sorted by name, as the table that runtime/generate/script.c reads. A file that does not compile stops the build with its message. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdio.h>

@@ -18,7 +18,7 @@ local function stage_of(counts, in_order)
   return driver.stage { name = "test", parts = parts, in_order = in_order }
 end
 
--- As runtime/parallel.c shares.
+-- As runtime/machine/parallel.c shares.
 local function share(tasks, part, parts) return tasks // parts * part + math.min(part, tasks % parts) end
 
 -- Most and fewest tasks of a thread.

@@ -75,7 +75,7 @@ suite.case("points of the other sizes are no worse than they were", function()
 end)
 
 suite.case("budgets are the runtime's", function()
-  local text = assert(io.open(arg[1] .. "/../runtime/budget.c")):read "a"
+  local text = assert(io.open(arg[1] .. "/../runtime/check/budget.c")):read "a"
   for name, tier in pairs { loop = "LOOP", proven = "PROVEN", ["2x"] = "2X", ["8x"] = "8X" } do
     suite.equal(errors.tiers[name], tonumber(text:match("%[CONVGEN_" .. tier .. "%] = ([%d.]+)")))
   end

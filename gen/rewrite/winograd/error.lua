@@ -18,7 +18,7 @@ local schemes = require "schemes"
 local grid = require "rewrite/winograd/grid"
 local errors = {}
 
--- The budget of a tier; the same numbers as in runtime/budget.c.
+-- The budget of a tier; the same numbers as in runtime/check/budget.c.
 errors.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 
 -- Problems of few terms lie about the prediction: measured, 99.7 in 100 of those of n terms are at most that far above

@@ -1,0 +1,21 @@
+/* script.h: what script.c, script_ask.c and script_emit.c share. Nobody else includes it: it names Lua. */
+#ifndef CONVGEN_SCRIPT_H
+#define CONVGEN_SCRIPT_H
+
+#include "generate/generate.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+/* Runs f(job) in the state, under its lock and its limits. What f allocates outside of Lua stands in the job, since an error
+ * leaves f at any call. */
+cg_status cg_script_protect(cg_script *s, lua_CFunction f, void *job);
+void cg_script_more_work(lua_State *lua); /* the call's count of work begins anew: a part of it is done */
+void cg_script_watch(lua_State *lua, bool (*go_on)(void *user), void *user); /* asked in this call now and then; false ends it */
+void cg_script_push_function(lua_State *lua, const char *name); /* of gen/convgen.lua */
+void cg_script_set_text(lua_State *lua, const char *field, const char *value); /* of the table on top */
+void cg_script_set_integer(lua_State *lua, const char *field, int64_t value);
+void cg_script_push_problem(lua_State *lua, const convgen_problem *p);
+void cg_script_push_machine(lua_State *lua, const cg_machine *m);
+
+#endif

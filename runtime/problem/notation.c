@@ -1,0 +1,451 @@
+/* notation.c: the text of a problem, read and written.
+ *
+ * The notation and its deductions are benchdnn's (oneDNN, tests/benchdnn); negative pads, --accuracy, --weights, --epilogue,
+ * --threads and --target are ours. One spelling is canonical: parse(format(p)) = p. */
+#include "problem/problem.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char axes[] = "dhw";
+
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    int value;
+} name_row; /* the first row of a value is its canonical name; others are synonyms; NULL ends */
+
+static const name_row types[] = {{"f32", CONVGEN_F32}, {"f64", CONVGEN_F64}, {NULL, 0}};
+static const name_row tags[] = {{"nhwc", CONVGEN_NHWC},  {"nchw", CONVGEN_NCHW},  {"axb", CONVGEN_NHWC},
+                                {"abx", CONVGEN_NCHW},   {"nwc", CONVGEN_NHWC},   {"ncw", CONVGEN_NCHW},
+                                {"ndhwc", CONVGEN_NHWC}, {"ncdhw", CONVGEN_NCHW}, {NULL, 0}};
+static const name_row accuracies[] = {
+    {"loop", CONVGEN_LOOP}, {"proven", CONVGEN_PROVEN}, {"2x", CONVGEN_2X}, {"8x", CONVGEN_8X}, {NULL, 0}};
+static const name_row weightings[] = {
+    {"changing", CONVGEN_WEIGHTS_CHANGING}, {"fixed", CONVGEN_WEIGHTS_FIXED}, {NULL, 0}};
+static const struct {
+    const char *name;
+    convgen_pass pass;
+    bool bias;
+} directions[] = {{"FWD_D", CONVGEN_FORWARD, false},          {"FWD_B", CONVGEN_FORWARD, true},
+                  {"FWD_I", CONVGEN_FORWARD, false},          {"BWD_D", CONVGEN_BACKWARD_DATA, false},
+                  {"BWD_W", CONVGEN_BACKWARD_WEIGHTS, false}, {"BWD_WB", CONVGEN_BACKWARD_WEIGHTS, true}};
+enum { DIRECTIONS = sizeof directions / sizeof directions[0] };
+
+static const char *name_of(const name_row *rows, int value)
+{
+    for (; rows->name; rows++)
+        if (rows->value == value) return rows->name;
+    return "?";
+}
+
+static bool value_of(const name_row *rows, const char *name, int *value)
+{
+    for (; rows->name; rows++)
+        if (!strcmp(rows->name, name)) return *value = rows->value, true;
+    return false;
+}
+
+const char *cg_type_name(convgen_type t) { return name_of(types, (int)t); }
+const char *cg_tag_name(convgen_layout l) { return name_of(tags, (int)l); }
+const char *cg_accuracy_name(convgen_accuracy a) { return name_of(accuracies, (int)a); }
+const char *cg_weights_name(convgen_weights w) { return name_of(weightings, (int)w); }
+
+const char *cg_pass_name(const convgen_problem *p)
+{
+    for (int i = 0; i < DIRECTIONS; i++)
+        if (directions[i].pass == p->pass && directions[i].bias == p->bias) return directions[i].name;
+    return "?";
+}
+
+/* ---- options ----------------------------------------------------------------------------------------------------- */
+
+void cg_options_default(cg_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->base.bias = true; /* FWD_B */
+}
+
+static bool take_dir(cg_options *o, const char *value)
+{
+    for (int i = 0; i < DIRECTIONS; i++) {
+        if (strcmp(directions[i].name, value)) continue;
+        o->base.pass = directions[i].pass;
+        o->base.bias = directions[i].bias;
+        return true;
+    }
+    return false;
+}
+
+static bool take_mb(cg_options *o, const char *value) { return cg_whole_number(value, 0, CG_MOST, &o->mb); }
+
+static bool take_threads(cg_options *o, const char *value)
+{
+    int64_t threads;
+    return cg_whole_number(value, 1, CG_MOST_THREADS, &threads) && (o->threads = (int)threads, true);
+}
+
+static bool take_target(cg_options *o, const char *value)
+{
+    size_t length = strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
+    if (!length || value[length] || length >= sizeof o->target) return false;
+    memcpy(o->target, value, length + 1);
+    return true;
+}
+
+static bool read_clamp(const char *text, convgen_epilogue *e)
+{
+    char *end;
+    e->activation = CONVGEN_CLAMP;
+    e->lo = cg_read_real(text, &end);
+    if (end == text || *end != ':') return false;
+    text = end + 1;
+    e->hi = cg_read_real(text, &end);
+    return end != text && !*end && e->lo <= e->hi;
+}
+
+static bool read_activation(const char *text, convgen_epilogue *e)
+{
+    if (!strcmp(text, "relu")) return e->activation = CONVGEN_RELU, true;
+    return !strncmp(text, "clamp:", 6) && read_clamp(text + 6, e);
+}
+
+/* In the order in which it is computed: the residual first. */
+static bool take_epilogue(cg_options *o, const char *value)
+{
+    convgen_epilogue e = {0};
+    if (!strncmp(value, "residual", 8)) {
+        e.residual = true;
+        value += 8;
+        if (*value && *value++ != '+') return false;
+        if (value[-1] == '+' && !read_activation(value, &e)) return false;
+    } else if (strcmp(value, "none") && !read_activation(value, &e)) {
+        return false;
+    }
+    o->base.epilogue = e;
+    return true;
+}
+
+/* What follows the allowed values reads one: a function, or a place and its names. */
+static const struct {
+    const char *key, *allowed;
+    bool (*take)(cg_options *o, const char *value);
+    size_t at;
+    const name_row *names;
+} option_rows[] = {
+    {"--dir", "FWD_D, FWD_B, FWD_I, BWD_D, BWD_W, BWD_WB", take_dir, 0, NULL},
+    {"--dt", "f32, f64", NULL, offsetof(cg_options, base.type), types},
+    {"--tag", "nhwc (or axb, nwc, ndhwc), nchw (or abx, ncw, ncdhw)", NULL, offsetof(cg_options, base.layout), tags},
+    {"--mb", "0 (as the problem says) to 2147483647", take_mb, 0, NULL},
+    {"--accuracy", "loop, proven, 2x, 8x", NULL, offsetof(cg_options, base.accuracy), accuracies},
+    {"--weights", "changing, fixed", NULL, offsetof(cg_options, base.weights), weightings},
+    {"--epilogue", "none, residual, relu, clamp:LO:HI with LO <= HI, residual+relu, residual+clamp:LO:HI", take_epilogue, 0, NULL},
+    {"--threads", "1 to 1024", take_threads, 0, NULL},
+    {"--target", "a target's name, such as avx2", take_target, 0, NULL},
+};
+enum { OPTIONS = sizeof option_rows / sizeof option_rows[0] };
+
+static bool take_value(int option, cg_options *o, const char *value)
+{
+    int named;
+    if (option_rows[option].take) return option_rows[option].take(o, value);
+    if (!value_of(option_rows[option].names, value, &named)) return false;
+    memcpy((char *)o + option_rows[option].at, &named, sizeof named); /* enumerations are as large as int: the ABI says so */
+    return true;
+}
+
+cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *word)
+{
+    if (!strcmp(word, "--reset")) {
+        if (initial) *o = *initial;
+        else cg_options_default(o);
+        return CONVGEN_OK;
+    }
+    size_t length = strcspn(word, "=");
+    for (int i = 0; i < OPTIONS; i++) {
+        if (strlen(option_rows[i].key) != length || strncmp(option_rows[i].key, word, length)) continue;
+        if (word[length] && take_value(i, o, word + length + 1)) return CONVGEN_OK;
+        return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: allowed is %s=VALUE with %s", word, option_rows[i].key,
+                       option_rows[i].allowed);
+    }
+    return CONVGEN_UNSUPPORTED;
+}
+
+cg_status cg_option_unknown(const char *word)
+{
+    char keys[256] = "";
+    for (int i = 0; i < OPTIONS; i++) {
+        size_t used = strlen(keys);
+        snprintf(keys + used, sizeof keys - used, "%s, ", option_rows[i].key);
+    }
+    return cg_fail(CONVGEN_BAD_PROBLEM, "unknown option %.80s: a problem's options are %s--reset", word, keys);
+}
+
+/* ---- the descriptor ----------------------------------------------------------------------------------------------- */
+
+/* The descriptor as it was written; 0 is "not given" where benchdnn has it so. */
+typedef struct {
+    int64_t g, mb, ic, oc, i[3], o[3], k[3], s[3], p[3], d[3];
+    bool pad_given[3];
+} fields;
+
+#define AXIS(letter, a, least) {#letter #a, offsetof(fields, letter) + sizeof(int64_t) * (AXIS_##a), least}
+enum { AXIS_d, AXIS_h, AXIS_w };
+static const struct {
+    const char *key;
+    size_t offset;
+    int64_t least;
+} key_rows[] = {
+    /* clang-format off */
+    {"g", offsetof(fields, g), 1}, {"mb", offsetof(fields, mb), 1}, {"ic", offsetof(fields, ic), 1}, {"oc", offsetof(fields, oc), 1},
+    AXIS(i, d, 0), AXIS(i, h, 0), AXIS(i, w, 0),
+    AXIS(o, d, 0), AXIS(o, h, 0), AXIS(o, w, 0),
+    AXIS(k, d, 0), AXIS(k, h, 0), AXIS(k, w, 0),
+    AXIS(s, d, 1), AXIS(s, h, 1), AXIS(s, w, 1),
+    AXIS(p, d, -INT32_MAX), AXIS(p, h, -INT32_MAX), AXIS(p, w, -INT32_MAX),
+    AXIS(d, d, 0), AXIS(d, h, 0), AXIS(d, w, 0),
+    /* clang-format on */
+};
+enum { KEYS = sizeof key_rows / sizeof key_rows[0] };
+
+static int find_key(const char *text)
+{
+    for (int i = 0; i < KEYS; i++)
+        if (!strncmp(text, key_rows[i].key, strlen(key_rows[i].key))) return i;
+    return -1;
+}
+
+static cg_status unknown_key(const char *text)
+{
+    return cg_fail(
+        CONVGEN_BAD_PROBLEM,
+        "unknown letter at \"%.16s\": a problem is made of g mb ic oc, i o k s p d with d h or w, a number after each, "
+        "and n\"name\" at the end",
+        text);
+}
+
+/* A number within [least, 2^31-1], saturated while it is read, so that no length of digits overflows. */
+static cg_status read_size(const char *key, int64_t least, const char **at, int64_t *out)
+{
+    const char *text = *at;
+    bool negative = *text == '-';
+    if (negative) text++;
+    if (*text < '0' || *text > '9') return cg_fail(CONVGEN_BAD_PROBLEM, "%s has no number after it", key);
+    int64_t value = 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        if (value <= CG_MOST) value = value * 10 + (*text - '0');
+    if (negative) value = -value;
+    if (value < least || value > CG_MOST)
+        return cg_fail(CONVGEN_BAD_PROBLEM, "%s%.*s: %s must be %" PRId64 " to %" PRId64, key,
+                       (int)(text - *at < 24 ? text - *at : 24), *at, key, least, CG_MOST);
+    *out = value;
+    *at = text;
+    return CONVGEN_OK;
+}
+
+/* A name is a label: a long one is cut, between UTF-8 characters. */
+static cg_status read_name(const char *text, char name[CG_NAME])
+{
+    bool quoted = *text == '"';
+    if (quoted) text++;
+    size_t length = strcspn(text, "\"");
+    if (quoted && text[length] != '"')
+        return cg_fail(CONVGEN_BAD_PROBLEM, "the name n\"%.24s has no closing quote", text);
+    if (text[length] && (!quoted || text[length + 1]))
+        return cg_fail(CONVGEN_BAD_PROBLEM, "\"%.24s\" stands after the name: the name ends a problem",
+                       text + length + quoted);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 127)
+            return cg_fail(CONVGEN_BAD_PROBLEM, "the name has a control character: printable ones are allowed");
+    if (length >= CG_NAME)
+        for (length = CG_NAME - 1; length && ((unsigned char)text[length] & 0xc0) == 0x80;) length--;
+    memcpy(name, text, length);
+    name[length] = 0;
+    return CONVGEN_OK;
+}
+
+static cg_status read_fields(const char *at, fields *f, char name[CG_NAME])
+{
+    bool given[KEYS] = {false};
+    while (*at) {
+        if (*at == '_') {
+            at++;
+            continue;
+        }
+        if (*at == 'n') return read_name(at + 1, name);
+        int key = find_key(at);
+        if (key < 0) return unknown_key(at);
+        if (given[key]) return cg_fail(CONVGEN_BAD_PROBLEM, "%s is given twice: once is allowed", key_rows[key].key);
+        given[key] = true;
+        at += strlen(key_rows[key].key);
+        int64_t *value = (int64_t *)(void *)((char *)f + key_rows[key].offset);
+        if (read_size(key_rows[key].key, key_rows[key].least, &at, value)) return CONVGEN_BAD_PROBLEM;
+        for (int a = 0; a < 3; a++) f->pad_given[a] |= value == &f->p[a];
+    }
+    return CONVGEN_OK;
+}
+
+/* The leading pad that a given output size means: half of what is needed, none when the window already fits. */
+static int64_t deduced_pad(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t dilation)
+{
+    int64_t needed = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
+    return needed > 0 ? needed / 2 : 0;
+}
+
+/* A pad of 0 says nothing about a dimension, as in benchdnn; a negative one does. */
+static bool axis_given(const fields *f, int a)
+{
+    return f->i[a] || f->k[a] || f->o[a] || f->d[a] || f->s[a] != 1 || f->p[a];
+}
+
+static cg_status deduce_axis(const fields *f, int a, convgen_problem *p)
+{
+    if (!f->i[a] || !f->k[a])
+        return cg_fail(CONVGEN_BAD_PROBLEM,
+                       "%c%c is missing: a dimension of which something is given needs i%c and k%c, 1 or more",
+                       f->i[a] ? 'k' : 'i', axes[a], axes[a], axes[a]);
+    p->in[a] = f->i[a], p->out[a] = f->o[a], p->kernel[a] = f->k[a], p->stride[a] = f->s[a],
+    p->dilation[a] = f->d[a] + 1;
+    bool deduced = f->o[a] && !f->pad_given[a];
+    p->pad[a] = deduced ? deduced_pad(f->i[a], f->o[a], f->k[a], f->s[a], f->d[a] + 1) : f->p[a];
+    return CONVGEN_OK;
+}
+
+static void copy_axis(convgen_problem *p, int to, int from)
+{
+    int64_t *sizes[] = {p->in, p->out, p->kernel, p->stride, p->dilation, p->pad};
+    for (int i = 0; i < 6; i++) sizes[i][to] = from < 0 ? i < 5 : sizes[i][from];
+}
+
+static cg_status deduce(const fields *f, convgen_problem *p)
+{
+    bool there = false;
+    if (!f->ic || !f->oc)
+        return cg_fail(CONVGEN_BAD_PROBLEM, "%s is missing: a problem needs ic and oc", f->ic ? "oc" : "ic");
+    p->batch = f->mb, p->groups = f->g, p->in_channels = f->ic, p->out_channels = f->oc;
+    for (int a = 0; a < 3; a++) {
+        if (!axis_given(f, a)) copy_axis(p, a, there ? a - 1 : -1);
+        else if (deduce_axis(f, a, p)) return CONVGEN_BAD_PROBLEM;
+        else there = true;
+    }
+    if (!there)
+        return cg_fail(CONVGEN_BAD_PROBLEM,
+                       "no spatial dimension: a problem needs iw and kw, or ih and kh, or id and kd");
+    return CONVGEN_OK;
+}
+
+cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out)
+{
+    cg_named_problem n = {.problem = o->base, .threads = o->threads, .multiplicity = 1};
+    fields f = {.g = 1, .mb = 2, .s = {1, 1, 1}};
+    memcpy(n.target, o->target, sizeof n.target);
+    cg_status status = read_fields(word, &f, n.name);
+    if (!status) status = deduce(&f, &n.problem);
+    if (!status && o->mb) n.problem.batch = o->mb;
+    if (!status) status = cg_problem_normalise(&n.problem);
+    if (!status) {
+        *out = n;
+    } else if (status == CONVGEN_BAD_PROBLEM) {
+        char place[100];
+        snprintf(place, sizeof place, "%.80s%s", word, strlen(word) > 80 ? "..." : "");
+        cg_fail_at(status, place);
+    }
+    return status;
+}
+
+/* ---- the canonical spelling --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char text[CG_TEXT];
+    size_t length;
+} spelling;
+
+static void add(spelling *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(spelling *l, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int written = vsnprintf(l->text + l->length, sizeof l->text - l->length, format, args);
+    va_end(args);
+    size_t room = sizeof l->text - 1 - l->length;
+    if (written > 0) l->length += (size_t)written < room ? (size_t)written : room;
+}
+
+static void add_epilogue(spelling *l, const convgen_epilogue *e)
+{
+    if (!e->residual && e->activation == CONVGEN_NONE) return;
+    add(l, "--epilogue=%s%s", e->residual ? "residual" : "", e->residual && e->activation ? "+" : "");
+    if (e->activation == CONVGEN_RELU) add(l, "relu");
+    if (e->activation == CONVGEN_CLAMP) {
+        char lo[40], hi[40];
+        cg_write_real(e->lo, lo), cg_write_real(e->hi, hi);
+        add(l, "clamp:%s:%s", lo, hi);
+    }
+    add(l, " ");
+}
+
+static void add_options(spelling *l, const convgen_problem *p)
+{
+    if (p->pass != CONVGEN_FORWARD || !p->bias) add(l, "--dir=%s ", cg_pass_name(p));
+    if (p->type != CONVGEN_F32) add(l, "--dt=%s ", cg_type_name(p->type));
+    if (p->layout != CONVGEN_NHWC) add(l, "--tag=%s ", cg_tag_name(p->layout));
+    if (p->accuracy != CONVGEN_LOOP) add(l, "--accuracy=%s ", cg_accuracy_name(p->accuracy));
+    if (p->weights != CONVGEN_WEIGHTS_CHANGING) add(l, "--weights=%s ", cg_weights_name(p->weights));
+    add_epilogue(l, &p->epilogue);
+}
+
+static void add_axes(spelling *l, char letter, const int64_t size[3], int first, int64_t base)
+{
+    for (int a = first; a < 3; a++) add(l, "%c%c%" PRId64, letter, axes[a], size[a] - base);
+}
+
+static bool differs(const int64_t a[3], const int64_t b[3], int first)
+{
+    return memcmp(a + first, b + first, (size_t)(3 - first) * sizeof *a) != 0;
+}
+
+/* Where the rank begins: the first dimension that is not one point. Rank 1 at least. */
+static int first_axis(const convgen_problem *p)
+{
+    for (int a = 0; a < 2; a++)
+        if (p->in[a] != 1 || p->out[a] != 1 || p->kernel[a] != 1 || p->stride[a] != 1 || p->dilation[a] != 1
+            || p->pad[a])
+            return a;
+    return 2;
+}
+
+static void add_descriptor(spelling *l, const convgen_problem *p)
+{
+    static const int64_t zero[3] = {0, 0, 0}, one[3] = {1, 1, 1};
+    int first = first_axis(p);
+    int64_t silent[3]; /* the pads that a reader would deduce from the output sizes */
+    for (int a = 0; a < 3; a++)
+        silent[a] = deduced_pad(p->in[a], p->out[a], p->kernel[a], p->stride[a], p->dilation[a]);
+    if (p->groups > 1) add(l, "g%" PRId64, p->groups);
+    add(l, "mb%" PRId64 "ic%" PRId64, p->batch, p->in_channels);
+    add_axes(l, 'i', p->in, first, 0);
+    add(l, "oc%" PRId64, p->out_channels);
+    add_axes(l, 'o', p->out, first, 0);
+    add_axes(l, 'k', p->kernel, first, 0);
+    if (differs(p->stride, one, first)) add_axes(l, 's', p->stride, first, 0);
+    if (differs(p->pad, zero, first) || differs(silent, zero, first)) add_axes(l, 'p', p->pad, first, 0);
+    if (differs(p->dilation, one, first)) add_axes(l, 'd', p->dilation, first, 1);
+}
+
+convgen_status convgen_problem_format(const convgen_problem *problem, char *text, size_t size)
+{
+    if (!problem || !text)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_problem_format: problem and text must not be NULL");
+    convgen_problem p = *problem;
+    cg_status status = cg_problem_normalise(&p);
+    if (status) return status;
+    spelling l = {.length = 0};
+    add_options(&l, &p);
+    add_descriptor(&l, &p);
+    if (l.length >= size)
+        return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_problem_format: size is %zu, %zu bytes are needed", size,
+                       l.length + 1);
+    memcpy(text, l.text, l.length + 1);
+    return CONVGEN_OK;
+}

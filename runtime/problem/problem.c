@@ -1,0 +1,180 @@
+/* problem.c: what problem is legal, how large it is.
+ *
+ * A normalised problem has every size >= 1, at most 2^31-1, and index arithmetic on it cannot overflow int64.
+ * Nothing here knows how a problem is written or computed. */
+#include "problem/problem.h"
+#include <inttypes.h>
+#include <string.h>
+
+static const char axes[] = "dhw";
+
+static int64_t reach(int64_t kernel, int64_t dilation) { return (kernel - 1) * dilation + 1; }
+
+static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); } /* b > 0 */
+
+/* shift: how much less the text says than the struct, 1 for dilation. */
+static cg_status check_size(const char *name, char axis, int64_t value, int64_t least, int64_t shift)
+{
+    if (value >= least && value <= CG_MOST) return CONVGEN_OK;
+    char dimension[2] = {axis, 0};
+    if (value > INT64_MIN) value -= shift;
+    return cg_fail(CONVGEN_BAD_PROBLEM, "%s%s is %" PRId64 ": allowed is %" PRId64 " to %" PRId64, name, dimension,
+                   value, least - shift, CG_MOST - shift);
+}
+
+static cg_status default_size(const char *name, char axis, int64_t *value)
+{
+    if (*value == 0) *value = 1;
+    return check_size(name, axis, *value, 1, 0);
+}
+
+static cg_status normalise_axis(convgen_problem *p, int a)
+{
+    struct {
+        const char *name;
+        int64_t *value;
+    } sizes[] = {{"i", &p->in[a]}, {"k", &p->kernel[a]}, {"s", &p->stride[a]}};
+    for (int i = 0; i < 3; i++)
+        if (default_size(sizes[i].name, axes[a], sizes[i].value)) return CONVGEN_BAD_PROBLEM;
+    if (p->dilation[a] == 0) p->dilation[a] = 1;
+    if (check_size("d", axes[a], p->dilation[a], 1, 1) || check_size("p", axes[a], p->pad[a], -CG_MOST, 0))
+        return CONVGEN_BAD_PROBLEM;
+    if (p->out[a] == 0) {
+        int64_t window = reach(p->kernel[a], p->dilation[a]), room = p->in[a] + 2 * p->pad[a];
+        p->out[a] = floor_divide(room - window, p->stride[a]) + 1;
+        if (p->out[a] < 1)
+            return cg_fail(
+                CONVGEN_BAD_PROBLEM,
+                "the output is empty along %c: i%c%" PRId64 " with p%c%" PRId64 " on both sides has room for %" PRId64
+                ", the kernel k%c%" PRId64 " reaches over %" PRId64 "; o%c must be at least 1",
+                axes[a], axes[a], p->in[a], axes[a], p->pad[a], room, axes[a], p->kernel[a], window, axes[a]);
+    }
+    return check_size("o", axes[a], p->out[a], 1, 0);
+}
+
+/* Elements times 16: room for any element type and for doubling an offset. */
+static bool countable(const int64_t *sizes, int count)
+{
+    int64_t product = 16;
+    for (int i = 0; i < count; i++)
+        if (__builtin_mul_overflow(product, sizes[i], &product)) return false;
+    return true;
+}
+
+static cg_status check_tensors(const convgen_problem *p)
+{
+    struct {
+        const char *name, *made_of;
+        int64_t sizes[5];
+    } tensors[] = {
+        {"src", "mb, ic, id, ih, iw", {p->batch, p->in_channels, p->in[0], p->in[1], p->in[2]}},
+        {"dst", "mb, oc, od, oh, ow", {p->batch, p->out_channels, p->out[0], p->out[1], p->out[2]}},
+        {"weights",
+         "ic/g, oc, kd, kh, kw",
+         {p->in_channels / p->groups, p->out_channels, p->kernel[0], p->kernel[1], p->kernel[2]}},
+    };
+    for (int i = 0; i < 3; i++)
+        if (!countable(tensors[i].sizes, 5))
+            return cg_fail(CONVGEN_BAD_PROBLEM, "%s has too many elements: the product of %s must stay below 2^59",
+                           tensors[i].name, tensors[i].made_of);
+    return CONVGEN_OK;
+}
+
+static cg_status check_channels(const convgen_problem *p)
+{
+    struct {
+        const char *name;
+        int64_t channels;
+    } rows[] = {{"ic", p->in_channels}, {"oc", p->out_channels}};
+    for (int i = 0; i < 2; i++)
+        if (rows[i].channels % p->groups)
+            return cg_fail(CONVGEN_BAD_PROBLEM,
+                           "g%" PRId64 " does not divide %s%" PRId64 ": the groups must share ic and oc evenly",
+                           p->groups, rows[i].name, rows[i].channels);
+    return CONVGEN_OK;
+}
+
+static cg_status check_enums(const convgen_problem *p)
+{
+    struct {
+        const char *name;
+        unsigned value, count;
+    } rows[] = {{"pass", p->pass, 3},         {"type", p->type, 2},       {"layout", p->layout, 2},
+                {"accuracy", p->accuracy, 4}, {"weights", p->weights, 2}, {"activation", p->epilogue.activation, 3}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].value >= rows[i].count)
+            return cg_fail(CONVGEN_BAD_PROBLEM, "%s is %u: allowed is 0 to %u, see convgen.h", rows[i].name,
+                           rows[i].value, rows[i].count - 1);
+    if (p->src_pixel_stride || p->dst_pixel_stride || p->accumulate)
+        return cg_fail(CONVGEN_UNSUPPORTED,
+                       "src_pixel_stride, dst_pixel_stride and accumulate are reserved: they must be 0");
+    return CONVGEN_OK;
+}
+
+static cg_status normalise_epilogue(convgen_problem *p)
+{
+    convgen_epilogue *e = &p->epilogue;
+    if (p->bias && p->pass == CONVGEN_BACKWARD_DATA)
+        return cg_fail(CONVGEN_BAD_PROBLEM, "backward data has no bias: it is of FWD_B and BWD_WB only");
+    if (e->activation != CONVGEN_CLAMP) e->lo = e->hi = 0;
+    if (p->pass != CONVGEN_FORWARD && (e->residual || e->activation != CONVGEN_NONE))
+        return cg_fail(CONVGEN_BAD_PROBLEM, "%s has no epilogue: only a forward pass has one", cg_pass_name(p));
+    if (!(e->lo <= e->hi)) /* NaN as well */
+        return cg_fail(CONVGEN_BAD_PROBLEM,
+                       "clamp from %g to %g: the lower bound must not be above the upper one, nor NaN", e->lo, e->hi);
+    e->lo += 0.0, e->hi += 0.0; /* -0 and 0 are one problem */
+    return CONVGEN_OK;
+}
+
+static cg_status normalise(convgen_problem *p)
+{
+    struct {
+        const char *name;
+        int64_t *value;
+    } counts[] = {{"mb", &p->batch}, {"g", &p->groups}, {"ic", &p->in_channels}, {"oc", &p->out_channels}};
+    cg_status status = check_enums(p);
+    for (int i = 0; i < 4 && !status; i++)
+        status = i < 2 ? default_size(counts[i].name, 0, counts[i].value)
+                       : check_size(counts[i].name, 0, *counts[i].value, 1, 0);
+    for (int a = 0; a < 3 && !status; a++) status = normalise_axis(p, a);
+    if (!status) status = check_channels(p);
+    if (!status) status = check_tensors(p);
+    if (!status) status = normalise_epilogue(p);
+    return status;
+}
+
+cg_status cg_problem_normalise(convgen_problem *p)
+{
+    convgen_problem copy = *p;
+    cg_status status = normalise(&copy);
+    if (!status) *p = copy;
+    return status;
+}
+
+cg_sizes cg_problem_sizes(const convgen_problem *p)
+{
+    int64_t in = p->in[0] * p->in[1] * p->in[2], out = p->out[0] * p->out[1] * p->out[2];
+    int64_t kernel = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    cg_sizes s = {.src = p->batch * in * p->in_channels,
+                  .weights = kernel * (p->in_channels / p->groups) * p->out_channels,
+                  .bias = p->out_channels,
+                  .dst = p->batch * out * p->out_channels,
+                  .element = p->type == CONVGEN_F64 ? 8 : 4};
+    s.macs = (double)s.dst * (double)kernel * (double)(p->in_channels / p->groups);
+    return s;
+}
+
+static bool same(const int64_t a[3], const int64_t b[3]) { return !memcmp(a, b, 3 * sizeof *a); }
+
+bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b)
+{
+    return a->pass == b->pass && a->type == b->type && a->layout == b->layout && a->accuracy == b->accuracy
+           && a->weights == b->weights && a->batch == b->batch && a->groups == b->groups
+           && a->in_channels == b->in_channels && a->out_channels == b->out_channels && same(a->in, b->in)
+           && same(a->out, b->out) && same(a->kernel, b->kernel) && same(a->stride, b->stride)
+           && same(a->dilation, b->dilation) && same(a->pad, b->pad) && a->bias == b->bias
+           && a->epilogue.residual == b->epilogue.residual && a->epilogue.activation == b->epilogue.activation
+           && a->epilogue.lo == b->epilogue.lo && a->epilogue.hi == b->epilogue.hi
+           && a->src_pixel_stride == b->src_pixel_stride && a->dst_pixel_stride == b->dst_pixel_stride
+           && a->accumulate == b->accumulate;
+}

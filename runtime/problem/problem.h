@@ -1,0 +1,81 @@
+/* problem.h: what is asked for: a problem, its text, its sizes, its tensors. */
+#ifndef CONVGEN_PROBLEM_H
+#define CONVGEN_PROBLEM_H
+
+#include "base/base.h"
+
+/* ---- problem.c: legality, sizes ---------------------------------------------------------------------------------- */
+
+enum { CG_MOST_THREADS = 1024 }; /* of one convolution */
+#define CG_MOST ((int64_t)INT32_MAX) /* of any dimension: so out * stride + kernel * dilation + pad stays within int64 */
+/* Fills defaults in place (0 -> 1, out computed) and checks; after it every size is >= 1 and no product of a tensor's sizes
+ * times 16 overflows int64. Says what is wrong, naming the dimension and what is allowed. */
+cg_status cg_problem_normalise(convgen_problem *p);
+
+/* After normalise. Element counts; index arithmetic is int64. */
+typedef struct cg_sizes {
+    int64_t src, weights, bias, dst; /* elements of each tensor, bias = out_channels */
+    size_t element;                  /* 4 or 8 */
+    double macs;                     /* multiply-adds with padded taps counted, as the field counts */
+} cg_sizes;
+cg_sizes cg_problem_sizes(const convgen_problem *p);
+bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
+
+/* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
+
+/* The four tensors of a problem; the pass says which are inputs. residual may be NULL. */
+typedef struct cg_operands {
+    void *src, *weights, *bias, *dst, *residual;
+} cg_operands;
+enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_TENSORS };
+typedef enum { CG_ABSENT, CG_INPUT, CG_RESULT } cg_role;
+void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
+void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
+int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
+int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
+
+/* ---- notation.c: the text of a problem, read and written --------------------------------------------------------- */
+
+/* The state of a list reader: options hold from their place on. */
+typedef struct cg_options {
+    convgen_problem base; /* pass, type, layout, accuracy, weights, bias, epilogue as the options say */
+    int64_t mb;           /* --mb, 0: as the problem says */
+    int threads;          /* --threads, 0: not given */
+    char target[16];      /* --target, "": not given */
+} cg_options;
+void cg_options_default(cg_options *o); /* FWD_B, f32, nhwc, loop, changing, as benchdnn */
+/* One word: "--key=value" of a problem option. CONVGEN_OK taken; CONVGEN_UNSUPPORTED not a problem option (no error set);
+ * CONVGEN_BAD_PROBLEM a bad value. --reset restores `initial`. */
+cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *word);
+cg_status cg_option_unknown(const char *word); /* says which there are */
+
+typedef struct cg_named_problem {
+    convgen_problem problem; /* normalised */
+    char name[CG_NAME];      /* n"..." or "" */
+    int threads;
+    char target[16];
+    long multiplicity; /* how often a network has this layer: a trailing "*N" of a list line (ours), else 1 */
+} cg_named_problem;
+/* The descriptor alone; the options stood before it. */
+cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out);
+const char *cg_pass_name(const convgen_problem *p);   /* "FWD_D", "FWD_B", "BWD_D", "BWD_W", "BWD_WB": the dir */
+const char *cg_type_name(convgen_type t);             /* "f32" */
+const char *cg_tag_name(convgen_layout l);            /* "nhwc" */
+const char *cg_accuracy_name(convgen_accuracy a);     /* "loop" */
+const char *cg_weights_name(convgen_weights w);       /* "changing" */
+
+/* ---- list.c: a text -> its words, one problem or many ------------------------------------------------------------ */
+
+typedef struct cg_problem_list {
+    cg_named_problem *at;
+    int count, room;
+} cg_problem_list;
+enum { CG_MOST_PROBLEMS = 100000 }; /* of one list and all that it includes */
+cg_status cg_list_add(cg_problem_list *list, const cg_named_problem *p);
+/* Reads a list in benchdnn's style: # comments, options, problems, --batch=FILE relative to the list (depth at most 8, 1,000 files and
+ * 16 MB in all).
+ * An error names path and line: "net.txt:7: ...". */
+cg_status cg_list_read(const char *path, const cg_options *initial, cg_problem_list *list);
+void cg_list_free(cg_problem_list *list);
+
+#endif
