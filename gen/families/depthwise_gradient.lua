@@ -30,7 +30,7 @@ end
 
 function depthwise_gradient.shape(p, target)
   local planes = axes.forward(p, 1)
-  local low, high = axes.inner(planes)
+  local low, high = cut.inner(planes)
   return { p = p, target = target, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
     dst = view.dst(p), weights = view.weights(p), known = {}, channels = p.oc, pixel = p.ic,
     bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs } -- one tap that sees all planes
@@ -40,7 +40,7 @@ end
 -- start}}.
 local function chunks(s, piece, pixels)
   local axis, list, by_key = axes.forward(s.p, 3, piece), {}, {}
-  local low, high = axes.inner(axis)
+  local low, high = cut.inner(axis)
   local first = 0
   while first < axis.outputs do
     local stop, count = math.min(first + reduce.block, axis.outputs), 1

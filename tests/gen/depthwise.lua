@@ -15,9 +15,8 @@ end
 
 -- Where tap `tap` of output j is, or nil.
 local function position(axis, j, tap)
-  local x = j * axis.up + tap * axis.tap_step + axis.offset
-  local at = x // axis.down
-  return x % axis.down == 0 and at >= 0 and at < axis.inputs and at or nil
+  local x = j * axis.step + tap * axis.tap_step + axis.offset
+  return x % axis.down == 0 and x >= 0 and x < axis.inputs and x // axis.down or nil
 end
 
 -- "output,tap at position" of all outputs [first, first + size), in the order of the outputs.
