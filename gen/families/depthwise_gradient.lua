@@ -31,7 +31,7 @@ end
 function depthwise_gradient.shape(p, target)
   local planes = axes.forward(p, 1)
   local low, high = cut.inner(planes)
-  return { p = p, target = target, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
+  return { p = p, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
     dst = view.dst(p), weights = view.weights(p), known = {}, channels = p.oc, pixel = p.ic,
     bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs } -- one tap that sees all planes
 end

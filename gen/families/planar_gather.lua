@@ -380,8 +380,8 @@ local function add_parts(list, b, s, axes, pieces, schedule)
 end
 
 -- Kernels and stages of a schedule; see family.lua.
-function planar_gather.stages(problem, s, schedule, target)
-  local b, list = build.new(problem, target), {}
+function planar_gather.stages(s, schedule)
+  local b, list = build.new(s.p, s.target), {}
   lay_out(s, schedule.rows)
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)
   local pack = pack_stage(b, s, pieces)
