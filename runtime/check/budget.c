@@ -49,7 +49,6 @@ struct cg_pool {
     convgen_problem p;
     cg_role role_of[CG_TENSORS];
     size_t bytes[CG_TENSORS], element;
-    void *tensor[CG_TENSORS];
     cg_operands o;
     int64_t filled; /* kind and run that the tensors hold; -1: none */
     answers of[CONVGEN_DATA_KINDS];
@@ -70,7 +69,7 @@ cg_status cg_pool_new(const convgen_problem *p, cg_pool **out)
 void cg_pool_free(cg_pool *pool)
 {
     if (!pool) return;
-    for (int i = 0; i < CG_TENSORS; i++) cg_free(pool->tensor[i]);
+    for (int i = 0; i < CG_TENSORS; i++) cg_free(pool->o.at[i]);
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) {
         cg_free(pool->of[i].at);
         cg_free(pool->of[i].group);
@@ -82,12 +81,10 @@ void cg_pool_free(cg_pool *pool)
 
 static cg_status make_tensors(cg_pool *pool)
 {
-    cg_operands *o = &pool->o;
-    void **const slot[CG_TENSORS] = {&o->src, &o->weights, &o->bias, &o->dst, &o->residual};
     for (int i = 0; i < CG_TENSORS; i++) {
-        if (pool->role_of[i] == CG_ABSENT || pool->tensor[i]) continue;
-        *slot[i] = pool->tensor[i] = cg_aligned(pool->bytes[i]);
-        if (!pool->tensor[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", pool->bytes[i]);
+        if (pool->role_of[i] == CG_ABSENT || pool->o.at[i]) continue;
+        pool->o.at[i] = cg_aligned(pool->bytes[i]);
+        if (!pool->o.at[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", pool->bytes[i]);
     }
     return CONVGEN_OK;
 }
@@ -97,7 +94,7 @@ static cg_status fill(cg_pool *pool, convgen_data kind, int64_t run)
     int64_t wanted = run * CONVGEN_DATA_KINDS + kind;
     if (pool->filled == wanted) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS; i++)
-        if (pool->role_of[i] == CG_INPUT) cg_fill(&pool->p, kind, i, pool->tensor[i], pool->bytes[i], (uint64_t)run);
+        if (pool->role_of[i] == CG_INPUT) cg_fill(&pool->p, kind, i, pool->o.at[i], pool->bytes[i], (uint64_t)run);
     cg_status status = cg_in_time();
     pool->filled = status ? -1 : wanted;
     return status;
@@ -218,7 +215,7 @@ static void read_ratio(const cg_pool *pool, const answers *a, const double *erro
 /* The squared errors of the kernel's answers on one run's data are added to those of each group; `from` counts samples. */
 static void add_errors(const cg_pool *pool, const answers *a, double *error2, int64_t *from)
 {
-    const void *got = pool->tensor[cg_output_tensor(&pool->p, false)];
+    const void *got = pool->o.at[cg_output_tensor(&pool->p, false)];
     for (int64_t i = 0; i < a->spread.ranges; i++) {
         int64_t first, n = cg_spread_range(&a->spread, i, &first);
         for (int64_t e = first; e < first + n; e++) {

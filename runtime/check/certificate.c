@@ -122,8 +122,7 @@ static const convgen_figures unknown = {NAN, NAN, NAN, NAN};
 static cg_status certify(const convgen_problem *p, const cg_kernel *k, const cg_operands *o, bool bias, cg_measure *m,
                          convgen_figures out[3])
 {
-    void *const of_pass[] = {o->dst, o->src, o->weights};
-    const void *got = !k ? NULL : bias ? o->bias : of_pass[p->pass];
+    const void *got = k ? o->at[cg_output_tensor(p, bias)] : NULL;
     cg_spread s = cg_spread_over(cg_output_elements(p, bias), cg_reference_terms(p, bias), 2e8, 0x1p40);
     cg_status status = cg_measure_outputs(p, o, bias, &s, got, m);
     if (status) return status;
@@ -170,7 +169,7 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];
     if (k && (status = compare_kinds(p, k, par, &room, out))) goto done;
-    if (p->pass != CONVGEN_BACKWARD_WEIGHTS || !p->bias || (status = certify(p, k, &data, true, &m, f))) goto done;
+    if (cg_output_count(p) == 1 || (status = certify(p, k, &data, true, &m, f))) goto done;
     out->has_bias_gradient = true;
     out->bias_outputs = m.outputs, out->bias_terms = m.terms;
     out->bias_plan = f[0], out->bias_loop = f[1], out->bias_course = f[2];

@@ -259,7 +259,6 @@ void cg_set_hash(const cg_trial *t, set *s)
 cg_status cg_set_make(cg_trial *t, kind which)
 {
     set *s = &t->sets[which];
-    void **const slot[CG_TENSORS] = {&s->o.src, &s->o.weights, &s->o.bias, &s->o.dst, &s->o.residual};
     cg_status status = CONVGEN_OK;
     if (s->made) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS && !status; i++) {
@@ -267,7 +266,7 @@ cg_status cg_set_make(cg_trial *t, kind which)
         if ((status = cg_in_time())) break; /* of GBs each takes seconds */
         if (which == SKETCH && !t->whole) status = cg_block_vast(&s->tensor[i], t->bytes[i], true, t->element, t->guards);
         else status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM || which == SKETCH, t->element, t->guards || which == PLAIN);
-        *slot[i] = s->tensor[i].data;
+        s->o.at[i] = s->tensor[i].data;
     }
     if (!status && which == SKETCH) status = set_sketch(t, s);
     else if (!status) set_fill(t, which, s);

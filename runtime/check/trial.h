@@ -39,8 +39,6 @@ uint64_t cg_fast_hash(const void *data, size_t size);
 
 /* ---- operands ---- */
 
-static const char *const tensor_name[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual"};
-
 /* Flush right; flush left; the same for transforming families; for timing: each at the start of a page, whoever judges; for a sample: flush
  * right, random as far as it is filled. */
 typedef enum { RANDOM, INTEGERS, SMALL, PLAIN, SKETCH, SETS } kind;
@@ -92,8 +90,7 @@ void cg_poison_take_back(const cg_trial *t, set *s, const poison *n);
 
 /* ---- judging: what full checks and samples share; false or a refusal: v->why says it ---- */
 
-int cg_output_count(const convgen_problem *p); /* output 0 is the pass's tensor, 1 the bias gradient */
-const void *cg_output_of(const cg_trial *t, kind which, bool bias);
+const void *cg_output_of(const cg_trial *t, kind which, bool bias); /* of cg_output_count: the pass's tensor, the bias gradient */
 cg_status cg_refuse(cg_verdict *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool cg_never_written(const cg_trial *t, const void *value); /* an output that still has the poison */
 /* Elements [first, first+n) of an output against the canonical ones, as bits. */

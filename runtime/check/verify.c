@@ -16,11 +16,6 @@
 #include <math.h>
 #include <string.h>
 
-int cg_output_count(const convgen_problem *p)
-{
-    return 1 + (p->pass == CONVGEN_BACKWARD_WEIGHTS && p->bias);
-}
-
 /* ---- judging -------------------------------------------------------------------------------------------------------------------- */
 
 cg_status cg_refuse(cg_verdict *v, const char *format, ...)
@@ -95,10 +90,10 @@ static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *g
     if (means) return cg_refuse(v, "%s %s (%s data)", where, means, is_random(which) ? "random" : "integer");
     if (which == INTEGERS && isnan(a) && s->weight_nan >= 0)
         return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s, or at %" PRId64 " of weights, spread beyond its receptive "
-                      "field", where, s->nan.element, tensor_name[s->nan.tensor], s->weight_nan);
+                      "field", where, s->nan.element, cg_tensor_name(s->nan.tensor), s->weight_nan);
     if (which == INTEGERS && isnan(a))
         return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", where,
-                      s->nan.element, tensor_name[s->nan.tensor]);
+                      s->nan.element, cg_tensor_name(s->nan.tensor));
     if (which == SMALL) return cg_refuse(v, "%s is %.17g and not %.17g after rounding (integer data)", where, a, b);
     return cg_refuse(v, "%s is %.17g, the canonical order gives %.17g (%s data)", where, a, b,
                   is_random(which) ? "random" : "integer");
@@ -185,10 +180,10 @@ bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
     const bench *b = &t->bench;
     bool bad = overrun(&b->workspace, "the workspace", v) || overrun(&b->packed, "the packed weights", v);
     if (bad) return false;
-    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], tensor_name[i], v);
+    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], cg_tensor_name(i), v);
     for (int i = 0; i < CG_TENSORS && !bad && inputs; i++) {
         bad = t->role_of[i] == CG_INPUT && cg_fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
-        if (bad) cg_refuse(v, "wrote into its input %s", tensor_name[i]);
+        if (bad) cg_refuse(v, "wrote into its input %s", cg_tensor_name(i));
     }
     if (bad) cg_set_free(s);
     return !bad;
@@ -346,7 +341,7 @@ static bool may_differ(cg_trial *t, const int64_t tile[3], strays *s, const void
     }
     say_place(p, false, element, where, sizeof where);
     cg_refuse(v, "%s is %g: the NaN at element %" PRId64 " of %s or the infinity at element %" PRId64 " spread beyond its tile", where,
-           value, s->nan.element, tensor_name[s->nan.tensor], s->infinite.element);
+           value, s->nan.element, cg_tensor_name(s->nan.tensor), s->infinite.element);
     return false;
 }
 
@@ -357,7 +352,7 @@ static void judge_strays(cg_trial *t, const int64_t tile[3], strays *s, cg_verdi
     for (int64_t i = 0; i < count && v->ok; i++)
         if (!same_rounded(t->p.type, got, want, i)) v->ok = may_differ(t, tile, s, want, i, v);
     if (!v->ok) return;
-    const char *name = tensor_name[s->nan.tensor];
+    const char *name = cg_tensor_name(s->nan.tensor);
     int64_t nan = reached(&t->p, s->nan.place), infinite = t->p.epilogue.activation ? 0 : reached(&t->p, s->infinite.place);
     if (s->nan_shown < nan)
         cg_refuse(v, "%" PRId64 " of the %" PRId64 " outputs that the NaN at element %" PRId64 " of %s reaches do not show it",

@@ -23,14 +23,18 @@ bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
-/* The four tensors of a problem; the pass says which are inputs. residual may be NULL. */
-typedef struct cg_operands {
-    void *src, *weights, *bias, *dst, *residual;
-} cg_operands;
 enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_TENSORS };
+typedef union cg_operands {
+    struct {
+        void *src, *weights, *bias, *dst, *residual;
+    };
+    void *at[CG_TENSORS];
+} cg_operands;
 typedef enum { CG_ABSENT, CG_INPUT, CG_RESULT } cg_role;
+const char *cg_tensor_name(int tensor); /* "src" */
 void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
 void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
+int cg_output_count(const convgen_problem *p);             /* 2 where the bias has a gradient */
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
 
