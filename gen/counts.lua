@@ -70,7 +70,8 @@ end
 
 -- Pixels of a block at most.
 function counts.block(p)
-  return math.min(reduce.block_rows(p.output[3]), p.output[2]) * math.min(p.output[3], reduce.block)
+  local rows, columns = reduce.block_size(p)
+  return rows * columns
 end
 
 -- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in). lanes, rows: what

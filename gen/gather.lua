@@ -45,6 +45,17 @@ function gather.axes(p)
   return { of(p, 1), of(p, 2), of(p, 3) }
 end
 
+-- The phases of all axes together, {d, h, w} each; empty: nothing contributes to its outputs (never so forward).
+function gather.phases(axes)
+  local list = {}
+  for _, d in ipairs(axes[1]) do
+    for _, h in ipairs(axes[2]) do
+      for _, w in ipairs(axes[3]) do list[#list + 1] = { d, h, w, empty = d.taps * h.taps * w.taps == 0 } end
+    end
+  end
+  return list
+end
+
 -- Whether every tap of every output is inside the input.
 function gather.always_inside(axis)
   if axis.taps == 0 then return true end
@@ -58,8 +69,11 @@ function gather.inside(axis, j, t)
   return x >= 0 and x < axis.inputs
 end
 
--- Where output j finds tap t; integers or driver expressions.
-function gather.input_at(axis, j, t) return j * axis.step + axis.offset + t * axis.tap_step end
+-- Where output j finds tap t; integers or driver expressions. before: what the axis begins with, if not 0.
+function gather.input_at(axis, j, t, before)
+  local at = before and before + j * axis.step or j * axis.step
+  return at + axis.offset + t * axis.tap_step
+end
 
 -- Driver expressions: the first tap and the number of taps of output j (an expression) that are inside.
 function gather.tap_range(d, axis, j, name)
@@ -81,7 +95,13 @@ end
 -- a / b rounded up.
 local function over(a, b) return -(-a // b) end
 
--- For backward weights: the outputs [from, stop) of axis i that see a tap.
+-- For backward weights: the input that an output of axis i sees with kernel element k; `before` as above.
+function gather.seen_at(p, i, output, k, before)
+  local at = before and before + output * p.stride[i] or output * p.stride[i]
+  return at + k * p.dilation[i] - p.pad[i]
+end
+
+-- The outputs [from, stop) of axis i that see a tap.
 function gather.outputs_of(p, i, tap)
   local at, stride, most = p.pad[i] - tap * p.dilation[i], p.stride[i], p.output[i]
   local function clip(output) return math.min(math.max(output, 0), most) end

@@ -2,7 +2,7 @@
 --
 -- A name is nodes from the outside in, with "/" between them; a node is a word, its fields and its marks, in their
 -- order and with "." between them. What is done around a tile is a node of its own, which stands where it is a choice.
--- A family states its forms; a form is nodes, and a node is
+-- A family states its forms; a form is nodes (sums: for backward weights), and a node is
 --   { "direct", fields = { { "p", "pixels" }, ... }, marks = { "fetch", { "half", "fuse" }, ... }, when = key }
 -- Field: .p7 is pixels = 7; `optional` where it may be missing; `flag` for a word alone, .row; `sizes` for those of
 -- two axes, .4+3x4+3. Marks: words that may stand, of those in a list at most one. when: the node stands where the
@@ -84,7 +84,7 @@ local function node_of(row)
 end
 
 local function form_of(family, rows)
-  local form = { family = family, needs = {} }
+  local form = { family = family, needs = {}, sums = rows.sums or false }
   for i, row in ipairs(rows) do
     form[i] = node_of(row)
     for _, item in ipairs(row.when and {} or form[i]) do
@@ -106,13 +106,20 @@ local function has_form(s, form)
   return true
 end
 
+local function form_with(s)
+  for _, form in ipairs(of_family[s.family]) do
+    if has_form(s, form) then return form end
+  end
+end
+
+-- Whether a schedule has a form of backward weights.
+function names.sums(s) return form_with(s).sums end
+
 -- The name, and the name without its sizes: an estimate may be wrong about all schedules that are alike in this, their
 -- way. only: a set of keys; then no others' fields, marks and nodes stand in it.
 function names.print(s, only)
-  local form = 1
-  while not has_form(s, of_family[s.family][form]) do form = form + 1 end
   local name, way = {}, {}
-  for _, node in ipairs(of_family[s.family][form]) do
+  for _, node in ipairs(form_with(s)) do
     if not node.when or s[node.when] and (not only or only[node.when]) then
       local head = (name[1] and "/" or "") .. node.word
       name[#name + 1], way[#way + 1] = head, head

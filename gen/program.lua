@@ -7,49 +7,9 @@ local types = require "types"
 local program = {}
 local tointeger = math.tointeger
 
--- One row an operation: which fields are read and which are written (fields hold registers, slots, pointers, memory
--- operands, or, in a transpose, a list of registers), and which are shown, in order.
-program.operations = {
-  zero      = { writes = { "d" },                                 shows = { "d" } },
-  constant  = { writes = { "d" },                                 shows = { "d", "value" } },
-  load      = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
-  spread    = { reads = { "a" },            writes = { "d" },     shows = { "d", "a", "times", "phase" } },
-  store     = { reads = { "a", "x" },                             shows = { "a", "x" } },
-  stream    = { reads = { "a", "x" },                             shows = { "a", "x" } },
-  broadcast = { reads = { "a" },            writes = { "d" },     shows = { "d", "a" } },
-  fma       = { reads = { "d", "x", "y" },  writes = { "d" },     shows = { "d", "x", "y" } },
-  fnma      = { reads = { "d", "x", "y" },  writes = { "d" },     shows = { "d", "x", "y" } },
-  add       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
-  sub       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
-  mul       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
-  max       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
-  min       = { reads = { "x", "y" },       writes = { "d" },     shows = { "d", "x", "y" } },
-  move      = { reads = { "x" },            writes = { "d" },     shows = { "d", "x" } },
-  insert    = { reads = { "d", "a" },       writes = { "d" },     shows = { "d", "part", "a" } },
-  extract   = { reads = { "a", "x" },                             shows = { "a", "x", "part" } },
-  transpose = { reads = { "group" },        writes = { "group" }, shows = { "group" } },
-  prefetch  = { reads = { "a" },                                  shows = { "a", "level" } },
-  advance   = { reads = { "p" },                                  shows = { "p", "elements" } },
-  copy      = { reads = { "from" },         writes = { "p" },     shows = { "p", "from" } },
-  pick      = { reads = { "from", "tab" },  writes = { "p" },     shows = { "p", "from", "tab", "index" } },
-  spill     = { reads = { "x" },            writes = { "slot" },  shows = { "slot", "x" } },
-  fill      = { reads = { "slot" },         writes = { "d" },     shows = { "d", "slot" } },
-  comment   = {},
-  loop      = {},
-}
-
--- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
-local reserved = {}
-for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int
-  long register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-  asm vec vmem vzero vset vload vload_range vspread vstore vstore_range vstream vfence vbroadcast vfma vfnma
-  vfma_all vfma_range vfnma_range vadd vsub vmul vmax vmin vmove vinsert vextract vtranspose vprefetch fma fmaf
-  unix linux]]):gmatch "%S+" do
-  reserved[word] = true
-end
-
 local Program = {}
 Program.__index = Program
+local reserved = {}
 
 ---- complaints and names --------------------------------------------------------------------------------------------
 local function complain(k, text, ...) error(("program %s: "):format(k.name) .. text:format(...), 0) end
@@ -111,30 +71,110 @@ local function integer(k, what, x, low, high)
   return n
 end
 
+-- What an operand must be, by its field: each answers with the operand that is kept.
+local function register(k, what, v) return k.kinds[v] == "register" and v or want(k, what, v, "register") end
+local function slot(k, what, s) return want(k, what, s, "slot") end
+local function pointer(k, what, p) return want(k, what, p, "pointer") end
+local function address(k, what, a) return want(k, what, a, "address") end
+local function register_or_memory(k, what, y)
+  return k.kinds[y] == "register" and y or want(k, what, y, "register", "memory operand")
+end
+
 local function readable(k, what, a)
-  want(k, what, a, "address")
-  if a.pointer.access == "out" then complain(k, "%s reads from %s, which is an out pointer", what, a.pointer.name) end
+  if address(k, what, a).pointer.access == "out" then
+    complain(k, "%s reads from %s, which is an out pointer", what, a.pointer.name)
+  end
   return a
 end
 
 local function writable(k, what, a)
-  want(k, what, a, "address")
-  if a.pointer.access == "in" then complain(k, "%s writes to %s, which is an in pointer", what, a.pointer.name) end
+  if address(k, what, a).pointer.access == "in" then
+    complain(k, "%s writes to %s, which is an in pointer", what, a.pointer.name)
+  end
   return a
-end
-
--- The lanes first .. first+count-1, or nothing when that is all of them.
-local function lanes(k, what, first, count)
-  if not first and not count then return nil, nil end
-  first = integer(k, what .. ": the first lane", first or 0, 0, k.lanes - 1)
-  count = integer(k, what .. ": the number of lanes", count or k.lanes - first, 1, k.lanes - first)
-  if count == k.lanes then return nil, nil end
-  return first, count
 end
 
 local function parts(k, what)
   if k.lanes == 1 then complain(k, "%s needs vectors, and %s has none", what, k.target.name) end
   return k.lanes // k.part
+end
+
+local function part(k, what, n) return integer(k, what .. ": the part", n, 0, parts(k, what) - 1) end
+local function level(k, _, n) return integer(k, "a cache level", n or 1, 1, 3) end
+
+local function group(k, what, list)
+  parts(k, what)
+  if #list ~= k.part then complain(k, "%s needs %d registers of %s, not %d", what, k.part, k.type, #list) end
+  local copy, seen = {}, {}
+  for i, v in ipairs(list) do
+    copy[i] = register(k, what, v)
+    if seen[v] then complain(k, "%s got the register %s twice", what, v.name) end
+    seen[v] = true
+  end
+  return copy
+end
+
+-- Gives an operation the lanes first .. first+count-1; all of them are no range.
+local function set_lanes(k, op, first, count)
+  local what = op.op
+  if not program.operations[what].ranged then complain(k, "%s is of all lanes", what) end
+  first = integer(k, what .. ": the first lane", first or 0, 0, k.lanes - 1)
+  count = integer(k, what .. ": the number of lanes", count or k.lanes - first, 1, k.lanes - first)
+  if count < k.lanes then op.first, op.count = first, count end
+end
+
+---- the operations --------------------------------------------------------------------------------------------------
+-- Operands in order, as the method takes them and as they are printed: fields of the operation. d is written, x, y and
+-- what is at an address are read, unless a row says more of what it reads and writes.
+local checks = { d = register, x = register, y = register_or_memory, a = readable, slot = slot, part = part,
+  level = level, group = group }
+
+local unary = { "d", "x", reads = { "x" }, writes = { "d" } }
+local binary = { "d", "x", "y", reads = { "x", "y" }, writes = { "d" } }
+local sum = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" }, ranged = true }
+local from_memory = { "d", "a", reads = { "a" }, writes = { "d" } }
+local to_memory = { "a", "x", reads = { "a", "x" }, a = writable }
+
+local function also(row, more)
+  for key, value in pairs(row) do if more[key] == nil then more[key] = value end end
+  return more
+end
+
+-- One row an operation. reads, writes: fields that hold registers, slots, pointers, memory operands, or, in a
+-- transpose, a list of registers. ranged: may be of some lanes only. beside: needs a vector register more. own: its
+-- method stands below; each other has one made by its row.
+program.operations = {
+  zero      = { "d", writes = { "d" } },
+  constant  = { "d", "value", writes = { "d" }, own = true },
+  load      = also(from_memory, { ranged = true }),
+  spread    = also(from_memory, { "d", "a", "times", "phase", ranged = true, beside = true, own = true }),
+  store     = also(to_memory, { ranged = true }),
+  stream    = also(to_memory, { own = true }),
+  broadcast = from_memory,
+  fma = sum, fnma = sum,
+  add = binary, sub = binary, mul = binary, max = binary, min = binary,
+  move      = unary,
+  insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" } },
+  extract   = also(to_memory, { "a", "x", "part" }),
+  transpose = { "group", reads = { "group" }, writes = { "group" }, beside = true },
+  prefetch  = { "a", "level", reads = { "a" }, a = address },
+  advance   = { "p", "elements", reads = { "p" }, own = true },
+  copy      = { "p", "from", reads = { "from" }, writes = { "p" }, own = true },
+  pick      = { "p", "from", "tab", "index", reads = { "from", "tab" }, writes = { "p" }, own = true },
+  spill     = { "slot", "x", reads = { "x" }, writes = { "slot" } },
+  fill      = { "d", "slot", reads = { "slot" }, writes = { "d" } },
+  comment   = { own = true },
+  loop      = { own = true },
+}
+
+-- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
+for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int
+  long register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+  asm vec vmem vset vfence vfma_all fma fmaf unix linux]]):gmatch "%S+" do
+  reserved[word] = true
+end
+for name, row in pairs(program.operations) do
+  reserved["v" .. name], reserved["v" .. name .. "_range"] = true, row.ranged
 end
 
 local function emit(k, op)
@@ -187,9 +227,9 @@ function Program:slot(hint)
   return s
 end
 
-function Program:at(pointer, offset)
-  want(self, "an address", pointer, "pointer")
-  return { kind = "address", program = self, pointer = pointer, offset = integer(self, "an offset", offset or 0) }
+function Program:at(p, offset)
+  return { kind = "address", program = self, pointer = pointer(self, "an address", p),
+    offset = integer(self, "an offset", offset or 0) }
 end
 
 function Program:memory(a)
@@ -200,11 +240,42 @@ function Program:memory_broadcast(a)
   return { kind = "memory operand", program = self, address = readable(self, "a memory operand", a), all = true }
 end
 
----- operations ------------------------------------------------------------------------------------------------------
-function Program:zero(v) emit(self, { op = "zero", d = want(self, "zero", v, "register") }) end
+---- methods ---------------------------------------------------------------------------------------------------------
+-- Made by rows: of one, two or three operands, which are the fields f, g, h as p, q, r answer. Written out for speed: a
+-- kernel has thousands.
+local methods = {
+  function(name, row, check)
+    local f, p = row[1], check[1]
+    return function(k, x) emit(k, { op = name, [f] = p(k, name, x) }) end
+  end,
+  function(name, row, check)
+    local f, g, p, q = row[1], row[2], check[1], check[2]
+    return function(k, x, y, first, count)
+      local op = { op = name, [f] = p(k, name, x), [g] = q(k, name, y) }
+      if first or count then set_lanes(k, op, first, count) end
+      emit(k, op)
+    end
+  end,
+  function(name, row, check)
+    local f, g, h, p, q, r = row[1], row[2], row[3], check[1], check[2], check[3]
+    return function(k, x, y, z, first, count)
+      local op = { op = name, [f] = p(k, name, x), [g] = q(k, name, y), [h] = r(k, name, z) }
+      if first or count then set_lanes(k, op, first, count) end
+      emit(k, op)
+    end
+  end,
+}
+
+for name, row in pairs(program.operations) do
+  if not row.own then
+    local check = {}
+    for i, field in ipairs(row) do check[i] = row[field] or checks[field] end
+    Program[name] = methods[#row](name, row, check)
+  end
+end
 
 function Program:constant(v, value)
-  want(self, "constant", v, "register")
+  register(self, "constant", v)
   if math.type(value) == nil or value ~= value then
     complain(self, "constant needs a number, not %s", tostring(value))
   end
@@ -217,88 +288,21 @@ function Program:constant(v, value)
   emit(self, { op = "constant", d = v, index = self.pool[key], value = value })
 end
 
-function Program:load(v, a, first, count)
-  first, count = lanes(self, "load", first, count)
-  emit(self, { op = "load", d = want(self, "load", v, "register"), a = readable(self, "load", a), first = first,
-    count = count })
-end
-
 -- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
 function Program:spread(v, a, times, phase, elements)
   times = integer(self, "spread: the times", times, 1)
   phase = integer(self, "spread: the phase", phase, 0, times - 1)
   if times == 1 then return self:load(v, a, 0, elements) end
   if phase + self.lanes <= times then return self:broadcast(v, a) end
-  local _, count = lanes(self, "spread", 0, elements)
-  emit(self, { op = "spread", d = want(self, "spread", v, "register"), a = readable(self, "spread", a), times = times,
-    phase = phase, first = count and 0, count = count })
-end
-
-function Program:store(a, v, first, count)
-  first, count = lanes(self, "store", first, count)
-  emit(self, { op = "store", a = writable(self, "store", a), x = want(self, "store", v, "register"), first = first,
-    count = count })
+  local op = { op = "spread", d = register(self, "spread", v), a = readable(self, "spread", a), times = times,
+    phase = phase }
+  set_lanes(self, op, 0, elements)
+  emit(self, op)
 end
 
 function Program:stream(a, v)
-  emit(self, { op = "stream", a = writable(self, "stream", a), x = want(self, "stream", v, "register") })
+  emit(self, { op = "stream", a = writable(self, "stream", a), x = register(self, "stream", v) })
   self.streams = true
-end
-
-function Program:broadcast(v, a)
-  emit(self, { op = "broadcast", d = want(self, "broadcast", v, "register"), a = readable(self, "broadcast", a) })
-end
-
-local function arithmetic(k, name, d, x, y)
-  return { op = name, d = want(k, name, d, "register"), x = want(k, name, x, "register"),
-    y = want(k, name, y, "register", "memory operand") }
-end
-
-for _, name in ipairs { "add", "sub", "mul", "max", "min" } do
-  Program[name] = function(self, d, x, y) emit(self, arithmetic(self, name, d, x, y)) end
-end
-
--- Lanes outside a range keep what they have, whatever x and y hold there.
-for _, name in ipairs { "fma", "fnma" } do
-  Program[name] = function(self, d, x, y, first, count)
-    local op = arithmetic(self, name, d, x, y)
-    op.first, op.count = lanes(self, name, first, count)
-    emit(self, op)
-  end
-end
-
-function Program:move(d, x)
-  emit(self, { op = "move", d = want(self, "move", d, "register"), x = want(self, "move", x, "register") })
-end
-
-function Program:insert(d, part, a)
-  part = integer(self, "insert: the part", part, 0, parts(self, "insert") - 1)
-  emit(self, { op = "insert", d = want(self, "insert", d, "register"), part = part, a = readable(self, "insert", a) })
-end
-
-function Program:extract(a, v, part)
-  part = integer(self, "extract: the part", part, 0, parts(self, "extract") - 1)
-  emit(self, { op = "extract", a = writable(self, "extract", a), x = want(self, "extract", v, "register"),
-    part = part })
-end
-
-function Program:transpose(group)
-  parts(self, "transpose")
-  if #group ~= self.part then
-    complain(self, "transpose needs %d registers of %s, not %d", self.part, self.type, #group)
-  end
-  local copy, seen = {}, {}
-  for i, v in ipairs(group) do
-    copy[i] = want(self, "transpose", v, "register")
-    if seen[v] then complain(self, "transpose got the register %s twice", v.name) end
-    seen[v] = true
-  end
-  emit(self, { op = "transpose", group = copy })
-end
-
-function Program:prefetch(a, level)
-  emit(self, { op = "prefetch", a = want(self, "prefetch", a, "address"),
-    level = integer(self, "a cache level", level or 1, 1, 3) })
 end
 
 function Program:advance(p, elements)
@@ -314,24 +318,16 @@ local function new_pointer(k, hint, from)
 end
 
 function Program:copy(hint, from)
-  local p = new_pointer(self, hint, want(self, "copy", from, "pointer"))
+  local p = new_pointer(self, hint, pointer(self, "copy", from))
   emit(self, { op = "copy", p = p, from = from })
   return p
 end
 
 function Program:pick(hint, from, tab, index)
-  local p = new_pointer(self, hint, want(self, "pick", from, "pointer"))
+  local p = new_pointer(self, hint, pointer(self, "pick", from))
   emit(self, { op = "pick", p = p, from = from, tab = want(self, "pick", tab, "table"),
     index = integer(self, "a table index", index) })
   return p
-end
-
-function Program:spill(slot, v)
-  emit(self, { op = "spill", slot = want(self, "spill", slot, "slot"), x = want(self, "spill", v, "register") })
-end
-
-function Program:fill(v, slot)
-  emit(self, { op = "fill", d = want(self, "fill", v, "register"), slot = want(self, "fill", slot, "slot") })
 end
 
 function Program:comment(text)
@@ -492,7 +488,7 @@ local function print_block(lines, block, indent)
       line("-- " .. op.text)
     else
       local shown = {}
-      for i, field in ipairs(program.operations[op.op].shows) do shown[i] = show(op[field]) end
+      for i, field in ipairs(program.operations[op.op]) do shown[i] = show(op[field]) end
       local range = op.count and (" lanes %d..%d"):format(op.first, op.first + op.count - 1) or ""
       line(("%-9s %s%s"):format(op.op, table.concat(shown, ", "), range))
     end

@@ -22,6 +22,21 @@ function reduce.one_block(p)
   return p.batch * p.output[1] == 1 and p.output[3] <= reduce.block and p.output[2] <= reduce.block_rows(p.output[3])
 end
 
+-- Rows and columns of a block, as many as a plane has.
+function reduce.block_size(p)
+  return math.min(reduce.block_rows(p.output[3]), p.output[2]), math.min(p.output[3], reduce.block)
+end
+
+-- Calls body(n, od) for each plane of outputs, of an image those [low, stop), all by default.
+function reduce.planes(d, p, body, low, stop)
+  d:loop("n", 0, p.batch, 1, function(n)
+    d:loop("od", low or 0, stop or p.output[1], 1, function(od) body(n, od) end)
+  end)
+end
+
+-- Calls body(first row) for the rows of each block of one of them, in order.
+function reduce.each_block(d, p, body) d:loop("block", 0, p.output[2], reduce.block_rows(p.output[3]), body) end
+
 -- Calls body(row, rows, column, columns) for each block of one plane of outputs, clipped to the rows [rows.low,
 -- rows.high) and columns [columns.low, columns.high), all of them by default; all are driver expressions. Clipped
 -- blocks may be empty.
@@ -32,7 +47,7 @@ function reduce.blocks(d, p, body, rows, columns)
     local low = d:let(name, driver.max(at, range.low))
     return low, d:let(name .. "s", driver.max(driver.min(at + size, range.high) - low, 0))
   end
-  d:loop("block", 0, height, reduce.block_rows(width), function(at)
+  reduce.each_block(d, p, function(at)
     local row, count = clip("row", at, reduce.block_rows(width), rows)
     if width <= reduce.block then
       return body(row, count, columns.low, d:let("columns", columns.high - columns.low))
@@ -169,9 +184,7 @@ function reduce.bias_part(p, part)
   return { indices = { part.index }, body = function(d, index)
     local c = part.channel(d, index)
     d:call(part.zero, { { d.bias, c }, part.counts })
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", 0, p.output[1], 1, function(od) part.blocks(d, d:let("with", part.at(n, od, c)), c) end)
-    end)
+    reduce.planes(d, p, function(n, od) part.blocks(d, d:let("with", part.at(n, od, c)), c) end)
   end }
 end
 
@@ -194,7 +207,7 @@ function reduce.bias_stage(p, target, kernels)
   local lanes, dst, list = parts.lanes_of(p, target), view.dst(p), {}
   local wide = math.min(4, (p.oc + lanes - 1) // lanes)
   local loops = { { count = "rows", steps = { dst.h }, names = { "y" } }, { count = "columns", steps = { dst.w } } }
-  for i, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+  for i, run in ipairs(cut.runs_of_columns(p.oc, wide, lanes)) do
     local places, n = reduce.vectors(run.tile, lanes), #kernels
     kernels[n + 1] = reduce.bias_kernel(p, target, "bias" .. n, places, { loops = loops })
     kernels[n + 2] = reduce.zero_kernel(p, target, "zero" .. n, places)
@@ -240,7 +253,7 @@ end
 function reduce.bias_tiles(p, target, kernels)
   local lanes, list = parts.lanes_of(p, target), {}
   local wide = math.min(target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
-  for i, run in ipairs(cut.column_runs(cut.columns(p.oc, wide, lanes))) do
+  for i, run in ipairs(cut.runs_of_columns(p.oc, wide, lanes)) do
     list[i] = bias_tile(p, run, wide * lanes, target, kernels)
   end
   return list
@@ -270,9 +283,7 @@ function reduce.tiles_stage(p, tiles)
       local c = d:let("c", index * tile.width + tile.first)
       d:call(tile.zero, { { d.bias, c } })
       d:loop("plane", 0, p.batch * p.output[1], 1, function(plane)
-        d:loop("block", 0, p.output[2], reduce.block_rows(p.output[3]), function(block)
-          reduce.add_block(d, p, tile, plane, block, c)
-        end)
+        reduce.each_block(d, p, function(block) reduce.add_block(d, p, tile, plane, block, c) end)
       end)
     end }
   end

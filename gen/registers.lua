@@ -6,11 +6,11 @@
 local program = require "program"
 local registers = {}
 
--- Whether an operation needs a register beside those it names: for the mask of a range, for the sums of which a range
--- is taken, for an element that is an operand, for the exchange in a transpose, for the places that a spread takes
--- lanes from. (A range that is loaded can have its mask in the destination.)
+-- Whether an operation needs a register beside those it names: where its row says so (for the exchange in a transpose,
+-- for the places that a spread takes lanes from), for the mask of a range, for the sums of which a range is taken, for
+-- an element that is an operand. (A range that is loaded can have its mask in the destination.)
 local function needs_temporary(op, target)
-  if op.op == "transpose" or op.op == "spread" then return true end
+  if program.operations[op.op].beside then return true end
   if (op.op == "store" or op.y) and op.count and not target.mask_registers then return true end
   return op.y and op.y.all and not target.broadcast_operand
 end

@@ -76,8 +76,8 @@ end
 local function entry_of(row, problem, found)
   local entry = { family = row.name, version = row.version, cycles = found.cycles or 0, why = found.why,
     arithmetic = found.why and "" or arithmetic_of(row.module, problem, found.schedule) }
-  if found.name then entry.name, entry.way = found.name, found.name
-  else entry.name, entry.way = names.print(found.schedule) end
+  entry.name, entry.way = found.name, found.way or found.name
+  if not entry.name then entry.name, entry.way = names.print(found.schedule) end
   return entry
 end
 

@@ -11,6 +11,8 @@
 --       into a kernel program: x is a list of registers, which may be overwritten, or functions that make one where it
 --       is first needed; constant(number) gives a register; returns the results' registers, each its own, false for
 --       zero.
+--   straight.registers(s, held, kept) how many emit has in use at once: x held in registers, or made where it is needed;
+--                                     constants are kept in others, or take one where they are used
 --
 -- Rows of points +p and -p are P + cQ and P - cQ: even and odd parts; columns that differ by signs only are added and
 -- subtracted first. A factor that several terms have stays outside.
@@ -212,6 +214,46 @@ function straight.emit(k, s, x, constant)
     taken[results[i]] = true
   end
   return results
+end
+
+-- The registers in use after an operation, and the most meanwhile: `used` hold what is read, `dying` of it for the last
+-- time, `constant` a number for this operation alone.
+local function step(op, used, dying, constant)
+  local copied = op.op == "fma" and dying.x == 0
+  if op.op == "fma" then return used + (copied and 1 or 0) - dying.y, used + (copied and 1 or 0) + constant end
+  local after = used - dying.x - dying.y + 1
+  return after, math.max(used + constant, after)
+end
+
+-- How many inputs it reads.
+function straight.reads(s)
+  local last, n = last_uses(s), 0
+  for i = 1, s.inputs do n = n + (last[i] and 1 or 0) end
+  return n
+end
+
+function straight.registers(s, held, kept)
+  local last, made, used, most = last_uses(s), {}, 0, 0
+  local function need(value)
+    if value and value <= s.inputs and not made[value] then used, made[value] = used + 1, true end
+    return value
+  end
+  if held then
+    for value in pairs(last) do need(value) end
+  end
+  for n, op in ipairs(s.operations) do
+    need(op.x); need(op.y)
+    local dying = { x = last[op.x] == n and op.x ~= op.y and 1 or 0, y = op.y and last[op.y] == n and 1 or 0 }
+    local peak
+    used, peak = step(op, used, dying, not kept and op.c and 1 or 0)
+    most = math.max(most, peak)
+  end
+  local taken = {}
+  for _, value in ipairs(s.results) do
+    if need(value) and taken[value] then used = used + 1 end
+    taken[value or 0] = true
+  end
+  return math.max(most, used)
 end
 
 -- Of `size` inputs those in [low, high), counted from 0, as straight.of takes them.

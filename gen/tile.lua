@@ -23,7 +23,7 @@
 --     { finish = { ending, ... }, reach = of the sums }, { clear = { elements, ... } }
 --     { fetch = { { pointer, elements, level }, ... } }
 --     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside"
---               makes a node zero or finish be about them
+--               makes a node zero or finish be about them; of = "sums", load about what stands where sums go
 --     { forget = true }: what is held is done with, its registers too
 --     a function of the tile, for what is computed beside the products
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
@@ -189,7 +189,7 @@ end
 function nodes.forget(t) t.known[t.held] = {} end
 
 function nodes.load(t, node)
-  local operand, reach = t.held, node.load
+  local operand, reach = t[node.of or "held"], node.load
   each(t, operand, reach, function()
     loads[operand.kind or "lanes"](t, register(t, operand), operand, place(t, operand, node.at), reach)
   end)

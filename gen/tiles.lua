@@ -70,31 +70,9 @@ local function column(first, channels, lanes)
   return { first = first, channels = channels, vectors = v, last = channels - (v - 1) * lanes, width = v * lanes }
 end
 
--- Column tiles of `channels`: {first, channels, vectors, last (lanes of the last vector), width (of all vectors
--- whole)}.
-function cut.columns(channels, vectors, lanes)
-  local tiles, width = {}, vectors * lanes
-  for first = 0, channels - 1, width do
-    tiles[#tiles + 1] = column(first, math.min(width, channels - first), lanes)
-  end
-  return tiles
-end
-
--- Tiles with equal vectors and last share kernels: lists of runs {tile, first index, count}.
-function cut.column_runs(tiles)
-  local runs = {}
-  for i, tile in ipairs(tiles) do
-    local run = runs[#runs]
-    if run and run.tile.vectors == tile.vectors and run.tile.last == tile.last then
-      run.count = run.count + 1
-    else
-      runs[#runs + 1] = { tile = tile, index = i - 1, count = 1 }
-    end
-  end
-  return runs
-end
-
--- The same runs of all column tiles of `channels`, without making the tiles; there are two at most. all: of tiles.
+-- Column tiles of `channels` in runs of equal ones, which share kernels: {tile, index: of the first, count}; there are
+-- two at most. all: of tiles. A tile is {first, channels, vectors, last (lanes of the last vector), width (of all
+-- vectors whole)}.
 function cut.runs_of_columns(channels, vectors, lanes)
   local width = vectors * lanes
   local runs = { all = (channels + width - 1) // width }

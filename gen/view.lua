@@ -13,13 +13,17 @@ function view.units(p, target)
     icg = p.ic // p.groups, ocg = p.oc // p.groups, taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
 end
 
--- all: channels; channels: those of a group. neighbours: pixels of a row stand beside each other.
+-- all: channels; channels: those of a group; memory: where it is. neighbours: pixels of a row stand beside each other.
 local function image(p, base, all, size)
   local last, pixels, channels = p.layout == "nhwc", size[1] * size[2] * size[3], all // p.groups
   local w, c = last and all or 1, last and 1 or pixels
-  return { base = base, all = all, channels = channels, size = size, n = all * pixels, g = channels * c, c = c,
-    d = size[2] * size[3] * w, h = size[3] * w, w = w,
-    neighbours = w == 1 }
+  return { base = base, memory = base, all = all, channels = channels, size = size, n = all * pixels, g = channels * c,
+    c = c, d = size[2] * size[3] * w, h = size[3] * w, w = w, neighbours = w == 1 }
+end
+
+-- The same image elsewhere, w elements from pixel to pixel.
+function view.moved(v, memory, w)
+  return setmetatable({ memory = memory, w = w, h = v.size[3] * w, d = v.size[2] * v.size[3] * w }, { __index = v })
 end
 
 function view.src(p) return image(p, "src", p.ic, p.input) end

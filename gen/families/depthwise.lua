@@ -4,17 +4,13 @@
 -- of schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output
 -- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
 -- depthwise_gather.lua.
-local names = require "names"
+local family = require "family"
 local parts = require "parts"
-local registers = require "registers"
 local cut = require "tiles"
-local cost = require "cost"
 local reduce = require "reduce"
 local axes = require "families/depthwise_axis"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
-
-local depthwise = { name = "depthwise", chains = 1 }
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs, most_parts = 6000, 12, 16
@@ -25,22 +21,21 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 -- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
 -- step.
 
-names.family("depthwise", {
+local forms = {
   { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } } } },
   { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } } } },
   { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } } } },
-  { { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
-})
+  { sums = true,
+    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
+}
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
 
 local function refused(p)
-  if p.layout ~= "nhwc" then return "depthwise needs channels-last data" end
-  if p.groups ~= p.ic then
-    return ("depthwise needs a group for each of the %d channels, not %d"):format(p.ic, p.groups)
-  end
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
-  if taps > most then return ("an axis of %d taps, depthwise takes at most %d"):format(taps, most) end
+  return family.first { { p.layout ~= "nhwc", "depthwise needs channels-last data" },
+    { p.groups ~= p.ic, "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
+    { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }
 end
 
 -- The input vector, and one for the mask of ragged channels, where masks take vector registers, or the places to spread
@@ -51,18 +46,11 @@ local function other_registers(s)
 end
 
 local function free_registers(s) return s.target.registers - other_registers(s) end
+local function registers(s, beside) return family.registers(beside + other_registers(s), s.target) end
 
-local function too_many(s, registers_needed)
-  local needed = registers_needed + other_registers(s)
-  if needed > s.target.registers then
-    return ("needs %d registers, %s has %d"):format(needed, s.target.name, s.target.registers)
-  end
-end
-
-local function too_large(operations)
-  if operations > most_operations then
-    return ("its kernels would have %d multiply-adds, at most %d"):format(operations, most_operations)
-  end
+local function text(operations)
+  return { operations > most_operations, "its kernels would have %d multiply-adds, at most %d", operations,
+    most_operations }
 end
 
 -- Multiply-adds in the text of a gathering schedule's kernels.
@@ -78,34 +66,32 @@ local function gradient_text(s, schedule)
     for _, run in ipairs(r.runs) do rows = rows + #run.taps + extra end
     operations = operations + rows * (columns.row.uses + #columns.row)
   end)
-  for _, part in ipairs(gradient.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
+  for _, part in ipairs(axes.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
   return operations * vectors
 end
 
 local function gathering_misfit(s, schedule)
-  local p, stride = s.p, { s.lines.down, s.pixels.down }
-  if schedule.pixels % stride[2] ~= 0 or (schedule.rows or stride[1]) % stride[1] ~= 0 then
-    return ("tiles must be multiples of the strides %d and %d"):format(stride[1], stride[2])
-  end
+  local p, h, w = s.p, s.lines.down, s.pixels.down
   local weights = schedule.streamed and 1 or (schedule.rows and p.kernel[2] or 1) * p.kernel[3] * s.members
-  local why = too_many(s, (schedule.rows or 1) * schedule.pixels + weights)
+  local why = family.first {
+    { schedule.pixels % w ~= 0 or (schedule.rows or h) % h ~= 0,
+      "tiles must be multiples of the strides %d and %d", h, w },
+    registers(s, (schedule.rows or 1) * schedule.pixels + weights) }
   if why then return why end
   local tiled = gathering.tiled(s, schedule)
-  if #s.axes[1] * (tiled.rows and #tiled.rows or #s.axes[2]) > most_parts then
-    return ("needs more than %d parts"):format(most_parts)
-  end
-  return too_large(gathering_text(tiled))
+  return family.first {
+    { #s.axes[1] * (tiled.rows and #tiled.rows or #s.axes[2]) > most_parts, "needs more than %d parts", most_parts },
+    text(gathering_text(tiled)) }
 end
 
 local function gradient_misfit(s, schedule)
-  local why = too_many(s, gradient.registers(s.p, schedule))
+  local why = family.first { registers(s, gradient.registers(s.p, schedule)) }
   if why then return why end
-  for _, r in ipairs(gradient.rectangles(s, schedule)) do
-    if #r.runs > most_row_runs then
-      return ("needs %d runs of equal rows, at most %d"):format(#r.runs, most_row_runs)
-    end
+  local rows = {}
+  for i, r in ipairs(gradient.rectangles(s, schedule)) do
+    rows[i] = { #r.runs > most_row_runs, "needs %d runs of equal rows, at most %d", #r.runs, most_row_runs }
   end
-  return too_large(gradient_text(s, schedule))
+  return family.first(rows) or family.first { text(gradient_text(s, schedule)) }
 end
 
 ---- estimates ---------------------------------------------------------------------------------------------------------
@@ -223,26 +209,14 @@ end
 
 ---- the space ---------------------------------------------------------------------------------------------------------
 
--- Schedules in order, each name once.
-local function collector()
-  local list, seen = {}, {}
-  return list, function(schedule)
-    schedule.family = "depthwise"
-    local name = names.print(schedule)
-    if not seen[name] then list[#list + 1] = schedule end
-    seen[name] = true
-  end
-end
-
-local function gathering_candidates(s)
-  local list, add = collector()
+local function gathering_candidates(s, add)
   local free, kh, kw = free_registers(s), s.p.kernel[2], s.p.kernel[3] * s.members -- weights in a row of taps
-  local step, unit = s.lines.down, s.pixels.down
+  local step, unit, none = s.lines.down, s.pixels.down, true
   local units = (s.pixels.outputs + unit - 1) // unit
   local function try(pixels, fields)
     local most = math.min(pixels // unit, units)
     if most < 1 then return end
-    fields.pixels = cut.even_size(units, most) * unit
+    fields.pixels, none = cut.even_size(units, most) * unit, false
     add(fields)
   end
   for rows = step, math.min(4 * step, s.lines.outputs + step - 1), step do
@@ -251,12 +225,10 @@ local function gathering_candidates(s)
   end
   for _, pixels in ipairs { free - kw, (free - kw) // 2 } do try(pixels, { row = true }) end
   for _, pixels in ipairs { free - 1, (free - 1) // 2 } do try(pixels, { streamed = true }) end
-  if #list == 0 then try(unit, { streamed = true }) end
-  return list
+  if none then try(unit, { streamed = true }) end
 end
 
-local function gradient_candidates(s)
-  local list, add = collector()
+local function gradient_candidates(s, add)
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
@@ -277,47 +249,22 @@ local function gradient_candidates(s)
     end
   end
   for _, pixels in ipairs { 8, 4 } do try(1, 1, 1, pixels) end
-  return list
 end
 
 ---- what the generator asks -------------------------------------------------------------------------------------------
 
-local gathers = { part = gathering, candidates = gathering_candidates, misfit = gathering_misfit,
-  cycles = gathering_cycles }
-local sums = { part = gradient, candidates = gradient_candidates, misfit = gradient_misfit,
-  cycles = gradient_cycles }
-
-local function way_of(p) return p.pass == "backward_weights" and sums or gathers end
-
--- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
--- the family does not apply.
-function depthwise.schedules(p, target, machine, list)
-  local why = refused(p)
-  if why then list[1] = { why = why, name = "depthwise" }; return end
-  local way, m = way_of(p), cost.machine(machine, target)
-  local s = way.part.shape(p, target)
-  for i, schedule in ipairs(way.candidates(s)) do
-    local cannot = way.misfit(s, schedule)
-    list[i] = { schedule = schedule, cycles = not cannot and way.cycles(s, schedule, m) or nil, why = cannot }
+-- A way to do a pass: the module that has its shape and stages, and what is said above.
+local function way(part, candidates, misfit, cycles)
+  return function(p, target, m)
+    local why = refused(p)
+    local s = not why and part.shape(p, target)
+    return { why = why, candidates = function(add) candidates(s, add) end,
+      misfit = function(schedule) return misfit(s, schedule) end,
+      cycles = function(schedule) return cycles(s, schedule, m) end,
+      stages = function(schedule) return part.stages(s, schedule) end }
   end
 end
 
-function depthwise.stages(p, schedule, target)
-  local way = way_of(p)
-  if (way == sums) ~= (schedule.height ~= nil) then
-    return nil, names.print(schedule) .. " is not a schedule of this pass"
-  end
-  local why = refused(p)
-  if why then return nil, why end
-  local s = way.part.shape(p, target)
-  why = way.misfit(s, schedule)
-  if why then return nil, why end
-  local result = way.part.stages(s, schedule)
-  for _, kernel in ipairs(result.kernels) do
-    local map, short = registers.allocate(kernel, target)
-    if not map then return nil, short end
-  end
-  return result
-end
-
-return depthwise
+return family.new { name = "depthwise", forms = forms,
+  gathers = way(gathering, gathering_candidates, gathering_misfit, gathering_cycles),
+  sums = way(gradient, gradient_candidates, gradient_misfit, gradient_cycles) }

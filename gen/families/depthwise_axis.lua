@@ -163,14 +163,31 @@ local function gcd(a, b)
   return a
 end
 
--- How many vectors of `width` output channels it takes until one begins with an input channel as the first one does.
-function axes.period(width, multiplier) return multiplier // gcd(width, multiplier) end
-
 -- Where the inputs of the output channels from `first` are: {the first one's input channel, its place among that one's
 -- outputs, and how many there are}.
 function axes.source(first, lanes, multiplier)
   local phase = first % multiplier
   return { first = first // multiplier, phase = phase, elements = (phase + lanes - 1) // multiplier + 1 }
+end
+
+-- The channels of a shape by tasks: as many whole vectors as are wanted, one, and the ragged one, those alike together,
+-- which begin with an input channel as the first one does: {first, lanes, vectors, count, step: from one to the next,
+-- source: of the first one's first vector}.
+function axes.channel_parts(s, vectors)
+  local list, lanes, whole, rest = {}, s.lanes, s.channels // s.lanes, s.channels % s.lanes
+  local function add(start, part_lanes, part_vectors, count)
+    local width = part_vectors * part_lanes
+    local period = s.multiplier // gcd(width, s.multiplier)
+    for i = 0, math.min(period, count) - 1 do
+      local first = start + i * width
+      list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, step = period * width,
+        count = (count - i + period - 1) // period, source = axes.source(first, part_lanes, s.multiplier) }
+    end
+  end
+  add(0, lanes, vectors, whole // vectors)
+  add(whole // vectors * vectors * lanes, lanes, 1, whole % vectors)
+  add(whole * lanes, rest, 1, rest > 0 and 1 or 0)
+  return list
 end
 
 return axes

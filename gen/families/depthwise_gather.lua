@@ -5,6 +5,7 @@
 -- Backward data then sums over them, in order within each tap: a task lays out one vector's image and weights by the
 -- multiplier's members, [pixel][member][lane], and each member is as a further tap. Otherwise tensors and weights are
 -- read where they are, and one call makes a row of tiles for all whole vectors of channels.
+local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -126,7 +127,7 @@ local function about(s, rows, part)
     .. "loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie "
     .. "inside."
     ):format(rows.run and rows.run.variant.size or 1, s.columns[1].variant.size,
-    part.blocks > 1 and ("for %d vectors one after another"):format(part.blocks)
+    not s.moves and part.count > 1 and ("for %d vectors one after another"):format(part.count)
     or part.lanes < s.lanes and ("%d lanes of it"):format(part.lanes) or "alone")
 end
 
@@ -140,44 +141,32 @@ local function operands(s, rows, part)
       indices = { "r", "m" }, last = part.lanes },
     held = { pointer = "weights", register = "w", { "kh", s.weights_row }, { "kw", s.tap }, { "i", s.lanes },
       { "v", s.lanes }, indices = s.moves and { "kh", "kw", "i" } or { "kh", "kw" }, last = part.lanes },
-    passing = { pointer = s.from.base, register = "x", kind = "spread", times = s.multiplier, phase = part.phase,
-      elements = part.elements, once = part.lanes == s.lanes and s.multiplier == 1 },
+    passing = { pointer = s.from.base, register = "x", kind = "spread", times = s.multiplier, phase = part.source.phase,
+      elements = part.source.elements, once = part.lanes == s.lanes and s.multiplier == 1 },
     registers = { "passing", "sums" },
     ending = { epilogue = p, bias = bias, residual = s.residual and "residual", temporary = "passing" } }
 end
 
--- rows: as rows_of has them. part: of the channels.
-local function row_kernel(s, rows, part, name)
-  local o, base = operands(s, rows, part), s.from.base
-  o.name, o.type, o.target, o.about = name, s.p.type, s.target, about(s, rows, part)
+-- rows: as rows_of has them. part: of the channels, all of whose vectors the kernel takes in turn, unless they move.
+local function row_kernel(o, s, rows, part)
+  local base, step, row = s.from.base, part.step, {}
+  for key, value in pairs(operands(s, rows, part)) do o[key] = value end
+  o.about = about(s, rows, part)
   o.arguments = { { base, "in" }, { "weights", "in" }, s.bias and { "bias", "in" }, s.residual and { "residual", "in" },
     { s.to.base, "out" }, not s.one_plane and { "planes", "count" }, rows.axis and { "rows", "count" } }
-  local row = { loop = part.blocks }
-  if part.blocks > 1 then
-    row.steps = { { base, part.step // s.multiplier }, { "weights", part.step }, { s.to.base, part.step },
-      s.bias and { "bias", part.step }, s.residual and { "residual", part.step } }
-  end
   if s.one_plane and rows.run then row[1] = { load = { kh = axes.taps(axes.positions(s.lines, rows.run.variant)) } } end
   for _, run in ipairs(s.columns) do row[#row + 1] = run_nodes(s, rows, run) end
+  row.loop = s.moves and 1 or part.count
+  row.steps = row.loop > 1 and { { base, step // s.multiplier }, { "weights", step }, { s.to.base, step },
+    s.bias and { "bias", step }, s.residual and { "residual", step } } or nil
   o.body = { row }
   return tile.kernel(o)
 end
 
 ---- the stage ---------------------------------------------------------------------------------------------------------
 
--- Whole vectors of output channels, those alike together, and what is left: {first, lanes, blocks, step between blocks,
--- and input (the first input channel), phase and elements: see axes.source}.
-function depthwise_gather.channel_parts(s)
-  local list, lanes, whole, period = {}, s.lanes, s.channels // s.lanes, axes.period(s.lanes, s.multiplier)
-  local function add(first, width, blocks)
-    local source = axes.source(first, width, s.multiplier)
-    list[#list + 1] = { first = first, lanes = width, blocks = blocks, step = period * lanes, input = source.first,
-      phase = source.phase, elements = source.elements }
-  end
-  for i = 0, math.min(period, whole) - 1 do add(i * lanes, lanes, (whole - i + period - 1) // period) end
-  if s.channels % lanes > 0 then add(whole * lanes, s.channels % lanes, 1) end
-  return list
-end
+-- Parts of the channels that have kernels of their own.
+function depthwise_gather.count_parts(s) return #axes.channel_parts(s, 1) end
 
 -- The rows of tiles: one entry a phase of planes and a run of rows (or, with the taps along h a loop, a phase of rows).
 local function rows_of(s)
@@ -191,13 +180,12 @@ local function rows_of(s)
   return list
 end
 
--- A kernel for each of `list`, parts of the channels.
-local function add_kernels(s, rows, list, kernels)
-  rows.kernels = {}
-  for i, part in ipairs(list) do
-    rows.kernels[i] = row_kernel(s, rows, part, "rows" .. #kernels)
-    kernels[#kernels + 1] = rows.kernels[i]
+-- Rows of tiles with a kernel for each of `list`, parts of the channels.
+local function with_kernels(b, s, rows, list)
+  for _, part in ipairs(list) do
+    rows[part] = b:new("rows", function(o) return row_kernel(o, s, rows, part) end)
   end
+  return rows
 end
 
 -- Where a row of tiles begins: lines of input and output; the first row of taps and how many, when they are a loop.
@@ -205,8 +193,8 @@ local function line_of(d, s, rows, number)
   if rows.axis then
     local axis = rows.axis
     local first, count = gather.tap_range(d, axis, number, "row")
-    return { input = number * axis.step + axis.offset + first * axis.tap_step,
-      output = number * axis.stride + axis.start, tap = first * axis.tap_stride + axis.first_tap, count = count }
+    return { input = gather.input_at(axis, number, first), output = number * axis.stride + axis.start,
+      tap = first * axis.tap_stride + axis.first_tap, count = count }
   end
   local first, size = rows.run.first, rows.run.variant.size
   local at = axes.reference(s.lines, first)
@@ -220,68 +208,49 @@ local function call_row(d, s, rows, at, list, place)
   local first, planes = gather.tap_range(d, plane, at.jd, "plane")
   local line = line_of(d, s, rows, at.row)
   local with = (first * plane.tap_stride + plane.first_tap) * (s.p.kernel[2] * s.weights_row)
-  if line.tap then with = with + line.tap * s.weights_row end
-  with = d:let("with", with)
-  local here = d:let("here", (at.image * s.from.size[1] + at.jd * plane.step + plane.offset + first * plane.tap_step) *
+  with = d:let("with", line.tap and with + line.tap * s.weights_row or with)
+  local here = d:let("here", gather.input_at(plane, at.jd, first, at.image * s.from.size[1]) *
     (s.from.size[2] * s.in_row) + line.input * s.in_row)
   local there = d:let("there", (at.n * s.to.size[1] + at.jd * plane.stride + plane.start) * s.to.d +
     line.output * s.out_row)
-  for i, part in ipairs(list) do
+  for _, part in ipairs(list) do
     local input, weights, channel = place(part)
-    local args = { { input[1], here + input[2] }, { weights[1], with + weights[2] } }
-    if s.bias then args[#args + 1] = { d.bias, channel } end
-    if s.residual then args[#args + 1] = { d.residual, there + channel } end
-    args[#args + 1] = { d[s.to.base], there + channel }
-    if not s.one_plane then args[#args + 1] = planes end
-    args[#args + 1] = line.count
-    d:call(rows.kernels[i], args)
+    d:call(rows[part], { [s.from.base] = { input[1], here + input[2] }, weights = { weights[1], with + weights[2] },
+      bias = { d.bias, channel }, residual = { d.residual, there + channel },
+      [s.to.base] = { d[s.to.base], there + channel }, planes = planes, rows = line.count })
   end
 end
 
 -- Tasks over image, plane and row tile; every task makes all channels.
-local function in_place(s, kernels)
-  local list, channels = {}, depthwise_gather.channel_parts(s)
+local function in_place(b, s)
+  local list, channels = {}, axes.channel_parts(s, 1)
   for i, rows in ipairs(rows_of(s)) do
-    add_kernels(s, rows, channels, kernels)
+    with_kernels(b, s, rows, channels)
     list[i] = { indices = { { "n", s.p.batch }, { "jd", rows.plane.outputs }, { "tile", rows.tiles } },
       body = function(d, n, jd, row)
         call_row(d, s, rows, { n = n, image = n, jd = jd, row = row }, channels, function(part)
-          return { d[s.from.base], part.input }, { d.weights, part.first }, part.first
+          return { d[s.from.base], part.source.first }, { d.weights, part.first }, part.first
         end)
       end }
   end
-  return { kernels = kernels, stages = { driver.stage { name = "compute", parts = list } }, packed = 0, shared = 0 }
+  return { kernels = b.kernels, stages = { driver.stage { name = "compute", parts = list } }, packed = 0, shared = 0 }
 end
 
 ---- members as further taps -------------------------------------------------------------------------------------------
 
--- Whole vectors of channels, and what is left: {first, lanes, count, elements, ...}.
-local function vectors_of(s)
-  local list, whole, rest = {}, s.channels // s.lanes, s.channels % s.lanes
-  local function add(first, lanes, count)
-    if count > 0 then
-      list[#list + 1] = { first = first, lanes = lanes, count = count, blocks = 1, phase = 0, elements = lanes }
-    end
-  end
-  add(0, s.lanes, whole)
-  add(whole * s.lanes, rest, rest > 0 and 1 or 0)
-  return list
-end
-
--- Parts of the channels that have kernels of their own.
-function depthwise_gather.count_parts(s) return #(s.moves and vectors_of(s) or depthwise_gather.channel_parts(s)) end
-
--- Tasks of one part: an image and a vector of channels, for which they lay out the image in scratch.
-local function member_tasks(s, part, move, kernels)
-  local p, rows = s.p, rows_of(s)
-  for _, of in ipairs(rows) do add_kernels(s, of, { part }, kernels) end
+-- Tasks of one part: an image and a vector of channels, for which they lay out the image in scratch. at(v): the first
+-- channel, and where its weights are packed.
+local function member_tasks(b, s, part, move, at)
+  local p, all = s.p, rows_of(s)
+  for _, rows in ipairs(all) do with_kernels(b, s, rows, { part }) end
   return { indices = { { "n", p.batch }, { "v", part.count } }, body = function(d, n, v)
-    d:call(move, { { d.dst, n * s.from.n + part.first_of(v) * s.members }, { d.scratch }, s.from.n // s.from.all })
-    local function place() return { d.scratch, 0 }, { d.packed, part.packed_of(v) }, part.first_of(v) end
-    for _, of in ipairs(rows) do
-      d:loop("jd", 0, of.plane.outputs, 1, function(jd)
-        d:loop("tile", 0, of.tiles, 1, function(row)
-          call_row(d, s, of, { n = n, image = driver.expr(0), jd = jd, row = row }, { part }, place)
+    local first, packed = at(v)
+    d:call(move, { { d.dst, n * s.from.n + first * s.members }, { d.scratch }, s.from.n // s.from.all })
+    local function place() return { d.scratch, 0 }, { d.packed, packed }, first end
+    for _, rows in ipairs(all) do
+      d:loop("jd", 0, rows.plane.outputs, 1, function(jd)
+        d:loop("tile", 0, rows.tiles, 1, function(row)
+          call_row(d, s, rows, { n = n, image = driver.expr(0), jd = jd, row = row }, { part }, place)
         end)
       end)
     end
@@ -290,31 +259,29 @@ end
 
 -- Tasks over image and vector of channels: each lays out its part of the image in scratch, [pixel][member][lane], and
 -- the packed weights are so as well.
-local function by_members(s, kernels)
-  local p, compute, pack = s.p, {}, {}
-  local units = view.units(p)
-  for i, part in ipairs(vectors_of(s)) do
-    local move = relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
+local function by_members(b, s)
+  local p, compute, pack, units = s.p, {}, {}, view.units(s.p)
+  for i, part in ipairs(axes.channel_parts(s, 1)) do
+    local move = b:add(relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
       limit = part.lanes * s.members, row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
-      { name = "members" .. i, type = p.type, target = s.target })
-    kernels[#kernels + 1] = move
-    function part.first_of(v) return v * s.lanes + part.first end
-    function part.packed_of(v) return (v + part.first // s.lanes) * (units.taps * s.tap) end
+      b:called("members" .. i)))
+    local function at(v) return v * s.lanes + part.first, (v + part.first // s.lanes) * (units.taps * s.tap) end
     pack[i] = { indices = { { "v", part.count } }, body = function(d, v)
-      d:call(move, { { d.weights, part.first_of(v) * s.members }, { d.packed, part.packed_of(v) }, units.taps })
+      local first, packed = at(v)
+      d:call(move, { { d.weights, first * s.members }, { d.packed, packed }, units.taps })
     end }
-    compute[i] = member_tasks(s, part, move, kernels)
+    compute[i] = member_tasks(b, s, part, move, at)
   end
-  return { kernels = kernels, shared = 0,
+  return { kernels = b.kernels, shared = 0,
     packed = parts.round_up(s.channels, s.lanes) * s.members * units.taps * units.size,
     stages = { driver.stage { name = "pack", pack = true, parts = pack },
       driver.stage { name = "compute", parts = compute, scratch = s.from.n // s.from.all * s.pixel * units.size } } }
 end
 
--- Kernels and stages of a schedule; see families in convgen.lua.
+-- Kernels and stages of a schedule; see family.lua.
 function depthwise_gather.stages(s, schedule)
   s = depthwise_gather.tiled(s, schedule)
-  return (s.moves and by_members or in_place)(s, {})
+  return (s.moves and by_members or in_place)(build.new(s.p, s.target), s)
 end
 
 return depthwise_gather

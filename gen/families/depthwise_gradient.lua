@@ -9,6 +9,7 @@
 -- cache in any order: 4 cycles or more, and the two do not overlap wholly. Reading bands of rows across all channels,
 -- sums in memory, and prefetching gained nothing. A row too wide for 3 of the input and 1 of the gradient to stay in
 -- the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
+local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -123,7 +124,7 @@ local function position_terms(s, row_taps, position, part)
   local list = {}
   for _, kh in ipairs(row_taps) do
     for v = 0, part.vectors - 1 do
-      local from, uses = axes.source(part.phase + v * s.lanes, part.lanes, s.multiplier), {}
+      local from, uses = axes.source(part.source.phase + v * s.lanes, part.lanes, s.multiplier), {}
       for i, use in ipairs(position.uses) do uses[i] = { v = v, kh = kh, kw = use.tap, m = use.output } end
       list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
         uses = uses, phase = from.phase, elements = from.elements }
@@ -175,132 +176,112 @@ end
 
 -- A rectangle's taps over one block: counts tell how many rows of each run the block has; the sums of a part's vectors
 -- of channels are added to the gradient that is there.
-local function block_kernel(s, r, columns, part, name)
-  local o = operands(s, r, part)
-  local function each_sum(node)
+local function block_kernel(o, s, r, columns, part)
+  for key, value in pairs(operands(s, r, part)) do o[key] = value end
+  local function each_sum(list, node)
     for v = 0, part.vectors - 1 do
-      o.body[#o.body + 1] = node("sums", { v = { v } })
-      o.body[#o.body + 1] = r.bias and node("beside", { v = { v } })
+      for _, of in ipairs { "sums", r.bias and "beside" or nil } do list[#list + 1] = node(of, { v = { v } }) end
     end
   end
   for v = 0, part.vectors - 1 do
     if r.bias then table.insert(o.registers, { "beside", v = { v } }) end
     table.insert(o.registers, { "sums", v = { v } })
   end
-  each_sum(function(of, reach) return { of = of, zero = reach } end)
+  each_sum(o.body, function(of, reach) return { of = of, zero = reach } end)
   for i, run in ipairs(r.runs) do
     o.arguments[i + 4] = { "rows" .. i, "count" }
     local row = row_nodes(s, r, columns, run, part)
     row.loop, row.steps = "rows" .. i, { { "src", s.p.stride[2] * s.src.h }, { "diff_dst", s.dst.h } }
     o.body[#o.body + 1] = row
   end
-  each_sum(function(of, reach) return { of = of, finish = { "added_up" }, reach = reach } end)
-  o.name, o.type, o.target = name, s.p.type, s.target
+  each_sum(o.body, function(of, reach) return { of = of, finish = { "added_up" }, reach = reach } end)
   return tile.kernel(o)
 end
-local function zero_kernel(s, lanes, rows, columns, name)
-  local places = reduce.rows(reduce.rows({ { at = 0, lanes = lanes } }, columns, s.weights.kw), rows, s.weights.kh)
-  return reduce.zero_kernel(s.p, s.target, name, places, { step = lanes })
+
+-- Zeroes rows x columns taps, of all vectors of a part.
+local function zero_kernel(b, s, key, part, rows, columns)
+  return b:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
+    local row = reduce.rows({ { at = 0, lanes = part.lanes } }, columns, s.weights.kw)
+    return reduce.zero_kernel(s.p, s.target, o.name, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
+  end)
 end
 
-local function bias_kernel(s, lanes, columns, name)
-  return reduce.bias_kernel(s.p, s.target, name, { { at = 0, lanes = lanes } }, { run = true,
-    loops = { { count = "rows", steps = { s.dst.h }, names = { "at" } }, { count = columns, steps = { s.dst.w } } },
-    words = { out = "diff_bias", sum = "sum", sums_first = true, g = "g" } })
+local function bias_kernel(b, s, part, columns)
+  return b:kernel(("bias %d %d"):format(part.lanes, columns), "bias", function(o)
+    return reduce.bias_kernel(s.p, s.target, o.name, { { at = 0, lanes = part.lanes } }, { run = true,
+      loops = { { count = "rows", steps = { s.dst.h }, names = { "at" } }, { count = columns, steps = { s.dst.w } } },
+      words = { out = "diff_bias", sum = "sum", sums_first = true, g = "g" } })
+  end)
 end
 
 ---- the stage ---------------------------------------------------------------------------------------------------------
 
--- Output channels by tasks: as many whole vectors as the schedule says, one, and the ragged one, those alike together:
--- {first, lanes, vectors, count, step, phase (of the first lane among its input's outputs)}.
-function depthwise_gradient.channel_parts(s, vectors)
-  local lanes, multiplier, list = s.lanes, s.multiplier, {}
-  local whole, rest = s.channels // lanes, s.channels % lanes
-  local function add(start, part_lanes, part_vectors, count)
-    local width = part_vectors * part_lanes
-    local period = axes.period(width, multiplier)
-    for i = 0, math.min(period, count) - 1 do
-      local first = start + i * width
-      list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, step = period * width,
-        count = (count - i + period - 1) // period, phase = first % multiplier }
-    end
-  end
-  add(0, lanes, vectors, whole // vectors)
-  add(whole // vectors * vectors * lanes, lanes, 1, whole % vectors)
-  add(whole * lanes, rest, 1, rest > 0 and 1 or 0)
-  return list
+local function each_chunk(d, first, count, body)
+  d:loop("column", first, first + count * reduce.block, reduce.block, body)
 end
 
--- The blocks of rows of one plane, in order: body(first row, rows below it).
-local function row_blocks(d, p, body)
-  local step = reduce.block_rows(p.output[3])
-  d:loop("block", 0, p.output[2], step, function(at) body(at, step) end)
-end
-
-local function each_chunk(d, chunk, body)
-  d:loop("column", chunk.first, chunk.first + chunk.count * reduce.block, reduce.block, body)
-end
-
--- Calls the kernels of a rectangle for a block of rows; at: where the source, diff_dst, weights and bias of the part
--- begin.
-local function call_block(d, s, r, kernels, block, at)
-  local counts = {}
+-- Calls the kernels of a rectangle for the block of rows from `first` on; at: where the source, diff_dst, weights and
+-- bias of the part begin.
+local function call_block(d, s, r, kernels, first, at)
+  local p, counts = s.p, {}
   for i, run in ipairs(r.runs) do
-    local last = driver.min(block.first + block.rows, run.first + run.count)
-    counts[i] = d:let("rows", driver.max(last - driver.max(block.first, run.first), 0))
+    local last = driver.min(first + reduce.block_rows(p.output[3]), run.first + run.count)
+    counts[i] = d:let("rows", driver.max(last - driver.max(first, run.first), 0))
   end
   for _, chunk in ipairs(r.chunks) do
-    each_chunk(d, chunk, function(column)
-      local args = { { d.src, at.src + block.first * (s.p.stride[2] * s.src.h) + column * (s.p.stride[3] * s.src.w) },
-        { d.dst, at.dst + block.first * s.dst.h + column * s.dst.w }, { d.weights, at.weights } }
-      if r.bias then args[#args + 1] = { d.bias, at.bias } end
-      for _, count in ipairs(counts) do args[#args + 1] = count end
+    each_chunk(d, chunk.first, chunk.count, function(column)
+      local args = { src = { d.src, at.src + first * (p.stride[2] * s.src.h) + column * (p.stride[3] * s.src.w) },
+        diff_dst = { d.dst, at.dst + first * s.dst.h + column * s.dst.w },
+        diff_weights = { d.weights, at.weights }, diff_bias = { d.bias, at.bias } }
+      for i, count in ipairs(counts) do args["rows" .. i] = count end
       d:call(kernels[chunk.columns], args)
     end)
   end
 end
 
--- The tasks of a rectangle and a part of the channels; use: its kernels, {zero, zero_bias, of = by columns}.
-local function compute_part(s, r, part, use)
-  local p = s.p
+-- The kernels of a rectangle and a part of the channels: {zero, zero_bias, of = by columns}.
+local function kernels_of(b, s, r, part)
+  local use = { zero_bias = r.bias and zero_kernel(b, s, "zero bias", part, 1, 1), of = {},
+    zero = zero_kernel(b, s, "zero", part, r.rows.size, r.columns.size) }
+  for _, chunk in ipairs(r.chunks) do
+    local columns = chunk.columns
+    local key = ("%d %d %d %s %p"):format(part.lanes, part.vectors, part.source.phase, r.key, columns)
+    use.of[columns] = b:kernel(key, "gradient", function(o) return block_kernel(o, s, r, columns, part) end)
+  end
+  return use
+end
+
+-- The tasks of a rectangle and a part of the channels.
+local function compute_part(b, s, r, part)
+  local p, use = s.p, kernels_of(b, s, r, part)
   return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
     local at = { bias = d:let("c", group * part.step + part.first) }
     at.weights = d:let("to", ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * p.oc + at.bias)
     d:call(use.zero, { { d.weights, at.weights }, part.vectors })
     if r.bias then d:call(use.zero_bias, { { d.bias, at.bias }, part.vectors }) end
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", low, high, 1, function(od)
-        at.src = d:let("from", (n * p.input[1] + od * p.stride[1] + kd * p.dilation[1] - p.pad[1]) * s.src.d +
-          (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * (part.step // s.multiplier) +
-          part.first // s.multiplier)
-        at.dst = d:let("with", (n * p.output[1] + od) * s.dst.d + at.bias)
-        row_blocks(d, p, function(first, rows) call_block(d, s, r, use.of, { first = first, rows = rows }, at) end)
-      end)
-    end)
+    reduce.planes(d, p, function(n, od)
+      at.src = d:let("from", gather.seen_at(p, 1, od, kd, n * p.input[1]) * s.src.d +
+        (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * (part.step // s.multiplier) + part.source.first)
+      at.dst = d:let("with", (n * p.output[1] + od) * s.dst.d + at.bias)
+      reduce.each_block(d, p, function(first) call_block(d, s, r, use.of, first, at) end)
+    end, low, high)
   end }
 end
 
--- A row's chunks by size: {first, size, count}.
-local function widths(p)
-  local whole, rest, list = p.output[3] // reduce.block, p.output[3] % reduce.block, {}
-  if whole > 0 then list[1] = { first = 0, size = reduce.block, count = whole } end
-  if rest > 0 then list[#list + 1] = { first = whole * reduce.block, size = rest, count = 1 } end
-  return list
-end
-
 -- The bias alone, where no rectangle of taps passes over every output.
-local function bias_part(s, part, zero, kernel_of)
-  local p, kinds = s.p, widths(s.p)
-  for _, chunk in ipairs(kinds) do chunk.kernel = kernel_of(chunk.size) end
-  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero, counts = part.vectors,
-    at = reduce.plane_at(p), channel = function(d, group) return d:let("c", group * part.step + part.first) end,
+local function bias_part(b, s, part)
+  local p, chunks, kernels = s.p, cut.runs_of_columns(s.p.output[3], 1, reduce.block), {}
+  for i, chunk in ipairs(chunks) do kernels[i] = bias_kernel(b, s, part, chunk.tile.channels) end
+  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero_kernel(b, s, "zero bias", part, 1, 1),
+    counts = part.vectors, at = reduce.plane_at(p),
+    channel = function(d, group) return d:let("c", group * part.step + part.first) end,
     blocks = function(d, with, c)
-      row_blocks(d, p, function(at, step)
-        local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, step))
-        for _, chunk in ipairs(kinds) do
-          each_chunk(d, chunk, function(column)
-            d:call(chunk.kernel, { { d.dst, with + at * s.dst.h + column * s.dst.w }, { d.bias, c }, part.vectors,
+      reduce.each_block(d, p, function(at)
+        local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, reduce.block_rows(p.output[3])))
+        for i, chunk in ipairs(chunks) do
+          each_chunk(d, chunk.tile.first, chunk.count, function(column)
+            d:call(kernels[i], { { d.dst, with + at * s.dst.h + column * s.dst.w }, { d.bias, c }, part.vectors,
               rows })
           end)
         end
@@ -308,50 +289,18 @@ local function bias_part(s, part, zero, kernel_of)
     end })
 end
 
--- Kernels by what they are for, each made once: kernel(what its name begins with, key, make, arguments before the
--- name).
-local function kernel_maker(s, kernels)
-  local known = {}
-  return function(what, key, make, ...)
-    if not known[key] then
-      local arguments = { ... }
-      arguments[#arguments + 1] = what .. #kernels
-      known[key] = make(s, table.unpack(arguments))
-      kernels[#kernels + 1] = known[key]
-    end
-    return known[key]
-  end
-end
-
--- Kernels and stages of a schedule; see families in convgen.lua.
+-- Kernels and stages of a schedule; see family.lua.
 function depthwise_gradient.stages(s, schedule)
-  local kernels, list, rectangles = {}, {}, depthwise_gradient.rectangles(s, schedule)
-  local channels, kernel = depthwise_gradient.channel_parts(s, schedule.vectors), kernel_maker(s, kernels)
-  local function zero_bias(part) return kernel("zero", "zero bias " .. part.lanes, zero_kernel, part.lanes, 1, 1) end
-  for _, part in ipairs(s.p.bias and channels or {}) do zero_bias(part) end
+  local b, rectangles, list, bias = build.new(s.p, s.target), depthwise_gradient.rectangles(s, schedule), {}, {}
+  local channels = axes.channel_parts(s, schedule.vectors)
+  for _, part in ipairs(s.p.bias and channels or {}) do zero_kernel(b, s, "zero bias", part, 1, 1) end
   for _, r in ipairs(rectangles) do
-    for _, part in ipairs(channels) do
-      local use = { zero_bias = r.bias and zero_bias(part), of = {},
-        zero = kernel("zero", ("zero %d %d %d"):format(part.lanes, r.rows.size, r.columns.size), zero_kernel,
-          part.lanes, r.rows.size, r.columns.size) }
-      for _, chunk in ipairs(r.chunks) do
-        local key = ("%d %d %d %s %p"):format(part.lanes, part.vectors, part.phase, r.key, chunk.columns)
-        use.of[chunk.columns] = kernel("gradient", key, block_kernel, r, chunk.columns, part)
-      end
-      list[#list + 1] = compute_part(s, r, part, use)
-    end
+    for _, part in ipairs(channels) do list[#list + 1] = compute_part(b, s, r, part) end
   end
   local stages = { driver.stage { name = "compute", parts = list } }
-  if s.p.bias and not rectangles[1].bias then
-    local bias = {}
-    for i, part in ipairs(channels) do
-      bias[i] = bias_part(s, part, zero_bias(part), function(size)
-        return kernel("bias", ("bias %d %d"):format(part.lanes, size), bias_kernel, part.lanes, size)
-      end)
-    end
-    stages[2] = driver.stage { name = "bias", parts = bias }
-  end
-  return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
+  for i, part in ipairs(s.p.bias and not rectangles[1].bias and channels or {}) do bias[i] = bias_part(b, s, part) end
+  if bias[1] then stages[2] = driver.stage { name = "bias", parts = bias } end
+  return { kernels = b.kernels, stages = stages, packed = 0, shared = 0 }
 end
 
 return depthwise_gradient

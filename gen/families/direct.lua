@@ -4,19 +4,16 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua, the estimates in
 -- direct_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds: taps, then
 -- channels; for backward weights blocks of output pixels.
-local names = require "names"
+local family = require "family"
 local parts = require "parts"
-local registers = require "registers"
 local cut = require "tiles"
-local cost = require "cost"
 local counts = require "counts"
+local gather = require "gather"
 local estimate = require "families/direct_cost"
 local gathering = require "families/direct_gather"
 local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
-
-local direct = { name = "direct", chains = 1 }
 
 local most_variants, most_parts = 12, 16
 
@@ -27,16 +24,16 @@ local most_variants, most_parts = 12, 16
 -- lines. For activations in memory: .across takes a task's pixels through all column tiles and fetches the next ones
 -- meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
 
-names.family("direct", {
+local forms = {
   { gathered.node, planes.node, { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
     marks = { "fetch", "across", "stream" } } },
-  { gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" }, { "v", "vectors" } },
-    marks = { "fetch", "ahead" } } },
-})
+  { sums = true, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
+    { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
+}
 
 ---- what can be -------------------------------------------------------------------------------------------------------
 
-local lanes_of, pixels_of = parts.lanes_of, parts.pixels
+local lanes_of = parts.lanes_of
 
 -- A shape, what its axes count, and the runs of a row for each number of pixels; all are made once.
 local function shapes(p)
@@ -64,50 +61,43 @@ end
 
 local function most_rows(p, target, v) return math.min((target.registers - other_registers(p, target, v)) // v, 28) end
 
-local function refused(p)
-  if p.pass == "backward_weights" then
-    return p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil
-  end
-  local s = gathering.shape(p)
-  local phases = #s.axes[1] * #s.axes[2] * #s.axes[3]
-  if phases > most_parts then return ("needs %d phases, at most %d"):format(phases, most_parts) end
+-- Why a tile of so many rows and vectors cannot be, or a schedule have copies; or nil.
+local function tile_misfit(p, target, schedule, rows, copies)
+  local v = schedule.vectors
+  local why = family.first { { rows > most_rows(p, target, v), "needs %d registers, %s has %d",
+    rows * v + other_registers(p, target, v), target.name, target.registers } }
+  if why or not schedule.copies then return why end
+  return select(2, copies.copied_bytes(p))
 end
 
 -- Why a schedule of channels-first data cannot be, or nil. Completes the shape for it.
 local function bands_misfit(s, schedule, target)
-  local tiles = gathering.columns(s, schedule, target)
-  planes.plan(s, schedule, tiles[1].width)
-  if schedule.across then return "across is for pixels that are read where they are" end
-  if schedule.splits > #tiles then return ("has %d column tiles, fewer than its shares"):format(#tiles) end
-  if s.planes.scratch > planes.most_scratch then
-    return parts.too_much_scratch(s.planes.scratch, planes.most_scratch)
-  end
+  local runs = gathering.columns(s, schedule, target)
+  planes.plan(s, schedule, runs[1].tile.width)
+  local scratch = s.planes.scratch
+  return family.first { { schedule.across, "across is for pixels that are read where they are" },
+    { schedule.splits > runs.all, "has %d column tiles, fewer than its shares", runs.all },
+    { scratch > planes.most_scratch, parts.too_much_scratch(scratch, planes.most_scratch) } }
 end
 
 local function variants_misfit(s, schedule)
   local variants = 0
-  gathering.each_phase(s, function(axes)
-    if gathering.empty(axes) then return end
-    local sure = cut.border_tiles(axes[3], schedule.pixels)
-    variants = variants + (sure > most_variants and sure or #select(2, s.rows_of(axes[3], schedule.pixels)))
-  end)
-  if variants > most_variants then return ("needs %d border variants, at most %d"):format(variants, most_variants) end
+  for _, axes in ipairs(gathering.phases(s)) do
+    local sure = axes.empty and 0 or cut.border_tiles(axes[3], schedule.pixels)
+    if sure <= most_variants then sure = axes.empty and 0 or #select(2, s.rows_of(axes[3], schedule.pixels)) end
+    variants = variants + sure
+  end
+  return family.first { { variants > most_variants, "needs %d border variants, at most %d", variants, most_variants } }
 end
 
--- Why this schedule cannot be, or nil.
+-- Why a schedule cannot be, or nil.
 local function misfit(p, shape, schedule, target)
-  local v, rows = schedule.vectors, schedule.inputs or schedule.pixels
-  if rows > most_rows(p, target, v) then
-    local needed = rows * v + other_registers(p, target, v)
-    return ("needs %d registers, %s has %d"):format(needed, target.name, target.registers)
-  end
-  local bytes, why = (schedule.inputs and gradient or gathering).copied_bytes(p)
-  if schedule.copies and not bytes then return why end
-  if schedule.inputs then return end
-  if (schedule.splits ~= nil) ~= (p.layout == "nchw") then return "is for the other layout" end
-  if schedule.stream and not schedule.across then return "stream is for across" end
+  local why = tile_misfit(p, target, schedule, schedule.pixels, gathering) or family.first {
+    { (schedule.splits ~= nil) ~= (p.layout == "nchw"), "is for the other layout" },
+    { schedule.stream and not schedule.across, "stream is for across" } }
+  if why then return why end
   local s = shape(schedule.copies)
-  return s.planes and bands_misfit(s, schedule, target) or variants_misfit(s, schedule)
+  return (s.planes and bands_misfit or variants_misfit)(s, schedule, target)
 end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
@@ -144,7 +134,8 @@ local function each_tile(p, target, channels, visit)
   end
 end
 
-local function gradient_candidates(p, target, m, add)
+-- Of backward weights.
+local function sum_candidates(p, target, m, add)
   local marks = {}
   if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
   if spread(p) then marks[#marks + 1] = "panel" end
@@ -173,52 +164,52 @@ end
 
 -- Each row of output pixels through all column tiles or the other way round, streamed or not.
 local function row_candidates(p, s, target, m, add)
-  local row, output = s.axes[3][1].outputs * s.from.channels * s.size, pixels_of(s.p, s.to.size) * s.to.all * s.size
+  local outputs, all = s.axes[3][1].outputs, parts.pixels(s.p, s.to.size) * s.to.all * s.size
   each_tile(p, target, s.to.channels, function(v, most)
-    local pixels = cut.even_size(s.axes[3][1].outputs, most)
     for _, rows in ipairs { 1, 4, 16 } do
-      local across = thin(p, m) and rows * row <= m.l2 // 2
-      for _, mark in ipairs { "", across and "across" or nil, across and beyond(output, m) and "stream" or nil } do
+      local across = thin(p, m) and rows * outputs * s.from.channels * s.size <= m.l2 // 2
+      for _, mark in ipairs { {}, across and { across = true } or nil, across and beyond(all, m) and
+        { across = true, stream = true } or nil } do
         if rows == 1 or rows <= s.axes[2][1].outputs * 2 then
-          add { pixels = pixels, vectors = v, rows = rows, fetch = far(p, m), across = mark ~= "" or nil,
-            stream = mark == "stream" or nil }
+          add { pixels = cut.even_size(outputs, most), vectors = v, rows = rows, fetch = far(p, m),
+            across = mark.across, stream = mark.stream }
         end
       end
     end
   end)
 end
 
-local function candidates(p, shape, target, m)
-  local list, seen = {}, {}
-  local function add(schedule)
-    schedule.family = "direct"
-    local name = names.print(schedule)
-    if not seen[name] then list[#list + 1] = schedule end
-    seen[name] = true
-  end
-  if p.pass == "backward_weights" then gradient_candidates(p, target, m, add); return list end
-  for _, copied in ipairs { false, gathering.copied_bytes(p) and true or nil } do
-    local s = shape(copied);
-    (s.planes and band_candidates or row_candidates)(p, s, target, m, function(schedule)
-      schedule.copies = copied
-      add(schedule)
-    end)
-  end
-  return list
+---- what the generator asks for ---------------------------------------------------------------------------------------
+
+local function gathers(p, target, m)
+  local shape = shapes(p)
+  local axes = shape().axes
+  local phases = #axes[1] * #axes[2] * #axes[3]
+  local function of(schedule) return shape(schedule.copies) end
+  return { why = family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } },
+    candidates = function(add)
+      for _, copied in ipairs { false, gathered.all_bytes(p) and true or nil } do
+        local s = shape(copied);
+        (s.planes and band_candidates or row_candidates)(p, s, target, m, function(schedule)
+          schedule.copies = copied
+          add(schedule)
+        end)
+      end
+    end,
+    misfit = function(schedule) return misfit(p, shape, schedule, target) end,
+    cycles = function(schedule) return estimate.gathering(p, of(schedule), schedule, m) end,
+    stages = function(schedule) return gathering.stages(p, of(schedule), schedule, target) end }
 end
 
--- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
--- the family does not apply.
-function direct.schedules(p, target, machine, list)
-  local why = refused(p)
-  if why then list[1] = { why = why, name = "direct" }; return end
-  local m, shape = cost.machine(machine, target), shapes(p)
-  for _, schedule in ipairs(candidates(p, shape, target, m)) do
-    local cannot, s = misfit(p, shape, schedule, target), not schedule.inputs and shape(schedule.copies)
-    local cycles = cannot and 0 or s and estimate.gathering(p, s, schedule, m) or estimate.gradient(p, schedule, m)
-    list[#list + 1] = { schedule = schedule, cycles = cycles, why = cannot }
-  end
+local function sums(p, target, m)
+  return { why = p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil,
+    candidates = function(add) sum_candidates(p, target, m, add) end,
+    misfit = function(schedule) return tile_misfit(p, target, schedule, schedule.inputs, gradient) end,
+    cycles = function(schedule) return estimate.gradient(p, schedule, m) end,
+    stages = function(schedule) return gradient.stages(p, schedule, target) end }
 end
+
+local direct = family.new { name = "direct", forms = forms, gathers = gathers, sums = sums }
 
 -- For readers of emitted C.
 function direct.explain(p, s, target)
@@ -243,19 +234,6 @@ function direct.explain(p, s, target)
     add("a task is %s of the output for a panel of weights, which stays in the caches through it", rows)
   end
   return lines
-end
-
-function direct.stages(p, s, target)
-  local by_inputs = p.pass == "backward_weights"
-  if by_inputs ~= (s.inputs ~= nil) then return nil, names.print(s) .. " is not a schedule of this pass" end
-  local why = refused(p) or misfit(p, shapes(p), s, target)
-  if why then return nil, why end
-  local result = (by_inputs and gradient or gathering).stages(p, s, target)
-  for _, kernel in ipairs(result.kernels) do
-    local map, cannot = registers.allocate(kernel, target)
-    if not map then return nil, cannot end
-  end
-  return result
 end
 
 return direct

@@ -20,7 +20,7 @@ local function count_steps(t, s, schedule, run)
       for _, segment in ipairs(row.variant.segments) do
         local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
         t:steps(n * segment.taps * s.from.channels, rows * v, rows + v, rows * v)
-        t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.pitch * s.size)
+        t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.w * s.size)
         t:loops(n)
       end
     end
@@ -36,7 +36,7 @@ local function count_stores(t, s, schedule, run)
   local partial = tile.last < tile.width // tile.vectors and 1 or 0
   local all = s.planes and s.planes.scratch or pixels_of(s.p, s.to.size) * s.to.all * s.size
   t:stores(outputs * (tile.vectors - partial), outputs * partial)
-  t:write(outputs, tile.channels * s.size, s.to.pitch * s.size, all, schedule.stream)
+  t:write(outputs, tile.channels * s.size, s.to.w * s.size, all, schedule.stream)
 end
 
 -- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the
@@ -58,7 +58,7 @@ end
 
 -- Counts the lines of weights and input for `tiles` column tiles, whose panels of `width` are read `often` times.
 local function count_lines(t, s, schedule, order, tiles, panel)
-  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.pitch * s.size
+  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.w * s.size
   counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far,
     near = schedule.pixels * chunk, fetched = schedule.fetch })
   counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,

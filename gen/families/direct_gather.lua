@@ -8,12 +8,12 @@ local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local cut = require "tiles"
+local view = require "view"
 local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local tile = require "families/direct_tile"
-local direct_gather = { contiguous = tile.contiguous, each_phase = tile.each_phase, empty = tile.empty,
-  copied_bytes = gathered.all_bytes }
+local direct_gather = { contiguous = tile.contiguous, copied_bytes = gathered.all_bytes }
 
 ---- the shape of a gathering problem --------------------------------------------------------------------------------
 
@@ -26,28 +26,25 @@ local function flattened(p)
   return flatten.child(p, images, length or pixels)
 end
 
-local function tensor(base, channels, groups, size)
-  return { base = base, memory = base, all = channels, pitch = channels, channels = channels // groups, size = size }
-end
-
--- What both gathering passes have in common: `from` is read by broadcast, `to` is written; channels are a group's.
--- Elements between pixels, rows and images are of the memory that the tiles see; tap: taps from one of an axis to the
--- next; bias, residual: whether tiles add them. copied: the input's pixels are moved together before.
+-- What both gathering passes have in common: `from` is read by broadcast, `to` is written: views of the memory that the
+-- tiles see. tap: taps from one of an axis to the next; bias, residual: whether tiles add them. copied: the input's
+-- pixels are moved together before.
 function direct_gather.shape(problem, copied)
   local p = copied and gathered.child(problem) or problem
   if flatten.applies(p) then p = flattened(p) end
-  local forward, kernel = p.pass == "forward", p.kernel
-  local src, dst = tensor("src", p.ic, p.groups, p.input), tensor("dst", p.oc, p.groups, p.output)
-  if copied then src.memory, src.pitch = "shared", gathered.pitch(p) end
-  local s = { p = p, size = parts.size_of(p), axes = gather.axes(p), taps = kernel[1] * kernel[2] * kernel[3],
-    tap = { kernel[2] * kernel[3], kernel[3], 1 }, from = forward and src or dst, to = forward and dst or src,
-    bias = forward and p.bias, residual = forward and p.epilogue.residual }
-  for _, t in ipairs { src, dst } do
-    t.row = t.size[3] * t.pitch
-    t.image = t.size[2] * t.row
-  end
+  local s, forward, kernel = view.units(p), p.pass == "forward", p.kernel
+  s.p, s.axes, s.tap = p, gather.axes(p), { kernel[2] * kernel[3], kernel[3], 1 }
+  s.from, s.to = view.gathered(p)
+  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
+  if copied then s.from = view.moved(s.from, "shared", gathered.pitch(p)) end
   if p.layout == "nchw" then planes.shape(s) end
   return s
+end
+
+-- The phases of a shape's axes; many are not listed before they are known to be few.
+function direct_gather.phases(s)
+  s.phases = s.phases or gather.phases(s.axes)
+  return s.phases
 end
 
 ---- packing ---------------------------------------------------------------------------------------------------------
@@ -61,7 +58,7 @@ end
 
 -- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
 local function packing(s, column, o)
-  local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.p.ic // s.p.groups, s.p.oc // s.p.groups
+  local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.icg, s.ocg
   if s.planes and not forward and s.taps == 1 then
     return { kernel = relayout.panel(column, icg, o), count = 1, rows = ocg, to = 0,
       from = function(g, c) return g * (ocg * icg) + c end }
@@ -76,13 +73,12 @@ end
 local function pack_part(b, run)
   local how = packing(b.s, run.tile, b:named "pack")
   b:add(how.kernel)
-  local function body(d, g, tile_number, i)
-    local index = tile_number + run.index
-    d:call(how.kernel, { { d.weights, how.from(g, index * b.width, i) },
-      { d.packed, b.panels.at(g, index) + i * how.to }, how.rows })
-  end
-  return { body = body, indices = { { "g", b.s.p.groups }, { "tile", run.count },
-    { b.s.planes and "part" or "tap", how.count } } }
+  return { indices = { { "g", b.p.groups }, { "tile", run.count }, { b.s.planes and "part" or "tap", how.count } },
+    body = function(d, g, number, i)
+      local index = number + run.index
+      d:call(how.kernel, { { d.weights, how.from(g, index * b.width, i) },
+        { d.packed, b.panels.at(g, index) + i * how.to }, how.rows })
+    end }
 end
 
 ---- tiles that read and write tensors where they are ----------------------------------------------------------------
@@ -98,11 +94,10 @@ local function compute_part(b, axes, run)
     at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
     function at.input(row)
       local plane = n * from.size[1] + jd * axis.step + axis.offset + at.plane * axis.tap_step
-      return plane * from.image + row * from.row + g * from.channels
+      return plane * from.d + row * from.h + g * from.channels
     end
     function at.output(row)
-      local plane = n * to.size[1] + jd * axis.stride + axis.start
-      return plane * to.image + row * to.row + g * to.channels + first
+      return (n * to.size[1] + jd * axis.stride + axis.start) * to.d + row * to.h + g * to.channels + first
     end
     tile.rows(b, d, tiles, at, block * rows, driver.min(block * rows + rows, axes[2].outputs))
   end
@@ -117,39 +112,43 @@ end
 local function zero_part(b, axes)
   local to, kernel = b.s.to, tile.zero_kernel(b, axes[3])
   local function body(d, n, jd, j)
-    d:call(kernel, { { d[to.base], (n * to.size[1] + jd * axes[1].stride + axes[1].start) * to.image +
-      (j * axes[2].stride + axes[2].start) * to.row + axes[3].start * to.pitch } })
+    d:call(kernel, { { d[to.base], (n * to.size[1] + jd * axes[1].stride + axes[1].start) * to.d +
+      (j * axes[2].stride + axes[2].start) * to.h + axes[3].start * to.w } })
   end
   return { body = body, indices = { { "n", b.s.p.batch }, { "jd", axes[1].outputs }, { "j", axes[2].outputs } } }
 end
 
--- The one phase that something contributes to, among others with as many outputs on each axis, and how far theirs are
--- from its own: its tiles write their zeros (axes.zeros). nil when it is not so.
-local function with_zeros(s)
-  local fed, empty, zeros = {}, {}, {}
+-- The one phase that something contributes to, among others with as many outputs on each axis, writes their zeros as
+-- well, which are so far from its own outputs (axes.zeros). Answers whether it is so.
+local function writes_zeros(s)
+  local sole
   for _, axes in ipairs(s.axes) do
-    if axes[1].outputs ~= axes[#axes].outputs then return nil end -- the first phase has most, the last one fewest
+    if axes[1].outputs ~= axes[#axes].outputs then return false end -- the first phase has most, the last one fewest
   end
-  tile.each_phase(s, function(axes) table.insert(tile.empty(axes) and empty or fed, axes) end)
-  if #fed ~= 1 or #empty == 0 or #empty >= 8 then return nil end
-  local sole = fed[1]
-  for i, axes in ipairs(empty) do
+  for _, axes in ipairs(s.phases) do
+    if not axes.empty and sole then return false end
+    sole = sole or not axes.empty and axes
+  end
+  if not sole or #s.phases == 1 or #s.phases > 8 then return false end
+  sole.zeros = {}
+  for _, axes in ipairs(s.phases) do
     local function apart(k) return axes[k].start - sole[k].start end
-    zeros[i] = apart(1) * s.to.image + apart(2) * s.to.row + apart(3) * s.to.pitch
+    if axes.empty then table.insert(sole.zeros, apart(1) * s.to.d + apart(2) * s.to.h + apart(3) * s.to.w) end
   end
-  sole.zeros = zeros
-  return sole
+  return true
 end
 
 local function in_place(b)
-  local list, sole = {}, b.schedule.across and with_zeros(b.s)
-  local function each(empty, visit)
-    tile.each_phase(b.s, function(axes)
-      if tile.empty(axes) == empty then list[#list + 1] = visit(axes) end
-    end)
+  local list, phases = {}, direct_gather.phases(b.s)
+  local written = b.schedule.across and writes_zeros(b.s)
+  for _, axes in ipairs(phases) do
+    if axes.empty and not written then list[#list + 1] = zero_part(b, axes) end
   end
-  if not sole then each(true, function(axes) return zero_part(b, axes) end) end
-  for _, run in ipairs(b.runs) do each(false, function(axes) return compute_part(b, sole or axes, run) end) end
+  for _, run in ipairs(b.runs) do
+    for _, axes in ipairs(phases) do
+      if not axes.empty then list[#list + 1] = compute_part(b, axes, run) end
+    end
+  end
   return list
 end
 
@@ -159,49 +158,29 @@ end
 local function place(b, at, low)
   local s, axis = b.s, at.axis
   function at.input(row)
-    return (at.jd * axis.step + axis.offset + at.plane * axis.tap_step - low.plane) * s.from.image +
-      (row - low.row) * s.from.row
+    return (gather.input_at(axis, at.jd, at.plane) - low.plane) * s.from.d + (row - low.row) * s.from.h
   end
-  function at.output(row) return (row - at.first * s.axes[2][1].stride) * s.to.row + s.planes.out end
+  function at.output(row) return (row - at.first * s.axes[2][1].stride) * s.to.h + s.planes.out end
 end
 
-local function clear(b, d, at, zeros, last)
-  for _, zero in ipairs(zeros) do
-    local axes = zero.axes
-    d:loop("j", at.first, last(axes[2]), 1, function(j)
-      local row = at.output(j * axes[2].stride + axes[2].start)
-      d:call(zero.kernel, { { d.scratch, row + axes[3].start * b.s.to.pitch } })
-    end)
-  end
+-- A phase without taps stays zero while column tiles pass.
+local function clear(b, d, at, axes, last)
+  d:loop("j", at.first, last(axes[2]), 1, function(j)
+    d:call(axes.zero, { { d.scratch, at.output(j * axes[2].stride + axes[2].start) + axes[3].start * b.s.to.w } })
+  end)
 end
 
 -- The column tiles of the share `split`, a run of equal ones after the other.
 local function compute(b, d, at, split, visit)
-  local share = (#b.columns + b.s.planes.splits - 1) // b.s.planes.splits
-  for i, run in ipairs(b.runs) do
+  local share = (b.runs.all + b.s.planes.splits - 1) // b.s.planes.splits
+  for _, run in ipairs(b.runs) do
     local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
     d:loop("tile", from, to, 1, function(number)
       at.panel = d:let("panel", b.panels.at(at.g, number))
       at.channel = d:let("channel", at.g * b.s.to.channels + number * b.width)
-      visit(i)
+      visit(run)
     end)
   end
-end
-
--- For each phase along d: {zeros: phases without taps, {axes, kernel} each; tiles: of the others, by runs of column
--- tiles}. Those without taps stay zero while column tiles pass.
-local function phases_of(b)
-  local of = {}
-  for _, axis in ipairs(b.s.axes[1]) do
-    of[axis] = { zeros = {}, tiles = {} }
-    for i in ipairs(b.runs) do of[axis].tiles[i] = {} end
-  end
-  tile.each_phase(b.s, function(axes)
-    local here = of[axes[1]]
-    if tile.empty(axes) then return table.insert(here.zeros, { axes = axes, kernel = tile.zero_kernel(b, axes[3]) }) end
-    for i, run in ipairs(b.runs) do table.insert(here.tiles[i], tile.tiles(b, axes, run)) end
-  end)
-  return of
 end
 
 -- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
@@ -213,22 +192,36 @@ local function band_part(b, axis, phases, band)
     local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
     at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
     place(b, at, planes.read(b, d, at, band))
-    clear(b, d, at, phases.zeros, last)
+    for _, axes in ipairs(phases) do if axes.empty then clear(b, d, at, axes, last) end end
     local writes = {}
-    for i, run in ipairs(b.runs) do writes[i] = planes.writers(b, band, run.tile) end
-    compute(b, d, at, split, function(i)
-      for _, tiles in ipairs(phases.tiles[i]) do tile.rows(b, d, tiles, at, at.first, last(tiles.axes[2])) end
-      planes.write(b, d, at, writes[i])
+    for _, run in ipairs(b.runs) do writes[run] = planes.writers(b, band, run.tile) end
+    compute(b, d, at, split, function(run)
+      for _, axes in ipairs(phases) do
+        if not axes.empty then tile.rows(b, d, axes.tiles[run], at, at.first, last(axes[2])) end
+      end
+      planes.write(b, d, at, writes[run])
     end)
   end
   return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups },
     { "n", s.p.batch }, { "jd", axis.outputs }, { "band", band.count }, { "split", s.planes.splits } } }
 end
 
+-- The phases with their kernels: of those without taps `zero`, of the others `tiles` for each run of column tiles.
+local function with_kernels(b)
+  local list = direct_gather.phases(b.s)
+  for _, axes in ipairs(list) do
+    axes.zero, axes.tiles = axes.empty and tile.zero_kernel(b, axes[3]), {}
+    for _, run in ipairs(axes.empty and {} or b.runs) do axes.tiles[run] = tile.tiles(b, axes, run) end
+  end
+  return list
+end
+
 local function in_bands(b)
-  local list, of = {}, phases_of(b)
+  local list, all = {}, with_kernels(b)
   for _, axis in ipairs(b.s.axes[1]) do
-    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, of[axis], band) end
+    local phases = {}
+    for _, axes in ipairs(all) do if axes[1] == axis then phases[#phases + 1] = axes end end
+    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, phases, band) end
   end
   return list
 end
@@ -237,21 +230,20 @@ end
 
 -- Tiles of output channels of a schedule.
 function direct_gather.columns(s, schedule, target)
-  return cut.columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
+  return cut.runs_of_columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
--- Kernels and stages of a schedule; see families in convgen.lua.
-function direct_gather.stages(p, schedule, target)
-  local s, lanes = direct_gather.shape(p, schedule.copies), parts.lanes_of(p, target)
-  local columns = direct_gather.columns(s, schedule, target)
-  local b = build.new(p, target, { s = s, schedule = schedule, columns = columns, runs = cut.column_runs(columns),
-    width = columns[1].width, panels = panel_layout(s, lanes, columns[1].width) })
-  local pack = {}
-  for i, run in ipairs(b.runs) do pack[i] = pack_part(b, run) end
-  if s.planes then planes.plan(s, schedule, b.width) end
-  local list = (s.planes and in_bands or in_place)(b)
+-- Kernels and stages of a schedule; see family.lua.
+function direct_gather.stages(p, s, schedule, target)
+  local lanes, runs = parts.lanes_of(p, target), direct_gather.columns(s, schedule, target)
+  local width, pack = runs[1].tile.width, {}
+  local b = build.new(p, target, { s = s, schedule = schedule, runs = runs, width = width,
+    panels = panel_layout(s, lanes, width) })
+  for i, run in ipairs(runs) do pack[i] = pack_part(b, run) end
+  if s.planes then planes.plan(s, schedule, width) end
+  local compute = (s.planes and in_bands or in_place)(b)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },
-    driver.stage { name = "compute", parts = list, scratch = s.planes and s.planes.scratch } }
+    driver.stage { name = "compute", parts = compute, scratch = s.planes and s.planes.scratch } }
   if schedule.copies then table.insert(stages, 2, gathered.stage(b)) end
   return { kernels = b.kernels, stages = stages, packed = b.panels.elements * s.size,
     shared = schedule.copies and gathered.all_bytes(p) or 0 }

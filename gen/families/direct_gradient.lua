@@ -13,14 +13,9 @@ local view = require "view"
 local gathered = require "rewrite/gather"
 local direct_gradient = {}
 
-local one_block = reduce.one_block
+local one_block, block_size = reduce.one_block, reduce.block_size
 
 ---- sizes -----------------------------------------------------------------------------------------------------------
-
--- Rows and columns of a block at most, as many as a plane has.
-local function block_size(p)
-  return math.min(reduce.block_rows(p.output[3]), p.output[2]), math.min(p.output[3], reduce.block)
-end
 
 -- Bytes of the input pixels of a block, moved together; or nil and why they are not.
 function direct_gradient.copied_bytes(p)
@@ -40,24 +35,17 @@ end
 
 ---- kernels ---------------------------------------------------------------------------------------------------------
 
--- The pixels of a row of the next column tile that are fetched by each piece of the input channels, with `ahead`.
-local function pixels_ahead(b, column)
-  local list, lanes = {}, column.width // column.vectors
-  for i = 0, (b.ahead or 0) - 1 do
-    for v = 0, column.vectors - 1 do list[#list + 1] = { "following", i * b.p.oc + v * lanes, 2 } end
-  end
-  return list
-end
-
 -- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. With
--- `fetch` the gradient's lines are fetched while the sum is made, with `ahead` the next channels of src, and pixels of
--- `following`.
+-- `fetch` the gradient's lines are fetched while the sum is made, with `ahead` the next channels of src, and by each
+-- piece of the input channels as many pixels of a row of the next column tile, `following`.
 local function gradient_kernel(b, inputs, column, o)
-  local p, lanes, at, ahead = b.p, column.width // column.vectors, pitches(b, column.width), b.ahead
+  local p, lanes, at, ahead, fetch = b.p, b.lanes, pitches(b, column.width), b.ahead, {}
+  for i = 0, (ahead or 0) - 1 do
+    for v = 0, column.vectors - 1 do fetch[#fetch + 1] = { "following", i * p.oc + v * lanes, 2 } end
+  end
   local step = { loop = "columns", steps = { { "src", at.src.w }, { "diff_dst", at.diff.w } }, { load = {} },
     ahead and { fetch = { { "src", inputs, 2 } } }, { multiply = {} } }
-  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } },
-    { fetch = pixels_ahead(b, column) }, step,
+  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } }, { fetch = fetch }, step,
     steps = { { "src", at.src.h }, { "diff_dst", at.diff.h }, ahead and { "following", b.dst.h } } }
   return tile.kernel { name = o.name, type = o.type, target = o.target,
     arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
@@ -70,26 +58,25 @@ local function gradient_kernel(b, inputs, column, o)
       { finish = one_block(p) and { "stored" } or { "added", "stored" } } } }
 end
 
--- A panel: the block of diff_dst of one column tile, [pixel][v * lanes]. Where it is, its pixels lie in few sets of the
--- caches when the channels are many.
-local function panel_kernel(b, column)
-  return b:add(relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true,
-    loops = { { count = "rows", steps = { b.dst.h }, names = { "y" } },
-      { count = "columns", steps = { b.dst.w, column.width } } } }, b:named "panel"))
-end
-
--- Runs of equal column tiles, each with its panel's kernel and kinds: runs of equal pieces of the input channels, with
--- their kernels and how many pieces come before.
+-- Runs of equal column tiles, each with its panel's kernel (the block of diff_dst of one column tile, [pixel][v *
+-- lanes]: where it is, its pixels lie in few sets of the caches when the channels are many) and kinds: runs of equal
+-- pieces of the input channels, with their kernels and how many pieces come before.
 local function tile_runs(b)
-  local p, schedule = b.p, b.schedule
-  local runs, lanes = cut.column_runs(cut.columns(b.dst.channels, schedule.vectors, b.lanes)), b.lanes
+  local p, schedule, runs = b.p, b.schedule, cut.runs_of_columns(b.dst.channels, b.schedule.vectors, b.lanes)
   for _, run in ipairs(runs) do
-    run.panel, run.kinds = schedule.panel and panel_kernel(b, run.tile), cut.piece_runs(b.src.channels, schedule.inputs)
-    for i, kind in ipairs(run.kinds) do
-      local n, zeros = #b.kernels, reduce.rows(reduce.vectors(run.tile, lanes), kind.size, p.oc)
-      kind.before = i > 1 and run.kinds[i - 1].count or 0 -- there are two kinds at most
-      kind.gradient = b:add(gradient_kernel(b, kind.size, run.tile, b:named "gradient"))
-      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(p, b.target, "zero" .. n, zeros))
+    local column, before = run.tile, 0
+    run.panel = schedule.panel and b:new("panel", function(o)
+      return relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true,
+        loops = { { count = "rows", steps = { b.dst.h }, names = { "y" } },
+          { count = "columns", steps = { b.dst.w, column.width } } } }, o)
+    end)
+    run.kinds = cut.piece_runs(b.src.channels, schedule.inputs)
+    for _, kind in ipairs(run.kinds) do
+      local zero = "zero" .. #b.kernels
+      kind.before, before = before, kind.count -- there are two kinds at most
+      kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, column, o) end)
+      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(p, b.target, zero,
+        reduce.rows(reduce.vectors(column, b.lanes), kind.size, p.oc)))
     end
   end
   return runs
@@ -172,9 +159,8 @@ local function seen_by_tap(b, d, run, block, at)
   local _, planes = clipped("od", 1, block.od, 1)
   local row, rows = clipped("row", 2, block.row, reduce.block_rows(p.output[3]))
   local column, columns = clipped("column", 3, block.chunk, reduce.block)
-  local function place(o, axis) return o * p.stride[axis] + k[axis] * p.dilation[axis] - p.pad[axis] end
-  local from = (block.n * p.input[1] + block.od * p.stride[1] + k[1] * p.dilation[1] - p.pad[1]) * src.d
-    + place(row, 2) * src.h + place(column, 3) * src.w + at.g * src.g
+  local from = gather.seen_at(p, 1, block.od, k[1], block.n * p.input[1]) * src.d
+    + gather.seen_at(p, 2, row, k[2]) * src.h + gather.seen_at(p, 3, column, k[3]) * src.w + at.g * src.g
   local with = { d.dst, d:let("with", block.plane + row * dst.h + column * dst.w + at.c) }
   if run.panel then
     local pitch = pitches(b, run.tile.width).diff
@@ -216,52 +202,42 @@ end
 
 local function nothing() end
 
-local function zero_all(b, d, runs, slice)
-  for _, run in ipairs(one_block(b.p) and {} or runs) do
+-- A task is a slice of the output tiles; it goes over the pixels once, from zero if there are several blocks.
+local function task(b, d, runs, slice)
+  local p, width = b.p, b.p.output[3]
+  for _, run in ipairs(one_block(p) and {} or runs) do
     each_tile(b, d, run, slice, { column = nothing, tap = nothing,
       piece = function(kind, _, at) d:call(kind.zero, { { d.weights, at.to } }) end })
   end
-end
-
--- A task is a slice of the output tiles; it goes over the pixels once.
-local function gradient_part(b, runs)
-  local p = b.p
-  local height, width = p.output[2], p.output[3]
-  local function rows(d, slice, n, od)
-    d:loop("block", 0, height, reduce.block_rows(width), function(row)
+  reduce.planes(d, p, function(n, od)
+    reduce.each_block(d, p, function(row)
       local function block(chunk) block_body(b, d, runs, slice, { n = n, od = od, row = row, chunk = chunk }) end
       if width <= reduce.block then block() else d:loop("chunk", 0, width, reduce.block, block) end
     end)
-  end
-  return { indices = { { "slice", p.threads } }, body = function(d, slice)
-    zero_all(b, d, runs, slice)
-    d:loop("n", 0, p.batch, 1, function(n)
-      d:loop("od", 0, p.output[1], 1, function(od) rows(d, slice, n, od) end)
-    end)
-  end }
+  end)
 end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
 
 -- Settles what a task moves into scratch, the copied inputs, then the panel, and what is fetched ahead; answers the
--- bytes that are moved.
-local function move(b, size)
-  local p, schedule = b.p, b.schedule
-  local rows, columns = block_size(p)
-  b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // size or 0
+-- elements that are moved.
+local function move(b)
+  local p, schedule, rows, columns = b.p, b.schedule, block_size(b.p)
+  b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // parts.size_of(p) or 0
   b.copy = schedule.copies and gathered.kernel(b)
   local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
   b.ahead = schedule.ahead and (columns + pieces - 1) // pieces
-  return (b.panel_at + (schedule.panel and rows * columns * b.width or 0)) * size
+  return b.panel_at + (schedule.panel and rows * columns * b.width or 0)
 end
 
--- Kernels and stages of a schedule; see families in convgen.lua.
+-- Kernels and stages of a schedule; see family.lua.
 function direct_gradient.stages(p, schedule, target)
   local lanes = parts.lanes_of(p, target)
   local b = build.new(p, target, { schedule = schedule, lanes = lanes, width = schedule.vectors * lanes,
     src = view.src(p), dst = view.dst(p) })
-  local scratch = move(b, parts.size_of(p))
-  local compute = driver.stage { name = "compute", scratch = scratch, parts = { gradient_part(b, tile_runs(b)) } }
+  local scratch, runs = move(b) * parts.size_of(p), tile_runs(b)
+  local compute = driver.stage { name = "compute", scratch = scratch, parts = { {
+    indices = { { "slice", p.threads } }, body = function(d, slice) task(b, d, runs, slice) end } } }
   local bias = p.bias and reduce.bias_stage(p, target, b.kernels) or nil
   return { kernels = b.kernels, stages = { compute, bias }, packed = 0, shared = 0 }
 end

@@ -13,7 +13,7 @@ local direct_tile = {}
 
 -- Whether taps along w continue in memory where the channels of the tap before end, in the input and in the panel.
 function direct_tile.contiguous(s, axis)
-  return s.from.pitch == s.from.channels and axis.tap_step == 1 and axis.tap_stride == 1
+  return s.from.w == s.from.channels and axis.tap_step == 1 and axis.tap_stride == 1
 end
 
 -- The taps that not all pixels may use.
@@ -58,11 +58,11 @@ end
 local function segment(b, axes, width, seg)
   local from, axis, line = b.s.from, axes[3], 64 // b.s.size
   local reach, count = { m = tile.span(seg.first, seg.last) }, seg.taps * from.channels
-  local node = { copies = { { from.base, "x", seg.tap * axis.tap_step * from.pitch },
+  local node = { copies = { { from.base, "x", seg.tap * axis.tap_step * from.w },
     { "panel", "w", seg.tap * axis.tap_stride * from.channels * width } } }
   if b.schedule.across then
-    local fetch, next_rows = {}, b.schedule.rows * axes[2].step * from.row
-    for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.pitch + next_rows, 2 } end
+    local fetch, next_rows = {}, b.schedule.rows * axes[2].step * from.h
+    for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.w + next_rows, 2 } end
     node[1] = { loop = count // line, { fetch = fetch }, steps(b, width, reach, line) }
     count = count % line
   end
@@ -76,10 +76,10 @@ local function taps(b, axes, variant, width)
   local function step(i, elements)
     return { { from.base, axes[i].tap_step * elements }, { "panel", axes[i].tap_stride * b.s.tap[i] * panel_tap } }
   end
-  local row = { loop = "rows", steps = step(2, from.row) }
+  local row = { loop = "rows", steps = step(2, from.h) }
   for i, seg in ipairs(variant.segments) do row[i] = segment(b, axes, width, seg) end
   return { loop = "planes", copies = { { from.base, "row" }, { "panel", "row_weights" } },
-    steps = step(1, from.image), row }
+    steps = step(1, from.d), row }
 end
 
 local bare = { epilogue = {} }
@@ -91,10 +91,10 @@ local function kernel(b, axes, variant, column, o)
     arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
       s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" }, { "rows", "count" } },
     sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
-    sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.pitch },
+    sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.w },
       { "v", lanes } },
     held = { pointer = "panel", register = "w", { "v", lanes } },
-    passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.pitch } },
+    passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.w } },
     ending = { epilogue = s.later and bare or p, temporary = "held", stream = b.schedule.stream,
       residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } } },
     body = { { zero = {} }, taps(b, axes, variant, column.width),
@@ -103,22 +103,11 @@ end
 
 ---- phases ----------------------------------------------------------------------------------------------------------
 
-function direct_tile.each_phase(s, visit)
-  for _, d in ipairs(s.axes[1]) do
-    for _, h in ipairs(s.axes[2]) do
-      for _, w in ipairs(s.axes[3]) do visit { d, h, w } end
-    end
-  end
-end
-
--- Whether nothing contributes to a phase's outputs: never so forward.
-function direct_tile.empty(axes) return axes[1].taps * axes[2].taps * axes[3].taps == 0 end
-
 -- All channels of a row of a phase's outputs become zero.
 local function zero_row(to, axis, o)
   local k = program.new(o)
   local output, zero, lanes = k:pointer("output", "out"), k:vector "zero", k.lanes
-  local whole, rest, wide = to.pitch // lanes, to.pitch % lanes, 4
+  local whole, rest, wide = to.w // lanes, to.w % lanes, 4
   k:zero(zero)
   k:loop(axis.outputs, function()
     local at = k:copy("at", output)
@@ -128,7 +117,7 @@ local function zero_row(to, axis, o)
     end)
     for v = 0, whole % wide - 1 do k:store(k:at(at, v * lanes), zero) end
     if rest > 0 then k:store(k:at(at, whole % wide * lanes), zero, 0, rest) end
-    k:advance(output, axis.stride * to.pitch)
+    k:advance(output, axis.stride * to.w)
   end)
   return k:finish()
 end
@@ -163,14 +152,14 @@ function direct_tile.rows(b, d, tiles, at, first, last)
     local row, count = gather.tap_range(d, axes[2], j, "row")
     local with = d:let("with", weights_at(b, tiles, at, row))
     local here = d:let("here", at.input(j * axes[2].step + axes[2].offset + row * axes[2].tap_step)
-      + axes[3].offset * from.pitch)
-    local there = d:let("there", at.output(j * axes[2].stride + axes[2].start) + axes[3].start * to.pitch)
+      + axes[3].offset * from.w)
+    local there = d:let("there", at.output(j * axes[2].stride + axes[2].start) + axes[3].start * to.w)
     for _, part in ipairs(tiles.runs) do
       local size = part.variant.size
       d:loop("w", part.first, part.first + part.count * size, size, function(w)
-        local out = there + w * (axes[3].stride * to.pitch)
+        local out = there + w * (axes[3].stride * to.w)
         d:call(part.kernel, { panel = { d.packed, with }, bias = { d.bias, at.channel },
-          [from.base] = { d[from.memory], here + w * (axes[3].step * from.pitch) }, residual = { d.residual, out },
+          [from.base] = { d[from.memory], here + w * (axes[3].step * from.w) }, residual = { d.residual, out },
           [to.base] = { d[to.memory], out }, planes = at.planes, rows = count })
       end)
     end

@@ -26,22 +26,23 @@ local function flattened(p, lanes)
   return flatten.child(p, 1, flatten.length(pixels, 512 // lanes * lanes, lanes, -lanes) or pixels)
 end
 
+-- What tiles read and write is `read` and `write`: the tensors, or rows in scratch, of the input
+-- [plane][row][channel][residue][q], of the output [channel][phase][q].
 function planar_gather.shape(problem, target)
-  local size, lanes = parts.size_of(problem), parts.lanes_of(problem, target)
-  local p = flattened(problem, lanes)
-  local forward = p.pass == "forward"
+  local s = view.units(problem, target)
+  local lanes, p = s.lanes, flattened(problem, s.lanes)
   local from, to = view.gathered(p)
-  local s = { p = p, size = size, lanes = lanes, part = 16 // size, forward = forward, from = from, to = to,
-    axes = gather.axes(p), taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
+  s.p, s.forward, s.from, s.to, s.axes = p, p.pass == "forward", from, to, gather.axes(p)
   s.tap = { p.kernel[2] * p.kernel[3] * from.channels, p.kernel[3] * from.channels, from.channels } -- of a panel
-  s.phases = #s.axes[3]                 -- of the output row
-  s.step = forward and p.stride[3] or 1 -- residues of the input row
+  s.phases = #s.axes[3]                   -- of the output row
+  s.step = s.forward and p.stride[3] or 1 -- residues of the input row
   s.moves_in = not from.neighbours or s.step > 1
   s.moves_out = not to.neighbours or s.phases > 1
-  -- Rows in scratch: of the input [plane][row][channel][residue][q], of the output [channel][phase][q].
   s.in_pitch = round_up((from.size[3] + s.step - 1) // s.step, lanes) + lanes
   s.out_pitch = round_up(s.axes[3][1].outputs, lanes)
   s.in_row = from.all * s.step * s.in_pitch
+  s.read = s.moves_in and { memory = "scratch", h = s.in_row, c = s.step * s.in_pitch } or from
+  s.write = s.moves_out and { memory = "scratch", c = s.phases * s.out_pitch } or to
   s.room = s.moves_in and s.in_pitch or from.size[3] -- elements of a row that may be read
   s.rows_known = {} -- row_runs of an axis by the most vectors of a tile: many schedules share them
   return s
@@ -118,14 +119,14 @@ end
 
 -- The input channels of a tap: written out where they are few, else a loop.
 local function channels_of_tap(s, reach, m, straight)
-  local node, apart = {}, s.moves_in and s.step * s.in_pitch or s.from.c
+  local node = {}
   for i = 0, straight and s.from.channels - 1 or 0 do
-    local at = { input = i * apart, panel = i * m }
+    local at = { input = i * s.read.c, panel = i * m }
     table.insert(node, { load = reach, at = at })
     table.insert(node, { multiply = reach, at = at })
   end
   if straight then return node end
-  node.loop, node.steps = s.from.channels, { { "input", apart }, { "panel", m } }
+  node.loop, node.steps = s.from.channels, { { "input", s.read.c }, { "panel", m } }
   return node
 end
 
@@ -133,7 +134,7 @@ end
 local function taps(s, axes, variant, m)
   local axis, straight = axes[3], axes[3].taps * s.from.channels * m * variant.vectors <= unrolled
   local function steps(i, elements) return { { "input", elements }, { "panel", axes[i].tap_stride * s.tap[i] * m } } end
-  local row = { loop = "rows", steps = steps(2, axes[2].tap_step * (s.moves_in and s.in_row or s.from.h)) }
+  local row = { loop = "rows", steps = steps(2, axes[2].tap_step * s.read.h) }
   for i, segment in ipairs(variant.segments) do
     local residue, q = tap_place(s, axis, segment.tap)
     local node, several = channels_of_tap(s, reach_of(s, variant, segment), m, straight), segment.taps > 1
@@ -142,7 +143,7 @@ local function taps(s, axes, variant, m)
       { "input", "x", residue * s.in_pitch + q }, { "panel", "w", segment.tap * axis.tap_stride * s.tap[3] * m } } }
   end
   return { loop = "planes", copies = { { "input", "row" }, { "panel", "row_weights" } }, row,
-    steps = steps(1, s.moves_in and s.in_plane or axes[1].tap_step * s.from.d) }
+    steps = steps(1, s.moves_in and s.read.d or axes[1].tap_step * s.from.d) }
 end
 
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
@@ -154,8 +155,8 @@ local function tile_kernel(o, s, axes, variant, m)
   o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, residual and { "residual", "in" },
     { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
-  o.sums = { pointer = "output", register = "acc", { "c", s.moves_out and s.phases * s.out_pitch or s.to.c },
-    { "v", s.lanes }, last = not s.moves_out and variant.last or nil }
+  o.sums = { pointer = "output", register = "acc", { "c", s.write.c }, { "v", s.lanes },
+    last = not s.moves_out and variant.last or nil }
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
@@ -205,18 +206,18 @@ local function most(axes, measure)
   return n
 end
 
--- The scratch for blocks of so many rows: elements of a plane of the input's rows, as many as a block may need,
--- where the output's rows begin, and where a residual follows, the output as pixels; elements of all.
+-- The scratch for blocks of so many rows: as many planes and rows of the input as a block may need; where the output's
+-- rows begin, and where a residual follows, the output as pixels; elements of all.
 local function lay_out(s, rows)
-  s.rows = rows
-  s.in_plane = s.in_row * math.min(s.from.size[2], most(s.axes[2], function(axis)
+  local lines = math.min(s.from.size[2], most(s.axes[2], function(axis)
     local reach = math.max(axis.taps - 1, 0) * math.abs(axis.tap_step)
     return (math.min(rows, axis.outputs) - 1) * axis.step + reach + 1
   end))
   local planes = most(s.axes[1], function(axis) return math.min(axis.taps, s.from.size[1]) end)
   s.finishes = s.moves_out and s.forward and s.p.epilogue.residual -- after the tiles
-  s.out = s.moves_in and planes * s.in_plane + s.lanes or 0
-  s.pixels = s.out + (s.moves_out and s.to.all * s.phases * s.out_pitch or 0)
+  if s.moves_in then s.read.d = s.in_row * lines end
+  s.out = s.moves_in and planes * s.read.d + s.lanes or 0
+  s.pixels = s.out + (s.moves_out and s.to.all * s.write.c or 0)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
 end
 
@@ -226,8 +227,8 @@ local function add_moves(b, s)
   for i = 0, math.min(s.step, width) - 1 do
     residues[i + 1] = { start = i, outputs = (width - i + s.step - 1) // s.step, stride = s.step }
   end
-  local function moves(make, tensor, lines, rows, pitch)
-    local list = relayout.row_moves(tensor, lines, rows, pitch)
+  local function moves(make, ...)
+    local list = relayout.row_moves(...)
     for _, move in ipairs(list) do
       local key = ("%s %d %d"):format(make, move.view.pixels, move.view.limit)
       move.kernel = b:kernel(key, "move", function(o) return relayout[make](move.view, o) end)
@@ -243,8 +244,8 @@ end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
 --
--- A task has a block of rows of one phase of planes and rows, axes, and is at image n, plane jd. Where tiles are: see
--- row_place, call_tile.
+-- A task has the rows [first, last) of one phase of planes and rows, axes, and is at image n, plane jd. Where tiles
+-- are: see row_place, call_tile.
 
 -- The rows of the input that a block's taps reach, laid out in scratch from the lowest on.
 local function move_in(d, s, at)
@@ -256,11 +257,11 @@ local function move_in(d, s, at)
   d:loop("plane", 0, at.planes, 1, function(plane)
     local source = d:let("source", at.n * from.n + gather.input_at(planes, at.jd, at.plane + plane) * from.d)
     d:loop("row", low, high, 1, function(row)
-      local to = d:let("to", plane * s.in_plane + (row - low) * s.in_row)
+      local to = d:let("to", plane * s.read.d + (row - low) * s.in_row)
       for _, move in ipairs(s.input) do
         d:loop("channel", 0, move.count, 1, function(i)
           d:call(move.kernel, { { d[from.base], source + row * from.h + i * from.c + move.outside },
-            { d.scratch, to + i * (s.step * s.in_pitch) + move.inside } })
+            { d.scratch, to + i * s.read.c + move.inside } })
         end)
       end
     end)
@@ -269,51 +270,51 @@ local function move_in(d, s, at)
 end
 
 -- The outputs of a row, from scratch; with a residual as pixels first.
-local function move_out(d, s, at)
+local function move_out(d, s, there)
   for _, move in ipairs(s.output) do
     d:loop("channel", 0, move.count, 1, function(i)
-      d:call(move.kernel, { { d.scratch, i * (s.phases * s.out_pitch) + (s.out + move.inside) }, s.finishes and
-        { d.scratch, s.pixels + move.outside } or { d[s.to.base], at.there + i * s.to.c + move.outside } })
+      d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, s.finishes and
+        { d.scratch, s.pixels + move.outside } or { d[s.to.base], there + i * s.to.c + move.outside } })
     end)
   end
-  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, at.there }, { d.dst, at.there } }) end
+  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, there }, { d.dst, there } }) end
 end
 
 -- Where the input, weights and output of the row begin that is worked on.
-local function row_place(d, s, at)
+local function row_place(d, s, at, j)
   local planes, lines, kernel = at.axes[1], at.axes[2], s.p.kernel
-  local row, rows = gather.tap_range(d, lines, at.j, "row")
-  local line = gather.input_at(lines, at.j, row)
+  local row, rows = gather.tap_range(d, lines, j, "row")
+  local line = gather.input_at(lines, j, row)
   local here = s.moves_in and (line - at.low) * s.in_row or
     at.n * s.from.n + gather.input_at(planes, at.jd, at.plane) * s.from.d + line * s.from.h
   local tap = ((planes.first_tap + at.plane * planes.tap_stride) * kernel[2] + lines.first_tap +
     row * lines.tap_stride) * kernel[3]
   at.here, at.tap, at.rows = d:let("here", here), d:let("tap", tap), rows
   at.there = d:let("there", at.n * s.to.n + (at.jd * planes.stride + planes.start) * s.to.d +
-    (at.j * lines.stride + lines.start) * s.to.h)
+    (j * lines.stride + lines.start) * s.to.h)
 end
 
--- A tile of the phase `number` of a row, at pixel w, of m channels from c on of a group.
+-- A tile of the phase `number` of a row, at pixel w, of m channels from c on of the group.
 local function call_tile(d, s, at, number, kernel, m)
-  local channel, group = at.g * s.to.channels + at.c, s.from.channels * (s.moves_in and s.step * s.in_pitch or s.from.c)
-  local out, first_tap = at.there + channel * s.to.c + at.w, s.axes[3][number].first_tap
-  d:call(kernel, { input = { s.moves_in and d.scratch or d[s.from.base], at.here + at.g * group + at.w },
+  local channel, first_tap = at.g * s.to.channels + at.c, s.axes[3][number].first_tap
+  local out = at.there + channel * s.to.c + at.w
+  d:call(kernel, { input = { d[s.read.memory], at.here + at.g * (s.from.channels * s.read.c) + at.w },
     panel = { d.packed, panel_at(s, at.g, at.c) + (at.tap + first_tap) * (s.from.channels * m) },
     bias = { d.bias, channel }, residual = { d.residual, out }, planes = at.planes, rows = at.rows,
-    output = not s.moves_out and { d[s.to.base], out } or
-      { d.scratch, channel * (s.phases * s.out_pitch) + (s.out + (number - 1) * s.out_pitch) + at.w } })
+    output = { d[s.write.memory], not s.moves_out and out or
+      channel * s.write.c + (s.out + (number - 1) * s.out_pitch) + at.w } })
 end
 
 -- All pixels of a row, and for each tile of them the channels of some pieces, or one piece from at.piece on.
 local function row_of_tiles(d, s, at, pieces)
   for number, row in ipairs(at.tiles) do
-    for _, run in ipairs(row.runs) do
+    for _, run in ipairs(row) do
       local width = run.variant.vectors * s.lanes
       d:loop("w", run.first, run.first + run.count * width, width, function(w)
         for _, piece in ipairs(pieces) do
           local function tile_at(c)
             at.w, at.c = w, c
-            call_tile(d, s, at, number, row.kernels[piece][run.variant], piece.size)
+            call_tile(d, s, at, number, row[piece][run.variant], piece.size)
           end
           if at.piece then tile_at(at.piece)
           else d:loop("c", piece.first, piece.first + piece.count * piece.size, piece.size, tile_at) end
@@ -325,35 +326,34 @@ end
 
 local function task(d, s, at, pieces)
   at.plane, at.planes = gather.tap_range(d, at.axes[1], at.jd, "plane")
-  at.first, at.last = at.block * at.size, d:let("last", driver.min(at.block * at.size + at.size, at.axes[2].outputs))
+  at.last = d:let("last", driver.min(at.first + at.size, at.axes[2].outputs))
   if s.moves_in then at.low = move_in(d, s, at) end
   d:loop("j", at.first, at.last, 1, function(j)
-    at.j = j
-    row_place(d, s, at)
+    row_place(d, s, at, j)
     if at.piece then return row_of_tiles(d, s, at, pieces) end
     d:loop("g", 0, s.p.groups, 1, function(g)
       at.g = g
       row_of_tiles(d, s, at, pieces)
     end)
-    if s.moves_out then move_out(d, s, at) end
+    if s.moves_out then move_out(d, s, at.there) end
   end)
 end
 
 ---- stages ------------------------------------------------------------------------------------------------------------
 
--- The tiles of each phase of a row: {runs, kernels by piece and variant}.
+-- The tiles of each phase of a row: its runs, and by piece the kernels of their variants.
 local function tiles_of(b, s, axes, pieces, vectors)
   local list = {}
   for number, axis in ipairs(s.axes[3]) do
     local runs, variants = planar_gather.row_runs(s, axis, vectors)
-    list[number] = { runs = runs, kernels = {} }
+    local row = table.move(runs, 1, #runs, 1, {})
     for _, piece in ipairs(pieces) do
-      local kernels = {}
+      row[piece] = {}
       for _, variant in ipairs(variants) do
-        kernels[variant] = b:add(tile_kernel(b:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
+        row[piece][variant] = b:add(tile_kernel(b:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
       end
-      list[number].kernels[piece] = kernels
     end
+    list[number] = row
   end
   return list
 end
@@ -361,10 +361,10 @@ end
 -- The parts of one phase of planes and rows. With `panel` a task has a piece of channels, which come first, so that a
 -- panel stays near while pixels pass.
 local function add_parts(list, b, s, axes, pieces, schedule)
-  local size, tiles = math.min(s.rows, axes[2].outputs), tiles_of(b, s, axes, pieces, schedule.vectors)
+  local size, tiles = math.min(schedule.rows, axes[2].outputs), tiles_of(b, s, axes, pieces, schedule.vectors)
   local blocks = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "block", (axes[2].outputs + size - 1) // size } }
   local function place(n, jd, block)
-    return { axes = axes, tiles = tiles, size = size, n = n, jd = jd, block = block }
+    return { axes = axes, tiles = tiles, size = size, n = n, jd = jd, first = block * size }
   end
   if not schedule.panel then
     list[#list + 1] = { indices = blocks, body = function(d, ...) task(d, s, place(...), pieces) end }
@@ -379,9 +379,9 @@ local function add_parts(list, b, s, axes, pieces, schedule)
   end
 end
 
--- Kernels and stages of a schedule; see families in convgen.lua.
-function planar_gather.stages(problem, schedule, target)
-  local b, s, list = build.new(problem, target), planar_gather.shape(problem, target), {}
+-- Kernels and stages of a schedule; see family.lua.
+function planar_gather.stages(problem, s, schedule, target)
+  local b, list = build.new(problem, target), {}
   lay_out(s, schedule.rows)
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)
   local pack = pack_stage(b, s, pieces)

@@ -214,9 +214,9 @@ function planar_taps.stages(p, schedule, target)
   common.channels_last, common.only_sum = p.layout == "nhwc", only_sum(p)
   common.own_taps = common.channels_last and p.threads > 1
   common.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
-  local columns = cut.columns(p.oc // p.groups, schedule.vectors, common.lanes)
-  for _, run in ipairs(cut.column_runs(columns)) do
-    for _, inputs in ipairs(inputs_of_task(common, schedule, #columns)) do
+  local columns = cut.runs_of_columns(p.oc // p.groups, schedule.vectors, common.lanes)
+  for _, run in ipairs(columns) do
+    for _, inputs in ipairs(inputs_of_task(common, schedule, columns.all)) do
       list[#list + 1] = part(setmetatable({ run = run, inputs = inputs }, { __index = common }), schedule)
     end
   end

@@ -50,64 +50,63 @@ local function number(x)
   return text:find "[.e]" and text or text .. ".0"
 end
 
-local function call(name, ...) return ("%s(%s);"):format(name, table.concat({ ... }, ", ")) end
-
-local function ranged(op, name, ...)
-  if not op.count then return call(name, ...) end
-  local arguments = { ... }
-  table.insert(arguments, op.first)
-  table.insert(arguments, op.count)
-  return call(name .. "_range", table.unpack(arguments))
+local function spelled(x)
+  local kind = math.type(x)
+  if kind then return kind == "integer" and tostring(x) or number(x) end
+  if x.kind == "address" then return address(x) end
+  return x.kind == "memory operand" and ("vmem(%s)"):format(address(x.address)) or x.name
 end
+
+local function call(name, list) return ("%s(%s);"):format(name, table.concat(list, ", ")) end
+
+-- v and the operation's name, with its operands in order.
+local function by_row(_, op, name)
+  local list = {}
+  for i, field in ipairs(program.operations[op.op]) do list[i] = spelled(op[field]) end
+  if not op.count then return call(name, list) end
+  local n = #list
+  list[n + 1], list[n + 2] = op.first, op.count
+  return call(name .. "_range", list)
+end
+
+local function named(name) return function(k, op) return by_row(k, op, name) end end
 
 local function declare(k, p, value)
   return ("%s%s *%s = %s;"):format(p.access == "in" and "const " or "", types.c(k.type), p.name, value)
 end
 
-local function arithmetic(k, op)
-  local y, name = op.y, "v" .. op.op
-  if y.kind == "register" then return ranged(op, name, op.d.name, op.x.name, y.name) end
-  if not y.all then return ranged(op, name, op.d.name, op.x.name, ("vmem(%s)"):format(address(y.address))) end
-  if op.op == "fma" and not op.count then return call("vfma_all", op.d.name, op.x.name, address(y.address)) end
+-- What takes an element for all lanes, where no operation of vec.h does both.
+local function broadcast_first(k, op, name)
   k.temporary = "cg_y" -- programs have no name that begins with cg_
-  return call("vbroadcast", k.temporary, address(y.address)) .. " "
-    .. ranged(op, name, op.d.name, op.x.name, k.temporary)
-end
-
-local function advance(_, op)
-  return ("%s %s %d;"):format(op.p.name, op.elements < 0 and "-=" or "+=", math.abs(op.elements))
-end
-
-local function transpose(_, op)
-  local names = {}
-  for i, v in ipairs(op.group) do names[i] = v.name end
-  return call("vtranspose", table.unpack(names))
+  local from, with = op.y.address, setmetatable({ y = { name = k.temporary } }, { __index = op })
+  return call("vbroadcast", { k.temporary, address(from) }) .. " " .. by_row(k, with, name)
 end
 
 local spell = {
-  zero = function(_, op) return call("vzero", op.d.name) end,
-  constant = function(_, op) return call("vset", op.d.name, number(op.value)) end,
-  load = function(_, op) return ranged(op, "vload", op.d.name, address(op.a)) end,
+  constant = named "vset", spill = named "vmove", fill = named "vmove",
   spread = function(k, op)
-    return call("vspread", op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes)
+    return call("vspread", { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
   end,
-  store = function(_, op) return ranged(op, "vstore", address(op.a), op.x.name) end,
-  stream = function(_, op) return call("vstream", address(op.a), op.x.name) end,
-  broadcast = function(_, op) return call("vbroadcast", op.d.name, address(op.a)) end,
-  fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
-  min = arithmetic,
-  move = function(_, op) return call("vmove", op.d.name, op.x.name) end,
-  insert = function(_, op) return call("vinsert", op.d.name, op.part, address(op.a)) end,
-  extract = function(_, op) return call("vextract", address(op.a), op.x.name, op.part) end,
-  transpose = transpose,
-  prefetch = function(_, op) return call("vprefetch", address(op.a), op.level) end,
-  advance = advance,
+  transpose = function(_, op)
+    local names = {}
+    for i, v in ipairs(op.group) do names[i] = v.name end
+    return call("vtranspose", names)
+  end,
+  advance = function(_, op)
+    return ("%s %s %d;"):format(op.p.name, op.elements < 0 and "-=" or "+=", math.abs(op.elements))
+  end,
   copy = function(k, op) return declare(k, op.p, op.from.name) end,
   pick = function(k, op) return declare(k, op.p, ("%s + %s[%d]"):format(op.from.name, op.tab.name, op.index)) end,
-  spill = function(_, op) return call("vmove", op.slot.name, op.x.name) end,
-  fill = function(_, op) return call("vmove", op.d.name, op.slot.name) end,
   comment = function(_, op) return ("/* %s */"):format(op.text) end,
 }
+
+local function operation(k, op)
+  local own, y = spell[op.op], op.y
+  if own then return own(k, op) end
+  if not (y and y.all) then return by_row(k, op, "v" .. op.op) end
+  if op.op == "fma" and not op.count then return call("vfma_all", { op.d.name, op.x.name, address(y.address) }) end
+  return broadcast_first(k, op, "v" .. op.op)
+end
 
 local function block(k, lines, ops, indent)
   for _, op in ipairs(ops) do
@@ -117,7 +116,7 @@ local function block(k, lines, ops, indent)
       block(k, lines, op.body, indent .. "    ")
       lines[#lines + 1] = indent .. "}"
     else
-      lines[#lines + 1] = indent .. spell[op.op](k, op)
+      lines[#lines + 1] = indent .. operation(k, op)
     end
   end
 end

@@ -7,7 +7,7 @@
 -- never given to a variable. Programs of the scalar target become scalar VEX instructions, for any target here has
 -- them.
 local program, registers = require "program", require "registers"
-local types, encoder = require "types", require "x86/encoder"
+local types, encoder = require "types", require "isa/x86/encoder"
 local machine = {}
 
 local rax, rsp, rip = 0, 4, encoder.rip

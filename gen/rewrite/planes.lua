@@ -33,8 +33,8 @@ function planes.shape(s)
   s.planes = { every = every, lines = every[2] > 1 or every[3] > 1 }
   s.from.memory, s.to.memory, s.later, s.residual = "scratch", "scratch", s.residual, false
   local few = s.from.channels * s.size < 64 -- pixels side by side: a row of taps is one loop, as of channels-last data
-  s.from.pitch = few and s.from.channels or parts.odd_lines(s.from.channels, s.size)
-  s.from.row = s.axes[3][1].inputs * s.from.pitch
+  s.from.w = few and s.from.channels or parts.odd_lines(s.from.channels, s.size)
+  s.from.h = s.axes[3][1].inputs * s.from.w
 end
 
 -- Where the input begins that `outputs` neighbouring outputs of an axis's phases gather from, and how much of it there
@@ -73,10 +73,10 @@ function planes.plan(s, schedule, width)
   plan.splits, plan.bands = schedule.splits or 1, bands(s, schedule.rows)
   for _, band in ipairs(plan.bands) do rows = math.max(rows, band.window.count) end
   for _, axis in ipairs(s.axes[1]) do depth = math.max(depth, window({ axis }, 1).count) end
-  s.from.image = rows * s.from.row
-  s.to.pitch, s.to.row = width, s.to.size[3] * width
-  plan.out = parts.round_up(depth * s.from.image, 64 // s.size)
-  plan.scratch = (plan.out + plan.bands[1].size * s.axes[2][1].stride * s.to.row) * s.size
+  s.from.d = rows * s.from.h
+  s.to.w, s.to.h = width, s.to.size[3] * width
+  plan.out = parts.round_up(depth * s.from.d, 64 // s.size)
+  plan.scratch = (plan.out + plan.bands[1].size * s.axes[2][1].stride * s.to.h) * s.size
 end
 
 -- Calls visit(rows) for the largest bands of even sizes whose rows stay in the scratch, in a part of the second cache,
@@ -125,8 +125,8 @@ local function turning(b, what, tensor, pixels, channels)
   for _, run in ipairs(list) do
     run.kernel = b:kernel(("%s %d %d"):format(what, pixels, run.size), what, function(o)
       -- What is written beyond few channels the next pixel puts right, or the outputs do.
-      local view = { pixels = pixels, channels = run.size, pitch = tensor.pitch, loose = true,
-        limit = (pixels - 1) * tensor.pitch + parts.round_up(run.size, 16 // s.size),
+      local view = { pixels = pixels, channels = run.size, pitch = tensor.w, loose = true,
+        limit = (pixels - 1) * tensor.w + parts.round_up(run.size, 16 // s.size),
         row = tensor.size[1] * tensor.size[2] * tensor.size[3] }
       if what == "planes" then
         view.exact, view.finish = true, s.later and s.p
@@ -170,7 +170,7 @@ function planes.read(b, d, at, band)
         local row = (low.row + line) * s.planes.every[2]
         d:call(run.kernel, {
           { d[s.from.base], element(s.from, at.n, at.g * s.from.channels + c, low.plane + plane, row) },
-          { d.scratch, plane * s.from.image + line * s.from.row + c } })
+          { d.scratch, plane * s.from.d + line * s.from.h + c } })
       end)
     end
     d:loop("plane", 0, depth.count, 1, function(plane)

@@ -1,7 +1,7 @@
 -- The oracle of the encoder: every row and operand shape with random operands, and the edges of every displacement, as GNU as
 -- encodes the same instruction's spelling. Without as and objdump there is no oracle, and only a few fixed codes are checked.
 local suite = require "suite"
-local encoder, rows = require "x86/encoder", require "x86/instructions"
+local encoder, rows = require "isa/x86/encoder", require "isa/x86/instructions"
 
 local seed = math.tointeger(tonumber(os.getenv "CONVGEN_SEED")) or os.time()
 math.randomseed(seed)

@@ -12,6 +12,17 @@ local transform = {}
 
 ---- two dimensions ----------------------------------------------------------------------------------------------------
 
+-- The different constants of several.
+local function constants_of(several)
+  local list, seen = {}, {}
+  for _, s in ipairs(several) do
+    for _, c in ipairs(straight.constants(s)) do
+      if not seen[c] then list[#list + 1], seen[c] = c, true end
+    end
+  end
+  return list
+end
+
 -- Gives registers for constants: all at once before the loops where they fit, else each where it is used.
 function transform.constants(k, kept, list)
   local known = {}
@@ -21,9 +32,7 @@ function transform.constants(k, kept, list)
     return r
   end
   if not kept then return new end
-  for _, s in ipairs(list) do
-    for _, c in ipairs(straight.constants(s)) do known[c] = known[c] or new(c) end
-  end
+  for _, c in ipairs(constants_of(list)) do known[c] = new(c) end
   return function(c) return known[c] end
 end
 
@@ -69,16 +78,34 @@ local function two_dimensions(k, o, how)
   end
 end
 
--- The first kernel of several ways to make it whose registers fit, or nil and why the first does not.
-function transform.fitting(target, ways, make)
+-- The first kernel of several ways to make it whose registers fit, or nil and why the first does not. What does not fit
+-- in the registers least(way), if it is given, says that a way needs at least, is not made.
+function transform.fitting(target, ways, make, least)
   local why
-  for _, way in ipairs(ways) do
+  local function try(way)
     local kernel = make(table.unpack(way))
     local map, cannot = registers.allocate(kernel, target)
-    if map then return kernel end
     why = why or cannot
+    return map and kernel
   end
-  return nil, why
+  for _, way in ipairs(ways) do
+    local kernel = (not least or least(table.unpack(way)) <= target.registers) and try(way)
+    if kernel then return kernel end
+  end
+  return try(ways[1]) or nil, why
+end
+
+-- What two dimensions need at least: in the last row, in the first column that is held, in those that are not.
+local function least(along, across, kept, held)
+  local rows, columns, others, constants = straight.reads(across), 0, false
+  if rows == 0 then return 0 end
+  for f, result in ipairs(along.results) do
+    if f <= held then columns = columns + (result and 1 or 0) else others = others or result end
+  end
+  local row = (rows - 1) * columns + straight.registers(along, false, kept)
+  local first = columns > 0 and (columns - 1) * rows + straight.registers(across, true, kept) or 0
+  local other = others and straight.registers(across, false, kept) or 0
+  return (kept and #constants_of { along, across } or 0) + math.max(row, first, other)
 end
 
 -- The kernel of a transform, with as many held columns as its registers allow, with constants in registers if they fit.
@@ -96,7 +123,7 @@ local function built(called, along, across, open)
     local how = { held = held, constant = transform.constants(k, kept, { along, across }), slots = {} }
     body(function() two_dimensions(k, o, how) end)
     return k:finish()
-  end)
+  end, function(kept, held) return least(along, across, kept, held) end)
 end
 
 -- Whole vectors in a loop, then the lanes that are left: body(count) with count nil for a whole one.

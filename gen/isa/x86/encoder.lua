@@ -7,7 +7,7 @@
 --   all   one element of memory for all lanes                imm   an immediate, or a jump's distance from its end
 -- Registers are numbers. Operands are not checked: what a row cannot do is the caller's to know. Knows nothing of
 -- programs.
-local rows = require "x86/instructions"
+local rows = require "isa/x86/instructions"
 local encoder = { rip = -1 }
 
 local pack, char = string.pack, string.char

@@ -1,0 +1,79 @@
+-- family.lua: what every family of canonical sums does: it lists schedules, each with its estimate or why it cannot be,
+-- and builds one.
+--
+-- A family states its name, the forms of its schedules' names (names.lua), and how it does a pass: for forward and
+-- backward data gathers(p, target, m), for backward weights sums(p, target, m), which answer with
+--   why                       why it cannot be done so, or nil; then nothing else is asked
+--   candidates(add)           calls add(schedule) for each that is worth trying, best guess first
+--   misfit(schedule)          why one cannot be, or nil; cycles(schedule): its estimate
+--   stages(schedule)          {kernels, stages, packed (bytes of weights), shared (bytes)}
+-- m: see cost.lua, for lists alone.
+local cost = require "cost"
+local names = require "names"
+local registers = require "registers"
+local family = {}
+
+-- The sentence of the first row {condition, sentence, what it names ...} whose condition holds, or nil.
+function family.first(rows)
+  for _, row in ipairs(rows) do
+    if row[1] then return row[2]:format(table.unpack(row, 3)) end
+  end
+end
+
+-- A row: so many registers are needed.
+function family.registers(needed, target)
+  return { needed > target.registers, "needs %d registers, %s has %d", needed, target.name, target.registers }
+end
+
+local function way(f, p, target, m) return (p.pass == "backward_weights" and f.sums or f.gathers)(p, target, m) end
+
+-- What is worth trying, each once: schedules with the parts of their names.
+local function candidates(f, how)
+  local list, seen = {}, {}
+  how.candidates(function(schedule)
+    schedule.family = f.name
+    local name, kind = names.print(schedule)
+    if not seen[name] then list[#list + 1] = { schedule = schedule, name = name, way = kind } end
+    seen[name] = true
+  end)
+  return list
+end
+
+-- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
+-- the family does not apply.
+local function schedules(f, p, target, machine, list)
+  local how = way(f, p, target, cost.machine(machine, target))
+  for i, entry in ipairs(how.why and {} or candidates(f, how)) do
+    entry.why = how.misfit(entry.schedule)
+    entry.cycles = entry.why and 0 or how.cycles(entry.schedule)
+    list[i] = entry
+  end
+  if #list == 0 then list[1] = { name = f.name, way = f.name, why = how.why or "no tile fits the registers" } end
+end
+
+-- The kernels and stages of a schedule, from wherever its name comes; or nil and why not.
+local function stages(f, p, schedule, target)
+  if names.sums(schedule) ~= (p.pass == "backward_weights") then
+    return nil, names.print(schedule) .. " is not a schedule of this pass"
+  end
+  local how = way(f, p, target)
+  local why = how.why or how.misfit(schedule)
+  if why then return nil, why end
+  local result = how.stages(schedule)
+  for _, kernel in ipairs(result.kernels) do
+    local map, cannot = registers.allocate(kernel, target)
+    if not map then return nil, cannot end
+  end
+  return result
+end
+
+-- The family that the generator asks (space.lua).
+function family.new(f)
+  names.family(f.name, f.forms)
+  f.chains = 1
+  function f.schedules(...) return schedules(f, ...) end
+  function f.stages(...) return stages(f, ...) end
+  return f
+end
+
+return family
