@@ -48,7 +48,8 @@ typedef struct answers {
 struct cg_pool {
     convgen_problem p;
     cg_role role_of[CG_TENSORS];
-    size_t bytes[CG_TENSORS], element;
+    size_t bytes[CG_TENSORS];
+    convgen_type type; /* of outputs */
     cg_operands o;
     int64_t filled; /* kind and run that the tensors hold; -1: none */
     answers of[CONVGEN_DATA_KINDS];
@@ -60,7 +61,7 @@ cg_status cg_pool_new(const convgen_problem *p, cg_pool **out)
     if (!pool) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a pool of outputs");
     pool->p = *p;
     pool->filled = -1;
-    pool->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
+    pool->type = cg_output_type(p, false);
     cg_roles(p, pool->role_of);
     cg_tensor_bytes(p, pool->bytes);
     return CONVGEN_OK;
@@ -102,11 +103,6 @@ static cg_status fill(cg_pool *pool, convgen_data kind, int64_t run)
 
 /* ---- exact values and the loop's error, once --------------------------------------------------------------------------- */
 
-static double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
-
 static double square(double x)
 {
     return x * x;
@@ -136,7 +132,7 @@ static cg_status take_range(cg_pool *pool, answers *a, int64_t first, int64_t n)
     for (int64_t i = 0; i < n && !status; i++) {
         cg_output_place(p, false, first + i, place);
         int group = (int)(place[4] * a->groups / channels_of(p));
-        double error = (at(p->type, loop, i) - high[i]) - low[i];
+        double error = (cg_get(pool->type, loop, i) - high[i]) - low[i];
         a->at[a->count++] = (sample){high[i], low[i], group};
         add(&a->group[group], high[i], error);
         add(&a->group[a->groups], high[i], error);
@@ -220,7 +216,7 @@ static void add_errors(const cg_pool *pool, const answers *a, double *error2, in
         int64_t first, n = cg_spread_range(&a->spread, i, &first);
         for (int64_t e = first; e < first + n; e++) {
             const sample *s = &a->at[(*from)++];
-            double error = square((at(pool->p.type, got, e) - s->high) - s->low);
+            double error = square((cg_get(pool->type, got, e) - s->high) - s->low);
             if (isnan(error)) error = INFINITY;
             error2[s->group] += error;
             error2[a->groups] += error;

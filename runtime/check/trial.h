@@ -71,7 +71,7 @@ struct cg_trial {
     convgen_problem p;
     bool guards;
     cg_role role_of[CG_TENSORS];
-    size_t bytes[CG_TENSORS], element;
+    size_t bytes[CG_TENSORS];
     set sets[SETS];
     bool whole;    /* SKETCH is of a problem that is small enough to be filled */
     size_t sketched, filled; /* bytes of the inputs of SKETCH: at most so many, and as it came */
@@ -99,10 +99,5 @@ cg_status cg_unwritten(cg_trial *t, kind which, bool bias, int64_t element, cg_v
 bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v); /* zones, and inputs where these were hashed */
 cg_status cg_bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word); /* a poisoned workspace */
 cg_status cg_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v); /* sample.c */
-
-static inline double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
 
 #endif

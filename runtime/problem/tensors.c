@@ -17,6 +17,15 @@ static const struct pass_row {
 
 const char *cg_tensor_name(int tensor) { return names[tensor]; }
 
+/* All have the problem's, so far. */
+convgen_type cg_tensor_type(const convgen_problem *p, int tensor)
+{
+    (void)tensor;
+    return p->type;
+}
+
+size_t cg_element(const convgen_problem *p, int tensor) { return cg_types[cg_tensor_type(p, tensor)].bytes; }
+
 void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS])
 {
     memcpy(role_of, passes[p->pass].role, sizeof passes[0].role);
@@ -28,9 +37,10 @@ void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS])
 {
     cg_sizes s = cg_problem_sizes(p);
     const int64_t count[CG_TENSORS] = {s.src, s.weights, s.bias, s.dst, s.dst};
-    for (int i = 0; i < CG_TENSORS; i++) bytes[i] = (size_t)count[i] * s.element;
+    for (int i = 0; i < CG_TENSORS; i++) bytes[i] = (size_t)count[i] * cg_element(p, i);
 }
 
 int cg_output_count(const convgen_problem *p) { return 1 + (p->bias && passes[p->pass].role[CG_BIAS] == CG_RESULT); }
 int cg_output_tensor(const convgen_problem *p, bool bias) { return bias ? CG_BIAS : passes[p->pass].output; }
+convgen_type cg_output_type(const convgen_problem *p, bool bias) { return cg_tensor_type(p, cg_output_tensor(p, bias)); }
 int cg_data_tensor(const convgen_problem *p) { return passes[p->pass].data; }
