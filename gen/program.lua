@@ -189,7 +189,7 @@ function program.new(o)
     args = {}, pool = {}, slots = {},
     vectors = {}, body = {}, loops = {} }, Program)
   check_name(k, o.name)
-  if not types.rows[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
+  if not types.rows[o.type] then complain(k, "the type %s is none of %s", tostring(o.type), types.names()) end
   if type(o.target) ~= "table" then complain(k, "the target is no row of targets") end
   k.size, k.part, k.lanes = types.bytes(o.type), types.part(o.type), types.lanes(o.type, o.target)
   k.open = { k.body } -- the lists that operations go to, innermost last
@@ -204,11 +204,17 @@ local function argument(k, name, row)
   return row
 end
 
-function Program:pointer(name, access)
+-- To elements of a type that is computed in the program's, which is usual.
+function Program:pointer(name, access, stored)
+  local row = types.rows[stored or self.type]
+  if not row or row.sums ~= self.type then
+    complain(self, "the pointer %s is to %s; what is computed in %s is %s", name, stored, self.type,
+      types.names(function(other) return other.sums == self.type end))
+  end
   if access ~= "in" and access ~= "out" and access ~= "inout" then
     complain(self, "the pointer %s is %s; in, out and inout are allowed", tostring(name), tostring(access))
   end
-  return argument(self, name, { kind = "pointer", access = access, bytes = self.size })
+  return argument(self, name, { kind = "pointer", access = access, type = stored or self.type, bytes = row.bytes })
 end
 
 function Program:count(name) return argument(self, name, { kind = "count" }) end
@@ -312,7 +318,8 @@ function Program:advance(p, elements)
 end
 
 local function new_pointer(k, hint, from)
-  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, bytes = from.bytes }
+  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, type = from.type,
+    bytes = from.bytes }
   k.kinds[p] = "pointer"
   return p
 end

@@ -4,6 +4,7 @@
 -- A block is a chain from zero, added to what is there; so a family's bias has the reference's bits whatever kernel
 -- sums it.
 local program = require "program"
+local types = require "types"
 local driver = require "driver"
 local parts = require "parts"
 local cut = require "tiles"
@@ -96,7 +97,7 @@ end
 
 -- Zeroes places, once or as run = {times, step} says; without times an argument does.
 function reduce.zero_kernel(p, target, name, places, run)
-  local k = program.new { name = name, type = p.type, target = target }
+  local k = program.new { name = name, type = types.computed(p), target = target }
   local out, zero = k:pointer("out", "out"), k:vector "zero"
   local times = run and (run.times or k:count "vectors")
   k:zero(zero)
@@ -135,7 +136,7 @@ end
 -- to the next; run: for vectors one behind another; whole: all of each vector is there, and the sums are new totals;
 -- words, as above.
 function reduce.bias_kernel(p, target, name, places, how)
-  local k, words, loops = program.new { name = name, type = p.type, target = target }, how.words or usual, {}
+  local k, words, loops = program.new { name = name, type = types.computed(p), target = target }, how.words or usual, {}
   local diff, out = k:pointer("diff_dst", "in"), k:pointer(words.out, "inout")
   local vectors = how.run and k:count "vectors"
   for i, loop in ipairs(how.loops) do
