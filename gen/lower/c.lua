@@ -137,24 +137,15 @@ local function declarations(lines, names)
   end
 end
 
-local function occurring(k, ops, seen)
-  for _, op in ipairs(ops) do
-    if op.op == "loop" then occurring(k, op.body, seen) end
-    program.reads(op, function(thing) seen[thing] = true end)
-    program.writes(op, function(thing) seen[thing] = true end)
-  end
-  return seen
-end
-
 -- The text of a finished program as `static void NAME(...) {...}`.
 function c.kernel(k)
   if not k.finished then error(("program %s: lowered before finish"):format(k.name), 0) end
-  local seen, names, body, lines = occurring(k, k.body, {}), {}, {}, {}
+  local names, body, lines = {}, {}, {}
   lines[1] = ("static void %s(%s) {"):format(k.name, c.parameters(k))
   block(k, body, k.body, "    ")
   for _, list in ipairs { k.vectors, k.slots } do
     for _, v in ipairs(list) do
-      if seen[v] then names[#names + 1] = v.name end
+      if k.used[v] then names[#names + 1] = v.name end
     end
   end
   names[#names + 1] = k.temporary
