@@ -12,6 +12,9 @@ local LINE = 64
 -- The least that a line takes which nothing fetches ahead: its latency over the lines that are under way.
 local asked = { l2 = 2, l3 = 5, memory = 14 }
 
+-- What an operation of a kernel takes to be generated, in cycles; so often a plan that is estimated is taken to run.
+local WRITTEN, RUNS = 10000, 250
+
 local function believed(rate) return type(rate) == "number" and rate >= 0 and rate <= 10000 end
 
 -- The rates of a machine, each level at least as slow as the one before it.
@@ -34,6 +37,9 @@ local function bound(a, b, c)
   local longest = math.max(a, b, c)
   return longest == 0 and 0 or longest * ((a / longest) ^ 8 + (b / longest) ^ 8 + (c / longest) ^ 8) ^ 0.125
 end
+
+-- Cycles of a run with its share of making the kernels, of so many operations: what plans that are estimated go by.
+function cost.planned(cycles, made) return cycles + made * (WRITTEN / RUNS) end
 
 -- Sizes of the caches in bytes (of the last one what a core may count on while others use it), and cycles.
 function cost.machine(machine, target)

@@ -196,12 +196,13 @@ local function add_tiles(o, frame, h, w)
     bytes = frequencies(h) * frequencies(w) * reduced(p) * produced(p) * frame.size }
   if why then o.list[#o.list + 1] = { schedule = schedule_of(o, known, 14, 1), why = why }; return end
   local tiled = gather.tiled(frame, h.plans(), w.plans())
-  local work = cost.work(tiled)
+  local work, transforms = cost.work(tiled), cost.transforms_made(tiled)
   function o.add(schedule, block, cannot)
     local s = gather.scheduled(tiled, schedule, block.figures)
     cannot = cannot or gather.misfit(s)
-    local cycles = not cannot and cost.gathering(s, work, o.m) or 0
-    o.list[#o.list + 1] = { schedule = schedule, why = cannot, cycles = cycles }
+    if cannot then o.list[#o.list + 1] = { schedule = schedule, why = cannot }; return end
+    o.list[#o.list + 1] = { schedule = schedule, cycles = cost.gathering(s, work, o.m),
+      made = transforms + cost.products_made(s, work) }
   end
   for _, split in ipairs(o.splits) do
     for _, block in ipairs(block_sizes(tiled, split == 1 and o.shares)) do
@@ -258,7 +259,7 @@ local function with_splits(o, tiled, schedule_with, splits)
     why = why or cannot
     if not cannot and fitting < 2 then
       fitting = fitting + 1
-      o.list[#o.list + 1] = { schedule = schedule, cycles = cost.gradient(s, o.m) }
+      o.list[#o.list + 1] = { schedule = schedule, cycles = cost.gradient(s, o.m), made = cost.gradient_made(s) }
     end
   end
   if fitting == 0 then o.list[#o.list + 1] = { schedule = schedule_with(splits[1]), why = why } end
