@@ -140,13 +140,13 @@ static places windows_of(const cg_trial *t)
 
 static char *output_at(const cg_trial *t, bool bias, int64_t element)
 {
-    return t->sets[SKETCH].tensor[cg_output_tensor(&t->p, bias)].data + (size_t)element * t->element;
+    return t->sets[SKETCH].tensor[cg_output_tensor(&t->p, bias)].data + (size_t)element * cg_types[cg_output_type(&t->p, bias)].bytes;
 }
 
 static void poison_places(const cg_trial *t, bool bias, const places *c)
 {
     for (int i = 0; i < c->count; i++)
-        cg_fill_words(output_at(t, bias, c->at[i].first), (size_t)c->at[i].n * t->element, poisons[OUTPUT].word);
+        cg_fill_words(output_at(t, bias, c->at[i].first), (size_t)c->at[i].n * cg_types[cg_output_type(&t->p, bias)].bytes, poisons[OUTPUT].word);
 }
 
 /* The run of written outputs from the first written one of a place on; n 0: none. */
@@ -263,8 +263,8 @@ static cg_status add_squares(cg_trial *t, run r, squares *whole, squares *rim)
     if (!status) status = cg_reference(&t->p, o, CG_LOOP, 1, false, r.first, r.n, loop);
     for (int64_t i = 0; i < r.n && !status; i++) {
         squares *of = terms[i] * 4 >= most * 3 ? whole : rim;
-        of->mine += square((at(t->p.type, output_at(t, false, r.first), i) - high[i]) - low[i]);
-        of->loop += square((at(t->p.type, loop, i) - high[i]) - low[i]);
+        of->mine += square((cg_get(cg_output_type(&t->p, false), output_at(t, false, r.first), i) - high[i]) - low[i]);
+        of->loop += square((cg_get(cg_output_type(&t->p, false), loop, i) - high[i]) - low[i]);
         of->exact += square(high[i]);
         of->n++;
     }
@@ -305,7 +305,7 @@ static bool all_written(cg_trial *t, cg_verdict *v)
 {
     int64_t count = cg_output_elements(&t->p, false);
     for (int64_t i = 0; i < count && v->ok; i++)
-        if (isnan(at(t->p.type, output_at(t, false, 0), i))) cg_unwritten(t, SKETCH, false, i, v);
+        if (isnan(cg_get(cg_output_type(&t->p, false), output_at(t, false, 0), i))) cg_unwritten(t, SKETCH, false, i, v);
     return v->ok;
 }
 
