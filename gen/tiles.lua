@@ -77,7 +77,7 @@ end
 
 ---- border variants: which pixels of a tile a tap along w may use -----------------------------------------------------
 
-local plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
+cut.plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
 
 -- Segments of one tile {first, size} of a row: {tap, taps, first pixel, last pixel}, a tap each.
 function cut.segments(axis, tile)
@@ -147,8 +147,8 @@ function cut.border_tiles(axis, pixels)
 end
 
 -- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
--- variant and with what tells it from others. A row that has plenty of variants is not finished.
-function cut.variant_runs(pieces, describe)
+-- variant and with what tells it from others. A row that has `most` variants is not finished.
+function cut.variant_runs(pieces, describe, most)
   local variants, known, runs = {}, {}, {}
   for _, piece in ipairs(pieces) do
     local made, key = describe(piece)
@@ -156,7 +156,7 @@ function cut.variant_runs(pieces, describe)
     if not known[key] then known[key], variants[#variants + 1] = variant, variant end
     if run and run.variant == variant then run.count = run.count + piece.count
     else runs[#runs + 1] = { variant = variant, first = piece.first, count = piece.count } end
-    if #variants == plenty then break end
+    if #variants == most then break end
   end
   return runs, variants
 end
@@ -166,7 +166,7 @@ function cut.row_runs(axis, pixels, contiguous)
   return cut.variant_runs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis)), function(tile)
     local list = cut.merged(cut.segments(axis, tile), contiguous)
     return { size = tile.size, segments = list }, tile.size .. " " .. cut.segments_key(list)
-  end)
+  end, cut.plenty)
 end
 
 return cut
