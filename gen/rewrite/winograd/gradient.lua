@@ -78,12 +78,6 @@ function gradient.scheduled(tiled, schedule, list)
   return s
 end
 
--- Everything that stages and estimate derive from a problem and a schedule.
-function gradient.shape(p, schedule, target)
-  local tiled = gradient.tiled(p, target, grid.pixels(p, 2, schedule.h[1]), grid.pixels(p, 3, schedule.w[1]))
-  return gradient.scheduled(tiled, schedule, gradient.blocks(tiled, schedule.tiles, schedule.sums or 1))
-end
-
 -- Why a schedule of admitted tiles cannot be, or nil; s is its shape.
 function gradient.misfit(s)
   local bytes = s.scratch + s.shared
@@ -165,7 +159,9 @@ local function make_kernels(s, slice)
     end)
   end
   for _, run in ipairs(panels(s, slice)) do
-    for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do product_kernel(s, inputs.size, run.tile.vectors) end
+    for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
+      product_kernel(s, inputs.size, run.tile.vectors)
+    end
     if s.one_block then result_kernel(s, run.tile.channels) end
   end
   if not s.one_block then result_kernel(s, slice.channels) end
@@ -291,15 +287,15 @@ local function reduce_part(s, run)
   end }
 end
 
-function gradient.stages(p, schedule, target)
-  local s, list, last = gradient.shape(p, schedule, target), {}, {}
+-- s: a schedule's shape.
+function gradient.stages(s)
+  local p, target, list, last = s.p, s.target, {}, {}
   s.build, s.kinds = build.new(p, target), blocks.of_pieces(s.h, s.w, s.list)
   for i, run in ipairs(s.slices) do list[i], last[i] = slice_part(s, run), s.sums > 1 and reduce_part(s, run) or nil end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
-  if s.build.why then return nil, s.build.why end
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
   if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, s.build.kernels) end
-  return { kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared,
+  return { why = s.build.why, kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared,
     tile = { 1, p.kernel[2], p.kernel[3] } }
 end
 
