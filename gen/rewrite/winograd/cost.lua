@@ -311,8 +311,8 @@ end
 
 -- A pixel's share of what the tiles of a problem take: products of a pair of channels, operations of the input's
 -- transform a channel, of the output's; what binds: the longest of what a run has to do.
-function cost.gathering_figures(s, m)
-  local work, pixels, most, all = cost.work(s), s.images * s.to.size[2] * s.to.size[3], "products", 0
+function cost.gathering_figures(s, work, m)
+  local pixels, most, all = s.images * s.to.size[2] * s.to.size[3], "products", 0
   local names = { products = "the products", transforms = "the transforms", pack = "transforming the weights" }
   local c = cost.parts(s, work, m)
   for name, cycles in pairs(c) do most, all = cycles > c[most] and name or most, all + cycles end

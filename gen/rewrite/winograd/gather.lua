@@ -97,14 +97,6 @@ function gather.scheduled(tiled, schedule, figures)
   return s
 end
 
--- Everything that stages and estimate derive from a problem and a schedule.
-function gather.shape(p, schedule, target)
-  local h, w = grid.axes(p)
-  local tiled = gather.tiled(gather.frame(p, target), grid.plans(h, schedule.h), grid.plans(w, schedule.w))
-  return gather.scheduled(tiled, schedule,
-    blocks.figures(tiled.h_plans, tiled.w_plans, tiled.images, schedule.tiles, schedule.shares))
-end
-
 -- Why a schedule cannot be, or nil; s is its shape.
 function gather.misfit(s)
   local one, shares = s.schedule, s.schedule.shares
@@ -544,8 +536,9 @@ local function compute_part(s, block)
       { "split", splits } } }
 end
 
-function gather.stages(p, schedule, target)
-  local s = gather.shape(p, schedule, target)
+-- s: a schedule's shape.
+function gather.stages(s)
+  local p, schedule, target = s.p, s.schedule, s.target
   s.build, s.sums = build.new(p, target), sums_of(s.from.channels, schedule.chunk or s.from.channels)
   local stages, list = { not s.fuse and pack_stage(s) or nil }, {}
   for i, block in ipairs(blocks.list(s.h_plans, s.w_plans, s.images, schedule.tiles, schedule.shares)) do
@@ -553,8 +546,7 @@ function gather.stages(p, schedule, target)
   end
   stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch,
     in_order = schedule.shares ~= nil }
-  if s.build.why then return nil, s.build.why end
-  return { kernels = s.build.kernels, stages = stages, packed = gather.packed_bytes(s), shared = 0,
+  return { why = s.build.why, kernels = s.build.kernels, stages = stages, packed = gather.packed_bytes(s), shared = 0,
     tile = { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end
 
