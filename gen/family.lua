@@ -3,16 +3,20 @@
 --
 -- A family states its name, the forms of its schedules' names (names.lua), and two ways: `gathers`, of forward and
 -- backward data, and `sums`, of backward weights. A way has
---   shape(p, target)          what its schedules have in common: a table; p, target and m (cost.lua, in lists) are added
+--   shape(p, target)          what its schedules have in common, by default view.units; p, target and, in lists, m
+--                             (cost.lua) are added
 --   refused(s)                why the pass cannot be done so, or nil; then nothing else is asked. The family's own
 --                             `refused`, if it has one, comes before the shape
 --   candidates(s, add)        calls add(schedule) for each that is worth trying, best guess first
 --   misfit(s, schedule)       why one cannot be, or nil
 --   cycles(s, schedule)       its estimate
---   stages(s, schedule)       {kernels, stages, packed (bytes of weights), shared (bytes)}
+--   stages(s, schedule)       its stages, and bytes of packed weights and shared memory, if any; s now is a builder
+--                             (build.lua), in which their kernels are made
+local build = require "build"
 local cost = require "cost"
 local names = require "names"
 local registers = require "registers"
+local view = require "view"
 local family = {}
 
 -- The sentence of the first row {condition, sentence, what it names ...} whose condition holds, or nil.
@@ -32,7 +36,7 @@ local function shaped(f, p, target, m)
   local why = f.refused and f.refused { p = p }
   if why then return nil, why end
   local way = p.pass == "backward_weights" and f.sums or f.gathers
-  local s = way.shape and way.shape(p, target) or {}
+  local s = way.shape and way.shape(p, target) or view.units(p, target)
   s.p, s.target, s.m = s.p or p, target, m
   why = way.refused and way.refused(s)
   if why then return nil, why end
@@ -64,19 +68,19 @@ local function schedules(f, p, target, machine, list)
 end
 
 -- The kernels and stages of a schedule, from wherever its name comes; or nil and why not.
-local function stages(f, p, schedule, target)
+local function made(f, p, schedule, target)
   if names.sums(schedule) ~= (p.pass == "backward_weights") then
     return nil, names.print(schedule) .. " is not a schedule of this pass"
   end
   local way, s = shaped(f, p, target)
   local why = not way and s or way.misfit(s, schedule)
   if why then return nil, why end
-  local result = way.stages(s, schedule)
-  for _, kernel in ipairs(result.kernels) do
+  local stages, packed, shared = way.stages(build.new(s.p, target, s), schedule)
+  for _, kernel in ipairs(s.kernels) do
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end
   end
-  return result
+  return { kernels = s.kernels, stages = stages, packed = packed or 0, shared = shared or 0 }
 end
 
 -- The family that the generator asks (space.lua).
@@ -84,7 +88,7 @@ function family.new(f)
   names.family(f.name, f.forms)
   f.chains = 1
   function f.schedules(...) return schedules(f, ...) end
-  function f.stages(...) return stages(f, ...) end
+  function f.stages(...) return made(f, ...) end
   return f
 end
 

@@ -128,7 +128,8 @@ local function count_row(t, s, schedule, rows, times, far)
     t:loops(n)
     positions, outputs = positions + run.count * reached, outputs + run.count * v.size
   end
-  local input, output = rows.reached * math.min(positions, s.pixels.inputs // s.pixels.down) * s.members, rows.size * outputs
+  local width = math.min(positions, s.pixels.inputs // s.pixels.down)
+  local input, output = rows.reached * width * s.members, rows.size * outputs
   count_lines(t, s, times * input, far.read, (input + output) * LINE)
   count_lines(t, s, times * output, far.store, (input + output) * LINE)
 end

@@ -2,7 +2,6 @@
 --
 -- Of channels-first data a task lays a band of rows out as pixels before, and its outputs as planes at the end
 -- (rewrite/planes.lua). A tile is in direct_tile.lua.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -233,20 +232,18 @@ function direct_gather.columns(s, schedule, target)
   return cut.runs_of_columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
--- Kernels and stages of a schedule; see family.lua.
-function direct_gather.stages(p, s, schedule, target)
-  local lanes, runs = parts.lanes_of(p, target), direct_gather.columns(s, schedule, target)
-  local width, pack = runs[1].tile.width, {}
-  local b = build.new(p, target, { s = s, schedule = schedule, runs = runs, width = width,
-    panels = panel_layout(s, lanes, width) })
+-- The stages of a schedule of a shape; see family.lua.
+function direct_gather.stages(b, s, schedule)
+  local p, pack, runs = b.p, {}, direct_gather.columns(s, schedule, b.target)
+  b.s, b.schedule, b.runs, b.width = s, schedule, runs, runs[1].tile.width
+  b.panels = panel_layout(s, parts.lanes_of(p, b.target), b.width)
   for i, run in ipairs(runs) do pack[i] = pack_part(b, run) end
-  if s.planes then planes.plan(s, schedule, width) end
+  if s.planes then planes.plan(s, schedule, b.width) end
   local compute = (s.planes and in_bands or in_place)(b)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },
     driver.stage { name = "compute", parts = compute, scratch = s.planes and s.planes.scratch } }
   if schedule.copies then table.insert(stages, 2, gathered.stage(b)) end
-  return { kernels = b.kernels, stages = stages, packed = b.panels.elements * s.size,
-    shared = schedule.copies and gathered.all_bytes(p) or 0 }
+  return stages, b.panels.elements * s.size, schedule.copies and gathered.all_bytes(p)
 end
 
 return direct_gather

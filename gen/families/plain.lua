@@ -55,7 +55,8 @@ end
 
 -- One output of the forward pass, taps inside given by counts.
 local function forward_kernel(p, src, weights)
-  return chain(p, { name = "plain_forward", about = "One output: the chain over the taps inside the input, then channels.",
+  return chain(p, { name = "plain_forward",
+    about = "One output: the chain over the taps inside the input, then channels.",
     arguments = { { "src", "in" }, { "weights", "in" }, p.bias and { "bias", "in" }, p.epilogue.residual and
       { "residual", "in" }, { "dst", "out" }, { "planes", "count" }, { "rows", "count" }, { "columns", "count" } },
     loops = { { "planes", p.dilation[1] * src.d, weights.kd }, { "rows", p.dilation[2] * src.h, weights.kh },

@@ -151,4 +151,4 @@ return family.new { name = "planar", forms = forms,
   gathers = { shape = gathering.shape, refused = refused, candidates = candidates, misfit = misfit,
     cycles = estimate.gathering, stages = gathering.stages },
   sums = { refused = sums_refused, candidates = sum_candidates, misfit = sum_misfit, cycles = estimate.gradient,
-    stages = function(s, schedule) return (schedule.outputs and window or taps).stages(s.p, schedule, s.target) end } }
+    stages = function(s, schedule) return (schedule.outputs and window or taps).stages(s, schedule) end } }

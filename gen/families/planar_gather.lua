@@ -5,7 +5,6 @@
 -- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
 -- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
 local driver = require "driver"
-local build = require "build"
 local gather = require "gather"
 local parts = require "parts"
 local view = require "view"
@@ -183,11 +182,11 @@ local function packing(s, m, o)
   end }, o)
 end
 
-local function pack_stage(b, s, pieces)
+local function pack_stage(s, pieces)
   local list = {}
   for i, run in ipairs(pieces) do
-    local how = packing(s, run.size, b:named "pack")
-    b:add(how.kernel)
+    local how = packing(s, run.size, s:named "pack")
+    s:add(how.kernel)
     list[i] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
       d:loop("i", 0, how.count, 1, function(n)
@@ -222,7 +221,7 @@ local function lay_out(s, rows)
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
-local function add_moves(b, s)
+local function add_moves(s)
   local residues, width = {}, s.from.size[3]
   for i = 0, math.min(s.step, width) - 1 do
     residues[i + 1] = { start = i, outputs = (width - i + s.step - 1) // s.step, stride = s.step }
@@ -231,15 +230,15 @@ local function add_moves(b, s)
     local list = relayout.row_moves(...)
     for _, move in ipairs(list) do
       local key = ("%s %d %d"):format(make, move.view.pixels, move.view.limit)
-      move.kernel = b:kernel(key, "move", function(o) return relayout[make](move.view, o) end)
+      move.kernel = s:kernel(key, "move", function(o) return relayout[make](move.view, o) end)
     end
     return list
   end
   s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
   s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
   -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  s.finish = s.finishes and b:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
-    finish = s.p }, b:called "finish"))
+  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
+    finish = s.p }, s:called "finish"))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
@@ -342,7 +341,7 @@ end
 ---- stages ------------------------------------------------------------------------------------------------------------
 
 -- The tiles of each phase of a row: its runs, and by piece the kernels of their variants.
-local function tiles_of(b, s, axes, pieces, vectors)
+local function tiles_of(s, axes, pieces, vectors)
   local list = {}
   for number, axis in ipairs(s.axes[3]) do
     local runs, variants = planar_gather.row_runs(s, axis, vectors)
@@ -350,7 +349,7 @@ local function tiles_of(b, s, axes, pieces, vectors)
     for _, piece in ipairs(pieces) do
       row[piece] = {}
       for _, variant in ipairs(variants) do
-        row[piece][variant] = b:add(tile_kernel(b:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
+        row[piece][variant] = s:add(tile_kernel(s:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
       end
     end
     list[number] = row
@@ -360,8 +359,8 @@ end
 
 -- The parts of one phase of planes and rows. With `panel` a task has a piece of channels, which come first, so that a
 -- panel stays near while pixels pass.
-local function add_parts(list, b, s, axes, pieces, schedule)
-  local size, tiles = math.min(schedule.rows, axes[2].outputs), tiles_of(b, s, axes, pieces, schedule.vectors)
+local function add_parts(list, s, axes, pieces, schedule)
+  local size, tiles = math.min(schedule.rows, axes[2].outputs), tiles_of(s, axes, pieces, schedule.vectors)
   local blocks = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "block", (axes[2].outputs + size - 1) // size } }
   local function place(n, jd, block)
     return { axes = axes, tiles = tiles, size = size, n = n, jd = jd, first = block * size }
@@ -379,18 +378,17 @@ local function add_parts(list, b, s, axes, pieces, schedule)
   end
 end
 
--- Kernels and stages of a schedule; see family.lua.
+-- The stages of a schedule; see family.lua.
 function planar_gather.stages(s, schedule)
-  local b, list = build.new(s.p, s.target), {}
+  local list, pieces = {}, cut.piece_runs(s.to.channels, schedule.channels)
   lay_out(s, schedule.rows)
-  local pieces = cut.piece_runs(s.to.channels, schedule.channels)
-  local pack = pack_stage(b, s, pieces)
-  add_moves(b, s)
+  local pack = pack_stage(s, pieces)
+  add_moves(s)
   for _, planes in ipairs(s.axes[1]) do
-    for _, lines in ipairs(s.axes[2]) do add_parts(list, b, s, { planes, lines }, pieces, schedule) end
+    for _, lines in ipairs(s.axes[2]) do add_parts(list, s, { planes, lines }, pieces, schedule) end
   end
-  return { kernels = b.kernels, packed = s.to.all * s.taps * s.from.channels * s.size, shared = 0,
-    stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch * s.size } } }
+  return { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch * s.size } },
+    s.to.all * s.taps * s.from.channels * s.size
 end
 
 return planar_gather

@@ -3,7 +3,6 @@
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
 -- another's pixels.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local reduce = require "reduce"
@@ -79,11 +78,9 @@ end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
 
--- What all parts w are built in, with what schedules share; block_rows: the rows of a block.
-function sweeps.build(p, target)
-  local b = view.units(p, target)
-  b.src, b.dst, b.block_rows = view.src(p), view.dst(p), reduce.block_size(p)
-  return build.new(p, target, b)
+-- A builder (see family.lua) with what all parts w share; block_rows: the rows of a block.
+function sweeps.begin(b)
+  b.src, b.dst, b.block_rows = view.src(b.p), view.dst(b.p), reduce.block_size(b.p)
 end
 
 -- A part of it with fields of its own.
@@ -103,12 +100,12 @@ function sweeps.blocks(d, w, t, planes, plane, block)
   end, table.unpack(planes))
 end
 
--- Kernels and stages of parts {indices, body, scratch in elements}; bias: a stage for its gradient.
-function sweeps.result(b, list, bias)
+-- The stages of parts {indices, body, scratch in elements}; bias: for its gradient.
+function sweeps.stages(b, list, bias)
   local most = 0
   for _, part in ipairs(list) do most = math.max(most, part.scratch) end
-  return { kernels = b.kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = most * b.size }, bias and reduce.tiles_stage(b.p, bias) or nil } }
+  return { driver.stage { name = "compute", parts = list, scratch = most * b.size },
+    bias and reduce.tiles_stage(b.p, bias) or nil }
 end
 
 return sweeps

@@ -79,7 +79,8 @@ local function add_turning(w)
       { whole = true, loops = { { count = "pixels", steps = { w.width } } },
         words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
   end)
-  w.bias_out = w:add(relayout.copy({ from = "total", to = "bias", elements = channels }, w:called("bias_out" .. number)))
+  w.bias_out = w:add(relayout.copy({ from = "total", to = "bias", elements = channels },
+    w:called("bias_out" .. number)))
 end
 
 local function add_kernels(w, schedule)
@@ -201,8 +202,9 @@ local function part(w, schedule)
     end }
 end
 
-function planar_taps.stages(p, schedule, target)
-  local b, list = sweeps.build(p, target), {}
+function planar_taps.stages(b, schedule)
+  local p, list = b.p, {}
+  sweeps.begin(b)
   b.channels_last, b.only_sum = p.layout == "nhwc", only_sum(p)
   b.own_taps = b.channels_last and p.threads > 1
   b.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
@@ -212,7 +214,7 @@ function planar_taps.stages(p, schedule, target)
       list[#list + 1] = part(sweeps.part(b, { run = run, inputs = inputs }), schedule)
     end
   end
-  return sweeps.result(b, list, b.channels_last and p.bias and reduce.bias_tiles(p, target, b.kernels))
+  return sweeps.stages(b, list, b.channels_last and p.bias and reduce.bias_tiles(p, b.target, b.kernels))
 end
 
 return planar_taps

@@ -151,11 +151,12 @@ local function task(d, w, kd, piece)
   end
 end
 
--- Kernels and stages. The bias' gradient is summed where a task has just read the output's, if one task reads all
+-- The stages of a schedule. The bias' gradient is summed where a task has just read the output's, if one task reads all
 -- planes of it; else by a stage.
-function planar_window.stages(p, schedule, target)
-  local b, list = sweeps.build(p, target), {}
-  local bias = p.bias and reduce.bias_tiles(p, target, b.kernels)
+function planar_window.stages(b, schedule)
+  local p, list = b.p, {}
+  local bias = p.bias and reduce.bias_tiles(p, b.target, b.kernels)
+  sweeps.begin(b)
   local at_once = p.kernel[1] == 1 and p.pad[1] == 0 and (p.output[1] - 1) * p.stride[1] < p.input[1]
   b.row = sweeps.row_of(p, 0, p.kernel[3] - 1)
   b.vectors = (p.kernel[3] * p.ic + b.lanes - 1) // b.lanes
@@ -169,7 +170,7 @@ function planar_window.stages(p, schedule, target)
         body = function(d, kd, number) task(d, w, kd, number) end }
     end
   end
-  return sweeps.result(b, list, not at_once and bias)
+  return sweeps.stages(b, list, not at_once and bias)
 end
 
 return planar_window
