@@ -3,43 +3,47 @@
 -- Tiles that need the same kernel stand in runs, so that a driver loops over them.
 local cut = {}
 
--- Cuts `count` into pieces of at most `most` whose sizes differ by at most one, the larger first: {first, size} each.
-function cut.even_pieces(count, most)
+-- Pieces of at most `most` whose sizes differ by at most one, the larger first, as runs of equal ones: {first, size,
+-- count}; there are two at most.
+function cut.piece_runs(count, most)
   local n = (count + most - 1) // most
-  local pieces, at = {}, 0
-  for i = 1, n do
-    local size = count // n + (i <= count % n and 1 or 0)
-    pieces[i] = { first = at, size = size }
-    at = at + size
+  if n == 0 then return {} end
+  local larger, size = count % n, count // n
+  local runs, small = {}, { first = larger * (size + 1), size = size, count = n - larger }
+  if larger > 0 then runs[1] = { first = 0, size = size + 1, count = larger } end
+  runs[#runs + 1] = small
+  return runs
+end
+
+-- Those pieces one by one: {first, size} each.
+function cut.even_pieces(count, most)
+  local pieces = {}
+  for _, run in ipairs(cut.piece_runs(count, most)) do
+    for i = 0, run.count - 1 do pieces[#pieces + 1] = { first = run.first + i * run.size, size = run.size } end
   end
   return pieces
 end
 
--- The size of the largest of those, without making them.
+-- The size of the largest of them, without making them.
 function cut.even_size(count, most)
   local n = (count + most - 1) // most
   return (count + n - 1) // n
 end
 
--- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with
--- their count: {first, size, count, whole}. A row of a million pixels is a few entries.
+-- The pieces as runs {first, size, count, whole}: those of one size that lie within [low, high), where all pieces need
+-- the same, are one run, the others are alone. A row of a million pixels is a few entries.
 function cut.pieces_about(count, most, low, high)
-  local n, list = (count + most - 1) // most, {}
-  local function add(first, size, times, whole)
-    if times > 0 then list[#list + 1] = { first = first, size = size, count = times, whole = whole } end
+  local list = {}
+  local function add(run, from, stop, whole)
+    list[#list + 1] = { first = run.first + from * run.size, size = run.size, count = stop - from, whole = whole }
   end
-  local function equal_ones(from, size, pieces)
-    if pieces == 0 then return end
-    local a = math.min(math.max((low - from + size - 1) // size, 0), pieces)
-    local b = math.max(math.min((high - from) // size, pieces), a)
-    for i = 0, a - 1 do add(from + i * size, size, 1, false) end
-    add(from + a * size, size, b - a, true)
-    for i = b, pieces - 1 do add(from + i * size, size, 1, false) end
+  for _, run in ipairs(cut.piece_runs(count, most)) do
+    local a = math.min(math.max((low - run.first + run.size - 1) // run.size, 0), run.count)
+    local b = math.max(math.min((high - run.first) // run.size, run.count), a)
+    for i = 0, a - 1 do add(run, i, i + 1, false) end
+    if b > a then add(run, a, b, true) end
+    for i = b, run.count - 1 do add(run, i, i + 1, false) end
   end
-  if n == 0 then return list end
-  local larger, size = count % n, count // n
-  equal_ones(0, size + 1, larger)
-  equal_ones(larger * (size + 1), size, n - larger)
   return list
 end
 
@@ -52,17 +56,6 @@ function cut.spread_pieces(count, n)
     pieces[i] = { first = first, size = count * i // n - first, count = 1 }
   end
   return pieces
-end
-
--- Runs of even pieces of equal size, the larger first: {first, size, count}; there are two at most.
-function cut.piece_runs(count, most)
-  local n = (count + most - 1) // most
-  if n == 0 then return {} end
-  local larger, size = count % n, count // n
-  local runs, small = {}, { first = larger * (size + 1), size = size, count = n - larger }
-  if larger > 0 then runs[1] = { first = 0, size = size + 1, count = larger } end
-  runs[#runs + 1] = small
-  return runs
 end
 
 local function column(first, channels, lanes)

@@ -8,20 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Order of convgen_tensors. */
-enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, PACKED, WORKSPACE, SLOTS };
+/* What a run is given: the tensors, and memory. */
+enum { PACKED = CG_TENSORS, WORKSPACE, SLOTS };
+#define PLACE(field) offsetof(convgen_tensors, field)
+static const size_t place[SLOTS] = {PLACE(src), PLACE(weights), PLACE(bias), PLACE(dst), PLACE(residual), PLACE(packed), PLACE(workspace)};
 _Static_assert(sizeof(convgen_tensors) == SLOTS * sizeof(void *), "convgen_tensors holds one pointer a slot");
-static const char *const slot_name[SLOTS] = {"src", "weights", "bias", "dst", "residual", "packed", "workspace"};
-enum { POOLED = 64 };
+enum { IDLE = 64 };
 
 typedef struct cg_slot {
     size_t bytes, alignment;
 } cg_slot;
 
 /* Idle workspaces. Slots are taken and given by one atomic exchange each, so a fork of the host finds no lock held. */
-typedef struct cg_pool {
-    void *idle[POOLED];
-} cg_pool;
+typedef struct cg_idle {
+    void *at[IDLE];
+} cg_idle;
 
 struct convgen_plan {
     convgen_context *context;
@@ -31,7 +32,7 @@ struct convgen_plan {
     cg_slot slot[SLOTS];
     unsigned needs, writes; /* bits of slots */
     bool packs;             /* the kernel has a packed form of its own */
-    cg_pool *pool;
+    cg_idle *idle;
     cg_record record; /* the strings of info */
     convgen_info info;
     char describe[CG_TEXT], warning[CG_WHY];
@@ -40,6 +41,8 @@ struct convgen_plan {
 /* ---- what each tensor must be ---- */
 
 #define BIT(slot) (1u << (slot))
+
+static const char *slot_name(int slot) { return slot == PACKED ? "packed" : slot == WORKSPACE ? "workspace" : cg_tensor_name(slot); }
 
 static void need(convgen_plan *plan, int slot, size_t bytes, size_t alignment)
 {
@@ -50,19 +53,18 @@ static void need(convgen_plan *plan, int slot, size_t bytes, size_t alignment)
 static void describe_slots(convgen_plan *plan)
 {
     const convgen_problem *p = &plan->problem;
-    cg_sizes n = cg_problem_sizes(p);
-    size_t e = n.element;
-    need(plan, SRC, (size_t)n.src * e, e);
-    need(plan, WEIGHTS, (size_t)n.weights * e, e);
-    need(plan, DST, (size_t)n.dst * e, e);
-    if (p->bias) need(plan, BIAS, (size_t)n.bias * e, e);
-    if (p->epilogue.residual) need(plan, RESIDUAL, (size_t)n.dst * e, e);
-    static const unsigned written[] = {BIT(DST), BIT(SRC), BIT(WEIGHTS) | BIT(BIAS)}; /* by pass */
-    plan->writes = written[p->pass];
+    size_t bytes[CG_TENSORS], element = cg_problem_sizes(p).element;
+    cg_role role[CG_TENSORS];
+    cg_tensor_bytes(p, bytes);
+    cg_roles(p, role);
+    for (int i = 0; i < CG_TENSORS; i++) {
+        if (role[i] != CG_ABSENT) need(plan, i, bytes[i], element);
+        if (role[i] == CG_RESULT) plan->writes |= BIT(i);
+    }
     /* A kernel that reads weights as they are still has a packed form for the caller: a copy. So `packed` always replaces them. */
     plan->packs = plan->kernel.source.packed > 0;
-    size_t packed = plan->packs ? plan->kernel.source.packed : plan->slot[WEIGHTS].bytes;
-    plan->slot[PACKED] = (cg_slot){p->pass == CONVGEN_BACKWARD_WEIGHTS ? 0 : packed, 64};
+    size_t packed = plan->packs ? plan->kernel.source.packed : plan->slot[CG_WEIGHTS].bytes;
+    plan->slot[PACKED] = (cg_slot){role[CG_WEIGHTS] == CG_RESULT ? 0 : packed, 64};
     plan->slot[WORKSPACE] = (cg_slot){cg_kernel_workspace(&plan->kernel, plan->parallel.threads), 64};
 }
 
@@ -76,11 +78,11 @@ static cg_status check_pointers(const convgen_plan *plan, void *const at[SLOTS],
 {
     for (int s = 0; s < SLOTS; s++) {
         if (!(used & BIT(s))) continue;
-        if (!at[s]) return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is NULL; this plan needs it", slot_name[s]);
+        if (!at[s]) return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is NULL; this plan needs it", slot_name(s));
         if ((uintptr_t)at[s] & (plan->slot[s].alignment - 1))
-            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is not aligned to %zu bytes", slot_name[s], plan->slot[s].alignment);
+            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s is not aligned to %zu bytes", slot_name(s), plan->slot[s].alignment);
         if ((uintptr_t)at[s] > UINTPTR_MAX - plan->slot[s].bytes)
-            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s has no room for its %zu bytes", slot_name[s], plan->slot[s].bytes);
+            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s has no room for its %zu bytes", slot_name(s), plan->slot[s].bytes);
     }
     return CONVGEN_OK;
 }
@@ -91,9 +93,9 @@ static cg_status check_overlaps(const convgen_plan *plan, void *const at[SLOTS],
         if (!(writes & BIT(w))) continue;
         for (int s = 0; s < SLOTS; s++) {
             if (s == w || !(used & BIT(s)) || !overlap(at[w], plan->slot[w].bytes, at[s], plan->slot[s].bytes)) continue;
-            if (w == DST && s == RESIDUAL && at[w] == at[s]) continue;
-            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s overlaps %s, and is written%s", slot_name[w], slot_name[s],
-                           w == DST && s == RESIDUAL ? "; only exactly the same place is allowed" : "");
+            if (w == CG_DST && s == CG_RESIDUAL && at[w] == at[s]) continue;
+            return cg_fail(CONVGEN_BAD_ARGUMENT, "%s overlaps %s, and is written%s", slot_name(w), slot_name(s),
+                           w == CG_DST && s == CG_RESIDUAL ? "; only exactly the same place is allowed" : "");
         }
     }
     return CONVGEN_OK;
@@ -103,10 +105,10 @@ static cg_status check_overlaps(const convgen_plan *plan, void *const at[SLOTS],
 
 static void *workspace_take(const convgen_plan *plan)
 {
-    cg_pool *pool = plan->pool;
-    for (int i = 0; i < POOLED; i++) {
-        if (!__atomic_load_n(&pool->idle[i], __ATOMIC_RELAXED)) continue;
-        void *found = __atomic_exchange_n(&pool->idle[i], NULL, __ATOMIC_ACQUIRE);
+    cg_idle *idle = plan->idle;
+    for (int i = 0; i < IDLE; i++) {
+        if (!__atomic_load_n(&idle->at[i], __ATOMIC_RELAXED)) continue;
+        void *found = __atomic_exchange_n(&idle->at[i], NULL, __ATOMIC_ACQUIRE);
         if (found) return found;
     }
     void *fresh = cg_page_aligned(plan->slot[WORKSPACE].bytes);
@@ -116,19 +118,19 @@ static void *workspace_take(const convgen_plan *plan)
 
 static void workspace_give(const convgen_plan *plan, void *workspace)
 {
-    cg_pool *pool = plan->pool;
-    for (int i = 0; i < POOLED; i++) {
+    cg_idle *idle = plan->idle;
+    for (int i = 0; i < IDLE; i++) {
         void *none = NULL;
-        if (__atomic_load_n(&pool->idle[i], __ATOMIC_RELAXED)) continue;
-        if (__atomic_compare_exchange_n(&pool->idle[i], &none, workspace, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) return;
+        if (__atomic_load_n(&idle->at[i], __ATOMIC_RELAXED)) continue;
+        if (__atomic_compare_exchange_n(&idle->at[i], &none, workspace, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) return;
     }
-    cg_free(workspace); /* more threads at once than the pool has places */
+    cg_free(workspace); /* more threads at once than there are places */
 }
 
-static void pool_free(cg_pool *pool)
+static void idle_free(cg_idle *idle)
 {
-    for (int i = 0; pool && i < POOLED; i++) cg_free(pool->idle[i]);
-    cg_free(pool);
+    for (int i = 0; idle && i < IDLE; i++) cg_free(idle->at[i]);
+    cg_free(idle);
 }
 
 /* ---- plans ---- */
@@ -203,7 +205,7 @@ static cg_status plan_with(convgen_context *c, const cg_outcome *outcome, const 
     if (plan->record.threads > 0) plan->parallel.threads = plan->record.threads;
     else plan->record.threads = plan->parallel.threads;
     cg_status status = cg_problem_normalise(&plan->problem);
-    if (status == CONVGEN_OK && !(plan->pool = cg_calloc(1, sizeof *plan->pool)))
+    if (status == CONVGEN_OK && !(plan->idle = cg_calloc(1, sizeof *plan->idle)))
         status = cg_fail(CONVGEN_NO_MEMORY, "no memory for a plan");
     if (status == CONVGEN_OK && !plan->record.problem[0])
         status = convgen_problem_format(&plan->problem, plan->record.problem, sizeof plan->record.problem);
@@ -228,7 +230,7 @@ void convgen_plan_free(convgen_plan *plan)
 {
     if (!plan) return;
     if (plan->kernel.code) cg_kernel_free(&plan->kernel);
-    pool_free(plan->pool);
+    idle_free(plan->idle);
     cg_context_release(plan->context);
     cg_free(plan);
 }
@@ -324,8 +326,8 @@ convgen_status convgen_pack(const convgen_plan *plan, const void *weights, void 
 {
     if (!plan) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_pack: plan is NULL");
     if (!plan->slot[PACKED].bytes) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_pack: backward weights has no weights to pack");
-    void *at[SLOTS] = {[WEIGHTS] = (void *)weights, [PACKED] = packed};
-    unsigned used = BIT(WEIGHTS) | BIT(PACKED);
+    void *at[SLOTS] = {[CG_WEIGHTS] = (void *)weights, [PACKED] = packed};
+    unsigned used = BIT(CG_WEIGHTS) | BIT(PACKED);
     cg_status status = check_pointers(plan, at, used);
     if (status == CONVGEN_OK) status = check_overlaps(plan, at, used, BIT(PACKED));
     if (status != CONVGEN_OK) return status;
@@ -351,17 +353,18 @@ convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tens
     if (!plan) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_run: plan is NULL");
     if (!tensors) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_run: tensors is NULL");
     void *at[SLOTS];
-    memcpy(at, tensors, sizeof at);
+    for (int s = 0; s < SLOTS; s++) at[s] = *(void *const *)((const char *)tensors + place[s]);
     bool packed = at[PACKED] && plan->slot[PACKED].bytes;
     unsigned used = plan->needs | (at[WORKSPACE] ? BIT(WORKSPACE) : 0);
-    if (packed) used = (used & ~BIT(WEIGHTS)) | BIT(PACKED);
+    if (packed) used = (used & ~BIT(CG_WEIGHTS)) | BIT(PACKED);
     cg_status status = check_run(plan, at, used);
     if (status != CONVGEN_OK) return status;
     void *own = at[WORKSPACE] ? NULL : workspace_take(plan);
     if (!at[WORKSPACE] && !own) return CONVGEN_NO_MEMORY;
-    void *weights = !packed ? at[WEIGHTS] : plan->packs ? NULL : at[PACKED];
-    cg_operands operands = {at[SRC], weights, used & BIT(BIAS) ? at[BIAS] : NULL, at[DST],
-                            used & BIT(RESIDUAL) ? at[RESIDUAL] : NULL};
+    cg_operands operands = {0};
+    for (int i = 0; i < CG_TENSORS; i++)
+        if (plan->needs & BIT(i)) operands.at[i] = at[i];
+    if (packed) operands.weights = plan->packs ? NULL : at[PACKED];
     cg_kernel_run(&plan->kernel, &plan->parallel, &operands, packed && plan->packs ? at[PACKED] : NULL, own ? own : at[WORKSPACE]);
     if (own) workspace_give(plan, own);
     return CONVGEN_OK;

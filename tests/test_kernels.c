@@ -491,7 +491,7 @@ START_TEST(threads_change_no_bit)
         int out = p.pass == CONVGEN_FORWARD ? 3 : p.pass == CONVGEN_BACKWARD_DATA ? 0 : 1;
         for (int threads = 1; threads <= 3; threads++) {
             cg_parallel parallel = {.threads = threads};
-            cg_operands o = {data[0], data[1], data[2], data[3], data[4]};
+            cg_operands o = {{data[0], data[1], data[2], data[3], data[4]}};
             void *workspace = cg_aligned(cg_kernel_workspace(&kernel, threads));
             memset(data[out], 0xff, bytes[out]);
             cg_kernel_run(&kernel, &parallel, &o, NULL, workspace);

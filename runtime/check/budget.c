@@ -48,8 +48,8 @@ typedef struct answers {
 struct cg_pool {
     convgen_problem p;
     cg_role role_of[CG_TENSORS];
-    size_t bytes[CG_TENSORS], element;
-    void *tensor[CG_TENSORS];
+    size_t bytes[CG_TENSORS];
+    convgen_type type; /* of outputs */
     cg_operands o;
     int64_t filled; /* kind and run that the tensors hold; -1: none */
     answers of[CONVGEN_DATA_KINDS];
@@ -61,7 +61,7 @@ cg_status cg_pool_new(const convgen_problem *p, cg_pool **out)
     if (!pool) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a pool of outputs");
     pool->p = *p;
     pool->filled = -1;
-    pool->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
+    pool->type = cg_output_type(p, false);
     cg_roles(p, pool->role_of);
     cg_tensor_bytes(p, pool->bytes);
     return CONVGEN_OK;
@@ -70,7 +70,7 @@ cg_status cg_pool_new(const convgen_problem *p, cg_pool **out)
 void cg_pool_free(cg_pool *pool)
 {
     if (!pool) return;
-    for (int i = 0; i < CG_TENSORS; i++) cg_free(pool->tensor[i]);
+    for (int i = 0; i < CG_TENSORS; i++) cg_free(pool->o.at[i]);
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) {
         cg_free(pool->of[i].at);
         cg_free(pool->of[i].group);
@@ -82,12 +82,10 @@ void cg_pool_free(cg_pool *pool)
 
 static cg_status make_tensors(cg_pool *pool)
 {
-    cg_operands *o = &pool->o;
-    void **const slot[CG_TENSORS] = {&o->src, &o->weights, &o->bias, &o->dst, &o->residual};
     for (int i = 0; i < CG_TENSORS; i++) {
-        if (pool->role_of[i] == CG_ABSENT || pool->tensor[i]) continue;
-        *slot[i] = pool->tensor[i] = cg_aligned(pool->bytes[i]);
-        if (!pool->tensor[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", pool->bytes[i]);
+        if (pool->role_of[i] == CG_ABSENT || pool->o.at[i]) continue;
+        pool->o.at[i] = cg_aligned(pool->bytes[i]);
+        if (!pool->o.at[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", pool->bytes[i]);
     }
     return CONVGEN_OK;
 }
@@ -97,18 +95,13 @@ static cg_status fill(cg_pool *pool, convgen_data kind, int64_t run)
     int64_t wanted = run * CONVGEN_DATA_KINDS + kind;
     if (pool->filled == wanted) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS; i++)
-        if (pool->role_of[i] == CG_INPUT) cg_fill(&pool->p, kind, i, pool->tensor[i], pool->bytes[i], (uint64_t)run);
+        if (pool->role_of[i] == CG_INPUT) cg_fill(&pool->p, kind, i, pool->o.at[i], pool->bytes[i], (uint64_t)run);
     cg_status status = cg_in_time();
     pool->filled = status ? -1 : wanted;
     return status;
 }
 
 /* ---- exact values and the loop's error, once --------------------------------------------------------------------------- */
-
-static double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
 
 static double square(double x)
 {
@@ -139,7 +132,7 @@ static cg_status take_range(cg_pool *pool, answers *a, int64_t first, int64_t n)
     for (int64_t i = 0; i < n && !status; i++) {
         cg_output_place(p, false, first + i, place);
         int group = (int)(place[4] * a->groups / channels_of(p));
-        double error = (at(p->type, loop, i) - high[i]) - low[i];
+        double error = (cg_get(pool->type, loop, i) - high[i]) - low[i];
         a->at[a->count++] = (sample){high[i], low[i], group};
         add(&a->group[group], high[i], error);
         add(&a->group[a->groups], high[i], error);
@@ -218,12 +211,12 @@ static void read_ratio(const cg_pool *pool, const answers *a, const double *erro
 /* The squared errors of the kernel's answers on one run's data are added to those of each group; `from` counts samples. */
 static void add_errors(const cg_pool *pool, const answers *a, double *error2, int64_t *from)
 {
-    const void *got = pool->tensor[cg_output_tensor(&pool->p, false)];
+    const void *got = pool->o.at[cg_output_tensor(&pool->p, false)];
     for (int64_t i = 0; i < a->spread.ranges; i++) {
         int64_t first, n = cg_spread_range(&a->spread, i, &first);
         for (int64_t e = first; e < first + n; e++) {
             const sample *s = &a->at[(*from)++];
-            double error = square((at(pool->p.type, got, e) - s->high) - s->low);
+            double error = square((cg_get(pool->type, got, e) - s->high) - s->low);
             if (isnan(error)) error = INFINITY;
             error2[s->group] += error;
             error2[a->groups] += error;

@@ -34,15 +34,16 @@ int64_t cg_spread_range(const cg_spread *s, int64_t i, int64_t *first)
 /* Of the exact value rounded to the type; below the normal numbers (and for 0) that of the smallest normal one. */
 static double ulp_of(convgen_type type, double exact)
 {
-    int digits = type == CONVGEN_F32 ? 24 : 53, lowest = type == CONVGEN_F32 ? -125 : -1021, e = lowest;
-    double rounded = fabs(type == CONVGEN_F32 ? (double)(float)exact : exact);
+    const cg_type_row *t = &cg_types[type];
+    int e = t->lowest;
+    double rounded = fabs(cg_rounded(type, exact));
     if (rounded > 0) frexp(rounded, &e);
-    return ldexp(1, (e < lowest ? lowest : e) - digits);
+    return ldexp(1, (e < t->lowest ? t->lowest : e) - t->digits);
 }
 
 static void meter_add(cg_meter *m, convgen_type type, double got, double high, double low, double magnitude, int64_t terms)
 {
-    double u = type == CONVGEN_F32 ? 0x1p-24 : 0x1p-53, error = fabs((got - high) - low);
+    double u = ldexp(1, -cg_types[type].digits), error = fabs((got - high) - low);
     double bound = (double)terms * u / (1 - (double)terms * u) * magnitude;
     if (isnan(error)) error = INFINITY;
     double part = error == 0 ? 0 : bound > 0 ? error / bound : INFINITY, ulps = error / ulp_of(type, high);
@@ -58,11 +59,6 @@ convgen_figures cg_meter_read(const cg_meter *m)
 {
     double normwise = m->error2 == 0 ? 0 : sqrt(m->error2 / m->exact2);
     return (convgen_figures){m->ulp_max, m->n ? m->ulp_sum / (double)m->n : 0, normwise, m->of_bound};
-}
-
-static double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
 }
 
 typedef struct room {
@@ -89,9 +85,9 @@ static void measure_range(cg_measure *m, convgen_type type, const room *r, const
     for (int64_t i = 0; i < n; i++) {
         double high = r->high[i], low = r->low[i], magnitude = r->magnitude[i];
         int64_t terms = r->terms[i];
-        if (got) meter_add(&m->got, type, at(type, got, first + i), high, low, magnitude, terms);
-        meter_add(&m->loop, type, at(type, r->loop, i), high, low, magnitude, terms);
-        meter_add(&m->course, type, at(type, r->course, i), high, low, magnitude, terms);
+        if (got) meter_add(&m->got, type, cg_get(type, got, first + i), high, low, magnitude, terms);
+        meter_add(&m->loop, type, cg_get(type, r->loop, i), high, low, magnitude, terms);
+        meter_add(&m->course, type, cg_get(type, r->course, i), high, low, magnitude, terms);
         if (terms > m->terms) m->terms = terms;
     }
     m->outputs += n;
@@ -108,7 +104,7 @@ cg_status cg_measure_outputs(const convgen_problem *p, const cg_operands *o, boo
         status = cg_reference_exact(p, o, bias, first, n, r.high, r.low, r.magnitude, r.terms);
         if (!status) status = cg_reference(p, o, CG_LOOP, 1, bias, first, n, r.loop);
         if (!status) status = cg_reference(p, o, CG_COURSE, 1, bias, first, n, r.course);
-        if (!status) measure_range(m, p->type, &r, got, first, n);
+        if (!status) measure_range(m, cg_output_type(p, bias), &r, got, first, n);
     }
     room_free(&r);
     return status;
@@ -122,8 +118,7 @@ static const convgen_figures unknown = {NAN, NAN, NAN, NAN};
 static cg_status certify(const convgen_problem *p, const cg_kernel *k, const cg_operands *o, bool bias, cg_measure *m,
                          convgen_figures out[3])
 {
-    void *const of_pass[] = {o->dst, o->src, o->weights};
-    const void *got = !k ? NULL : bias ? o->bias : of_pass[p->pass];
+    const void *got = k ? o->at[cg_output_tensor(p, bias)] : NULL;
     cg_spread s = cg_spread_over(cg_output_elements(p, bias), cg_reference_terms(p, bias), 2e8, 0x1p40);
     cg_status status = cg_measure_outputs(p, o, bias, &s, got, m);
     if (status) return status;
@@ -170,7 +165,7 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];
     if (k && (status = compare_kinds(p, k, par, &room, out))) goto done;
-    if (p->pass != CONVGEN_BACKWARD_WEIGHTS || !p->bias || (status = certify(p, k, &data, true, &m, f))) goto done;
+    if (cg_output_count(p) == 1 || (status = certify(p, k, &data, true, &m, f))) goto done;
     out->has_bias_gradient = true;
     out->bias_outputs = m.outputs, out->bias_terms = m.terms;
     out->bias_plan = f[0], out->bias_loop = f[1], out->bias_course = f[2];

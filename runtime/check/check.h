@@ -39,6 +39,7 @@ static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG
 
 /* Input `tensor` as that kind of data has it; each run has other numbers. Past the thread's deadline it is left unfinished. */
 void cg_fill(const convgen_problem *p, convgen_data kind, int tensor, void *data, size_t bytes, uint64_t run);
+void cg_fill_noise(convgen_type type, void *data, size_t count); /* uniform, of no tensor */
 /* Integers so small that no sum leaves -range to range. */
 void cg_fill_integers(const convgen_problem *p, int tensor, void *data, size_t bytes, double range);
 

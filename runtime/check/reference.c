@@ -42,6 +42,21 @@ typedef struct pairs {
     double high[WIDTH], low[WIDTH], magnitude[WIDTH];
 } pairs;
 
+/* What is wanted of outputs [first, first+count): values in an order, or exact pairs. */
+typedef struct wanted {
+    cg_order order;
+    int chains;
+    int64_t first, count;
+    void *out;
+    double *high, *low, *magnitude;
+    int64_t *terms;
+} wanted;
+
+typedef struct piece {
+    int64_t element, channel; /* of the first output: in the tensor, and the output channel of the problem */
+    int64_t stride, n;        /* between the n outputs, in elements */
+} piece;
+
 INLINE void two_sum(double a, double b, double *sum, double *error)
 {
     double s = a + b, part = s - a;
@@ -77,6 +92,17 @@ INLINE void exact_add(double s, double w, double *high, double *low)
 #undef FMA
 #undef EXACT_ADD
 
+/* What is computed in a type, a row each. */
+static const struct arithmetic {
+    const void *one;
+    void (*copy_line)(void *to, const void *from, int64_t count, int64_t stride);
+    void (*exact)(const row *r, int64_t j, int64_t n, pairs *sums);
+    void (*put)(const convgen_problem *p, const cg_operands *o, const wanted *w, const row *r, int64_t j, const piece *at);
+} arithmetic[CG_TYPES] = {
+    [CONVGEN_F32] = {&one_f32, copy_line_f32, exact_f32, put_f32},
+    [CONVGEN_F64] = {&one_f64, copy_line_f64, exact_f64, put_f64},
+};
+
 /* ---- tensors ------------------------------------------------------------------------------------------------------ */
 
 /* Axes of every tensor: 0 is the batch (of weights: the input channel in the group), 1 to 3 are d, h, w, 4 is the channel
@@ -91,14 +117,15 @@ static const unsigned char storage[2][2][AXES] = {
 
 typedef struct tensor {
     const void *data;
+    convgen_type type;
     int64_t size[AXES], stride[AXES];
     const unsigned char *order;
 } tensor;
 
-static tensor tensor_of(const convgen_problem *p, const void *data, int64_t outer, const int64_t space[3], int64_t channels,
-                        bool weights)
+static tensor tensor_of(const convgen_problem *p, const cg_operands *o, int which, int64_t outer, const int64_t space[3], int64_t channels)
 {
-    tensor t = {data, {outer, space[0], space[1], space[2], channels}, {0}, storage[p->layout == CONVGEN_NCHW][weights]};
+    tensor t = {o->at[which], cg_tensor_type(p, which), {outer, space[0], space[1], space[2], channels}, {0},
+                storage[p->layout == CONVGEN_NCHW][which == CG_WEIGHTS]};
     int64_t stride = 1;
     for (int i = AXES - 1; i >= 0; i--) {
         t.stride[t.order[i]] = stride;
@@ -128,18 +155,11 @@ static void tensor_place(const tensor *t, int64_t element, int64_t at[AXES])
     }
 }
 
-static void copy_line(char *to, const char *from, int64_t count, int64_t stride, size_t element)
-{
-    if (element == sizeof(float))
-        for (int64_t i = 0; i < count; i++) ((float *)to)[i] = ((const float *)from)[i * stride];
-    else
-        for (int64_t i = 0; i < count; i++) ((double *)to)[i] = ((const double *)from)[i * stride];
-}
-
 /* A copy in which `axis` is contiguous. NULL: no memory. */
-static void *tensor_relaid(tensor *t, int axis, size_t element)
+static void *tensor_relaid(tensor *t, int axis)
 {
     tensor from = *t;
+    size_t element = cg_types[t->type].bytes;
     char *copy = cg_malloc((size_t)tensor_elements(t) * element);
     if (!copy) return NULL;
     int other = axis == CHANNEL ? OUTER : CHANNEL; /* keeps its neighbours close: fast enough either way */
@@ -153,9 +173,9 @@ static void *tensor_relaid(tensor *t, int axis, size_t element)
         for (at[H] = 0; at[H] < t->size[H]; at[H]++)
             for (at[W] = 0; at[W] < t->size[W]; at[W]++)
                 for (at[other] = 0; at[other] < t->size[other]; at[other]++)
-                    copy_line(copy + (size_t)tensor_offset(t, at) * element,
-                              (const char *)from.data + (size_t)tensor_offset(&from, at) * element, t->size[axis],
-                              from.stride[axis], element);
+                    arithmetic[t->type].copy_line(copy + (size_t)tensor_offset(t, at) * element,
+                                                  (const char *)from.data + (size_t)tensor_offset(&from, at) * element, t->size[axis],
+                                                  from.stride[axis]);
     t->data = copy;
     return copy;
 }
@@ -170,15 +190,11 @@ typedef struct task {
     tensor *a, *b;
     int b_axis;      /* the axis of b that the outputs of a row run along */
     int64_t outputs; /* of one row */
-    size_t element;
     term_list list;
     int64_t listed[4]; /* the place whose terms are in the list: outer, d, h, w */
     void *relaid;      /* the copy of b, if any */
     bool late;         /* the rest is left out */
 } task;
-
-static const float one_f32 = 1;
-static const double one_f64 = 1;
 
 static int64_t product3(const int64_t s[3])
 {
@@ -208,10 +224,9 @@ static void task_shape(task *k, const convgen_problem *p, const cg_operands *o, 
     k->p = p;
     k->o = o;
     k->bias_gradient = bias_gradient;
-    k->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
-    k->src = tensor_of(p, o->src, p->batch, p->in, p->in_channels, false);
-    k->weights = tensor_of(p, o->weights, in, p->kernel, p->out_channels, true);
-    k->dst = tensor_of(p, o->dst, p->batch, p->out, p->out_channels, false);
+    k->src = tensor_of(p, o, CG_SRC, p->batch, p->in, p->in_channels);
+    k->weights = tensor_of(p, o, CG_WEIGHTS, in, p->kernel, p->out_channels);
+    k->dst = tensor_of(p, o, CG_DST, p->batch, p->out, p->out_channels);
     k->b_axis = CHANNEL;
     k->outputs = out;
     k->listed[0] = -1;
@@ -225,7 +240,7 @@ static void task_shape(task *k, const convgen_problem *p, const cg_operands *o, 
     case CONVGEN_BACKWARD_WEIGHTS: k->a = &k->src, k->b = &k->dst, k->out = k->weights; break;
     }
     if (bias_gradient) {
-        k->out = tensor_of(p, NULL, 1, point, p->out_channels, false);
+        k->out = tensor_of(p, o, CG_BIAS, 1, point, p->out_channels);
         k->outputs = p->out_channels;
     }
 }
@@ -250,7 +265,7 @@ static cg_status task_new(task *k, const convgen_problem *p, const cg_operands *
     /* Many outputs: a copy with the outputs of a row side by side costs little and lets the sums vectorise. */
     bool many = (double)count * (double)room > 8.0 * (double)tensor_elements(k->b);
     if (many && k->outputs > 1 && k->b->stride[k->b_axis] != 1) {
-        k->relaid = tensor_relaid(k->b, k->b_axis, k->element);
+        k->relaid = tensor_relaid(k->b, k->b_axis);
         if (!k->relaid) goto no_memory;
     }
     return CONVGEN_OK;
@@ -356,10 +371,10 @@ static row task_row(task *k, const int64_t at[AXES], int64_t group, int chains)
     }
     int64_t in = p->in_channels / p->groups, out = p->out_channels / p->groups;
     int64_t channel = pixel ? group * (p->pass == CONVGEN_FORWARD ? in : out) : group * in + at[OUTER];
-    const char *a = (const char *)k->a->data + channel * k->a->stride[CHANNEL] * (int64_t)k->element;
-    const char *b = (const char *)k->b->data + group * out * k->b->stride[CHANNEL] * (int64_t)k->element;
+    const char *a = (const char *)k->a->data + channel * k->a->stride[CHANNEL] * (int64_t)cg_types[k->a->type].bytes;
+    const char *b = (const char *)k->b->data + group * out * k->b->stride[CHANNEL] * (int64_t)cg_types[k->b->type].bytes;
     if (k->bias_gradient) {
-        a = p->type == CONVGEN_F32 ? (const char *)&one_f32 : (const char *)&one_f64;
+        a = arithmetic[p->type].one;
         b = k->b->data;
     }
     return (row){a, b, &k->list, k->b->stride[k->b_axis], chains};
@@ -367,45 +382,14 @@ static row task_row(task *k, const int64_t at[AXES], int64_t group, int chains)
 
 /* ---- outputs ---------------------------------------------------------------------------------------------------------- */
 
-/* What is wanted of outputs [first, first+count): values in an order, or exact pairs. */
-typedef struct wanted {
-    cg_order order;
-    int chains;
-    int64_t first, count;
-    void *out;
-    double *high, *low, *magnitude;
-    int64_t *terms;
-} wanted;
-
-typedef struct piece {
-    int64_t element, channel; /* of the first output: in the tensor, and the output channel of the problem */
-    int64_t stride, n;        /* between the n outputs, in elements */
-} piece;
-
 static void finish_exact(const task *k, const wanted *w, const piece *at, const row *r, int64_t j, pairs *sums);
 
-/* WIDTH outputs at once: the sums, the epilogue, and each to its place. */
+/* WIDTH outputs at once. */
 static void put_sums(const task *k, const wanted *w, const row *r, int64_t j, const piece *at)
 {
     pairs sums;
-    float f32[WIDTH];
-    double f64[WIDTH];
-    if (w->order == CG_EXACT) {
-        finish_exact(k, w, at, r, j, &sums);
-    } else if (k->p->type == CONVGEN_F32) {
-        sum_f32(r, w->order, j, at->n, f32);
-        finish_f32(k->p, k->o, at->channel, at->element, at->stride, at->n, f32);
-        for (int64_t i = 0; i < at->n; i++) ((float *)w->out)[at->element + i * at->stride - w->first] = f32[i];
-    } else {
-        sum_f64(r, w->order, j, at->n, f64);
-        finish_f64(k->p, k->o, at->channel, at->element, at->stride, at->n, f64);
-        for (int64_t i = 0; i < at->n; i++) ((double *)w->out)[at->element + i * at->stride - w->first] = f64[i];
-    }
-}
-
-static double number(const task *k, const void *data, int64_t i)
-{
-    return k->p->type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
+    if (w->order == CG_EXACT) finish_exact(k, w, at, r, j, &sums);
+    else arithmetic[k->p->type].put(k->p, k->o, w, r, j, at);
 }
 
 static void pair_add(pairs *s, int64_t i, double value)
@@ -430,8 +414,7 @@ static bool pair_below(const pairs *s, int64_t i, double limit)
 
 static void pair_activate(const convgen_problem *p, pairs *s, int64_t i)
 {
-    bool f32 = p->type == CONVGEN_F32;
-    double lo = f32 ? (double)(float)p->epilogue.lo : p->epilogue.lo, hi = f32 ? (double)(float)p->epilogue.hi : p->epilogue.hi;
+    double lo = cg_rounded(p->type, p->epilogue.lo), hi = cg_rounded(p->type, p->epilogue.hi);
     if (p->epilogue.activation == CONVGEN_RELU && pair_below(s, i, 0)) pair_set(s, i, 0);
     if (p->epilogue.activation != CONVGEN_CLAMP) return;
     if (pair_below(s, i, lo)) pair_set(s, i, lo);
@@ -442,11 +425,11 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
 {
     const convgen_problem *p = k->p;
     bool forward = p->pass == CONVGEN_FORWARD;
-    p->type == CONVGEN_F32 ? exact_f32(r, j, at->n, sums) : exact_f64(r, j, at->n, sums);
+    arithmetic[p->type].exact(r, j, at->n, sums);
     for (int64_t i = 0; i < at->n; i++) {
         int64_t element = at->element + i * at->stride, place = element - w->first;
-        if (forward && p->bias) pair_add(sums, i, number(k, k->o->bias, at->channel + i));
-        if (forward && p->epilogue.residual) pair_add(sums, i, number(k, k->o->residual, element));
+        if (forward && p->bias) pair_add(sums, i, cg_get(cg_tensor_type(p, CG_BIAS), k->o->bias, at->channel + i));
+        if (forward && p->epilogue.residual) pair_add(sums, i, cg_get(cg_tensor_type(p, CG_RESIDUAL), k->o->residual, element));
         double low = sums->low[i];
         two_sum(sums->high[i], isfinite(low) ? low : 0, &sums->high[i], &sums->low[i]);
         if (!isfinite(sums->high[i])) sums->low[i] = 0;
@@ -456,10 +439,8 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
             w->low[place] = sums->low[i];
             w->magnitude[place] = sums->magnitude[i];
             w->terms[place] = r->list->count + (forward ? p->bias + p->epilogue.residual : 0);
-        } else if (p->type == CONVGEN_F32) {
-            ((float *)w->out)[place] = (float)sums->high[i];
         } else {
-            ((double *)w->out)[place] = sums->high[i];
+            cg_put(cg_output_type(p, k->bias_gradient), w->out, place, sums->high[i]);
         }
     }
 }

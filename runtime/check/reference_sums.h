@@ -160,3 +160,19 @@ static void FN(finish)(const convgen_problem *p, const cg_operands *o, int64_t c
             y[i] = hi < raised ? hi : raised;
         }
 }
+
+/* n outputs at once: the sums, the epilogue, and each to its place. */
+static void FN(put)(const convgen_problem *p, const cg_operands *o, const wanted *w, const row *r, int64_t j, const piece *at)
+{
+    T y[WIDTH];
+    FN(sum)(r, w->order, j, at->n, y);
+    FN(finish)(p, o, at->channel, at->element, at->stride, at->n, y);
+    for (int64_t i = 0; i < at->n; i++) ((T *)w->out)[at->element + i * at->stride - w->first] = y[i];
+}
+
+static void FN(copy_line)(void *to, const void *from, int64_t count, int64_t stride)
+{
+    for (int64_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[i * stride];
+}
+
+static const T FN(one) = 1;

@@ -107,7 +107,6 @@ cg_status cg_trial_new(const convgen_problem *p, bool guards, cg_trial **out)
     if (!t) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a trial");
     t->p = *p;
     t->guards = guards;
-    t->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
     cg_roles(p, t->role_of);
     cg_tensor_bytes(p, t->bytes);
     return CONVGEN_OK;
@@ -137,27 +136,23 @@ const convgen_problem *cg_trial_problem(const cg_trial *t)
     return &t->p;
 }
 
-static void put(convgen_type type, void *data, int64_t i, double value)
-{
-    if (type == CONVGEN_F32) ((float *)data)[i] = (float)value;
-    else ((double *)data)[i] = value;
-}
+static int64_t elements(const cg_trial *t, int tensor) { return (int64_t)(t->bytes[tensor] / cg_element(&t->p, tensor)); }
 
 poison cg_poison_place(const cg_trial *t, set *s, double value, uint64_t seed)
 {
     int tensor = cg_data_tensor(&t->p);
     convgen_problem as_output = t->p; /* whose outputs are that tensor */
     as_output.pass = tensor == CG_DST ? CONVGEN_FORWARD : CONVGEN_BACKWARD_DATA;
-    poison n = {.tensor = tensor, .element = (int64_t)(cg_mix(t->bytes[tensor] + seed) % (t->bytes[tensor] / t->element))};
+    poison n = {.tensor = tensor, .element = (int64_t)(cg_mix(t->bytes[tensor] + seed) % (uint64_t)elements(t, tensor))};
     cg_output_place(&as_output, false, n.element, n.place);
-    n.was = at(t->p.type, s->tensor[tensor].data, n.element);
-    put(t->p.type, s->tensor[tensor].data, n.element, value);
+    n.was = cg_get(cg_tensor_type(&t->p, tensor), s->tensor[tensor].data, n.element);
+    cg_put(cg_tensor_type(&t->p, tensor), s->tensor[tensor].data, n.element, value);
     return n;
 }
 
 void cg_poison_take_back(const cg_trial *t, set *s, const poison *n)
 {
-    put(t->p.type, s->tensor[n->tensor].data, n->element, n->was);
+    cg_put(cg_tensor_type(&t->p, n->tensor), s->tensor[n->tensor].data, n->element, n->was);
 }
 
 /* The weights' NaN reaches one channel of the result, all but the outputs that have its tap in the padding: so that some have,
@@ -167,7 +162,7 @@ static int64_t weight_nan(const cg_trial *t)
     const convgen_problem *p = &t->p;
     if (t->role_of[CG_WEIGHTS] != CG_INPUT || (p->pass == CONVGEN_FORWARD ? p->out_channels : p->in_channels) == 1) return -1;
     int64_t taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
-    int64_t channels = (int64_t)(t->bytes[CG_WEIGHTS] / t->element) / taps;
+    int64_t channels = elements(t, CG_WEIGHTS) / taps;
     int64_t channel = (int64_t)(cg_mix(t->bytes[CG_WEIGHTS]) % (uint64_t)channels);
     return p->layout == CONVGEN_NHWC ? channel : channel * taps;
 }
@@ -210,20 +205,30 @@ static int inputs_of(const cg_trial *t)
     return count;
 }
 
+/* The smallest input that is not done. */
+static int least_of(const cg_trial *t, const bool done[CG_TENSORS])
+{
+    int least = -1;
+    for (int i = 0; i < CG_TENSORS; i++)
+        if (t->role_of[i] == CG_INPUT && !done[i] && (least < 0 || t->bytes[i] < t->bytes[least])) least = i;
+    return least;
+}
+
 /* Small inputs whole, of large ones an equal share of what is left. */
 static cg_status set_sketch(cg_trial *t, set *s)
 {
-    size_t noise_bytes = NOISE * t->element, left = t->sketched;
+    size_t left = t->sketched;
+    int made = -1; /* the type that the noise has */
     bool done[CG_TENSORS] = {false};
-    char *noise = cg_malloc(noise_bytes);
+    char *noise = cg_malloc(NOISE * sizeof(double));
     if (!noise) return cg_fail(CONVGEN_NO_MEMORY, "no memory for the data of a sample");
-    cg_fill(&t->p, CONVGEN_UNIFORM, CG_TENSORS, noise, noise_bytes, 0);
     t->filled = 0;
     for (int waiting = inputs_of(t); waiting > 0; waiting--) {
-        int least = -1;
-        for (int i = 0; i < CG_TENSORS; i++)
-            if (t->role_of[i] == CG_INPUT && !done[i] && (least < 0 || t->bytes[i] < t->bytes[least])) least = i;
-        roll own = {noise, noise_bytes, (size_t)least * 5003 * t->element};
+        int least = least_of(t, done);
+        convgen_type type = cg_tensor_type(&t->p, least);
+        if (made != (int)type) cg_fill_noise(type, noise, NOISE);
+        made = (int)type;
+        roll own = {noise, NOISE * cg_types[type].bytes, (size_t)least * 5003 * cg_types[type].bytes};
         size_t filled = sketch(&own, s->tensor[least].data, t->bytes[least], left / (size_t)waiting);
         done[least] = true;
         left -= filled;
@@ -235,17 +240,17 @@ static cg_status set_sketch(cg_trial *t, set *s)
 
 static void set_fill(const cg_trial *t, kind which, set *s)
 {
-    bool f32 = t->p.type == CONVGEN_F32;
+    const cg_type_row *type = &cg_types[t->p.type];
     for (int i = 0; i < CG_TENSORS; i++) {
         if (t->role_of[i] != CG_INPUT) continue;
-        if (which == INTEGERS) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p23 : 0x1p50);
-        else if (which == SMALL) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], f32 ? 0x1p16 : 0x1p42);
+        if (which == INTEGERS) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], type->exact);
+        else if (which == SMALL) cg_fill_integers(&t->p, i, s->tensor[i].data, t->bytes[i], type->careful);
         else cg_fill(&t->p, CONVGEN_UNIFORM, i, s->tensor[i].data, t->bytes[i], 0);
     }
     if (which != INTEGERS) return;
     s->nan = cg_poison_place(t, s, NAN, 0);
     s->weight_nan = weight_nan(t);
-    if (s->weight_nan >= 0) put(t->p.type, s->tensor[CG_WEIGHTS].data, s->weight_nan, NAN);
+    if (s->weight_nan >= 0) cg_put(cg_tensor_type(&t->p, CG_WEIGHTS), s->tensor[CG_WEIGHTS].data, s->weight_nan, NAN);
 }
 
 void cg_set_hash(const cg_trial *t, set *s)
@@ -259,15 +264,14 @@ void cg_set_hash(const cg_trial *t, set *s)
 cg_status cg_set_make(cg_trial *t, kind which)
 {
     set *s = &t->sets[which];
-    void **const slot[CG_TENSORS] = {&s->o.src, &s->o.weights, &s->o.bias, &s->o.dst, &s->o.residual};
     cg_status status = CONVGEN_OK;
     if (s->made) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
         if ((status = cg_in_time())) break; /* of GBs each takes seconds */
-        if (which == SKETCH && !t->whole) status = cg_block_vast(&s->tensor[i], t->bytes[i], true, t->element, t->guards);
-        else status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM || which == SKETCH, t->element, t->guards || which == PLAIN);
-        *slot[i] = s->tensor[i].data;
+        if (which == SKETCH && !t->whole) status = cg_block_vast(&s->tensor[i], t->bytes[i], true, cg_element(&t->p, i), t->guards);
+        else status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM || which == SKETCH, cg_element(&t->p, i), t->guards || which == PLAIN);
+        s->o.at[i] = s->tensor[i].data;
     }
     if (!status && which == SKETCH) status = set_sketch(t, s);
     else if (!status) set_fill(t, which, s);

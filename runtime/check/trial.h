@@ -39,8 +39,6 @@ uint64_t cg_fast_hash(const void *data, size_t size);
 
 /* ---- operands ---- */
 
-static const char *const tensor_name[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual"};
-
 /* Flush right; flush left; the same for transforming families; for timing: each at the start of a page, whoever judges; for a sample: flush
  * right, random as far as it is filled. */
 typedef enum { RANDOM, INTEGERS, SMALL, PLAIN, SKETCH, SETS } kind;
@@ -73,7 +71,7 @@ struct cg_trial {
     convgen_problem p;
     bool guards;
     cg_role role_of[CG_TENSORS];
-    size_t bytes[CG_TENSORS], element;
+    size_t bytes[CG_TENSORS];
     set sets[SETS];
     bool whole;    /* SKETCH is of a problem that is small enough to be filled */
     size_t sketched, filled; /* bytes of the inputs of SKETCH: at most so many, and as it came */
@@ -92,8 +90,7 @@ void cg_poison_take_back(const cg_trial *t, set *s, const poison *n);
 
 /* ---- judging: what full checks and samples share; false or a refusal: v->why says it ---- */
 
-int cg_output_count(const convgen_problem *p); /* output 0 is the pass's tensor, 1 the bias gradient */
-const void *cg_output_of(const cg_trial *t, kind which, bool bias);
+const void *cg_output_of(const cg_trial *t, kind which, bool bias); /* of cg_output_count: the pass's tensor, the bias gradient */
 cg_status cg_refuse(cg_verdict *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool cg_never_written(const cg_trial *t, const void *value); /* an output that still has the poison */
 /* Elements [first, first+n) of an output against the canonical ones, as bits. */
@@ -102,10 +99,5 @@ cg_status cg_unwritten(cg_trial *t, kind which, bool bias, int64_t element, cg_v
 bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v); /* zones, and inputs where these were hashed */
 cg_status cg_bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word); /* a poisoned workspace */
 cg_status cg_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v); /* sample.c */
-
-static inline double at(convgen_type type, const void *data, int64_t i)
-{
-    return type == CONVGEN_F32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
 
 #endif

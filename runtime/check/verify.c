@@ -16,11 +16,6 @@
 #include <math.h>
 #include <string.h>
 
-int cg_output_count(const convgen_problem *p)
-{
-    return 1 + (p->pass == CONVGEN_BACKWARD_WEIGHTS && p->bias);
-}
-
 /* ---- judging -------------------------------------------------------------------------------------------------------------------- */
 
 cg_status cg_refuse(cg_verdict *v, const char *format, ...)
@@ -49,9 +44,8 @@ static void say_place(const convgen_problem *p, bool bias, int64_t element, char
 /* Where a NaN comes from, by its payload; arithmetic only sets its quiet bit. */
 static const char *poison_means(convgen_type type, const void *value)
 {
-    uint32_t high;
-    memcpy(&high, (const char *)value + (type == CONVGEN_F32 ? 0 : sizeof high), sizeof high); /* little-endian */
-    uint32_t quiet = type == CONVGEN_F32 ? 0x00400000 : 0x00080000;
+    uint32_t high, quiet = cg_types[type].nan.quiet;
+    memcpy(&high, (const char *)value + cg_types[type].nan.at, sizeof high);
     for (int i = 0; i < POISONS; i++)
         if ((high | quiet) == (poisons[i].word | quiet)) return poisons[i].means;
     return NULL;
@@ -64,41 +58,52 @@ const void *cg_output_of(const cg_trial *t, kind which, bool bias)
 
 bool cg_never_written(const cg_trial *t, const void *value)
 {
-    return poison_means(t->p.type, value) == poisons[OUTPUT].means;
+    return poison_means(cg_output_type(&t->p, false), value) == poisons[OUTPUT].means;
 }
 
-static bool same(convgen_type type, const void *got, const void *want, int64_t i)
-{
-    double a = at(type, got, i), b = at(type, want, i);
-    return a == b || (isnan(a) && isnan(b));
-}
+static bool same(double got, double want) { return got == want || (isnan(got) && isnan(want)); }
 
 /* For a transforming family: right after rounding. */
-static bool same_rounded(convgen_type type, const void *got, const void *want, int64_t i)
+static bool same_rounded(double got, double want)
 {
-    double a = at(type, got, i), b = at(type, want, i);
-    return a == b || nearbyint(a) == b; /* the bounds of a clamp need not be integers */
+    return got == want || nearbyint(got) == want; /* the bounds of a clamp need not be integers */
 }
 
 static bool is_random(kind which) { return which == RANDOM || which == SKETCH; }
 
-typedef bool same_fn(convgen_type type, const void *got, const void *want, int64_t i);
+typedef bool same_fn(double got, double want);
+enum { GLIMPSE = 8, BLOCK = 512 }; /* elements that are read at once: where the last one differed the next may; all the others */
+
+/* The first of elements [from, n) that differs; n: none. */
+static int64_t first_unequal(convgen_type type, const void *got, const void *want, int64_t from, int64_t n, same_fn *equal)
+{
+    double a[BLOCK], b[BLOCK];
+    for (int64_t i = from, step = GLIMPSE; i < n; i += step, step = BLOCK) {
+        int64_t count = n - i < step ? n - i : step;
+        cg_types[type].read(got, i, count, a);
+        cg_types[type].read(want, i, count, b);
+        for (int64_t k = 0; k < count; k++)
+            if (!equal(a[k], b[k])) return i + k;
+    }
+    return n;
+}
 
 static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *got, const void *want, int64_t i, int64_t element,
                                cg_verdict *v)
 {
     char where[160];
     const set *s = &t->sets[which];
-    double a = at(t->p.type, got, i), b = at(t->p.type, want, i);
-    const char *means = isnan(a) ? poison_means(t->p.type, (const char *)got + (size_t)i * t->element) : NULL;
+    convgen_type type = cg_output_type(&t->p, bias);
+    double a = cg_get(type, got, i), b = cg_get(type, want, i);
+    const char *means = isnan(a) ? poison_means(type, (const char *)got + (size_t)i * cg_types[type].bytes) : NULL;
     say_place(&t->p, bias, element, where, sizeof where);
     if (means) return cg_refuse(v, "%s %s (%s data)", where, means, is_random(which) ? "random" : "integer");
     if (which == INTEGERS && isnan(a) && s->weight_nan >= 0)
         return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s, or at %" PRId64 " of weights, spread beyond its receptive "
-                      "field", where, s->nan.element, tensor_name[s->nan.tensor], s->weight_nan);
+                      "field", where, s->nan.element, cg_tensor_name(s->nan.tensor), s->weight_nan);
     if (which == INTEGERS && isnan(a))
         return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", where,
-                      s->nan.element, tensor_name[s->nan.tensor]);
+                      s->nan.element, cg_tensor_name(s->nan.tensor));
     if (which == SMALL) return cg_refuse(v, "%s is %.17g and not %.17g after rounding (integer data)", where, a, b);
     return cg_refuse(v, "%s is %.17g, the canonical order gives %.17g (%s data)", where, a, b,
                   is_random(which) ? "random" : "integer");
@@ -108,13 +113,11 @@ static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *g
 static bool compare(cg_trial *t, kind which, bool bias, const void *got, const void *want, int64_t first, int64_t n,
                     same_fn *equal, cg_verdict *v)
 {
-    const void *from = (const char *)got + (size_t)first * t->element;
-    for (int64_t i = 0; i < n; i++)
-        if (!equal(t->p.type, from, want, i)) {
-            refuse_output(t, which, bias, from, want, i, first + i, v);
-            return false;
-        }
-    return true;
+    convgen_type type = cg_output_type(&t->p, bias);
+    const void *from = (const char *)got + (size_t)first * cg_types[type].bytes;
+    int64_t i = first_unequal(type, from, want, 0, n, equal);
+    if (i < n) refuse_output(t, which, bias, from, want, i, first + i, v);
+    return i == n;
 }
 
 bool cg_same_sums(cg_trial *t, kind which, bool bias, const void *want, int64_t first, int64_t n, cg_verdict *v)
@@ -133,7 +136,7 @@ static cg_status set_expect(cg_trial *t, set *s, int chains)
     if (s->expected[0] && s->chains == chains) return CONVGEN_OK;
     for (int i = 0; i < cg_output_count(&t->p); i++) {
         int64_t count = cg_output_elements(&t->p, i);
-        if (!s->expected[i]) s->expected[i] = cg_malloc((size_t)count * t->element);
+        if (!s->expected[i]) s->expected[i] = cg_malloc((size_t)count * cg_types[cg_output_type(&t->p, i)].bytes);
         if (!s->expected[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %" PRId64 " expected outputs", count);
         s->chains = 0;
         cg_status status = cg_reference(&t->p, &s->o, CG_CANONICAL, chains, i, 0, count, s->expected[i]);
@@ -185,10 +188,10 @@ bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
     const bench *b = &t->bench;
     bool bad = overrun(&b->workspace, "the workspace", v) || overrun(&b->packed, "the packed weights", v);
     if (bad) return false;
-    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], tensor_name[i], v);
+    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], cg_tensor_name(i), v);
     for (int i = 0; i < CG_TENSORS && !bad && inputs; i++) {
         bad = t->role_of[i] == CG_INPUT && cg_fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
-        if (bad) cg_refuse(v, "wrote into its input %s", tensor_name[i]);
+        if (bad) cg_refuse(v, "wrote into its input %s", cg_tensor_name(i));
     }
     if (bad) cg_set_free(s);
     return !bad;
@@ -330,7 +333,8 @@ static bool may_differ(cg_trial *t, const int64_t tile[3], strays *s, const void
 {
     const convgen_problem *p = &t->p;
     const void *got = cg_output_of(t, SMALL, false);
-    double value = at(p->type, got, element);
+    convgen_type type = cg_output_type(p, false);
+    double value = cg_get(type, got, element);
     int64_t out[5];
     char where[160];
     cg_output_place(p, false, element, out);
@@ -340,13 +344,13 @@ static bool may_differ(cg_trial *t, const int64_t tile[3], strays *s, const void
     s->nan_shown += isnan(value) && reaches(p, s->nan.place, out, NULL);
     bool must_show = reaches(p, s->nan.place, out, NULL) || reaches(p, s->infinite.place, out, NULL); /* counted */
     if (must_show || (near && (activated || !isfinite(value)))) return true;
-    if (isfinite(value) || poison_means(p->type, (const char *)got + (size_t)element * t->element)) {
+    if (isfinite(value) || poison_means(type, (const char *)got + (size_t)element * cg_types[type].bytes)) {
         refuse_output(t, SMALL, false, got, want, element, element, v);
         return false;
     }
     say_place(p, false, element, where, sizeof where);
     cg_refuse(v, "%s is %g: the NaN at element %" PRId64 " of %s or the infinity at element %" PRId64 " spread beyond its tile", where,
-           value, s->nan.element, tensor_name[s->nan.tensor], s->infinite.element);
+           value, s->nan.element, cg_tensor_name(s->nan.tensor), s->infinite.element);
     return false;
 }
 
@@ -354,10 +358,10 @@ static void judge_strays(cg_trial *t, const int64_t tile[3], strays *s, cg_verdi
 {
     const void *got = cg_output_of(t, SMALL, false), *want = t->sets[SMALL].expected[0];
     int64_t count = cg_output_elements(&t->p, false);
-    for (int64_t i = 0; i < count && v->ok; i++)
-        if (!same_rounded(t->p.type, got, want, i)) v->ok = may_differ(t, tile, s, want, i, v);
+    for (int64_t i = -1; v->ok && (i = first_unequal(cg_output_type(&t->p, false), got, want, i + 1, count, same_rounded)) < count;)
+        v->ok = may_differ(t, tile, s, want, i, v);
     if (!v->ok) return;
-    const char *name = tensor_name[s->nan.tensor];
+    const char *name = cg_tensor_name(s->nan.tensor);
     int64_t nan = reached(&t->p, s->nan.place), infinite = t->p.epilogue.activation ? 0 : reached(&t->p, s->infinite.place);
     if (s->nan_shown < nan)
         cg_refuse(v, "%" PRId64 " of the %" PRId64 " outputs that the NaN at element %" PRId64 " of %s reaches do not show it",
@@ -385,7 +389,7 @@ static bool all_written(cg_trial *t, kind which, cg_verdict *v)
     const void *got = cg_output_of(t, which, false);
     int64_t count = cg_output_elements(&t->p, false);
     for (int64_t i = 0; i < count && v->ok; i++)
-        if (isnan(at(t->p.type, got, i))) refuse_output(t, which, false, got, got, i, i, v);
+        if (isnan(cg_get(cg_output_type(&t->p, false), got, i))) refuse_output(t, which, false, got, got, i, i, v);
     return v->ok;
 }
 

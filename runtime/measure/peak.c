@@ -50,7 +50,7 @@ PEAK(peak_plain_f64, unused, f64x2, double, SET2, MULTIPLY_ADD)
 static const struct {
     int bits;
     const char *needs, *also;
-    peak_fn *run[2]; /* by convgen_type */
+    peak_fn *run[CG_TYPES];
 } peak_rows[] = {
 #if CG_X86
     {512, "avx512f", "avx512f", {peak_512_f32, peak_512_f64}},
@@ -80,7 +80,7 @@ double cg_measure_peak(const cg_machine *m, int bits, convgen_type type)
         if (peak_rows[i].bits != bits) continue;
         if (peak_rows[i].needs && !(cg_machine_has(m, peak_rows[i].needs) && cg_machine_has(m, peak_rows[i].also)))
             continue;
-        return measure(peak_rows[i].run[type == CONVGEN_F64], bits / (type == CONVGEN_F64 ? 64 : 32));
+        return measure(peak_rows[i].run[type], bits / (8 * (int)cg_types[type].bytes));
     }
     return 0;
 }

@@ -16,7 +16,6 @@ typedef struct {
     int value;
 } name_row; /* the first row of a value is its canonical name; others are synonyms; NULL ends */
 
-static const name_row types[] = {{"f32", CONVGEN_F32}, {"f64", CONVGEN_F64}, {NULL, 0}};
 static const name_row tags[] = {{"nhwc", CONVGEN_NHWC},  {"nchw", CONVGEN_NCHW},  {"axb", CONVGEN_NHWC},
                                 {"abx", CONVGEN_NCHW},   {"nwc", CONVGEN_NHWC},   {"ncw", CONVGEN_NCHW},
                                 {"ndhwc", CONVGEN_NHWC}, {"ncdhw", CONVGEN_NCHW}, {NULL, 0}};
@@ -47,7 +46,7 @@ static bool value_of(const name_row *rows, const char *name, int *value)
     return false;
 }
 
-const char *cg_type_name(convgen_type t) { return name_of(types, (int)t); }
+const char *cg_type_name(convgen_type t) { return cg_types[t].name; }
 const char *cg_tag_name(convgen_layout l) { return name_of(tags, (int)l); }
 const char *cg_accuracy_name(convgen_accuracy a) { return name_of(accuracies, (int)a); }
 const char *cg_weights_name(convgen_weights w) { return name_of(weightings, (int)w); }
@@ -75,6 +74,13 @@ static bool take_dir(cg_options *o, const char *value)
         o->base.bias = directions[i].bias;
         return true;
     }
+    return false;
+}
+
+static bool take_type(cg_options *o, const char *value)
+{
+    for (int i = 0; i < CG_TYPES; i++)
+        if (!strcmp(cg_types[i].name, value)) return o->base.type = (convgen_type)i, true;
     return false;
 }
 
@@ -135,7 +141,7 @@ static const struct {
     const name_row *names;
 } option_rows[] = {
     {"--dir", "FWD_D, FWD_B, FWD_I, BWD_D, BWD_W, BWD_WB", take_dir, 0, NULL},
-    {"--dt", "f32, f64", NULL, offsetof(cg_options, base.type), types},
+    {"--dt", "f32, f64", take_type, 0, NULL},
     {"--tag", "nhwc (or axb, nwc, ndhwc), nchw (or abx, ncw, ncdhw)", NULL, offsetof(cg_options, base.layout), tags},
     {"--mb", "0 (as the problem says) to 2147483647", take_mb, 0, NULL},
     {"--accuracy", "loop, proven, 2x, 8x", NULL, offsetof(cg_options, base.accuracy), accuracies},

@@ -159,7 +159,7 @@ cg_sizes cg_problem_sizes(const convgen_problem *p)
                   .weights = kernel * (p->in_channels / p->groups) * p->out_channels,
                   .bias = p->out_channels,
                   .dst = p->batch * out * p->out_channels,
-                  .element = p->type == CONVGEN_F64 ? 8 : 4};
+                  .element = cg_types[p->type].bytes};
     s.macs = (double)s.dst * (double)kernel * (double)(p->in_channels / p->groups);
     return s;
 }

@@ -4,6 +4,40 @@
 
 #include "base/base.h"
 
+/* ---- types.c: what elements are ---------------------------------------------------------------------------------- */
+
+enum { CG_TYPES = CONVGEN_F64 + 1 };
+typedef struct cg_type_row {
+    const char *name;
+    size_t bytes;
+    int digits, lowest;    /* of the significand: the unit roundoff is 2^-digits; exponent of the smallest normal number, as frexp has it */
+    double exact, careful; /* of integer data, so that all is exact: what no sum may exceed, and where it is transformed on the way */
+    double largest;        /* and no element */
+    struct {
+        size_t at;      /* of the word with the exponent, in bytes */
+        uint32_t quiet; /* its bit that arithmetic sets in a NaN */
+    } nan;
+    void (*read)(const void *data, int64_t first, int64_t n, double *values);
+    void (*write)(void *data, int64_t first, int64_t n, const double *values); /* rounded to nearest */
+} cg_type_row;
+extern const cg_type_row cg_types[CG_TYPES]; /* by convgen_type */
+
+static inline double cg_get(convgen_type type, const void *data, int64_t i)
+{
+    double value;
+    cg_types[type].read(data, i, 1, &value);
+    return value;
+}
+
+static inline void cg_put(convgen_type type, void *data, int64_t i, double value) { cg_types[type].write(data, i, 1, &value); }
+
+static inline double cg_rounded(convgen_type type, double value)
+{
+    double room;
+    cg_put(type, &room, 0, value);
+    return cg_get(type, &room, 0);
+}
+
 /* ---- problem.c: legality, sizes ---------------------------------------------------------------------------------- */
 
 enum { CG_MOST_THREADS = 1024 }; /* of one convolution */
@@ -15,7 +49,7 @@ cg_status cg_problem_normalise(convgen_problem *p);
 /* After normalise. Element counts; index arithmetic is int64. */
 typedef struct cg_sizes {
     int64_t src, weights, bias, dst; /* elements of each tensor, bias = out_channels */
-    size_t element;                  /* 4 or 8 */
+    size_t element;                  /* bytes of one */
     double macs;                     /* multiply-adds with padded taps counted, as the field counts */
 } cg_sizes;
 cg_sizes cg_problem_sizes(const convgen_problem *p);
@@ -23,15 +57,22 @@ bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
-/* The four tensors of a problem; the pass says which are inputs. residual may be NULL. */
-typedef struct cg_operands {
-    void *src, *weights, *bias, *dst, *residual;
-} cg_operands;
 enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_TENSORS };
+typedef union cg_operands {
+    struct {
+        void *src, *weights, *bias, *dst, *residual;
+    };
+    void *at[CG_TENSORS];
+} cg_operands;
 typedef enum { CG_ABSENT, CG_INPUT, CG_RESULT } cg_role;
+const char *cg_tensor_name(int tensor); /* "src" */
+convgen_type cg_tensor_type(const convgen_problem *p, int tensor);
+size_t cg_element(const convgen_problem *p, int tensor); /* bytes of one */
 void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
 void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
+int cg_output_count(const convgen_problem *p);             /* 2 where the bias has a gradient */
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
+convgen_type cg_output_type(const convgen_problem *p, bool bias);
 int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
 
 /* ---- notation.c: the text of a problem, read and written --------------------------------------------------------- */

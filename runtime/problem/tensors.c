@@ -1,15 +1,34 @@
-/* tensors.c: which tensor is what in which pass, and how large. */
+/* tensors.c: which tensor is what in which pass, and how large. The one place that says it. */
 #include "problem/problem.h"
 #include <string.h>
 
+static const char *const names[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual"};
+
+/* By pass: what each tensor is, where the problem has it; the result that is no gradient of a bias, and the input that is no weights. */
+static const struct pass_row {
+    cg_role role[CG_TENSORS];
+    int output, data;
+} passes[] = {
+    /*                               src        weights    bias       dst        residual */
+    [CONVGEN_FORWARD] =          {{CG_INPUT,  CG_INPUT,  CG_INPUT,  CG_RESULT, CG_INPUT},  CG_DST,     CG_SRC},
+    [CONVGEN_BACKWARD_DATA] =    {{CG_RESULT, CG_INPUT,  CG_ABSENT, CG_INPUT,  CG_ABSENT}, CG_SRC,     CG_DST},
+    [CONVGEN_BACKWARD_WEIGHTS] = {{CG_INPUT,  CG_RESULT, CG_RESULT, CG_INPUT,  CG_ABSENT}, CG_WEIGHTS, CG_SRC},
+};
+
+const char *cg_tensor_name(int tensor) { return names[tensor]; }
+
+/* All have the problem's, so far. */
+convgen_type cg_tensor_type(const convgen_problem *p, int tensor)
+{
+    (void)tensor;
+    return p->type;
+}
+
+size_t cg_element(const convgen_problem *p, int tensor) { return cg_types[cg_tensor_type(p, tensor)].bytes; }
+
 void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS])
 {
-    static const cg_role of_pass[3][CG_TENSORS] = {
-        [CONVGEN_FORWARD] = {CG_INPUT, CG_INPUT, CG_INPUT, CG_RESULT, CG_INPUT},
-        [CONVGEN_BACKWARD_DATA] = {CG_RESULT, CG_INPUT, CG_ABSENT, CG_INPUT, CG_ABSENT},
-        [CONVGEN_BACKWARD_WEIGHTS] = {CG_INPUT, CG_RESULT, CG_RESULT, CG_INPUT, CG_ABSENT},
-    };
-    memcpy(role_of, of_pass[p->pass], sizeof of_pass[0]);
+    memcpy(role_of, passes[p->pass].role, sizeof passes[0].role);
     if (!p->bias) role_of[CG_BIAS] = CG_ABSENT;
     if (!p->epilogue.residual) role_of[CG_RESIDUAL] = CG_ABSENT;
 }
@@ -18,16 +37,10 @@ void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS])
 {
     cg_sizes s = cg_problem_sizes(p);
     const int64_t count[CG_TENSORS] = {s.src, s.weights, s.bias, s.dst, s.dst};
-    for (int i = 0; i < CG_TENSORS; i++) bytes[i] = (size_t)count[i] * s.element;
+    for (int i = 0; i < CG_TENSORS; i++) bytes[i] = (size_t)count[i] * cg_element(p, i);
 }
 
-int cg_output_tensor(const convgen_problem *p, bool bias)
-{
-    static const int of_pass[3] = {CG_DST, CG_SRC, CG_WEIGHTS};
-    return bias ? CG_BIAS : of_pass[p->pass];
-}
-
-int cg_data_tensor(const convgen_problem *p)
-{
-    return p->pass == CONVGEN_BACKWARD_DATA ? CG_DST : CG_SRC;
-}
+int cg_output_count(const convgen_problem *p) { return 1 + (p->bias && passes[p->pass].role[CG_BIAS] == CG_RESULT); }
+int cg_output_tensor(const convgen_problem *p, bool bias) { return bias ? CG_BIAS : passes[p->pass].output; }
+convgen_type cg_output_type(const convgen_problem *p, bool bias) { return cg_tensor_type(p, cg_output_tensor(p, bias)); }
+int cg_data_tensor(const convgen_problem *p) { return passes[p->pass].data; }
