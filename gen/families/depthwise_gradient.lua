@@ -201,13 +201,13 @@ end
 local function zero_kernel(s, key, part, rows, columns)
   return s:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
     local row = reduce.rows({ { at = 0, lanes = part.lanes } }, columns, s.weights.kw)
-    return reduce.zero_kernel(s.p, s.target, o.name, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
+    return reduce.zero_kernel(o, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
   end)
 end
 
 local function bias_kernel(s, part, columns)
   return s:kernel(("bias %d %d"):format(part.lanes, columns), "bias", function(o)
-    return reduce.bias_kernel(s.p, s.target, o.name, { { at = 0, lanes = part.lanes } }, { run = true,
+    return reduce.bias_kernel(o, { { at = 0, lanes = part.lanes } }, { run = true,
       loops = { { count = "rows", steps = { s.dst.h }, names = { "at" } }, { count = columns, steps = { s.dst.w } } },
       words = { out = "diff_bias", sum = "sum", sums_first = true, g = "g" } })
   end)

@@ -70,10 +70,10 @@ local function tile_runs(b)
     end)
     run.kinds = cut.piece_runs(b.src.channels, schedule.inputs)
     for _, kind in ipairs(run.kinds) do
-      local zero = "zero" .. #b.kernels
+      local zero = b:named "zero"
       kind.before, before = before, kind.count -- there are two kinds at most
       kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, column, o) end)
-      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(p, b.target, zero,
+      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(zero,
         reduce.rows(reduce.vectors(column, b.lanes), kind.size, p.oc)))
     end
   end
@@ -235,7 +235,7 @@ function direct_gradient.stages(b, schedule)
   local scratch, runs = move(b) * b.size, tile_runs(b)
   local compute = driver.stage { name = "compute", scratch = scratch, parts = { {
     indices = { { "slice", p.threads } }, body = function(d, slice) task(b, d, runs, slice) end } } }
-  return { compute, p.bias and reduce.bias_stage(p, b.target, b.kernels) or nil }
+  return { compute, p.bias and reduce.bias_stage(b) or nil }
 end
 
 return direct_gradient

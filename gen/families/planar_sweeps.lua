@@ -73,7 +73,7 @@ end
 
 -- Zeroes so many elements; name: of the kernel.
 function sweeps.zero_kernel(w, elements, name)
-  return w:add(reduce.zero_kernel(w.p, w.target, name, { { at = 0 } }, { times = elements // w.lanes, step = w.lanes }))
+  return w:add(reduce.zero_kernel(w:called(name), { { at = 0 } }, { times = elements // w.lanes, step = w.lanes }))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------

@@ -75,9 +75,9 @@ local function add_turning(w)
   if not p.bias or w.inputs.first > 0 then return end
   local number = #w.kernels
   w.bias = w:new("bias", function(o)
-    return reduce.bias_kernel(p, o.target, o.name, reduce.vectors({ vectors = w.vectors, last = w.lanes }, w.lanes),
-      { whole = true, loops = { { count = "pixels", steps = { w.width } } },
-        words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
+    return reduce.bias_kernel(o, reduce.vectors({ vectors = w.vectors, last = w.lanes }, w.lanes), { whole = true,
+      loops = { { count = "pixels", steps = { w.width } } },
+      words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
   end)
   w.bias_out = w:add(relayout.copy({ from = "total", to = "bias", elements = channels },
     w:called("bias_out" .. number)))
@@ -214,7 +214,7 @@ function planar_taps.stages(b, schedule)
       list[#list + 1] = part(sweeps.part(b, { run = run, inputs = inputs }), schedule)
     end
   end
-  return sweeps.stages(b, list, b.channels_last and p.bias and reduce.bias_tiles(p, b.target, b.kernels))
+  return sweeps.stages(b, list, b.channels_last and p.bias and reduce.bias_tiles(b))
 end
 
 return planar_taps

@@ -155,7 +155,7 @@ end
 -- planes of it; else by a stage.
 function planar_window.stages(b, schedule)
   local p, list = b.p, {}
-  local bias = p.bias and reduce.bias_tiles(p, b.target, b.kernels)
+  local bias = p.bias and reduce.bias_tiles(b)
   sweeps.begin(b)
   local at_once = p.kernel[1] == 1 and p.pad[1] == 0 and (p.output[1] - 1) * p.stride[1] < p.input[1]
   b.row = sweeps.row_of(p, 0, p.kernel[3] - 1)

@@ -311,7 +311,7 @@ function gradient.stages(p, schedule, target)
   if s.build.why then return nil, s.build.why end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
-  if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, s.build.kernels) end
+  if p.bias then stages[#stages + 1] = reduce.bias_stage(s.build) end
   return { kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2],
     p.kernel[3] } }
 end
