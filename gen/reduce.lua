@@ -98,17 +98,10 @@ end
 function reduce.zero_kernel(o, places, run)
   local k = program.new(o)
   local out, zero = k:pointer("out", "out"), k:vector "zero"
-  local times = run and (run.times or k:count "vectors")
   k:zero(zero)
-  local function all()
+  k:nest({ out }, { run and { count = run.times or "vectors", steps = { run.step } } or nil }, function()
     for _, place in ipairs(places) do k:store(k:at(out, place.at), zero, 0, place.lanes) end
-  end
-  if not run then all() else
-    k:loop(times, function()
-      all()
-      k:advance(out, run.step)
-    end)
-  end
+  end)
   return k:finish()
 end
 
@@ -130,13 +123,12 @@ local function chains_of(k, places, blocks, text)
   return chains
 end
 
--- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest; blocks, if their chains are to run beside each other, `apart` elements from one
--- to the next; run: for vectors one behind another; whole: all of each vector is there, and the sums are new totals;
--- words, as above.
+-- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest; blocks, if
+-- their chains are to run beside each other, `apart` elements from one to the next; run: for vectors one behind
+-- another; whole: all of each vector is there, and the sums are new totals; words, as above.
 function reduce.bias_kernel(o, places, how)
   local k, words = program.new(o), how.words or usual
   local diff, out = k:pointer("diff_dst", "in"), k:pointer(words.out, "inout")
-  local vectors = how.run and k:count "vectors"
   local g = not words.sums_first and k:vector(words.g)
   local chains = chains_of(k, places, how.blocks, words.sum)
   local total = words.total and k:vector(words.total)
@@ -146,7 +138,8 @@ function reduce.bias_kernel(o, places, how)
       for v, place in ipairs(places) do visit(chains[v][b], (b - 1) * (how.apart or 0) + place.at, place.lanes) end
     end
   end
-  local function sum()
+  local step = places[1].lanes
+  k:nest({ diff, out }, { how.run and { count = "vectors", steps = { step, step } } or nil }, function()
     each(function(chain) k:zero(chain) end)
     k:nest({ how.run and k:copy("line", diff) or diff }, how.loops, function(at)
       each(function(chain, offset, lanes)
@@ -159,14 +152,7 @@ function reduce.bias_kernel(o, places, how)
       if how.whole then reduce.total(k, k:at(out, place.at), chains[v][1], g)
       else reduce.add(k, k:at(out, place.at), chains[v], total or g, place.lanes) end
     end
-  end
-  if not how.run then sum() else
-    k:loop(vectors, function()
-      sum()
-      k:advance(diff, places[1].lanes)
-      k:advance(out, places[1].lanes)
-    end)
-  end
+  end)
   return k:finish()
 end
 

@@ -35,9 +35,9 @@ local function many_neighbours(k, elements, pointers, move)
   if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
 end
 
--- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}. whole: the last vector is written whole, zeros behind the elements. many:
--- neighbours in a loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come
--- before the store.
+-- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}. whole:
+-- the last vector is written whole, zeros behind the elements. many: neighbours in a loop. finish = a problem: the
+-- residual, which stands as the copy does, and the activation of it come before the store.
 function relayout.copy(view, o)
   local k, from, to, residual = begin(view, o)
   local move = mover(k, view)
