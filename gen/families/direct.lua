@@ -203,11 +203,9 @@ function gathers.shape(p) return { of = shapes(p) } end
 function gathers.cycles(s, schedule) return estimate.gathering(s.p, s.of(schedule.copies), schedule, s.m) end
 function gathers.stages(s, schedule) return gathering.stages(s, s.of(schedule.copies), schedule) end
 
-local sums = { candidates = sum_candidates }
+local sums = { candidates = sum_candidates, cycles = estimate.gradient, stages = gradient.stages }
 function sums.refused(s) return s.p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil end
 function sums.misfit(s, schedule) return tile_misfit(s, schedule, schedule.inputs, gradient) end
-function sums.cycles(s, schedule) return estimate.gradient(s.p, schedule, s.m) end
-function sums.stages(s, schedule) return gradient.stages(s, schedule) end
 
 local direct = family.new { name = "direct", forms = forms, gathers = gathers, sums = sums }
 

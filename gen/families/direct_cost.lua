@@ -89,11 +89,11 @@ end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
 
-function direct_cost.gradient(p, schedule, m)
-  local t, all, pixels, size = m.tally(), activations(p), pixels_of(p, p.output), parts.size_of(p)
-  local taps, icg, block = p.kernel[1] * p.kernel[2] * p.kernel[3], p.ic // p.groups, counts.block(p)
+function direct_cost.gradient(s, schedule)
+  local p, t, taps, icg, size = s.p, s.m.tally(), s.taps, s.icg, s.size
+  local all, pixels, block = activations(p), pixels_of(p, p.output), counts.block(p)
   local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
-  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
+  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
     local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
     for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
       counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },
