@@ -13,7 +13,7 @@ local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local tile = require "families/direct_tile"
-local direct_gather = { contiguous = tile.contiguous, copied_bytes = gathered.all_bytes }
+local direct_gather = { copied_bytes = gathered.all_bytes }
 
 ---- the shape of a gathering problem --------------------------------------------------------------------------------
 
@@ -33,12 +33,19 @@ function direct_gather.shape(problem, copied)
   local p = copied and gathered.child(problem) or problem
   if flatten.applies(p) then p = flattened(p) end
   local s, forward, kernel = view.units(p), p.pass == "forward", p.kernel
-  s.p, s.axes, s.tap = p, gather.axes(p), { kernel[2] * kernel[3], kernel[3], 1 }
+  s.p, s.axes, s.rows_known, s.tap = p, gather.axes(p), {}, { kernel[2] * kernel[3], kernel[3], 1 }
   s.from, s.to = view.gathered(p)
   s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
   if copied then s.from = view.moved(s.from, "shared", gathered.pitch(p)) end
   if p.layout == "nchw" then planes.shape(s) end
   return s
+end
+
+-- The tiles of a row of an axis, and their variants; made once for all schedules of so many pixels.
+function direct_gather.rows_of(s, axis, pixels)
+  local key, rows = pixels * #s.axes[3] + axis.start, s.rows_known
+  rows[key] = rows[key] or table.pack(cut.row_runs(axis, pixels, tile.contiguous(s, axis)))
+  return table.unpack(rows[key])
 end
 
 -- The phases of a shape's axes; many are not listed before they are known to be few.
