@@ -10,7 +10,6 @@ local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local tile = require "tile"
-local view = require "view"
 local axes = require "families/depthwise_axis"
 local depthwise_gather = {}
 
@@ -19,12 +18,10 @@ local depthwise_gather = {}
 -- channels: those in the lanes. multiplier: of them for each input channel; members: input channels that each sums
 -- over. pixel, tap: elements between the input's pixels, the weights' taps.
 function depthwise_gather.shape(p, target)
-  local s, forward, multiplier = view.units(p, target), p.pass == "forward", p.oc // p.ic
-  local axis = forward and axes.forward or axes.backward
-  s.p, s.forward, s.channels, s.axes = p, forward, forward and p.oc or p.ic, gather.axes(p)
-  s.multiplier, s.members = forward and multiplier or 1, forward and 1 or multiplier
-  s.pixels, s.lines, s.from, s.to = axis(p, 3), axis(p, 2), view.gathered(p)
-  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
+  local s, multiplier = gather.shape(p, target), p.oc // p.ic
+  local axis = s.forward and axes.forward or axes.backward
+  s.channels, s.pixels, s.lines = s.to.all, axis(p, 3), axis(p, 2)
+  s.multiplier, s.members = s.forward and multiplier or 1, s.forward and 1 or multiplier
   s.moves = s.members > 1
   s.pixel, s.tap = s.moves and s.members * s.lanes or p.ic, s.moves and s.members * s.lanes or p.oc
   s.in_row, s.out_row, s.weights_row = s.from.size[3] * s.pixel, s.to.h, p.kernel[3] * s.tap

@@ -32,10 +32,8 @@ end
 function direct_gather.shape(problem, copied)
   local p = copied and gathered.child(problem) or problem
   if flatten.applies(p) then p = flattened(p) end
-  local s, forward, kernel = view.units(p), p.pass == "forward", p.kernel
-  s.p, s.axes, s.rows_known, s.tap = p, gather.axes(p), {}, { kernel[2] * kernel[3], kernel[3], 1 }
-  s.from, s.to = view.gathered(p)
-  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
+  local s = gather.shape(p)
+  s.rows_known, s.tap = {}, { p.kernel[2] * p.kernel[3], p.kernel[3], 1 }
   if copied then s.from = view.moved(s.from, "shared", gathered.pitch(p)) end
   if p.layout == "nchw" then planes.shape(s) end
   return s
@@ -65,7 +63,7 @@ end
 
 -- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
 local function packing(s, column, o)
-  local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.icg, s.ocg
+  local p, forward, icg, ocg = s.p, s.forward, s.icg, s.ocg
   if s.planes and not forward and s.taps == 1 then
     return { kernel = relayout.panel(column, icg, o), count = 1, rows = ocg, to = 0,
       from = function(g, c) return g * (ocg * icg) + c end }

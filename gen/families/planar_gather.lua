@@ -7,7 +7,6 @@
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
-local view = require "view"
 local cut = require "tiles"
 local flatten = require "rewrite/flatten"
 local tile = require "tile"
@@ -28,10 +27,10 @@ end
 -- What tiles read and write is `read` and `write`: the tensors, or rows in scratch, of the input
 -- [plane][row][channel][residue][q], of the output [channel][phase][q].
 function planar_gather.shape(problem, target)
-  local s = view.units(problem, target)
-  local lanes, p = s.lanes, flattened(problem, s.lanes)
-  local from, to = view.gathered(p)
-  s.p, s.forward, s.from, s.to, s.axes = p, p.pass == "forward", from, to, gather.axes(p)
+  local lanes = parts.lanes_of(problem, target)
+  local p = flattened(problem, lanes)
+  local s = gather.shape(p, target)
+  local from, to = s.from, s.to
   s.tap = { p.kernel[2] * p.kernel[3] * from.channels, p.kernel[3] * from.channels, from.channels } -- of a panel
   s.phases = #s.axes[3]                   -- of the output row
   s.step = s.forward and p.stride[3] or 1 -- residues of the input row
@@ -147,7 +146,7 @@ end
 
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
 local function tile_kernel(o, s, axes, variant, m)
-  local p, bias, residual = s.p, s.forward and s.p.bias, s.forward and s.p.epilogue.residual and not s.moves_out
+  local p, bias, residual = s.p, s.bias, s.residual and not s.moves_out
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
@@ -213,7 +212,7 @@ local function lay_out(s, rows)
     return (math.min(rows, axis.outputs) - 1) * axis.step + reach + 1
   end))
   local planes = most(s.axes[1], function(axis) return math.min(axis.taps, s.from.size[1]) end)
-  s.finishes = s.moves_out and s.forward and s.p.epilogue.residual -- after the tiles
+  s.finishes = s.moves_out and s.residual -- after the tiles
   if s.moves_in then s.read.d = s.in_row * lines end
   s.out = s.moves_in and planes * s.read.d + s.lanes or 0
   s.pixels = s.out + (s.moves_out and s.to.all * s.write.c or 0)
