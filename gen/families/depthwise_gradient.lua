@@ -11,7 +11,6 @@
 -- the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
 local driver = require "driver"
 local gather = require "gather"
-local parts = require "parts"
 local reduce = require "reduce"
 local cut = require "tiles"
 local tile = require "tile"
@@ -28,11 +27,12 @@ local function made(known, key, make)
 end
 
 function depthwise_gradient.shape(p, target)
-  local planes = axes.forward(p, 1)
+  local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
-  return { p = p, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
-    dst = view.dst(p), weights = view.weights(p), cache = {}, channels = p.oc, pixel = p.ic,
-    bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs } -- one tap that sees all planes
+  s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
+  s.channels, s.pixel, s.multiplier = p.oc, p.ic, p.oc // p.ic
+  s.bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs -- one tap that sees all planes
+  return s
 end
 
 -- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles,
