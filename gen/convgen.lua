@@ -26,7 +26,7 @@ function convgen.targets()
   local list = {}
   for _, name in ipairs(targets.order) do
     local t = targets[name]
-    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.machine,
+    list[#list + 1] = { name = name, bits = t.bits, needs = t.needs, flags = t.flags, machine = t.isa ~= nil,
       rates = t.rates }
   end
   return list
@@ -55,8 +55,8 @@ local forms = { c = lower_c, machine = lower_machine }
 local function form_of(request)
   local form = forms[request.form]
   if not form then return nil, ("form %s is not there; the forms are: c, machine"):format(request.form) end
-  if form == lower_machine and not targets[request.target].machine then
-    return nil, ("the machine form needs AVX2 or AVX-512, %s has neither"):format(request.target)
+  if form == lower_machine and not targets[request.target].isa then
+    return nil, ("the machine form has no instruction set for %s"):format(request.target)
   end
   return form
 end
@@ -75,9 +75,9 @@ end
 
 local function c_type(request) return types.c(request.problem.type) end
 
-local function kernels_text(result, text)
+local function kernels_text(request, result, text)
   local list = {}
-  for i, kernel in ipairs(result.kernels) do list[i] = text(kernel) end
+  for i, kernel in ipairs(result.kernels) do list[i] = text(kernel, targets[request.target]) end
   return table.concat(list, "\n")
 end
 
@@ -95,7 +95,7 @@ local function source_text(request, name, result)
   return template.fill("kernel.c.in", {
     PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
     PRELUDE = form.prelude(request.problem.type, kernel_target(result)),
-    KERNELS = kernels_text(result, form.kernel), STAGES = stages_text(request, result),
+    KERNELS = kernels_text(request, result, form.kernel), STAGES = stages_text(request, result),
   })
 end
 
@@ -136,7 +136,7 @@ local function show_schedules(request)
   return table.concat(lines, "\n") .. "\n"
 end
 
-local function show_program(_, _, result) return kernels_text(result, program.print) end
+local function show_program(request, _, result) return kernels_text(request, result, program.print) end
 
 -- Instructions beside the operations that they come from.
 local function show_code(request, _, result)
@@ -146,7 +146,7 @@ local function show_code(request, _, result)
     return nil, "--stage=code lists the machine form, and a system compiler is given the C form: "
       .. "--stage=source shows that"
   end
-  return kernels_text(result, form.listing)
+  return kernels_text(request, result, form.listing)
 end
 
 local views = {

@@ -108,10 +108,10 @@ local function wrapped(text, width)
 end
 
 -- A kernel's `about`, where its family gives one, stands before it.
-local function kernels_text(result, text)
+local function kernels_text(result, text, target)
   local list = {}
   for i, kernel in ipairs(result.kernels) do
-    list[i] = (kernel.about and comment(wrapped(kernel.about, 120)) .. "\n" or "") .. text(kernel)
+    list[i] = (kernel.about and comment(wrapped(kernel.about, 120)) .. "\n" or "") .. text(kernel, target)
   end
   return table.concat(list, "\n")
 end
@@ -143,7 +143,7 @@ end
 -- What encloses a file of a target that not every processor has, or compiler is told of.
 local function enclosure(network, kernel)
   local target, macro = targets[kernel.target], network.guard .. "_X86"
-  if not target.machine then return "", "" end
+  if not target.isa then return "", "" end
   local open = { "#if " .. macro }
   if kernel.form == "c" then
     local line = '#error "compile this file with %s"'
@@ -189,7 +189,7 @@ local function write_kernel(network, layer, kernel, build, put)
   put(kernel.file, (template.fill("standalone_kernel.c.in", {
     HEAD = head(network, layer, kernel, result, kernel.file), PREFIX = network.prefix, OPEN = open, CLOSE = close,
     INCLUDE = include,
-    KERNELS = kernels_text(result, kernel.form == "c" and form.kernel or form.assembly),
+    KERNELS = kernels_text(result, kernel.form == "c" and form.kernel or form.assembly, targets[kernel.target]),
     STAGES = stages_text(p, result),
     SYMBOL = kernel.symbol, TABLE = table.concat(rows, "\n"),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),
@@ -217,7 +217,7 @@ function emit.write(network, build, put)
   for _, layer in ipairs(network.layers) do
     for i, kernel in ipairs(layer.kernels) do
       kernel.target = network.targets[i]
-      kernel.form = network.form == "asm" and targets[kernel.target].machine and "machine" or "c"
+      kernel.form = network.form == "asm" and targets[kernel.target].isa and "machine" or "c"
       if layer.same == layer then
         local written
         written, why = write_kernel(network, layer, kernel, build, put)

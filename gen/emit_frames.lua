@@ -16,7 +16,7 @@ end
 
 local function x86_targets(network)
   local list = {}
-  for _, name in ipairs(network.targets) do if targets[name].machine then list[#list + 1] = name end end
+  for _, name in ipairs(network.targets) do if targets[name].isa then list[#list + 1] = name end end
   return list
 end
 
@@ -29,7 +29,7 @@ end
 local function each_target(network, machine, text)
   local list = {}
   for i, name in ipairs(network.targets) do
-    if (targets[name].machine or false) == machine then list[#list + 1] = text(name, i) end
+    if (targets[name].isa ~= nil) == machine then list[#list + 1] = text(name, i) end
   end
   return list
 end

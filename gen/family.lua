@@ -1,13 +1,15 @@
 -- family.lua: what every family of canonical sums does: it lists schedules, each with its estimate or why it cannot be,
 -- and builds one.
 --
--- A family states its name, the forms of its schedules' names (names.lua), and how it does a pass: for forward and
--- backward data gathers(p, target, m), for backward weights sums(p, target, m), which answer with
---   why                       why it cannot be done so, or nil; then nothing else is asked
---   candidates(add)           calls add(schedule) for each that is worth trying, best guess first
---   misfit(schedule)          why one cannot be, or nil; cycles(schedule): its estimate
---   stages(schedule)          {kernels, stages, packed (bytes of weights), shared (bytes)}
--- m: see cost.lua, for lists alone.
+-- A family states its name, the forms of its schedules' names (names.lua), and two ways: `gathers`, of forward and
+-- backward data, and `sums`, of backward weights. A way has
+--   shape(p, target)          what its schedules have in common: a table; p, target and m (cost.lua, in lists) are added
+--   refused(s)                why the pass cannot be done so, or nil; then nothing else is asked. The family's own
+--                             `refused`, if it has one, comes before the shape
+--   candidates(s, add)        calls add(schedule) for each that is worth trying, best guess first
+--   misfit(s, schedule)       why one cannot be, or nil
+--   cycles(s, schedule)       its estimate
+--   stages(s, schedule)       {kernels, stages, packed (bytes of weights), shared (bytes)}
 local cost = require "cost"
 local names = require "names"
 local registers = require "registers"
@@ -25,12 +27,22 @@ function family.registers(needed, target)
   return { needed > target.registers, "needs %d registers, %s has %d", needed, target.name, target.registers }
 end
 
-local function way(f, p, target, m) return (p.pass == "backward_weights" and f.sums or f.gathers)(p, target, m) end
+-- The way of a pass and its shape; or nil and why the family does not apply.
+local function shaped(f, p, target, m)
+  local why = f.refused and f.refused { p = p }
+  if why then return nil, why end
+  local way = p.pass == "backward_weights" and f.sums or f.gathers
+  local s = way.shape and way.shape(p, target) or {}
+  s.p, s.target, s.m = s.p or p, target, m
+  why = way.refused and way.refused(s)
+  if why then return nil, why end
+  return way, s
+end
 
 -- What is worth trying, each once: schedules with the parts of their names.
-local function candidates(f, how)
+local function candidates(f, way, s)
   local list, seen = {}, {}
-  how.candidates(function(schedule)
+  way.candidates(s, function(schedule)
     schedule.family = f.name
     local name, kind = names.print(schedule)
     if not seen[name] then list[#list + 1] = { schedule = schedule, name = name, way = kind } end
@@ -42,13 +54,13 @@ end
 -- Adds to `list` every schedule with its estimate in cycles or the reason why not; one entry without a schedule when
 -- the family does not apply.
 local function schedules(f, p, target, machine, list)
-  local how = way(f, p, target, cost.machine(machine, target))
-  for i, entry in ipairs(how.why and {} or candidates(f, how)) do
-    entry.why = how.misfit(entry.schedule)
-    entry.cycles = entry.why and 0 or how.cycles(entry.schedule)
+  local way, s = shaped(f, p, target, cost.machine(machine, target))
+  for i, entry in ipairs(way and candidates(f, way, s) or {}) do
+    entry.why = way.misfit(s, entry.schedule)
+    entry.cycles = entry.why and 0 or way.cycles(s, entry.schedule)
     list[i] = entry
   end
-  if #list == 0 then list[1] = { name = f.name, way = f.name, why = how.why or "no tile fits the registers" } end
+  if #list == 0 then list[1] = { name = f.name, why = not way and s or "no tile fits the registers" } end
 end
 
 -- The kernels and stages of a schedule, from wherever its name comes; or nil and why not.
@@ -56,10 +68,10 @@ local function stages(f, p, schedule, target)
   if names.sums(schedule) ~= (p.pass == "backward_weights") then
     return nil, names.print(schedule) .. " is not a schedule of this pass"
   end
-  local how = way(f, p, target)
-  local why = how.why or how.misfit(schedule)
+  local way, s = shaped(f, p, target)
+  local why = not way and s or way.misfit(s, schedule)
   if why then return nil, why end
-  local result = how.stages(schedule)
+  local result = way.stages(s, schedule)
   for _, kernel in ipairs(result.kernels) do
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end

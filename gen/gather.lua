@@ -64,11 +64,6 @@ function gather.always_inside(axis)
   return low + math.min(0, reach) >= 0 and high + math.max(0, reach) < axis.inputs
 end
 
-function gather.inside(axis, j, t)
-  local x = gather.input_at(axis, j, t)
-  return x >= 0 and x < axis.inputs
-end
-
 -- Where output j finds tap t; integers or driver expressions. before: what the axis begins with, if not 0.
 function gather.input_at(axis, j, t, before)
   local at = before and before + j * axis.step or j * axis.step
@@ -113,6 +108,25 @@ function gather.taps_of(p, i, output, first, last)
   local at, dilation = p.pad[i] - output * p.stride[i], p.dilation[i]
   local low, high = math.max(over(at, dilation), first), math.min((at + p.input[i] - 1) // dilation, last)
   if low <= high then return low - first, high - first end
+end
+
+-- The outputs of axis i as runs that see the same of those taps: {first, count, low, high, taps: how many; low is nil
+-- where there are none}.
+function gather.runs(p, i, first, last)
+  local bounds, list = { 0, p.output[i] }, {}
+  for tap = first, last do
+    local from, stop = gather.outputs_of(p, i, tap)
+    if from < stop then bounds[#bounds + 1], bounds[#bounds + 2] = from, stop end
+  end
+  table.sort(bounds)
+  for n = 2, #bounds do
+    local at, count = bounds[n - 1], bounds[n] - bounds[n - 1]
+    local low, high = gather.taps_of(p, i, at, first, last)
+    if count > 0 then
+      list[#list + 1] = { first = at, count = count, low = low, high = high, taps = low and high - low + 1 or 0 }
+    end
+  end
+  return list
 end
 
 -- The same as driver expressions: the outputs o of axis i whose input under kernel element k (an expression) is inside;

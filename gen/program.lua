@@ -208,11 +208,11 @@ function Program:pointer(name, access)
   if access ~= "in" and access ~= "out" and access ~= "inout" then
     complain(self, "the pointer %s is %s; in, out and inout are allowed", tostring(name), tostring(access))
   end
-  return argument(self, name, { kind = "pointer", access = access })
+  return argument(self, name, { kind = "pointer", access = access, bytes = self.size })
 end
 
 function Program:count(name) return argument(self, name, { kind = "count" }) end
-function Program:table(name) return argument(self, name, { kind = "table" }) end
+function Program:table(name) return argument(self, name, { kind = "table", bytes = 8 }) end
 
 function Program:vector(hint)
   local v, vectors = { kind = "register", program = self, name = claim(self, hint) }, self.vectors
@@ -312,7 +312,7 @@ function Program:advance(p, elements)
 end
 
 local function new_pointer(k, hint, from)
-  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access }
+  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, bytes = from.bytes }
   k.kinds[p] = "pointer"
   return p
 end

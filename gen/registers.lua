@@ -63,7 +63,8 @@ local function survey(k, target)
   return s
 end
 
-local function extend_over_loops(spans, loops)
+-- What lives when a loop begins and is used in it lives to its end. Loops: outer ones before those in them.
+function registers.extend_over_loops(spans, loops)
   for _, span in ipairs(spans) do
     for _, loop in ipairs(loops) do -- the outermost that the value enters decides
       if span.first < loop.first and span.last > loop.first and span.last < loop.last then span.last = loop.last end
@@ -111,7 +112,7 @@ end
 
 local function allocate(k, target)
   local s = survey(k, target)
-  extend_over_loops(s.order, s.loops)
+  registers.extend_over_loops(s.order, s.loops)
   local map, used = scan(s.order)
   local temporary = s.temporary and used or nil
   if temporary then used = used + 1 end

@@ -2,8 +2,8 @@
 --
 -- bits: the width of a vector (0: scalars). registers: how many vectors fit. needs: processor features. flags: what a
 -- system compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes;
--- mask_registers: ranges of lanes need no vector register. machine: lower/machine writes for it. intrinsics: where body
--- 1 of vec.h applies. An internal row is never chosen as a machine's target.
+-- mask_registers: ranges of lanes need no vector register. isa: the instruction set that lower/machine writes for it, a
+-- file of isa/. intrinsics: where body 1 of vec.h applies. An internal row is never chosen as a machine's target.
 --
 -- For cost.lua: fma, loads, stores: operations of vectors a cycle; partial: stores that one of a part of a vector is
 -- worth; latency: cycles until a sum can be added to; rates: cycles of a line of 64 bytes, where the machine has none
@@ -19,11 +19,11 @@ local targets = {
   avx512 = {
     bits = 512, registers = 32, needs = { "avx512f", "avx512vl", "avx512dq", "avx512bw", "avx2", "fma" },
     flags = "-mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma", broadcast_operand = true, mask_registers = true,
-    machine = true,
+    isa = "x86",
     intrinsics = "defined(__AVX512F__) && defined(__AVX512DQ__)",
   },
   avx2 = {
-    bits = 256, registers = 16, needs = { "avx2", "fma" }, flags = "-mavx2 -mfma", machine = true,
+    bits = 256, registers = 16, needs = { "avx2", "fma" }, flags = "-mavx2 -mfma", isa = "x86",
     intrinsics = "defined(__AVX2__) && defined(__FMA__)",
   },
   portable = {

@@ -3,43 +3,47 @@
 -- Tiles that need the same kernel stand in runs, so that a driver loops over them.
 local cut = {}
 
--- Cuts `count` into pieces of at most `most` whose sizes differ by at most one, the larger first: {first, size} each.
-function cut.even_pieces(count, most)
+-- Pieces of at most `most` whose sizes differ by at most one, the larger first, as runs of equal ones: {first, size,
+-- count}; there are two at most.
+function cut.piece_runs(count, most)
   local n = (count + most - 1) // most
-  local pieces, at = {}, 0
-  for i = 1, n do
-    local size = count // n + (i <= count % n and 1 or 0)
-    pieces[i] = { first = at, size = size }
-    at = at + size
+  if n == 0 then return {} end
+  local larger, size = count % n, count // n
+  local runs, small = {}, { first = larger * (size + 1), size = size, count = n - larger }
+  if larger > 0 then runs[1] = { first = 0, size = size + 1, count = larger } end
+  runs[#runs + 1] = small
+  return runs
+end
+
+-- Those pieces one by one: {first, size} each.
+function cut.even_pieces(count, most)
+  local pieces = {}
+  for _, run in ipairs(cut.piece_runs(count, most)) do
+    for i = 0, run.count - 1 do pieces[#pieces + 1] = { first = run.first + i * run.size, size = run.size } end
   end
   return pieces
 end
 
--- The size of the largest of those, without making them.
+-- The size of the largest of them, without making them.
 function cut.even_size(count, most)
   local n = (count + most - 1) // most
   return (count + n - 1) // n
 end
 
--- Even pieces too, but those of one size that lie within [low, high), where all pieces need the same, are one with
--- their count: {first, size, count, whole}. A row of a million pixels is a few entries.
+-- The pieces as runs {first, size, count, whole}: those of one size that lie within [low, high), where all pieces need
+-- the same, are one run, the others are alone. A row of a million pixels is a few entries.
 function cut.pieces_about(count, most, low, high)
-  local n, list = (count + most - 1) // most, {}
-  local function add(first, size, times, whole)
-    if times > 0 then list[#list + 1] = { first = first, size = size, count = times, whole = whole } end
+  local list = {}
+  local function add(run, from, stop, whole)
+    list[#list + 1] = { first = run.first + from * run.size, size = run.size, count = stop - from, whole = whole }
   end
-  local function equal_ones(from, size, pieces)
-    if pieces == 0 then return end
-    local a = math.min(math.max((low - from + size - 1) // size, 0), pieces)
-    local b = math.max(math.min((high - from) // size, pieces), a)
-    for i = 0, a - 1 do add(from + i * size, size, 1, false) end
-    add(from + a * size, size, b - a, true)
-    for i = b, pieces - 1 do add(from + i * size, size, 1, false) end
+  for _, run in ipairs(cut.piece_runs(count, most)) do
+    local a = math.min(math.max((low - run.first + run.size - 1) // run.size, 0), run.count)
+    local b = math.max(math.min((high - run.first) // run.size, run.count), a)
+    for i = 0, a - 1 do add(run, i, i + 1, false) end
+    if b > a then add(run, a, b, true) end
+    for i = b, run.count - 1 do add(run, i, i + 1, false) end
   end
-  if n == 0 then return list end
-  local larger, size = count % n, count // n
-  equal_ones(0, size + 1, larger)
-  equal_ones(larger * (size + 1), size, n - larger)
   return list
 end
 
@@ -52,17 +56,6 @@ function cut.spread_pieces(count, n)
     pieces[i] = { first = first, size = count * i // n - first, count = 1 }
   end
   return pieces
-end
-
--- Runs of even pieces of equal size, the larger first: {first, size, count}; there are two at most.
-function cut.piece_runs(count, most)
-  local n = (count + most - 1) // most
-  if n == 0 then return {} end
-  local larger, size = count % n, count // n
-  local runs, small = {}, { first = larger * (size + 1), size = size, count = n - larger }
-  if larger > 0 then runs[1] = { first = 0, size = size + 1, count = larger } end
-  runs[#runs + 1] = small
-  return runs
 end
 
 local function column(first, channels, lanes)
@@ -84,7 +77,7 @@ end
 
 ---- border variants: which pixels of a tile a tap along w may use -----------------------------------------------------
 
-local plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
+cut.plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at
 
 -- Segments of one tile {first, size} of a row: {tap, taps, first pixel, last pixel}, a tap each.
 function cut.segments(axis, tile)
@@ -154,8 +147,8 @@ function cut.border_tiles(axis, pixels)
 end
 
 -- Pieces of a row as runs of equal tiles, {variant, first, count}, and the variants; describe(piece) answers with a
--- variant and with what tells it from others. A row that has plenty of variants is not finished.
-function cut.variant_runs(pieces, describe)
+-- variant and with what tells it from others. A row that has `most` variants is not finished.
+function cut.variant_runs(pieces, describe, most)
   local variants, known, runs = {}, {}, {}
   for _, piece in ipairs(pieces) do
     local made, key = describe(piece)
@@ -163,7 +156,7 @@ function cut.variant_runs(pieces, describe)
     if not known[key] then known[key], variants[#variants + 1] = variant, variant end
     if run and run.variant == variant then run.count = run.count + piece.count
     else runs[#runs + 1] = { variant = variant, first = piece.first, count = piece.count } end
-    if #variants == plenty then break end
+    if #variants == most then break end
   end
   return runs, variants
 end
@@ -173,7 +166,7 @@ function cut.row_runs(axis, pixels, contiguous)
   return cut.variant_runs(cut.pieces_about(axis.outputs, pixels, cut.inner(axis)), function(tile)
     local list = cut.merged(cut.segments(axis, tile), contiguous)
     return { size = tile.size, segments = list }, tile.size .. " " .. cut.segments_key(list)
-  end)
+  end, cut.plenty)
 end
 
 return cut

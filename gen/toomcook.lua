@@ -6,8 +6,8 @@
 --
 --   toomcook.scheme(outputs, taps [, points])
 --       {outputs, taps, size, points, AT, G, BT}; points are fractions or texts such as "0 5/8 -5/8 3/2 -3/2", one
---       fewer than size: the last one is infinity. Without points those of schemes.lua. The bilinear identity has been
---       checked exactly.
+--       fewer than size: the last one is infinity. Without points the best that are known. The bilinear identity has
+--       been checked exactly.
 --   toomcook.nested(big, outputs)
 --       a scheme for fewer outputs with the first of big's points and big's own G: its products use the same
 --       transformed weights. `at[f]` is the product of big that its product f is; what the factors differ by is in BT.
@@ -17,7 +17,6 @@
 --   toomcook.fraction(n [, d]), toomcook.parse("5/8")
 --
 -- Arithmetic is checked for overflow: an error names what did not fit. How matrices become operations: straight.lua.
-local schemes = require "schemes"
 local toomcook = {}
 
 ---- fractions ---------------------------------------------------------------------------------------------------------
@@ -83,8 +82,8 @@ end
 
 ---- points ------------------------------------------------------------------------------------------------------------
 
--- For sizes that schemes.lua does not have: by the number of finite points.
-local others = {
+-- By the number of finite points: the best by their errors, which tools/points.lua measures.
+local best = {
   [0] = "",
   "0",
   "0 -1",
@@ -97,15 +96,15 @@ local others = {
   "0 1/2 -1/2 1 -1 2 -2 5/4 -5/4",
 }
 
-local function known(outputs, taps)
-  for _, row in ipairs(schemes.rows) do
-    if row.outputs == outputs and row.taps == taps then return row.points end
-  end
-  return others[outputs + taps - 2]
-end
+-- Of outputs, taps that others are better for.
+local better = { ["2,2"] = "0 1", ["2,4"] = "0 3/4 -3/4 2", ["6,2"] = "0 7/8 -7/8 2 -2 3/8",
+  ["4,4"] = "0 7/8 -7/8 2 -2 3/8", ["7,2"] = "0 1/2 -1/2 1 -1 7/4 -7/4", ["2,7"] = "0 1/2 -1/2 1 -1 7/4 -7/4" }
+
+-- Whether the errors of F(outputs, taps) have been measured.
+function toomcook.measured(outputs, taps) return outputs + taps <= 9 end
 
 local function points_of(outputs, taps, given)
-  given = given or known(outputs, taps)
+  given = given or better[outputs .. "," .. taps] or best[outputs + taps - 2]
   if not given then error(("no points for F(%d,%d) are known"):format(outputs, taps), 0) end
   if type(given) ~= "string" then return given end
   local list = {}

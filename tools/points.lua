@@ -1,13 +1,12 @@
--- points.lua: searches points for Toom-Cook schemes and measures their errors; prints gen/schemes.lua.
+-- points.lua: searches points for Toom-Cook schemes and measures their errors; prints the table of them.
 --
---   lua5.4 tools/points.lua                    the table, measured: tools/points.lua > gen/schemes.lua (minutes)
+--   lua5.4 tools/points.lua                    the table: > tests/gen/measured/schemes.lua (minutes)
 --   lua5.4 tools/points.lua OUTPUTS TAPS [N]   the best N sets of points for F(OUTPUTS, TAPS), best first
 --
 -- What is measured is what the family computes: straight-line transforms in f32, a chain of fma over channels, on uniform
 -- [-1, 1] data of a fixed seed, at least 4,096 outputs; its normwise error over that of a plain loop (one accumulator, separate
 -- multiply and add, taps then channels) on the same data. Rounding to f32 is done in doubles and compared with string.pack.
 package.path = arg[0]:gsub("tools/points%.lua$", "") .. "gen/?.lua;" .. package.path
-package.loaded.schemes = { rows = {}, mixed = {}, strided = {} } -- not the table that is being written
 local toomcook, straight = require "toomcook", require "straight"
 
 local pooled = 4096
@@ -249,12 +248,12 @@ local function errors(down, across, strided)
 end
 
 local head = [[
--- schemes.lua: sets of points with their errors; written by tools/points.lua, which says how they are measured.
+-- schemes.lua: Toom-Cook schemes with their errors; written by tools/points.lua, which says how they are measured.
 --
--- points: finite ones, beside infinity. square: the normwise error over the plain loop's of outputs x outputs tiles of a
--- taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and across.
--- strided: of taps with a stride, whose phases have the points of F(outputs, taps / stride rounded up).
--- The errors chose the points and test the prediction (rewrite/winograd/error.lua), which does not read them.
+-- points: finite ones, beside infinity; gen/toomcook.lua must have the same. square: the normwise error over the plain loop's of
+-- outputs x outputs tiles of a taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two
+-- sizes, down and across. strided: of taps with a stride, whose phases have the points of F(outputs, taps / stride rounded up).
+-- The errors chose the points and test the prediction (gen/rewrite/winograd/error.lua).
 local schemes = { channels = { 1, 3, 16, 64 } }
 ]]
 

@@ -31,7 +31,8 @@ local forms = {
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
 
-local function refused(p)
+local function refused(s)
+  local p = s.p
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
   return family.first { { p.layout ~= "nhwc", "depthwise needs channels-last data" },
     { p.groups ~= p.ic, "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
@@ -63,7 +64,7 @@ local function gradient_text(s, schedule)
   local operations, vectors = 0, 0
   gradient.each_kernel(gradient.rectangles(s, schedule), function(r, columns)
     local rows, extra = 0, r.bias and 1 or 0
-    for _, run in ipairs(r.runs) do rows = rows + #run.taps + extra end
+    for _, run in ipairs(r.runs) do rows = rows + run.taps + extra end
     operations = operations + rows * (columns.row.uses + #columns.row)
   end)
   for _, part in ipairs(axes.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
@@ -127,7 +128,7 @@ local function count_row(t, s, schedule, rows, times, far)
     t:loops(n)
     positions, outputs = positions + run.count * reached, outputs + run.count * v.size
   end
-  local input, output = rows.reached * math.min(positions, s.pixels.inputs) * s.members, rows.size * outputs
+  local input, output = rows.reached * math.min(positions, s.pixels.inputs // s.pixels.down) * s.members, rows.size * outputs
   count_lines(t, s, times * input, far.read, (input + output) * LINE)
   count_lines(t, s, times * output, far.store, (input + output) * LINE)
 end
@@ -147,8 +148,9 @@ end
 
 -- A row of tiles is made for all channels before the next one: what it reads again of the one before comes from the
 -- second cache or beyond when the channels are many.
-local function gathering_cycles(shape, schedule, m)
-  local s, p, t = gathering.tiled(shape, schedule), shape.p, m.tally()
+local function gathering_cycles(shape, schedule)
+  local s, p, m = gathering.tiled(shape, schedule), shape.p, shape.m
+  local t = m.tally()
   local size, kinds, planes, read, tasks = parts.size_of(p), kinds_of(s), 0, 0, 0
   for _, axis in ipairs(s.axes[1]) do planes = planes + axis.outputs * math.max(axis.taps, 1) end
   for _, rows in ipairs(kinds) do read = read + rows.count * rows.reached end
@@ -173,8 +175,8 @@ local function count_run(t, s, schedule, r, run, times)
   for _, chunk in ipairs(r.chunks) do
     for _, column in ipairs(chunk.columns.row) do
       local v, n = column.variant, times * run.count * chunk.count * column.count
-      local fmas = #run.taps * v.uses + (r.bias and v.size or 0)
-      t:steps(n, fmas, (#run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
+      local fmas = run.taps * v.uses + (r.bias and v.size or 0)
+      t:steps(n, fmas, (run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
@@ -182,8 +184,8 @@ local function count_run(t, s, schedule, r, run, times)
 end
 
 -- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
-local function gradient_cycles(s, schedule, m)
-  local p, t, size = s.p, m.tally(), parts.size_of(s.p)
+local function gradient_cycles(s, schedule)
+  local p, t, size = s.p, s.m.tally(), parts.size_of(s.p)
   local planes, groups = p.batch * p.output[1] * p.kernel[1], vectors_of(s) / schedule.vectors
   local chunk = math.min(schedule.vectors * s.lanes, s.channels) * size
   local all, output = (s.src.n + s.dst.n) * p.batch * size, p.output[2] * p.output[3]
@@ -191,7 +193,7 @@ local function gradient_cycles(s, schedule, m)
     local rows, width = 0, math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
     for _, run in ipairs(r.runs) do
       count_run(t, s, schedule, r, run, planes * vectors_of(s))
-      rows = rows + run.count * #run.taps
+      rows = rows + run.count * run.taps
     end
     local once = math.min(rows, p.input[2])
     local lines = math.max(chunk, LINE)
@@ -251,20 +253,8 @@ local function gradient_candidates(s, add)
   for _, pixels in ipairs { 8, 4 } do try(1, 1, 1, pixels) end
 end
 
----- what the generator asks -------------------------------------------------------------------------------------------
-
--- A way to do a pass: the module that has its shape and stages, and what is said above.
-local function way(part, candidates, misfit, cycles)
-  return function(p, target, m)
-    local why = refused(p)
-    local s = not why and part.shape(p, target)
-    return { why = why, candidates = function(add) candidates(s, add) end,
-      misfit = function(schedule) return misfit(s, schedule) end,
-      cycles = function(schedule) return cycles(s, schedule, m) end,
-      stages = function(schedule) return part.stages(s, schedule) end }
-  end
-end
-
-return family.new { name = "depthwise", forms = forms,
-  gathers = way(gathering, gathering_candidates, gathering_misfit, gathering_cycles),
-  sums = way(gradient, gradient_candidates, gradient_misfit, gradient_cycles) }
+return family.new { name = "depthwise", forms = forms, refused = refused,
+  gathers = { shape = gathering.shape, candidates = gathering_candidates, misfit = gathering_misfit,
+    cycles = gathering_cycles, stages = gathering.stages },
+  sums = { shape = gradient.shape, candidates = gradient_candidates, misfit = gradient_misfit,
+    cycles = gradient_cycles, stages = gradient.stages } }

@@ -1,56 +1,39 @@
 -- depthwise_axis.lua: along one axis of a depthwise problem, which positions of the input the taps of an output reach,
 -- and rows of tiles whose outputs do so alike.
 --
--- Output j reaches (j * up + tap * tap_step + offset) / down where that is an integer and inside the input. A strided
--- backward pass needs no phases: `down` is the stride and tiles begin at its multiples, so that every tile inside has
--- the same pattern. Nothing here walks the axis: what differs from the tiles inside is at its ends.
+-- Such an axis is as gather.lua's, but that the input stands `down` apart: output j reaches (j * step + offset + tap *
+-- tap_step) / down where that is an integer and inside. A strided backward pass needs no phases: `down` is the stride
+-- and tiles begin at its multiples, so that every tile inside has the same pattern. Nothing here walks the axis: what
+-- differs from the tiles inside is at its ends.
 local cut = require "tiles"
 local axes = {}
-
-local function axis_of(fields)
-  local reach = (fields.taps - 1) * fields.tap_step
-  fields.low, fields.high, fields.known, fields.rows = math.min(reach, 0), math.max(reach, 0), {}, {}
-  return fields
-end
 
 -- Forward along axis i; backward weights reaches the same way, from some of the taps: `piece`, {first, size}.
 function axes.forward(p, i, piece)
   local first, taps = piece and piece.first or 0, piece and piece.size or p.kernel[i]
-  return axis_of { outputs = p.output[i], inputs = p.input[i], taps = taps, up = p.stride[i], down = 1,
-    tap_step = p.dilation[i], offset = first * p.dilation[i] - p.pad[i] }
+  return { outputs = p.output[i], inputs = p.input[i], taps = taps, step = p.stride[i], down = 1,
+    tap_step = p.dilation[i], offset = first * p.dilation[i] - p.pad[i], known = {}, rows = {} }
 end
 
 function axes.backward(p, i)
-  return axis_of { outputs = p.input[i], inputs = p.output[i], taps = p.kernel[i], up = 1, down = p.stride[i],
-    tap_step = -p.dilation[i], offset = p.pad[i] }
+  return { outputs = p.input[i], inputs = p.output[i] * p.stride[i], taps = p.kernel[i], step = 1, down = p.stride[i],
+    tap_step = -p.dilation[i], offset = p.pad[i], known = {}, rows = {} }
 end
 
 -- Where a tile that begins with output j has its places counted from.
-function axes.reference(axis, j) return j * axis.up // axis.down end
-
--- The outputs [low, high) all of whose taps are inside.
-function axes.inner(axis)
-  local low = -((axis.low + axis.offset) // axis.up)
-  local high = (axis.inputs * axis.down - 1 - axis.high - axis.offset) // axis.up + 1
-  return math.max(low, 0), math.max(math.min(high, axis.outputs), 0)
-end
+function axes.reference(axis, j) return j * axis.step // axis.down end
 
 ---- the pattern of a tile ---------------------------------------------------------------------------------------------
 
--- The outputs m, m + down, ... of a tile's that a tap reaches something inside for: the first and how many.
-local function seen(axis, first, size, tap)
-  local at = first * axis.up + tap * axis.tap_step + axis.offset
-  local low = math.max(-(at // axis.up), 0)
-  local high = math.min(((axis.inputs - 1) * axis.down - at) // axis.up, size - 1)
-  low = low + -(at + low * axis.up) % axis.down -- where down > 1, up is 1
-  return low, math.max((high - low) // axis.down + 1, 0)
-end
-
--- {size, uses (of positions by outputs), first}: equal for tiles that reach alike.
+-- {size, uses (of positions by outputs), first, key}: one for tiles that reach alike. A tap reaches the input for each
+-- `down`-th output from `low` on.
 local function variant_of(axis, first, size)
-  local words, uses = { size }, 0
+  local words, uses, step, down = { size }, 0, axis.step, axis.down
   for tap = 0, axis.taps - 1 do
-    local low, count = seen(axis, first, size, tap)
+    local at = first * step + tap * axis.tap_step + axis.offset
+    local low, high = math.max(-(at // step), 0), math.min((axis.inputs - 1 - at) // step, size - 1)
+    low = low + -(at + low * step) % down -- where down > 1, step is 1
+    local count = (high - low) // down + 1
     if count > 0 then
       words[#words + 1] = ("%d:%d+%d"):format(tap, low, count)
       uses = uses + count
@@ -58,14 +41,15 @@ local function variant_of(axis, first, size)
   end
   local key = table.concat(words, " ")
   axis.known[key] = axis.known[key] or { size = size, uses = uses, first = first, key = key }
-  return axis.known[key]
+  return axis.known[key], key
 end
 
 -- How many positions a variant reaches: exact without gaps between taps.
 function axes.reached(axis, variant)
-  local a = variant.first * axis.up + axis.offset
-  local low = math.max((a + axis.low) // axis.down, 0)
-  local high = math.min((a + (variant.size - 1) * axis.up + axis.high) // axis.down, axis.inputs - 1)
+  local a, reach = variant.first * axis.step + axis.offset, (axis.taps - 1) * axis.tap_step
+  local low = math.max((a + math.min(reach, 0)) // axis.down, 0)
+  local last = a + (variant.size - 1) * axis.step + math.max(reach, 0)
+  local high = math.min(last // axis.down, axis.inputs // axis.down - 1)
   return math.max(math.min(variant.uses, high - low + 1), 0)
 end
 
@@ -77,9 +61,9 @@ function axes.positions(axis, variant)
   local start = axes.reference(axis, variant.first)
   for m = 0, variant.size - 1 do
     for tap = 0, axis.taps - 1 do
-      local x = (variant.first + m) * axis.up + tap * axis.tap_step + axis.offset
+      local x = (variant.first + m) * axis.step + tap * axis.tap_step + axis.offset
       local at = x // axis.down
-      if x % axis.down == 0 and at >= 0 and at < axis.inputs then
+      if x % axis.down == 0 and x >= 0 and x < axis.inputs then
         if not by_position[at] then
           by_position[at] = { at = at - start, uses = {} }
           list[#list + 1] = by_position[at]
@@ -110,17 +94,16 @@ end
 ---- rows of tiles -----------------------------------------------------------------------------------------------------
 
 local function make_row(axis, most, from, to)
-  local row, unit = { uses = 0 }, axis.down
-  local low, high = axes.inner(axis)
-  low, high = (low - from + unit - 1) // unit, (high - from) // unit
-  for _, piece in ipairs(cut.pieces_about((to - from + unit - 1) // unit, math.max(1, most // unit), low, high)) do
+  local unit, low, high = axis.down, cut.inner(axis)
+  local pieces = cut.pieces_about((to - from + unit - 1) // unit, math.max(1, most // unit),
+    (low - from + unit - 1) // unit, (high - from) // unit)
+  local row = cut.variant_runs(pieces, function(piece)
     local first = from + piece.first * unit
-    local variant = variant_of(axis, first, math.min(piece.size * unit, to - first))
-    local run = row[#row]
-    if run and run.variant == variant then run.count = run.count + piece.count else
-      row[#row + 1] = { variant = variant, first = first, count = piece.count }
-      row.uses = row.uses + variant.uses
-    end
+    return variant_of(axis, first, math.min(piece.size * unit, to - first))
+  end)
+  row.uses = 0
+  for _, run in ipairs(row) do
+    run.first, row.uses = from + run.first * unit, row.uses + run.variant.uses
   end
   return row
 end
@@ -132,28 +115,6 @@ function axes.row(axis, most, from, to)
   local key = ("%d %d %d"):format(most, from, to)
   axis.rows[key] = axis.rows[key] or make_row(axis, most, from, to)
   return axis.rows[key]
-end
-
--- Outputs as runs that see the same taps: {first, count, taps, key}.
-function axes.runs(axis)
-  local bounds, cuts, spans = { 0, axis.outputs }, {}, {}
-  for tap = 0, axis.taps - 1 do
-    local low, count = seen(axis, 0, axis.outputs, tap)
-    spans[tap] = { low, low + count }
-    if count > 0 then bounds[#bounds + 1], bounds[#bounds + 2] = low, low + count end
-  end
-  table.sort(bounds)
-  for i = 2, #bounds do
-    local first, count = bounds[i - 1], bounds[i] - bounds[i - 1]
-    if count > 0 then
-      local taps = {}
-      for tap = 0, axis.taps - 1 do
-        if spans[tap][1] <= first and first < spans[tap][2] then taps[#taps + 1] = tap end
-      end
-      cuts[#cuts + 1] = { first = first, count = count, taps = taps, key = table.concat(taps, " ") }
-    end
-  end
-  return cuts
 end
 
 ---- channels with a multiplier ----------------------------------------------------------------------------------------

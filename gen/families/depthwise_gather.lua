@@ -22,7 +22,7 @@ local depthwise_gather = {}
 function depthwise_gather.shape(p, target)
   local forward, multiplier, lanes = p.pass == "forward", p.oc // p.ic, parts.lanes_of(p, target)
   local axis = forward and axes.forward or axes.backward
-  local s = { p = p, target = target, forward = forward, channels = forward and p.oc or p.ic, lanes = lanes,
+  local s = { p = p, forward = forward, channels = forward and p.oc or p.ic, lanes = lanes,
     multiplier = forward and multiplier or 1, members = forward and 1 or multiplier, axes = gather.axes(p),
     pixels = axis(p, 3), lines = axis(p, 2) }
   s.from, s.to = view.gathered(p)

@@ -30,8 +30,8 @@ end
 
 function depthwise_gradient.shape(p, target)
   local planes = axes.forward(p, 1)
-  local low, high = axes.inner(planes)
-  return { p = p, target = target, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
+  local low, high = cut.inner(planes)
+  return { p = p, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
     dst = view.dst(p), weights = view.weights(p), known = {}, channels = p.oc, pixel = p.ic,
     bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs } -- one tap that sees all planes
 end
@@ -40,7 +40,7 @@ end
 -- start}}.
 local function chunks(s, piece, pixels)
   local axis, list, by_key = axes.forward(s.p, 3, piece), {}, {}
-  local low, high = axes.inner(axis)
+  local low, high = cut.inner(axis)
   local first = 0
   while first < axis.outputs do
     local stop, count = math.min(first + reduce.block, axis.outputs), 1
@@ -63,10 +63,10 @@ local function make_rectangles(s, schedule)
   local list, p = {}, s.p
   for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.height)) do
     local runs = made(s.known, ("rows %d %d"):format(rows.first, rows.size), function()
-      return axes.runs(axes.forward(p, 2, rows))
+      return gather.runs(p, 2, rows.first, rows.first + rows.size - 1)
     end)
     local keys = { rows.size }
-    for i, run in ipairs(runs) do keys[i + 1] = run.key end
+    for i, run in ipairs(runs) do keys[i + 1] = run.low and run.low .. "-" .. run.high or "" end
     for _, columns in ipairs(cut.even_pieces(p.kernel[3], schedule.width)) do
       local bias = #list == 0 and s.bias_beside
       local of = made(s.known, ("columns %d %d %d"):format(columns.first, columns.size, schedule.pixels), function()
@@ -148,11 +148,11 @@ end
 
 -- One row of the output in which the taps of a run are inside.
 local function row_nodes(s, r, columns, run, part)
-  local list, step = {}, s.p.stride[3] * s.src.w
+  local list, step, row_taps = {}, s.p.stride[3] * s.src.w, run.low and tile.span(run.low, run.high) or {}
   for _, column in ipairs(columns.row) do
     local variant, at = column.variant, column.first - columns.start
-    if variant.uses > 0 and #run.taps > 0 or r.bias then
-      local nodes = tile_nodes(s, r, columns.axis, variant, run.taps, part)
+    if variant.uses > 0 and run.low or r.bias then
+      local nodes = tile_nodes(s, r, columns.axis, variant, row_taps, part)
       nodes.loop, nodes.steps = column.count, { { "src", column.count > 1 and variant.size * step or 0 },
         { "diff_dst", column.count > 1 and variant.size * s.dst.w or 0 } }
       list[#list + 1] = { copies = { { "src", "a", at * step }, { "diff_dst", "b", at * s.dst.w } }, nodes }

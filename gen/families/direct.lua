@@ -61,9 +61,15 @@ end
 
 local function most_rows(p, target, v) return math.min((target.registers - other_registers(p, target, v)) // v, 28) end
 
+local function refused(s)
+  local axes = s.of().axes
+  local phases = #axes[1] * #axes[2] * #axes[3]
+  return family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } }
+end
+
 -- Why a tile of so many rows and vectors cannot be, or a schedule have copies; or nil.
-local function tile_misfit(p, target, schedule, rows, copies)
-  local v = schedule.vectors
+local function tile_misfit(s, schedule, rows, copies)
+  local p, target, v = s.p, s.target, schedule.vectors
   local why = family.first { { rows > most_rows(p, target, v), "needs %d registers, %s has %d",
     rows * v + other_registers(p, target, v), target.name, target.registers } }
   if why or not schedule.copies then return why end
@@ -91,13 +97,13 @@ local function variants_misfit(s, schedule)
 end
 
 -- Why a schedule cannot be, or nil.
-local function misfit(p, shape, schedule, target)
-  local why = tile_misfit(p, target, schedule, schedule.pixels, gathering) or family.first {
-    { (schedule.splits ~= nil) ~= (p.layout == "nchw"), "is for the other layout" },
+local function misfit(s, schedule)
+  local why = tile_misfit(s, schedule, schedule.pixels, gathering) or family.first {
+    { (schedule.splits ~= nil) ~= (s.p.layout == "nchw"), "is for the other layout" },
     { schedule.stream and not schedule.across, "stream is for across" } }
   if why then return why end
-  local s = shape(schedule.copies)
-  return (s.planes and bands_misfit or variants_misfit)(s, schedule, target)
+  local shape = s.of(schedule.copies)
+  return (shape.planes and bands_misfit or variants_misfit)(shape, schedule, s.target)
 end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
@@ -135,8 +141,8 @@ local function each_tile(p, target, channels, visit)
 end
 
 -- Of backward weights.
-local function sum_candidates(p, target, m, add)
-  local marks = {}
+local function sum_candidates(s, add)
+  local p, target, m, marks = s.p, s.target, s.m, {}
   if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
   if spread(p) then marks[#marks + 1] = "panel" end
   if far(p, m) then marks[#marks + 1] = "fetch" end
@@ -179,35 +185,29 @@ local function row_candidates(p, s, target, m, add)
   end)
 end
 
+-- All of them, of tensors where they are or of copies.
+local function candidates(s, add)
+  for _, copied in ipairs { false, gathered.all_bytes(s.p) and true or nil } do
+    local shape = s.of(copied);
+    (shape.planes and band_candidates or row_candidates)(s.p, shape, s.target, s.m, function(schedule)
+      schedule.copies = copied
+      add(schedule)
+    end)
+  end
+end
+
 ---- what the generator asks for ---------------------------------------------------------------------------------------
 
-local function gathers(p, target, m)
-  local shape = shapes(p)
-  local axes = shape().axes
-  local phases = #axes[1] * #axes[2] * #axes[3]
-  local function of(schedule) return shape(schedule.copies) end
-  return { why = family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } },
-    candidates = function(add)
-      for _, copied in ipairs { false, gathered.all_bytes(p) and true or nil } do
-        local s = shape(copied);
-        (s.planes and band_candidates or row_candidates)(p, s, target, m, function(schedule)
-          schedule.copies = copied
-          add(schedule)
-        end)
-      end
-    end,
-    misfit = function(schedule) return misfit(p, shape, schedule, target) end,
-    cycles = function(schedule) return estimate.gathering(p, of(schedule), schedule, m) end,
-    stages = function(schedule) return gathering.stages(p, of(schedule), schedule, target) end }
-end
+local gathers = { refused = refused, candidates = candidates, misfit = misfit }
+function gathers.shape(p) return { of = shapes(p) } end
+function gathers.cycles(s, schedule) return estimate.gathering(s.p, s.of(schedule.copies), schedule, s.m) end
+function gathers.stages(s, schedule) return gathering.stages(s.p, s.of(schedule.copies), schedule, s.target) end
 
-local function sums(p, target, m)
-  return { why = p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil,
-    candidates = function(add) sum_candidates(p, target, m, add) end,
-    misfit = function(schedule) return tile_misfit(p, target, schedule, schedule.inputs, gradient) end,
-    cycles = function(schedule) return estimate.gradient(p, schedule, m) end,
-    stages = function(schedule) return gradient.stages(p, schedule, target) end }
-end
+local sums = { candidates = sum_candidates }
+function sums.refused(s) return s.p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil end
+function sums.misfit(s, schedule) return tile_misfit(s, schedule, schedule.inputs, gradient) end
+function sums.cycles(s, schedule) return estimate.gradient(s.p, schedule, s.m) end
+function sums.stages(s, schedule) return gradient.stages(s.p, schedule, s.target) end
 
 local direct = family.new { name = "direct", forms = forms, gathers = gathers, sums = sums }
 

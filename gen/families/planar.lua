@@ -6,7 +6,6 @@ local family = require "family"
 local cut = require "tiles"
 local parts = require "parts"
 local reduce = require "reduce"
-local counts = require "counts"
 local estimate = require "families/planar_cost"
 local gathering = require "families/planar_gather"
 local sweeps = require "families/planar_sweeps"
@@ -35,8 +34,8 @@ local function registers(sums, v, target) return family.registers(sums * v + oth
 
 ---- forward and backward data -----------------------------------------------------------------------------------------
 
-local function refused(p, s)
-  local phases, most = #s.axes[1] * #s.axes[2] * #s.axes[3], most_groups * s.part
+local function refused(s)
+  local p, phases, most = s.p, #s.axes[1] * #s.axes[2] * #s.axes[3], most_groups * s.part
   return family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts },
     { p.layout == "nhwc" and s.to.all > most_channels,
       "channels-last data with %d channels in the result; planar takes at most %d", s.to.all, most_channels },
@@ -61,8 +60,8 @@ local function variants_of(s, schedule)
 end
 
 -- Why a schedule cannot be, or nil.
-local function misfit(s, schedule, target)
-  local why = family.first { registers(schedule.channels, schedule.vectors, target),
+local function misfit(s, schedule)
+  local why = family.first { registers(schedule.channels, schedule.vectors, s.target),
     { schedule.panel and (s.moves_in or s.moves_out), "pixels that move through scratch come before channels" } }
   if why then return why end
   local variants, most = variants_of(s, schedule)
@@ -71,20 +70,20 @@ local function misfit(s, schedule, target)
 end
 
 -- Many rows a task lay few out twice, as long as what they lay out stays in the second cache.
-local function rows_of_tasks(s, m)
+local function rows_of_tasks(s)
   local list, outputs = { 4 }, s.axes[2][1].outputs
   if outputs > 4 then list[2] = 16 end
-  if outputs > 16 and s.moves_in and 64 * s.in_row * s.size <= m.l2 // 2 then list[3] = 64 end
+  if outputs > 16 and s.moves_in and 64 * s.in_row * s.size <= s.m.l2 // 2 then list[3] = 64 end
   return list
 end
 
-local function candidates(s, target, m, add)
+local function candidates(s, add)
   local row = (s.axes[3][1].outputs + s.lanes - 1) // s.lanes
   for v = 1, math.min(row, 8) do
-    local most = most_of(target, v)
+    local most = most_of(s.target, v)
     if most >= 1 and cut.even_size(row, v) == v then
       local channels = cut.even_size(s.to.channels, most)
-      for _, rows in ipairs(rows_of_tasks(s, m)) do add { channels = channels, vectors = v, rows = rows } end
+      for _, rows in ipairs(rows_of_tasks(s)) do add { channels = channels, vectors = v, rows = rows } end
       if not s.moves_in and not s.moves_out and channels < s.to.channels then
         add { channels = channels, vectors = v, rows = 16, panel = true }
       end
@@ -94,12 +93,22 @@ end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
 
+local function sums_refused(s)
+  local p = s.p
+  return family.first {
+    { p.output[3] > reduce.block, "rows of %d pixels, planar's backward weights take at most %d", p.output[3],
+      reduce.block },
+    { p.layout == "nhwc" and p.kernel[3] == 1 and (p.groups > 1 or p.dilation[3] > 1),
+      "channels-last data needs taps along w" } }
+end
+
 local function window_misfit(p)
   return family.first { { p.layout ~= "nhwc", "a window in the lanes is for channels-last data" },
     { p.groups > 1 or p.dilation[3] > 1, "a window in the lanes needs one group and no dilation along w" } }
 end
 
-local function sum_misfit(p, schedule, target)
+local function sum_misfit(s, schedule)
+  local p, target = s.p, s.target
   local v = schedule.outputs and schedule.rows * estimate.window_vectors(p, target) or schedule.vectors
   local sums, most = schedule.outputs or schedule.taps * schedule.inputs, 0
   local why = schedule.outputs and window_misfit(p) or family.first { registers(sums, v, target) }
@@ -120,7 +129,8 @@ local function window_candidates(p, target, add)
   end
 end
 
-local function sum_candidates(p, target, add)
+local function sum_candidates(s, add)
+  local p, target = s.p, s.target
   local lanes, last = parts.lanes_of(p, target), p.layout == "nhwc"
   if not window_misfit(p) then window_candidates(p, target, add) end
   for v = 1, math.min(4, (p.oc // p.groups + lanes - 1) // lanes) do
@@ -137,25 +147,8 @@ end
 
 ---- what the generator asks for ---------------------------------------------------------------------------------------
 
-local function gathers(p, target, m)
-  local s = gathering.shape(p, target)
-  s.counts = counts.of(s.axes)
-  return { why = refused(p, s), candidates = function(add) candidates(s, target, m, add) end,
-    misfit = function(schedule) return misfit(s, schedule, target) end,
-    cycles = function(schedule) return estimate.gathering(s, schedule, m) end,
-    stages = function(schedule) return gathering.stages(p, s, schedule, target) end }
-end
-
-local function sums(p, target, m)
-  return { why = family.first {
-      { p.output[3] > reduce.block, "rows of %d pixels, planar's backward weights take at most %d", p.output[3],
-        reduce.block },
-      { p.layout == "nhwc" and p.kernel[3] == 1 and (p.groups > 1 or p.dilation[3] > 1),
-        "channels-last data needs taps along w" } },
-    candidates = function(add) sum_candidates(p, target, add) end,
-    misfit = function(schedule) return sum_misfit(p, schedule, target) end,
-    cycles = function(schedule) return estimate.gradient(p, schedule, m) end,
-    stages = function(schedule) return (schedule.outputs and window or taps).stages(p, schedule, target) end }
-end
-
-return family.new { name = "planar", forms = forms, gathers = gathers, sums = sums }
+return family.new { name = "planar", forms = forms,
+  gathers = { shape = gathering.shape, refused = refused, candidates = candidates, misfit = misfit,
+    cycles = estimate.gathering, stages = gathering.stages },
+  sums = { refused = sums_refused, candidates = sum_candidates, misfit = sum_misfit, cycles = estimate.gradient,
+    stages = function(s, schedule) return (schedule.outputs and window or taps).stages(s.p, schedule, s.target) end } }

@@ -63,8 +63,9 @@ local function count_lines(t, s, schedule, tiles)
     parts.pixels(p, to.size) * to.all * size)
 end
 
-function planar_cost.gathering(s, schedule, m)
-  local p, t = s.p, m.tally()
+function planar_cost.gathering(s, schedule)
+  local p, t = s.p, s.m.tally()
+  s.counts = s.counts or counts.of(s.axes)
   count_lines(t, s, schedule, count_tiles(t, s, schedule))
   count_moves(t, s, schedule)
   local tasks = p.batch * s.counts.d.outputs * counts.blocks(s.axes[2], schedule.rows)
@@ -110,7 +111,8 @@ local function count_taps(t, p, schedule, lanes)
 end
 
 -- Totals are added to block by block, in scratch, and are turned round at the end.
-function planar_cost.gradient(p, schedule, m)
+function planar_cost.gradient(s, schedule)
+  local p, m = s.p, s.m
   local t, all, weights = m.tally(), parts.activation_bytes(p), parts.weight_bytes(p)
   local count, blocks = schedule.outputs and count_window or count_taps, parts.pixels(p, p.output) / counts.block(p)
   local lanes = parts.lanes_of(p, m.target)

@@ -96,7 +96,7 @@ function planar_gather.row_runs(s, axis, most)
   if not known[most] then
     local all = (axis.outputs + s.lanes - 1) // s.lanes
     local pieces = cut.pieces_about(all, most, inner_vectors(s, axis))
-    local runs, variants = cut.variant_runs(pieces, function(piece) return variant_of(s, axis, piece) end)
+    local runs, variants = cut.variant_runs(pieces, function(piece) return variant_of(s, axis, piece) end, cut.plenty)
     for _, run in ipairs(runs) do run.first = run.first * s.lanes end
     known[most] = { runs, variants }
   end
@@ -380,8 +380,8 @@ local function add_parts(list, b, s, axes, pieces, schedule)
 end
 
 -- Kernels and stages of a schedule; see family.lua.
-function planar_gather.stages(problem, s, schedule, target)
-  local b, list = build.new(problem, target), {}
+function planar_gather.stages(s, schedule)
+  local b, list = build.new(s.p, s.target), {}
   lay_out(s, schedule.rows)
   local pieces = cut.piece_runs(s.to.channels, schedule.channels)
   local pack = pack_stage(b, s, pieces)

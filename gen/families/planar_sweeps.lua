@@ -19,19 +19,19 @@ sweeps.most_border = 32
 -- The pixels of a row as the taps [first, last] of it see them: those at the ends that only some taps see, as {at, low,
 -- high} (taps, from 0; at relative to `from`), and between them the pixels [from, from + count) that all see.
 function sweeps.row_of(p, first, last)
-  local all_from, some_stop = gather.outputs_of(p, 3, first)
-  local pixel, all_stop = gather.outputs_of(p, 3, last)
-  local row, some = { ends = {}, from = all_from, count = math.max(all_stop - all_from, 0) }, all_stop > all_from
-  while pixel < some_stop do
-    if some and pixel == all_from then pixel = all_stop end
-    local low, high = gather.taps_of(p, 3, pixel, first, last)
-    if low and pixel < some_stop then
-      if not some and not row.ends[1] then row.from = pixel end
-      table.insert(row.ends, { at = pixel - row.from, after = some and pixel > all_from, low = low, high = high })
-    end
-    pixel = pixel + 1
+  local runs, row, middle, start = gather.runs(p, 3, first, last), { ends = {} }, nil, nil
+  for _, run in ipairs(runs) do
+    if run.taps == last - first + 1 then middle = run end
+    start = start or run.low and run
   end
-  if not some and not row.ends[1] then row.from = 0 end
+  start = middle or start
+  row.from, row.count = start and start.first or 0, middle and middle.count or 0
+  for _, run in ipairs(runs) do
+    for at = run.first, run.low and run ~= middle and run.first + run.count - 1 or -1 do
+      table.insert(row.ends, { at = at - row.from, after = middle and at > row.from or false, low = run.low,
+        high = run.high })
+    end
+  end
   return row
 end
 

@@ -48,15 +48,13 @@ end
 -- A plane's blocks in which not all kernel rows see all rows, {block, sections}, if they are few enough for kernels of
 -- their own.
 local function border_blocks(w)
-  local list, size, rows = {}, 0, w.p.output[2]
+  local list, size, rows, runs = {}, 0, w.p.output[2], gather.runs(w.p, 2, w.first, w.first + w.rows - 1)
   local function sections_of(block, stop)
     local sections = {}
-    for row = block, stop - 1 do
-      local low, high = gather.taps_of(w.p, 2, row, w.first, w.first + w.rows - 1)
-      local before = sections[#sections]
-      if not low then return nil end
-      if before and before.low == low and before.high == high then before.count = before.count + 1
-      else sections[#sections + 1] = { count = 1, low = low, high = high } end
+    for _, run in ipairs(runs) do
+      local count = math.min(stop, run.first + run.count) - math.max(block, run.first)
+      if count > 0 and not run.low then return nil end
+      if count > 0 then sections[#sections + 1] = { count = count, low = run.low, high = run.high } end
     end
     return sections
   end

@@ -121,13 +121,13 @@ local function block(k, lines, ops, indent)
   end
 end
 
-local function signature(k)
-  local spelled = { count = "long ", table = "const long *" }
-  local args = {}
+-- A kernel's parameters, in whatever form it is.
+function c.parameters(k)
+  local spelled, args = { count = "long ", table = "const long *" }, {}
   for i, a in ipairs(k.args) do
     args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. types.c(k.type) .. " *") .. a.name
   end
-  return ("static void %s(%s) {"):format(k.name, #args > 0 and table.concat(args, ", ") or "void")
+  return #args > 0 and table.concat(args, ", ") or "void"
 end
 
 -- Declarations of up to 12 names a line; only of those that occur.
@@ -149,7 +149,8 @@ end
 -- The text of a finished program as `static void NAME(...) {...}`.
 function c.kernel(k)
   if not k.finished then error(("program %s: lowered before finish"):format(k.name), 0) end
-  local seen, names, body, lines = occurring(k, k.body, {}), {}, {}, { signature(k) }
+  local seen, names, body, lines = occurring(k, k.body, {}), {}, {}, {}
+  lines[1] = ("static void %s(%s) {"):format(k.name, c.parameters(k))
   block(k, body, k.body, "    ")
   for _, list in ipairs { k.vectors, k.slots } do
     for _, v in ipairs(list) do

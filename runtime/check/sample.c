@@ -2,7 +2,8 @@
  *
  * A small problem runs whole. Of a larger one run the stages that others read from (they pack and copy), and of the last ones the tasks with
  * which each of their parts begins and ends, where borders, ragged tiles and the last channels are; the multiply-adds, and the bytes that are
- * filled, are bounded. All inputs are there and zero where they are not filled, so what a task reads elsewhere is known as well.
+ * filled, are bounded: the former by what making another kernel would take, where that is more. All inputs are there and zero where they
+ * are not filled, so what a task reads elsewhere is known as well.
  * What is compared are outputs that these tasks wrote: at the beginning and the end of each axis, and some between. The tensor's
  * first and last output have to be among them. A kernel of one chain gives the canonical bits; a transform's error is within its budget.
  *
@@ -14,6 +15,7 @@
 
 enum { PLACES = 128, FEW = 512, WIDEST = 32 };
 static const double most_macs = 2e7, most_bytes = 4 << 20, few_terms = 3e5;
+static const double macs_of_byte = 5e3; /* that machine code does while the generator writes a byte of it, or more */
 static const size_t some_bytes = 1 << 20; /* of inputs are filled where not all are */
 
 /* ---- how much is run ------------------------------------------------------------------------------------------------------------------ */
@@ -47,11 +49,17 @@ static double macs_of_task(const convgen_problem *p, const cg_kernel *k)
     return cg_stage_is_last(k, computes(k)) && s->tasks ? macs / (double)s->tasks : macs;
 }
 
+/* What the tasks may take. Beyond it another kernel is made, of a smaller problem: until that is less work, machine code runs. */
+static double affordable_macs(const cg_kernel *k)
+{
+    return fmax(most_macs, k->machine ? macs_of_byte * (double)k->source.length : 0);
+}
+
 double cg_sample_excess(const convgen_problem *p, const cg_kernel *k)
 {
     const cg_stage *s = &k->source.stage[computes(k)];
     double macs = all_macs(p, k), tasks = cg_stage_is_last(k, computes(k)) ? fmax(s->ends, 2) : 1;
-    return fmin(macs, tasks * macs_of_task(p, k)) / most_macs;
+    return fmin(macs, tasks * macs_of_task(p, k)) / affordable_macs(k);
 }
 
 static bool is_small(const cg_trial *t)
@@ -202,7 +210,7 @@ static cg_status pack(cg_trial *t, const cg_kernel *k, const cg_parallel *par, c
 /* How many tasks of each last stage are run. */
 static long affordable_tasks(const cg_trial *t, const cg_kernel *k)
 {
-    double tasks = most_macs / macs_of_task(&t->p, k);
+    double tasks = affordable_macs(k) / macs_of_task(&t->p, k);
     return tasks < 1 ? 1 : tasks > CG_ENDS ? CG_ENDS : (long)tasks;
 }
 

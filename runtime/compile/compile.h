@@ -55,6 +55,7 @@ typedef struct cg_kernel {
     cg_source source; /* its text may be NULL */
     cg_code *code;
     cg_stage_fn *stage[CG_STAGES];
+    bool machine; /* the form */
 } cg_kernel;
 cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule, const char *compiler, const char *flags,
                         cg_kernel *out, char why[CG_WHY]);

@@ -18,6 +18,7 @@ cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule,
 {
     memset(out, 0, sizeof *out);
     why[0] = 0;
+    out->machine = !strcmp(r->form, "machine");
     cg_status status = cg_script_source(s, r, schedule, &out->source, why);
     if (!status) status = cg_code_new(out->source.text, compiler, flags, &out->code, why);
     for (int i = 0; !status && i < out->source.stage_count; i++) {

@@ -496,7 +496,7 @@ local function source(type_, target, form)
       k:finish()
       assert(#program.print(k) > 0)
       local fits = form ~= machine or registers.allocate(k, target) -- else the plain C finds the C form
-      text[#text + 1] = (fits and form or c).kernel(k):gsub("^static ", "")
+      text[#text + 1] = (fits and form or c).kernel(k, targets.avx2):gsub("^static ", "")
       if form == machine and fits then text[#text + 1] = ('__asm__(".globl %s");'):format(name) end
     end
   end

@@ -51,16 +51,16 @@ local function operands(name, row, bits)
   if row.r == "k" then o.reg = random(1, 7) end
   if row.op:find "V" then o.v = random(0, top) end
   if register_only[name] or (not memory_only[name] and random(3) == 1) then
-    o.rm = random(0, row.m and 15 or top)
+    o.m = random(0, row.m and 15 or top)
   else
-    o.base, o.disp = random(-1, 15), any_disp()
-    o.all = embedded[name] and bits == 512 and random(2) == 1 or nil
+    o.m = { base = random(0, encoder.rip), disp = any_disp() }
+    o.m.all = embedded[name] and bits == 512 and random(2) == 1 or nil
   end
   if maskable[name] and bits == 512 and random(2) == 1 then o.mask = random(1, 7) end
   return o
 end
 
-local function unpacked(o) return o.reg, o.v, o.rm, o.base, o.disp, o.mask, o.all, o.imm end
+local function unpacked(o) return o.reg, o.v, o.m, o.mask, o.imm end
 
 ---- the oracle ------------------------------------------------------------------------------------------------------------------
 local function hex(bytes) return (bytes:gsub(".", function(c) return ("%02x "):format(c:byte()) end)) end
@@ -131,10 +131,10 @@ suite.case("fixed codes", function()
     suite.equal(hex(encoder.encode(encoder.form(name, type_, bits), ...)), expected .. " ")
   end
   check("c4 e2 75 b8 c2", "fma", "f32", 256, 0, 1, 2)
-  check("62 f2 75 58 b8 40 01", "fma", "f32", 512, 0, 1, nil, 0, 4, nil, true)
-  check("62 61 7c c9 10 4c 24 01", "load", "f32", 512, 25, nil, nil, 4, 64, 1)
+  check("62 f2 75 58 b8 40 01", "fma", "f32", 512, 0, 1, { base = 0, disp = 4, all = true })
+  check("62 61 7c c9 10 4c 24 01", "load", "f32", 512, 25, nil, { base = 4, disp = 64 }, 1)
   check("c5 f8 77", "clean", "f32", 128)
-  check("75 fe", "jump_ne", nil, nil, nil, nil, nil, nil, nil, nil, nil, -2)
+  check("75 fe", "jump_ne", nil, nil, nil, nil, nil, nil, -2)
 end)
 
 return suite.failures()

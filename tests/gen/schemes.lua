@@ -1,13 +1,23 @@
--- The table of schemes: each row's points make the scheme that it is about.
+-- The table of measured schemes: the generator has their points, and predicts their errors.
 local suite = require "suite"
-local toomcook, schemes = require "toomcook", require "schemes"
+local toomcook, schemes = require "toomcook", dofile(arg[1] .. "/../tests/gen/measured/schemes.lua")
 
-suite.case("points of the table are schemes", function()
+suite.case("the generator has the points of the table", function()
   for _, row in ipairs(schemes.rows) do
-    local s = toomcook.scheme(row.outputs, row.taps, row.points)
+    local s, points = toomcook.scheme(row.outputs, row.taps), {}
+    for i, point in ipairs(s.points) do points[i] = tostring(point) end
+    suite.equal(table.concat(points, " "), row.points)
     suite.equal(s.size, row.outputs + row.taps - 1)
     suite.equal(#row.square, #schemes.channels)
     suite.equal(#row.line, #schemes.channels)
+  end
+end)
+
+suite.case("what it takes for measured is the table's", function()
+  local rows = {}
+  for _, row in ipairs(schemes.rows) do rows[row.outputs .. "," .. row.taps] = true end
+  for outputs = 2, 10 do
+    for taps = 2, 7 do suite.equal(toomcook.measured(outputs, taps), rows[outputs .. "," .. taps] == true) end
   end
 end)
 

@@ -65,4 +65,28 @@ suite.case("the taps that an output sees, and a row's ends", function()
   end
 end)
 
+suite.case("runs of outputs that see the same taps", function()
+  for _ = 1, 2000 do
+    local p, first, last = drawn()
+    local at, before = 0, nil
+    for _, run in ipairs(gather.runs(p, 3, first, last)) do
+      local key = run.low and run.low .. " " .. run.high or "none"
+      equal(run.first, at, "where a run begins")
+      if key == before then error("neighbours are equal", 0) end
+      before = key
+      for _ = 1, run.count do
+        local count = 0
+        for tap = first, last do
+          local seen = sees(p, 3, at, tap)
+          equal(run.low ~= nil and tap - first >= run.low and tap - first <= run.high, seen, "tap " .. tap)
+          count = count + (seen and 1 or 0)
+        end
+        equal(run.taps, count, "taps of output " .. at)
+        at = at + 1
+      end
+    end
+    equal(at, p.output[3], "outputs of all runs")
+  end
+end)
+
 return suite.failures()

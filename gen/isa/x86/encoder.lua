@@ -2,17 +2,19 @@
 --
 -- form(name, type, bits) reads a row once; encode(form, ...) and text(form, ...) take the same operands:
 --   reg   the register in ModRM.reg, or in the opcode        v     the register in vvvv
---   rm    the register in ModRM.r/m, or nil for memory at base + disp (base encoder.rip: disp from the end of the instruction)
+--   m     the register in ModRM.r/m; or memory, { base, disp, all }: base encoder.rip has disp from the end of the
+--         instruction, all is one element for all lanes
 --   mask  1..7: these lanes only; a destination register's others become 0, or stay where the row says merge
---   all   one element of memory for all lanes                imm   an immediate, or a jump's distance from its end
+--   imm   an immediate, or a jump's distance from its end
 -- Registers are numbers. Operands are not checked: what a row cannot do is the caller's to know. Knows nothing of
 -- programs.
 local rows = require "isa/x86/instructions"
-local encoder = { rip = -1 }
+local encoder = { rip = 16 }
 
-local pack, char = string.pack, string.char
+local pack, char, type = string.pack, string.char, type
 local rip = encoder.rip
 
+-- What depends on the type of elements, in the marks of instructions.lua.
 local types = {
   f32 = { P = 0, S = 2, W = 0, step = 0, size = 4, t = "s", p = "32x4" },
   f64 = { P = 1, S = 3, W = 1, step = 1, size = 8, t = "d", p = "64x2" },
@@ -32,8 +34,8 @@ for length = 1, 4 do
 end
 
 -- n: the unit of a one-byte displacement.
-local function memory(length, head, opcode, reg, base, disp, n)
-  local f, field = formats[length], (reg & 7) << 3
+local function memory(f, head, opcode, field, m, n)
+  local base, disp = m.base, m.disp
   if base == rip then return pack(f.word, head, opcode, field | 5, disp) end
   local low = base & 7
   if disp == 0 and low ~= 5 then -- rbp and r13 without displacement mean something else
@@ -51,46 +53,57 @@ local function memory(length, head, opcode, reg, base, disp, n)
   return pack(f.word, head, opcode, field | 0x80 | low, disp)
 end
 
-local function operand(length, head, opcode, reg, rm, base, disp, n)
-  if rm then return pack(formats[length].none, head, opcode, 0xC0 | (reg & 7) << 3 | rm & 7) end
-  return memory(length, head, opcode, reg, base, disp, n)
+local function operand(f, head, opcode, reg, m, n)
+  local field = (reg & 7) << 3
+  if type(m) == "table" then return memory(f, head, opcode, field, m, n) end
+  return pack(f.none, head, opcode, 0xC0 | field | m & 7)
 end
 
 ---- VEX and EVEX ------------------------------------------------------------------------------------------------------
 
+local one, two, three, four = table.unpack(formats)
+
 -- Bits of registers are stored inverted: a prefix begins with ones there, and xor puts them right.
-local function evex(f, reg, v, rm, base, disp, mask, all)
-  local head = f.evex ~ ((reg & 8) << 12 | (reg & 16) << 8)
+local function evex(f, reg, v, m, mask)
+  local head, unit = f.evex ~ ((reg & 8) << 12 | (reg & 16) << 8), f.unit
   if v then head = head ~ ((v & 15) << 19 | (v & 16) << 23) end
-  if rm then head = head ~ (rm & 24) << 10
-  elseif base ~= rip then head = head ~ (base & 8) << 10 end
   if mask then head = head | mask << 24 | (f.zeroing and 0x80000000 or 0) end
-  if all then head = head | 0x10000000 end
-  return operand(4, head, f.opcode, reg, rm, base, disp, all and f.size or f.unit)
-end
-
-local function vex(f, reg, v, rm, base, disp)
-  local beyond = rm or base
-  if f.short and (beyond == rip or beyond & 8 == 0) then
-    return operand(2, f.short ~ ((reg & 8) << 12 | (v or 0) << 11), f.opcode, reg, rm, base, disp, 1)
-  end
-  local head = f.vex ~ ((reg & 8) << 12 | (v or 0) << 19)
-  if beyond ~= rip then head = head ~ (beyond & 8) << 10 end
-  return operand(3, head, f.opcode, reg, rm, base, disp, 1)
-end
-
-local function vector(f, reg, v, rm, base, disp, mask, all, imm)
-  local wide = f.only_evex or mask or all or reg > 15 or (v or 0) > 15 or (rm or 0) > 15
-  local bytes
-  if rm and not mask then
-    local key = reg | (v or 32) << 5 | rm << 11
-    bytes = f.known[key]
-    if not bytes then
-      bytes = (wide and evex or vex)(f, reg, v, rm)
-      f.known[key] = bytes
-    end
+  if type(m) == "number" then
+    head = head ~ (m & 24) << 10
   else
-    bytes = (wide and evex or vex)(f, reg, v, rm, base, disp, mask, all)
+    head = head ~ (m.base & 8) << 10
+    if m.all then head, unit = head | 0x10000000, f.size end
+  end
+  return operand(four, head, f.opcode, reg, m, unit)
+end
+
+local function vex(f, reg, v, m)
+  local beyond = (type(m) == "table" and m.base or m) & 8
+  if f.short and beyond == 0 then
+    return operand(two, f.short ~ ((reg & 8) << 12 | (v or 0) << 11), f.opcode, reg, m, 1)
+  end
+  return operand(three, f.vex ~ ((reg & 8) << 12 | (v or 0) << 19 | beyond << 10), f.opcode, reg, m, 1)
+end
+
+-- What of registers alone was encoded once is known.
+local function of_registers(f, reg, v, m)
+  local key = reg | (v or 32) << 5 | m << 11
+  local bytes = f.known[key]
+  if not bytes then
+    local wide = f.only_evex or reg > 15 or (v or 0) > 15 or m > 15
+    bytes = (wide and evex or vex)(f, reg, v, m)
+    f.known[key] = bytes
+  end
+  return bytes
+end
+
+local function vector(f, reg, v, m, mask, imm)
+  local bytes
+  if mask then bytes = evex(f, reg, v, m, mask)
+  elseif type(m) == "number" then bytes = of_registers(f, reg, v, m)
+  else
+    local wide = f.only_evex or m.all or reg > 15 or (v or 0) > 15
+    bytes = (wide and evex or vex)(f, reg, v, m)
   end
   return imm and bytes .. char(imm) or bytes
 end
@@ -138,13 +151,12 @@ local function read_code(text)
   return c
 end
 
-local function with_modrm(c, reg, rm, base, disp)
+local function with_modrm(c, reg, m)
   reg = c.digit or reg
-  local rex = (c.rex or 0x40) | (reg & 8) >> 1
-  if rm or base ~= rip then rex = rex | ((rm or base) & 8) >> 3 end
-  if c.rex then return operand(1, rex, c.opcode, reg, rm, base, disp, 1) end
-  if rex == 0x40 then return operand(1, c.bytes[1], c.opcode, reg, rm, base, disp, 1) end
-  return operand(2, rex | c.bytes[1] << 8, c.opcode, reg, rm, base, disp, 1)
+  local rex = (c.rex or 0x40) | (reg & 8) >> 1 | ((type(m) == "table" and m.base or m) & 8) >> 3
+  if c.rex then return operand(one, rex, c.opcode, reg, m, 1) end
+  if rex == 0x40 then return operand(one, c.bytes[1], c.opcode, reg, m, 1) end
+  return operand(two, rex | c.bytes[1] << 8, c.opcode, reg, m, 1)
 end
 
 local function without_modrm(c, reg)
@@ -153,10 +165,10 @@ local function without_modrm(c, reg)
   return c.in_opcode and opcode:sub(1, -2) .. char(c.opcode | reg & 7) or opcode
 end
 
-local function legacy(f, reg, _, rm, base, disp, _, _, imm)
+local function legacy(f, reg, _, m, _, imm)
   local c = f.codes[1]
   if f.codes[2] and (imm > 127 or imm < -128) then c = f.codes[2] end
-  local bytes = c.modrm and with_modrm(c, reg or 0, rm, base, disp) or without_modrm(c, reg)
+  local bytes = c.modrm and with_modrm(c, reg or 0, m) or without_modrm(c, reg)
   if not c.immediate then return bytes end
   return bytes .. pack(c.immediate, c.mask and imm & c.mask or imm)
 end
@@ -193,12 +205,22 @@ function encoder.form(name, type_name, bits)
   return f
 end
 
+-- Of pointers and counts: forms by name.
+encoder.integers = setmetatable({}, { __index = function(forms, name)
+  forms[name] = encoder.form(name)
+  return forms[name]
+end })
+
+-- The type that a shorter vector of so many bytes holds one element of.
+encoder.element = {}
+for name, t in pairs(types) do encoder.element[t.size] = name end
+
 function encoder.encode(f, ...) return f.encode(f, ...) end
 
 ---- the GNU spelling --------------------------------------------------------------------------------------------------
 
 local names64 = { [0] = "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
-  "r14", "r15" }
+  "r14", "r15", [rip] = "rip" }
 local names32 = { [0] = "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi" }
 
 local function register(f, n, class)
@@ -208,36 +230,27 @@ local function register(f, n, class)
   return "%" .. names64[n]
 end
 
-local function memory_text(base, disp)
-  if base == rip then return (type(disp) == "number" and ("%d(%%rip)") or "%s(%%rip)"):format(disp) end
-  return disp == 0 and ("(%%%s)"):format(names64[base]) or ("%d(%%%s)"):format(disp, names64[base])
+local function memory_text(f, m)
+  local disp = m.disp == 0 and m.base ~= rip and "" or tostring(m.disp)
+  return ("%s(%%%s)%s"):format(disp, names64[m.base], m.all and ("{1to%d}"):format(f.lanes) or "")
 end
 
 -- Operands in the order of op, which is the manual's: destination first; GNU wants it last. A jump's imm may be a
 -- label.
-function encoder.text(f, reg, v, rm, base, disp, mask, all, imm)
-  local spell = {
-    R = function() return register(f, reg, f.row.r) end,
-    V = function() return register(f, v) end,
-    M = function()
-      if rm then return register(f, rm, f.row.m) end
-      return memory_text(base, disp) .. (all and ("{1to%d}"):format(f.lanes) or "")
-    end,
-    O = function() return register(f, reg, f.row.m) end,
-    I = function() return ("$%d"):format(imm) end,
-    D = function() return tostring(imm) end,
-  }
-  local list = {}
-  if f.row.op ~= "ZO" then
-    for letter in f.row.op:gmatch "." do
-      local operand_text = spell[letter]()
-      if #list == 0 and mask then
-        operand_text = ("%s{%%k%d}%s"):format(operand_text, mask, f.zeroing and "{z}" or "")
-      end
-      table.insert(list, 1, operand_text)
-    end
-  end
-  if f.row.op == "I" then list[2] = "%al" end
+local spell = {
+  R = function(f, reg) return register(f, reg, f.row.r) end,
+  V = function(f, _, v) return register(f, v) end,
+  M = function(f, _, _, m) return type(m) == "table" and memory_text(f, m) or register(f, m, f.row.m) end,
+  O = function(f, reg) return register(f, reg, f.row.m) end,
+  I = function(_, _, _, _, imm) return ("$%d"):format(imm) end,
+  D = function(_, _, _, _, imm) return tostring(imm) end,
+}
+
+function encoder.text(f, reg, v, m, mask, imm)
+  local list, op = {}, f.row.op == "ZO" and "" or f.row.op
+  for letter in op:gmatch "." do table.insert(list, 1, spell[letter](f, reg, v, m, imm)) end
+  if mask then list[#list] = ("%s{%%k%d}%s"):format(list[#list], mask, f.zeroing and "{z}" or "") end
+  if op == "I" then list[2] = "%al" end
   return #list == 0 and f.gnu or ("%s %s"):format(f.gnu, table.concat(list, ", "))
 end
 

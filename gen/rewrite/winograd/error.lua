@@ -10,11 +10,10 @@
 -- Windows that reach into the padding have zeros there: the loop's sums become shorter (few terms: hardly an error),
 -- but a frequency's products, and what they pass on to all outputs of the tile, do not become fewer.
 --
--- No number of the model is fitted: gen/schemes.lua's measured errors are met (tests/gen/schemes.lua). One is of the
+-- No number of the model is fitted: the errors that tools/points.lua measures are met (tests/gen/schemes.lua). One is of the
 -- margin: see spread.
 local toomcook = require "toomcook"
 local straight = require "straight"
-local schemes = require "schemes"
 local grid = require "rewrite/winograd/grid"
 local errors = {}
 
@@ -195,12 +194,9 @@ function errors.of_pixels(plan)
   return sums
 end
 
-local measured = {}
-for _, r in ipairs(schemes.rows) do measured[r.outputs << 8 | r.taps] = true end
-
 -- Why tiles of so many outputs are refused, or nil.
 function errors.unmeasured(outputs, taps)
-  if outputs > 1 and taps > 1 and not measured[outputs << 8 | taps] then return "its error has not been measured" end
+  if outputs > 1 and taps > 1 and not toomcook.measured(outputs, taps) then return "its error has not been measured" end
 end
 
 -- The mean length of the chains in which products are rounded, of sums of `terms` that are added so many times, and so

@@ -21,6 +21,7 @@ local transform = require "rewrite/winograd/transform"
 local planes = require "rewrite/winograd/planes"
 local half = require "rewrite/winograd/half"
 local relayout = require "relayout"
+local view = require "view"
 local gather = {}
 
 gather.most_scratch = 4 << 20
@@ -35,7 +36,7 @@ local function up(a, b) return (a + b - 1) // b end
 -- Elements between the frequencies of the U of a column tile, or between the columns of frequencies of its H. In the
 -- scratch of a task there is only so much of H as the channels of a partial sum take.
 local function apart(s, tile)
-  local channels = s.fuse and s.chunks[1].size or s.terms
+  local channels = s.fuse and cut.even_size(s.from.channels, s.schedule.chunk or s.from.channels) or s.terms
   return odd_lines(channels * (s.half and s.h.taps or 1) * tile.width, s.size)
 end
 
@@ -57,20 +58,11 @@ local function transposed_bytes(s, tile) return s.h.taps * s.w.taps * s.from.cha
 -- Whether a kernel reads weights as they are: channels of Y side by side.
 local function as_they_are(s) return s.p.pass == "forward" and not s.planes end
 
--- A tensor whose windows are read or whose pixels are written: all its channels, those of a group.
-local function tensor(p, forward_input)
-  local is_src = forward_input == (p.pass == "forward")
-  local all = is_src and p.ic or p.oc
-  return { base = is_src and "src" or "dst", pitch = all, all = all, channels = all // p.groups,
-    size = is_src and p.input or p.output }
-end
-
 -- What all schedules of a problem share.
 function gather.frame(p, target)
-  local s = { p = p, target = target, size = parts.size_of(p), lanes = parts.lanes_of(p, target),
-    images = p.batch * p.input[1], planes = p.layout == "nchw", from = tensor(p, true), to = tensor(p, false) }
-  s.from.row, s.to.row = s.from.size[3] * s.from.pitch, s.to.size[3] * s.to.pitch
-  return s
+  local from, to = view.gathered(p)
+  return { p = p, target = target, size = parts.size_of(p), lanes = parts.lanes_of(p, target),
+    images = p.batch * p.input[1], planes = p.layout == "nchw", from = from, to = to }
 end
 
 -- What all schedules of tiles share; h_plans, w_plans: those of the two axes.
@@ -97,9 +89,9 @@ function gather.scheduled(tiled, schedule, figures)
   s.columns = cut.runs_of_columns(s.to.channels, schedule.vectors, s.lanes)
   s.width = s.columns[1].tile.width
   s.v_apart, s.m_apart = odd_lines(figures.most * s.v_row, s.size), odd_lines(figures.most * s.width, s.size)
-  s.scratch = s.frequencies * (s.v_apart + s.m_apart) * s.size
+  s.m_at = s.frequencies * s.v_apart
+  s.scratch = (s.m_at + s.frequencies * s.m_apart) * s.size
   s.fuse, s.half = schedule.fuse, schedule.half or schedule.fuse
-  s.chunks = cut.piece_runs(s.from.channels, schedule.chunk or s.from.channels)
   if s.planes then planes.buffers(s) end
   if s.fuse then fused_buffers(s) end
   return s
@@ -159,31 +151,32 @@ local function pack_kernel(s, tile, phase)
   end)
 end
 
--- Lays the weights of a column tile out in the scratch from `at` on, where a kernel does not read them as they are.
-local function transpose(s, t, at)
-  local p, taps, d, first = s.p, s.h.taps * s.w.taps, t.d, t.index * s.width
-  local icg, ocg, how = p.ic // p.groups, p.oc // p.groups, t.turned
-  if s.planes then
-    local from = p.pass == "forward" and (t.g * ocg + first) * (icg * taps) or t.g * ocg * (icg * taps) + first * taps
-    d:loop("line", 0, how.count, 1, function(n)
-      d:call(how.kernel, { { d.weights, from + n * how.from }, { d.scratch, n * how.to + at } })
-    end)
-  elseif p.pass ~= "forward" then
-    d:loop("tap", 0, taps, 1, function(n)
-      local to = n * (ocg * t.tile.width) + at
-      d:call(how, { { d.weights, n * (icg * p.oc) + first * p.oc + t.g * ocg }, { d.scratch, to } })
-    end)
-  end
+-- How the weights of equal column tiles are laid out in the scratch where a kernel does not read them as they are: a
+-- kernel that runs so often, and where run n reads and writes; nil: it does.
+local function transposing(s, tile)
+  if as_they_are(s) then return end
+  local p, taps, icg, ocg = s.p, s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.oc // s.p.groups
+  if s.planes then return planes.weights(s, tile) end
+  return { name = "tap", count = taps, to = ocg * tile.width,
+    from = function(g, first, n) return n * (icg * p.oc) + first * p.oc + g * ocg end,
+    kernel = s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
+      return relayout.turned_panel(tile, p, called)
+    end) }
 end
 
--- The kernels that transpose and transform the weights of equal column tiles: what transposes, {kernel, count, from,
--- to} or a kernel. (Kernels are numbered as they are made.)
+-- That, and the kernels that transform them. (Kernels are numbered as they are made.)
 local function weights_kernels(s, tile)
-  local unfold = s.planes and planes.weights(s, tile)
+  local first = s.planes and transposing(s, tile)
   for _, phase in ipairs(s.phases) do pack_kernel(s, tile, phase) end
-  if s.planes or s.p.pass == "forward" then return unfold end
-  return s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
-    return relayout.turned_panel(tile, s.p, called)
+  return first or transposing(s, tile)
+end
+
+-- Lays the weights of a column tile out in the scratch from `at` on.
+local function transpose(s, t, at)
+  local how = t.turned
+  if not how then return end
+  t.d:loop(how.name, 0, how.count, 1, function(n)
+    t.d:call(how.kernel, { { t.d.weights, how.from(t.g, t.index * s.width, n) }, { t.d.scratch, n * how.to + at } })
   end)
 end
 
@@ -204,29 +197,26 @@ end
 
 -- Tasks of the pack stage: (group, column tile), for each run of equal column tiles.
 local function pack_stage(s)
-  local list, scratch = {}, 0
+  local list = {}
   for i, run in ipairs(s.columns) do
-    local turned = weights_kernels(s, run.tile)
-    if not as_they_are(s) then scratch = math.max(scratch, transposed_bytes(s, run.tile)) end
     list[i] = { what = ("%s of a tile of output channels"):format(s.half and "H" or "U"),
       indices = { { "g", s.p.groups }, { "tile", run.count } }, body = function(d, g, index)
-        local t = { d = d, g = g, tile = run.tile, index = index + run.index, turned = turned }
+        local t = { d = d, g = g, tile = run.tile, index = index + run.index, turned = weights_kernels(s, run.tile) }
         transpose(s, t, 0)
         make_weights(s, t, 0, { d.packed, panel_at(s, g, t.index) }, driver.expr(0), s.from.channels)
       end }
   end
-  return driver.stage { name = "pack", pack = true, scratch = scratch, parts = list }
+  return driver.stage { name = "pack", pack = true, parts = list,
+    scratch = as_they_are(s) and 0 or transposed_bytes(s, s.columns[1].tile) }
 end
 
 ---- kernels of the compute stage --------------------------------------------------------------------------------------
 
-local function side(scheme) return { scheme = scheme, at = function(f) return grid.frequency(scheme, f) end } end
-
--- Of a phase's window of a tile.
+-- A side of transform.input: a phase's window of a tile.
 local function input_side(plan, tile, phase)
-  local one, window = side(grid.part(phase, plan.schemes[tile.class])), tile.windows[phase.first + 1]
-  one.low, one.high = window.low, window.high
-  return one, ("%d/%d:%d-%d"):format(tile.class, one.scheme.size, one.low, one.high)
+  local scheme, window = grid.part(phase, plan.schemes[tile.class]), tile.windows[phase.first + 1]
+  return { scheme = scheme, low = window.low, high = window.high },
+    ("%d/%d:%d-%d"):format(tile.class, scheme.size, window.low, window.high)
 end
 
 local function input_kernel(s, h_tile, w_tile, phase)
@@ -235,16 +225,16 @@ local function input_kernel(s, h_tile, w_tile, phase)
   local words = #s.phases > 1 and (" of one phase, %d rows and %d columns apart"):format(s.h.stride, s.w.stride)
   return s.build:kernel(("input %s %s"):format(h_key, w_key), "input", function(called)
     return transform.input(called, { h = h, w = w, phase = words, channels = s.from.channels, apart = s.v_apart,
-      columns = s.w.size, pixel = s.from.pitch * (s.w.grids.step * s.w.stride),
-      row = s.from.row * (s.h.grids.step * s.h.stride) })
+      columns = s.w.size, pixel = s.from.w * (s.w.grids.step * s.w.stride),
+      row = s.from.h * (s.h.grids.step * s.h.stride) })
   end)
 end
 
 local function output_kernel(s, h_class, w_class, tile)
   local key = ("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last)
   return s.build:kernel(key, "output", function(called)
-    return transform.output(s.p, called, { h = side(s.h.schemes[h_class]), w = side(s.w.schemes[w_class]),
-      pixel = s.to.pitch * s.w.grids.step, row = s.to.row * s.h.grids.step, channels = tile.channels, apart = s.m_apart,
+    return transform.output(s.p, called, { h = s.h.schemes[h_class], w = s.w.schemes[w_class],
+      pixel = s.to.w * s.w.grids.step, row = s.to.h * s.h.grids.step, channels = tile.channels, apart = s.m_apart,
       columns = s.w.size, stream = s.schedule.stream })
   end)
 end
@@ -286,8 +276,29 @@ local function half_kernel(s, columns, column, index, tile, sum)
   end)
 end
 
+-- Partial sums of at most so many of the terms, as loops {first, stop, channels of a sum, adds}: the first is stored to
+-- M, the others are added.
+local function sums_of(terms, most)
+  local list = {}
+  local function add(first, stop, channels, adds)
+    if first < stop then list[#list + 1] = { first = first, stop = stop, channels = channels, adds = adds } end
+  end
+  for i, run in ipairs(cut.piece_runs(terms, most)) do
+    local rest = i == 1 and run.size or run.first
+    if i == 1 then add(0, rest, run.size, false) end
+    add(rest, run.first + run.size * run.count, run.size, true)
+  end
+  return list
+end
+
+local function each_sum(d, sums, body)
+  for _, sum in ipairs(sums) do
+    d:loop("channel", sum.first, sum.stop, sum.channels, function(channel) body(channel, sum) end)
+  end
+end
+
 -- Calls body(run of rows of frequencies, list) for rows alike; the list has, for each run of columns that the same
--- tiles of a block and the same phases have, {fw, pieces: of tiles, before: terms before its first, chunks: of its
+-- tiles of a block and the same phases have, {fw, pieces: of tiles, before: terms before its first, sums: of its
 -- terms}.
 local function each_row(s, block, body)
   for _, fh in ipairs(grid.frequency_runs(s.h, block.h.tiles[2] > 0)) do
@@ -299,52 +310,31 @@ local function each_row(s, block, body)
       for _, piece in ipairs(pieces) do piece.first = piece.first + first end
       if count > 0 then
         list[#list + 1] = { fw = fw, pieces = pieces, before = before * s.from.channels,
-          chunks = cut.piece_runs(terms, s.schedule.chunk or terms) }
+          sums = sums_of(terms, s.schedule.chunk or terms) }
       end
     end
     body(fh, list)
   end
 end
 
--- The kinds of partial sums: the first is stored to M, the others are added.
-local function sums_of(chunks)
-  local list = {}
-  for _, chunk in ipairs(chunks) do
-    if chunk.first == 0 then list[1] = { channels = chunk.size, adds = false } end
-    if chunk.first > 0 or chunk.count > 1 then list[#list + 1] = { channels = chunk.size, adds = true } end
-  end
-  return list
-end
-
--- Calls body(first channel, sum) in loops over the partial sums.
-local function each_chunk(chunks, d, body)
-  for _, run in ipairs(chunks) do
-    local first, stop = run.first, run.first + run.size * run.count
-    if first == 0 then body(driver.expr(0), { channels = run.size, adds = false }) end
-    d:loop("channel", math.max(first, run.first == 0 and run.size or 0), stop, run.size, function(channel)
-      body(channel, { channels = run.size, adds = true })
-    end)
-  end
-end
-
 -- Calls make(column tile, sum) for all kinds of both.
-local function each_kind(s, chunks, make)
+local function each_kind(s, sums, make)
   for _, run in ipairs(s.columns) do
-    for _, sum in ipairs(sums_of(chunks)) do make(run.tile, sum) end
+    for _, sum in ipairs(sums) do make(run.tile, sum) end
   end
 end
 
 local function make_products(s, block, columns)
   for _, column in ipairs(columns or {}) do
     for i in ipairs(column.kernels) do
-      each_kind(s, s.chunks, function(tile, sum) half_kernel(s, columns, column, i, tile, sum) end)
+      each_kind(s, s.sums, function(tile, sum) half_kernel(s, columns, column, i, tile, sum) end)
     end
   end
   if columns then return end
   each_row(s, block, function(_, list)
     for _, part in ipairs(list) do
       for _, piece in ipairs(part.pieces) do
-        each_kind(s, part.chunks, function(tile, sum) product_kernel(s, piece.size, tile, sum) end)
+        each_kind(s, part.sums, function(tile, sum) product_kernel(s, piece.size, tile, sum) end)
       end
     end
   end)
@@ -363,7 +353,7 @@ end
 ---- the compute stage: t is what a task is about {d, block, columns, g, image, y, x; then index, tile, turned, channel}
 
 -- The offset of a pixel of a tensor: image, row, column.
-local function pixel(one, image, y, x) return ((image * one.size[2] + y) * one.size[3] + x) * one.pitch end
+local function pixel(one, image, y, x) return ((image * one.size[2] + y) * one.size[3] + x) * one.w end
 
 -- Likewise of row y and column x of a grid, numbered over all images; bases: what is before in the tensor.
 local function grid_pixel(one, block, number, y, x, bases)
@@ -403,12 +393,12 @@ local function fetches(s, block)
   if not s.schedule.fetch or #block.rectangles > 1 then return nil end
   local rows, pixels = (block.h.outputs - 1) * s.h.stride + s.h.taps, (block.w.outputs - 1) * s.w.stride + s.w.taps
   local line = 64 // s.size
-  local lines = up(pixels * s.from.pitch, line)
+  local lines = up(pixels * s.from.w, line)
   local share = up(rows * lines * block.images, s.frequencies * s.columns.all)
   local kernel = s.build:kernel("fetch " .. share, "fetch", function(called) return transform.fetch(called, share) end)
   return function(t, f)
     local at = (t.index * s.frequencies + f) * share
-    local row = driver.quotient(at, lines) * (s.from.size[3] * s.from.pitch)
+    local row = driver.quotient(at, lines) * s.from.h
     t.d:call(kernel, { { t.d[s.from.base], t.following + row + driver.rest(at, lines) * line } })
   end
 end
@@ -423,9 +413,6 @@ local function following(s, t, band_h, band_w, image)
     (driver.rest(number, w.count) * w.outputs + w.first) * s.w.stride + s.w.base))
 end
 
--- Where M is in the scratch.
-local function m_at(s) return s.frequencies * s.v_apart end
-
 -- Row of frequencies by row, in the order that U is packed in: it is one stream, whatever tiles a frequency has.
 local function multiply(s, t)
   local d, tile, u_apart = t.d, t.tile, apart(s, t.tile)
@@ -433,11 +420,11 @@ local function multiply(s, t)
     if t.fetch then t.fetch(t, f) end
     for _, run in ipairs(part.pieces) do
       d:loop("t", run.first, run.first + run.size * run.count, run.size, function(n)
-        each_chunk(part.chunks, d, function(channel, sum)
+        each_sum(d, part.sums, function(channel, sum)
           local term = channel + part.before
           d:call(product_kernel(s, run.size, tile, sum), { { d.scratch, f * s.v_apart + n * s.v_row + term },
             { d.packed, t.panel + f * u_apart + term * tile.width },
-            { d.scratch, f * s.m_apart + n * tile.width + m_at(s) } })
+            { d.scratch, f * s.m_apart + n * tile.width + s.m_at } })
         end)
       end)
     end
@@ -458,7 +445,7 @@ end
 local function half_products(s, t, column, w, sum, at)
   local d, count = t.d, #column.kernels
   for i = 1, count do
-    local args = { { d.scratch, w * s.v_apart + at.channel }, at.h(w), { d.scratch, w * s.m_apart + m_at(s) } }
+    local args = { { d.scratch, w * s.v_apart + at.channel }, at.h(w), { d.scratch, w * s.m_apart + s.m_at } }
     if at.ahead then
       local fetch, taps = t.columns.fetch, s.h.taps * s.w.taps
       local tap = driver.min(((w - column.fw.first) * count + (column.before + i - 1)) * fetch, taps - fetch)
@@ -478,7 +465,7 @@ end
 -- Of half-transformed weights, which are read once: column of frequencies by column, each partial sum by partial sum.
 local function multiply_half(s, t)
   each_column(t, function(column, w)
-    each_chunk(s.chunks, t.d, function(channel, sum)
+    each_sum(t.d, s.sums, function(channel, sum)
       half_products(s, t, column, w, sum, { channel = channel, h = function()
         return { t.d.packed, t.panel + w * apart(s, t.tile) + channel * (s.h.taps * t.tile.width) }
       end })
@@ -490,7 +477,7 @@ end
 local function multiply_fused(s, t)
   local d = t.d
   transpose(s, t, s.transposed_at)
-  each_chunk(s.chunks, d, function(channel, sum)
+  each_sum(d, s.sums, function(channel, sum)
     d:comment(("H of %d channels, and its part of M"):format(sum.channels))
     make_weights(s, t, s.transposed_at, { d.scratch, s.panel_at }, channel, sum.channels)
     local at, stop = { channel = channel }, channel + sum.channels
@@ -510,7 +497,7 @@ local function transform_outputs(s, t)
     local y, x = place_of(s, hr, wr, row, column)
     local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
       or grid_pixel(s.to, t.block, t.image + image, t.y + y, t.x + x, { h = 0, w = 0 }) + t.channel)
-    local args = { { d.scratch, number * t.tile.width + m_at(s) } }
+    local args = { { d.scratch, number * t.tile.width + s.m_at } }
     if forward and p.bias then args[#args + 1] = { d.bias, t.channel } end
     if forward and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
     args[#args + 1] = { s.planes and d.scratch or d[s.to.base], out }
@@ -523,7 +510,7 @@ end
 local function column_tile(s, t)
   if not s.fuse then t.panel = t.d:let("panel", panel_at(s, t.g, t.index)) end
   t.d:comment(("M of %d output channels: frequency f of tile t at scratch + f * %d + t * %d + %d"):format(t.tile.width,
-    s.m_apart, t.tile.width, m_at(s)))
+    s.m_apart, t.tile.width, s.m_at))
   local how = s.fuse and multiply_fused or s.half and multiply_half or multiply
   how(s, t)
   t.channel = t.d:let("channel", t.g * s.to.channels + t.index * s.width)
@@ -533,15 +520,14 @@ end
 -- Tasks over group, images, bands and shares of the column tiles, for equal bands of both axes.
 local function compute_part(s, block)
   local images, h, w, splits = block.run, block.h, block.w, s.schedule.splits
-  local columns, turned = s.half and half_columns(s, block), {}
-  make_kernels(s, block, columns)
-  for i, run in ipairs(s.fuse and s.columns or {}) do turned[i] = weights_kernels(s, run.tile) end
-  local fetch, share = fetches(s, block), up(s.columns.all, splits)
   local function body(d, g, image, band_h, band_w, split)
-    local t = { d = d, block = block, columns = columns, fetch = fetch, g = g,
-      image = d:let("first_image", image * images.size + images.first),
-      y = d:let("y", band_h * h.outputs + h.first), x = d:let("x", band_w * w.outputs + w.first) }
-    t.following = fetch and following(s, t, band_h, band_w, image)
+    local t, turned, share = { d = d, block = block, g = g }, {}, up(s.columns.all, splits)
+    t.columns = s.half and half_columns(s, block)
+    make_kernels(s, block, t.columns)
+    for i, run in ipairs(s.fuse and s.columns or {}) do turned[i] = weights_kernels(s, run.tile) end
+    t.fetch, t.image = fetches(s, block), d:let("first_image", image * images.size + images.first)
+    t.y, t.x = d:let("y", band_h * h.outputs + h.first), d:let("x", band_w * w.outputs + w.first)
+    t.following = t.fetch and following(s, t, band_h, band_w, image)
     transform_inputs(s, t)
     for i, run in ipairs(s.columns) do
       t.tile, t.turned = run.tile, turned[i]
@@ -560,14 +546,14 @@ end
 
 function gather.stages(p, schedule, target)
   local s = gather.shape(p, schedule, target)
-  s.build = build.new(p, target)
+  s.build, s.sums = build.new(p, target), sums_of(s.from.channels, schedule.chunk or s.from.channels)
   local stages, list = { not s.fuse and pack_stage(s) or nil }, {}
   for i, block in ipairs(blocks.list(s.h_plans, s.w_plans, s.images, schedule.tiles, schedule.shares)) do
     list[i] = compute_part(s, block)
   end
-  if s.build.why then return nil, s.build.why end
   stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch,
     in_order = schedule.shares ~= nil }
+  if s.build.why then return nil, s.build.why end
   return { kernels = s.build.kernels, stages = stages, packed = gather.packed_bytes(s), shared = 0,
     tile = { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 } }
 end

@@ -118,11 +118,9 @@ local function product_kernel(s, inputs, vectors, called)
       more and { loop = "old", { finish = { "added_in_memory" } } }, { finish = { "stored" } } } }
 end
 
-local function frequency(f) return f - 1 end
-
 -- A side of transform.input: the part [low, high) of what `matrix` takes is there.
 local function side(matrix, low, high)
-  return { scheme = { BT = matrix, size = #matrix[1] }, low = low, high = high, at = frequency }
+  return { scheme = { BT = matrix, size = #matrix[1] }, low = low, high = high }
 end
 
 local function src_kernel(s, h_tile, w_tile)
@@ -146,9 +144,8 @@ end
 local function result_kernel(s, channels)
   return s.build:kernel("result " .. channels, "result", function(called)
     local plane = s.icg * s.p.oc
-    return transform.output(s.p, called, { h = { scheme = s.h.scheme, at = frequency },
-      w = { scheme = s.w.scheme, at = frequency }, pixel = plane, row = s.p.kernel[3] * plane, channels = channels,
-      apart = s.s_apart, columns = s.w.size, sums = s.sums, sums_apart = s.frequencies * s.s_apart,
+    return transform.output(s.p, called, { h = s.h.scheme, w = s.w.scheme, pixel = plane,
+      row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size, sums = s.sums, sums_apart = s.frequencies * s.s_apart,
       m = { to = "Y", left = "AT", from = "S", right = "A" } })
   end)
 end

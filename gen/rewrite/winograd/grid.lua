@@ -178,9 +178,6 @@ function grid.pixels(p, i, m)
   return plan
 end
 
--- Where a scheme's frequency f (from 1) is among the big one's (from 0).
-function grid.frequency(scheme, f) return (scheme.at and scheme.at[f] or f) - 1 end
-
 -- Runs of an axis' frequencies that all tiles have or only big ones, and all phases or not short ones: {first, count,
 -- big_only, long_only}. both: whether there are tiles of both sizes.
 function grid.frequency_runs(plan, both)

@@ -25,13 +25,13 @@ function planes.buffers(s)
   local rows, columns, images = blocks.block(s.h.tiles, s.w.tiles, s.images, s.schedule.tiles)
   local f, from, to = s.figures, {}, {}
   f.rows, f.columns = f.rows or longest(s.h, rows), f.columns or longest(s.w, columns)
-  from.pitch, to.pitch = parts.odd_lines(s.from.channels, s.size), s.width
-  from.row, to.row = f.columns.window * from.pitch, f.columns.outputs * to.pitch
-  from.image, to.image = f.rows.window * from.row, f.rows.outputs * to.row
+  from.w, to.w = parts.odd_lines(s.from.channels, s.size), s.width
+  from.h, to.h = f.columns.window * from.w, f.columns.outputs * to.w
+  from.n, to.n = f.rows.window * from.h, f.rows.outputs * to.h
   from.at = s.scratch // s.size
-  to.at = from.at + parts.round_up(images * from.image, 64 // s.size)
+  to.at = from.at + parts.round_up(images * from.n, 64 // s.size)
   s.from, s.to = setmetatable(from, { __index = s.from }), setmetatable(to, { __index = s.to })
-  s.scratch = (to.at + images * to.image) * s.size
+  s.scratch = (to.at + images * to.n) * s.size
 end
 
 -- Where a pixel of a channel is in a tensor.
@@ -41,13 +41,13 @@ end
 
 -- Runs of pixels that stand side by side both in planes and in a buffer: how many, pixels of each.
 local function runs(tensor, rows, columns)
-  if columns == tensor.size[3] and columns * tensor.pitch == tensor.row then return 1, rows * columns end
+  if columns == tensor.size[3] and columns * tensor.w == tensor.h then return 1, rows * columns end
   return rows, columns
 end
 
 local function kernel(s, tensor, pixels, channels)
   local what = tensor == s.from and "pixels" or "planes"
-  local view = { channels = channels, pixels = pixels, pitch = tensor.pitch, limit = pixels * tensor.pitch,
+  local view = { channels = channels, pixels = pixels, pitch = tensor.w, limit = pixels * tensor.w,
     row = tensor.size[2] * tensor.size[3], loose = true, exact = true }
   return s.build:kernel(("%s %d %d"):format(what, pixels, channels), what, function(called)
     return (tensor == s.from and relayout.to_pixels or relayout.to_rows)(view, called)
@@ -82,36 +82,38 @@ function planes.read(s, t)
     local y, x = t.y + line + (h.low + s.h.base), t.x + (w.low + s.w.base)
     t.d:call(kernel(s, from, pixels, from.channels), {
       { t.d[from.base], element(from, t.image + image, t.g * from.channels, y, x) },
-      { t.d.scratch, image * from.image + line * from.row + from.at } })
+      { t.d.scratch, image * from.n + line * from.h + from.at } })
   end)
 end
 
 -- Where the window of a tile begins, and where its outputs go, in the buffers.
 function planes.window(s, block, image, y, x)
-  return image * s.from.image + (y - block.h.low) * s.from.row + (x - block.w.low) * s.from.pitch + s.from.at
+  return image * s.from.n + (y - block.h.low) * s.from.h + (x - block.w.low) * s.from.w + s.from.at
 end
 
-function planes.outputs(s, image, y, x) return image * s.to.image + y * s.to.row + x * s.to.pitch + s.to.at end
+function planes.outputs(s, image, y, x) return image * s.to.n + y * s.to.h + x * s.to.w + s.to.at end
 
 -- The outputs of a column tile into their planes.
 function planes.write(s, t)
   local count, pixels = output_runs(s, t.block.h, t.block.w)
   each_line(t, count, function(image, line)
     t.d:call(kernel(s, s.to, pixels, t.tile.channels), {
-      { t.d.scratch, image * s.to.image + line * s.to.row + s.to.at },
+      { t.d.scratch, image * s.to.n + line * s.to.h + s.to.at },
       { t.d[s.to.base], element(s.to, t.image + image, t.channel, t.y + line, t.x) } })
   end)
 end
 
--- Weights of a column tile, [input channel][tap][output channel] of forward, [output channel][tap][input channel] of
--- backward data: the kernel, how often it runs, elements between its runs in the weights and in the scratch.
+-- Weights of a column tile as gather.lua's transposing has them: [input channel][tap][output channel] of forward,
+-- [output channel][tap][input channel] of backward data.
 function planes.weights(s, tile)
-  local taps, icg, forward = s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.pass == "forward"
-  local pixels = forward and icg * taps or taps
+  local taps, icg, ocg, forward = s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.oc // s.p.groups, s.p.pass == "forward"
+  local pixels, all = forward and icg * taps or taps, icg * taps
   local view = { channels = tile.channels, pixels = pixels, pitch = tile.width, limit = pixels * tile.width,
-    row = pixels,
-    loose = true }
-  return { count = forward and 1 or s.from.channels, from = icg * taps, to = taps * tile.width,
+    row = pixels, loose = true }
+  local function from(g, first, n)
+    return (forward and (g * ocg + first) * all or g * ocg * all + first * taps) + n * all
+  end
+  return { name = "line", count = forward and 1 or s.from.channels, from = from, to = taps * tile.width,
     kernel = s.build:kernel(("unfold %d"):format(tile.channels), "unfold", function(called)
       return relayout.to_pixels(view, called)
     end) }

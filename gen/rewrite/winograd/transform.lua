@@ -126,13 +126,19 @@ local function built(called, along, across, open)
   end, function(kept, held) return least(along, across, kept, held) end)
 end
 
--- Whole vectors in a loop, then the lanes that are left: body(count) with count nil for a whole one.
-local function each_vector(k, channels, pointers, body)
-  k:loop(channels // k.lanes, function()
-    body()
-    for _, pointer in ipairs(pointers) do k:advance(pointer, k.lanes) end
-  end)
-  if channels % k.lanes ~= 0 then body(channels % k.lanes) end
+-- What `built` takes as a body: whole vectors of channels in a loop, then the lanes that are left, which o.lanes says.
+local function by_vectors(k, o, channels, pointers)
+  return function(once)
+    local function vector(lanes)
+      o.lanes, o.zero = lanes, nil
+      once()
+    end
+    k:loop(channels // k.lanes, function()
+      vector()
+      for _, pointer in ipairs(pointers) do k:advance(pointer, k.lanes) end
+    end)
+    if channels % k.lanes ~= 0 then vector(channels % k.lanes) end
+  end
 end
 
 -- A register for an element that is loaded: the matrix' name in small letters, row, column.
@@ -140,13 +146,17 @@ local function element(k, m, y, x) return k:vector(("%s%d_%d"):format(m.from:low
 
 local function all() return true end
 
-local function channels_text(k, channels)
-  return channels % k.lanes == 0 and ("%d channels, %d at a time"):format(channels, k.lanes)
-    or ("%d channels, %d at a time and %d at last"):format(channels, k.lanes, channels % k.lanes)
+-- Where a frequency of rows by one of columns is; a nested scheme says where its own are among the larger one's.
+local function place(o, h, w, fh, fw)
+  return (((h.at and h.at[fh] or fh) - 1) * o.columns + (w.at and w.at[fw] or fw) - 1) * o.apart
 end
 
--- Where a frequency of a side {scheme, at(f)} by one of another is.
-local function place(o, fh, fw) return (o.h.at(fh) * o.columns + o.w.at(fw)) * o.apart end
+-- What a kernel makes of a tile, m: the names of the matrices; more: words behind.
+local function heading(k, m, channels, more)
+  local rest = channels % k.lanes
+  return ("%s = %s %s %s of one tile%s, %d channels, %d at a time%s"):format(m.to, m.left, m.from, m.right, more, channels,
+    k.lanes, rest == 0 and "" or (" and %d at last"):format(rest))
+end
 
 ---- the input: V = BT d B ---------------------------------------------------------------------------------------------
 
@@ -156,66 +166,62 @@ local function about_input(k, o, m)
     if axis.low >= axis.high then return ("; no %s of it is in the tensor: zeros"):format(what) end
     return ("; its %ss %d to %d are in the tensor, the others are zeros"):format(what, axis.low, axis.high - 1)
   end
-  return ("%s = %s %s %s of one tile, %s: %s is a window of %d x %d pixels%s%s%s. Frequency f of %s stands at f * %d.")
-    :format(m.to, m.left, m.from, m.right, channels_text(k, o.channels), m.from, o.h.scheme.size, o.w.scheme.size,
-      o.phase or "", part(o.h, "row"), part(o.w, "column"), m.to, o.apart)
+  return ("%s: %s is a window of %d x %d pixels%s%s%s. Frequency f of %s stands at f * %d."):format(
+    heading(k, m, o.channels, ""), m.from, o.h.scheme.size, o.w.scheme.size, o.phase or "", part(o.h, "row"),
+    part(o.w, "column"), m.to, o.apart)
 end
 
--- h and w: {scheme, low, high, at(f): where its frequency is}; pixel, row: elements between neighbours; channels;
+-- h and w: {scheme, low, high: the inputs that are there}; pixel, row: elements between neighbours; channels;
 -- frequencies' distance `apart`; `columns`: frequencies of a row; phase: words about the window; m: names of the
 -- matrices, where they are others.
 function transform.input(called, o)
-  local m = o.m or { to = "V", left = "BT", from = "d", right = "B" }
-  local h_high = o.w.low < o.w.high and math.max(o.h.high, o.h.low) or o.h.low
-  local along = straight.of(o.w.scheme.BT, straight.present(o.w.scheme.size, o.w.low, o.w.high))
-  local across = straight.of(o.h.scheme.BT, straight.present(o.h.scheme.size, o.h.low, h_high))
+  local m, h, w = o.m or { to = "V", left = "BT", from = "d", right = "B" }, o.h, o.w
+  local h_high = w.low < w.high and math.max(h.high, h.low) or h.low
+  local along = straight.of(w.scheme.BT, straight.present(w.scheme.size, w.low, w.high))
+  local across = straight.of(h.scheme.BT, straight.present(h.scheme.size, h.low, h_high))
   return built(called, along, across, function(k)
     k.about = about_input(k, o, m)
     local from, to = k:pointer("window", "in"), k:pointer(m.to:lower(), "out")
-    local lanes, zero
-    local two = { m = m, first = o.h.low + 1, last = h_high, present = function(i) return i > o.w.low
-      and i <= o.w.high end }
+    local two = { m = m, first = h.low + 1, last = h_high, present = function(i) return i > w.low and i <= w.high end }
     function two.load(y, i)
-      local r, a = element(k, m, y, i), k:at(from, (y - 1) * o.row + (i - 1) * o.pixel)
-      if lanes then k:load(r, a, 0, lanes) else k:load(r, a) end
+      local r = element(k, m, y, i)
+      k:load(r, k:at(from, (y - 1) * o.row + (i - 1) * o.pixel), 0, two.lanes)
       return r
     end
     function two.finish(fw, results)
       for fh, r in ipairs(results) do
-        if not r and not zero then zero = k:vector "zero"; k:zero(zero) end
-        k:store(k:at(to, place(o, fh, fw)), r or zero)
+        if not r and not two.zero then two.zero = k:vector "zero"; k:zero(two.zero) end
+        k:store(k:at(to, place(o, h.scheme, w.scheme, fh, fw)), r or two.zero)
       end
     end
-    return two, function(once)
-      each_vector(k, o.channels, { from, to }, function(count)
-        lanes, zero = count, nil
-        once()
-      end)
-    end
+    return two, by_vectors(k, two, o.channels, { from, to })
   end)
 end
 
 ---- the output: Y = AT M A, with the epilogue -------------------------------------------------------------------------
 
 local function about_output(k, p, o, m)
-  return ("%s = %s %s %s of one tile%s, %s: %d x %d outputs from %d x %d frequencies, of which f stands at f * %d.")
-    :format(m.to, m.left, m.from, m.right, p.pass == "forward" and p.bias and " and the bias" or "",
-      channels_text(k, o.channels), o.h.scheme.outputs, o.w.scheme.outputs, o.h.scheme.size, o.w.scheme.size, o.apart)
+  local bias = p.pass == "forward" and p.bias and " and the bias" or ""
+  return ("%s: %d x %d outputs from %d x %d frequencies, of which f stands at f * %d."):format(
+    heading(k, m, o.channels, bias), o.h.outputs, o.w.outputs, o.h.size, o.w.size, o.apart)
 end
 
--- h and w: {scheme, at}; apart, columns and m as above; pixel, row, channels (of the column tile), stream; sums,
--- sums_apart: how many there are to be added, and where.
+-- h and w: schemes; apart, columns and m as above; pixel, row, channels (of the column tile), stream; sums, sums_apart:
+-- how many there are to be added, and where.
 function transform.output(p, called, o)
   local m, forward = o.m or { to = "Y", left = "AT", from = "M", right = "A" }, p.pass == "forward"
-  return built(called, straight.of(o.w.scheme.AT), straight.of(o.h.scheme.AT), function(k)
+  return built(called, straight.of(o.w.AT), straight.of(o.h.AT), function(k)
+    local pointers = {}
+    local function pointer(name, access)
+      pointers[#pointers + 1] = k:pointer(name, access)
+      return pointers[#pointers]
+    end
     k.about = about_output(k, p, o, m)
-    local from, lanes = k:pointer(m.from:lower(), "in"), nil
-    local bias = forward and p.bias and k:pointer("bias", "in")
-    local residual = forward and p.epilogue.residual and k:pointer("residual", "in")
-    local to = k:pointer("out", "out")
-    local two = { m = m, first = 1, last = o.h.scheme.size, present = all }
+    local from, bias = pointer(m.from:lower(), "in"), forward and p.bias and pointer("bias", "in")
+    local residual, to = forward and p.epilogue.residual and pointer("residual", "in"), pointer("out", "out")
+    local two = { m = m, first = 1, last = o.h.size, present = all }
     function two.load(fh, fw)
-      local r, at = element(k, m, fh, fw), place(o, fh, fw)
+      local r, at = element(k, m, fh, fw), place(o, o.h, o.w, fh, fw)
       k:load(r, k:at(from, at))
       for i = 1, (o.sums or 1) - 1 do k:add(r, r, k:memory(k:at(from, at + i * o.sums_apart))) end
       return r
@@ -224,20 +230,12 @@ function transform.output(p, called, o)
       for row, r in ipairs(results) do
         local at = (row - 1) * o.row + (column - 1) * o.pixel
         if forward then
-          local added = residual and k:at(residual, at)
-          parts.epilogue(k, p, r, k:vector "e", bias and k:at(bias), added, 0, lanes or k.lanes)
+          parts.epilogue(k, p, r, k:vector "e", bias and k:at(bias), residual and k:at(residual, at), 0, two.lanes)
         end
-        if o.stream and not lanes then k:stream(k:at(to, at), r) else k:store(k:at(to, at), r, 0, lanes or k.lanes) end
+        if o.stream and not two.lanes then k:stream(k:at(to, at), r) else k:store(k:at(to, at), r, 0, two.lanes) end
       end
     end
-    local pointers = { from }
-    for _, pointer in ipairs { bias or false, residual or false, to } do pointers[#pointers + 1] = pointer or nil end
-    return two, function(once)
-      each_vector(k, o.channels, pointers, function(count)
-        lanes = count
-        once()
-      end)
-    end
+    return two, by_vectors(k, two, o.channels, pointers)
   end)
 end
 
@@ -261,8 +259,7 @@ function transform.weights(called, o)
     local two, v = { m = m, first = 1, last = o.h.taps, present = all }, nil
     function two.load(y, i)
       local r = element(k, m, y, i)
-      local lanes = v == o.tile.vectors - 1 and o.tile.last or k.lanes
-      k:load(r, k:at(from, o.tap(y - 1, i - 1) + v * k.lanes), 0, lanes)
+      k:load(r, k:at(from, o.tap(y - 1, i - 1) + v * k.lanes), 0, v == o.tile.vectors - 1 and o.tile.last or k.lanes)
       return r
     end
     function two.finish(fw, results)

@@ -1,10 +1,9 @@
--- schemes.lua: sets of points with their errors; written by tools/points.lua, which says how they are measured.
+-- schemes.lua: Toom-Cook schemes with their errors; written by tools/points.lua, which says how they are measured.
 --
--- points: finite ones, beside infinity. square: the normwise error over the plain loop's of outputs x outputs tiles of
--- a taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two sizes, down and
--- across.
--- strided: of taps with a stride, whose phases have the points of F(outputs, taps / stride rounded up).
--- The errors chose the points and test the prediction (rewrite/winograd/error.lua), which does not read them.
+-- points: finite ones, beside infinity; gen/toomcook.lua must have the same. square: the normwise error over the plain loop's of
+-- outputs x outputs tiles of a taps x taps kernel, line: of a 1 x taps kernel, at 1, 3, 16 and 64 channels. mixed: of tiles of two
+-- sizes, down and across. strided: of taps with a stride, whose phases have the points of F(outputs, taps / stride rounded up).
+-- The errors chose the points and test the prediction (gen/rewrite/winograd/error.lua).
 local schemes = { channels = { 1, 3, 16, 64 } }
 
 schemes.rows = {
