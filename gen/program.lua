@@ -373,13 +373,14 @@ function Program:loop(count, body)
 end
 
 -- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come
--- there). Inside a loop that has others in it copies of those names go on. A pointer without a step goes on where the
--- loops inside left it, if it has no name there either.
+-- there). A count may be the name of an argument to be. Inside a loop that has others in it copies of those names go
+-- on. A pointer without a step goes on where the loops inside left it, if it has no name there either.
 function Program:nest(pointers, loops, body, level)
   level = level or 1
   local loop, inner = loops[level], pointers
   if not loop then return body(table.unpack(pointers)) end
-  self:loop(loop.count, function()
+  local count = type(loop.count) == "string" and self:count(loop.count) or loop.count
+  self:loop(count, function()
     if level < #loops then
       inner = {}
       for i, p in ipairs(pointers) do inner[i] = loop.names[i] and self:copy(loop.names[i], p) or p end
