@@ -4,7 +4,6 @@
 -- A block is a chain from zero, added to what is there; so a family's bias has the reference's bits whatever kernel
 -- sums it.
 local program = require "program"
-local types = require "types"
 local driver = require "driver"
 local parts = require "parts"
 local cut = require "tiles"
