@@ -149,7 +149,7 @@ local function enclosure(network, kernel)
   local target = targets[kernel.target]
   if not target.isa then return "", "" end
   local open = { "#if " .. network.guard .. "_" .. require("isa/" .. target.isa).emitted.macro }
-  if kernel.form == "c" then
+  if kernel.form == "c" and target.flags ~= "" then
     local line = '#error "compile this file with %s"'
     table.move({ ("#if !defined(CG_BODY) && !(%s)"):format(target.intrinsics), line:format(target.flags), "#endif" },
       1, 3, 2, open)

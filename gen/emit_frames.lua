@@ -54,10 +54,12 @@ local function rows(group, text)
   return lines_of(group, function(target) return text(table.unpack(target)) end)
 end
 
+local function enclosed(group, text) return ("#if %s\n%s\n#endif"):format(group.condition, text) end
+
 -- A row for each target.
 local function all_rows(network, text)
   return lines_of(groups(network), function(group)
-    return (group.isa and "#if " .. group.condition .. "\n%s\n#endif" or "%s"):format(rows(group, text))
+    return group.isa and enclosed(group, rows(group, text)) or rows(group, text)
   end)
 end
 
@@ -183,8 +185,10 @@ local function choice(network)
   local without = template.fill("standalone_no_choice.in", {})
   if #special == 0 then return without end
   local conditions = lines_of(special, function(group) return group.condition end)
+  local function text(group) return enclosed(group, tests(group)) end
   return template.fill("standalone_choice.in", {
-    CONDITION = conditions:gsub("\n", " || "), TESTS = lines_of(special, tests), WITHOUT = without,
+    CONDITION = conditions:gsub("\n", " || "), WITHOUT = without,
+    TESTS = #special == 1 and tests(special[1]) or lines_of(special, text),
   })
 end
 
@@ -378,18 +382,19 @@ end
 
 function frames.write(network, put)
   local prefix = network.prefix
+  local function tidied(text) return (text:gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")) end
   local function program(name)
     put(prefix .. name, template.fill("standalone" .. name .. ".in", { PREFIX = prefix, VERSION = network.version }))
   end
   describe(network)
   put(prefix .. ".h", header(network))
-  put(prefix .. "_internal.h", internal(network))
-  put(prefix .. ".c", (dispatch(network):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
+  put(prefix .. "_internal.h", tidied(internal(network)))
+  put(prefix .. ".c", tidied(dispatch(network)))
   put(prefix .. "_layers.h", layers_h(network))
   program "_selfcheck.c"
   program "_benchmark.c"
   put(prefix .. ".txt", list(network))
-  put("CMakeLists.txt", cmake(network))
+  put("CMakeLists.txt", tidied(cmake(network)))
   put("README.md", readme(network))
 end
 
