@@ -2,6 +2,7 @@
 --
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
 local types = require "types"
+local accuracies = require "accuracies"
 local words = {}
 
 local axis_names = { "d", "h", "w" }
@@ -156,10 +157,7 @@ function words.terms(p)
   return p.ic // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0)
 end
 
-local budgets = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
--- The same numbers as in runtime/check/budget.c. The normwise error of transforms over that of a plain loop that this
--- accuracy admits.
-function words.budget(p) return budgets[p.accuracy] end
+function words.budget(p) return accuracies[p.accuracy].budget end
 
 local function proven(p, chains)
   local k, u = words.terms(p), types.rows[p.type].digits
