@@ -14,6 +14,6 @@ for _, row in ipairs { { "ACCURACY", tiers }, { "FAMILY", space.words() }, { "TA
   local name, words = row[1], row[2]
   out:write(('#define CG_%s_WORDS "%s"\n'):format(name, table.concat(words, " ")),
     ('#define CG_%s_LIST "%s"\n'):format(name, table.concat(words, ", ")),
-    ('#define CG_%s_NAMES {"%s"}\n'):format(name, table.concat(words, '", "')))
+    ('#define CG_%s_NAMES {"%s"}\nenum { CG_%s_COUNT = %d };\n'):format(name, table.concat(words, '", "'), name, #words))
 end
 assert(out:close())

@@ -3,7 +3,6 @@
  * The notation and its deductions are benchdnn's (oneDNN, tests/benchdnn); negative pads, --accuracy, --weights, --epilogue,
  * --threads and --target are ours. One spelling is canonical: parse(format(p)) = p. */
 #include "problem/problem.h"
-#include "facts.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,11 @@
 #define CONVGEN_PROBLEM_H
 
 #include "base/base.h"
+#include "facts.h"
 
 /* ---- types.c: what elements are ---------------------------------------------------------------------------------- */
 
-enum { CG_TYPES = CONVGEN_F64 + 1 };
+enum { CG_TYPES = CG_TYPE_COUNT };
 typedef struct cg_type_row {
     const char *name;
     size_t bytes;
@@ -55,7 +56,7 @@ typedef struct cg_sizes {
 cg_sizes cg_problem_sizes(const convgen_problem *p);
 bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
-enum { CG_ACCURACIES = CONVGEN_8X + 1 };
+enum { CG_ACCURACIES = CG_ACCURACY_COUNT };
 
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
