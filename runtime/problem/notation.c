@@ -422,7 +422,7 @@ static void add_epilogue(spelling *l, const convgen_epilogue *e)
 static void add_options(spelling *l, const convgen_problem *p)
 {
     if (p->pass != CONVGEN_FORWARD || !p->bias) add(l, "--dir=%s ", cg_pass_name(p));
-    if (p->type != CONVGEN_F32) add(l, "--dt=%s ", cg_type_name(p->type));
+    if (p->type) add(l, "--dt=%s ", cg_type_name(p->type));
     if (p->layout != CONVGEN_NHWC) add(l, "--tag=%s ", cg_tag_name(p->layout));
     if (p->accuracy != CONVGEN_LOOP) add(l, "--accuracy=%s ", cg_accuracy_name(p->accuracy));
     if (p->weights != CONVGEN_WEIGHTS_CHANGING) add(l, "--weights=%s ", cg_weights_name(p->weights));
