@@ -261,7 +261,8 @@ local function half_kernel(s, columns, column, index, tile, sum)
   if s.fuse then first, stop = 0, 0 end
   local key = ("half %s of %d, %d %s %d-%d"):format(one.key, tile.vectors, sum.channels, sum.adds, first, stop)
   return s.build:kernel(key .. " " .. (columns.fetch or 0), "product", function(called)
-    return half.product(called, { units = one.units, sums = one.sums, vectors = tile.vectors, taps = s.h.taps,
+    return half.product(called, { units = one.units, sums = one.sums, size = s.size, rows = s.h.size,
+      tiles = s.figures.most, vectors = tile.vectors, taps = s.h.taps,
       channels = sum.channels, width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart,
       sums_apart = s.w.size * s.m_apart, adds = sum.adds, ahead = stop - first, ahead_first = first,
       fetch = columns.fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
