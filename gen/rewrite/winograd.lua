@@ -110,7 +110,7 @@ end
 -- alike, a shape between is as good as one that is far from square.
 local function each_shape(s, rows, columns, alike, add, visit)
   local function listed(schedule, known)
-    s.known[schedule] = known
+    s.entries[schedule] = known
     add(schedule)
   end
   for _, h in ipairs(rows) do
@@ -137,7 +137,7 @@ end
 -- Tiles of both axes.
 local function with_tiled(s, tiles)
   tiles.tiled = gather.tiled(s, tiles.h.plans(), tiles.w.plans())
-  tiles.work = cost.work(tiles.tiled)
+  tiles.work, tiles.transforms = cost.work(tiles.tiled), cost.transforms_made(tiles.tiled)
   return tiles
 end
 
@@ -157,24 +157,29 @@ local gathers = { refused = refused }
 
 function gathers.shape(p, target)
   local s = gather.frame(p, target)
-  s.known = memory(s, known_gathering)
+  s.entries = memory(s, known_gathering)
   return s
 end
 
 function gathers.misfit(s, schedule)
-  local one = s.known[schedule]
+  local one = s.entries[schedule]
   return one.why or inexact(s.p, one.tiles, schedule.chunk) or gather.misfit(one.shape)
 end
 
 function gathers.cycles(s, schedule)
-  local one = s.known[schedule]
+  local one = s.entries[schedule]
   return cost.gathering(one.shape, one.tiles.work, s.m)
 end
 
-function gathers.stages(s, schedule) return gather.stages(s.known[schedule].shape) end
+function gathers.made(s, schedule)
+  local one = s.entries[schedule]
+  return one.tiles.transforms + cost.products_made(one.shape, one.tiles.work)
+end
+
+function gathers.stages(s, schedule) return gather.stages(s.entries[schedule].shape, s) end
 
 function gathers.figures(s, schedule)
-  local one = s.known[schedule]
+  local one = s.entries[schedule]
   return predicted_error(s.p, one.tiles, schedule.chunk), cost.gathering_figures(one.shape, one.tiles.work, s.m)
 end
 
@@ -332,16 +337,17 @@ local sums = { refused = refused }
 
 function sums.shape(p, target)
   local s = { target = target, lanes = parts.lanes_of(p, target) }
-  s.known = memory(s, known_sums)
+  s.entries = memory(s, known_sums)
   return s
 end
 
-function sums.misfit(s, schedule) return s.known[schedule].why end
-function sums.cycles(s, schedule) return cost.gradient(s.known[schedule].shape, s.m) end
-function sums.stages(s, schedule) return gradient.stages(s.known[schedule].shape) end
+function sums.misfit(s, schedule) return s.entries[schedule].why end
+function sums.cycles(s, schedule) return cost.gradient(s.entries[schedule].shape, s.m) end
+function sums.made(s, schedule) return cost.gradient_made(s.entries[schedule].shape) end
+function sums.stages(s, schedule) return gradient.stages(s.entries[schedule].shape, s) end
 
 function sums.figures(s, schedule)
-  local shape = s.known[schedule].shape
+  local shape = s.entries[schedule].shape
   return gradient_error(shape), cost.gradient_figures(shape)
 end
 

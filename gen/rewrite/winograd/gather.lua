@@ -14,7 +14,6 @@
 local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
-local build = require "build"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
@@ -537,18 +536,18 @@ local function compute_part(s, block)
       { "split", splits } } }
 end
 
--- s: a schedule's shape.
-function gather.stages(s)
-  local p, schedule, target = s.p, s.schedule, s.target
-  s.build, s.sums = build.new(p, target), sums_of(s.from.channels, schedule.chunk or s.from.channels)
+-- s: a schedule's shape; b: its builder.
+function gather.stages(s, b)
+  local schedule = s.schedule
+  s.build, s.sums = b, sums_of(s.from.channels, schedule.chunk or s.from.channels)
   local stages, list = { not s.fuse and pack_stage(s) or nil }, {}
   for i, block in ipairs(blocks.list(s.h_plans, s.w_plans, s.images, schedule.tiles, schedule.shares)) do
     list[i] = compute_part(s, block)
   end
   stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch,
     in_order = schedule.shares ~= nil }
-  return { why = s.build.why, kernels = s.build.kernels, stages = stages, packed = gather.packed_bytes(s), shared = 0,
-    tile = { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 } }
+  return stages, gather.packed_bytes(s), 0,
+    { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 }
 end
 
 return gather

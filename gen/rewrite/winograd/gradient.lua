@@ -13,7 +13,6 @@ local parts = require "parts"
 local tile = require "tile"
 local driver = require "driver"
 local cut = require "tiles"
-local build = require "build"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
@@ -287,16 +286,15 @@ local function reduce_part(s, run)
   end }
 end
 
--- s: a schedule's shape.
-function gradient.stages(s)
-  local p, target, list, last = s.p, s.target, {}, {}
-  s.build, s.kinds = build.new(p, target), blocks.of_pieces(s.h, s.w, s.list)
+-- s: a schedule's shape; b: its builder.
+function gradient.stages(s, b)
+  local p, list, last = s.p, {}, {}
+  s.build, s.kinds = b, blocks.of_pieces(s.h, s.w, s.list)
   for i, run in ipairs(s.slices) do list[i], last[i] = slice_part(s, run), s.sums > 1 and reduce_part(s, run) or nil end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
-  if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, s.build.kernels) end
-  return { why = s.build.why, kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared,
-    tile = { 1, p.kernel[2], p.kernel[3] } }
+  if p.bias then stages[#stages + 1] = reduce.bias_stage(s.build) end
+  return stages, 0, s.shared, { 1, p.kernel[2], p.kernel[3] }
 end
 
 return gradient
