@@ -141,17 +141,15 @@ local function pack_kernel(s, tile, phase)
   end)
 end
 
--- How the weights of equal column tiles are laid out in the scratch where a kernel does not read them as they are: a
--- kernel that runs so often, and where run n reads and writes; nil: it does.
+-- How the weights of equal column tiles are laid out in the scratch where a kernel does not read them as they are
+-- (relayout.packing); nil: it does.
 local function transposing(s, tile)
   if as_they_are(s) then return end
-  local p, taps, icg, ocg = s.p, s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.oc // s.p.groups
-  if s.planes then return planes.weights(s, tile) end
-  return { name = "tap", count = taps, to = ocg * tile.width,
-    from = function(g, first, n) return n * (icg * p.oc) + first * p.oc + g * ocg end,
-    kernel = s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
-      return relayout.turned_panel(tile, p, called)
-    end) }
+  local how = relayout.packing(s.p, { channels = tile.channels, width = tile.width, loose = true, together = true,
+    turned = function(o) return relayout.turned_panel(tile, s.p, o) end })
+  local key = s.planes and "unfold " .. tile.channels or ("transpose %d %d"):format(tile.vectors, tile.last)
+  how.kernel, how.name = s.build:kernel(key, key:match "%a+", how.make), s.planes and "line" or "tap"
+  return how
 end
 
 -- That, and the kernels that transform them. (Kernels are numbered as they are made.)
