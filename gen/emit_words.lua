@@ -2,7 +2,7 @@
 --
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
 local types = require "types"
-local errors = require "rewrite/winograd/error"
+local accuracies = require "accuracies"
 local words = {}
 
 local axis_names = { "d", "h", "w" }
@@ -165,8 +165,7 @@ function words.terms(p)
   return p.ic // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0)
 end
 
--- The normwise error of transforms over that of a plain loop that the accuracy admits.
-function words.budget(p) return errors.tiers[p.accuracy] end
+function words.budget(p) return accuracies[p.accuracy].budget end
 
 local function proven(p, chains)
   local k, u = words.terms(p), types.rows[p.type].digits
