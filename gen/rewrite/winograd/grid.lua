@@ -282,6 +282,7 @@ function grid.refused(p)
     { dilated and weights, "winograd needs dilation 1 for backward weights" },
     { k[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0,
       "winograd needs two dimensions, or planes that do not mix" },
+    { nchw and p.input[1] > 1, "winograd needs channels-last data for several planes" },
     { k[2] * k[3] == 1, "winograd needs more than one tap" },
     { k[2] > 7 or k[3] > 7, "winograd needs at most 7 taps on an axis" },
     { longest > most_outputs, "an axis of %d outputs, winograd takes at most %d", longest, most_outputs },
