@@ -229,11 +229,19 @@ end
 
 -- sum: {channels, adds}, of a partial sum.
 local function product_kernel(s, tiles, tile, sum)
-  local key = ("product %d %d, %d %s"):format(tiles, tile.vectors, sum.channels, sum.adds)
+  local v, adds, ahead = tile.vectors, sum.adds, s.schedule.ahead
+  local key = ("product %d %d, %d %s"):format(tiles, v, sum.channels, adds)
   return s.build:kernel(key, "product", function(called)
-    return transform.product(s.p, called, { tiles = tiles, vectors = tile.vectors, channels = sum.channels,
-      adds = sum.adds, row = s.v_row, width = tile.width,
-      prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
+    local fetch = {}
+    for n = 0, ahead and v - 1 or -1 do fetch[n + 1] = { "u", ahead * tile.width + n * s.lanes, 1 } end
+    return transform.product(called, { rows = { "t", tiles, s.v_row, tile.width }, vectors = v,
+      about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d "
+        .. "tiles, c a lane of %d vector%s of output channels. acc<t>_<v> stays in registers through the sum%s.")
+        :format(sum.channels, tiles, v, v == 1 and "" or "s", adds and ", and is added to what is in M" or ""),
+      arguments = { { "v", "in" }, { "u", "in" }, { "m", adds and "inout" or "out" } },
+      body = { { zero = {} }, { loop = sum.channels, steps = { { "v", 1 }, { "u", tile.width } },
+        { load = {} }, { fetch = fetch }, { multiply = {} } },
+        { finish = adds and { "added_in_memory", "stored" } or { "stored" } } } })
   end)
 end
 
