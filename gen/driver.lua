@@ -316,14 +316,14 @@ function driver.stage(spec)
   return stage
 end
 
--- The C text of a stage; `c_type` is float or double.
+-- The C text of a stage; c_type(name) is the type in C of what a base holds.
 function driver.print(stage, c_type)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
     local from = name == "scratch" and "scratch_memory" or "call->" .. name
-    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type, name, from) end
+    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end

@@ -5,6 +5,7 @@
 -- recorded errors that are known. put(name, text) takes one file. Names and order depend on the network alone. Of
 -- families it knows their stages only.
 local targets = require "targets"
+local types = require "types"
 local template = require "template"
 local driver = require "driver"
 local words = require "emit_words"
@@ -116,7 +117,9 @@ local function kernels_text(result, text, target)
   return table.concat(list, "\n")
 end
 
-local function vec_name(network, p, target) return ("%s_vec_%s_%s.h"):format(network.prefix, p.type, target.name) end
+local function vec_name(network, p, target)
+  return ("%s_vec_%s_%s.h"):format(network.prefix, types.computed(p), target.name)
+end
 
 -- Without variables that nobody reads: drivers name every index of a task; with signs as people write them.
 local function tidied(text)
@@ -136,15 +139,16 @@ end
 
 local function stages_text(p, result)
   local list = {}
-  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, words.c_type(p))) end
+  local function c_type(name) return words.c_type(p, name) end
+  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, c_type)) end
   return table.concat(list, "\n")
 end
 
 -- What encloses a file of a target that not every processor has, or compiler is told of.
 local function enclosure(network, kernel)
-  local target, macro = targets[kernel.target], network.guard .. "_X86"
+  local target = targets[kernel.target]
   if not target.isa then return "", "" end
-  local open = { "#if " .. macro }
+  local open = { "#if " .. network.guard .. "_" .. require("isa/" .. target.isa).emitted.macro }
   if kernel.form == "c" then
     local line = '#error "compile this file with %s"'
     table.move({ ("#if !defined(CG_BODY) && !(%s)"):format(target.intrinsics), line:format(target.flags), "#endif" },
@@ -154,9 +158,9 @@ local function enclosure(network, kernel)
 end
 
 local function vec_header(network, p, target)
-  local macro = (network.guard .. "_VEC_" .. p.type .. "_" .. target.name):upper()
+  local macro = (network.guard .. "_VEC_" .. types.computed(p) .. "_" .. target.name):upper()
   return ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro,
-    (lower.c.prelude(p.type, target):gsub("\n$", "")))
+    (lower.c.prelude(types.computed(p), target):gsub("\n$", "")))
 end
 
 local function write_kernel(network, layer, kernel, build, put)

@@ -36,24 +36,28 @@ end
 local pass_words = { forward = "forward", backward_data = "backward data", backward_weights = "backward weights" }
 function words.pass(p) return pass_words[p.pass] end
 
-function words.c_type(p) return types.c(p.type) end
-function words.element(p) return types.bytes(p.type) end
+-- The type of an operand in C.
+function words.c_type(p, slot) return types.c(types.of(p, slot)) end
 
--- In the order of parameters; slot: the member of cg_call; written: an output.
+-- By pass, in the order of parameters: the member of cg_call, the parameter's name, and written, where it is an output.
+local parameters = {
+  forward = { { "src", "src" }, { "weights", "weights" }, { "bias", "bias" }, { "residual", "residual" },
+    { "dst", "dst", true } },
+  backward_data = { { "dst", "diff_dst" }, { "weights", "weights" }, { "src", "diff_src", true } },
+  backward_weights = { { "src", "src" }, { "dst", "diff_dst" }, { "weights", "diff_weights", true },
+    { "bias", "diff_bias", true } },
+}
+
 function words.operands(p)
-  local src, dst, weights = image(p, p.input, p.ic), image(p, p.output, p.oc), weights_shape(p)
-  if p.pass == "backward_data" then
-    return { { slot = "dst", name = "diff_dst", shape = dst }, { slot = "weights", name = "weights", shape = weights },
-      { slot = "src", name = "diff_src", shape = src, written = true } }
-  elseif p.pass == "backward_weights" then
-    return { { slot = "src", name = "src", shape = src }, { slot = "dst", name = "diff_dst", shape = dst },
-      { slot = "weights", name = "diff_weights", shape = weights, written = true },
-      p.bias and { slot = "bias", name = "diff_bias", shape = { p.oc }, written = true } or nil }
+  local dst, list = image(p, p.output, p.oc), {}
+  local shapes = { src = image(p, p.input, p.ic), dst = dst, weights = weights_shape(p), bias = p.bias and { p.oc },
+    residual = p.epilogue.residual and dst }
+  for _, row in ipairs(parameters[p.pass]) do
+    local slot, name, written = table.unpack(row)
+    if shapes[slot] then
+      list[#list + 1] = { slot = slot, name = name, written = written, shape = shapes[slot], type = types.of(p, slot) }
+    end
   end
-  local list = { { slot = "src", name = "src", shape = src }, { slot = "weights", name = "weights", shape = weights } }
-  if p.bias then list[#list + 1] = { slot = "bias", name = "bias", shape = { p.oc } } end
-  if p.epilogue.residual then list[#list + 1] = { slot = "residual", name = "residual", shape = dst } end
-  list[#list + 1] = { slot = "dst", name = "dst", shape = dst, written = true }
   return list
 end
 

@@ -15,18 +15,6 @@ local function needs_temporary(op, target)
   return op.y and op.y.all and not target.broadcast_operand
 end
 
--- Fields of each operation that hold what it reads, then what else it writes.
-local touched = {}
-for name, row in pairs(program.operations) do
-  local list, seen = {}, {}
-  for _, fields in ipairs { row.reads or {}, row.writes or {} } do
-    for _, field in ipairs(fields) do
-      if not seen[field] then list[#list + 1], seen[field] = field, true end
-    end
-  end
-  touched[name] = list
-end
-
 local function touch(s, v)
   local span = s.spans[v]
   if span then
@@ -34,32 +22,36 @@ local function touch(s, v)
   elseif v.kind == "register" then
     span = { register = v, first = s.position, last = s.position }
     s.spans[v], s.order[#s.order + 1] = span, span
-  elseif not v.kind then
+  elseif not v.kind then -- a group
     for _, each in ipairs(v) do touch(s, each) end
+  end
+end
+
+local function walk(s, block, target)
+  local operations, spans = program.operations, s.spans
+  for _, op in ipairs(block) do
+    s.position = s.position + 1
+    if op.op == "loop" then
+      local loop = { first = s.position }
+      s.loops[#s.loops + 1] = loop -- outer ones before inner ones
+      walk(s, op.body, target)
+      s.position = s.position + 1
+      loop.last = s.position
+    else
+      local fields = operations[op.op].registers
+      for i = 1, #fields do
+        local v = op[fields[i]]
+        if spans[v] then spans[v].last = s.position else touch(s, v) end
+      end
+      s.temporary = s.temporary or needs_temporary(op, target)
+    end
   end
 end
 
 -- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
 local function survey(k, target)
   local s = { position = 0, spans = {}, order = {}, loops = {} }
-  local held = program.held
-  local function walk(block)
-    for _, op in ipairs(block) do
-      s.position = s.position + 1
-      if op.op == "loop" then
-        local loop = { first = s.position }
-        s.loops[#s.loops + 1] = loop -- outer ones before inner ones
-        walk(op.body)
-        s.position = s.position + 1
-        loop.last = s.position
-      else
-        s.temporary = s.temporary or needs_temporary(op, target)
-        local fields = touched[op.op]
-        for i = 1, #fields do touch(s, held(op, fields[i])) end
-      end
-    end
-  end
-  walk(k.body)
+  walk(s, k.body, target)
   return s
 end
 

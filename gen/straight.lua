@@ -6,13 +6,15 @@
 --       {inputs, operations, results}: values are numbered, inputs first; an operation {op, x, y, c} makes the next
 --       value: add x+y, sub x-y, mul x*c, fma x+y*c (c a fraction). results[i] is a value, or false: zero.
 --   straight.count(s)                 how many operations
+--   straight.reads(s)                 how many inputs it reads
 --   straight.constants(s)             the numbers that emit asks for
 --   straight.emit(k, s, x, constant)
 --       into a kernel program: x is a list of registers, which may be overwritten, or functions that make one where it
 --       is first needed; constant(number) gives a register; returns the results' registers, each its own, false for
 --       zero.
---   straight.registers(s, held, kept) how many emit has in use at once: x held in registers, or made where it is needed;
---                                     constants are kept in others, or take one where they are used
+--   straight.registers(s, held, kept)
+--       how many emit has in use at once, with x in registers (held) or made where it is first needed, and constants in
+--       others (kept) or in one where they are used.
 --
 -- Rows of points +p and -p are P + cQ and P - cQ: even and odd parts; columns that differ by signs only are added and
 -- subtracted first. A factor that several terms have stays outside.

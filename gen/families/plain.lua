@@ -7,6 +7,7 @@ local gather = require "gather"
 local cost = require "cost"
 local reduce = require "reduce"
 local targets = require "targets"
+local types = require "types"
 local tile = require "tile"
 local view = require "view"
 
@@ -45,7 +46,7 @@ local function chain(p, o)
     nest.copies = i < #o.loops and { { from, "a" .. i }, { with, "b" .. i } } or nil
     nest = { nest }
   end
-  o.type, o.target, o.sizes, o.registers = p.type, targets.scalar, {}, { "sums", "held", "passing" }
+  o.type, o.target, o.sizes, o.registers = types.computed(p), targets.scalar, {}, { "sums", "held", "passing" }
   o.sums, o.held = { pointer = o.to, register = "acc" }, { pointer = from, register = "x" }
   o.passing = { pointer = with, register = "y", kind = "lanes" }
   o.ending = { epilogue = p, temporary = "held", residual = p.epilogue.residual and "residual",

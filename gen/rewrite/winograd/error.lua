@@ -10,8 +10,8 @@
 -- Windows that reach into the padding have zeros there: the loop's sums become shorter (few terms: hardly an error),
 -- but a frequency's products, and what they pass on to all outputs of the tile, do not become fewer.
 --
--- No number of the model is fitted: the errors that tools/points.lua measures are met (tests/gen/schemes.lua). One is of the
--- margin: see spread.
+-- No number of the model is fitted: the errors that tools/points.lua measures are met (tests/gen/schemes.lua). One is
+-- of the margin: see spread.
 local toomcook = require "toomcook"
 local straight = require "straight"
 local grid = require "rewrite/winograd/grid"
