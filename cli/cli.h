@@ -5,6 +5,7 @@
 #ifndef CONVGEN_CLI_H
 #define CONVGEN_CLI_H
 
+#include "facts.h"
 #include "plan.h"
 #include <stddef.h>
 
@@ -63,9 +64,7 @@ const cli_option *cli_option_at(const cli_verb *verb, int n);
     { .name = name_, .value = value_, .kind = kind_, .place = place_, .help = help_, __VA_ARGS__ }
 #define AT(field) offsetof(cli_arguments, field)
 /* What several verbs have. */
-#define CLI_TARGETS "avx512, avx2 or portable"
-#define CLI_TARGET_WORDS "avx512 avx2 portable"
-#define CLI_TARGET_HELP CLI_TARGETS "; default $CONVGEN_TARGET, else the best of this machine"
+#define CLI_TARGET_HELP CG_TARGET_LIST "; default $CONVGEN_TARGET, else the best of this machine"
 #define CLI_BATCH \
     OPTION("--batch", "FILE", CLI_LIST, 0, "a list of problems and options, one or more a line, # comments; may be repeated")
 #define CLI_COMPILER \
@@ -75,7 +74,7 @@ const cli_option *cli_option_at(const cli_verb *verb, int n);
     OPTION("--store", "FILE", CLI_TEXT, AT(store), \
            "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records")
 #define CLI_JSON OPTION("--json", NULL, CLI_FLAG, AT(json), "one JSON object a line in place of the table")
-extern const char cli_notation[], cli_families[]; /* of problems; the families of schedules */
+extern const char cli_notation[]; /* of problems */
 
 /* ---- manual.c: the same tables as a manual page and as bash's completion ------------------------------------------------ */
 

@@ -317,7 +317,7 @@ static const cli_option options[] = {
     OPTION("-o", "DIR", CLI_TEXT, AT(output), "the directory to write; it must be new or empty"),
     OPTION("--prefix", "NAME", CLI_TEXT, AT(prefix), "what all names in C and all files begin with"),
     OPTION("--target", "T,T", CLI_TEXT, AT(targets),
-           "avx512, avx2, portable: chosen among at run time; portable is always in (default: the best of this machine)", .choices = CLI_TARGET_WORDS),
+           CG_TARGET_LIST ": chosen among at run time; portable is always in (default: the best of this machine)", .choices = CG_TARGET_WORDS),
     OPTION("--form", "FORM", CLI_TEXT, AT(form),
            "c (the default), or asm: x86 kernels as the instructions that libtcc's form is tuned in", .choices = "c asm"),
     OPTION("--threads", "T", CLI_TEXT, AT(sharing),

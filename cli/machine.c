@@ -116,7 +116,7 @@ static int run(cli_arguments *a)
 /* ---- the verb ---- */
 
 static const cli_option options[] = {
-    OPTION("--target", "T", CLI_TEXT, AT(target), CLI_TARGET_HELP, .choices = CLI_TARGET_WORDS),
+    OPTION("--target", "T", CLI_TEXT, AT(target), CLI_TARGET_HELP, .choices = CG_TARGET_WORDS),
     CLI_STORE,
     CLI_JSON,
     { .name = NULL },

@@ -92,7 +92,7 @@ static const struct {
 } environment[] = {
     { "CONVGEN_STORE", "the store, where --store is not given" },
     { "XDG_CACHE_HOME", "the folder of the store, where CONVGEN_STORE is not set" },
-    { "CONVGEN_TARGET", CLI_TARGETS ", where --target is not given" },
+    { "CONVGEN_TARGET", CG_TARGET_LIST ", where --target is not given" },
     { "CONVGEN_TUNED", "a folder with records to look into after the store, in place of the installed ones" },
     { "CONVGEN_TIME_LIMIT", "seconds that one candidate may take in the worker process before it is stopped and refused" },
     { "CONVGEN_GEN_DIR", "for development: a folder with the generator's Lua files, in place of the built-in ones" },
@@ -221,7 +221,7 @@ int cli_completion(const cli_verb *const *verbs, int count)
     printf("    esac\n}\n\n_convgen_verbs='");
     for (int i = 0; i < count; i++)
         printf("%s%s", i ? " " : "", verbs[i]->name);
-    printf("'\n_convgen_families='%s'\n", cli_families);
+    printf("'\n_convgen_families='%s'\n", CG_FAMILY_WORDS);
     fputs(bash_tail, stdout);
     return CLI_DONE;
 }

@@ -19,7 +19,7 @@ static const cli_option problem_options[] = {
     ROW("--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"),
     ROW("--epilogue", "E", "after the bias: relu, clamp:LO:HI, residual, residual+relu ... (default none)", "relu clamp: residual residual+relu residual+clamp:"),
     ROW("--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL),
-    ROW("--target", "T", CLI_TARGET_HELP, CLI_TARGET_WORDS),
+    ROW("--target", "T", CLI_TARGET_HELP, CG_TARGET_WORDS),
     ROW("--reset", NULL, "back to the defaults", NULL),
     { .name = NULL },
 };
@@ -51,7 +51,6 @@ static void help_line(const cli_option *o)
 }
 
 const char cli_notation[] = "[gX][mbX]icX[idX][ihX][iwX]ocX[odX][ohX][owX]kdXkhXkwX[sdX..][pdX..][ddX..][n\"name\"]";
-const char cli_families[] = "depthwise direct plain planar winograd";
 
 static int help(const cli_verb *verb)
 {

@@ -64,21 +64,15 @@ driver.min = folded("min", math.min)
 driver.max = folded("max", math.max)
 driver.rest = folded("%", function(a, b) return math.fmod(a, b) end)
 
--- a / b rounded down; b is a positive constant.
-function driver.floor_div(a, b)
-  a = lift(a)
-  if b == 1 then return a end
-  local ca = constant(a)
-  if ca then return lift(ca // b) end
-  return node("floor_div", a, lift(b))
+-- a / b rounded down, of a positive constant b; quotient: of an a that is never negative.
+local function division(op)
+  return function(a, b)
+    if b == 1 then return lift(a) end
+    return folded(op, function(x, y) return x // y end)(a, b)
+  end
 end
 
--- a / b of a that is never negative.
-function driver.quotient(a, b)
-  a = lift(a)
-  if b == 1 then return a end
-  return constant(a) and lift(constant(a) // b) or node("/", a, lift(b))
-end
+driver.floor_div, driver.quotient = division "floor_div", division "/"
 
 function driver.ceil_div(a, b) return driver.floor_div(lift(a) + (b - 1), b) end
 

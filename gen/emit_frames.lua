@@ -1,7 +1,8 @@
 -- emit_frames.lua: the files around the kernels: header, dispatch, what the programs know of the layers, build, words.
 --
 -- Comes after the kernels, whose sizes it needs. Each function gives the text of one file, or of a part of one. Layers
--- are described first: `called` and `macro`, its names in C; `operands`; `packs`: its weights have a packed form.
+-- are described first: called and macro, its names in C; operands; packs: its weights have a packed form; weights:
+-- their bytes.
 local targets = require "targets"
 local types = require "types"
 local template = require "template"
@@ -11,7 +12,7 @@ local frames = {}
 
 local function lines_of(list, text)
   local lines = {}
-  for i, each in ipairs(list) do lines[i] = text(each) end
+  for i, each in ipairs(list) do lines[i] = text(each, i) end
   return table.concat(lines, "\n")
 end
 
@@ -23,6 +24,9 @@ local function describe(network)
     layer.called = network.prefix .. "_" .. layer.id
     layer.macro, layer.operands = layer.called:upper(), words.operands(layer.problem)
     layer.packs = layer.problem.pass ~= "backward_weights"
+    for _, o in ipairs(layer.operands) do
+      if o.slot == "weights" then layer.weights = words.elements(o.shape) * types.bytes(o.type) end
+    end
     network.packs = network.packs or layer.packs
     if layer.same == layer then table.insert(network.own, layer) end
   end
@@ -54,10 +58,12 @@ local function rows(group, text)
   return lines_of(group, function(target) return text(table.unpack(target)) end)
 end
 
+local function enclosed(group, text) return ("#if %s\n%s\n#endif"):format(group.condition, text) end
+
 -- A row for each target.
 local function all_rows(network, text)
   return lines_of(groups(network), function(group)
-    return (group.isa and "#if " .. group.condition .. "\n%s\n#endif" or "%s"):format(rows(group, text))
+    return group.isa and enclosed(group, rows(group, text)) or rows(group, text)
   end)
 end
 
@@ -69,12 +75,6 @@ local function most(layer, size)
   return n
 end
 
-local function weights_bytes(layer)
-  for _, o in ipairs(layer.operands) do
-    if o.slot == "weights" then return words.elements(o.shape) * types.bytes(o.type) end
-  end
-end
-
 local function sizes(network, layer)
   local fixed = most(layer, function(k) return k.packed + k.shared end)
   local alone = most(layer, function(k) return k.packed + k.shared + k.scratch end)
@@ -83,7 +83,7 @@ local function sizes(network, layer)
     and ("#define %s_WORKSPACE(threads) (%d + %d * (size_t)(threads))"):format(layer.macro, fixed, each)
     or ("#define %s_WORKSPACE %d"):format(layer.macro, alone)
   if not layer.packs then return text end
-  local packed = most(layer, function(k) return k.packed > 0 and k.packed or weights_bytes(layer) end)
+  local packed = most(layer, function(k) return k.packed > 0 and k.packed or layer.weights end)
   return ("%s\n#define %s_PACKED %d"):format(text, layer.macro, packed)
 end
 
@@ -183,8 +183,10 @@ local function choice(network)
   local without = template.fill("standalone_no_choice.in", {})
   if #special == 0 then return without end
   local conditions = lines_of(special, function(group) return group.condition end)
+  local function text(group) return enclosed(group, tests(group)) end
   return template.fill("standalone_choice.in", {
-    CONDITION = conditions:gsub("\n", " || "), TESTS = lines_of(special, tests), WITHOUT = without,
+    CONDITION = conditions:gsub("\n", " || "), WITHOUT = without,
+    TESTS = #special == 1 and tests(special[1]) or lines_of(special, text),
   })
 end
 
@@ -211,7 +213,7 @@ local function definition(network, layer)
   end
   define(("run(%s, %s, workspace, PACK | COMPUTE"):format(kernels, call(layer)))
   if layer.packs then
-    define(("pack(%s, weights, %d, packed, workspace"):format(kernels, weights_bytes(layer)))
+    define(("pack(%s, weights, %d, packed, workspace"):format(kernels, layer.weights))
     define(("run_packed(%s, %s, packed, workspace"):format(kernels, call(layer, "weights")))
   end
   return table.concat(list, "\n")
@@ -320,10 +322,9 @@ local function flags(network, group)
 end
 
 local function cmake(network)
-  local sources = {}
-  for i in ipairs(network.targets) do sources[i] = files_of(network, i, "  ") end
   return template.fill("standalone_cmakelists.in", {
-    PREFIX = network.prefix, SOURCES = table.concat(sources, "\n"),
+    PREFIX = network.prefix,
+    SOURCES = lines_of(network.targets, function(_, i) return files_of(network, i, "  ") end),
     FLAGS = lines_of(special_groups(network), function(group) return flags(network, group) end),
     OPENMP = network.openmp and ("find_package(OpenMP REQUIRED COMPONENTS C)\n"
       .. "target_link_libraries(%s PUBLIC OpenMP::OpenMP_C)\n"):format(network.prefix) or "",
@@ -365,9 +366,7 @@ local function readme(network)
     THREADS = network.openmp and "openmp" or "none", LAYER_WORDS = counted_layers(network),
     TARGET_WORDS = table.concat(network.targets, ", "),
     ORIGINS = lines_of(network.own, function(layer)
-      local i = 0
-      return lines_of(layer.kernels, function(kernel)
-        i = i + 1
+      return lines_of(layer.kernels, function(kernel, i)
         return ("| %s | %s | `%s` | %s |"):format(layer.id, network.targets[i], kernel.schedule, kernel.from)
       end)
     end),
@@ -378,18 +377,19 @@ end
 
 function frames.write(network, put)
   local prefix = network.prefix
+  local function tidied(text) return (text:gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")) end
   local function program(name)
     put(prefix .. name, template.fill("standalone" .. name .. ".in", { PREFIX = prefix, VERSION = network.version }))
   end
   describe(network)
   put(prefix .. ".h", header(network))
-  put(prefix .. "_internal.h", internal(network))
-  put(prefix .. ".c", (dispatch(network):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
+  put(prefix .. "_internal.h", tidied(internal(network)))
+  put(prefix .. ".c", tidied(dispatch(network)))
   put(prefix .. "_layers.h", layers_h(network))
   program "_selfcheck.c"
   program "_benchmark.c"
   put(prefix .. ".txt", list(network))
-  put("CMakeLists.txt", cmake(network))
+  put("CMakeLists.txt", tidied(cmake(network)))
   put("README.md", readme(network))
 end
 

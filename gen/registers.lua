@@ -6,13 +6,17 @@
 local program = require "program"
 local registers = {}
 
--- Whether an operation needs a register beside those it names: where its row says so (for the exchange in a transpose,
--- for the places that a spread takes lanes from), for the mask of a range, for the sums of which a range is taken, for
--- an element that is an operand. (A range that is loaded can have its mask in the destination.)
+-- Whether an operation needs a register beside those it names, on a target that lacks something: for the mask of a
+-- range, for the sums of which a range is taken, for an operand in memory or an element that is one. (A range that is
+-- loaded can have its mask in the destination.)
 local function needs_temporary(op, target)
-  if program.operations[op.op].beside then return true end
-  if (op.op == "store" or op.y) and op.count and not target.mask_registers then return true end
-  return op.y and op.y.all and not target.broadcast_operand
+  local y = op.y
+  return op.count and not target.mask_registers and (y or op.op == "store")
+    or y and (y.all and not target.broadcast_operand or y.pointer and target.operands == "registers")
+end
+
+local function lacks_something(target)
+  return not (target.mask_registers and target.broadcast_operand and target.operands ~= "registers")
 end
 
 local function touch(s, v)
@@ -27,23 +31,24 @@ local function touch(s, v)
   end
 end
 
-local function walk(s, block, target)
-  local operations, spans = program.operations, s.spans
+local function walk(s, block)
+  local operations, spans, lacking = program.operations, s.spans, s.lacking
   for _, op in ipairs(block) do
     s.position = s.position + 1
     if op.op == "loop" then
       local loop = { first = s.position }
       s.loops[#s.loops + 1] = loop -- outer ones before inner ones
-      walk(s, op.body, target)
+      walk(s, op.body)
       s.position = s.position + 1
       loop.last = s.position
     else
-      local fields = operations[op.op].registers
+      local row = operations[op.op]
+      local fields = row.registers
       for i = 1, #fields do
         local v = op[fields[i]]
         if spans[v] then spans[v].last = s.position else touch(s, v) end
       end
-      s.temporary = s.temporary or needs_temporary(op, target)
+      if row.beside or lacking and needs_temporary(op, lacking) then s.temporary = true end
     end
   end
 end
@@ -51,7 +56,8 @@ end
 -- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
 local function survey(k, target)
   local s = { position = 0, spans = {}, order = {}, loops = {} }
-  walk(s, k.body, target)
+  s.lacking = lacks_something(target) and target
+  walk(s, k.body)
   return s
 end
 

@@ -22,6 +22,14 @@ for _, row in ipairs(families) do by_name[row.name] = row end
 function space.family(name) return by_name[name] and by_name[name].module end
 function space.version(name) return by_name[name] and by_name[name].version end
 
+-- The words of all families, sorted.
+function space.words()
+  local words = {}
+  for i, row in ipairs(families) do words[i] = row.name end
+  table.sort(words)
+  return words
+end
+
 -- The versions of all families, "4.5.3.6.1": records of equal ones come from the same kernels.
 function space.generator()
   local versions = {}

@@ -1,8 +1,8 @@
 -- types.lua: what elements are, one row a type.
 --
--- bytes: of one element. c: its name in C. digits: of its fraction, which bound an error: the unit roundoff is 2^-digits.
--- sums: the type that programs compute with it in. pack: how its bytes are written. number: what emitted programs call
--- it. How an instruction set and vec.h spell what is done with a type is theirs (isa/, lower/c.lua).
+-- bytes: of one element. c: its name in C. digits: of its fraction; the unit roundoff is 2^-digits. sums: the type that
+-- programs compute with it in. pack: how its bytes are written. number: what emitted programs call it. How an
+-- instruction set and vec.h spell what is done with a type is theirs (isa/, lower/c.lua).
 local types = { rows = {
   f32 = { bytes = 4, c = "float", digits = 24, sums = "f32", pack = "<f", number = 0 },
   f64 = { bytes = 8, c = "double", digits = 53, sums = "f64", pack = "<d", number = 1 },

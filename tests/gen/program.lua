@@ -246,6 +246,18 @@ case("registers of tiles", function()
   equal(used(tile("portable", 1, 1)), 3)
 end)
 
+case("a target whose arithmetic takes nothing from memory needs a register for what it loads", function()
+  local k = new()
+  local p, v = k:pointer("p", "inout"), k:vector "v"
+  k:zero(v)
+  k:add(v, v, k:memory(k:at(p)))
+  k:store(k:at(p), v)
+  k:finish()
+  local target = { name = "some", registers = 8, mask_registers = true, broadcast_operand = true }
+  equal(registers.allocate(k, target).used, 1)
+  equal(registers.allocate(k, setmetatable({ operands = "registers" }, { __index = target })).temporary, 1)
+end)
+
 case("a register is free again after its last use, but not inside a loop that it enters", function()
   local k = new()
   local p, a, b, late = k:pointer("p", "inout"), k:vector "a", k:vector "b", k:vector "late"
