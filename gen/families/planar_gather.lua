@@ -307,15 +307,13 @@ end
 local function row_of_tiles(d, s, at, pieces)
   for number, row in ipairs(at.tiles) do
     for _, run in ipairs(row) do
-      local width = run.variant.vectors * s.lanes
-      d:loop("w", run.first, run.first + run.count * width, width, function(w)
+      d:run("w", run, run.variant.vectors * s.lanes, function(w)
         for _, piece in ipairs(pieces) do
           local function tile_at(c)
             at.w, at.c = w, c
             call_tile(d, s, at, number, row[piece][run.variant], piece.size)
           end
-          if at.piece then tile_at(at.piece)
-          else d:loop("c", piece.first, piece.first + piece.count * piece.size, piece.size, tile_at) end
+          if at.piece then tile_at(at.piece) else d:run("c", piece, piece.size, tile_at) end
         end
       end)
     end
