@@ -89,17 +89,21 @@ end
 
 -- The register of an operand at the index.
 local function register(t, operand)
-  local key = 0
-  for _, axis in ipairs(operand == t.passing and {} or operand) do key = key * t.sizes[axis[1]] + t.index[axis[1]] end
+  local index, sizes, key, passing = t.index, t.sizes, 0, operand == t.passing
+  for i = 1, passing and 0 or #operand do
+    local name = operand[i][1]
+    key = key * sizes[name] + index[name]
+  end
   local known = t.known[operand] or {}
   t.known[operand] = known
-  known[key] = known[key] or t.k:vector(operand == t.passing and operand.register or register_name(t, operand))
-  return known[key]
+  local r = known[key] or t.k:vector(passing and operand.register or register_name(t, operand))
+  known[key] = r
+  return r
 end
 
 local function offset(t, operand)
-  local sum = 0
-  for _, axis in ipairs(operand) do sum = sum + t.index[axis[1]] * axis[2] end
+  local index, sum = t.index, 0
+  for i = 1, #operand do sum = sum + index[operand[i][1]] * operand[i][2] end
   return sum
 end
 
