@@ -167,17 +167,24 @@ program.operations = {
   loop      = { own = true },
 }
 
--- registers: fields that may hold registers, in the order in which they are read, then written.
-local holders = { d = true, x = true, y = true, group = true }
+-- Fields that may hold registers, and that may hold what stands for a pointer, in the order in which an operation reads
+-- them, then writes them.
+local holders = { registers = { d = true, x = true, y = true, group = true },
+  pointers = { a = true, y = true, p = true, from = true, tab = true } }
 
-for _, row in pairs(program.operations) do
+local function fields_of(row, holds)
   local list = {}
-  row.reads, row.writes, row.registers = row.reads or {}, row.writes or {}, list
   for _, fields in ipairs { row.reads, row.writes } do
     for _, field in ipairs(fields) do
-      if holders[field] and not list[field] then list[#list + 1], list[field] = field, true end
+      if holds[field] and not list[field] then list[#list + 1], list[field] = field, true end
     end
   end
+  return list
+end
+
+for _, row in pairs(program.operations) do
+  row.reads, row.writes = row.reads or {}, row.writes or {}
+  for kind, holds in pairs(holders) do row[kind] = fields_of(row, holds) end
 end
 
 -- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
@@ -391,28 +398,27 @@ function Program:nest(pointers, loops, body, level)
 end
 
 ---- validation ------------------------------------------------------------------------------------------------------
--- A thing is known where it has a value, used where any operation reads or writes it. (An address and a memory operand
--- stand for their pointer.)
+-- A thing is known where it has a value: true, or "argument" until something reads it. It is used if anything reads or
+-- writes it. (An address and a memory operand stand for their pointer.)
 local function check_read(k, op, thing)
   if not thing.kind then
     for _, v in ipairs(thing) do check_read(k, op, v) end
     return
   end
   if not k.known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
-  k.used[thing] = true
+  k.known[thing], k.used[thing] = true, true
 end
 
 local function write(k, thing)
   k.known[thing], k.used[thing], k.written[#k.written + 1] = true, true, thing
 end
 
-local function check_operation(k, op)
-  local row, known, used = program.operations[op.op], k.known, k.used
-  local reads, writes = row.reads, row.writes
+local function check_operation(k, op, row)
+  local known, reads, writes = k.known, row.reads, row.writes
   for i = 1, #reads do
     local thing = op[reads[i]]
     thing = thing.pointer or thing
-    if known[thing] then used[thing] = true else check_read(k, op, thing) end
+    if known[thing] ~= true then check_read(k, op, thing) end
   end
   for i = 1, #writes do
     local thing = op[writes[i]]
@@ -436,14 +442,15 @@ end
 
 -- Walks a block in order.
 local function check_flow(k, block)
+  local operations = program.operations
   for _, op in ipairs(block) do
     if op.op == "loop" then
       local before = #k.written
       k.used[op.count] = true
       check_flow(k, op.body)
       leave_loop(k, op, before)
-    elseif op.op ~= "comment" then
-      check_operation(k, op)
+    else
+      check_operation(k, op, operations[op.op])
     end
   end
 end
@@ -453,7 +460,7 @@ function Program:finish()
   if self.finished then complain(self, "finish twice") end
   if self.depth > 0 then complain(self, "finish inside a loop") end
   self.used, self.known, self.written = {}, {}, {}
-  for _, argument_ in ipairs(self.args) do self.known[argument_] = true end
+  for _, argument_ in ipairs(self.args) do self.known[argument_] = "argument" end
   check_flow(self, self.body)
   self.finished, self.known, self.written = true, nil, nil
   return self

@@ -19,38 +19,39 @@ local function lacks_something(target)
   return not (target.mask_registers and target.broadcast_operand and target.operands ~= "registers")
 end
 
-local function touch(s, v)
+local function touch(s, v, position)
   local span = s.spans[v]
   if span then
-    span.last = s.position
+    span.last = position
   elseif v.kind == "register" then
-    span = { register = v, first = s.position, last = s.position }
+    span = { register = v, first = position, last = position }
     s.spans[v], s.order[#s.order + 1] = span, span
   elseif not v.kind then -- a group
-    for _, each in ipairs(v) do touch(s, each) end
+    for _, each in ipairs(v) do touch(s, each, position) end
   end
 end
 
 local function walk(s, block)
-  local operations, spans, lacking = program.operations, s.spans, s.lacking
+  local operations, spans, lacking, position = program.operations, s.spans, s.lacking, s.position
   for _, op in ipairs(block) do
-    s.position = s.position + 1
+    position = position + 1
     if op.op == "loop" then
-      local loop = { first = s.position }
-      s.loops[#s.loops + 1] = loop -- outer ones before inner ones
+      local loop = { first = position }
+      s.position, s.loops[#s.loops + 1] = position, loop -- outer ones before inner ones
       walk(s, op.body)
-      s.position = s.position + 1
-      loop.last = s.position
+      position = s.position + 1
+      loop.last = position
     else
       local row = operations[op.op]
       local fields = row.registers
       for i = 1, #fields do
-        local v = op[fields[i]]
-        if spans[v] then spans[v].last = s.position else touch(s, v) end
+        local span = spans[op[fields[i]]]
+        if span then span.last = position else touch(s, op[fields[i]], position) end
       end
       if row.beside or lacking and needs_temporary(op, lacking) then s.temporary = true end
     end
   end
+  s.position = position
 end
 
 -- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
