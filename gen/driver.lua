@@ -155,6 +155,11 @@ function Body:loop(name, from, to, step, body)
   self:line("}")
 end
 
+-- The same for a run of equal things of a size: {first, count}.
+function Body:run(name, run, size, body)
+  self:loop(name, run.first, run.first + run.count * size, size, body)
+end
+
 function Body:when(condition, body)
   self:line("if (%s) {", self:text(condition))
   self:indent(body)

@@ -83,7 +83,7 @@ local function misfit(s, schedule)
     { schedule.stream and not schedule.across, "stream is for across" } }
   if why then return why end
   local shape = s.of(schedule.copies)
-  return (shape.planes and bands_misfit or variants_misfit)(shape, schedule, s.target)
+  return shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
 end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
