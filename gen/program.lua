@@ -167,22 +167,17 @@ program.operations = {
   loop      = { own = true },
 }
 
--- Fields that may hold what stands for a pointer, in the order in which an operation reads them, then writes them.
-local points = { a = true, y = true, p = true, from = true, tab = true }
-
-local function pointers_of(row)
-  local list = {}
-  for _, fields in ipairs { row.reads, row.writes } do
-    for _, field in ipairs(fields) do
-      if points[field] and not list[field] then list[#list + 1], list[field] = field, true end
-    end
-  end
-  return list
-end
+-- pointers: fields that may hold what stands for a pointer, in the order in which an operation reads, then writes them.
+local holders = { a = true, y = true, p = true, from = true, tab = true }
 
 for _, row in pairs(program.operations) do
-  row.reads, row.writes = row.reads or {}, row.writes or {}
-  row.pointers = pointers_of(row)
+  local list = {}
+  row.reads, row.writes, row.pointers = row.reads or {}, row.writes or {}, list
+  for _, fields in ipairs { row.reads, row.writes } do
+    for _, field in ipairs(fields) do
+      if holders[field] and not list[field] then list[#list + 1], list[field] = field, true end
+    end
+  end
 end
 
 -- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
@@ -454,17 +449,16 @@ end
 local function check_flow(k, block, position)
   local operations = program.operations
   for _, op in ipairs(block) do
-    local name = op.op
     position = position + 1
-    if name == "loop" then
+    if op.op == "loop" then
       local before, life = #k.written, { first = position }
       k.loop_lifetimes[#k.loop_lifetimes + 1] = life -- outer ones before those in them
       if k.used[op.count] then k.used[op.count].last = position end
       position = check_flow(k, op.body, position) + 1
       life.last = position
       leave_loop(k, op, before)
-    elseif name ~= "comment" then
-      local row = operations[name]
+    else
+      local row = operations[op.op]
       k.beside = k.beside or row.beside
       check_operation(k, op, row, position)
     end
