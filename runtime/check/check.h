@@ -66,7 +66,7 @@ typedef enum { CG_VERIFY_SAMPLE, CG_VERIFY_FULL, CG_VERIFY_SOME } cg_verify_leve
 /* Random data flush right: all outputs equal the canonical chain; small integers with one NaN flush left: exact and the NaN only
  * in its receptive field; poisoned outputs, scratch and workspace; inputs and red zones untouched; the bound element by element.
  * A transforming family: within its budget (budget.c); small integers exact after rounding; a NaN and an infinity only in its tile.
- * SAMPLE: some outputs of some tasks: sample.c. SOME: the same of the problem itself, however much a task is (tune.c looks for smaller
+ * SAMPLE: some outputs of some tasks: sample.c. SOME: the same of the problem itself, however much a task is (judge.c looks for smaller
  * problems for SAMPLE). */
 cg_status cg_verify(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verify_level level, cg_verdict *out);
 double cg_sample_excess(const convgen_problem *p, const cg_kernel *k); /* by how much the tasks of a sample are beyond what it may run; 1: just not */

@@ -95,7 +95,7 @@ typedef struct cg_tuning {
     const convgen_problem *problem;
     const char *compiler; /* NULL: "tcc" */
     convgen_effort effort;
-    double seconds;       /* 0: no limit; how far it binds: tune.c, "time" */
+    double seconds;       /* 0: no limit; how far it binds: race.c, "time" */
     int threads;          /* 0: the context's */
     const char *target;   /* NULL: the context's */
     bool again;           /* tune even when a record is there */
