@@ -177,7 +177,7 @@ local function write_kernel(network, layer, kernel, build, put)
   end
   if kernel.form == "c" then
     local name = vec_name(network, p, vectors)
-    include = ('#include "%s"\n'):format(name)
+    include = ('#include "%s"\n%s'):format(name, lower.c.beyond(result.kernels))
     if not network.headers[name] then
       network.headers[name] = true
       put(name, vec_header(network, p, vectors))

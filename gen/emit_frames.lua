@@ -168,6 +168,7 @@ local function internal(network)
     PREFIX = network.prefix, GUARD = network.guard, STAGES = stages,
     ONLY_ELF = asm and ": they are assembly, called as System V has it" or "",
     AND_ELF = asm and " && defined(__ELF__)" or "",
+    SLOPE = any_slope(network) and "\n    void *slope; /* one for each channel */" or "",
     KERNELS = all_rows(network, declare),
   })
 end

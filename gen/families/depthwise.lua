@@ -4,7 +4,7 @@
 -- of schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output
 -- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
 -- depthwise_gather.lua.
-local family = require "family"
+local activations, family = require "activations", require "family"
 local parts = require "parts"
 local cut = require "tiles"
 local reduce = require "reduce"
@@ -77,7 +77,8 @@ local function gathering_misfit(s, schedule)
   local why = family.first {
     { schedule.pixels % w ~= 0 or (schedule.rows or h) % h ~= 0,
       "tiles must be multiples of the strides %d and %d", h, w },
-    registers(s, (schedule.rows or 1) * schedule.pixels + weights) }
+    registers(s, (schedule.rows or 1) * schedule.pixels + weights),
+    registers(s, activations.room(p) + weights) } -- sums wait while one is finished, weights do not
   if why then return why end
   local tiled = gathering.tiled(s, schedule)
   return family.first {

@@ -36,6 +36,7 @@ function direct_gather.shape(problem, copied)
   s.p, s.axes, s.tap = p, gather.axes(p), { kernel[2] * kernel[3], kernel[3], 1 }
   s.from, s.to = view.gathered(p)
   s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
+  s.slope = forward and parts.slopes(p)
   if copied then s.from = view.moved(s.from, "shared", gathered.pitch(p)) end
   if p.layout == "nchw" then planes.shape(s) end
   return s

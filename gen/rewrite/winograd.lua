@@ -8,7 +8,7 @@
 -- Here: schedules, which of them a problem and its accuracy admit, the list. What they need and how they run:
 -- gather.lua and gradient.lua; what they cost: cost.lua. Nothing that is listed is built.
 local names = require "names"
-local parts = require "parts"
+local activations, parts = require "activations", require "parts"
 local registers = require "registers"
 local costs = require "cost"
 local grid = require "rewrite/winograd/grid"
@@ -64,7 +64,7 @@ end
 -- From the two axes, as above. chunk: the terms of a partial sum, nil: there is one sum.
 local function predicted_error(p, h, w, chunk)
   local e, phases = p.epilogue or {}, math.min(p.stride[2], p.kernel[2]) * math.min(p.stride[3], p.kernel[3])
-  local clamp = e.activation == "clamp" and e or nil
+  local clamp = activations.span(p)
   h, w = h.errors(), w.errors()
   -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any
   -- error.

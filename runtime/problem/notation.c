@@ -100,37 +100,12 @@ static bool take_target(cg_options *o, const char *value)
     return true;
 }
 
-static bool read_clamp(const char *text, convgen_epilogue *e)
-{
-    char *end;
-    e->activation = CONVGEN_CLAMP;
-    e->lo = cg_read_real(text, &end);
-    if (end == text || *end != ':') return false;
-    text = end + 1;
-    e->hi = cg_read_real(text, &end);
-    return end != text && !*end && e->lo <= e->hi;
-}
-
-static bool read_activation(const char *text, convgen_epilogue *e)
-{
-    if (!strcmp(text, "relu")) return e->activation = CONVGEN_RELU, true;
-    return !strncmp(text, "clamp:", 6) && read_clamp(text + 6, e);
-}
-
-/* In the order in which it is computed: the residual first. */
 static bool take_epilogue(cg_options *o, const char *value)
 {
-    convgen_epilogue e = {0};
-    if (!strncmp(value, "residual", 8)) {
-        e.residual = true;
-        value += 8;
-        if (*value && *value++ != '+') return false;
-        if (value[-1] == '+' && !read_activation(value, &e)) return false;
-    } else if (strcmp(value, "none") && !read_activation(value, &e)) {
-        return false;
-    }
-    o->base.epilogue = e;
-    return true;
+    convgen_epilogue e;
+    bool read = cg_epilogue_read(value, &e);
+    if (read) o->base.epilogue = e;
+    return read;
 }
 
 /* What follows the allowed values reads one: a function, or a place and its names. */
@@ -146,7 +121,7 @@ static const struct {
     {"--mb", "0 (as the problem says) to 2147483647", take_mb, 0, NULL},
     {"--accuracy", "loop, proven, 2x, 8x", NULL, offsetof(cg_options, base.accuracy), accuracies},
     {"--weights", "changing, fixed", NULL, offsetof(cg_options, base.weights), weightings},
-    {"--epilogue", "none, residual, relu, clamp:LO:HI with LO <= HI, residual+relu, residual+clamp:LO:HI", take_epilogue, 0, NULL},
+    {"--epilogue", NULL, take_epilogue, 0, NULL}, /* allowed: cg_epilogue_words */
     {"--threads", "1 to 1024", take_threads, 0, NULL},
     {"--target", "a target's name, such as avx2", take_target, 0, NULL},
 };
@@ -172,8 +147,9 @@ cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *w
     for (int i = 0; i < OPTIONS; i++) {
         if (strlen(option_rows[i].key) != length || strncmp(option_rows[i].key, word, length)) continue;
         if (word[length] && take_value(i, o, word + length + 1)) return CONVGEN_OK;
+        char words[CG_WORDS];
         return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: allowed is %s=VALUE with %s", word, option_rows[i].key,
-                       option_rows[i].allowed);
+                       option_rows[i].allowed ? option_rows[i].allowed : cg_epilogue_words(words));
     }
     return CONVGEN_UNSUPPORTED;
 }
@@ -380,15 +356,9 @@ static void add(spelling *l, const char *format, ...)
 
 static void add_epilogue(spelling *l, const convgen_epilogue *e)
 {
-    if (!e->residual && e->activation == CONVGEN_NONE) return;
-    add(l, "--epilogue=%s%s", e->residual ? "residual" : "", e->residual && e->activation ? "+" : "");
-    if (e->activation == CONVGEN_RELU) add(l, "relu");
-    if (e->activation == CONVGEN_CLAMP) {
-        char lo[40], hi[40];
-        cg_write_real(e->lo, lo), cg_write_real(e->hi, hi);
-        add(l, "clamp:%s:%s", lo, hi);
-    }
-    add(l, " ");
+    char text[CG_EPILOGUE];
+    cg_epilogue_write(e, text);
+    if (*text) add(l, "--epilogue=%s ", text);
 }
 
 static void add_options(spelling *l, const convgen_problem *p)

@@ -16,8 +16,8 @@ local rip = encoder.rip
 
 -- What depends on the type of elements, in the marks of instructions.lua.
 local types = {
-  f32 = { P = 0, S = 2, W = 0, step = 0, size = 4, t = "s", p = "32x4" },
-  f64 = { P = 1, S = 3, W = 1, step = 1, size = 8, t = "d", p = "64x2" },
+  f32 = { P = 0, S = 2, W = 0, step = 0, size = 4, t = "s", p = "32x4", i = "d" },
+  f64 = { P = 1, S = 3, W = 1, step = 1, size = 8, t = "d", p = "64x2", i = "q" },
 }
 local prefixes = { NP = 0, ["66"] = 1, F3 = 2, F2 = 3 }
 local maps = { ["0F"] = 1, ["0F38"] = 2, ["0F3A"] = 3 }

@@ -499,6 +499,7 @@ local function transform_outputs(s, t)
       or grid_pixel(s.to, t.block, t.image + image, t.y + y, t.x + x, { h = 0, w = 0 }) + t.channel)
     local args = { { d.scratch, number * t.tile.width + s.m_at } }
     if forward and p.bias then args[#args + 1] = { d.bias, t.channel } end
+    if forward and parts.slopes(p) then args[#args + 1] = { d.slope, t.channel } end
     if forward and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
     args[#args + 1] = { s.planes and d.scratch or d[s.to.base], out }
     d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), args)
