@@ -180,7 +180,7 @@ static int check_options(const cli_arguments *a)
     return cli_usage(a, "--effort=%s: bench takes recall or estimate; `convgen tune` measures", a->effort);
 }
 
-int cli_bench(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     convgen_context *c = NULL;
     int count = a->problems.count, status = check_options(a);
@@ -198,3 +198,27 @@ int cli_bench(cli_arguments *a)
     cg_free(all);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    CLI_BATCH,
+    CLI_COMPILER,
+    OPTION("--effort", "E", CLI_TEXT, AT(effort),
+           "recall (the default) or estimate: without a record, the schedule with the best estimate", .choices = "recall estimate"),
+    OPTION("--seconds", "S", CLI_SECONDS, AT(seconds), "of timing for each problem (default 0.5)"),
+    OPTION("--cold", NULL, CLI_FLAG, AT(cold), "sweep the caches before each run"),
+    OPTION("--peers", NULL, CLI_FLAG, AT(peers), "not in this command: `make bench` compares with other libraries"),
+    OPTION("--schedule", "NAME", CLI_NAMES, 0, "this schedule, not the remembered or estimated one"),
+    CLI_STORE,
+    CLI_JSON,
+    { .name = NULL },
+};
+
+const cli_verb cli_bench = {
+    .name = "bench", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "time what is remembered",
+    .text =
+      "Times the remembered kernels in interleaved rounds: minimum and median of each, and the sum over all of them, each\n"
+      "counted as often as its list says.",
+    .options = options, .problems = true, .run = run,
+};

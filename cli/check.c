@@ -362,10 +362,32 @@ static int verify_all(const cli_arguments *a, convgen_context *c)
     return s.failed ? CLI_WRONG : status;
 }
 
-int cli_check(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     convgen_context *c = NULL;
     int status = cli_open(a, &c) ? cli_failed(a) : a->all ? verify_all(a, c) : certify_all(a, c);
     convgen_close(c);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    CLI_BATCH,
+    CLI_COMPILER,
+    OPTION("--all", NULL, CLI_FLAG, AT(all),
+           "verify every schedule that `convgen show` lists; exit status 1 when a legal one fails"),
+    OPTION("--schedule", "NAME", CLI_NAMES, 0, "this schedule, not the remembered or estimated one"),
+    CLI_STORE,
+    CLI_JSON,
+    { .name = NULL },
+};
+
+const cli_verb cli_check = {
+    .name = "check", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "print the error of a kernel against the exact result",
+    .text =
+      "The certificate: the errors of a plain loop, of np.sum's order and of the chosen kernel against the exact result, for\n"
+      "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate; one whose\n"
+      "answers fail verification is named, with exit status 1.",
+    .options = options, .problems = true, .run = run,
+};

@@ -5,34 +5,35 @@
 #ifndef CONVGEN_CLI_H
 #define CONVGEN_CLI_H
 
+#include "facts.h"
 #include "plan.h"
+#include <stddef.h>
 
 enum { CLI_DONE = 0, CLI_WRONG = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 }; /* exit statuses */
 enum { CLI_GO_ON = -1 };                                                    /* cli_read: nothing to exit for */
 
-/* One bit a verb, for the options' table. */
-enum {
-    CLI_TUNE = 1, CLI_BENCH = 2, CLI_CHECK = 4, CLI_SHOW = 8, CLI_RECORDS = 16, CLI_MACHINE = 32, CLI_EMIT = 64,
-    CLI_RACE = 128,
-    CLI_PROBLEMS = CLI_TUNE | CLI_BENCH | CLI_RACE | CLI_CHECK | CLI_SHOW | CLI_EMIT /* verbs whose words are problems */
-};
+/* ---- verbs ---- */
 
 typedef struct cli_arguments cli_arguments;
+typedef enum { CLI_FLAG, CLI_TEXT, CLI_SECONDS, CLI_LIST, CLI_NAMES } cli_kind;
+typedef struct cli_option {
+    const char *name, *value; /* "--seconds", "S"; value NULL: a flag */
+    cli_kind kind;
+    size_t place; /* in cli_arguments */
+    const char *help;
+    const char *choices; /* its values with blanks between; NULL: they cannot be listed */
+    bool of_problems;
+} cli_option;
 typedef struct cli_verb {
-    const char *name;
-    unsigned bit;
-    const char *arguments, *summary, *text; /* what follows the name; one line; a paragraph */
+    const char *name, *arguments, *summary, *text; /* arguments: what follows the name; summary: one line; text: a paragraph */
+    const cli_option *options; /* its own; the last has no name */
+    bool problems;             /* its words are problems */
+    const char *words;         /* that are no problems and no options, with blanks between; NULL: none to list */
     int (*run)(cli_arguments *a);
 } cli_verb;
-
-int cli_tune(cli_arguments *a);
-int cli_bench(cli_arguments *a);
-int cli_race(cli_arguments *a);
-int cli_check(cli_arguments *a);
-int cli_show(cli_arguments *a);
-int cli_records(cli_arguments *a);
-int cli_machine(cli_arguments *a);
-int cli_emit(cli_arguments *a);
+#define VERB(name) extern const cli_verb cli_##name;
+#include "verbs.h"
+#undef VERB
 
 /* ---- options.c: words -> arguments --------------------------------------------------------------------------------- */
 
@@ -56,22 +57,30 @@ int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);
 void cli_arguments_free(cli_arguments *a);
 convgen_status cli_open(const cli_arguments *a, convgen_context **out);
 
-/* The verb's nth option, its own before those of problems; false: it has no nth. */
-typedef struct cli_option {
-    const char *name, *value, *help; /* value NULL: a flag */
-    bool of_problems;
-} cli_option;
-bool cli_option_at(const cli_verb *verb, int n, cli_option *out);
-/* The values that the option takes, with blanks between; of "" the words that are no options; NULL: they cannot be listed. */
-const char *cli_choices(const cli_verb *verb, const char *name);
-#define CLI_TARGETS "avx512, avx2 or portable"
-extern const char cli_notation[], cli_families[]; /* of problems; the families of schedules */
+/* The verb's nth option, its own before those of problems; NULL: it has no nth. */
+const cli_option *cli_option_at(const cli_verb *verb, int n);
+
+#define OPTION(name_, value_, kind_, place_, help_, ...) \
+    { .name = name_, .value = value_, .kind = kind_, .place = place_, .help = help_, __VA_ARGS__ }
+#define AT(field) offsetof(cli_arguments, field)
+/* What several verbs have. */
+#define CLI_TARGET_HELP CG_TARGET_LIST "; default $CONVGEN_TARGET, else the best of this machine"
+#define CLI_BATCH \
+    OPTION("--batch", "FILE", CLI_LIST, 0, "a list of problems and options, one or more a line, # comments; may be repeated")
+#define CLI_COMPILER \
+    OPTION("--compiler", "CC", CLI_TEXT, AT(compiler), \
+           "tcc (the default: in memory), or a system compiler such as cc, which gets C in place of machine code", .choices = "tcc cc gcc clang")
+#define CLI_STORE \
+    OPTION("--store", "FILE", CLI_TEXT, AT(store), \
+           "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records")
+#define CLI_JSON OPTION("--json", NULL, CLI_FLAG, AT(json), "one JSON object a line in place of the table")
+extern const char cli_notation[]; /* of problems */
 
 /* ---- manual.c: the same tables as a manual page and as bash's completion ------------------------------------------------ */
 
 extern const char cli_statuses[]; /* of main.c: what the exit status means */
-int cli_manual(const cli_verb *verbs, int count);
-int cli_completion(const cli_verb *verbs, int count);
+int cli_manual(const cli_verb *const *verbs, int count);
+int cli_completion(const cli_verb *const *verbs, int count);
 
 /* ---- recall.c: what is remembered, or estimated, of a problem -------------------------------------------------------- */
 

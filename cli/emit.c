@@ -285,7 +285,7 @@ static cg_status emit_all(desk *d)
     return status ? status : write_network(d);
 }
 
-int cli_emit(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     desk d = { .a = a };
     int status = check_options(a);
@@ -309,3 +309,33 @@ int cli_emit(cli_arguments *a)
     cg_free(d.layers);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    CLI_BATCH,
+    OPTION("-o", "DIR", CLI_TEXT, AT(output), "the directory to write; it must be new or empty"),
+    OPTION("--prefix", "NAME", CLI_TEXT, AT(prefix), "what all names in C and all files begin with"),
+    OPTION("--target", "T,T", CLI_TEXT, AT(targets),
+           CG_TARGET_LIST ": chosen among at run time; portable is always in (default: the best of this machine)", .choices = CG_TARGET_WORDS),
+    OPTION("--form", "FORM", CLI_TEXT, AT(form),
+           "c (the default), or asm: x86 kernels as the instructions that libtcc's form is tuned in", .choices = "c asm"),
+    OPTION("--threads", "T", CLI_TEXT, AT(sharing),
+           "none (the default), or openmp: calls take a number of threads", .choices = "none openmp"),
+    OPTION("--machine", "FILE", CLI_TEXT, AT(machine),
+           "for another machine: FILE is what `convgen machine --json` printed there"),
+    OPTION("--force", NULL, CLI_FLAG, AT(force), "replace a directory that emit made"),
+    OPTION("--compiler", "CC", CLI_TEXT, AT(compiler),
+           "form c: whose records are looked for (default cc)", .choices = "cc gcc clang"),
+    CLI_STORE,
+    { .name = NULL },
+};
+
+const cli_verb cli_emit = {
+    .name = "emit", .arguments = "[options] PROBLEM... | --batch=FILE -o DIR --prefix=NAME", .summary = "write C for a network that needs nothing of convgen",
+    .text =
+      "Writes a directory: a header with a prototype for each layer, its kernels for each target, a self-check, a benchmark,\n"
+      "CMakeLists.txt and a README. Schedules are the remembered ones, else those with the best estimate; what was tuned for\n"
+      "the other form is said. What is emitted belongs to who emits it.",
+    .options = options, .problems = true, .run = run,
+};

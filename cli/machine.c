@@ -99,7 +99,7 @@ static void print_json(const cg_machine *m, const cg_target *t, double f32, doub
     cli_json_end();
 }
 
-int cli_machine(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     convgen_context *c;
     if (a->word_count)
@@ -112,3 +112,19 @@ int cli_machine(cli_arguments *a)
     convgen_close(c);
     return CLI_DONE;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    OPTION("--target", "T", CLI_TEXT, AT(target), CLI_TARGET_HELP, .choices = CG_TARGET_WORDS),
+    CLI_STORE,
+    CLI_JSON,
+    { .name = NULL },
+};
+
+const cli_verb cli_machine = {
+    .name = "machine", .arguments = "[options]", .summary = "print what was detected, and the measured FMA peak, memory rates and bandwidth",
+    .text =
+      "The measured values are kept in the store.",
+    .options = options, .run = run,
+};

@@ -61,30 +61,30 @@ static void roff_text(const char *text)
 
 static void roff_verb(const cli_verb *verb)
 {
-    cli_option o;
+    const cli_option *o;
     printf(".SS convgen %s ", verb->name);
     roff_line(verb->arguments);
     putchar(toupper(verb->summary[0]));
     roff(verb->summary + 1);
     puts(".");
     roff_text(verb->text);
-    for (int i = 0; cli_option_at(verb, i, &o); i++)
-        if (!o.of_problems)
-            roff_option(&o);
+    for (int i = 0; (o = cli_option_at(verb, i)); i++)
+        if (!o->of_problems)
+            roff_option(o);
 }
 
 static void roff_problems(const cli_verb *verb)
 {
-    cli_option o;
+    const cli_option *o;
     printf(".SH PROBLEMS\nA problem is written as benchdnn writes it:\n.PP\n.nf\n");
     roff_line(cli_notation);
     printf(".fi\n.PP\n"
            "mb is the batch, g the groups, ic and oc the channels, i and o the sizes of input and output, k the kernel's, s the\n"
            "stride, p the leading pad, d the dilation (0 is none), each for d, h and w. What is missing is deduced. For example\n"
            "mb10ic3ih100oc10kh5ph2. The options of problems hold for those after them, in lists as on the command line:\n");
-    for (int i = 0; cli_option_at(verb, i, &o); i++)
-        if (o.of_problems)
-            roff_option(&o);
+    for (int i = 0; (o = cli_option_at(verb, i)); i++)
+        if (o->of_problems)
+            roff_option(o);
 }
 
 static const struct {
@@ -92,7 +92,7 @@ static const struct {
 } environment[] = {
     { "CONVGEN_STORE", "the store, where --store is not given" },
     { "XDG_CACHE_HOME", "the folder of the store, where CONVGEN_STORE is not set" },
-    { "CONVGEN_TARGET", CLI_TARGETS ", where --target is not given" },
+    { "CONVGEN_TARGET", CG_TARGET_LIST ", where --target is not given" },
     { "CONVGEN_TUNED", "a folder with records to look into after the store, in place of the installed ones" },
     { "CONVGEN_TIME_LIMIT", "seconds that one candidate may take in the worker process before it is stopped and refused" },
     { "CONVGEN_GEN_DIR", "for development: a folder with the generator's Lua files, in place of the built-in ones" },
@@ -103,22 +103,22 @@ static const char examples[] = ".SH EXAMPLES\n.nf\n"
     "convgen tune \\-\\-batch=net.txt \\-\\-report=net.html\n"
     "convgen emit \\-\\-batch=net.txt \\-o net \\-\\-prefix=net\n.fi\n";
 
-int cli_manual(const cli_verb *verbs, int count)
+int cli_manual(const cli_verb *const *verbs, int count)
 {
     printf(".\\\" Made by `convgen --man` from the tables of --help.\n"
            ".TH CONVGEN 1 \"\" \"convgen %s\" \"User Commands\"\n.SH NAME\nconvgen \\- find the fastest correct convolution for a given problem\n"
            ".SH SYNOPSIS\n", CONVGEN_VERSION);
     for (int i = 0; i < count; i++) {
-        printf("%s\\fBconvgen %s\\fR ", i ? ".br\n" : "", verbs[i].name);
-        roff_line(verbs[i].arguments);
+        printf("%s\\fBconvgen %s\\fR ", i ? ".br\n" : "", verbs[i]->name);
+        roff_line(verbs[i]->arguments);
     }
     printf(".SH DESCRIPTION\nA generator writes code for exactly the given problem; it is compiled in memory, checked against an exact result, "
            "timed, and the fastest is remembered.\nResults go to the standard output; sentences about errors, and progress where it is a terminal, to "
            "the standard error.\n.SH VERBS\n`convgen VERB \\-\\-help` prints what stands here. `convgen \\-\\-version` prints the version, "
            "`convgen \\-\\-man` this page, `convgen \\-\\-completion` the completion of bash.\n");
     for (int i = 0; i < count; i++)
-        roff_verb(&verbs[i]);
-    roff_problems(&verbs[0]);
+        roff_verb(verbs[i]);
+    roff_problems(verbs[0]);
     puts(".SH ENVIRONMENT");
     for (size_t i = 0; i < sizeof environment / sizeof environment[0]; i++) {
         printf(".TP\n.B %s\n", environment[i].name);
@@ -134,12 +134,11 @@ int cli_manual(const cli_verb *verbs, int count)
 
 static void bash_options(const cli_verb *verb)
 {
-    cli_option o;
-    const char *words = cli_choices(verb, "");
+    const cli_option *o;
     printf("    %s) options='--help", verb->name);
-    for (int i = 0; cli_option_at(verb, i, &o); i++)
-        printf(" %s%s", o.name, o.value && o.name[1] == '-' ? "=" : "");
-    printf("' words='%s' ;;\n", words ? words : "");
+    for (int i = 0; (o = cli_option_at(verb, i)); i++)
+        printf(" %s%s", o->name, o->value && o->name[1] == '-' ? "=" : "");
+    printf("' words='%s' ;;\n", verb->words ? verb->words : "");
 }
 
 static bool is_file(const char *value)
@@ -149,13 +148,12 @@ static bool is_file(const char *value)
 
 static void bash_values(const cli_verb *verb)
 {
-    cli_option o;
-    for (int i = 0; cli_option_at(verb, i, &o); i++) {
-        const char *values = cli_choices(verb, o.name);
-        if (values)
-            printf("    %s:%s) values='%s' ;;\n", verb->name, o.name, values);
-        else if (is_file(o.value))
-            printf("    %s:%s) kind=file ;;\n", verb->name, o.name);
+    const cli_option *o;
+    for (int i = 0; (o = cli_option_at(verb, i)); i++) {
+        if (o->choices)
+            printf("    %s:%s) values='%s' ;;\n", verb->name, o->name, o->choices);
+        else if (is_file(o->value))
+            printf("    %s:%s) kind=file ;;\n", verb->name, o->name);
     }
 }
 
@@ -212,18 +210,18 @@ static const char bash_tail[] =
     "}\n\n"
     "complete -F _convgen convgen\n";
 
-int cli_completion(const cli_verb *verbs, int count)
+int cli_completion(const cli_verb *const *verbs, int count)
 {
     fputs(bash_head, stdout);
     for (int i = 0; i < count; i++)
-        bash_options(&verbs[i]);
+        bash_options(verbs[i]);
     fputs(bash_middle, stdout);
     for (int i = 0; i < count; i++)
-        bash_values(&verbs[i]);
+        bash_values(verbs[i]);
     printf("    esac\n}\n\n_convgen_verbs='");
     for (int i = 0; i < count; i++)
-        printf("%s%s", i ? " " : "", verbs[i].name);
-    printf("'\n_convgen_families='%s'\n", cli_families);
+        printf("%s%s", i ? " " : "", verbs[i]->name);
+    printf("'\n_convgen_families='%s'\n", CG_FAMILY_WORDS);
     fputs(bash_tail, stdout);
     return CLI_DONE;
 }

@@ -413,7 +413,7 @@ static int check_options(const cli_arguments *a, race *r)
     return CLI_DONE;
 }
 
-int cli_race(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     race r = { .a = a };
     int status = check_options(a, &r);
@@ -423,3 +423,29 @@ int cli_race(cli_arguments *a)
     convgen_close(r.c);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    CLI_BATCH,
+    CLI_COMPILER,
+    OPTION("--seconds", "S", CLI_SECONDS, AT(seconds),
+           "of timing for each of the fastest schedules (default 0.1; up to four times as long while noise is above 2 %)"),
+    OPTION("--draw", "N", CLI_TEXT, AT(draw),
+           "N of the legal schedules, drawn at random, where there are more (default: all take part)"),
+    OPTION("--seed", "S", CLI_TEXT, AT(seed), "of the draw (default 1)"),
+    OPTION("--schedule", "A,B", CLI_NAMES, 0, "these are among those timed in turns, drawn or not, fast or not"),
+    CLI_STORE,
+    CLI_JSON,
+    { .name = NULL },
+};
+
+const cli_verb cli_race = {
+    .name = "race", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "time the schedules of each problem against each other",
+    .text =
+      "All legal schedules take part, also those that their estimates leave out of `convgen show`. Each is verified and timed\n"
+      "briefly by a worker process; then the five fastest, the one that an estimate takes and those of --schedule are timed\n"
+      "in turns. The table shows, per schedule: the estimate in cycles, its best time, that over the best schedule's, and how\n"
+      "far apart its times in two series of turns are, which is noise. Nothing is remembered.",
+    .options = options, .problems = true, .run = run,
+};

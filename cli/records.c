@@ -364,7 +364,7 @@ static const struct {
     { "forget", 1, forget_records }, { "verify", 1, verify_records },
 };
 
-int cli_records(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     desk d = { .a = a };
     size_t i = 0, count = sizeof actions / sizeof actions[0];
@@ -384,3 +384,34 @@ int cli_records(cli_arguments *a)
     convgen_close(d.c);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    OPTION("--problem", "TEXT", CLI_TEXT, AT(problem), "only records of this problem: its options and itself, in one word"),
+    OPTION("--machine", "KEY", CLI_TEXT, AT(machine),
+           "only records of this machine; `this` is the one it runs on", .choices = "this"),
+    OPTION("--all", NULL, CLI_FLAG, AT(all),
+           "for forget: all records; for verify: those of other machines too, whose target runs here"),
+    OPTION("--every", "N", CLI_TEXT, AT(every), "for verify: only every Nth"),
+    OPTION("--strict", NULL, CLI_FLAG, AT(strict),
+           "for verify: exit status 1 also for records of another version of their family"),
+    CLI_STORE,
+    CLI_JSON,
+    { .name = NULL },
+};
+
+const cli_verb cli_records = {
+    .name = "records", .arguments = "[options] list | merge FILE | export FILE | forget | verify", .summary = "look at and change the store",
+    .text =
+      "  list         prints the records; lines that cannot be read are named on stderr. Column `from`: own; cut, when its\n"
+      "               search was cut short; part, when seen in the search for another accuracy; merged\n"
+      "  merge FILE   adds the records of FILE, marked: what was measured here stays before them, and each is sampled\n"
+      "               before it is used until verify has checked it\n"
+      "  export FILE  writes the records to FILE (- is stdout)\n"
+      "  forget       drops the records that --problem and --machine choose, or --all\n"
+      "  verify       builds and verifies each record of this machine again; exit status 1 when one fails, with --strict\n"
+      "               also when one is of another version of its family. Merged ones that hold are timed here, and stay when\n"
+      "               they are faster",
+    .options = options, .words = "list merge export forget verify", .run = run,
+};

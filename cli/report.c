@@ -2,8 +2,8 @@
  *
  * Fed by tune.c with every candidate that was tried; the rest (estimates, refusals of the generator) is asked of the generator
  * again, and plain loops are timed once where that is quick. Times of schedules that were not run are drawn hollow: their estimates
- * in cycles at the rate of the winner. Text from outside is escaped. */
-#include "cli.h"
+ * in cycles at the rate of the winner. plot.c draws. */
+#include "plot.h"
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -65,42 +65,6 @@ void cli_report_tried(cli_report *report, int layer, const cg_tried *t)
         cg_buffer_add(&report->trials, (const char *)&trial, sizeof trial);
 }
 
-/* ---- text ---- */
-
-static void escaped_part(cg_buffer *b, const char *text, size_t length)
-{
-    for (; *text && length; text++, length--)
-        switch (*text) {
-        case '<': cg_buffer_printf(b, "&lt;"); break;
-        case '>': cg_buffer_printf(b, "&gt;"); break;
-        case '&': cg_buffer_printf(b, "&amp;"); break;
-        case '"': cg_buffer_printf(b, "&quot;"); break;
-        default: cg_buffer_printf(b, "%c", (unsigned char)*text < ' ' ? '?' : *text);
-        }
-}
-
-static void escaped(cg_buffer *b, const char *text)
-{
-    escaped_part(b, text, strlen(text));
-}
-
-/* The middle of what is too long is left out, at the borders of its characters. */
-static void shortened(cg_buffer *b, const char *text, size_t most)
-{
-    size_t n = strlen(text), first = most / 2, last = n - (most - first - 1);
-    if (n <= most) {
-        escaped(b, text);
-        return;
-    }
-    while (first > 0 && ((unsigned char)text[first] & 0xC0) == 0x80)
-        first--;
-    while (text[last] && ((unsigned char)text[last] & 0xC0) == 0x80)
-        last++;
-    escaped_part(b, text, first);
-    cg_buffer_printf(b, "&#8230;");
-    escaped(b, text + last);
-}
-
 /* Short enough for a drawing: its number in the table with its name, or its sizes and pass. */
 static void label(cg_buffer *b, int number, const cli_report_row *row)
 {
@@ -108,7 +72,7 @@ static void label(cg_buffer *b, int number, const cli_report_row *row)
     const char *pass = strchr(row->np->name, ':') ? "" : cg_pass_name(p);
     cg_buffer_printf(b, "%d ", number + 1);
     if (row->np->name[0])
-        shortened(b, row->np->name, LABEL - strlen(pass) - 4);
+        plot_shortened(b, row->np->name, LABEL - strlen(pass) - 4);
     else {
         int first = p->in[0] > 1 || p->kernel[0] > 1 ? 0 : 1;
         for (int d = first; d < 3; d++)
@@ -118,13 +82,6 @@ static void label(cg_buffer *b, int number, const cli_report_row *row)
     }
     if (*pass)
         cg_buffer_printf(b, " %s", pass);
-}
-
-static void text_at(cg_buffer *b, double x, double y, const char *anchor, const char *text)
-{
-    cg_buffer_printf(b, "<text x='%.1f' y='%.1f' text-anchor='%s'>", x, y, anchor);
-    escaped(b, text);
-    cg_buffer_printf(b, "</text>");
 }
 
 static void time_cell(cg_buffer *b, double ns)
@@ -141,54 +98,6 @@ static void number_cell(cg_buffer *b, const char *format, double value)
     if (isfinite(value))
         snprintf(text, sizeof text, format, value);
     cg_buffer_printf(b, "<td class=n>%s", text);
-}
-
-/* ---- scales ---- */
-
-typedef struct axis {
-    double low, high, from, to; /* logarithmic; places of both ends */
-} axis;
-
-static double place(const axis *a, double value)
-{
-    return a->from + (a->to - a->from) * log(value / a->low) / log(a->high / a->low);
-}
-
-/* Whole decades around the values. */
-static axis axis_around(double least, double most, double from, double to)
-{
-    if (!(least > 0) || !isfinite(most))
-        least = 1, most = 10;
-    axis a = { pow(10, floor(log10(least * 0.999))), pow(10, ceil(log10(most * 1.001))), from, to };
-    return a;
-}
-
-static void decades_across(cg_buffer *b, const axis *x, double top, double bottom, bool times)
-{
-    for (double v = x->low; v <= x->high * 1.001; v *= 10) {
-        char text[24];
-        if (times)
-            cli_time_text(text, v);
-        else
-            snprintf(text, sizeof text, "%g", v);
-        cg_buffer_printf(b, "<line class=g x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", place(x, v), top, place(x, v), bottom);
-        text_at(b, place(x, v), bottom + 15, "middle", text);
-        if (bottom - top > 2 * PLOT) /* the bottom is far away */
-            text_at(b, place(x, v), top - 4, "middle", text);
-    }
-}
-
-static void decades_up(cg_buffer *b, const axis *y, double left, double right, bool times)
-{
-    for (double v = y->low; v <= y->high * 1.001; v *= 10) {
-        char text[24];
-        if (times)
-            cli_time_text(text, v);
-        else
-            snprintf(text, sizeof text, "%g", v);
-        cg_buffer_printf(b, "<line class=g x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", left, place(y, v), right, place(y, v));
-        text_at(b, left - 6, place(y, v) + 4, "end", text);
-    }
 }
 
 /* ---- the page's parts ---- */
@@ -210,9 +119,9 @@ static void table(cg_buffer *b, const cli_report *report, const cli_report_row *
         const cg_record *r = rows[i].record;
         char text[CG_TEXT];
         cg_buffer_printf(b, "<tr><td class=n>%d<td class=w>", i + 1);
-        escaped(b, cli_label(rows[i].np, text));
+        plot_escaped(b, cli_label(rows[i].np, text));
         cg_buffer_printf(b, "<td>%s<td>%s<td>", cg_pass_name(&rows[i].np->problem), cg_type_name(rows[i].np->problem.type));
-        escaped(b, r ? r->schedule : "no result");
+        plot_escaped(b, r ? r->schedule : "no result");
         double gflops = r ? cli_gflops(rows[i].np, r->ns_min) : NAN;
         time_cell(b, r ? r->ns_min : 0);
         number_cell(b, "%.1f", gflops);
@@ -233,110 +142,69 @@ static void table(cg_buffer *b, const cli_report *report, const cli_report_row *
                         "their times and errors are the recorded ones.\n");
 }
 
-static void roof(cg_buffer *b, const axis *x, const axis *y, double peak, double bandwidth)
+static void roof(cg_buffer *b, const plot_axis *x, const plot_axis *y, double peak, double bandwidth)
 {
     double ridge = peak / bandwidth, start = fmax(x->low, y->low / bandwidth);
-    cg_buffer_printf(b, "<path class=roof d='M%.1f %.1fL%.1f %.1fL%.1f %.1f'/>", place(x, start), place(y, start * bandwidth),
-                     place(x, ridge), place(y, peak), x->to, place(y, peak));
+    cg_buffer_printf(b, "<path class=roof d='M%.1f %.1fL%.1f %.1fL%.1f %.1f'/>", plot_place(x, start), plot_place(y, start * bandwidth),
+                     plot_place(x, ridge), plot_place(y, peak), x->to, plot_place(y, peak));
 }
 
-typedef struct spot {
-    double x, y, half_width, half_height;
-} spot;
+static bool is_timed(const cli_report_row *row) { return row->record && row->record->ns_min > 0; }
 
-static bool is_free(const spot *taken, int count, spot s)
+/* peak: of each type, 0: none is drawn. Dots, then the roofs' names, then numbers. */
+static void dots(cg_buffer *b, const cli_report_row *rows, int count, const plot_axis *x, const plot_axis *y, const double peak[CG_TYPES])
 {
-    for (int i = 0; i < count; i++)
-        if (fabs(taken[i].x - s.x) < taken[i].half_width + s.half_width && fabs(taken[i].y - s.y) < taken[i].half_height + s.half_height)
-            return false;
-    return true;
-}
-
-/* A roof's name stands over or below it, as far to the right as it covers nothing; at the right end when there is no such place. */
-static void name_roof(cg_buffer *b, const axis *x, const axis *y, double peak, const char *type, spot *taken, int *count)
-{
-    char text[64];
-    int length = snprintf(text, sizeof text, "%s peak %.0f GFLOP/s", type, peak);
-    double half = 3.4 * length, right = x->to - 4 - half; /* of 12 pixels, and narrow letters */
-    spot s = { right, place(y, peak) - 9, half, 8 }, best = s;
-    for (int i = 0; i < 80; i++) {
-        s.x = right - 8 * (i / 2), s.y = place(y, peak) + (i % 2 ? 10 : -9);
-        bool inside = s.x - half > x->from && s.y < y->from - 8 && s.y > y->to + 8;
-        if (!inside || !is_free(taken, *count, s))
+    static const char *const class_of[CG_TYPES] = { "best", "first" };
+    plot_spots taken = { cg_calloc((size_t)count * 2 + CG_TYPES, sizeof *taken.at), 0 };
+    for (int i = 0; i < count && taken.at; i++) {
+        if (!is_timed(&rows[i]))
             continue;
-        best = s;
-        break;
-    }
-    taken[(*count)++] = best;
-    text_at(b, best.x, best.y + 4, "middle", text);
-}
-
-/* A number stands at one of the corners of its dot, where it covers no dot and no other number. */
-static void number_dot(cg_buffer *b, int number, double x, double y, spot *taken, int *count)
-{
-    static const int corners[4][2] = { { 1, -1 }, { -1, -1 }, { 1, 1 }, { -1, 1 } };
-    double half = number < 10 ? 4 : number < 100 ? 7.5 : 11;
-    for (int i = 0; i < 4; i++) {
-        spot s = { x + corners[i][0] * (6 + half), y + corners[i][1] * 8, half, 5 };
-        if (!is_free(taken, *count, s))
-            continue;
-        taken[(*count)++] = s;
-        cg_buffer_printf(b, "<text class=s x='%.1f' y='%.1f' text-anchor='middle'>%d</text>", s.x, s.y + 4, number);
-        return;
-    }
-}
-
-/* peak: of each type, 0: none is drawn. */
-static void dots(cg_buffer *b, const cli_report_row *rows, int count, const axis *x, const axis *y, const double peak[2])
-{
-    spot *taken = cg_calloc((size_t)count * 2 + 2, sizeof *taken); /* dots, then the roofs' names, then numbers */
-    int all = 0, drawn;
-    for (int i = 0; i < count && taken; i++) {
-        if (!rows[i].record || !(rows[i].record->ns_min > 0))
-            continue;
-        spot s = { place(x, flops(&rows[i]) / bytes(&rows[i])), place(y, cli_gflops(rows[i].np, rows[i].record->ns_min)), 4, 4 };
-        taken[all++] = s;
-        cg_buffer_printf(b, "<circle class=%s cx='%.1f' cy='%.1f' r='5'><title>", rows[i].np->problem.type == CONVGEN_F64 ? "first" : "best", s.x, s.y);
+        plot_spot s = { plot_place(x, flops(&rows[i]) / bytes(&rows[i])), plot_place(y, cli_gflops(rows[i].np, rows[i].record->ns_min)), 4, 4 };
+        taken.at[taken.count++] = s;
+        cg_buffer_printf(b, "<circle class=%s cx='%.1f' cy='%.1f' r='5'><title>", class_of[rows[i].np->problem.type], s.x, s.y);
         label(b, i, &rows[i]);
         cg_buffer_printf(b, "</title></circle>");
     }
-    drawn = all;
-    for (int t = 0; t < 2 && taken; t++)
+    for (int t = 0; t < CG_TYPES && taken.at; t++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s peak %.0f GFLOP/s", cg_type_name((convgen_type)t), peak[t]);
         if (peak[t] > 0)
-            name_roof(b, x, y, peak[t], cg_type_name((convgen_type)t), taken, &all);
-    for (int i = 0, k = 0; i < count && k < drawn; i++)
-        if (rows[i].record && rows[i].record->ns_min > 0)
-            number_dot(b, i + 1, taken[k].x, taken[k].y, taken, &all), k++;
-    b->failed |= !taken;
-    cg_free(taken);
+            plot_name_line(b, x, y, peak[t], name, &taken);
+    }
+    for (int i = 0, k = 0; i < count && taken.at; i++)
+        if (is_timed(&rows[i]))
+            plot_number_dot(b, i + 1, taken.at[k].x, taken.at[k].y, &taken), k++;
+    b->failed |= !taken.at;
+    cg_free(taken.at);
 }
 
 static void roofline(cg_buffer *b, const cli_report_row *rows, int count, double bandwidth)
 {
-    double least = INFINITY, most = 0, low = INFINITY, high = 0, peak[2] = { 0, 0 };
+    double least = INFINITY, most = 0, low = INFINITY, high = 0, peak[CG_TYPES] = { 0 }, highest = 0;
     for (int i = 0; i < count; i++) {
-        if (!rows[i].record || !(rows[i].record->ns_min > 0))
+        if (!is_timed(&rows[i]))
             continue;
         double intensity = flops(&rows[i]) / bytes(&rows[i]), rate = cli_gflops(rows[i].np, rows[i].record->ns_min);
         least = fmin(least, intensity), most = fmax(most, intensity);
         low = fmin(low, rate), high = fmax(high, fmax(rate, rows[i].peak));
         peak[rows[i].np->problem.type] = fmax(peak[rows[i].np->problem.type], rows[i].peak);
+        highest = fmax(highest, rows[i].peak);
     }
     if (!(high > 0))
         return;
-    double lowest_ridge = bandwidth > 0 ? fmax(peak[0], peak[1]) / bandwidth : least;
-    axis x = axis_around(fmin(least, lowest_ridge / 2), fmax(most, 2 * lowest_ridge), 70, WIDE - 20);
-    axis y = axis_around(low, high, PLOT - 40, 15);
+    double lowest_ridge = bandwidth > 0 ? highest / bandwidth : least;
+    plot_axis x = plot_axis_around(fmin(least, lowest_ridge / 2), fmax(most, 2 * lowest_ridge), 70, WIDE - 20);
+    plot_axis y = plot_axis_around(low, high, PLOT - 40, 15);
     cg_buffer_printf(b, "<h2>Roofline</h2><div class=wide><svg viewBox='0 0 %d %d'>", WIDE, PLOT);
-    decades_across(b, &x, 15, PLOT - 40, false);
-    decades_up(b, &y, 70, WIDE - 20, false);
-    for (int t = 0; t < 2; t++)
+    plot_decades_across(b, &x, 15, PLOT - 40, false);
+    plot_decades_up(b, &y, 70, WIDE - 20, false);
+    for (int t = 0; t < CG_TYPES; t++)
         if (peak[t] > 0 && bandwidth > 0)
             roof(b, &x, &y, peak[t], bandwidth);
         else
             peak[t] = 0;
     dots(b, rows, count, &x, &y, peak);
-    text_at(b, WIDE / 2.0, PLOT - 6, "middle", "FLOP per byte, of tensors that are read or written once");
+    plot_text_at(b, WIDE / 2.0, PLOT - 6, "middle", "FLOP per byte, of tensors that are read or written once");
     cg_buffer_printf(b, "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>GFLOP/s</text></svg></div>"
                         "<p><span class='key best'></span> f32 <span class='key first'></span> f64. Numbers are those of the table; where there is no "
                         "room for one it is left out. The slope is the measured bandwidth of one core, %.1f GB/s from memory: "
@@ -419,30 +287,30 @@ static beside beside_of(convgen_context *c, const cli_arguments *a, trials tried
     return out;
 }
 
-static void bar(cg_buffer *b, const axis *x, double y, double ns, const char *kind)
+static void bar(cg_buffer *b, const plot_axis *x, double y, double ns, const char *kind)
 {
     char text[24];
     if (ns == 0)
         return;
     cli_time_text(text, fabs(ns));
     cg_buffer_printf(b, "<rect class='%s%s' x='%d' y='%.1f' width='%.1f' height='6'><title>%s%s</title></rect>", kind, ns < 0 ? " hollow" : "",
-                     LEFT, y, fmax(1, place(x, fabs(ns)) - LEFT), text, ns < 0 ? ", estimated" : "");
+                     LEFT, y, fmax(1, plot_place(x, fabs(ns)) - LEFT), text, ns < 0 ? ", estimated" : "");
 }
 
 static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, int count)
 {
     double least = INFINITY, most = 0;
     for (int i = 0; i < count; i++)
-        if (rows[i].record && rows[i].record->ns_min > 0) {
+        if (is_timed(&rows[i])) {
             least = fmin(least, rows[i].record->ns_min);
             most = fmax(most, fmax(rows[i].record->ns_min, fmax(fabs(all[i].first), fabs(all[i].plain))));
         }
     double top = 20, bottom = top + (double)count * (ROW + 6);
-    axis x = axis_around(least / 2, most, LEFT, WIDE - 30);
+    plot_axis x = plot_axis_around(least / 2, most, LEFT, WIDE - 30);
     cg_buffer_printf(b, "<h2>Time of each layer</h2><p><span class='key best'></span> the chosen one <span class='key first'></span> the first by "
                         "estimate <span class='key plain'></span> plain loops (the family <i>plain</i>), timed once. Hollow bars were not run: they are "
                         "estimates, at the rate of the chosen one. Pale ones lost in a round before the final.<div class=wide><svg viewBox='0 0 %d %.0f'>", WIDE, bottom + 25);
-    decades_across(b, &x, top - 5, bottom, true);
+    plot_decades_across(b, &x, top - 5, bottom, true);
     for (int i = 0; i < count; i++) {
         double y = top + (double)i * (ROW + 6);
         cg_buffer_printf(b, "<text x='%d' y='%.1f' text-anchor='end'>", LEFT - 8, y + 13);
@@ -458,9 +326,9 @@ static void times(cg_buffer *b, const cli_report_row *rows, const beside *all, i
 static void refusal(cg_buffer *b, const char *schedule, const char *why)
 {
     cg_buffer_printf(b, "<tr><td>");
-    escaped(b, schedule);
+    plot_escaped(b, schedule);
     cg_buffer_printf(b, "<td>");
-    escaped(b, why);
+    plot_escaped(b, why);
 }
 
 /* Of those that were tried, as the table counts them; and those that the generator lists and refuses, of which nobody tried one. */
@@ -490,55 +358,77 @@ static const cli_trial *measured(trials tried, const cg_schedule *s)
     return t && t->ns > 0 && s->cycles > 0 ? t : NULL;
 }
 
-static void candidate(cg_buffer *b, const axis *x, const axis *y, const cg_schedule *s, const cli_trial *t, bool won)
+static void candidate(cg_buffer *b, const plot_axis *x, const plot_axis *y, const cg_schedule *s, const cli_trial *t, bool won)
 {
     char text[24];
     bool early = t->round != CG_FINAL && !won;
     cli_time_text(text, t->ns);
-    cg_buffer_printf(b, "<circle class='%s%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", early ? " early" : "", place(x, s->cycles),
-                     place(y, t->ns), won ? 6 : 4);
-    escaped(b, s->name);
+    cg_buffer_printf(b, "<circle class='%s%s' cx='%.1f' cy='%.1f' r='%d'><title>", won ? "best" : "first", early ? " early" : "", plot_place(x, s->cycles),
+                     plot_place(y, t->ns), won ? 6 : 4);
+    plot_escaped(b, s->name);
     cg_buffer_printf(b, ", %s%s</title></circle>", text, early ? ", not in the final" : "");
 }
 
-static void candidates(cg_buffer *b, const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
+/* What is between the least and the most of the measured ones: estimates, times. */
+typedef struct span {
+    double least, most, low, high;
+    int run;
+} span;
+
+static span span_of(trials tried, const cg_schedule_list *list)
 {
-    double least = INFINITY, most = 0, low = INFINITY, high = 0;
-    trials tried = trials_of(report, layer);
-    int run = 0;
+    span s = { INFINITY, 0, INFINITY, 0, 0 };
     for (int i = 0; i < list->count; i++) {
         const cli_trial *t = measured(tried, &list->at[i]);
         if (!t)
             continue;
-        run++;
-        least = fmin(least, list->at[i].cycles), most = fmax(most, list->at[i].cycles);
-        low = fmin(low, t->ns), high = fmax(high, t->ns);
+        s.run++;
+        s.least = fmin(s.least, list->at[i].cycles), s.most = fmax(s.most, list->at[i].cycles);
+        s.low = fmin(s.low, t->ns), s.high = fmax(s.high, t->ns);
     }
+    return s;
+}
+
+/* Both ends of both axes; where they are too near, one. */
+static void ends(cg_buffer *b, const plot_axis *x, const plot_axis *y, const span *s)
+{
+    char text[4][24];
+    cli_time_text(text[0], s->low), cli_time_text(text[1], s->high);
+    snprintf(text[2], sizeof text[2], "%.3g", s->least), snprintf(text[3], sizeof text[3], "%.3g", s->most);
+    plot_text_at(b, 60, plot_place(y, s->low) + 4, "end", text[0]);
+    if (plot_place(y, s->low) - plot_place(y, s->high) > 16)
+        plot_text_at(b, 60, plot_place(y, s->high) + 4, "end", text[1]);
+    plot_text_at(b, plot_place(x, s->least), 215, "start", text[2]);
+    if (plot_place(x, s->most) - plot_place(x, s->least) > 130)
+        plot_text_at(b, plot_place(x, s->most), 215, "end", text[3]);
+    plot_text_at(b, 243, 231, "middle", "estimate, cycles");
+}
+
+static void scatter(cg_buffer *b, trials tried, const cli_report_row *row, const cg_schedule_list *list, const span *s)
+{
+    double wider = 1.02 * pow(s->most / s->least, 0.08), taller = 1.02 * pow(s->high / s->low, 0.08);
+    plot_axis x = { s->least / wider, s->most * wider, 66, 420 }, y = { s->low / taller, s->high * taller, 200, 10 };
+    cg_buffer_printf(b, "<svg viewBox='0 0 430 236'><path class=axis d='M66 10V200H420'/>");
+    ends(b, &x, &y, s);
+    for (int last = 0; last < 2; last++) /* the winner over the others */
+        for (int i = 0; i < list->count; i++) {
+            bool won = row->record && strcmp(row->record->schedule, list->at[i].name) == 0;
+            const cli_trial *t = measured(tried, &list->at[i]);
+            if (t && won == last)
+                candidate(b, &x, &y, &list->at[i], t, won);
+        }
+    cg_buffer_printf(b, "</svg>");
+}
+
+static void candidates(cg_buffer *b, const cli_report *report, int layer, const cli_report_row *row, const cg_schedule_list *list)
+{
+    trials tried = trials_of(report, layer);
+    span s = span_of(tried, list);
     cg_buffer_printf(b, "<div class=panel><h3>");
     label(b, layer, row);
     cg_buffer_printf(b, "</h3>");
-    if (run) {
-        double wider = 1.02 * pow(most / least, 0.08), taller = 1.02 * pow(high / low, 0.08);
-        axis x = { least / wider, most * wider, 66, 420 }, y = { low / taller, high * taller, 200, 10 };
-        char text[2][24];
-        cli_time_text(text[0], low), cli_time_text(text[1], high);
-        cg_buffer_printf(b, "<svg viewBox='0 0 430 236'><path class=axis d='M66 10V200H420'/>");
-        text_at(b, 60, place(&y, low) + 4, "end", text[0]);
-        if (place(&y, low) - place(&y, high) > 16)
-            text_at(b, 60, place(&y, high) + 4, "end", text[1]);
-        snprintf(text[0], sizeof text[0], "%.3g", least), snprintf(text[1], sizeof text[1], "%.3g", most);
-        text_at(b, place(&x, least), 215, "start", text[0]);
-        if (place(&x, most) - place(&x, least) > 130)
-            text_at(b, place(&x, most), 215, "end", text[1]);
-        text_at(b, 243, 231, "middle", "estimate, cycles");
-        for (int last = 0; last < 2; last++) /* the winner over the others */
-            for (int i = 0; i < list->count; i++) {
-                bool won = row->record && strcmp(row->record->schedule, list->at[i].name) == 0;
-                const cli_trial *t = measured(tried, &list->at[i]);
-                if (t && won == last)
-                    candidate(b, &x, &y, &list->at[i], t, won);
-            }
-        cg_buffer_printf(b, "</svg>");
+    if (s.run) {
+        scatter(b, tried, row, list, &s);
         if (row->because[0])
             cg_buffer_printf(b, "<p>Why the green one: %s.", row->because);
     } else
@@ -564,7 +454,7 @@ static void errors(cg_buffer *b, const cli_report_row *rows, int count)
         char text[24];
         snprintf(text, sizeof text, "%g", v);
         cg_buffer_printf(b, "<line class=g x1='%.1f' y1='5' x2='%.1f' y2='%.1f'/>", LEFT + v * scale, LEFT + v * scale, bottom);
-        text_at(b, LEFT + v * scale, bottom + 15, "middle", text);
+        plot_text_at(b, LEFT + v * scale, bottom + 15, "middle", text);
     }
     for (int i = 0; i < count; i++) {
         const cg_record *r = rows[i].record;
@@ -580,7 +470,7 @@ static void errors(cg_buffer *b, const cli_report_row *rows, int count)
         if (r && isfinite(r->error_vs_bound)) {
             char text[40];
             snprintf(text, sizeof text, "%.2g of the bound%s", r->error_vs_bound, rows[i].recalled ? ", recorded" : "");
-            text_at(b, WIDE - 20, y + 12, "end", text);
+            plot_text_at(b, WIDE - 20, y + 12, "end", text);
         }
     }
     cg_buffer_printf(b, "</svg></div>\n");
@@ -629,7 +519,7 @@ static void page(cg_buffer *b, convgen_context *c, const cli_arguments *a, const
     }
     cli_progress_end();
     cg_buffer_printf(b, "%s<h1>convgen tune: %d layer%s</h1><p>", head, count, count == 1 ? "" : "s");
-    escaped(b, c->machine.name);
+    plot_escaped(b, c->machine.name);
     cg_buffer_printf(b, ", target %s, convgen %s\n", target_of(c, rows, count), CONVGEN_VERSION);
     table(b, report, rows, count);
     roofline(b, rows, count, cli_bandwidth(c));

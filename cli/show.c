@@ -42,7 +42,7 @@ static int show_one(const cli_arguments *a, convgen_context *c, const cg_named_p
     return status;
 }
 
-int cli_show(cli_arguments *a)
+static int run(cli_arguments *a)
 {
     convgen_context *c = NULL;
     int status = check_stage(a);
@@ -54,3 +54,25 @@ int cli_show(cli_arguments *a)
     convgen_close(c);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    CLI_BATCH,
+    CLI_COMPILER,
+    OPTION("--schedule", "NAME", CLI_NAMES, 0, "this schedule, not the remembered or estimated one"),
+    OPTION("--all", NULL, CLI_FLAG, AT(all), "for --stage=schedules: also the legal ones that their estimates leave out"),
+    OPTION("--stage", "STAGE", CLI_TEXT, AT(stage),
+           "schedules (the default), program, driver, source or code", .choices = "schedules program driver source code"),
+    CLI_STORE,
+    { .name = NULL },
+};
+
+const cli_verb cli_show = {
+    .name = "show", .arguments = "[options] PROBLEM... --stage=STAGE", .summary = "print any stage of the way from the problem to the code",
+    .text =
+      "Without --schedule it shows the schedule with the best estimate. What libtcc gets on a processor with AVX2 or AVX-512\n"
+      "is machine code in data directives: --stage=code lists it as instructions, and --compiler=cc shows what a system\n"
+      "compiler gets instead: C.",
+    .options = options, .problems = true, .run = run,
+};

@@ -328,7 +328,7 @@ static int check_effort(const cli_arguments *a)
                      strcmp(a->effort, "estimate") == 0 ? "; estimate never times, `convgen bench --effort=estimate` does" : "");
 }
 
-int cli_tune(cli_arguments *a)
+static int tune(cli_arguments *a)
 {
     run r = { .a = a, .count = a->problems.count, .started = cg_now() };
     int status = check_effort(a);
@@ -348,3 +348,31 @@ int cli_tune(cli_arguments *a)
     cg_free(r.layers);
     return status;
 }
+
+/* ---- the verb ---- */
+
+static const cli_option options[] = {
+    CLI_BATCH,
+    CLI_COMPILER,
+    OPTION("--effort", "E", CLI_TEXT, AT(effort),
+           "measure (the default: the best estimates) or exhaustive (all that `convgen show` lists)", .choices = "measure exhaustive"),
+    OPTION("--seconds", "S", CLI_SECONDS, AT(seconds),
+           "at most this long for each problem: the best so far is kept, and a later tune goes on (0, the default: no limit)"),
+    OPTION("--again", NULL, CLI_FLAG, AT(again), "tune also what is remembered; a new winner must be 3 % faster to replace it"),
+    OPTION("--report", "FILE", CLI_TEXT, AT(report),
+           "also write a page about it: HTML with drawings, in one file without scripts"),
+    CLI_STORE,
+    CLI_JSON,
+    { .name = NULL },
+};
+
+const cli_verb cli_tune = {
+    .name = "tune", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "find, verify, time and remember the fastest kernel of each problem",
+    .text =
+      "Every candidate is verified and timed by a worker process; one that crashes or hangs is refused and the search goes\n"
+      "on. A problem that the store remembers is recalled, not tuned. The table at the end shows, per problem: the schedule,\n"
+      "its best time, GFLOP/s, the share of the measured FMA peak, the normwise error over that of the plain loop, how many\n"
+      "candidates were tried (\"cut\": until the time was up) and refused, and whether these figures were measured in this run\n"
+      "or are those of a record. Ctrl-C keeps what is finished.",
+    .options = options, .problems = true, .run = tune,
+};

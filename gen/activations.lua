@@ -186,9 +186,9 @@ activations.rows = {
   relu = { exact = "x < 0 ? 0 : x", means = "then max(0, .)", steepest = 1 },
   clamp = { exact = "x < lo ? lo : x > hi ? hi : x", means = "then clamped to [%1, %2]", steepest = 1,
     span = function(e) return e end },
-  leaky = { program = leaky, registers = 3, steepest = 1, exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
+  leaky = { program = leaky, registers = 5, steepest = 1, exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
     means = "then max(. < 0 ? %1 * . : ., %2)" },
-  prelu = { program = prelu, registers = 3, steepest = 1, exact = "x < 0 ? lo * x : x",
+  prelu = { program = prelu, registers = 5, steepest = 1, exact = "x < 0 ? lo * x : x",
     means = "then . < 0 ? slope[c] * . : ." },
   sigmoid = { program = sigmoid, registers = 6, steepest = 0.25, exact = "1 / (1 + LIKE(exp)(-x))",
     means = "then 1 / (1 + exp(-.))", span = { lo = -2.5, hi = 2.5 } },
@@ -203,7 +203,7 @@ activations.rows = {
     exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6" },
   silu = { program = silu, registers = 6, steepest = 1.1, exact = "x < -11000 ? 0 : x / (1 + LIKE(exp)(-x))",
     means = "then . / (1 + exp(-.))" },
-  gelu = { program = gelu, registers = 10, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
+  gelu = { program = gelu, registers = 11, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
     exact = "x < -150 ? 0 : x * LIKE(erfc)(-x * 0.7071067811865475244L) / 2" },
 }
 
@@ -218,7 +218,7 @@ end
 -- Registers that the activation of a problem needs beside a sum; and with all that is live in it.
 function activations.room(p)
   local needs = activations.registers(p)
-  return needs > 0 and needs + 2 or 0 -- with the sum, and what passes
+  return needs > 0 and needs + 3 or 0 -- with the sum, what passes and an operand
 end
 
 function activations.registers(p) return activations.of(p).registers or 0 end

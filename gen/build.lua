@@ -1,6 +1,7 @@
 -- build.lua: what a schedule's stages are built in: the problem, the target, what else they have in common, and the
 -- kernels so far, in the order in which they are made. Bodies run where their stage is made and ask for kernels by key:
 -- each is made once. Numbers tell kernels of one hint apart; a name is taken before the kernel is added.
+local types = require "types"
 local build = {}
 local Build = {}
 Build.__index = Build
@@ -15,7 +16,7 @@ end
 -- What a program needs beside what it does: fields of `o`, or a new table.
 function Build:called(name, o)
   o = o or {}
-  o.name, o.type, o.target = name, self.p.type, self.target
+  o.name, o.type, o.target = name, types.computed(self.p), self.target
   return o
 end
 

@@ -73,8 +73,6 @@ local function build(request, name)
   return result
 end
 
-local function c_type(request) return types.c(request.problem.type) end
-
 local function kernels_text(request, result, text)
   local list = {}
   for i, kernel in ipairs(result.kernels) do list[i] = text(kernel, targets[request.target]) end
@@ -83,7 +81,8 @@ end
 
 local function stages_text(request, result)
   local list = {}
-  for i, stage in ipairs(result.stages) do list[i] = driver.print(stage, c_type(request)) end
+  local function c_type(name) return types.c(types.of(request.problem, name)) end
+  for i, stage in ipairs(result.stages) do list[i] = driver.print(stage, c_type) end
   return table.concat(list, "\n")
 end
 
@@ -96,7 +95,7 @@ local function source_text(request, name, result)
   local form = form_of(request)
   return template.fill("kernel.c.in", {
     PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
-    PRELUDE = form.prelude(request.problem.type, kernel_target(result)) .. beyond(form, result),
+    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result),
     SLOPE = parts.slopes(request.problem) and "\n    void *slope; /* one for each channel */" or "",
     KERNELS = kernels_text(request, result, form.kernel), STAGES = stages_text(request, result),
   })

@@ -12,6 +12,9 @@ local LINE = 64
 -- The least that a line takes which nothing fetches ahead: its latency over the lines that are under way.
 local asked = { l2 = 2, l3 = 5, memory = 14 }
 
+-- What an operation of a kernel takes to be generated, in cycles; so often a plan that is estimated is taken to run.
+local WRITTEN, RUNS = 10000, 250
+
 local function believed(rate) return type(rate) == "number" and rate >= 0 and rate <= 10000 end
 
 -- The rates of a machine, each level at least as slow as the one before it.
@@ -27,13 +30,22 @@ end
 local function size(bytes, default) return bytes and bytes > 0 and bytes or default end
 
 -- How much of what is read again, `bytes` after the last time, a cache of `level` bytes no longer has.
-local function lost(bytes, level) return math.max(0, math.min(bytes / level - 0.5, 1)) end
+local function lost(bytes, level)
+  local part = bytes / level - 0.5
+  return part <= 0 and 0 or part < 1 and part or 1
+end
+
+local function eighth_power(x) return ((x ^ 2) ^ 2) ^ 2 end
 
 -- The most of several bounds; such as lie near each other disturb each other.
 local function bound(a, b, c)
   local longest = math.max(a, b, c)
-  return longest == 0 and 0 or longest * ((a / longest) ^ 8 + (b / longest) ^ 8 + (c / longest) ^ 8) ^ 0.125
+  if longest == 0 then return 0 end
+  return longest * (eighth_power(a / longest) + eighth_power(b / longest) + eighth_power(c / longest)) ^ 0.125
 end
+
+-- Cycles of a run with its share of making the kernels, of so many operations: what plans that are estimated go by.
+function cost.planned(cycles, made) return cycles + made * (WRITTEN / RUNS) end
 
 -- Sizes of the caches in bytes (of the last one what a core may count on while others use it), and cycles.
 function cost.machine(machine, target)

@@ -64,21 +64,15 @@ driver.min = folded("min", math.min)
 driver.max = folded("max", math.max)
 driver.rest = folded("%", function(a, b) return math.fmod(a, b) end)
 
--- a / b rounded down; b is a positive constant.
-function driver.floor_div(a, b)
-  a = lift(a)
-  if b == 1 then return a end
-  local ca = constant(a)
-  if ca then return lift(ca // b) end
-  return node("floor_div", a, lift(b))
+-- a / b rounded down, of a positive constant b; quotient: of an a that is never negative.
+local function division(op)
+  return function(a, b)
+    if b == 1 then return lift(a) end
+    return folded(op, function(x, y) return x // y end)(a, b)
+  end
 end
 
--- a / b of a that is never negative.
-function driver.quotient(a, b)
-  a = lift(a)
-  if b == 1 then return a end
-  return constant(a) and lift(constant(a) // b) or node("/", a, lift(b))
-end
+driver.floor_div, driver.quotient = division "floor_div", division "/"
 
 function driver.ceil_div(a, b) return driver.floor_div(lift(a) + (b - 1), b) end
 
@@ -316,14 +310,14 @@ function driver.stage(spec)
   return stage
 end
 
--- The C text of a stage; `c_type` is float or double.
+-- The C text of a stage; c_type(name) is the type in C of what a base holds.
 function driver.print(stage, c_type)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
     local from = name == "scratch" and "scratch_memory" or "call->" .. name
-    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type, name, from) end
+    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end

@@ -5,6 +5,7 @@
 -- recorded errors that are known. put(name, text) takes one file. Names and order depend on the network alone. Of
 -- families it knows their stages only.
 local targets = require "targets"
+local types = require "types"
 local template = require "template"
 local driver = require "driver"
 local words = require "emit_words"
@@ -22,33 +23,35 @@ local function valid(name)
   return (name:gsub("[^%w_]", "_"):gsub("_+", "_"):gsub("^_", ""):gsub("_$", ""))
 end
 
--- A layer's name in C: what the list says, made valid and unique together with all that is derived from it; case does
--- not tell names apart, since macros and files are made of them too.
-local function name_layers(network)
-  local taken, given = { target = true, choose = true, internal = true, selfcheck = true, benchmark = true,
-    layers = true }, {}
+-- The first name of name, name_2, name_3 ... that is free together with all that is derived from it; case does not tell
+-- names apart, since macros and files are made of them too.
+local function claim(taken, base)
   local function free(name)
     for _, suffix in ipairs(derived) do if taken[(name .. suffix):lower()] then return false end end
     return true
   end
+  local name, n = base, 1
+  while not free(name) do
+    n = n + 1
+    name = base .. "_" .. n
+  end
+  for _, suffix in ipairs(derived) do taken[(name .. suffix):lower()] = true end
+  return name
+end
+
+-- Layers' names in C: what the list says, made valid and unique.
+local function name_layers(network)
+  local given, taken = {}, { target = true, choose = true, internal = true, selfcheck = true, benchmark = true,
+    layers = true }
   for _, layer in ipairs(network.layers) do
-    local p, said = layer.problem, layer.name
-    if said ~= "" then
-      local key = said .. pass_suffix[p.pass]
-      if given[key] then
-        return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
-      end
-      given[key] = true
+    local p, said = layer.problem, layer.name ~= "" and layer.name
+    local suffix = pass_suffix[p.pass]
+    if said and given[said .. suffix] then
+      return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
     end
-    local base = valid(said ~= "" and said or p.text:match "%S+$")
-    base = (base == "" and "layer" or base) .. pass_suffix[p.pass]
-    local name, n = base, 1
-    while not free(name) do
-      n = n + 1
-      name = base .. "_" .. n
-    end
-    for _, suffix in ipairs(derived) do taken[(name .. suffix):lower()] = true end
-    layer.id = name
+    if said then given[said .. suffix] = true end
+    local base = valid(said or p.text:match "%S+$")
+    layer.id = claim(taken, (base == "" and "layer" or base) .. suffix)
   end
   return true
 end
@@ -58,42 +61,35 @@ end
 local function round64(n) return (n + 63) // 64 * 64 end
 
 local function comment(lines)
-  return "/* " .. table.concat(lines, "\n * "):gsub("%*/", "* /"):gsub(" +\n", "\n") .. " */"
+  return "/* " .. table.concat(lines, "\n"):gsub("\n", "\n * "):gsub("%*/", "* /"):gsub(" +\n", "\n") .. " */"
 end
-
-local function append(list, title, lines)
-  for i, line in ipairs(lines) do
-    list[#list + 1] = (i == 1 and "  %-10s%s" or "  %-10s%s"):format(i == 1 and title or "", line)
-  end
-end
-
-local function count_text(n, one) return ("%d %s%s"):format(n, one, n == 1 and "" or "s") end
 
 local function stage_words(result)
   local lines = {}
   for i, stage in ipairs(result.stages) do
     local what = {}
     for _, part in ipairs(stage.parts) do what[#what + 1] = part.what end
-    lines[i] = ("%s: %s%s"):format(stage.name, count_text(stage.tasks, "task"),
+    lines[i] = ("%s: %d task%s%s"):format(stage.name, stage.tasks, stage.tasks == 1 and "" or "s",
       #what > 0 and " (" .. table.concat(what, "; ") .. ")" or "")
   end
   return lines
 end
 
-local function head(network, layer, kernel, result, file)
-  local p, lines = layer.problem, {}
-  lines[1] = ("%s: %s for %s."):format(file, layer.id, kernel.target)
-  lines[2] = ""
-  lines[3] = ("  %s, %s"):format(words.pass(p), p.text)
-  lines[4] = ""
-  for _, line in ipairs(words.mathematics(p)) do lines[#lines + 1] = "    " .. line end
-  lines[#lines + 1] = ""
-  append(lines, "schedule", { kernel.schedule .. ", " .. kernel.from })
-  if result.family.explain then append(lines, "", result.family.explain(p, result.schedule, targets[kernel.target])) end
-  append(lines, "stages", stage_words(result))
-  append(lines, "error", words.certificate(p, kernel))
-  lines[#lines + 1] = ""
-  lines[#lines + 1] = ("Made by convgen %s; belongs to whoever made it."):format(network.version)
+local function head(network, layer, kernel, result)
+  local p, lines, family = layer.problem, {}, result.family
+  local function put(text, ...) lines[#lines + 1] = text:format(...) end
+  local function titled(title, list)
+    for i, line in ipairs(list) do put("  %-10s%s", i == 1 and title or "", line) end
+  end
+  put("%s: %s for %s.\n", kernel.file, layer.id, kernel.target)
+  put("  %s, %s\n", words.pass(p), p.text)
+  for _, line in ipairs(words.mathematics(p)) do put("    %s", line) end
+  put ""
+  titled("schedule", { kernel.schedule .. ", " .. kernel.from })
+  if family.explain then titled("", family.explain(p, result.schedule, targets[kernel.target])) end
+  titled("stages", stage_words(result))
+  titled("error", words.certificate(p, kernel))
+  put("\nMade by convgen %s; belongs to whoever made it.", network.version)
   return comment(lines)
 end
 
@@ -116,8 +112,6 @@ local function kernels_text(result, text, target)
   return table.concat(list, "\n")
 end
 
-local function vec_name(network, p, target) return ("%s_vec_%s_%s.h"):format(network.prefix, p.type, target.name) end
-
 -- Without variables that nobody reads: drivers name every index of a task; with signs as people write them.
 local function tidied(text)
   text = text:gsub("%+ %-(%d)", "- %1"):gsub(" %* 1 ([/+]) ", " %1 ")
@@ -136,16 +130,17 @@ end
 
 local function stages_text(p, result)
   local list = {}
-  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, words.c_type(p))) end
+  local function c_type(name) return words.c_type(p, name) end
+  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, c_type)) end
   return table.concat(list, "\n")
 end
 
 -- What encloses a file of a target that not every processor has, or compiler is told of.
 local function enclosure(network, kernel)
-  local target, macro = targets[kernel.target], network.guard .. "_X86"
+  local target = targets[kernel.target]
   if not target.isa then return "", "" end
-  local open = { "#if " .. macro }
-  if kernel.form == "c" then
+  local open = { "#if " .. network.guard .. "_" .. require("isa/" .. target.isa).emitted.macro }
+  if kernel.form == "c" and target.flags ~= "" then
     local line = '#error "compile this file with %s"'
     table.move({ ("#if !defined(CG_BODY) && !(%s)"):format(target.intrinsics), line:format(target.flags), "#endif" },
       1, 3, 2, open)
@@ -153,45 +148,53 @@ local function enclosure(network, kernel)
   return table.concat(open, "\n"), "#endif"
 end
 
-local function vec_header(network, p, target)
-  local macro = (network.guard .. "_VEC_" .. p.type .. "_" .. target.name):upper()
-  return ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro,
-    (lower.c.prelude(p.type, target):gsub("\n$", "")))
+-- The line that includes the operations of vectors, whose file is written when a kernel needs it first.
+local function vec_header(network, p, target, put)
+  local type_name = types.computed(p)
+  local name = ("%s_vec_%s_%s.h"):format(network.prefix, type_name, target.name)
+  if not network.headers[name] then
+    local macro = (network.guard .. "_VEC_" .. type_name .. "_" .. target.name):upper()
+    put(name, ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro,
+      (lower.c.prelude(type_name, target):gsub("\n$", ""))))
+    network.headers[name] = true
+  end
+  return ('#include "%s"\n'):format(name)
 end
 
-local function write_kernel(network, layer, kernel, build, put)
-  local p = layer.problem
-  local result, why = build({ problem = p, machine = network.machine, target = kernel.target, form = kernel.form,
-    threads = layer.threads },
-    kernel.schedule)
-  if not result then return nil, ("%s, %s: %s"):format(layer.id, kernel.target, why) end
-  local form, vectors = lower[kernel.form], result.kernels[1].target
+-- What the frames need to know of a kernel: sizes, names.
+local function describe(network, layer, kernel, result)
   kernel.chains, kernel.symbol = result.family.chains, ("%s_%s_%s"):format(network.prefix, layer.id, kernel.target)
   kernel.packed, kernel.shared, kernel.scratch = round64(result.packed), round64(result.shared), 0
   kernel.file, kernel.stages = kernel.symbol .. ".c", #result.stages
-  local rows, include = {}, nil
-  for i, stage in ipairs(result.stages) do
+  for _, stage in ipairs(result.stages) do
     stage.symbol = "stage_" .. stage.name
     kernel.scratch = math.max(kernel.scratch, round64(stage.scratch))
+  end
+end
+
+local function stage_rows(result)
+  local rows = {}
+  for i, stage in ipairs(result.stages) do
     rows[i] = ("        { %s, %d, %d },"):format(stage.symbol, stage.tasks, stage.pack and 1 or 0)
   end
-  if kernel.form == "c" then
-    local name = vec_name(network, p, vectors)
-    include = ('#include "%s"\n%s'):format(name, lower.c.beyond(result.kernels))
-    if not network.headers[name] then
-      network.headers[name] = true
-      put(name, vec_header(network, p, vectors))
-    end
-  else
-    include = "/* The kernels are instructions, in GNU's spelling; comments tell which operation they are of. */\n"
-  end
-  local open, close = enclosure(network, kernel)
+  return table.concat(rows, "\n")
+end
+
+local instructions = "/* The kernels are instructions, in GNU's spelling; comments tell which operation they are of. "
+  .. "*/\n"
+
+local function write_kernel(network, layer, kernel, build, put)
+  local p, target = layer.problem, targets[kernel.target]
+  local result, why = build({ problem = p, machine = network.machine, target = kernel.target, form = kernel.form,
+    threads = layer.threads }, kernel.schedule)
+  if not result then return nil, ("%s, %s: %s"):format(layer.id, kernel.target, why) end
+  describe(network, layer, kernel, result)
+  local in_c, open, close = kernel.form == "c", enclosure(network, kernel)
   put(kernel.file, (template.fill("standalone_kernel.c.in", {
-    HEAD = head(network, layer, kernel, result, kernel.file), PREFIX = network.prefix, OPEN = open, CLOSE = close,
-    INCLUDE = include,
-    KERNELS = kernels_text(result, kernel.form == "c" and form.kernel or form.assembly, targets[kernel.target]),
-    STAGES = stages_text(p, result),
-    SYMBOL = kernel.symbol, TABLE = table.concat(rows, "\n"),
+    HEAD = head(network, layer, kernel, result), PREFIX = network.prefix, OPEN = open, CLOSE = close,
+    INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels) or instructions,
+    KERNELS = kernels_text(result, in_c and lower.c.kernel or lower.machine.assembly, target),
+    STAGES = stages_text(p, result), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),
   }):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
   return true

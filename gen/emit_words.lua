@@ -2,6 +2,7 @@
 --
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
 local types = require "types"
+local accuracies = require "accuracies"
 local words = {}
 
 local axis_names = { "d", "h", "w" }
@@ -36,24 +37,28 @@ end
 local pass_words = { forward = "forward", backward_data = "backward data", backward_weights = "backward weights" }
 function words.pass(p) return pass_words[p.pass] end
 
-function words.c_type(p) return types.c(p.type) end
-function words.element(p) return types.bytes(p.type) end
+-- The type of an operand in C.
+function words.c_type(p, slot) return types.c(types.of(p, slot)) end
 
--- In the order of parameters; slot: the member of cg_call; written: an output.
+-- By pass, in the order of parameters: the member of cg_call, the parameter's name, and written, where it is an output.
+local parameters = {
+  forward = { { "src", "src" }, { "weights", "weights" }, { "bias", "bias" }, { "residual", "residual" },
+    { "dst", "dst", true } },
+  backward_data = { { "dst", "diff_dst" }, { "weights", "weights" }, { "src", "diff_src", true } },
+  backward_weights = { { "src", "src" }, { "dst", "diff_dst" }, { "weights", "diff_weights", true },
+    { "bias", "diff_bias", true } },
+}
+
 function words.operands(p)
-  local src, dst, weights = image(p, p.input, p.ic), image(p, p.output, p.oc), weights_shape(p)
-  if p.pass == "backward_data" then
-    return { { slot = "dst", name = "diff_dst", shape = dst }, { slot = "weights", name = "weights", shape = weights },
-      { slot = "src", name = "diff_src", shape = src, written = true } }
-  elseif p.pass == "backward_weights" then
-    return { { slot = "src", name = "src", shape = src }, { slot = "dst", name = "diff_dst", shape = dst },
-      { slot = "weights", name = "diff_weights", shape = weights, written = true },
-      p.bias and { slot = "bias", name = "diff_bias", shape = { p.oc }, written = true } or nil }
+  local dst, list = image(p, p.output, p.oc), {}
+  local shapes = { src = image(p, p.input, p.ic), dst = dst, weights = weights_shape(p), bias = p.bias and { p.oc },
+    residual = p.epilogue.residual and dst }
+  for _, row in ipairs(parameters[p.pass]) do
+    local slot, name, written = table.unpack(row)
+    if shapes[slot] then
+      list[#list + 1] = { slot = slot, name = name, written = written, shape = shapes[slot], type = types.of(p, slot) }
+    end
   end
-  local list = { { slot = "src", name = "src", shape = src }, { slot = "weights", name = "weights", shape = weights } }
-  if p.bias then list[#list + 1] = { slot = "bias", name = "bias", shape = { p.oc } } end
-  if p.epilogue.residual then list[#list + 1] = { slot = "residual", name = "residual", shape = dst } end
-  list[#list + 1] = { slot = "dst", name = "dst", shape = dst, written = true }
   return list
 end
 
@@ -91,57 +96,61 @@ local function position(p, i)
   return plus(scaled("o" .. a, p.stride[i]) .. " + " .. scaled("k" .. a, p.dilation[i]), -p.pad[i])
 end
 
-local function each_axis(p, text)
-  local list = {}
-  for _, i in ipairs(axes_of(p)) do list[#list + 1] = text(i) end
-  return list
-end
-
-local function indices(p, channel, spatial, batch)
-  local list = { batch or "n" }
+local function indices(p, channel, spatial)
+  local list = { "n" }
   if p.layout == "nchw" then list[2] = channel end
   table.move(spatial, 1, #spatial, #list + 1, list)
   if p.layout == "nhwc" then list[#list + 1] = channel end
   return "[" .. table.concat(list, ", ") .. "]"
 end
 
+-- What the formulas of a problem are made of: names of its taps and outputs, src and dst and weights under an output.
+local function terms_of(p)
+  local icg, t = p.ic // p.groups, { taps = {}, outputs = {}, inputs = {}, positions = {} }
+  for n, i in ipairs(axes_of(p)) do
+    local a = axis_names[i]
+    t.taps[n], t.outputs[n], t.inputs[n], t.positions[n] = "k" .. a, "o" .. a, "i" .. a, position(p, i)
+  end
+  t.from = p.groups > 1 and (icg == 1 and "g" or ("g*%d + i"):format(icg)) or "i"
+  t.w = (p.layout == "nchw" and "weights[c, i, %s]" or "weights[%s, i, c]"):format(table.concat(t.taps, ", "))
+  t.src, t.dst = "src" .. indices(p, t.from, t.positions), "dst" .. indices(p, "c", t.outputs)
+  t.over, t.pixels = table.concat(t.taps, ","), table.concat(t.outputs, ",")
+  return t
+end
+
+local mathematics = {
+  forward = function(p, t, put)
+    local e = p.epilogue
+    put("%s = %ssum over %s,i of", t.dst, p.bias and "bias[c] + " or "", t.over)
+    put("    %s * %s", t.src, t.w)
+    if e.residual then put("    + residual%s", indices(p, "c", t.outputs)) end
+    if e.activation == "relu" then put "then max(0, .)"
+    elseif e.activation == "clamp" then put("then clamped to [%g, %g]", e.lo, e.hi) end
+  end,
+  backward_data = function(p, t, put)
+    local where = {}
+    for n, input in ipairs(t.inputs) do where[n] = ("%s = %s"):format(input, t.positions[n]) end
+    put("diff_src%s = sum over %s,c, where an output has", indices(p, t.from, t.inputs), t.over)
+    put("    %s, of", table.concat(where, " and "))
+    put("    diff_%s * %s", t.dst, t.w)
+  end,
+  backward_weights = function(p, t, put)
+    put("diff_%s = sum over n,%s of", t.w, t.pixels)
+    put("    %s * diff_%s", t.src, t.dst)
+    if p.bias then put("diff_bias[c] = sum over n,%s of diff_%s", t.pixels, t.dst) end
+  end,
+}
+
 -- Lines of a formula.
 function words.mathematics(p)
-  local taps = each_axis(p, function(i) return "k" .. axis_names[i] end)
-  local outputs = each_axis(p, function(i) return "o" .. axis_names[i] end)
-  local under = each_axis(p, function(i) return position(p, i) end)
-  local inputs = each_axis(p, function(i) return "i" .. axis_names[i] end)
-  local icg, ocg = p.ic // p.groups, p.oc // p.groups
-  local grouped = p.groups > 1
-  local from = grouped and (icg == 1 and "g" or ("g*%d + i"):format(icg)) or "i"
-  local tap_text = table.concat(taps, ",")
-  local w = p.layout == "nchw" and ("weights[c, i, %s]"):format(table.concat(taps, ", "))
-    or ("weights[%s, i, c]"):format(table.concat(taps, ", "))
-  local src, dst = "src" .. indices(p, from, under), "dst" .. indices(p, "c", outputs)
-  local lines = {}
-  if p.pass == "forward" then
-    lines[1] = ("%s = %ssum over %s,i of"):format(dst, p.bias and "bias[c] + " or "", tap_text)
-    lines[2] = ("    %s * %s"):format(src, w)
-    local e = p.epilogue
-    if e.residual then lines[#lines + 1] = "    + residual" .. indices(p, "c", outputs) end
-    if e.activation == "relu" then lines[#lines + 1] = "then max(0, .)"
-    elseif e.activation == "clamp" then lines[#lines + 1] = ("then clamped to [%g, %g]"):format(e.lo, e.hi) end
-  elseif p.pass == "backward_data" then
-    lines[1] = ("diff_src%s = sum over %s,c, where an output has"):format(indices(p, from, inputs), tap_text)
-    local where = {}
-    for n, i in ipairs(axes_of(p)) do where[n] = ("%s = %s"):format(inputs[n], position(p, i)) end
-    lines[2] = ("    %s, of"):format(table.concat(where, " and "))
-    lines[3] = ("    diff_%s * %s"):format(dst, w)
-  else
-    lines[1] = ("diff_%s = sum over n,%s of"):format(w, table.concat(outputs, ","))
-    lines[2] = ("    %s * diff_%s"):format(src, dst)
-    if p.bias then lines[3] = ("diff_bias[c] = sum over n,%s of diff_%s"):format(table.concat(outputs, ","), dst) end
-  end
-  if grouped and icg == 1 and ocg == 1 then
-    lines[#lines + 1] = "with each channel alone: g = c, i = 0"
-  elseif grouped then
-    lines[#lines + 1] = ("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered")
-      :format(p.groups, icg, icg == 1 and "" or "s", ocg)
+  local lines, icg, ocg = {}, p.ic // p.groups, p.oc // p.groups
+  local function put(text, ...) lines[#lines + 1] = text:format(...) end
+  mathematics[p.pass](p, terms_of(p), put)
+  if p.groups > 1 and icg == 1 and ocg == 1 then
+    put "with each channel alone: g = c, i = 0"
+  elseif p.groups > 1 then
+    put("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered", p.groups, icg,
+      icg == 1 and "" or "s", ocg)
   end
   return lines
 end
@@ -156,10 +165,7 @@ function words.terms(p)
   return p.ic // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0)
 end
 
-local budgets = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
--- The same numbers as in runtime/check/budget.c. The normwise error of transforms over that of a plain loop that this
--- accuracy admits.
-function words.budget(p) return budgets[p.accuracy] end
+function words.budget(p) return accuracies[p.accuracy].budget end
 
 local function proven(p, chains)
   local k, u = words.terms(p), types.rows[p.type].digits

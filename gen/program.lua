@@ -173,6 +173,19 @@ program.operations = {
   loop      = { own = true },
 }
 
+-- registers: fields that may hold registers, in the order in which they are read, then written.
+local holders = { d = true, x = true, y = true, group = true }
+
+for _, row in pairs(program.operations) do
+  local list = {}
+  row.reads, row.writes, row.registers = row.reads or {}, row.writes or {}, list
+  for _, fields in ipairs { row.reads, row.writes } do
+    for _, field in ipairs(fields) do
+      if holders[field] and not list[field] then list[#list + 1], list[field] = field, true end
+    end
+  end
+end
+
 -- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
 for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int
   long register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
@@ -185,20 +198,19 @@ end
 
 local function emit(k, op)
   if k.finished then complain(k, "%s after finish", op.op) end
-  local list = k.open[#k.open]
+  local list = k.block
   list[#list + 1] = op
 end
 
 ---- declarations ----------------------------------------------------------------------------------------------------
 function program.new(o)
   local k = setmetatable({ name = o.name, names = {}, claimed = {}, kinds = {}, type = o.type, target = o.target,
-    args = {}, pool = {}, slots = {},
-    vectors = {}, body = {}, loops = {} }, Program)
+    args = {}, pool = {}, slots = {}, vectors = {}, body = {}, loops = {}, depth = 0 }, Program)
   check_name(k, o.name)
-  if not types.rows[o.type] then complain(k, "the type %s is none of f32, f64", tostring(o.type)) end
+  if not types.rows[o.type] then complain(k, "the type %s is none of %s", tostring(o.type), types.names()) end
   if type(o.target) ~= "table" then complain(k, "the target is no row of targets") end
   k.size, k.part, k.lanes = types.bytes(o.type), types.part(o.type), types.lanes(o.type, o.target)
-  k.open = { k.body } -- the lists that operations go to, innermost last
+  k.block = k.body -- the list that operations go to
   return k
 end
 
@@ -210,11 +222,17 @@ local function argument(k, name, row)
   return row
 end
 
-function Program:pointer(name, access)
+-- To elements of a type that is computed in the program's, which is usual.
+function Program:pointer(name, access, stored)
+  local row = types.rows[stored or self.type]
+  if not row or row.sums ~= self.type then
+    complain(self, "the pointer %s is to %s; what is computed in %s is %s", name, stored, self.type,
+      types.names(function(other) return other.sums == self.type end))
+  end
   if access ~= "in" and access ~= "out" and access ~= "inout" then
     complain(self, "the pointer %s is %s; in, out and inout are allowed", tostring(name), tostring(access))
   end
-  return argument(self, name, { kind = "pointer", access = access, bytes = self.size })
+  return argument(self, name, { kind = "pointer", access = access, type = stored or self.type, bytes = row.bytes })
 end
 
 function Program:count(name) return argument(self, name, { kind = "count" }) end
@@ -239,11 +257,14 @@ function Program:at(p, offset)
 end
 
 function Program:memory(a)
-  return { kind = "memory operand", program = self, address = readable(self, "a memory operand", a) }
+  return { kind = "memory operand", program = self, address = readable(self, "a memory operand", a),
+    pointer = a.pointer }
 end
 
 function Program:memory_broadcast(a)
-  return { kind = "memory operand", program = self, address = readable(self, "a memory operand", a), all = true }
+  local y = self:memory(a)
+  y.all = true
+  return y
 end
 
 ---- methods ---------------------------------------------------------------------------------------------------------
@@ -331,7 +352,8 @@ function Program:advance(p, elements)
 end
 
 local function new_pointer(k, hint, from)
-  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, bytes = from.bytes }
+  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, type = from.type,
+    bytes = from.bytes }
   k.kinds[p] = "pointer"
   return p
 end
@@ -360,23 +382,24 @@ function Program:loop(count, body)
   else
     count = integer(self, "a loop count", count, 0)
   end
-  local depth = #self.open
+  local outer, depth = self.block, self.depth + 1
   self.loops[depth] = self.loops[depth] or claim(self, ({ "i", "j", "l" })[depth] or "i" .. depth)
   local op = { op = "loop", count = count, index = self.loops[depth], body = {} }
   emit(self, op)
-  table.insert(self.open, op.body)
+  self.block, self.depth = op.body, depth
   body()
-  table.remove(self.open)
+  self.block, self.depth = outer, depth - 1
 end
 
 -- Loops in each other, {count, steps, names} each, outermost first, over several pointers: body(pointers that have come
--- there). Inside a loop that has others in it copies of those names go on. A pointer without a step goes on where the
--- loops inside left it, if it has no name there either.
+-- there). A count may be the name of an argument to be. Inside a loop that has others in it copies of those names go
+-- on. A pointer without a step goes on where the loops inside left it, if it has no name there either.
 function Program:nest(pointers, loops, body, level)
   level = level or 1
   local loop, inner = loops[level], pointers
   if not loop then return body(table.unpack(pointers)) end
-  self:loop(loop.count, function()
+  local count = type(loop.count) == "string" and self:count(loop.count) or loop.count
+  self:loop(count, function()
     if level < #loops then
       inner = {}
       for i, p in ipairs(pointers) do inner[i] = loop.names[i] and self:copy(loop.names[i], p) or p end
@@ -387,76 +410,60 @@ function Program:nest(pointers, loops, body, level)
 end
 
 ---- validation ------------------------------------------------------------------------------------------------------
--- What a field of an operation holds, behind addresses: a register, slot, pointer or table, or a transpose's list of
--- registers.
-local function held(op, field)
-  local thing = op[field]
-  local kind = thing.kind
-  if kind == "memory operand" and thing.address then return thing.address.pointer end
-  return kind == "address" and thing.pointer or thing
+-- A thing is known where it has a value, used where any operation reads or writes it. (An address and a memory operand
+-- stand for their pointer.)
+local function check_read(k, op, thing)
+  if not thing.kind then
+    for _, v in ipairs(thing) do check_read(k, op, v) end
+    return
+  end
+  if thing.value then return end -- a constant
+  if not k.known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
+  k.used[thing] = true
 end
 
-local function each(op, fields, visit)
-  for _, field in ipairs(fields or {}) do
-    local thing = held(op, field)
-    if thing.kind then
-      visit(thing)
-    else
-      for _, v in ipairs(thing) do visit(v) end
+local function write(k, thing)
+  k.known[thing], k.used[thing], k.written[#k.written + 1] = true, true, thing
+end
+
+local function check_operation(k, op)
+  local row, known, used = program.operations[op.op], k.known, k.used
+  local reads, writes = row.reads, row.writes
+  for i = 1, #reads do
+    local thing = op[reads[i]]
+    thing = thing.pointer or thing
+    if known[thing] then used[thing] = true else check_read(k, op, thing) end
+  end
+  for i = 1, #writes do
+    local thing = op[writes[i]]
+    if not known[thing] and thing.kind then write(k, thing) end -- what a transpose writes was known before
+  end
+end
+
+-- Of what got its value behind `before` a register keeps it if the loop runs at least once; pointer variables are gone.
+local function leave_loop(k, op, before)
+  local known, written, kept = k.known, k.written, before
+  local never_runs = type(op.count) == "table" or op.count == 0
+  for i = before + 1, #written do
+    local thing = written[i]
+    written[i] = nil
+    if never_runs or thing.kind == "pointer" then known[thing] = nil else
+      kept = kept + 1
+      written[kept] = thing
     end
   end
 end
 
--- Calls visit(thing) for each register, slot, pointer and table that an operation reads or writes.
-function program.reads(op, visit) each(op, program.operations[op.op].reads, visit) end
-function program.writes(op, visit) each(op, program.operations[op.op].writes, visit) end
-program.held = held
-
-local function copy_set(set)
-  local copy = {}
-  for key in pairs(set) do copy[key] = true end
-  return copy
-end
-
-local function never_runs(count) return type(count) == "table" or count == 0 end
-
-local function check_read(k, op, thing, known)
-  if not thing.kind then
-    for _, v in ipairs(thing) do check_read(k, op, v, known) end
-    return
-  end
-  if thing.value then return end
-  if not known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
-  k.used[thing] = true
-end
-
-local function check_operation(k, op, known, used)
-  local row = program.operations[op.op]
-  local reads, writes = row.reads, row.writes
-  for i = 1, reads and #reads or 0 do
-    local thing = held(op, reads[i])
-    if known[thing] then used[thing] = true else check_read(k, op, thing, known) end
-  end
-  for i = 1, writes and #writes or 0 do
-    local thing = op[writes[i]]
-    if thing.kind then known[thing] = true end -- what a transpose writes was known before
-  end
-end
-
--- Walks a block in order; `known` holds what has a value. After a loop a register keeps the value it got inside only if
--- the loop runs at least once, and a pointer variable of the loop is gone.
-local function check_flow(k, block, known)
-  local used = k.used
+-- Walks a block in order.
+local function check_flow(k, block)
   for _, op in ipairs(block) do
     if op.op == "loop" then
-      local inside = copy_set(known)
-      check_flow(k, op.body, inside)
-      for thing in pairs(inside) do
-        if thing.kind ~= "pointer" and not never_runs(op.count) then known[thing] = true end
-      end
-      used[op.count] = true
-    else
-      check_operation(k, op, known, used)
+      local before = #k.written
+      k.used[op.count] = true
+      check_flow(k, op.body)
+      leave_loop(k, op, before)
+    elseif op.op ~= "comment" then
+      check_operation(k, op)
     end
   end
 end
@@ -464,12 +471,11 @@ end
 -- Checks the flow of values and closes the program; returns it.
 function Program:finish()
   if self.finished then complain(self, "finish twice") end
-  if #self.open > 1 then complain(self, "finish inside a loop") end
-  local known = {}
-  self.used = {} -- arguments that something reads
-  for _, argument_ in ipairs(self.args) do known[argument_] = true end
-  check_flow(self, self.body, known)
-  self.finished = true
+  if self.depth > 0 then complain(self, "finish inside a loop") end
+  self.used, self.known, self.written = {}, {}, {}
+  for _, argument_ in ipairs(self.args) do self.known[argument_] = true end
+  check_flow(self, self.body)
+  self.finished, self.known, self.written = true, nil, nil
   return self
 end
 

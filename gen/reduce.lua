@@ -94,21 +94,14 @@ function reduce.rows(places, rows, pitch)
   return list
 end
 
--- Zeroes places, once or as run = {times, step} says; without times an argument does.
-function reduce.zero_kernel(p, target, name, places, run)
-  local k = program.new { name = name, type = p.type, target = target }
+-- Zeroes places, once or as run = {times, step} says; without times an argument does. o: what the program is.
+function reduce.zero_kernel(o, places, run)
+  local k = program.new(o)
   local out, zero = k:pointer("out", "out"), k:vector "zero"
-  local times = run and (run.times or k:count "vectors")
   k:zero(zero)
-  local function all()
+  k:nest({ out }, { run and { count = run.times or "vectors", steps = { run.step } } or nil }, function()
     for _, place in ipairs(places) do k:store(k:at(out, place.at), zero, 0, place.lanes) end
-  end
-  if not run then all() else
-    k:loop(times, function()
-      all()
-      k:advance(out, run.step)
-    end)
-  end
+  end)
   return k:finish()
 end
 
@@ -130,18 +123,12 @@ local function chains_of(k, places, blocks, text)
   return chains
 end
 
--- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest, where a
--- count may be the name of an argument; blocks, if their chains are to run beside each other, `apart` elements from one
--- to the next; run: for vectors one behind another; whole: all of each vector is there, and the sums are new totals;
--- words, as above.
-function reduce.bias_kernel(p, target, name, places, how)
-  local k, words, loops = program.new { name = name, type = p.type, target = target }, how.words or usual, {}
+-- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest; blocks, if
+-- their chains are to run beside each other, `apart` elements from one to the next; run: for vectors one behind
+-- another; whole: all of each vector is there, and the sums are new totals; words, as above.
+function reduce.bias_kernel(o, places, how)
+  local k, words = program.new(o), how.words or usual
   local diff, out = k:pointer("diff_dst", "in"), k:pointer(words.out, "inout")
-  local vectors = how.run and k:count "vectors"
-  for i, loop in ipairs(how.loops) do
-    local count = type(loop.count) == "string" and k:count(loop.count) or loop.count
-    loops[i] = { count = count, steps = loop.steps, names = loop.names }
-  end
   local g = not words.sums_first and k:vector(words.g)
   local chains = chains_of(k, places, how.blocks, words.sum)
   local total = words.total and k:vector(words.total)
@@ -151,9 +138,10 @@ function reduce.bias_kernel(p, target, name, places, how)
       for v, place in ipairs(places) do visit(chains[v][b], (b - 1) * (how.apart or 0) + place.at, place.lanes) end
     end
   end
-  local function sum()
+  local step = places[1].lanes
+  k:nest({ diff, out }, { how.run and { count = "vectors", steps = { step, step } } or nil }, function()
     each(function(chain) k:zero(chain) end)
-    k:nest({ how.run and k:copy("line", diff) or diff }, loops, function(at)
+    k:nest({ how.run and k:copy("line", diff) or diff }, how.loops, function(at)
       each(function(chain, offset, lanes)
         if how.whole then return k:add(chain, chain, k:memory(k:at(at, offset))) end
         k:load(g, k:at(at, offset), 0, lanes)
@@ -164,14 +152,7 @@ function reduce.bias_kernel(p, target, name, places, how)
       if how.whole then reduce.total(k, k:at(out, place.at), chains[v][1], g)
       else reduce.add(k, k:at(out, place.at), chains[v], total or g, place.lanes) end
     end
-  end
-  if not how.run then sum() else
-    k:loop(vectors, function()
-      sum()
-      k:advance(diff, places[1].lanes)
-      k:advance(out, places[1].lanes)
-    end)
-  end
+  end)
   return k:finish()
 end
 
@@ -202,18 +183,17 @@ function reduce.sum_blocks(p, kernel, dst)
   end
 end
 
--- The gradient of the bias of channels-last data as a stage of its own, whose kernels are added to `kernels`.
-function reduce.bias_stage(p, target, kernels)
-  local lanes, dst, list = parts.lanes_of(p, target), view.dst(p), {}
+-- The gradient of the bias of channels-last data as a stage of its own, built in b.
+function reduce.bias_stage(b)
+  local p, lanes, dst, list = b.p, parts.lanes_of(b.p, b.target), view.dst(b.p), {}
   local wide = math.min(4, (p.oc + lanes - 1) // lanes)
   local loops = { { count = "rows", steps = { dst.h }, names = { "y" } }, { count = "columns", steps = { dst.w } } }
   for i, run in ipairs(cut.runs_of_columns(p.oc, wide, lanes)) do
-    local places, n = reduce.vectors(run.tile, lanes), #kernels
-    kernels[n + 1] = reduce.bias_kernel(p, target, "bias" .. n, places, { loops = loops })
-    kernels[n + 2] = reduce.zero_kernel(p, target, "zero" .. n, places)
-    list[i] = reduce.bias_part(p, { index = { "tile", run.count }, zero = kernels[n + 2], at = reduce.plane_at(p),
+    local places, zero = reduce.vectors(run.tile, lanes), b:named "zero"
+    local sum = b:add(reduce.bias_kernel(b:named "bias", places, { loops = loops }))
+    list[i] = reduce.bias_part(p, { index = { "tile", run.count }, zero = b:add(reduce.zero_kernel(zero, places)),
       channel = function(d, tile) return d:let("c", (tile + run.index) * (wide * lanes)) end,
-      blocks = reduce.sum_blocks(p, kernels[n + 1], dst) })
+      at = reduce.plane_at(p), blocks = reduce.sum_blocks(p, sum, dst) })
   end
   return driver.stage { name = "bias", parts = list }
 end
@@ -231,30 +211,25 @@ local function blocks_together(p, vectors, target)
 end
 
 -- What sums a run of equal tiles of channels: {first, count, width, zero, one, many, together}.
-local function bias_tile(p, run, width, target, kernels)
-  local lanes, row = parts.lanes_of(p, target), p.output[3] * p.oc
-  local places, step = reduce.vectors(run.tile, lanes), reduce.block_rows(p.output[3])
-  local together = blocks_together(p, run.tile.vectors, target)
-  local function add(kernel)
-    kernels[#kernels + 1] = kernel
-    return kernel
-  end
+local function bias_tile(b, run, width, lanes)
+  local p, step, places = b.p, reduce.block_rows(b.p.output[3]), reduce.vectors(run.tile, lanes)
+  local together = blocks_together(p, run.tile.vectors, b.target)
   local function sum(what, blocks)
-    return add(reduce.bias_kernel(p, target, what .. #kernels, places, { blocks = blocks, apart = step * row,
+    return b:add(reduce.bias_kernel(b:named(what), places, { blocks = blocks, apart = step * p.output[3] * p.oc,
       loops = { { count = "pixels", steps = { p.oc } } }, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
   end
   return { first = run.index * width, count = run.count, width = width, together = together,
-    zero = add(reduce.zero_kernel(p, target, "zero" .. #kernels, places)),
+    zero = b:add(reduce.zero_kernel(b:named "zero", places)),
     one = (together == 1 or p.output[2] % (together * step) > 0) and sum("bias", 1),
     many = together > 1 and sum("biases", together) }
 end
 
--- Of all output channels, whose kernels are added to `kernels`.
-function reduce.bias_tiles(p, target, kernels)
-  local lanes, list = parts.lanes_of(p, target), {}
-  local wide = math.min(target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
+-- Of all output channels, built in b.
+function reduce.bias_tiles(b)
+  local p, lanes, list = b.p, parts.lanes_of(b.p, b.target), {}
+  local wide = math.min(b.target.registers < 32 and 2 or 4, (p.oc + lanes - 1) // lanes)
   for i, run in ipairs(cut.runs_of_columns(p.oc, wide, lanes)) do
-    list[i] = bias_tile(p, run, wide * lanes, target, kernels)
+    list[i] = bias_tile(b, run, wide * lanes, lanes)
   end
   return list
 end

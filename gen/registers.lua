@@ -6,25 +6,17 @@
 local program = require "program"
 local registers = {}
 
--- Whether an operation needs a register beside those it names: where its row says so (for the exchange in a transpose,
--- for the places that a spread takes lanes from), for the mask of a range, for the sums of which a range is taken, for
--- an element that is an operand. (A range that is loaded can have its mask in the destination.)
+-- Whether an operation needs a register beside those it names, on a target that lacks something: for the mask of a
+-- range, for the sums of which a range is taken, for an operand in memory or an element that is one. (A range that is
+-- loaded can have its mask in the destination.)
 local function needs_temporary(op, target)
-  if program.operations[op.op].beside then return true end
-  if (op.op == "store" or op.y) and op.count and not target.mask_registers then return true end
-  return op.y and op.y.all and not target.broadcast_operand
+  local y = op.y
+  return op.count and not target.mask_registers and (y or op.op == "store")
+    or y and (y.all and not target.broadcast_operand or y.pointer and target.operands == "registers")
 end
 
--- Fields of each operation that hold what it reads, then what else it writes.
-local touched = {}
-for name, row in pairs(program.operations) do
-  local list, seen = {}, {}
-  for _, fields in ipairs { row.reads or {}, row.writes or {} } do
-    for _, field in ipairs(fields) do
-      if not seen[field] then list[#list + 1], seen[field] = field, true end
-    end
-  end
-  touched[name] = list
+local function lacks_something(target)
+  return not (target.mask_registers and target.broadcast_operand and target.operands ~= "registers")
 end
 
 local function touch(s, v)
@@ -34,32 +26,38 @@ local function touch(s, v)
   elseif v.kind == "register" then
     span = { register = v, first = s.position, last = s.position }
     s.spans[v], s.order[#s.order + 1] = span, span
-  elseif not v.kind then
+  elseif not v.kind then -- a group
     for _, each in ipairs(v) do touch(s, each) end
+  end
+end
+
+local function walk(s, block)
+  local operations, spans, lacking = program.operations, s.spans, s.lacking
+  for _, op in ipairs(block) do
+    s.position = s.position + 1
+    if op.op == "loop" then
+      local loop = { first = s.position }
+      s.loops[#s.loops + 1] = loop -- outer ones before inner ones
+      walk(s, op.body)
+      s.position = s.position + 1
+      loop.last = s.position
+    else
+      local row = operations[op.op]
+      local fields = row.registers
+      for i = 1, #fields do
+        local v = op[fields[i]]
+        if spans[v] then spans[v].last = s.position else touch(s, v) end
+      end
+      if row.beside or lacking and needs_temporary(op, lacking) then s.temporary = true end
+    end
   end
 end
 
 -- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
 local function survey(k, target)
   local s = { position = 0, spans = {}, order = {}, loops = {} }
-  local held = program.held
-  local function walk(block)
-    for _, op in ipairs(block) do
-      s.position = s.position + 1
-      if op.op == "loop" then
-        local loop = { first = s.position }
-        s.loops[#s.loops + 1] = loop -- outer ones before inner ones
-        walk(op.body)
-        s.position = s.position + 1
-        loop.last = s.position
-      else
-        s.temporary = s.temporary or needs_temporary(op, target)
-        local fields = touched[op.op]
-        for i = 1, #fields do touch(s, held(op, fields[i])) end
-      end
-    end
-  end
-  walk(k.body)
+  s.lacking = lacks_something(target) and target
+  walk(s, k.body)
   return s
 end
 

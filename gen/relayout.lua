@@ -35,21 +35,15 @@ local function many_neighbours(k, elements, pointers, move)
   if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
 end
 
--- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}; a count
--- may be the name of what the kernel is told. whole: the last vector is written whole, zeros behind the elements. many:
--- neighbours in a loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come
--- before the store.
+-- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}. whole:
+-- the last vector is written whole, zeros behind the elements. many: neighbours in a loop. finish = a problem: the
+-- residual, which stands as the copy does, and the activation of it come before the store.
 function relayout.copy(view, o)
   local k, from, to, residual = begin(view, o)
-  local loops = {}
-  for i, loop in ipairs(view.loops or {}) do
-    loops[i] = { count = type(loop.count) == "string" and k:count(loop.count) or loop.count, steps = loop.steps,
-      names = loop.names }
-  end
   local move = mover(k, view)
-  k:nest({ from, to }, loops, function(a, b)
+  k:nest({ from, to }, view.loops or {}, function(a, b)
     if view.many then
-      if loops[1] then a, b = k:copy("x", a), k:copy("y", b) end
+      if view.loops then a, b = k:copy("x", a), k:copy("y", b) end
       return many_neighbours(k, view.elements, residual and { a, residual, b } or { a, b }, move)
     end
     for at = 0, view.elements - 1, k.lanes do move({ a, b }, at, math.min(k.lanes, view.elements - at)) end

@@ -3,6 +3,7 @@
 -- Nothing else in the generator knows which families there are.
 local names = require "names"
 local targets = require "targets"
+local cost = require "cost"
 local space = {}
 
 -- The versions say when what a family makes has changed. A family is loaded, and states its schedules' names, when
@@ -20,6 +21,14 @@ for _, row in ipairs(families) do by_name[row.name] = row end
 
 function space.family(name) return by_name[name] and by_name[name].module end
 function space.version(name) return by_name[name] and by_name[name].version end
+
+-- The words of all families, sorted.
+function space.words()
+  local words = {}
+  for i, row in ipairs(families) do words[i] = row.name end
+  table.sort(words)
+  return words
+end
 
 -- The versions of all families, "4.5.3.6.1": records of equal ones come from the same kernels.
 function space.generator()
@@ -43,11 +52,15 @@ function space.parse(name)
   return by_name[schedule.family].module, schedule
 end
 
-local function before(a, b)
-  if (a.why == nil) ~= (b.why == nil) then return a.why == nil end
-  if a.cycles ~= b.cycles then return a.cycles < b.cycles end
-  return a.name < b.name
+-- In order of cycles a run, or of those of a plan (cost.lua); what fits first.
+local function order_by(field)
+  return function(a, b)
+    if (a.why == nil) ~= (b.why == nil) then return a.why == nil end
+    if a[field] ~= b[field] then return a[field] < b[field] end
+    return a.name < b.name
+  end
 end
+local before, before_in_plans = order_by "cycles", order_by "planned"
 
 -- So many schedules are worth looking at, and so many of a family and of a way, whatever the others promise; refused
 -- ones all tell something.
@@ -75,6 +88,7 @@ end
 
 local function entry_of(row, problem, found)
   local entry = { family = row.name, version = row.version, cycles = found.cycles or 0, why = found.why,
+    planned = cost.planned(found.cycles or 0, found.made or 0),
     arithmetic = found.why and "" or arithmetic_of(row.module, problem, found.schedule) }
   entry.name, entry.way = found.name, found.way or found.name
   if not entry.name then entry.name, entry.way = names.print(found.schedule) end
@@ -94,10 +108,11 @@ local function entries_of(problem, target, machine)
   return list
 end
 
--- The arithmetics of a sorted list, best first, each with its schedules.
+-- The arithmetics of a list, each with its schedules, best first, where making them counts.
 local function by_arithmetic(list)
-  local order, of = {}, {}
-  for _, entry in ipairs(list) do
+  local order, of, sorted = {}, {}, table.move(list, 1, #list, 1, {})
+  table.sort(sorted, before_in_plans)
+  for _, entry in ipairs(sorted) do
     if entry.why then break end
     local name = entry.arithmetic
     if not of[name] then
@@ -112,7 +127,7 @@ end
 -- Transforms that are not worth it behind the canonical arithmetic.
 local function by_worth(order, of, worth)
   local rank = {}
-  for _, name in ipairs(order) do rank[name] = of[name][1].cycles / (name == "canonical" and 1 or worth) end
+  for _, name in ipairs(order) do rank[name] = of[name][1].planned / (name == "canonical" and 1 or worth) end
   table.sort(order, function(a, b)
     if rank[a] ~= rank[b] then return rank[a] < rank[b] end
     return a < b

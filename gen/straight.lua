@@ -6,13 +6,15 @@
 --       {inputs, operations, results}: values are numbered, inputs first; an operation {op, x, y, c} makes the next
 --       value: add x+y, sub x-y, mul x*c, fma x+y*c (c a fraction). results[i] is a value, or false: zero.
 --   straight.count(s)                 how many operations
+--   straight.reads(s)                 how many inputs it reads
 --   straight.constants(s)             the numbers that emit asks for
 --   straight.emit(k, s, x, constant)
 --       into a kernel program: x is a list of registers, which may be overwritten, or functions that make one where it
 --       is first needed; constant(number) gives a register; returns the results' registers, each its own, false for
 --       zero.
---   straight.registers(s, held, kept) how many emit has in use at once: x held in registers, or made where it is needed;
---                                     constants are kept in others, or take one where they are used
+--   straight.registers(s, held, kept)
+--       how many emit has in use at once, with x in registers (held) or made where it is first needed, and constants in
+--       others (kept) or in one where they are used.
 --
 -- Rows of points +p and -p are P + cQ and P - cQ: even and odd parts; columns that differ by signs only are added and
 -- subtracted first. A factor that several terms have stays outside.
@@ -163,8 +165,11 @@ function straight.constants(s)
   return list
 end
 
+-- Where each value is used last, found once: rows and columns are emitted many times.
 local function last_uses(s)
+  if s.last then return s.last end
   local last = {}
+  s.last = last
   for n, op in ipairs(s.operations) do
     last[op.x] = n
     if op.y then last[op.y] = n end
@@ -189,20 +194,24 @@ local function emit_fma(k, x, y, op, dies, constant)
 end
 
 function straight.emit(k, s, x, constant)
-  local registers, last, results = table.move(x, 1, s.inputs, 1, {}), last_uses(s), {}
+  local registers, last, results, inputs = table.move(x, 1, s.inputs, 1, {}), last_uses(s), {}, s.inputs
   local function register(value)
-    if type(registers[value]) == "function" then registers[value] = registers[value]() end
-    return registers[value]
+    local r = registers[value]
+    if value <= inputs and type(r) == "function" then
+      r = r()
+      registers[value] = r
+    end
+    return r
   end
   for n, op in ipairs(s.operations) do
-    local a, b, d = register(op.x), op.y and register(op.y), nil
-    if op.op == "fma" then
+    local name, a, b, d = op.op, register(op.x), op.y and register(op.y), nil
+    if name == "fma" then
       d = emit_fma(k, a, b, op, last[op.x] == n and op.x ~= op.y, constant)
     else
       d = k:vector "t"
-      k[op.op](k, d, a, op.op == "mul" and constant(factor(op)) or b)
+      k[name](k, d, a, name == "mul" and constant(factor(op)) or b)
     end
-    registers[s.inputs + n] = d
+    registers[inputs + n] = d
   end
   local taken = {}
   for i, value in ipairs(s.results) do

@@ -1,9 +1,10 @@
 -- targets.lua: what kernels are written for, one row a target.
 --
 -- bits: the width of a vector (0: scalars). registers: how many vectors fit. needs: processor features. flags: what a
--- system compiler must be told. broadcast_operand: arithmetic takes one element of memory for all lanes;
--- mask_registers: ranges of lanes need no vector register. isa: the instruction set that lower/machine writes for it, a
--- file of isa/. intrinsics: where body 1 of vec.h applies. An internal row is never chosen as a machine's target.
+-- system compiler must be told. operands: "registers" where arithmetic takes nothing from memory. broadcast_operand: it
+-- takes one element of memory for all lanes. mask_registers: ranges of lanes need no vector register. isa: the
+-- instruction set that lower/machine writes for it, a file of isa/. intrinsics: where body 1 of vec.h applies. An
+-- internal row is never chosen as a machine's target.
 --
 -- For cost.lua: fma, loads, stores: operations of vectors a cycle; partial: stores that one of a part of a vector is
 -- worth; latency: cycles until a sum can be added to; rates: cycles of a line of 64 bytes, where the machine has none

@@ -13,7 +13,6 @@ enum { PACKED = CG_TENSORS, WORKSPACE, SLOTS };
 #define PLACE(field) offsetof(convgen_tensors, field)
 static const size_t place[SLOTS] = {PLACE(src), PLACE(weights), PLACE(bias), PLACE(dst), PLACE(residual), PLACE(slope),
                                     PLACE(packed), PLACE(workspace)};
-_Static_assert(sizeof(convgen_tensors) == SLOTS * sizeof(void *), "convgen_tensors holds one pointer a slot");
 enum { IDLE = 64 };
 
 typedef struct cg_slot {

@@ -41,7 +41,7 @@ fi
 
 # ---- the completion ----
 . "$build/convgen.bash"
-families=$(sed -n 's/^names.family("\([a-z]*\)".*/\1/p' "$source"/gen/families/*.lua "$source"/gen/rewrite/*.lua | sort | xargs)
+families=$(sed -n 's/^  { name = "\([a-z]*\)", version.*/\1/p' "$source"/gen/space.lua | sort | xargs)
 [ "$_convgen_families" = "$families" ] || fail "the families are $families; the completion has $_convgen_families"
 touch 'net list.txt' net.txt
 

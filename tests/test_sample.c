@@ -122,7 +122,7 @@ enum { LARGE = sizeof large / sizeof *large };
 /* The multiply-adds that the tasks of a sample may have: more in machine code, where making another kernel takes longer. */
 static double affordable(const cg_kernel *k)
 {
-    double made = k->machine ? 5e3 * (double)k->source.length : 0;
+    double made = k->machine ? 1e4 * (double)k->source.length : 0;
     return made > 2e7 ? made : 2e7;
 }
 

@@ -1,9 +1,11 @@
-/* embed.c: build-time program: embed OUT.c SOURCE_DIR FILE...
+/* embed.c: build-time program: embed OUT.c FACTS.h SOURCE_DIR FILE...
  *
  * Writes one C file that holds gen's Lua modules as bytecode (with line numbers, for messages) and the templates as text,
- * sorted by name, as the table that runtime/generate/script.c reads. A file that does not compile stops the build with its message. */
+ * sorted by name, as the table that runtime/generate/script.c reads. A file that does not compile stops the build with its message.
+ * FACTS.h is tools/facts.lua's. */
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +75,22 @@ static long put_file(const char *folder, const char *name)
     return written;
 }
 
+static void put_facts(const char *folder, const char *path)
+{
+    char script[4096];
+    lua_State *lua = luaL_newstate();
+    if (!lua)
+        stop(path, "no memory");
+    luaL_openlibs(lua);
+    snprintf(script, sizeof script, "%s/tools/facts.lua", folder);
+    int wrong = luaL_loadfile(lua, script);
+    lua_pushstring(lua, folder);
+    lua_pushstring(lua, path);
+    if (wrong || lua_pcall(lua, 2, 0, 0))
+        stop(script, wrong ? "does not compile" : lua_tostring(lua, -1));
+    lua_close(lua);
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -80,10 +98,11 @@ static int by_name(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    int count = argc - 3;
+    int count = argc - 4;
     if (count < 0 || !(out = fopen(argv[1], "w")))
-        stop("use", "embed OUT.c SOURCE_DIR FILE...");
-    char **names = argv + 3;
+        stop("use", "embed OUT.c FACTS.h SOURCE_DIR FILE...");
+    char **names = argv + 4;
+    put_facts(argv[3], argv[2]);
     qsort(names, (size_t)count, sizeof *names, by_name);
     long *sizes = calloc((size_t)count + 1, sizeof *sizes);
     if (!sizes)
@@ -91,7 +110,7 @@ int main(int argc, char **argv)
     fputs("/* Made by tools/embed.c: the generator. */\n#include <stddef.h>\n", out);
     for (int i = 0; i < count; i++) {
         fprintf(out, "static const unsigned char file_%d[] = {\n", i);
-        sizes[i] = put_file(argv[2], names[i]);
+        sizes[i] = put_file(argv[3], names[i]);
         fputs("0};\n", out); /* never empty, and a text has its end mark */
     }
     fputs("extern const struct cg_embedded { const char *name; const unsigned char *data; size_t size; } cg_embedded[];\n"

@@ -5,7 +5,6 @@
 -- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
 -- depthwise_gather.lua.
 local activations, family = require "activations", require "family"
-local parts = require "parts"
 local cut = require "tiles"
 local reduce = require "reduce"
 local axes = require "families/depthwise_axis"
@@ -103,7 +102,7 @@ local LINE = 64
 -- Loads that one of a vector is worth: what crosses lines takes two.
 local function crossing(s)
   local bytes = s.target.bits // 8
-  return s.pixel * parts.size_of(s.p) % bytes == 0 and 1 or 1 + bytes / LINE
+  return s.pixel * s.size % bytes == 0 and 1 or 1 + bytes / LINE
 end
 
 local function vectors_of(s) return (s.channels + s.lanes - 1) // s.lanes end
@@ -129,7 +128,8 @@ local function count_row(t, s, schedule, rows, times, far)
     t:loops(n)
     positions, outputs = positions + run.count * reached, outputs + run.count * v.size
   end
-  local input, output = rows.reached * math.min(positions, s.pixels.inputs // s.pixels.down) * s.members, rows.size * outputs
+  local width = math.min(positions, s.pixels.inputs // s.pixels.down)
+  local input, output = rows.reached * width * s.members, rows.size * outputs
   count_lines(t, s, times * input, far.read, (input + output) * LINE)
   count_lines(t, s, times * output, far.store, (input + output) * LINE)
 end
@@ -152,7 +152,7 @@ end
 local function gathering_cycles(shape, schedule)
   local s, p, m = gathering.tiled(shape, schedule), shape.p, shape.m
   local t = m.tally()
-  local size, kinds, planes, read, tasks = parts.size_of(p), kinds_of(s), 0, 0, 0
+  local size, kinds, planes, read, tasks = s.size, kinds_of(s), 0, 0, 0
   for _, axis in ipairs(s.axes[1]) do planes = planes + axis.outputs * math.max(axis.taps, 1) end
   for _, rows in ipairs(kinds) do read = read + rows.count * rows.reached end
   local fresh, all = math.min(read, s.from.size[2]) / math.max(read, 1), (s.from.n + s.to.n) * p.batch * size
@@ -186,7 +186,7 @@ end
 
 -- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
 local function gradient_cycles(s, schedule)
-  local p, t, size = s.p, s.m.tally(), parts.size_of(s.p)
+  local p, t, size = s.p, s.m.tally(), s.size
   local planes, groups = p.batch * p.output[1] * p.kernel[1], vectors_of(s) / schedule.vectors
   local chunk = math.min(schedule.vectors * s.lanes, s.channels) * size
   local all, output = (s.src.n + s.dst.n) * p.batch * size, p.output[2] * p.output[3]

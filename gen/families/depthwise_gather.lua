@@ -5,13 +5,11 @@
 -- Backward data then sums over them, in order within each tap: a task lays out one vector's image and weights by the
 -- multiplier's members, [pixel][member][lane], and each member is as a further tap. Otherwise tensors and weights are
 -- read where they are, and one call makes a row of tiles for all whole vectors of channels.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
 local relayout = require "relayout"
 local tile = require "tile"
-local view = require "view"
 local axes = require "families/depthwise_axis"
 local depthwise_gather = {}
 
@@ -20,16 +18,12 @@ local depthwise_gather = {}
 -- channels: those in the lanes. multiplier: of them for each input channel; members: input channels that each sums
 -- over. pixel, tap: elements between the input's pixels, the weights' taps.
 function depthwise_gather.shape(p, target)
-  local forward, multiplier, lanes = p.pass == "forward", p.oc // p.ic, parts.lanes_of(p, target)
-  local axis = forward and axes.forward or axes.backward
-  local s = { p = p, forward = forward, channels = forward and p.oc or p.ic, lanes = lanes,
-    multiplier = forward and multiplier or 1, members = forward and 1 or multiplier, axes = gather.axes(p),
-    pixels = axis(p, 3), lines = axis(p, 2) }
-  s.from, s.to = view.gathered(p)
-  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
-  s.slope = forward and parts.slopes(p)
+  local s, multiplier = gather.shape(p, target), p.oc // p.ic
+  local axis = s.forward and axes.forward or axes.backward
+  s.channels, s.pixels, s.lines = s.to.all, axis(p, 3), axis(p, 2)
+  s.multiplier, s.members = s.forward and multiplier or 1, s.forward and 1 or multiplier
   s.moves = s.members > 1
-  s.pixel, s.tap = s.moves and s.members * lanes or p.ic, s.moves and s.members * lanes or p.oc
+  s.pixel, s.tap = s.moves and s.members * s.lanes or p.ic, s.moves and s.members * s.lanes or p.oc
   s.in_row, s.out_row, s.weights_row = s.from.size[3] * s.pixel, s.to.h, p.kernel[3] * s.tap
   local planes = s.axes[1][1] -- one plane of taps, always: the weights then stay in registers for a whole row
   s.one_plane = #s.axes[1] == 1 and p.kernel[1] == 1 and planes.taps == 1 and gather.always_inside(planes)
@@ -184,9 +178,9 @@ local function rows_of(s)
 end
 
 -- Rows of tiles with a kernel for each of `list`, parts of the channels.
-local function with_kernels(b, s, rows, list)
+local function with_kernels(s, rows, list)
   for _, part in ipairs(list) do
-    rows[part] = b:new("rows", function(o) return row_kernel(o, s, rows, part) end)
+    rows[part] = s:new("rows", function(o) return row_kernel(o, s, rows, part) end)
   end
   return rows
 end
@@ -225,10 +219,10 @@ local function call_row(d, s, rows, at, list, place)
 end
 
 -- Tasks over image, plane and row tile; every task makes all channels.
-local function in_place(b, s)
+local function in_place(s)
   local list, channels = {}, axes.channel_parts(s, 1)
   for i, rows in ipairs(rows_of(s)) do
-    with_kernels(b, s, rows, channels)
+    with_kernels(s, rows, channels)
     list[i] = { indices = { { "n", s.p.batch }, { "jd", rows.plane.outputs }, { "tile", rows.tiles } },
       body = function(d, n, jd, row)
         call_row(d, s, rows, { n = n, image = n, jd = jd, row = row }, channels, function(part)
@@ -236,16 +230,16 @@ local function in_place(b, s)
         end)
       end }
   end
-  return { kernels = b.kernels, stages = { driver.stage { name = "compute", parts = list } }, packed = 0, shared = 0 }
+  return { driver.stage { name = "compute", parts = list } }
 end
 
 ---- members as further taps -------------------------------------------------------------------------------------------
 
 -- Tasks of one part: an image and a vector of channels, for which they lay out the image in scratch. at(v): the first
 -- channel, and where its weights are packed.
-local function member_tasks(b, s, part, move, at)
+local function member_tasks(s, part, move, at)
   local p, all = s.p, rows_of(s)
-  for _, rows in ipairs(all) do with_kernels(b, s, rows, { part }) end
+  for _, rows in ipairs(all) do with_kernels(s, rows, { part }) end
   return { indices = { { "n", p.batch }, { "v", part.count } }, body = function(d, n, v)
     local first, packed = at(v)
     d:call(move, { { d.dst, n * s.from.n + first * s.members }, { d.scratch }, s.from.n // s.from.all })
@@ -262,29 +256,28 @@ end
 
 -- Tasks over image and vector of channels: each lays out its part of the image in scratch, [pixel][member][lane], and
 -- the packed weights are so as well.
-local function by_members(b, s)
-  local p, compute, pack, units = s.p, {}, {}, view.units(s.p)
+local function by_members(s)
+  local p, compute, pack = s.p, {}, {}
   for i, part in ipairs(axes.channel_parts(s, 1)) do
-    local move = b:add(relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
+    local move = s:add(relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
       limit = part.lanes * s.members, row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
-      b:called("members" .. i)))
-    local function at(v) return v * s.lanes + part.first, (v + part.first // s.lanes) * (units.taps * s.tap) end
+      s:called("members" .. i)))
+    local function at(v) return v * s.lanes + part.first, (v + part.first // s.lanes) * (s.taps * s.tap) end
     pack[i] = { indices = { { "v", part.count } }, body = function(d, v)
       local first, packed = at(v)
-      d:call(move, { { d.weights, first * s.members }, { d.packed, packed }, units.taps })
+      d:call(move, { { d.weights, first * s.members }, { d.packed, packed }, s.taps })
     end }
-    compute[i] = member_tasks(b, s, part, move, at)
+    compute[i] = member_tasks(s, part, move, at)
   end
-  return { kernels = b.kernels, shared = 0,
-    packed = parts.round_up(s.channels, s.lanes) * s.members * units.taps * units.size,
-    stages = { driver.stage { name = "pack", pack = true, parts = pack },
-      driver.stage { name = "compute", parts = compute, scratch = s.from.n // s.from.all * s.pixel * units.size } } }
+  return { driver.stage { name = "pack", pack = true, parts = pack },
+    driver.stage { name = "compute", parts = compute, scratch = s.from.n // s.from.all * s.pixel * s.size } },
+    parts.round_up(s.channels, s.lanes) * s.members * s.taps * s.size
 end
 
--- Kernels and stages of a schedule; see family.lua.
+-- The stages of a schedule; see family.lua.
 function depthwise_gather.stages(s, schedule)
   s = depthwise_gather.tiled(s, schedule)
-  return (s.moves and by_members or in_place)(build.new(s.p, s.target), s)
+  return (s.moves and by_members or in_place)(s)
 end
 
 return depthwise_gather

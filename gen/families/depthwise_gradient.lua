@@ -9,10 +9,8 @@
 -- cache in any order: 4 cycles or more, and the two do not overlap wholly. Reading bands of rows across all channels,
 -- sums in memory, and prefetching gained nothing. A row too wide for 3 of the input and 1 of the gradient to stay in
 -- the first cache (32 channels, 112 pixels) costs 15 to 20 % more.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
-local parts = require "parts"
 local reduce = require "reduce"
 local cut = require "tiles"
 local tile = require "tile"
@@ -29,11 +27,12 @@ local function made(known, key, make)
 end
 
 function depthwise_gradient.shape(p, target)
-  local planes = axes.forward(p, 1)
+  local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
-  return { p = p, lanes = parts.lanes_of(p, target), multiplier = p.oc // p.ic, src = view.src(p),
-    dst = view.dst(p), weights = view.weights(p), known = {}, channels = p.oc, pixel = p.ic,
-    bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs } -- one tap that sees all planes
+  s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
+  s.channels, s.pixel, s.multiplier = p.oc, p.ic, p.oc // p.ic
+  s.bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs -- one tap that sees all planes
+  return s
 end
 
 -- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles,
@@ -62,14 +61,14 @@ end
 local function make_rectangles(s, schedule)
   local list, p = {}, s.p
   for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.height)) do
-    local runs = made(s.known, ("rows %d %d"):format(rows.first, rows.size), function()
+    local runs = made(s.cache, ("rows %d %d"):format(rows.first, rows.size), function()
       return gather.runs(p, 2, rows.first, rows.first + rows.size - 1)
     end)
     local keys = { rows.size }
     for i, run in ipairs(runs) do keys[i + 1] = run.low and run.low .. "-" .. run.high or "" end
     for _, columns in ipairs(cut.even_pieces(p.kernel[3], schedule.width)) do
       local bias = #list == 0 and s.bias_beside
-      local of = made(s.known, ("columns %d %d %d"):format(columns.first, columns.size, schedule.pixels), function()
+      local of = made(s.cache, ("columns %d %d %d"):format(columns.first, columns.size, schedule.pixels), function()
         return chunks(s, columns, schedule.pixels)
       end)
       list[#list + 1] = { rows = rows, columns = columns, runs = runs, chunks = of, bias = bias,
@@ -80,7 +79,7 @@ local function make_rectangles(s, schedule)
 end
 
 function depthwise_gradient.rectangles(s, schedule)
-  return made(s.known, ("%d %d %d"):format(schedule.height, schedule.width, schedule.pixels), function()
+  return made(s.cache, ("%d %d %d"):format(schedule.height, schedule.width, schedule.pixels), function()
     return make_rectangles(s, schedule)
   end)
 end
@@ -199,16 +198,16 @@ local function block_kernel(o, s, r, columns, part)
 end
 
 -- Zeroes rows x columns taps, of all vectors of a part.
-local function zero_kernel(b, s, key, part, rows, columns)
-  return b:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
+local function zero_kernel(s, key, part, rows, columns)
+  return s:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
     local row = reduce.rows({ { at = 0, lanes = part.lanes } }, columns, s.weights.kw)
-    return reduce.zero_kernel(s.p, s.target, o.name, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
+    return reduce.zero_kernel(o, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
   end)
 end
 
-local function bias_kernel(b, s, part, columns)
-  return b:kernel(("bias %d %d"):format(part.lanes, columns), "bias", function(o)
-    return reduce.bias_kernel(s.p, s.target, o.name, { { at = 0, lanes = part.lanes } }, { run = true,
+local function bias_kernel(s, part, columns)
+  return s:kernel(("bias %d %d"):format(part.lanes, columns), "bias", function(o)
+    return reduce.bias_kernel(o, { { at = 0, lanes = part.lanes } }, { run = true,
       loops = { { count = "rows", steps = { s.dst.h }, names = { "at" } }, { count = columns, steps = { s.dst.w } } },
       words = { out = "diff_bias", sum = "sum", sums_first = true, g = "g" } })
   end)
@@ -240,20 +239,20 @@ local function call_block(d, s, r, kernels, first, at)
 end
 
 -- The kernels of a rectangle and a part of the channels: {zero, zero_bias, of = by columns}.
-local function kernels_of(b, s, r, part)
-  local use = { zero_bias = r.bias and zero_kernel(b, s, "zero bias", part, 1, 1), of = {},
-    zero = zero_kernel(b, s, "zero", part, r.rows.size, r.columns.size) }
+local function kernels_of(s, r, part)
+  local use = { zero_bias = r.bias and zero_kernel(s, "zero bias", part, 1, 1), of = {},
+    zero = zero_kernel(s, "zero", part, r.rows.size, r.columns.size) }
   for _, chunk in ipairs(r.chunks) do
     local columns = chunk.columns
     local key = ("%d %d %d %s %p"):format(part.lanes, part.vectors, part.source.phase, r.key, columns)
-    use.of[columns] = b:kernel(key, "gradient", function(o) return block_kernel(o, s, r, columns, part) end)
+    use.of[columns] = s:kernel(key, "gradient", function(o) return block_kernel(o, s, r, columns, part) end)
   end
   return use
 end
 
 -- The tasks of a rectangle and a part of the channels.
-local function compute_part(b, s, r, part)
-  local p, use = s.p, kernels_of(b, s, r, part)
+local function compute_part(s, r, part)
+  local p, use = s.p, kernels_of(s, r, part)
   return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
     local at = { bias = d:let("c", group * part.step + part.first) }
@@ -270,10 +269,10 @@ local function compute_part(b, s, r, part)
 end
 
 -- The bias alone, where no rectangle of taps passes over every output.
-local function bias_part(b, s, part)
+local function bias_part(s, part)
   local p, chunks, kernels = s.p, cut.runs_of_columns(s.p.output[3], 1, reduce.block), {}
-  for i, chunk in ipairs(chunks) do kernels[i] = bias_kernel(b, s, part, chunk.tile.channels) end
-  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero_kernel(b, s, "zero bias", part, 1, 1),
+  for i, chunk in ipairs(chunks) do kernels[i] = bias_kernel(s, part, chunk.tile.channels) end
+  return reduce.bias_part(p, { index = { "group", part.count }, zero = zero_kernel(s, "zero bias", part, 1, 1),
     counts = part.vectors, at = reduce.plane_at(p),
     channel = function(d, group) return d:let("c", group * part.step + part.first) end,
     blocks = function(d, with, c)
@@ -289,18 +288,18 @@ local function bias_part(b, s, part)
     end })
 end
 
--- Kernels and stages of a schedule; see family.lua.
+-- The stages of a schedule; see family.lua.
 function depthwise_gradient.stages(s, schedule)
-  local b, rectangles, list, bias = build.new(s.p, s.target), depthwise_gradient.rectangles(s, schedule), {}, {}
+  local rectangles, list, bias = depthwise_gradient.rectangles(s, schedule), {}, {}
   local channels = axes.channel_parts(s, schedule.vectors)
-  for _, part in ipairs(s.p.bias and channels or {}) do zero_kernel(b, s, "zero bias", part, 1, 1) end
+  for _, part in ipairs(s.p.bias and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
   for _, r in ipairs(rectangles) do
-    for _, part in ipairs(channels) do list[#list + 1] = compute_part(b, s, r, part) end
+    for _, part in ipairs(channels) do list[#list + 1] = compute_part(s, r, part) end
   end
   local stages = { driver.stage { name = "compute", parts = list } }
-  for i, part in ipairs(s.p.bias and not rectangles[1].bias and channels or {}) do bias[i] = bias_part(b, s, part) end
+  for i, part in ipairs(s.p.bias and not rectangles[1].bias and channels or {}) do bias[i] = bias_part(s, part) end
   if bias[1] then stages[2] = driver.stage { name = "bias", parts = bias } end
-  return { kernels = b.kernels, stages = stages, packed = 0, shared = 0 }
+  return stages
 end
 
 return depthwise_gradient

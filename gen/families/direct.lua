@@ -7,8 +7,7 @@
 local family = require "family"
 local parts = require "parts"
 local cut = require "tiles"
-local counts = require "counts"
-local gather = require "gather"
+local view = require "view"
 local estimate = require "families/direct_cost"
 local gathering = require "families/direct_gather"
 local gathered = require "rewrite/gather"
@@ -33,33 +32,14 @@ local forms = {
 
 ---- what can be -------------------------------------------------------------------------------------------------------
 
-local lanes_of = parts.lanes_of
-
--- A shape, what its axes count, and the runs of a row for each number of pixels; all are made once.
-local function shapes(p)
-  local known = {}
-  return function(copied)
-    copied = copied or false
-    if known[copied] then return known[copied] end
-    local s, rows = gathering.shape(p, copied), {}
-    function s.rows_of(axis, pixels)
-      local key = pixels * #s.axes[3] + axis.start
-      rows[key] = rows[key] or table.pack(cut.row_runs(axis, pixels, gathering.contiguous(s, axis)))
-      return table.unpack(rows[key])
-    end
-    s.counts, known[copied] = counts.of(s.axes), s
-    return s
-  end
-end
-
 -- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where
 -- masks take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
-local function other_registers(p, target, v)
-  local ragged = (p.pass == "backward_data" and p.ic or p.oc) // p.groups % lanes_of(p, target) ~= 0
-  return v + 1 + (ragged and not target.mask_registers and 1 or 0)
+local function other_registers(s, v)
+  local ragged = (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
+  return v + 1 + (ragged and not s.target.mask_registers and 1 or 0)
 end
 
-local function most_rows(p, target, v) return math.min((target.registers - other_registers(p, target, v)) // v, 28) end
+local function most_rows(s, v) return math.min((s.target.registers - other_registers(s, v)) // v, 28) end
 
 local function refused(s)
   local axes = s.of().axes
@@ -69,11 +49,11 @@ end
 
 -- Why a tile of so many rows and vectors cannot be, or a schedule have copies; or nil.
 local function tile_misfit(s, schedule, rows, copies)
-  local p, target, v = s.p, s.target, schedule.vectors
-  local why = family.first { { rows > most_rows(p, target, v), "needs %d registers, %s has %d",
-    rows * v + other_registers(p, target, v), target.name, target.registers } }
+  local v, target = schedule.vectors, s.target
+  local why = family.first { { rows > most_rows(s, v), "needs %d registers, %s has %d", rows * v + other_registers(s, v),
+    target.name, target.registers } }
   if why or not schedule.copies then return why end
-  return select(2, copies.copied_bytes(p))
+  return select(2, copies.copied_bytes(s.p))
 end
 
 -- Why a schedule of channels-first data cannot be, or nil. Completes the shape for it.
@@ -91,7 +71,7 @@ local function variants_misfit(s, schedule)
   local variants = 0
   for _, axes in ipairs(gathering.phases(s)) do
     local sure = axes.empty and 0 or cut.border_tiles(axes[3], schedule.pixels)
-    if sure <= most_variants then sure = axes.empty and 0 or #select(2, s.rows_of(axes[3], schedule.pixels)) end
+    if sure <= most_variants then sure = axes.empty and 0 or #select(2, gathering.rows_of(s, axes[3], schedule.pixels)) end
     variants = variants + sure
   end
   return family.first { { variants > most_variants, "needs %d border variants, at most %d", variants, most_variants } }
@@ -133,9 +113,9 @@ local function ways(marks)
 end
 
 -- Calls visit(vectors, size) for tiles that fill the registers, or half of them, size along the rows.
-local function each_tile(p, target, channels, visit)
-  for v = 1, math.min(4, (channels + lanes_of(p, target) - 1) // lanes_of(p, target)) do
-    local most = most_rows(p, target, v)
+local function each_tile(s, channels, visit)
+  for v = 1, math.min(4, (channels + s.lanes - 1) // s.lanes) do
+    local most = most_rows(s, v)
     if most >= 1 then visit(v, most) end
     if most >= 2 then visit(v, most // 2) end
   end
@@ -143,55 +123,55 @@ end
 
 -- Of backward weights.
 local function sum_candidates(s, add)
-  local p, target, m, marks = s.p, s.target, s.m, {}
+  local p, m, marks = s.p, s.m, {}
   if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
   if spread(p) then marks[#marks + 1] = "panel" end
   if far(p, m) then marks[#marks + 1] = "fetch" end
   if thin(p, m) then marks[#marks + 1] = "ahead" end
-  each_tile(p, target, p.oc // p.groups, function(v, most)
+  each_tile(s, s.ocg, function(v, most)
     for _, way in ipairs(ways(marks)) do
-      way.inputs, way.vectors = cut.even_size(p.ic // p.groups, most), v
+      way.inputs, way.vectors = cut.even_size(s.icg, most), v
       add(way)
     end
   end)
 end
 
 -- Of channels-first data: bands of some sizes, whole or shared among threads.
-local function band_candidates(p, s, target, m, add)
-  local lanes = lanes_of(p, target)
-  each_tile(p, target, s.to.channels, function(v, most)
-    local pixels, tiles = cut.even_size(s.axes[3][1].outputs, most), (s.to.channels + v * lanes - 1) // (v * lanes)
-    planes.each_size(s, v * lanes, function(rows)
-      for _, splits in ipairs { 1, p.threads > 1 and tiles >= p.threads and p.threads or nil } do
-        add { pixels = pixels, vectors = v, rows = rows, splits = splits, fetch = far(p, m) }
+local function band_candidates(s, shape, add)
+  local channels, outputs, threads = shape.to.channels, shape.axes[3][1].outputs, s.p.threads
+  each_tile(s, channels, function(v, most)
+    local width = v * s.lanes
+    planes.each_size(shape, width, function(rows)
+      for _, splits in ipairs { 1, threads > 1 and (channels + width - 1) // width >= threads and threads or nil } do
+        add { pixels = cut.even_size(outputs, most), vectors = v, rows = rows, splits = splits }
       end
     end)
   end)
 end
 
 -- Each row of output pixels through all column tiles or the other way round, streamed or not.
-local function row_candidates(p, s, target, m, add)
-  local outputs, all = s.axes[3][1].outputs, parts.pixels(s.p, s.to.size) * s.to.all * s.size
-  each_tile(p, target, s.to.channels, function(v, most)
+local function row_candidates(s, shape, add)
+  local from, to, outputs = shape.from, shape.to, shape.axes[3][1].outputs
+  local large = beyond(parts.pixels(shape.p, to.size) * to.all * s.size, s.m)
+  each_tile(s, to.channels, function(v, most)
     for _, rows in ipairs { 1, 4, 16 } do
-      local across = thin(p, m) and rows * outputs * s.from.channels * s.size <= m.l2 // 2
-      for _, mark in ipairs { {}, across and { across = true } or nil, across and beyond(all, m) and
-        { across = true, stream = true } or nil } do
-        if rows == 1 or rows <= s.axes[2][1].outputs * 2 then
-          add { pixels = cut.even_size(outputs, most), vectors = v, rows = rows, fetch = far(p, m),
-            across = mark.across, stream = mark.stream }
+      local across = thin(s.p, s.m) and rows * outputs * from.channels * s.size <= s.m.l2 // 2 or nil
+      for _, mark in ipairs { {}, across and { across = true }, across and large and { stream = true } or nil } do
+        if rows == 1 or rows <= shape.axes[2][1].outputs * 2 then
+          add { pixels = cut.even_size(outputs, most), vectors = v, rows = rows, across = mark.across or mark.stream,
+            stream = mark.stream }
         end
       end
     end
   end)
 end
 
--- All of them, of tensors where they are or of copies.
+-- Of tensors where they are, and of copies.
 local function candidates(s, add)
   for _, copied in ipairs { false, gathered.all_bytes(s.p) and true or nil } do
     local shape = s.of(copied);
-    (shape.planes and band_candidates or row_candidates)(s.p, shape, s.target, s.m, function(schedule)
-      schedule.copies = copied
+    (shape.planes and band_candidates or row_candidates)(s, shape, function(schedule)
+      schedule.copies, schedule.fetch = copied, far(s.p, s.m)
       add(schedule)
     end)
   end
@@ -200,15 +180,23 @@ end
 ---- what the generator asks for ---------------------------------------------------------------------------------------
 
 local gathers = { refused = refused, candidates = candidates, misfit = misfit }
-function gathers.shape(p) return { of = shapes(p) } end
-function gathers.cycles(s, schedule) return estimate.gathering(s.p, s.of(schedule.copies), schedule, s.m) end
-function gathers.stages(s, schedule) return gathering.stages(s.p, s.of(schedule.copies), schedule, s.target) end
+function gathers.cycles(s, schedule) return estimate.gathering(s, s.of(schedule.copies), schedule) end
+function gathers.stages(s, schedule) return gathering.stages(s, s.of(schedule.copies), schedule) end
 
-local sums = { candidates = sum_candidates }
+-- of(copied): the shape of the problem, or of what is left of it when its pixels are moved; each is made once.
+function gathers.shape(p, target)
+  local s, known = view.units(p, target), {}
+  function s.of(copied)
+    local key = copied and true or false
+    known[key] = known[key] or gathering.shape(p, copied)
+    return known[key]
+  end
+  return s
+end
+
+local sums = { candidates = sum_candidates, cycles = estimate.gradient, stages = gradient.stages }
 function sums.refused(s) return s.p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil end
 function sums.misfit(s, schedule) return tile_misfit(s, schedule, schedule.inputs, gradient) end
-function sums.cycles(s, schedule) return estimate.gradient(s.p, schedule, s.m) end
-function sums.stages(s, schedule) return gradient.stages(s.p, schedule, s.target) end
 
 local direct = family.new { name = "direct", forms = forms, gathers = gathers, sums = sums }
 
@@ -221,7 +209,7 @@ function direct.explain(p, s, target)
   local lines = {}
   local function add(text, ...) lines[#lines + 1] = text:format(...) end
   add("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;", s.pixels,
-    s.vectors, lanes_of(p, target))
+    s.vectors, parts.lanes_of(p, target))
   if s.copies then add "the input pixels that the stride leaves are moved together first;" end
   if s.across then add "the next rows are fetched while all output channels of these are computed;" end
   if s.stream then add "the output is written past the caches;" end

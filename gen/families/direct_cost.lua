@@ -15,7 +15,7 @@ local pixels_of, activations = parts.pixels, parts.activation_bytes
 local function count_steps(t, s, schedule, run)
   local c, v, pieces, times = s.counts, run.tile.vectors, 0, s.p.batch * s.p.groups * run.count
   for _, axis in ipairs(s.axes[3]) do
-    for _, row in ipairs(axis.taps > 0 and s.rows_of(axis, schedule.pixels) or {}) do
+    for _, row in ipairs(axis.taps > 0 and gathering.rows_of(s, axis, schedule.pixels) or {}) do
       pieces = pieces + row.count
       for _, segment in ipairs(row.variant.segments) do
         local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
@@ -67,17 +67,19 @@ local function count_lines(t, s, schedule, order, tiles, panel)
   t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end
 
-function direct_cost.gathering(p, s, schedule, m)
-  local t, lanes, tiles, width, often = m.tally(), parts.lanes_of(p, m.target), 0, 0, 0
-  for _, run in ipairs(cut.runs_of_columns(s.to.channels, schedule.vectors, lanes)) do
-    tiles, width, often = tiles + run.count, math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
+-- whole: of the problem; s: of what its tiles see.
+function direct_cost.gathering(whole, s, schedule)
+  local p, t, runs, width, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0
+  s.counts = s.counts or counts.of(s.axes)
+  for _, run in ipairs(runs) do
+    width, often = math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
     count_stores(t, s, schedule, run)
   end
   local rows, all = s.taps * s.from.channels * s.size, activations(p)
-  local packed = rows * parts.round_up(s.to.channels, lanes) * p.groups
-  local order = order_of(s, schedule, tiles, packed)
+  local packed = rows * parts.round_up(s.to.channels, whole.lanes) * p.groups
+  local order = order_of(s, schedule, runs.all, packed)
   order.often = often
-  count_lines(t, s, schedule, order, tiles, rows * width)
+  count_lines(t, s, schedule, order, runs.all, rows * width)
   if s.planes then
     t:read(1, { chunk = all, pitch = all, own = all, others = packed })
     t:turns(p.batch * p.groups * planes.moved(s) * s.size / 16)
@@ -89,11 +91,11 @@ end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
 
-function direct_cost.gradient(p, schedule, m)
-  local t, all, pixels, size = m.tally(), activations(p), pixels_of(p, p.output), parts.size_of(p)
-  local taps, icg, block = p.kernel[1] * p.kernel[2] * p.kernel[3], p.ic // p.groups, counts.block(p)
+function direct_cost.gradient(s, schedule)
+  local p, t, taps, icg, size = s.p, s.m.tally(), s.taps, s.icg, s.size
+  local all, pixels, block = activations(p), pixels_of(p, p.output), counts.block(p)
   local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
-  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, parts.lanes_of(p, m.target))) do
+  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
     local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
     for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
       counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },

@@ -13,7 +13,7 @@ local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local tile = require "families/direct_tile"
-local direct_gather = { contiguous = tile.contiguous, copied_bytes = gathered.all_bytes }
+local direct_gather = { copied_bytes = gathered.all_bytes }
 
 ---- the shape of a gathering problem --------------------------------------------------------------------------------
 
@@ -32,14 +32,18 @@ end
 function direct_gather.shape(problem, copied)
   local p = copied and gathered.child(problem) or problem
   if flatten.applies(p) then p = flattened(p) end
-  local s, forward, kernel = view.units(p), p.pass == "forward", p.kernel
-  s.p, s.axes, s.tap = p, gather.axes(p), { kernel[2] * kernel[3], kernel[3], 1 }
-  s.from, s.to = view.gathered(p)
-  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
-  s.slope = forward and parts.slopes(p)
+  local s = gather.shape(p)
+  s.rows_known, s.tap = {}, { p.kernel[2] * p.kernel[3], p.kernel[3], 1 }
   if copied then s.from = view.moved(s.from, "shared", gathered.pitch(p)) end
   if p.layout == "nchw" then planes.shape(s) end
   return s
+end
+
+-- The tiles of a row of an axis, and their variants; made once for all schedules of so many pixels.
+function direct_gather.rows_of(s, axis, pixels)
+  local key, rows = pixels * #s.axes[3] + axis.start, s.rows_known
+  rows[key] = rows[key] or table.pack(cut.row_runs(axis, pixels, tile.contiguous(s, axis)))
+  return table.unpack(rows[key])
 end
 
 -- The phases of a shape's axes; many are not listed before they are known to be few.
@@ -59,7 +63,7 @@ end
 
 -- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
 local function packing(s, column, o)
-  local p, forward, icg, ocg = s.p, s.p.pass == "forward", s.icg, s.ocg
+  local p, forward, icg, ocg = s.p, s.forward, s.icg, s.ocg
   if s.planes and not forward and s.taps == 1 then
     return { kernel = relayout.panel(column, icg, o), count = 1, rows = ocg, to = 0,
       from = function(g, c) return g * (ocg * icg) + c end }
@@ -71,14 +75,14 @@ local function packing(s, column, o)
   return how
 end
 
-local function pack_part(b, run)
-  local how = packing(b.s, run.tile, b:named "pack")
-  b:add(how.kernel)
-  return { indices = { { "g", b.p.groups }, { "tile", run.count }, { b.s.planes and "part" or "tap", how.count } },
+local function pack_part(s, run)
+  local how = packing(s, run.tile, s:named "pack")
+  s:add(how.kernel)
+  return { indices = { { "g", s.p.groups }, { "tile", run.count }, { s.planes and "part" or "tap", how.count } },
     body = function(d, g, number, i)
       local index = number + run.index
-      d:call(how.kernel, { { d.weights, how.from(g, index * b.width, i) },
-        { d.packed, b.panels.at(g, index) + i * how.to }, how.rows })
+      d:call(how.kernel, { { d.weights, how.from(g, index * s.width, i) },
+        { d.packed, s.panels.at(g, index) + i * how.to }, how.rows })
     end }
 end
 
@@ -86,12 +90,12 @@ end
 
 -- One phase and one run of equal column tiles: tasks over group, tile, image, plane and block of rows; with `across`
 -- the tile last.
-local function compute_part(b, axes, run)
-  local s, axis, from, to = b.s, axes[1], b.s.from, b.s.to
-  local tiles, rows = tile.tiles(b, axes, run), math.min(b.schedule.rows, axes[2].outputs)
+local function compute_part(s, axes, run)
+  local axis, from, to = axes[1], s.from, s.to
+  local tiles, rows = tile.tiles(s, axes, run), math.min(s.schedule.rows, axes[2].outputs)
   local function body(d, g, number, n, jd, block)
-    local first = d:let("first", (number + run.index) * b.width)
-    local at = { channel = g * to.channels + first, panel = d:let("panel", b.panels.at(g, number + run.index)) }
+    local first = d:let("first", (number + run.index) * s.width)
+    local at = { channel = g * to.channels + first, panel = d:let("panel", s.panels.at(g, number + run.index)) }
     at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
     function at.input(row)
       local plane = n * from.size[1] + jd * axis.step + axis.offset + at.plane * axis.tap_step
@@ -100,23 +104,23 @@ local function compute_part(b, axes, run)
     function at.output(row)
       return (n * to.size[1] + jd * axis.stride + axis.start) * to.d + row * to.h + g * to.channels + first
     end
-    tile.rows(b, d, tiles, at, block * rows, driver.min(block * rows + rows, axes[2].outputs))
+    tile.rows(s, d, tiles, at, block * rows, driver.min(block * rows + rows, axes[2].outputs))
   end
   local indices = { { "g", s.p.groups }, { "tile", run.count }, { "n", s.p.batch }, { "jd", axis.outputs },
     { "block", (axes[2].outputs + rows - 1) // rows } }
-  if not b.schedule.across then return { body = body, indices = indices } end
+  if not s.schedule.across then return { body = body, indices = indices } end
   table.insert(indices, table.remove(indices, 2))
   return { body = function(d, g, n, jd, block, number) body(d, g, number, n, jd, block) end, indices = indices }
 end
 
 -- A phase without taps: pixel by pixel, all channels side by side.
-local function zero_part(b, axes)
-  local to, kernel = b.s.to, tile.zero_kernel(b, axes[3])
+local function zero_part(s, axes)
+  local to, kernel = s.to, tile.zero_kernel(s, axes[3])
   local function body(d, n, jd, j)
     d:call(kernel, { { d[to.base], (n * to.size[1] + jd * axes[1].stride + axes[1].start) * to.d +
       (j * axes[2].stride + axes[2].start) * to.h + axes[3].start * to.w } })
   end
-  return { body = body, indices = { { "n", b.s.p.batch }, { "jd", axes[1].outputs }, { "j", axes[2].outputs } } }
+  return { body = body, indices = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "j", axes[2].outputs } } }
 end
 
 -- The one phase that something contributes to, among others with as many outputs on each axis, writes their zeros as
@@ -139,15 +143,15 @@ local function writes_zeros(s)
   return true
 end
 
-local function in_place(b)
-  local list, phases = {}, direct_gather.phases(b.s)
-  local written = b.schedule.across and writes_zeros(b.s)
+local function in_place(s)
+  local list, phases = {}, direct_gather.phases(s)
+  local written = s.schedule.across and writes_zeros(s)
   for _, axes in ipairs(phases) do
-    if axes.empty and not written then list[#list + 1] = zero_part(b, axes) end
+    if axes.empty and not written then list[#list + 1] = zero_part(s, axes) end
   end
-  for _, run in ipairs(b.runs) do
+  for _, run in ipairs(s.runs) do
     for _, axes in ipairs(phases) do
-      if not axes.empty then list[#list + 1] = compute_part(b, axes, run) end
+      if not axes.empty then list[#list + 1] = compute_part(s, axes, run) end
     end
   end
   return list
@@ -156,8 +160,8 @@ end
 ---- tiles of channels-first data, which a task lays out ------------------------------------------------------------
 
 -- Where the rows of the band are in the scratch.
-local function place(b, at, low)
-  local s, axis = b.s, at.axis
+local function place(s, at, low)
+  local axis = at.axis
   function at.input(row)
     return (gather.input_at(axis, at.jd, at.plane) - low.plane) * s.from.d + (row - low.row) * s.from.h
   end
@@ -165,20 +169,20 @@ local function place(b, at, low)
 end
 
 -- A phase without taps stays zero while column tiles pass.
-local function clear(b, d, at, axes, last)
+local function clear(s, d, at, axes, last)
   d:loop("j", at.first, last(axes[2]), 1, function(j)
-    d:call(axes.zero, { { d.scratch, at.output(j * axes[2].stride + axes[2].start) + axes[3].start * b.s.to.w } })
+    d:call(axes.zero, { { d.scratch, at.output(j * axes[2].stride + axes[2].start) + axes[3].start * s.to.w } })
   end)
 end
 
 -- The column tiles of the share `split`, a run of equal ones after the other.
-local function compute(b, d, at, split, visit)
-  local share = (b.runs.all + b.s.planes.splits - 1) // b.s.planes.splits
-  for _, run in ipairs(b.runs) do
+local function compute(s, d, at, split, visit)
+  local share = (s.runs.all + s.planes.splits - 1) // s.planes.splits
+  for _, run in ipairs(s.runs) do
     local from, to = driver.max(split * share, run.index), driver.min(split * share + share, run.index + run.count)
     d:loop("tile", from, to, 1, function(number)
-      at.panel = d:let("panel", b.panels.at(at.g, number))
-      at.channel = d:let("channel", at.g * b.s.to.channels + number * b.width)
+      at.panel = d:let("panel", s.panels.at(at.g, number))
+      at.channel = d:let("channel", at.g * s.to.channels + number * s.width)
       visit(run)
     end)
   end
@@ -186,21 +190,20 @@ end
 
 -- Tasks over group, image, plane, band of equal size and share of the column tiles. A task computes all phases of its
 -- rows.
-local function band_part(b, axis, phases, band)
-  local s = b.s
+local function band_part(s, axis, phases, band)
   local function body(d, g, n, jd, number, split)
     local at = { g = g, n = n, jd = jd, axis = axis, first = d:let("first", number * band.size + band.first) }
     local function last(h_axis) return driver.min(at.first + band.size, h_axis.outputs) end
     at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
-    place(b, at, planes.read(b, d, at, band))
-    for _, axes in ipairs(phases) do if axes.empty then clear(b, d, at, axes, last) end end
+    place(s, at, planes.read(s, d, at, band))
+    for _, axes in ipairs(phases) do if axes.empty then clear(s, d, at, axes, last) end end
     local writes = {}
-    for _, run in ipairs(b.runs) do writes[run] = planes.writers(b, band, run.tile) end
-    compute(b, d, at, split, function(run)
+    for _, run in ipairs(s.runs) do writes[run] = planes.writers(s, band, run.tile) end
+    compute(s, d, at, split, function(run)
       for _, axes in ipairs(phases) do
-        if not axes.empty then tile.rows(b, d, axes.tiles[run], at, at.first, last(axes[2])) end
+        if not axes.empty then tile.rows(s, d, axes.tiles[run], at, at.first, last(axes[2])) end
       end
-      planes.write(b, d, at, writes[run])
+      planes.write(s, d, at, writes[run])
     end)
   end
   return { what = ("bands of %d rows"):format(band.results), body = body, indices = { { "g", s.p.groups },
@@ -208,21 +211,21 @@ local function band_part(b, axis, phases, band)
 end
 
 -- The phases with their kernels: of those without taps `zero`, of the others `tiles` for each run of column tiles.
-local function with_kernels(b)
-  local list = direct_gather.phases(b.s)
+local function with_kernels(s)
+  local list = direct_gather.phases(s)
   for _, axes in ipairs(list) do
-    axes.zero, axes.tiles = axes.empty and tile.zero_kernel(b, axes[3]), {}
-    for _, run in ipairs(axes.empty and {} or b.runs) do axes.tiles[run] = tile.tiles(b, axes, run) end
+    axes.zero, axes.tiles = axes.empty and tile.zero_kernel(s, axes[3]), {}
+    for _, run in ipairs(axes.empty and {} or s.runs) do axes.tiles[run] = tile.tiles(s, axes, run) end
   end
   return list
 end
 
-local function in_bands(b)
-  local list, all = {}, with_kernels(b)
-  for _, axis in ipairs(b.s.axes[1]) do
+local function in_bands(s)
+  local list, all = {}, with_kernels(s)
+  for _, axis in ipairs(s.axes[1]) do
     local phases = {}
     for _, axes in ipairs(all) do if axes[1] == axis then phases[#phases + 1] = axes end end
-    for _, band in ipairs(b.s.planes.bands) do list[#list + 1] = band_part(b, axis, phases, band) end
+    for _, band in ipairs(s.planes.bands) do list[#list + 1] = band_part(s, axis, phases, band) end
   end
   return list
 end
@@ -234,20 +237,18 @@ function direct_gather.columns(s, schedule, target)
   return cut.runs_of_columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
--- Kernels and stages of a schedule; see family.lua.
-function direct_gather.stages(p, s, schedule, target)
-  local lanes, runs = parts.lanes_of(p, target), direct_gather.columns(s, schedule, target)
-  local width, pack = runs[1].tile.width, {}
-  local b = build.new(p, target, { s = s, schedule = schedule, runs = runs, width = width,
-    panels = panel_layout(s, lanes, width) })
-  for i, run in ipairs(runs) do pack[i] = pack_part(b, run) end
-  if s.planes then planes.plan(s, schedule, width) end
-  local compute = (s.planes and in_bands or in_place)(b)
+-- The stages of a schedule, built in a shape of its own, which shares its kernels with the builder of the problem.
+function direct_gather.stages(b, shape, schedule)
+  local s, runs, pack = build.new(shape.p, b.target, shape), direct_gather.columns(shape, schedule, b.target), {}
+  s.schedule, s.runs, s.width, s.kernels = schedule, runs, runs[1].tile.width, b.kernels
+  s.panels = panel_layout(s, parts.lanes_of(s.p, s.target), s.width)
+  for i, run in ipairs(runs) do pack[i] = pack_part(s, run) end
+  if s.planes then planes.plan(s, schedule, s.width) end
+  local compute = (s.planes and in_bands or in_place)(s)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },
     driver.stage { name = "compute", parts = compute, scratch = s.planes and s.planes.scratch } }
   if schedule.copies then table.insert(stages, 2, gathered.stage(b)) end
-  return { kernels = b.kernels, stages = stages, packed = b.panels.elements * s.size,
-    shared = schedule.copies and gathered.all_bytes(p) or 0 }
+  return stages, s.panels.elements * s.size, schedule.copies and gathered.all_bytes(b.p)
 end
 
 return direct_gather

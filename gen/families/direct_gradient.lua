@@ -1,10 +1,8 @@
 -- direct_gradient.lua: the part of the direct family for backward weights: m runs over input channels, v over vectors
 -- of output channels, and the sum over output pixels, block by block. Tensors are read where they are, unless a
 -- schedule moves a block of them into scratch, where its pixels stand close.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
-local parts = require "parts"
 local reduce = require "reduce"
 local relayout = require "relayout"
 local cut = require "tiles"
@@ -72,10 +70,10 @@ local function tile_runs(b)
     end)
     run.kinds = cut.piece_runs(b.src.channels, schedule.inputs)
     for _, kind in ipairs(run.kinds) do
-      local zero = "zero" .. #b.kernels
+      local zero = b:named "zero"
       kind.before, before = before, kind.count -- there are two kinds at most
       kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, column, o) end)
-      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(p, b.target, zero,
+      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(zero,
         reduce.rows(reduce.vectors(column, b.lanes), kind.size, p.oc)))
     end
   end
@@ -223,23 +221,21 @@ end
 -- elements that are moved.
 local function move(b)
   local p, schedule, rows, columns = b.p, b.schedule, block_size(b.p)
-  b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // parts.size_of(p) or 0
+  b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // b.size or 0
   b.copy = schedule.copies and gathered.kernel(b)
   local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
   b.ahead = schedule.ahead and (columns + pieces - 1) // pieces
   return b.panel_at + (schedule.panel and rows * columns * b.width or 0)
 end
 
--- Kernels and stages of a schedule; see family.lua.
-function direct_gradient.stages(p, schedule, target)
-  local lanes = parts.lanes_of(p, target)
-  local b = build.new(p, target, { schedule = schedule, lanes = lanes, width = schedule.vectors * lanes,
-    src = view.src(p), dst = view.dst(p) })
-  local scratch, runs = move(b) * parts.size_of(p), tile_runs(b)
+-- The stages of a schedule; see family.lua.
+function direct_gradient.stages(b, schedule)
+  local p = b.p
+  b.schedule, b.width, b.src, b.dst = schedule, schedule.vectors * b.lanes, view.src(p), view.dst(p)
+  local scratch, runs = move(b) * b.size, tile_runs(b)
   local compute = driver.stage { name = "compute", scratch = scratch, parts = { {
     indices = { { "slice", p.threads } }, body = function(d, slice) task(b, d, runs, slice) end } } }
-  local bias = p.bias and reduce.bias_stage(p, target, b.kernels) or nil
-  return { kernels = b.kernels, stages = { compute, bias }, packed = 0, shared = 0 }
+  return { compute, p.bias and reduce.bias_stage(b) or nil }
 end
 
 return direct_gradient

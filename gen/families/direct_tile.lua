@@ -1,8 +1,8 @@
 -- direct_tile.lua: the tile of the direct family's forward and backward data, and how rows of tiles are driven.
 --
 -- m runs over output pixels of a row, v over vectors of output channels; the panel of packed weights,
--- [taps][channels][v * lanes], is read once from front to back. A builder b has the problem's shape s and the schedule
--- (direct_gather.lua).
+-- [taps][channels][v * lanes], is read once from front to back. The builder s is the problem's shape, with
+-- the schedule (direct_gather.lua).
 local gather = require "gather"
 local program = require "program"
 local cut = require "tiles"
@@ -45,47 +45,47 @@ end
 local fetched_ahead = 8192 -- bytes
 
 -- So many steps of a segment, an input channel of a tap each.
-local function steps(b, width, reach, count)
-  local fetch, size = {}, b.s.size
-  for i = 0, b.schedule.fetch and width - 1 or -1, 64 // size do
+local function steps(s, width, reach, count)
+  local fetch, size = {}, s.size
+  for i = 0, s.schedule.fetch and width - 1 or -1, 64 // size do
     fetch[#fetch + 1] = { "panel", fetched_ahead // size + i, 1 }
   end
-  return { loop = count, steps = { { b.s.from.base, 1 }, { "panel", width } },
+  return { loop = count, steps = { { s.from.base, 1 }, { "panel", width } },
     { load = reach }, { fetch = fetch }, { multiply = reach } }
 end
 
 -- Taps along w, for the pixels that they reach.
-local function segment(b, axes, width, seg)
-  local from, axis, line = b.s.from, axes[3], 64 // b.s.size
+local function segment(s, axes, width, seg)
+  local from, axis, line = s.from, axes[3], 64 // s.size
   local reach, count = { m = tile.span(seg.first, seg.last) }, seg.taps * from.channels
   local node = { copies = { { from.base, "x", seg.tap * axis.tap_step * from.w },
     { "panel", "w", seg.tap * axis.tap_stride * from.channels * width } } }
-  if b.schedule.across then
-    local fetch, next_rows = {}, b.schedule.rows * axes[2].step * from.h
+  if s.schedule.across then
+    local fetch, next_rows = {}, s.schedule.rows * axes[2].step * from.h
     for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.w + next_rows, 2 } end
-    node[1] = { loop = count // line, { fetch = fetch }, steps(b, width, reach, line) }
+    node[1] = { loop = count // line, { fetch = fetch }, steps(s, width, reach, line) }
     count = count % line
   end
-  table.insert(node, steps(b, width, reach, count))
+  table.insert(node, steps(s, width, reach, count))
   return node
 end
 
 -- All taps, in row-major order.
-local function taps(b, axes, variant, width)
-  local from, panel_tap = b.s.from, b.s.from.channels * width
+local function taps(s, axes, variant, width)
+  local from, panel_tap = s.from, s.from.channels * width
   local function step(i, elements)
-    return { { from.base, axes[i].tap_step * elements }, { "panel", axes[i].tap_stride * b.s.tap[i] * panel_tap } }
+    return { { from.base, axes[i].tap_step * elements }, { "panel", axes[i].tap_stride * s.tap[i] * panel_tap } }
   end
   local row = { loop = "rows", steps = step(2, from.h) }
-  for i, seg in ipairs(variant.segments) do row[i] = segment(b, axes, width, seg) end
+  for i, seg in ipairs(variant.segments) do row[i] = segment(s, axes, width, seg) end
   return { loop = "planes", copies = { { from.base, "row" }, { "panel", "row_weights" } },
     steps = step(1, from.d), row }
 end
 
 local bare = { epilogue = {} }
 
-local function kernel(b, axes, variant, column, o)
-  local s, lanes = b.s, column.width // column.vectors
+local function kernel(s, axes, variant, column, o)
+  local lanes = column.width // column.vectors
   local p, from, to = s.p, s.from, s.to
   return tile.kernel { name = o.name, type = o.type, target = o.target, about = about(variant, column, to),
     arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
@@ -96,10 +96,10 @@ local function kernel(b, axes, variant, column, o)
       { "v", lanes } },
     held = { pointer = "panel", register = "w", { "v", lanes } },
     passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.w } },
-    ending = { epilogue = s.later and bare or p, temporary = "held", stream = b.schedule.stream,
+    ending = { epilogue = s.later and bare or p, temporary = "held", stream = s.schedule.stream,
       residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
-    body = { { zero = {} }, taps(b, axes, variant, column.width),
+    body = { { zero = {} }, taps(s, axes, variant, column.width),
       { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
 end
 
@@ -124,35 +124,35 @@ local function zero_row(to, axis, o)
   return k:finish()
 end
 
-function direct_tile.zero_kernel(b, axis) return b:add(zero_row(b.s.to, axis, b:named "zero")) end
+function direct_tile.zero_kernel(s, axis) return s:add(zero_row(s.to, axis, s:named "zero")) end
 
 ---- rows of tiles ---------------------------------------------------------------------------------------------------
 
 -- The tiles of one phase and one run of equal column tiles: {axes, run, runs: those of a row, each with its kernel}.
-function direct_tile.tiles(b, axes, run)
-  local runs = cut.row_runs(axes[3], b.schedule.pixels, direct_tile.contiguous(b.s, axes[3]))
+function direct_tile.tiles(s, axes, run)
+  local runs = cut.row_runs(axes[3], s.schedule.pixels, direct_tile.contiguous(s, axes[3]))
   for _, part in ipairs(runs) do
-    part.kernel = b:kernel(part.variant, "tile", function(o) return kernel(b, axes, part.variant, run.tile, o) end)
+    part.kernel = s:kernel(part.variant, "tile", function(o) return kernel(s, axes, part.variant, run.tile, o) end)
   end
   return { axes = axes, run = run, runs = runs }
 end
 
 -- Where the panel's part is for the first taps that an output's are of: planes and rows of them are driver expressions.
-local function weights_at(b, tiles, at, row)
-  local axes, tap, first = tiles.axes, b.s.tap, 0
+local function weights_at(s, tiles, at, row)
+  local axes, tap, first = tiles.axes, s.tap, 0
   for i = 1, 3 do first = first + axes[i].first_tap * tap[i] end
   local taps_before = at.plane * (axes[1].tap_stride * tap[1]) + row * (axes[2].tap_stride * tap[2]) + first
-  return at.panel + taps_before * (b.s.from.channels * tiles.run.tile.width)
+  return at.panel + taps_before * (s.from.channels * tiles.run.tile.width)
 end
 
 -- Rows [first, last) of a phase's outputs. at: the panel, the first output channel, the planes of taps, and input(row,
 -- of a plane) and output(row), where the rows of the tiles' memory are.
-function direct_tile.rows(b, d, tiles, at, first, last)
-  local s, axes = b.s, tiles.axes
+function direct_tile.rows(s, d, tiles, at, first, last)
+  local axes = tiles.axes
   local from, to = s.from, s.to
   d:loop("j", first, last, 1, function(j)
     local row, count = gather.tap_range(d, axes[2], j, "row")
-    local with = d:let("with", weights_at(b, tiles, at, row))
+    local with = d:let("with", weights_at(s, tiles, at, row))
     local here = d:let("here", at.input(j * axes[2].step + axes[2].offset + row * axes[2].tap_step)
       + axes[3].offset * from.w)
     local there = d:let("there", at.output(j * axes[2].stride + axes[2].start) + axes[3].start * to.w)

@@ -7,6 +7,7 @@ local gather = require "gather"
 local cost = require "cost"
 local reduce = require "reduce"
 local targets = require "targets"
+local types = require "types"
 local parts, tile = require "parts", require "tile"
 local view = require "view"
 
@@ -31,7 +32,8 @@ end
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
 local one = { { at = 0 } } -- what a kernel is for
-local function zero_kernel(p) return reduce.zero_kernel(p, targets.scalar, "plain_zero", one) end
+local function named(p, name) return { name = name, type = p.type, target = targets.scalar } end
+local function zero_kernel(p) return reduce.zero_kernel(named(p, "plain_zero"), one) end
 
 -- A chain of multiply-adds, acc += x * y. o: name and about, arguments, the first two of which x and y are read from,
 -- `to`: where the sum goes; loops {count, step of x, step of y}, outermost first; begin: the node before them; ends.
@@ -44,7 +46,7 @@ local function chain(p, o)
     nest.copies = i < #o.loops and { { from, "a" .. i }, { with, "b" .. i } } or nil
     nest = { nest }
   end
-  o.type, o.target, o.sizes, o.registers = p.type, targets.scalar, {}, { "sums", "held", "passing" }
+  o.type, o.target, o.sizes, o.registers = types.computed(p), targets.scalar, {}, { "sums", "held", "passing" }
   o.sums, o.held = { pointer = o.to, register = "acc" }, { pointer = from, register = "x" }
   o.passing = { pointer = with, register = "y", kind = "lanes" }
   o.ending = { epilogue = p, temporary = "held", residual = p.epilogue.residual and "residual",
@@ -55,7 +57,8 @@ end
 
 -- One output of the forward pass, taps inside given by counts.
 local function forward_kernel(p, src, weights)
-  return chain(p, { name = "plain_forward", about = "One output: the chain over the taps inside the input, then channels.",
+  return chain(p, { name = "plain_forward",
+    about = "One output: the chain over the taps inside the input, then channels.",
     arguments = { { "src", "in" }, { "weights", "in" }, p.bias and { "bias", "in" },
       parts.slopes(p) and { "slope", "in" }, p.epilogue.residual and { "residual", "in" }, { "dst", "out" },
       { "planes", "count" }, { "rows", "count" }, { "columns", "count" } },
@@ -147,7 +150,7 @@ local function backward_data(p)
 end
 
 local function bias_stage(p, zero, dst, kernels)
-  local sum = reduce.bias_kernel(p, targets.scalar, "plain_bias", one, {
+  local sum = reduce.bias_kernel(named(p, "plain_bias"), one, {
     words = { out = "out", sum = "acc", sums_first = true, g = "y", total = "x" },
     loops = { { count = "rows", steps = { dst.h }, names = { "row" } }, { count = "columns", steps = { dst.w } } } })
   kernels[#kernels + 1] = sum

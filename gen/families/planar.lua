@@ -3,8 +3,8 @@
 -- Forward and backward data are in planar_gather.lua, backward weights in planar_window.lua and planar_taps.lua, the
 -- estimates in planar_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds.
 local family = require "family"
-local cut = require "tiles"
 local parts = require "parts"
+local cut = require "tiles"
 local reduce = require "reduce"
 local estimate = require "families/planar_cost"
 local gathering = require "families/planar_gather"
@@ -110,7 +110,7 @@ end
 
 local function sum_misfit(s, schedule)
   local p, target = s.p, s.target
-  local v = schedule.outputs and schedule.rows * estimate.window_vectors(p, target) or schedule.vectors
+  local v = schedule.outputs and schedule.rows * estimate.window_vectors(s) or schedule.vectors
   local sums, most = schedule.outputs or schedule.taps * schedule.inputs, 0
   local why = schedule.outputs and window_misfit(p) or family.first { registers(sums, v, target) }
   if why then return why end
@@ -121,9 +121,10 @@ local function sum_misfit(s, schedule)
     sweeps.most_border } }
 end
 
-local function window_candidates(p, target, add)
+local function window_candidates(s, add)
+  local p = s.p
   for rows = 1, math.min(6, p.kernel[2]) do
-    local most = most_of(target, rows * estimate.window_vectors(p, target))
+    local most = most_of(s.target, rows * estimate.window_vectors(s))
     if most >= 1 and cut.even_size(p.kernel[2], rows) == rows then
       add { outputs = cut.even_size(p.oc, most), rows = rows }
     end
@@ -131,13 +132,12 @@ local function window_candidates(p, target, add)
 end
 
 local function sum_candidates(s, add)
-  local p, target = s.p, s.target
-  local lanes, last = parts.lanes_of(p, target), p.layout == "nhwc"
-  if not window_misfit(p) then window_candidates(p, target, add) end
-  for v = 1, math.min(4, (p.oc // p.groups + lanes - 1) // lanes) do
-    local most = most_of(target, v)
+  local p, last = s.p, s.p.layout == "nhwc"
+  if not window_misfit(p) then window_candidates(s, add) end
+  for v = 1, math.min(4, (s.ocg + s.lanes - 1) // s.lanes) do
+    local most = most_of(s.target, v)
     if most >= 1 then
-      local inputs = cut.even_size(p.ic // p.groups, most)
+      local inputs = cut.even_size(s.icg, most)
       local several = cut.even_size(p.kernel[3], math.max(most // inputs, 1))
       -- What one tap would do direct has of channels-last data.
       if several > 1 or not last then add { inputs = inputs, taps = several, vectors = v } end
@@ -152,4 +152,4 @@ return family.new { name = "planar", forms = forms,
   gathers = { shape = gathering.shape, refused = refused, candidates = candidates, misfit = misfit,
     cycles = estimate.gathering, stages = gathering.stages },
   sums = { refused = sums_refused, candidates = sum_candidates, misfit = sum_misfit, cycles = estimate.gradient,
-    stages = function(s, schedule) return (schedule.outputs and window or taps).stages(s.p, schedule, s.target) end } }
+    stages = function(s, schedule) return (schedule.outputs and window or taps).stages(s, schedule) end } }

@@ -75,31 +75,29 @@ end
 ---- backward weights --------------------------------------------------------------------------------------------------
 
 -- Vectors of a window of a row: its taps and their input channels.
-function planar_cost.window_vectors(p, target)
-  local lanes = parts.lanes_of(p, target)
-  return (p.kernel[3] * p.ic + lanes - 1) // lanes
-end
+function planar_cost.window_vectors(s) return (s.p.kernel[3] * s.p.ic + s.lanes - 1) // s.lanes end
 
 -- Rows of a window in the lanes: what a step loads crosses lines when it may begin anywhere.
-local function count_window(t, p, schedule, lanes)
-  local size, pitch = parts.size_of(p), p.stride[3] * p.ic * parts.size_of(p)
-  local crossing = pitch % (lanes * size) == 0 and p.pad[3] * p.ic % lanes == 0 and 1 or 2
+local function count_window(t, s, schedule)
+  local p, size = s.p, s.size
+  local pitch = p.stride[3] * p.ic * size
+  local crossing = pitch % (s.lanes * size) == 0 and p.pad[3] * p.ic % s.lanes == 0 and 1 or 2
   for _, tile in ipairs(cut.piece_runs(p.kernel[2], schedule.rows)) do
     for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
       counts.sums(t, p, p.kernel[1] * tile.count * piece.count,
-        { rows = piece.size, vectors = tile.size * planar_cost.window_vectors(p, t.target), crossing = crossing },
+        { rows = piece.size, vectors = tile.size * planar_cost.window_vectors(s), crossing = crossing },
         { bytes = math.min(p.kernel[3] * p.ic * size, pitch), pitch = pitch, times = tile.size },
         { bytes = piece.size * size, pitch = p.oc * size })
     end
   end
 end
 
-local function count_taps(t, p, schedule, lanes)
-  local size, last, groups = parts.size_of(p), p.layout == "nhwc", p.groups * p.kernel[1] * p.kernel[2]
-  local pitch = p.stride[3] * (last and p.ic or 1) * size
-  for _, run in ipairs(cut.runs_of_columns(p.oc // p.groups, schedule.vectors, lanes)) do
+local function count_taps(t, s, schedule)
+  local p, size, last = s.p, s.size, s.p.layout == "nhwc"
+  local pitch, groups = p.stride[3] * (last and p.ic or 1) * size, p.groups * p.kernel[1] * p.kernel[2]
+  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
     local v, diff = run.tile.vectors, run.tile.width * size
-    for _, inputs in ipairs(cut.piece_runs(p.ic // p.groups, schedule.inputs)) do
+    for _, inputs in ipairs(cut.piece_runs(s.icg, schedule.inputs)) do
       for _, taps in ipairs(cut.piece_runs(p.kernel[3], schedule.taps)) do
         counts.sums(t, p, groups * run.count * inputs.count * taps.count,
           { rows = inputs.size * taps.size, vectors = v }, { bytes = diff, pitch = last and p.oc * size or diff },
@@ -112,13 +110,11 @@ end
 
 -- Totals are added to block by block, in scratch, and are turned round at the end.
 function planar_cost.gradient(s, schedule)
-  local p, m = s.p, s.m
-  local t, all, weights = m.tally(), parts.activation_bytes(p), parts.weight_bytes(p)
+  local p, t, all, weights = s.p, s.m.tally(), parts.activation_bytes(s.p), parts.weight_bytes(s.p)
   local count, blocks = schedule.outputs and count_window or count_taps, parts.pixels(p, p.output) / counts.block(p)
-  local lanes = parts.lanes_of(p, m.target)
-  count(t, p, schedule, lanes)
+  count(t, s, schedule)
   t:read(1, { chunk = all, pitch = all, own = all, others = weights })
-  t:stores((blocks + 1) * weights / (lanes * parts.size_of(p)))
+  t:stores((blocks + 1) * weights / (s.lanes * s.size))
   t:write(blocks, weights, weights, weights)
   t:copy(1, { chunk = weights, pitch = weights, own = weights })
   if schedule.outputs or p.layout == "nchw" then t:turns(weights / 16) end

@@ -5,10 +5,8 @@
 -- rows that a task needs are first laid out in scratch, a row for each channel and each residue of the stride. Outputs
 -- whose pixels are not neighbours go through scratch too. A padded tap leaves the lanes of its outputs alone.
 local driver = require "driver"
-local build = require "build"
 local gather = require "gather"
 local parts = require "parts"
-local view = require "view"
 local cut = require "tiles"
 local flatten = require "rewrite/flatten"
 local tile = require "tile"
@@ -29,10 +27,10 @@ end
 -- What tiles read and write is `read` and `write`: the tensors, or rows in scratch, of the input
 -- [plane][row][channel][residue][q], of the output [channel][phase][q].
 function planar_gather.shape(problem, target)
-  local s = view.units(problem, target)
-  local lanes, p = s.lanes, flattened(problem, s.lanes)
-  local from, to = view.gathered(p)
-  s.p, s.forward, s.from, s.to, s.axes = p, p.pass == "forward", from, to, gather.axes(p)
+  local lanes = parts.lanes_of(problem, target)
+  local p = flattened(problem, lanes)
+  local s = gather.shape(p, target)
+  local from, to = s.from, s.to
   s.tap = { p.kernel[2] * p.kernel[3] * from.channels, p.kernel[3] * from.channels, from.channels } -- of a panel
   s.phases = #s.axes[3]                   -- of the output row
   s.step = s.forward and p.stride[3] or 1 -- residues of the input row
@@ -148,7 +146,7 @@ end
 
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
 local function tile_kernel(o, s, axes, variant, m)
-  local p, bias, residual = s.p, s.forward and s.p.bias, s.forward and s.p.epilogue.residual and not s.moves_out
+  local p, bias, residual = s.p, s.bias, s.residual and not s.moves_out
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
@@ -185,11 +183,11 @@ local function packing(s, m, o)
   end }, o)
 end
 
-local function pack_stage(b, s, pieces)
+local function pack_stage(s, pieces)
   local list = {}
   for i, run in ipairs(pieces) do
-    local how = packing(s, run.size, b:named "pack")
-    b:add(how.kernel)
+    local how = packing(s, run.size, s:named "pack")
+    s:add(how.kernel)
     list[i] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
       d:loop("i", 0, how.count, 1, function(n)
@@ -216,7 +214,7 @@ local function lay_out(s, rows)
     return (math.min(rows, axis.outputs) - 1) * axis.step + reach + 1
   end))
   local planes = most(s.axes[1], function(axis) return math.min(axis.taps, s.from.size[1]) end)
-  s.finishes = s.moves_out and s.forward and s.p.epilogue.residual -- after the tiles
+  s.finishes = s.moves_out and s.residual -- after the tiles
   if s.moves_in then s.read.d = s.in_row * lines end
   s.out = s.moves_in and planes * s.read.d + s.lanes or 0
   s.pixels = s.out + (s.moves_out and s.to.all * s.write.c or 0)
@@ -224,7 +222,7 @@ local function lay_out(s, rows)
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
-local function add_moves(b, s)
+local function add_moves(s)
   local residues, width = {}, s.from.size[3]
   for i = 0, math.min(s.step, width) - 1 do
     residues[i + 1] = { start = i, outputs = (width - i + s.step - 1) // s.step, stride = s.step }
@@ -233,15 +231,15 @@ local function add_moves(b, s)
     local list = relayout.row_moves(...)
     for _, move in ipairs(list) do
       local key = ("%s %d %d"):format(make, move.view.pixels, move.view.limit)
-      move.kernel = b:kernel(key, "move", function(o) return relayout[make](move.view, o) end)
+      move.kernel = s:kernel(key, "move", function(o) return relayout[make](move.view, o) end)
     end
     return list
   end
   s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
   s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
   -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  s.finish = s.finishes and b:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
-    finish = s.p }, b:called "finish"))
+  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
+    finish = s.p }, s:called "finish"))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
@@ -345,7 +343,7 @@ end
 ---- stages ------------------------------------------------------------------------------------------------------------
 
 -- The tiles of each phase of a row: its runs, and by piece the kernels of their variants.
-local function tiles_of(b, s, axes, pieces, vectors)
+local function tiles_of(s, axes, pieces, vectors)
   local list = {}
   for number, axis in ipairs(s.axes[3]) do
     local runs, variants = planar_gather.row_runs(s, axis, vectors)
@@ -353,7 +351,7 @@ local function tiles_of(b, s, axes, pieces, vectors)
     for _, piece in ipairs(pieces) do
       row[piece] = {}
       for _, variant in ipairs(variants) do
-        row[piece][variant] = b:add(tile_kernel(b:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
+        row[piece][variant] = s:add(tile_kernel(s:named "tile", s, { axes[1], axes[2], axis }, variant, piece.size))
       end
     end
     list[number] = row
@@ -363,8 +361,8 @@ end
 
 -- The parts of one phase of planes and rows. With `panel` a task has a piece of channels, which come first, so that a
 -- panel stays near while pixels pass.
-local function add_parts(list, b, s, axes, pieces, schedule)
-  local size, tiles = math.min(schedule.rows, axes[2].outputs), tiles_of(b, s, axes, pieces, schedule.vectors)
+local function add_parts(list, s, axes, pieces, schedule)
+  local size, tiles = math.min(schedule.rows, axes[2].outputs), tiles_of(s, axes, pieces, schedule.vectors)
   local blocks = { { "n", s.p.batch }, { "jd", axes[1].outputs }, { "block", (axes[2].outputs + size - 1) // size } }
   local function place(n, jd, block)
     return { axes = axes, tiles = tiles, size = size, n = n, jd = jd, first = block * size }
@@ -382,18 +380,17 @@ local function add_parts(list, b, s, axes, pieces, schedule)
   end
 end
 
--- Kernels and stages of a schedule; see family.lua.
+-- The stages of a schedule; see family.lua.
 function planar_gather.stages(s, schedule)
-  local b, list = build.new(s.p, s.target), {}
+  local list, pieces = {}, cut.piece_runs(s.to.channels, schedule.channels)
   lay_out(s, schedule.rows)
-  local pieces = cut.piece_runs(s.to.channels, schedule.channels)
-  local pack = pack_stage(b, s, pieces)
-  add_moves(b, s)
+  local pack = pack_stage(s, pieces)
+  add_moves(s)
   for _, planes in ipairs(s.axes[1]) do
-    for _, lines in ipairs(s.axes[2]) do add_parts(list, b, s, { planes, lines }, pieces, schedule) end
+    for _, lines in ipairs(s.axes[2]) do add_parts(list, s, { planes, lines }, pieces, schedule) end
   end
-  return { kernels = b.kernels, packed = s.to.all * s.taps * s.from.channels * s.size, shared = 0,
-    stages = { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch * s.size } } }
+  return { pack, driver.stage { name = "compute", parts = list, scratch = s.scratch * s.size } },
+    s.to.all * s.taps * s.from.channels * s.size
 end
 
 return planar_gather

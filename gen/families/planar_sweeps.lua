@@ -3,10 +3,8 @@
 --
 -- Pixels at the ends of a row, where some taps of a tile lie in the padding, are written out; a tap never sees
 -- another's pixels.
-local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
-local parts = require "parts"
 local reduce = require "reduce"
 local tile = require "tile"
 local view = require "view"
@@ -73,44 +71,41 @@ function sweeps.kernel(o, how)
   return tile.kernel(o)
 end
 
--- Zeroes so many elements; number: the kernel's.
-function sweeps.zero_kernel(w, elements, number)
-  return w.b:new("zero", function(o)
-    return reduce.zero_kernel(w.p, o.target, "zero" .. number, { { at = 0 } },
-      { times = elements // w.lanes, step = w.lanes })
-  end)
+-- Zeroes so many elements; name: of the kernel.
+function sweeps.zero_kernel(w, elements, name)
+  return w:add(reduce.zero_kernel(w:called(name), { { at = 0 } }, { times = elements // w.lanes, step = w.lanes }))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
 
--- What parts w have in common: the problem p, the builder b, lanes of a vector, the rows of a block.
-function sweeps.common(p, target)
-  return { p = p, b = build.new(p, target), lanes = parts.lanes_of(p, target), src = view.src(p), dst = view.dst(p),
-    block_rows = math.min(reduce.block_rows(p.output[3]), p.output[2]) }
+-- A builder (see family.lua) with what all parts w share; block_rows: the rows of a block.
+function sweeps.begin(b)
+  b.src, b.dst, b.block_rows = view.src(b.p), view.dst(b.p), reduce.block_size(b.p)
 end
 
--- The sweep of a task: w.plane(d, w, t) when a plane of pixels begins, then w.block(d, w, t) for each of its blocks;
--- t: where the task is, and n, od, and the rows [block, last).
-function sweeps.blocks(d, w, t, low, stop)
+-- A part of it with fields of its own.
+function sweeps.part(b, fields) return setmetatable(fields, { __index = b }) end
+
+-- The sweep of a task: plane() when a plane of pixels begins, then block() for each of its blocks; t: where the task
+-- is, and n, od, and the rows [block, last).
+function sweeps.blocks(d, w, t, planes, plane, block)
   local p = w.p
-  d:loop("n", 0, p.batch, 1, function(n)
-    d:loop("od", low, stop, 1, function(od)
-      t.n, t.od = n, od
-      w.plane(d, w, t)
-      d:loop("block", 0, p.output[2], w.block_rows, function(block)
-        t.block, t.last = block, d:let("last", driver.min(block + w.block_rows, p.output[2]))
-        w.block(d, w, t)
-      end)
+  reduce.planes(d, p, function(n, od)
+    t.n, t.od = n, od
+    plane()
+    d:loop("block", 0, p.output[2], w.block_rows, function(first)
+      t.block, t.last = first, d:let("last", driver.min(first + w.block_rows, p.output[2]))
+      block()
     end)
-  end)
+  end, table.unpack(planes))
 end
 
--- Kernels and stages of parts {indices, body, scratch in elements}; bias: a stage for its gradient.
-function sweeps.result(common, list, bias)
-  local p, most = common.p, 0
+-- The stages of parts {indices, body, scratch in elements}; bias: for its gradient.
+function sweeps.stages(b, list, bias)
+  local most = 0
   for _, part in ipairs(list) do most = math.max(most, part.scratch) end
-  return { kernels = common.b.kernels, packed = 0, shared = 0, stages = { driver.stage { name = "compute", parts = list,
-    scratch = most * parts.size_of(p) }, bias and reduce.tiles_stage(p, bias) or nil } }
+  return { driver.stage { name = "compute", parts = list, scratch = most * b.size },
+    bias and reduce.tiles_stage(b.p, bias) or nil }
 end
 
 return sweeps

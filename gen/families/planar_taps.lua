@@ -7,8 +7,8 @@
 -- Totals stand in scratch as its weights do, a vector or some of output channels (width) in the place of each:
 -- [tap][i], or [i][tap] channels-first; tap, input: from one to the next, in such places. diff: elements between pixels
 -- of the gradient as it is read. own_taps: a task has one kd, kh (channels-last, with threads to share among).
--- t: where a task is: group g, output channel o, the first of its input channels, kd and kh if it has its own; where
--- the gradient of a plane of pixels begins (with).
+-- t: where a task is: group g, output channel o, the first of its input channels; where the gradient of a plane of
+-- pixels begins (with).
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
@@ -40,14 +40,14 @@ end
 -- Totals to weights: [tap][i][channels of the output] to [tap][i][o]; channels-first [i][tap][channels of the output],
 -- as many pixels of channels, to [o][i][tap], which are rows.
 local function out_kernel(o, w)
-  local p, inputs, channels, icg = w.p, w.inputs.size, w.run.tile.channels, w.p.ic // w.p.groups
+  local p, inputs, channels = w.p, w.inputs.size, w.run.tile.channels
   if w.channels_last then
     return relayout.copy({ from = "total", to = "weights", elements = channels, loops = {
-      { count = w.taps, steps = { nil, icg * p.oc }, names = { nil, "b" } },
+      { count = w.all_taps, steps = { nil, w.icg * p.oc }, names = { nil, "b" } },
       { count = inputs, steps = { w.width, p.oc } } } }, o)
   end
-  return relayout.to_rows({ channels = channels, pixels = inputs * w.taps, pitch = w.width,
-    limit = inputs * w.taps * w.width, row = icg * w.taps, exact = true }, o)
+  return relayout.to_rows({ channels = channels, pixels = inputs * w.all_taps, pitch = w.width,
+    limit = inputs * w.all_taps * w.width, row = w.icg * w.all_taps, exact = true }, o)
 end
 
 -- Tiles of a task: pieces of a row's taps and of its input channels, each with its kernel.
@@ -57,7 +57,7 @@ local function tiles_of(w, schedule)
     local row = sweeps.row_of(w.p, taps.first, taps.first + taps.size - 1)
     for _, run in ipairs(cut.piece_runs(w.inputs.size, schedule.inputs)) do
       local key = ("%d %d %s"):format(taps.size, run.size, sweeps.key_of(row))
-      known[key] = known[key] or w.b:new("taps", function(o) return taps_kernel(o, w, row, taps.size, run.size) end)
+      known[key] = known[key] or w:new("taps", function(o) return taps_kernel(o, w, row, taps.size, run.size) end)
       tiles[#tiles + 1] = { kernel = known[key], row = row, tap = taps.first, run = run }
     end
   end
@@ -66,34 +66,38 @@ end
 
 -- A channels-first block's gradient is turned to [pixel][width] in scratch, from which the bias is summed too.
 local function add_turning(w)
-  local p, channels, b = w.p, w.run.tile.channels, w.b
+  local p, channels = w.p, w.run.tile.channels
   local pixels = (w.whole and p.output[2] or 1) * p.output[3]
-  w.turn = b:new("turn", function(o)
+  w.turn = w:new("turn", function(o)
     return relayout.to_pixels({ channels = channels, pixels = pixels, pitch = w.width, limit = pixels * w.width,
       row = p.output[1] * p.output[2] * p.output[3], loose = true }, o)
   end)
   if not p.bias or w.inputs.first > 0 then return end
-  local number = #b.kernels
-  w.bias = b:new("bias", function(o)
-    return reduce.bias_kernel(p, o.target, o.name, reduce.vectors({ vectors = w.vectors, last = w.lanes }, w.lanes),
-      { whole = true, loops = { { count = "pixels", steps = { w.width } } },
-        words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
+  local number = #w.kernels
+  w.bias = w:new("bias", function(o)
+    return reduce.bias_kernel(o, reduce.vectors({ vectors = w.vectors, last = w.lanes }, w.lanes), { whole = true,
+      loops = { { count = "pixels", steps = { w.width } } },
+      words = { out = "total", sum = "acc0_%d", g = "g", sums_first = true } })
   end)
-  w.bias_out = b:new("bias_out", function(o)
-    o.name = "bias_out" .. number
-    return relayout.copy({ from = "total", to = "bias", elements = channels }, o)
-  end)
+  w.bias_out = w:add(relayout.copy({ from = "total", to = "bias", elements = channels },
+    w:called("bias_out" .. number)))
 end
 
 local function add_kernels(w, schedule)
   w.tiles = tiles_of(w, schedule)
-  local number, from = #w.b.kernels, w.only_sum and w.totals or 0
-  w.out, w.zero_from = w.b:new("out", function(o) return out_kernel(o, w) end), from
-  w.zero = from < w.diff_at and sweeps.zero_kernel(w, w.diff_at - from, number)
+  local number, from = #w.kernels, w.only_sum and w.totals or 0
+  w.out, w.zero_from = w:new("out", function(o) return out_kernel(o, w) end), from
+  w.zero = from < w.diff_at and sweeps.zero_kernel(w, w.diff_at - from, "zero" .. number)
   if not w.channels_last then add_turning(w) end
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
+
+-- The bias is summed by the tasks of the first input channels.
+local function with_bias(d, w, t, kernel, ...)
+  local arguments = { ... }
+  if w.bias then d:when(driver.equal(t.i_first, 0), function() d:call(kernel, arguments) end) end
+end
 
 -- Turns the gradient of a block, and adds it to the bias.
 local function turn_block(d, w, t)
@@ -102,10 +106,7 @@ local function turn_block(d, w, t)
     d:call(w.turn, { { d.dst, t.with + r * p.output[3] },
       { d.scratch, (r - t.block) * (p.output[3] * w.width) + at } })
   end)
-  if not w.bias then return end
-  d:when(driver.equal(t.i_first, 0), function()
-    d:call(w.bias, { { d.scratch, at }, { d.scratch, at - w.width }, (t.last - t.block) * p.output[3] })
-  end)
+  with_bias(d, w, t, w.bias, { d.scratch, at }, { d.scratch, at - w.width }, (t.last - t.block) * p.output[3])
 end
 
 -- The tiles of a row of taps, the first of which is number `first` of the task's, for rows of the block: seen {first,
@@ -114,7 +115,7 @@ local function call_tiles(d, w, t, first, seen)
   local p, x = w.p, w.src
   for _, tiles in ipairs(w.tiles) do
     local row = tiles.row
-    local column = (row.from * p.stride[3] + tiles.tap * p.dilation[3] - p.pad[3]) * x.w
+    local column = gather.seen_at(p, 3, row.from, tiles.tap) * x.w
     d:loop("m", 0, tiles.run.count, 1, function(m)
       local i = d:let("i", m * tiles.run.size + tiles.run.first)
       local diff = w.turn and { d.scratch, (seen.first - t.block) * (p.output[3] * w.width) +
@@ -129,41 +130,35 @@ end
 local function row_of_taps(d, w, t, kd, kh)
   local p, x, seen = w.p, w.src, {}
   local low, stop = gather.valid_outputs(d, p, 2, kh, "oh")
-  local id = d:let("id", t.od * p.stride[1] + kd * p.dilation[1] - p.pad[1])
+  local id = d:let("id", gather.seen_at(p, 1, t.od, kd))
   seen.first = d:let("first_row", driver.max(t.block, low))
   seen.rows = d:let("rows", driver.max(driver.min(t.last, stop) - seen.first, 0))
   d:when(driver.all(driver.less(-1, id), driver.less(id, p.input[1]), driver.less(0, seen.rows)), function()
-    local ih = seen.first * p.stride[2] + kh * p.dilation[2] - p.pad[2]
-    seen.from = d:let("from", t.n * x.n + (t.g * x.channels + t.i_first) * x.c + (id * p.input[2] + ih) * x.h)
+    local row = id * p.input[2] + gather.seen_at(p, 2, seen.first, kh)
+    seen.from = d:let("from", t.n * x.n + (t.g * x.channels + t.i_first) * x.c + row * x.h)
     call_tiles(d, w, t, w.own_taps and 0 or (kd * p.kernel[2] + kh) * p.kernel[3], seen)
   end)
 end
 
-local function block_of_rows(d, w, t)
+local function block_of_rows(d, w, t, kd, kh)
   if w.turn then turn_block(d, w, t) end
-  if w.own_taps then return row_of_taps(d, w, t, t.kd, t.kh) end
-  d:loop("kd", 0, w.p.kernel[1], 1, function(kd)
-    d:loop("kh", 0, w.p.kernel[2], 1, function(kh) row_of_taps(d, w, t, kd, kh) end)
+  if w.own_taps then return row_of_taps(d, w, t, kd, kh) end
+  d:loop("kd", 0, w.p.kernel[1], 1, function(k)
+    d:loop("kh", 0, w.p.kernel[2], 1, function(j) row_of_taps(d, w, t, k, j) end)
   end)
 end
 
-local function plane_of_pixels(d, w, t)
+local function task(d, w, t, kd, kh)
   local p, g = w.p, w.dst
-  t.with = d:let("with", w.channels_last and (t.n * p.output[1] + t.od) * g.d + t.o or
-    (t.n * p.oc + t.o) * g.c + t.od * g.d)
-end
-
-local function task(d, w, t)
-  local p, icg = w.p, w.p.ic // w.p.groups
   if w.zero then d:call(w.zero, { { d.scratch, w.zero_from } }) end
-  sweeps.blocks(d, w, t, 0, p.output[1])
-  local first_tap = w.own_taps and (t.kd * p.kernel[2] + t.kh) * p.kernel[3] or 0
-  d:call(w.out, { { d.scratch }, { d.weights, w.channels_last and (first_tap * icg + t.i_first) * p.oc + t.o or
-    (t.o * icg + t.i_first) * w.taps } })
-  if not w.bias then return end
-  d:when(driver.equal(t.i_first, 0), function()
-    d:call(w.bias_out, { { d.scratch, w.diff_at - w.width }, { d.bias, t.o } })
-  end)
+  sweeps.blocks(d, w, t, { 0, p.output[1] }, function()
+    t.with = d:let("with", w.channels_last and (t.n * p.output[1] + t.od) * g.d + t.o or
+      (t.n * p.oc + t.o) * g.c + t.od * g.d)
+  end, function() block_of_rows(d, w, t, kd, kh) end)
+  local first_tap = w.own_taps and (kd * p.kernel[2] + kh) * p.kernel[3] or 0
+  d:call(w.out, { { d.scratch }, { d.weights, w.channels_last and (first_tap * w.icg + t.i_first) * p.oc + t.o or
+    (t.o * w.icg + t.i_first) * w.all_taps } })
+  with_bias(d, w, t, w.bias_out, { d.scratch, w.diff_at - w.width }, { d.bias, t.o })
 end
 
 ---- stages ------------------------------------------------------------------------------------------------------------
@@ -181,47 +176,45 @@ end
 
 -- Input channels of a task: as many as keep its totals within about 256 KB (24 KB, in the first cache, where a block's
 -- sums are stored and read but once), and at least four tasks where channels allow.
-local function inputs_of_task(common, schedule, columns)
-  local p = common.p
-  local icg, taps = p.ic // p.groups, p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local fit = (common.only_sum and 24 << 10 or 256 << 10) // (taps * schedule.vectors * common.b.target.bits // 8)
-  local share = math.max(1, 4 // math.max(p.groups * columns, 1))
-  local most = math.max(math.min(fit, (icg + share - 1) // share), 1)
-  return cut.piece_runs(icg, parts.round_up(most, schedule.inputs))
+local function inputs_of_task(b, schedule, columns)
+  local fit = (b.only_sum and 24 << 10 or 256 << 10) // (b.taps * schedule.vectors * b.target.bits // 8)
+  local share = math.max(1, 4 // math.max(b.p.groups * columns, 1))
+  local most = math.max(math.min(fit, (b.icg + share - 1) // share), 1)
+  return cut.piece_runs(b.icg, parts.round_up(most, schedule.inputs))
 end
 
 -- Channels-last tasks may have a plane or a row of taps each.
 local function part(w, schedule)
   local p, run, inputs, own, last = w.p, w.run, w.inputs, w.own_taps, w.channels_last
-  w.vectors, w.width, w.plane, w.block = run.tile.vectors, run.tile.vectors * w.lanes, plane_of_pixels, block_of_rows
-  w.taps = (own and 1 or p.kernel[1] * p.kernel[2]) * p.kernel[3]
-  w.diff, w.tap, w.input = last and p.oc or w.width, last and inputs.size or 1, last and 1 or w.taps
-  w.totals = w.taps * inputs.size * w.width
+  w.vectors, w.width = run.tile.vectors, run.tile.width
+  w.all_taps = own and p.kernel[3] or w.taps
+  w.diff, w.tap, w.input = last and p.oc or w.width, last and inputs.size or 1, last and 1 or w.all_taps
+  w.totals = w.all_taps * inputs.size * w.width
   w.diff_at = w.totals + (last and 0 or w.width) -- after the bias
   add_kernels(w, schedule)
   return { scratch = w.diff_at + (last and 0 or w.block_rows * p.output[3] * w.width), indices = { { "g", p.groups },
     { "tile", run.count }, { "chunk", inputs.count }, { "kd", own and p.kernel[1] or 1 },
     { "kh", own and p.kernel[2] or 1 } }, body = function(d, g, number, chunk, kd, kh)
-      local t = { g = g, kd = kd, kh = kh }
-      t.o = d:let("o", g * (p.oc // p.groups) + (number + run.index) * (schedule.vectors * w.lanes))
+      local t = { g = g }
+      t.o = d:let("o", g * w.ocg + (number + run.index) * (schedule.vectors * w.lanes))
       t.i_first = d:let("i_first", chunk * inputs.size + inputs.first)
-      task(d, w, t)
+      task(d, w, t, kd, kh)
     end }
 end
 
-function planar_taps.stages(p, schedule, target)
-  local common, list = sweeps.common(p, target), {}
-  common.channels_last, common.only_sum = p.layout == "nhwc", only_sum(p)
-  common.own_taps = common.channels_last and p.threads > 1
-  common.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
-  local columns = cut.runs_of_columns(p.oc // p.groups, schedule.vectors, common.lanes)
+function planar_taps.stages(b, schedule)
+  local p, list = b.p, {}
+  sweeps.begin(b)
+  b.channels_last, b.only_sum = p.layout == "nhwc", only_sum(p)
+  b.own_taps = b.channels_last and p.threads > 1
+  b.whole = reduce.block_rows(p.output[3]) >= p.output[2] -- rows of a plane are one run of pixels
+  local columns = cut.runs_of_columns(b.ocg, schedule.vectors, b.lanes)
   for _, run in ipairs(columns) do
-    for _, inputs in ipairs(inputs_of_task(common, schedule, columns.all)) do
-      list[#list + 1] = part(setmetatable({ run = run, inputs = inputs }, { __index = common }), schedule)
+    for _, inputs in ipairs(inputs_of_task(b, schedule, columns.all)) do
+      list[#list + 1] = part(sweeps.part(b, { run = run, inputs = inputs }), schedule)
     end
   end
-  local bias = common.channels_last and p.bias
-  return sweeps.result(common, list, bias and reduce.bias_tiles(p, target, common.b.kernels))
+  return sweeps.stages(b, list, b.channels_last and p.bias and reduce.bias_tiles(b))
 end
 
 return planar_taps

@@ -3,8 +3,8 @@
 -- all of them see all rows of a block.
 --
 -- A part w (see planar_sweeps.lua) has vectors of a window, rows of the kernel from `first` on, a piece of output
--- channels, `one`: elements of a kernel row's totals. t: where a task is: its kernel plane kd, the index `piece` of it,
--- its first output channel o; from, with: where the source and the gradient of a plane of pixels begin.
+-- channels, `one`: elements of a kernel row's totals. t: where a task is; from, with: where the source and the gradient
+-- of a plane of pixels begin.
 local driver = require "driver"
 local gather = require "gather"
 local reduce = require "reduce"
@@ -73,16 +73,13 @@ end
 -- Blocks in which some rows of the kernel do not see all rows have kernels of their own, or go kernel row by kernel
 -- row. Totals [o][kw, i] become weights [kw, i][o] of one kernel row.
 local function add_kernels(w)
-  local p, b, window, outputs, number = w.p, w.b, w.p.kernel[3] * w.p.ic, w.piece.size, #w.b.kernels
+  local window, outputs, number = w.p.kernel[3] * w.p.ic, w.piece.size, #w.kernels
   local function make(what, rows, sections)
-    return b:new(what, function(o) return window_kernel(o, w, rows, sections) end)
+    return w:new(what, function(o) return window_kernel(o, w, rows, sections) end)
   end
-  w.zero = sweeps.zero_kernel(w, w.scratch, number)
-  w.out = b:new("out", function(o)
-    o.name = "out" .. number
-    return relayout.to_pixels({ channels = outputs, pixels = window, pitch = p.oc, row = w.one // outputs,
-      limit = (window - 1) * p.oc + outputs }, o)
-  end)
+  w.zero = sweeps.zero_kernel(w, w.rows * w.one, "zero" .. number)
+  w.out = w:add(relayout.to_pixels({ channels = outputs, pixels = window, pitch = w.p.oc, row = w.one // outputs,
+    limit = (window - 1) * w.p.oc + outputs }, w:called("out" .. number)))
   w.borders = border_blocks(w)
   w.single = #w.borders == 0 and make("window", 1)
   w.together = w.rows > 1 and make("windows", w.rows)
@@ -93,8 +90,8 @@ end
 
 -- `rows` rows from `first` on, seen by the kernel row kh and those after it that the kernel has.
 local function call_rows(d, w, t, kernel, kh, rows)
-  local p, first = w.p, rows[1]
-  d:call(kernel, { src = { d.src, t.from + (first * p.stride[2] + kh * p.dilation[2] - p.pad[2]) * w.src.h },
+  local first = rows[1]
+  d:call(kernel, { src = { d.src, t.from + gather.seen_at(w.p, 2, first, kh) * w.src.h },
     diff_dst = { d.dst, t.with + first * w.dst.h }, columns = w.row.count, rows = rows[2],
     total = { d.scratch, kernel == w.single and (kh - w.first) * w.one or 0 } })
 end
@@ -108,7 +105,8 @@ local function by_kernel_rows(d, w, t)
   end)
 end
 
--- All kernel rows at once where they see all rows of the block.
+-- All kernel rows at once where they see all rows of the block: what the last one sees begins first, what the first
+-- one sees ends last.
 local function all_kernel_rows(d, w, t)
   local function single() by_kernel_rows(d, w, t) end
   d:when(driver.all(driver.less(w.low - 1, t.block), driver.less(t.last - 1, w.stop)), function()
@@ -125,66 +123,54 @@ local function all_kernel_rows(d, w, t)
 end
 
 -- The sums of the bias are the first piece's.
-local function each_bias(d, w, t, visit)
+local function each_bias(d, w, piece, visit)
   for _, sum in ipairs(w.bias) do
-    d:when(driver.equal(t.piece, 0), function()
+    d:when(driver.equal(piece, 0), function()
       d:loop("c", sum.first, sum.first + sum.count * sum.width, sum.width, function(c) visit(sum, c) end)
     end)
   end
 end
 
-local function plane_of_pixels(d, w, t)
-  local p, row, src, dst = w.p, w.row, w.src, w.dst
-  t.from = d:let("from", (t.n * p.input[1] + t.od * p.stride[1] + t.kd * p.dilation[1] - p.pad[1]) * src.d +
-    (row.from * p.stride[3] - p.pad[3]) * src.w)
-  t.with = d:let("with", (t.n * p.output[1] + t.od) * dst.d + row.from * dst.w + t.o)
-end
-
-local function block_of_rows(d, w, t)
-  (w.together and all_kernel_rows or by_kernel_rows)(d, w, t)
-  each_bias(d, w, t, function(sum, c) reduce.add_block(d, w.p, sum, t.n * w.p.output[1] + t.od, t.block, c) end)
-end
-
 local function task(d, w, kd, piece)
-  local p, t = w.p, { kd = kd, piece = piece }
-  local low, stop = gather.valid_outputs(d, p, 1, kd, "od")
-  t.o = d:let("o", piece * w.piece.size + w.piece.first)
-  each_bias(d, w, t, function(sum, c) d:call(sum.zero, { { d.bias, c } }) end)
+  local p, src, dst, t = w.p, w.src, w.dst, {}
+  local planes = { gather.valid_outputs(d, p, 1, kd, "od") }
+  local o = d:let("o", piece * w.piece.size + w.piece.first)
+  each_bias(d, w, piece, function(sum, c) d:call(sum.zero, { { d.bias, c } }) end)
   d:call(w.zero, { { d.scratch } })
-  sweeps.blocks(d, w, t, low, stop)
+  sweeps.blocks(d, w, t, planes, function()
+    t.from = d:let("from", gather.seen_at(p, 1, t.od, kd, t.n * p.input[1]) * src.d +
+      (w.row.from * p.stride[3] - p.pad[3]) * src.w)
+    t.with = d:let("with", (t.n * p.output[1] + t.od) * dst.d + w.row.from * dst.w + o)
+  end, function()
+    (w.together and all_kernel_rows or by_kernel_rows)(d, w, t)
+    each_bias(d, w, piece, function(sum, c) reduce.add_block(d, p, sum, t.n * p.output[1] + t.od, t.block, c) end)
+  end)
   for i = 0, w.rows - 1 do
     d:call(w.out, { { d.scratch, i * w.one },
-      { d.weights, ((kd * p.kernel[2] + w.first + i) * p.kernel[3]) * (p.ic * p.oc) + t.o } })
+      { d.weights, ((kd * p.kernel[2] + w.first + i) * p.kernel[3]) * (p.ic * p.oc) + o } })
   end
 end
 
-local function part(w)
-  local p = w.p
-  w.one = w.piece.size * w.vectors * w.lanes
-  w.scratch, w.plane, w.block = w.rows * w.one, plane_of_pixels, block_of_rows
-  -- What the last kernel row sees begins first, what the first one sees ends last.
-  w.low, w.stop = gather.outputs_of(p, 2, w.first), math.max(gather.outputs_of(p, 2, w.first + w.rows - 1))
-  add_kernels(w)
-  return { indices = { { "kd", p.kernel[1] }, { "piece", w.piece.count } }, scratch = w.scratch,
-    body = function(d, kd, piece) task(d, w, kd, piece) end }
-end
-
--- Kernels and stages. The bias' gradient is summed where a task has just read the output's, if one task reads all
+-- The stages of a schedule. The bias' gradient is summed where a task has just read the output's, if one task reads all
 -- planes of it; else by a stage.
-function planar_window.stages(p, schedule, target)
-  local common, list = sweeps.common(p, target), {}
-  local bias = p.bias and reduce.bias_tiles(p, target, common.b.kernels)
+function planar_window.stages(b, schedule)
+  local p, list = b.p, {}
+  local bias = p.bias and reduce.bias_tiles(b)
+  sweeps.begin(b)
   local at_once = p.kernel[1] == 1 and p.pad[1] == 0 and (p.output[1] - 1) * p.stride[1] < p.input[1]
-  common.row = sweeps.row_of(p, 0, p.kernel[3] - 1)
-  common.vectors = (p.kernel[3] * p.ic + common.lanes - 1) // common.lanes
+  b.row = sweeps.row_of(p, 0, p.kernel[3] - 1)
+  b.vectors = (p.kernel[3] * p.ic + b.lanes - 1) // b.lanes
   for _, rows in ipairs(cut.even_pieces(p.kernel[2], schedule.rows)) do
     for _, piece in ipairs(cut.piece_runs(p.oc, schedule.outputs)) do
-      local sums = at_once and #list == 0 and bias or {}
-      list[#list + 1] = part(setmetatable({ first = rows.first, rows = rows.size, piece = piece, bias = sums },
-        { __index = common }))
+      local w = sweeps.part(b, { first = rows.first, rows = rows.size, piece = piece,
+        one = piece.size * b.vectors * b.lanes, bias = at_once and #list == 0 and bias or {} })
+      w.low, w.stop = gather.outputs_of(p, 2, w.first), math.max(gather.outputs_of(p, 2, w.first + w.rows - 1))
+      add_kernels(w)
+      list[#list + 1] = { indices = { { "kd", p.kernel[1] }, { "piece", piece.count } }, scratch = w.rows * w.one,
+        body = function(d, kd, number) task(d, w, kd, number) end }
     end
   end
-  return sweeps.result(common, list, not at_once and bias)
+  return sweeps.stages(b, list, not at_once and bias)
 end
 
 return planar_window

@@ -7,12 +7,13 @@ local encoder, pointers, vectors = require "isa/x86/encoder", require "isa/x86/p
 local integer, at, rax, rsp = pointers.integer, pointers.at, pointers.rax, pointers.rsp
 
 local x86 = {
-  name = "x86",
   general = { 7, 6, 2, 1, 8, 9, 10, 11, 3, 5, 12, 13, 14, 15 }, -- rdi rsi rdx rcx r8 r9 r10 r11 rbx rbp r12 r13 r14 r15
   incoming = { 7, 6, 2, 1, 8, 9 },
   sections = { "masks", "words" },
   operations = {},
   fix = vectors.fix,
+  emitted = { name = "x86-64", macro = "X86", defined = "defined(__x86_64__)", processors = "x86_64|AMD64",
+    prepare = "    __builtin_cpu_init();\n", supports = '__builtin_cpu_supports("%s")' },
 }
 local callee_saves = { [3] = true, [5] = true, [12] = true, [13] = true, [14] = true, [15] = true }
 

@@ -57,6 +57,8 @@ end
 ---- kernels ---------------------------------------------------------------------------------------------------------
 local function address(a) return program.offset_text(a.pointer.name, a.offset) end
 
+local function pointer_to(p) return ("%s%s *"):format(p.access == "in" and "const " or "", types.c(p.type)) end
+
 local function number(x)
   if x == math.huge then return "(1.0 / 0.0)" end
   if x == -math.huge then return "(-1.0 / 0.0)" end
@@ -85,9 +87,7 @@ end
 
 local function named(name) return function(k, op) return by_row(k, op, name) end end
 
-local function declare(k, p, value)
-  return ("%s%s *%s = %s;"):format(p.access == "in" and "const " or "", types.c(k.type), p.name, value)
-end
+local function declare(p, value) return ("%s%s = %s;"):format(pointer_to(p), p.name, value) end
 
 -- What takes an element or a constant for all lanes, where no operation of vec.h does both.
 local function broadcast_first(k, op, name)
@@ -111,8 +111,8 @@ local spell = {
   advance = function(_, op)
     return ("%s %s %d;"):format(op.p.name, op.elements < 0 and "-=" or "+=", math.abs(op.elements))
   end,
-  copy = function(k, op) return declare(k, op.p, op.from.name) end,
-  pick = function(k, op) return declare(k, op.p, ("%s + %s[%d]"):format(op.from.name, op.tab.name, op.index)) end,
+  copy = function(_, op) return declare(op.p, op.from.name) end,
+  pick = function(_, op) return declare(op.p, ("%s + %s[%d]"):format(op.from.name, op.tab.name, op.index)) end,
   comment = function(_, op) return ("/* %s */"):format(op.text) end,
 }
 
@@ -139,9 +139,9 @@ end
 
 -- A kernel's parameters, in whatever form it is.
 function c.parameters(k)
-  local spelled, args = { count = "long ", table = "const long *" }, {}
+  local words, args = { count = "long ", table = "const long *" }, {}
   for i, a in ipairs(k.args) do
-    args[i] = (spelled[a.kind] or (a.access == "in" and "const " or "") .. types.c(k.type) .. " *") .. a.name
+    args[i] = (words[a.kind] or pointer_to(a)) .. a.name
   end
   return #args > 0 and table.concat(args, ", ") or "void"
 end
@@ -153,24 +153,15 @@ local function declarations(lines, names)
   end
 end
 
-local function occurring(k, ops, seen)
-  for _, op in ipairs(ops) do
-    if op.op == "loop" then occurring(k, op.body, seen) end
-    program.reads(op, function(thing) seen[thing] = true end)
-    program.writes(op, function(thing) seen[thing] = true end)
-  end
-  return seen
-end
-
 -- The text of a finished program as `static void NAME(...) {...}`.
 function c.kernel(k)
   if not k.finished then error(("program %s: lowered before finish"):format(k.name), 0) end
-  local seen, names, body, lines = occurring(k, k.body, {}), {}, {}, {}
+  local names, body, lines = {}, {}, {}
   lines[1] = ("static void %s(%s) {"):format(k.name, c.parameters(k))
   block(k, body, k.body, "    ")
   for _, list in ipairs { k.vectors, k.slots } do
     for _, v in ipairs(list) do
-      if seen[v] then names[#names + 1] = v.name end
+      if k.used[v] then names[#names + 1] = v.name end
     end
   end
   names[#names + 1] = k.temporary

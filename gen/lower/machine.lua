@@ -13,7 +13,8 @@
 --   jump(name, size, back)            bytes and spelling of a jump over so many bytes, or back to before them
 --   fix(s, fixup, distance, symbol)   puts the place of an entry of the pool into the instruction that reads it
 --   sections           names of what it puts into the pool, before the program's constants
---   emitted            what emitted files say of it (emit.lua)
+--   emitted            what emitted files say of it: name; macro, condition, CMake's word for it (a pattern); C that
+--                      comes before asking for features, and that asks for one (emit_frames.lua)
 -- s, the state, has the program k with name, type and size of an element, target; map and temporary: the registers of
 -- vectors (registers.lua); register, on_stack, ranges (places.lua); slot, saved: for the frame; and the code so far.
 local program, registers, c = require "program", require "registers", require "lower/c"

@@ -21,7 +21,7 @@ end
 local function touch_pointers(s, op)
   local a, y, weight = op.a, op.y, s.weight
   if a then touch(s, a.pointer, weight) end
-  if y and y.address then touch(s, y.address.pointer, weight) end
+  if y and y.pointer then touch(s, y.pointer, weight) end
   if op.from then touch(s, op.from, weight) end
   if op.tab then touch(s, op.tab, weight) end
   if op.p then

@@ -120,10 +120,10 @@ local function channel_runs(s, channels)
 end
 
 -- Those runs with the kernels that turn so many of their pixels: into "pixels" or into "planes".
-local function turning(b, what, tensor, pixels, channels)
-  local s, list = b.s, pixels > 0 and channel_runs(b.s, channels) or {}
+local function turning(s, what, tensor, pixels, channels)
+  local list = pixels > 0 and channel_runs(s, channels) or {}
   for _, run in ipairs(list) do
-    run.kernel = b:kernel(("%s %d %d"):format(what, pixels, run.size), what, function(o)
+    run.kernel = s:kernel(("%s %d %d"):format(what, pixels, run.size), what, function(o)
       -- What is written beyond few channels the next pixel puts right, or the outputs do.
       local view = { pixels = pixels, channels = run.size, pitch = tensor.w, loose = true,
         limit = (pixels - 1) * tensor.w + parts.round_up(run.size, 16 // s.size),
@@ -140,15 +140,14 @@ local function turning(b, what, tensor, pixels, channels)
 end
 
 -- In, line by line where pixels are left out.
-local function readers(b, band)
-  local s = b.s
+local function readers(s, band)
   local line = (s.axes[3][1].inputs - 1) * s.planes.every[3] + 1
-  return turning(b, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
+  return turning(s, "pixels", s.from, s.planes.lines and line or band.window.count * s.from.size[3], s.from.channels)
 end
 
 -- Out, the outputs of a column tile.
-function planes.writers(b, band, column)
-  return turning(b, "planes", b.s.to, band.results * b.s.to.size[3], column.channels)
+function planes.writers(s, band, column)
+  return turning(s, "planes", s.to, band.results * s.to.size[3], column.channels)
 end
 
 ---- what a task does ------------------------------------------------------------------------------------------------
@@ -160,8 +159,8 @@ local function element(tensor, n, channel, plane, row)
 end
 
 -- Lays out the band's window; answers where it begins: {plane, row}. at: g, n, jd, first (row), and the axis along d.
-function planes.read(b, d, at, band)
-  local s, runs, depth = b.s, readers(b, band), window({ at.axis }, 1)
+function planes.read(s, d, at, band)
+  local runs, depth = readers(s, band), window({ at.axis }, 1)
   local low = { plane = d:let("low_plane", begin(depth, at.jd)), row = d:let("low_row", begin(band.window, at.first)) }
   if #runs > 0 and depth.count > 0 then d:comment "The rows of the input that this task needs, as pixels." end
   for _, run in ipairs(runs) do
@@ -181,8 +180,7 @@ function planes.read(b, d, at, band)
 end
 
 -- The outputs of a column tile into their planes.
-function planes.write(b, d, at, runs)
-  local s = b.s
+function planes.write(s, d, at, runs)
   d:comment "The tile's outputs into their planes."
   for _, run in ipairs(runs) do
     d:loop("part", 0, run.count, 1, function(part)

@@ -7,10 +7,8 @@
 --
 -- Here: schedules, which of them a problem and its accuracy admit, the list. What they need and how they run:
 -- gather.lua and gradient.lua; what they cost: cost.lua. Nothing that is listed is built.
-local names = require "names"
+local family = require "family"
 local activations, parts = require "activations", require "parts"
-local registers = require "registers"
-local costs = require "cost"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local gather = require "rewrite/winograd/gather"
@@ -18,23 +16,23 @@ local gradient = require "rewrite/winograd/gradient"
 local errors = require "rewrite/winograd/error"
 local cost = require "rewrite/winograd/cost"
 local words = require "rewrite/winograd/words"
-
-local winograd = { name = "winograd", chains = 0 }
+local costs = require "cost"
+local names = require "names"
 
 ---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] ------
 -- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads
--- that blocks are cut for (blocks.lua); whether the next block's input is fetched during a block's products, and outputs
--- are streamed. Of the product: rows and vectors; how many rows of U are fetched ahead; channels of a partial sum;
+-- that blocks are cut for (blocks.lua); whether the next block's input is fetched during a block's products, and
+-- outputs are streamed. Of the product: rows and vectors; how many rows of U are fetched ahead; channels of a partial sum;
 -- whether weights are transformed along one axis only, beforehand or in the run (half.lua: rows are sums of a kernel
 -- then).
 
-names.family("winograd", { {
+local forms = { { sums = "either",
   { "split", fields = { { "p", "sums" } }, when = "sums" },
   { "winograd", marks = { "fetch", "stream" },
     fields = { { sizes = { "h", "w" } }, { "t", "tiles" }, { "s", "splits" }, { "d", "shares", optional = true } } },
   { "product", marks = { { "half", "fuse" } }, fields = { { "r", "rows" }, { "v", "vectors" },
     { "a", "ahead", optional = true }, { "c", "chunk", optional = true } } },
-} })
+} }
 
 ---- admission ---------------------------------------------------------------------------------------------------------
 
@@ -43,14 +41,12 @@ local most_size = 10 -- frequencies on an axis
 local function reduced(p) return (p.pass == "backward_data" and p.oc or p.ic) // p.groups end
 local function produced(p) return (p.pass == "backward_data" and p.ic or p.oc) // p.groups end
 
-local function refused(p, target)
-  local why = grid.refused(p)
-  if why then return why end
-  if target.bits == 0 then return "winograd needs vectors" end
-  if p.accuracy == "proven" then return "proven admits no transforms" end
-  if p.groups > 1 and p.ic == p.groups then
-    return "winograd sums over the channels of a group; depthwise is for groups of one"
-  end
+local function refused(s)
+  local p = s.p
+  return grid.refused(p) or family.first { { s.target.bits == 0, "winograd needs vectors" },
+    { p.accuracy == "proven", "proven admits no transforms" },
+    { p.groups > 1 and p.ic == p.groups,
+      "winograd sums over the channels of a group; depthwise is for groups of one" } }
 end
 
 -- An axis in tiles of `sizes`, and what its errors sum to, each worked out where it is first asked for.
@@ -61,11 +57,10 @@ local function axis_in(axis, sizes)
   return one
 end
 
--- From the two axes, as above. chunk: the terms of a partial sum, nil: there is one sum.
-local function predicted_error(p, h, w, chunk)
+-- tiles: {h, w}, the two axes, as above. chunk: the terms of a partial sum, nil: there is one sum.
+local function predicted_error(p, tiles, chunk)
   local e, phases = p.epilogue or {}, math.min(p.stride[2], p.kernel[2]) * math.min(p.stride[3], p.kernel[3])
-  local clamp = activations.span(p)
-  h, w = h.errors(), w.errors()
+  local clamp, h, w = activations.span(p), tiles.h.errors(), tiles.w.errors()
   -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any
   -- error.
   if clamp and (h.some < h.outputs or w.some < w.outputs) then return math.huge end
@@ -75,34 +70,120 @@ local function predicted_error(p, h, w, chunk)
   return errors.predict(h, w, reduced(p), errors.chains(terms / sums, sums), added, clamp)
 end
 
--- Why the errors of tiles cannot be predicted, or nil.
-local function unmeasured(h, w)
-  return errors.unmeasured(h.sizes[1], grid.taps(h.axis)) or errors.unmeasured(w.sizes[1], grid.taps(w.axis))
+-- Why tiles are refused for their error with sums of at most `chunk` channels, or nil.
+local function inexact(p, tiles, chunk)
+  local h, w, key = tiles.h, tiles.w, chunk or 0
+  if tiles[key] == nil then
+    tiles[key] = errors.unmeasured(h.sizes[1], grid.taps(h.axis)) or errors.unmeasured(w.sizes[1], grid.taps(w.axis))
+      or errors.refusal(p, predicted_error(p, tiles, chunk)) or false
+  end
+  return tiles[key] or nil
 end
 
--- Why tiles are refused for their error with sums of at most `chunk` channels, or nil.
-local function inexact(p, h, w, chunk) return errors.refusal(p, predicted_error(p, h, w, chunk)) end
-
 -- The same of the longest sums that are admitted, and the channels of a sum where it is not of all.
-local function chunk_of(p, h, w)
-  local why = unmeasured(h, w)
-  if why then return why end
-  why = inexact(p, h, w)
-  if not why then return end
-  for _, chunk in ipairs { 128, 64, 32, 16 } do
-    if reduced(p) > chunk and not inexact(p, h, w, chunk) then return nil, chunk end
+local function chunk_of(p, tiles)
+  local why = inexact(p, tiles)
+  for _, chunk in ipairs(why and { 128, 64, 32, 16 } or {}) do
+    if reduced(p) > chunk and not inexact(p, tiles, chunk) then return nil, chunk end
   end
   return why
 end
 
--- The same of backward weights; s: the shape. (The first of each sum is added to nothing.)
-local function gradient_error(s)
-  local of = s.errors
-  local tiles = s.h.tiles * s.w.tiles * s.images / s.blocks -- of a block
-  return errors.predict(of.h, of.w, s.images, errors.chains(tiles, s.blocks / s.sums, s.sums), 0)
+-- Why the tiles of a transform or of its products are none that can be, or nil. taps: of both axes.
+local function too_large(s, schedule, taps)
+  local size = math.max(schedule.h[1] + taps[1], schedule.w[1] + taps[2]) - 1
+  local rows = math.min(schedule.rows, s.p.pass == "backward_weights" and reduced(s.p) or schedule.tiles)
+  local vectors = math.min(schedule.vectors, (produced(s.p) + s.lanes - 1) // s.lanes)
+  return family.first { { size > most_size, "needs %d frequencies on an axis, at most %d", size, most_size },
+    family.registers(vectors * rows + vectors, s.target) }
 end
 
----- the space of forward and backward data ----------------------------------------------------------------------------
+-- {[schedule] = what is known of it}, of a candidate since it was made, of others made here.
+local function memory(s, make)
+  return setmetatable({}, { __index = function(known, schedule)
+    known[schedule] = make(s, schedule)
+    return rawget(known, schedule)
+  end })
+end
+
+-- Calls visit(tiles of rows and columns, add), where add(schedule, what is known of it) lists it; of axes that are
+-- alike, a shape between is as good as one that is far from square.
+local function each_shape(s, rows, columns, alike, add, visit)
+  local function listed(schedule, known)
+    s.entries[schedule] = known
+    add(schedule)
+  end
+  for _, h in ipairs(rows) do
+    for _, w in ipairs(columns) do
+      if not alike or math.abs(h.sizes[1] - w.sizes[1]) <= 2 then visit({ h = h, w = w }, listed) end
+    end
+  end
+end
+
+---- forward and backward data: what is known of a schedule ------------------------------------------------------------
+
+-- Why a schedule from anywhere has no tiles, or nil.
+local function no_tiles(s, schedule, tiles)
+  local h, w = tiles.h.axis, tiles.w.axis
+  local why = too_large(s, schedule, { grid.taps(h), grid.taps(w) })
+  if why then return why end
+  local name = names.print(schedule)
+  return family.first { { schedule.sums, "%s has partial sums, which are for backward weights", name },
+    { (schedule.half or schedule.fuse) and grid.strided(s.p), "%s is for stride 1", name },
+    { not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w),
+      "%s does not cover the outputs of this problem exactly", name } }
+end
+
+-- Tiles of both axes.
+local function with_tiled(s, tiles)
+  tiles.tiled = gather.tiled(s, tiles.h.plans(), tiles.w.plans())
+  tiles.work, tiles.transforms = cost.work(tiles.tiled), cost.transforms_made(tiles.tiled)
+  return tiles
+end
+
+-- {tiles: of both axes, shape, why: it cannot be}.
+local function known_gathering(s, schedule)
+  local h, w = grid.axes(s.p)
+  local one = { tiles = { h = axis_in(h, schedule.h), w = axis_in(w, schedule.w) } }
+  one.why = no_tiles(s, schedule, one.tiles)
+  if one.why then return one end
+  local t = with_tiled(s, one.tiles).tiled
+  local figures = blocks.figures(t.h_plans, t.w_plans, t.images, schedule.tiles, schedule.shares)
+  one.shape = gather.scheduled(t, schedule, figures)
+  return one
+end
+
+local gathers = { refused = refused }
+
+function gathers.shape(p, target)
+  local s = gather.frame(p, target)
+  s.entries = memory(s, known_gathering)
+  return s
+end
+
+function gathers.misfit(s, schedule)
+  local one = s.entries[schedule]
+  return one.why or inexact(s.p, one.tiles, schedule.chunk) or gather.misfit(one.shape)
+end
+
+function gathers.cycles(s, schedule)
+  local one = s.entries[schedule]
+  return cost.gathering(one.shape, one.tiles.work, s.m)
+end
+
+function gathers.made(s, schedule)
+  local one = s.entries[schedule]
+  return one.tiles.transforms + cost.products_made(one.shape, one.tiles.work)
+end
+
+function gathers.stages(s, schedule) return gather.stages(s.entries[schedule].shape, s) end
+
+function gathers.figures(s, schedule)
+  local one = s.entries[schedule]
+  return predicted_error(s.p, one.tiles, schedule.chunk), cost.gathering_figures(one.shape, one.tiles.work, s.m)
+end
+
+---- what is worth trying ----------------------------------------------------------------------------------------------
 
 -- For each larger size the smaller one that makes the fewest frequencies in all.
 local function axis_sizes(axis)
@@ -150,84 +231,125 @@ local function for_large(p, m)
   return { { stream = true, fetch = p.groups == 1 }, { fetch = p.groups == 1 }, {} }
 end
 
--- What the schedules of a problem have in common: {p, target, m, vectors, splits, shares, list: of entries}.
-local function space_of(p, target, m, list)
-  local lanes = parts.lanes_of(p, target)
-  local columns = (produced(p) + lanes - 1) // lanes
-  local vectors = math.min(2, columns)
-  local threads = p.threads
-  return { p = p, target = target, m = m, list = list, vectors = vectors,
-    splits = { 1, threads > 1 and (columns + vectors - 1) // vectors >= threads and threads or nil },
-    shares = p.layout == "nhwc" and threads > 1 and threads <= gather.most_shares and p.batch * p.input[1] % threads > 0
-      and threads or nil }
-end
-
--- A schedule of tiles that are known: {h, w, chunk, bytes: of U}.
-local function schedule_of(o, known, tiles, split)
-  return { family = "winograd", h = known.h.sizes, w = known.w.sizes, tiles = tiles,
-    rows = most_rows(o.target, o.vectors), vectors = o.vectors, splits = split, chunk = known.chunk,
-    shares = split == 1 and o.shares or nil, ahead = known.bytes > 2 * o.m.l2 and 64 or 16,
-    stream = false, fetch = false }
+-- A schedule of tiles {h, w, chunk, bytes: of U}.
+local function schedule_of(s, tiles, number, split)
+  return { h = tiles.h.sizes, w = tiles.w.sizes, tiles = number, rows = most_rows(s.target, s.vectors),
+    vectors = s.vectors, splits = split, chunk = tiles.chunk, shares = split == 1 and s.shares or nil,
+    ahead = tiles.bytes > 2 * s.m.l2 and 64 or 16, stream = false, fetch = false }
 end
 
 -- H in place of an U that leaves the caches; of weights that change in the run, where the pack stage would take long. H
 -- of a partial sum waits in the first cache for all kernels of a column, or in the second for those of all columns.
-local function halves(o, known, block, split)
-  local p, h, w, fixed = o.p, known.h, known.w, o.p.weights == "fixed"
-  if h.axis.taps == 1 or grid.strided(p) or known.bytes <= (fixed and o.m.l2 or o.m.l2 // 2) then return end
-  local bytes, before = (w.sizes[1] + w.axis.taps - 1) * h.axis.taps * o.vectors * o.target.bits // 8, nil
-  for _, fits in ipairs(fixed and { 64, 32 } or { bytes * 64 <= o.m.l2 // 8 and 64 or 32 }) do
-    local one = schedule_of(o, known, block.tiles, split)
+local function halves(s, tiles, number, split, add)
+  local h, w, fixed, l2 = tiles.h, tiles.w, s.p.weights == "fixed", s.m.l2
+  if h.axis.taps == 1 or grid.strided(s.p) or tiles.bytes <= (fixed and l2 or l2 // 2) then return end
+  local bytes, before = (w.sizes[1] + w.axis.taps - 1) * h.axis.taps * s.vectors * s.target.bits // 8, nil
+  for _, fits in ipairs(fixed and { 64, 32 } or { bytes * 64 <= l2 // 8 and 64 or 32 }) do
+    local one = schedule_of(s, tiles, number, split)
     local beside = h.axis.taps > 5 and 10 or 8 -- the sums: what makes U of a row, of many taps more
-    one.rows, one.ahead, one.half, one.fuse = (o.target.registers - beside) // o.vectors, nil, fixed, not fixed
-    one.chunk = reduced(p) > fits and math.min(known.chunk or fits, fits) or known.chunk
-    if not before or one.chunk ~= before.chunk then o.add(one, block, inexact(p, h, w, one.chunk)) end
+    one.rows, one.ahead, one.half, one.fuse = (s.target.registers - beside) // s.vectors, nil, fixed, not fixed
+    one.chunk = reduced(s.p) > fits and math.min(tiles.chunk or fits, fits) or tiles.chunk
+    if not before or one.chunk ~= before.chunk then add(one) end
     before = one
   end
 end
 
--- All schedules of the tiles of both axes.
-local function add_tiles(o, frame, h, w)
-  local p = o.p
+-- All schedules of tiles of both axes.
+local function tile_candidates(s, tiles, list)
+  local p, why = s.p, nil
   -- of all phases
   local function frequencies(one) return one.sizes[1] * one.axis.step + one.axis.taps - one.axis.step end
-  local why, chunk = chunk_of(p, h, w)
-  local known = { h = h, w = w, chunk = chunk,
-    bytes = frequencies(h) * frequencies(w) * reduced(p) * produced(p) * frame.size }
-  if why then o.list[#o.list + 1] = { schedule = schedule_of(o, known, 14, 1), why = why }; return end
-  local tiled = gather.tiled(frame, h.plans(), w.plans())
-  local work = cost.work(tiled)
-  function o.add(schedule, block, cannot)
-    local s = gather.scheduled(tiled, schedule, block.figures)
-    cannot = cannot or gather.misfit(s)
-    local cycles = not cannot and cost.gathering(s, work, o.m) or 0
-    o.list[#o.list + 1] = { schedule = schedule, why = cannot, cycles = cycles }
-  end
-  for _, split in ipairs(o.splits) do
-    for _, block in ipairs(block_sizes(tiled, split == 1 and o.shares)) do
-      for _, large in ipairs(for_large(p, o.m)) do
-        local one = schedule_of(o, known, block.tiles, split)
-        one.stream, one.fetch = large.stream or false, large.fetch or false
-        o.add(one, block)
+  why, tiles.chunk = chunk_of(p, tiles)
+  tiles.bytes = frequencies(tiles.h) * frequencies(tiles.w) * reduced(p) * produced(p) * s.size
+  if why then return list(schedule_of(s, tiles, 14, 1), { why = why }) end
+  with_tiled(s, tiles)
+  for _, split in ipairs(s.splits) do
+    for _, block in ipairs(block_sizes(tiles.tiled, split == 1 and s.shares)) do
+      local function add(schedule)
+        list(schedule, { tiles = tiles, shape = gather.scheduled(tiles.tiled, schedule, block.figures) })
       end
-      halves(o, known, block, split)
+      for _, large in ipairs(for_large(p, s.m)) do
+        local one = schedule_of(s, tiles, block.tiles, split)
+        one.stream, one.fetch = large.stream or false, large.fetch or false
+        add(one)
+      end
+      halves(s, tiles, block.tiles, split, add)
     end
   end
 end
 
-local function gathering(o)
-  local h_axis, w_axis = grid.axes(o.p)
-  local frame, rows = gather.frame(o.p, o.target), axis_sizes(h_axis)
-  local columns = same_axis(h_axis, w_axis) and rows or axis_sizes(w_axis)
-  for _, h in ipairs(rows) do
-    for _, w in ipairs(columns) do
-      local far = grid.taps(h_axis) == grid.taps(w_axis) and math.abs(h.sizes[1] - w.sizes[1]) > 2
-      if not far then add_tiles(o, frame, h, w) end
-    end
-  end
+function gathers.candidates(s, add)
+  local p, threads, columns = s.p, s.p.threads, (produced(s.p) + s.lanes - 1) // s.lanes
+  s.vectors = math.min(2, columns)
+  s.splits = { 1, threads > 1 and (columns + s.vectors - 1) // s.vectors >= threads and threads or nil }
+  s.shares = p.layout == "nhwc" and threads > 1 and threads <= gather.most_shares and p.batch * p.input[1] % threads > 0
+    and threads or nil
+  local h, w = grid.axes(p)
+  local rows = axis_sizes(h)
+  each_shape(s, rows, same_axis(h, w) and rows or axis_sizes(w), grid.taps(h) == grid.taps(w), add,
+    function(tiles, list) tile_candidates(s, tiles, list) end)
 end
 
----- the space of backward weights -------------------------------------------------------------------------------------
+---- backward weights --------------------------------------------------------------------------------------------------
+
+-- The predicted error of a shape. (The first of each sum is added to nothing.)
+local function gradient_error(s)
+  local of = s.errors
+  local tiles = s.h.tiles * s.w.tiles * s.images / s.blocks -- of a block
+  return errors.predict(of.h, of.w, s.images, errors.chains(tiles, s.blocks / s.sums, s.sums), 0)
+end
+
+-- The axis i in tiles of m pixels, with their errors; or why these cannot be predicted.
+local function pixels_in(p, i, m)
+  local one = { sizes = { m }, unmeasured = errors.unmeasured(p.kernel[i], m) }
+  if one.unmeasured then return one end
+  one.plan = grid.pixels(p, i, m)
+  one.errors = errors.of_pixels(one.plan)
+  return one
+end
+
+local function with_errors(s, h, w)
+  local tiled = gradient.tiled(s.p, s.target, h.plan, w.plan)
+  tiled.errors = { h = h.errors, w = w.errors }
+  return tiled
+end
+
+-- {shape, why: it cannot be} of a schedule of tiles whose errors are known.
+local function of_tiled(tiled, schedule)
+  local shape = gradient.scheduled(tiled, schedule, gradient.blocks(tiled, schedule.tiles, schedule.sums or 1))
+  local inexact_ = errors.refusal(tiled.p, gradient_error(shape))
+  return { shape = shape, inexact = inexact_, why = gradient.misfit(shape) or inexact_ }
+end
+
+-- The same from anywhere.
+local function known_sums(s, schedule)
+  local why = too_large(s, schedule, { s.p.kernel[2], s.p.kernel[3] }) or family.first {
+    { schedule.half or schedule.fuse or schedule.chunk or schedule.shares, "%s halves weights or sums, or cuts blocks "
+      .. "for threads, which is not for backward weights", names.print(schedule) },
+    { schedule.h[2] or schedule.w[2], "winograd has tiles of one size for backward weights" } }
+  if why then return { why = why } end
+  local h, w = pixels_in(s.p, 2, schedule.h[1]), pixels_in(s.p, 3, schedule.w[1])
+  why = h.unmeasured or w.unmeasured
+  return why and { why = why } or of_tiled(with_errors(s, h, w), schedule)
+end
+
+local sums = { refused = refused }
+
+function sums.shape(p, target)
+  local s = { target = target, lanes = parts.lanes_of(p, target) }
+  s.entries = memory(s, known_sums)
+  return s
+end
+
+function sums.misfit(s, schedule) return s.entries[schedule].why end
+function sums.cycles(s, schedule) return cost.gradient(s.entries[schedule].shape, s.m) end
+function sums.made(s, schedule) return cost.gradient_made(s.entries[schedule].shape) end
+function sums.stages(s, schedule) return gradient.stages(s.entries[schedule].shape, s) end
+
+function sums.figures(s, schedule)
+  local shape = s.entries[schedule].shape
+  return gradient_error(shape), cost.gradient_figures(shape)
+end
 
 -- Numbers of slices that differ, from the first that gives every one of `threads` one; the most where none does.
 local function splits_of(p, vectors, threads)
@@ -242,89 +364,69 @@ local function splits_of(p, vectors, threads)
   return #list > 0 and list or { most }
 end
 
--- The shape of a schedule of tiles whose errors are known, and why it cannot be, or nil.
-local function gradient_shape(tiled, schedule)
-  local s = gradient.scheduled(tiled, schedule, gradient.blocks(tiled, schedule.tiles, schedule.sums or 1))
-  return s, errors.refusal(s.p, gradient_error(s))
-end
-
--- The first two splits whose slices fit into the memory.
-local function with_splits(o, tiled, schedule_with, splits)
-  local fitting, why = 0, nil
+-- The first two splits whose slices fit into the memory; else why the first does not.
+local function with_splits(tiled, schedule_with, splits, list)
+  local fitting, first = 0, nil
   for _, n in ipairs(splits) do
     local schedule = schedule_with(n)
-    local s, wrong = gradient_shape(tiled, schedule)
-    local cannot = gradient.misfit(s) or wrong
-    why = why or cannot
-    if not cannot and fitting < 2 then
+    local one = of_tiled(tiled, schedule)
+    first = first or { schedule, one }
+    if not one.why and fitting < 2 then
       fitting = fitting + 1
-      o.list[#o.list + 1] = { schedule = schedule, cycles = cost.gradient(s, o.m) }
+      list(schedule, one)
     end
   end
-  if fitting == 0 then o.list[#o.list + 1] = { schedule = schedule_with(splits[1]), why = why } end
+  if fitting == 0 then list(table.unpack(first)) end
 end
 
--- All schedules of tiles of h x w pixels (each: pixel_sizes); ways: {splits, sums}.
-local function add_pixels(o, h, w, ways)
+-- All schedules of tiles of {h, w} pixels (each: pixels_in); ways: {splits, sums}.
+local function pixel_candidates(s, of, ways, list)
+  local h, w = of.h, of.w
   local function schedule(tiles, way, splits)
-    return { family = "winograd", h = { h.outputs }, w = { w.outputs }, tiles = tiles, rows = o.rows,
-      vectors = o.vectors, splits = splits, sums = way.sums }
+    return { h = h.sizes, w = w.sizes, tiles = tiles, rows = s.rows, vectors = s.vectors, splits = splits,
+      sums = way.sums }
   end
-  local function refuse(one, why) o.list[#o.list + 1] = { schedule = one, why = why } end
-  local first = ways[1].splits[1]
-  if h.unmeasured or w.unmeasured then return refuse(schedule(14, ways[1], first), h.unmeasured or w.unmeasured) end
-  local tiled = gradient.tiled(o.p, o.target, h.plan, w.plan)
-  tiled.errors = { h = h.errors, w = w.errors }
+  local first, why = ways[1].splits[1], h.unmeasured or w.unmeasured
+  if why then return list(schedule(14, ways[1], first), { why = why }) end
+  local tiled = with_errors(s, h, w)
   local all = h.plan.tiles * w.plan.tiles * tiled.images
   for _, tiles in ipairs { 14, 28, 56, 112, 224 } do
-    local _, why = gradient_shape(tiled, schedule(tiles, ways[1], first))
-    if why then refuse(schedule(tiles, ways[1], first), why) end
-    for _, way in ipairs(why and {} or ways) do
+    local one = schedule(tiles, ways[1], first)
+    local inexact_ = of_tiled(tiled, one).inexact
+    if inexact_ then list(one, { why = inexact_ }) end
+    for _, way in ipairs(inexact_ and {} or ways) do
       -- as half as many tiles: a block a sum
       local same = way.sums and tiled.images == 1 and tiles // 2 * way.sums >= all
-      if not same then with_splits(o, tiled, function(n) return schedule(tiles, way, n) end, way.splits) end
+      if not same then with_splits(tiled, function(n) return schedule(tiles, way, n) end, way.splits, list) end
     end
     if tiles >= all then break end
   end
 end
 
--- The axis i in tiles of each size, with their errors.
+-- The axis i in tiles of each size.
 local function pixel_sizes(p, i)
-  local list, taps = {}, p.kernel[i]
-  for _, m in ipairs(taps == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 }) do
-    local one = { outputs = m, unmeasured = errors.unmeasured(taps, m) }
-    if not one.unmeasured then
-      one.plan = grid.pixels(p, i, m)
-      one.errors = errors.of_pixels(one.plan)
-    end
-    list[#list + 1] = one
-  end
+  local list = {}
+  for n, m in ipairs(p.kernel[i] == 1 and { 1 } or { 2, 3, 4, 5, 6, 7 }) do list[n] = pixels_in(p, i, m) end
   return list
 end
 
-local function weights(o)
-  local p, lanes = o.p, parts.lanes_of(o.p, o.target)
-  local vectors = (p.oc // p.groups + lanes - 1) // lanes
+function sums.candidates(s, add)
+  local p = s.p
+  local vectors = (p.oc // p.groups + s.lanes - 1) // s.lanes
   local ways = { { splits = splits_of(p, vectors, p.threads) } }
   if p.threads > 1 then ways[2] = { sums = p.threads, splits = splits_of(p, vectors, 1) } end
-  o.rows = math.min((o.target.registers - o.vectors - 1) // o.vectors, 14)
-  local rows, columns = pixel_sizes(p, 2), pixel_sizes(p, 3)
-  for _, h in ipairs(rows) do
-    for _, w in ipairs(columns) do
-      local far = p.kernel[2] == p.kernel[3] and math.abs(h.outputs - w.outputs) > 2 -- a shape between is as good
-      if not far then add_pixels(o, h, w, ways) end
-    end
-  end
+  s.vectors = math.min(2, vectors)
+  s.rows = math.min((s.target.registers - s.vectors - 1) // s.vectors, 14)
+  each_shape(s, pixel_sizes(p, 2), pixel_sizes(p, 3), p.kernel[2] == p.kernel[3], add,
+    function(tiles, list) pixel_candidates(s, tiles, ways, list) end)
 end
 
-function winograd.schedules(p, target, machine, list)
-  local why = refused(p, target)
-  if why then list[1] = { why = why, name = "winograd" }; return end
-  local o = space_of(p, target, costs.machine(machine, target), list)
-  return (p.pass == "backward_weights" and weights or gathering)(o)
-end
+---- what the generator asks for ---------------------------------------------------------------------------------------
 
----- schedules from anywhere -------------------------------------------------------------------------------------------
+local winograd = family.new { name = "winograd", forms = forms, gathers = gathers, sums = sums }
+
+winograd.chains = 0
+winograd.inadmissible = winograd.misfit -- a name may come from anywhere, so its error is predicted again
 
 -- The parts of its name that decide the bits of its results: the transform, the order of its sums. Kernels of `half`
 -- share operations among rows of frequencies by what fits a block; sums of backward weights are of a block's tiles.
@@ -334,91 +436,14 @@ function winograd.arithmetic(p, s)
   return { h = true, chunk = true }
 end
 
-local function axes_of(p, schedule)
-  local h, w = grid.axes(p)
-  return axis_in(h, schedule.h), axis_in(w, schedule.w)
-end
-
--- Why a schedule cannot be a gathering one's or the accuracy does not admit it, or nil.
-local function gathering_misfit(p, schedule, target)
-  if schedule.sums then return names.print(schedule) .. " has partial sums, which are for backward weights" end
-  if (schedule.half or schedule.fuse) and grid.strided(p) then return names.print(schedule) .. " is for stride 1" end
-  local h, w = axes_of(p, schedule)
-  local why = unmeasured(h, w)
-  if why then return why end
-  if not grid.cover(h.axis, schedule.h) or not grid.cover(w.axis, schedule.w) then
-    return names.print(schedule) .. " does not cover the outputs of this problem exactly"
-  end
-  return inexact(p, h, w, schedule.chunk) or gather.misfit(gather.shape(p, schedule, target))
-end
-
-local function gradient_with_errors(p, schedule, target)
-  local s = gradient.shape(p, schedule, target)
-  s.errors = { h = errors.of_pixels(s.h), w = errors.of_pixels(s.w) }
-  return s
-end
-
-local function gradient_misfit(p, schedule, target)
-  if schedule.half or schedule.fuse or schedule.chunk or schedule.shares then
-    return names.print(schedule)
-      .. " halves weights or sums, or cuts blocks for threads, which is not for backward weights"
-  end
-  if schedule.h[2] or schedule.w[2] then return "winograd has tiles of one size for backward weights" end
-  local s = gradient_with_errors(p, schedule, target)
-  return errors.refusal(p, gradient_error(s)) or gradient.misfit(s)
-end
-
--- Why the tiles of a transform or of its products are none that can be, or nil.
-local function too_large(p, schedule, target)
-  local is_gradient = p.pass == "backward_weights"
-  for i, sizes in ipairs { schedule.h, schedule.w } do
-    local taps = is_gradient and p.kernel[i + 1] or grid.taps(select(i, grid.axes(p)))
-    local size = sizes[1] + taps - 1
-    if size > most_size then return ("needs %d frequencies on an axis, at most %d"):format(size, most_size) end
-    local why = errors.unmeasured(is_gradient and taps or sizes[1], is_gradient and sizes[1] or taps)
-    if why then return why end
-  end
-  local lanes = parts.lanes_of(p, target)
-  local vectors = math.min(schedule.vectors, (produced(p) + lanes - 1) // lanes)
-  local sums = vectors * math.min(schedule.rows, is_gradient and reduced(p) or schedule.tiles)
-  if sums + vectors > target.registers then
-    return ("needs %d registers, %s has %d"):format(sums + vectors, target.name, target.registers)
-  end
-end
-
--- Why a schedule is not for this problem and its accuracy, or nil: a name may come from anywhere, so its error is
--- predicted again.
-function winograd.inadmissible(p, schedule, target)
-  local misfit = p.pass == "backward_weights" and gradient_misfit or gathering_misfit
-  return refused(p, target) or too_large(p, schedule, target) or misfit(p, schedule, target)
-end
-
-function winograd.stages(p, schedule, target)
-  local why = winograd.inadmissible(p, schedule, target)
-  if why then return nil, why end
-  local result, cannot = (p.pass == "backward_weights" and gradient or gather).stages(p, schedule, target)
-  if not result then return nil, cannot end
-  for _, kernel in ipairs(result.kernels) do
-    local map, full = registers.allocate(kernel, target)
-    if not map then return nil, full end
-  end
-  return result
-end
-
----- for readers -------------------------------------------------------------------------------------------------------
-
--- Of the list of schedules.
+-- For readers of the list of schedules.
 function winograd.figures(p, schedule, target, machine)
-  local m, taps, error, f = costs.machine(machine, target), p.kernel[2] * p.kernel[3], nil, nil
-  if p.pass == "backward_weights" then
-    local s = gradient_with_errors(p, schedule, target)
-    error, f = gradient_error(s), cost.gradient_figures(s)
-  else
-    local h, w = axes_of(p, schedule)
-    error, f = predicted_error(p, h, w, schedule.chunk), cost.gathering_figures(gather.shape(p, schedule, target), m)
-  end
-  return ("%.3g of %d products, %.1f + %.1f operations, error %.2f%s"):format(f.products, taps, f.into, f.out, error,
-    f.binds and ", binds: " .. f.binds or "")
+  local way = p.pass == "backward_weights" and sums or gathers
+  local s = way.shape(p, target)
+  s.p, s.m = p, costs.machine(machine, target)
+  local error, f = way.figures(s, schedule)
+  return ("%.3g of %d products, %.1f + %.1f operations, error %.2f%s"):format(f.products, p.kernel[2] * p.kernel[3],
+    f.into, f.out, error, f.binds and ", binds: " .. f.binds or "")
 end
 
 winograd.figures_mean = "winograd: multiplications of an output pixel for a pair of channels, and how many a sum has; "

@@ -7,6 +7,7 @@
  * Groups of channels are judged beside the whole, so that a fault of one channel cannot hide in the sum. A group has 32 outputs
  * or so, of which the error is known to some 12 %: hence its limit is twice the budget, more than five deviations away. */
 #include "check/check.h"
+#include "facts.h"
 #include <math.h>
 #include <string.h>
 
@@ -15,9 +16,11 @@ static const double most_terms = 1e10; /* about ten seconds */
 
 double cg_budget(convgen_accuracy a)
 {
-    static const double of_tier[] = {[CONVGEN_LOOP] = 1.25, [CONVGEN_PROVEN] = 0, [CONVGEN_2X] = 2.1, [CONVGEN_8X] = 8};
+    static const double of_tier[CG_ACCURACIES] = CG_BUDGETS;
     return of_tier[a];
 }
+
+const convgen_accuracy cg_loosest_first[CG_ACCURACIES] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
 
 const char *cg_data_name(convgen_data kind)
 {

@@ -15,7 +15,7 @@
 
 enum { PLACES = 128, FEW = 512, WIDEST = 32 };
 static const double most_macs = 2e7, most_bytes = 4 << 20, few_terms = 3e5;
-static const double macs_of_byte = 5e3; /* that machine code does while the generator writes a byte of it, or more */
+static const double macs_of_byte = 1e4; /* that machine code does while the generator writes a byte of it, or more */
 static const size_t some_bytes = 1 << 20; /* of inputs are filled where not all are */
 
 /* ---- how much is run ------------------------------------------------------------------------------------------------------------------ */

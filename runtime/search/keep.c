@@ -67,12 +67,11 @@ static bool nothing_learnt(const cg_tuner *u, const cg_candidate *best)
  * wants to finish what time cut short. */
 cg_status cg_keep(cg_tuner *u, const cg_candidate *best)
 {
-    static const convgen_accuracy loosest_first[] = {CONVGEN_8X, CONVGEN_2X, CONVGEN_LOOP, CONVGEN_PROVEN};
     if (u->tuning->effort == CONVGEN_ESTIMATE || u->cancelled || u->out->sampled || nothing_learnt(u, best)) return CONVGEN_OK;
     cg_status status = u->store != CONVGEN_OK ? u->store : cg_store_put(u->context->store, &u->out->record);
     int i = 0;
-    while (loosest_first[i] != u->problem.accuracy) i++;
-    for (i++; i < 4 && !status; i++) status = remember_for(u, loosest_first[i], best);
+    while (cg_loosest_first[i] != u->problem.accuracy) i++;
+    for (i++; i < CG_ACCURACIES && !status; i++) status = remember_for(u, cg_loosest_first[i], best);
     if (status == CONVGEN_STORE && !u->out->warning[0]) snprintf(u->out->warning, sizeof u->out->warning, "%s", cg_error_text());
     return status;
 }

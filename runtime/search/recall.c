@@ -60,27 +60,26 @@ static bool trusted(const cg_record *r, void *user)
 }
 
 /* Those of looser accuracies found the fastest among more; then the tighter ones, whose schedules are admitted anyway. */
-static int accuracies(convgen_accuracy asked, convgen_accuracy out[4])
+static void accuracies(convgen_accuracy asked, convgen_accuracy out[CG_ACCURACIES])
 {
-    static const convgen_accuracy tiers[] = {CONVGEN_PROVEN, CONVGEN_LOOP, CONVGEN_2X, CONVGEN_8X};
     int at = 0, count = 0;
-    while (tiers[at] != asked) at++;
-    for (int i = at; i < 4; i++) out[count++] = tiers[i];
-    for (int i = at - 1; i >= 0; i--) out[count++] = tiers[i];
-    return count;
+    while (cg_loosest_first[at] != asked) at++;
+    for (int i = at; i >= 0; i--) out[count++] = cg_loosest_first[i];
+    for (int i = at + 1; i < CG_ACCURACIES; i++) out[count++] = cg_loosest_first[i];
 }
 
 cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_record *key, cg_recalled *out)
 {
     asking a = {.context = c, .out = out,
                 .request = {.problem = p, .machine = &c->machine, .target = key->target, .form = key->form, .threads = key->threads}};
-    convgen_accuracy tier[4];
+    convgen_accuracy tier[CG_ACCURACIES];
     convgen_problem of = *p;
     cg_record k = *key, taken; /* not out's: that holds what is stale, which may be nearer */
     cg_status status = CONVGEN_NO_RECORD;
-    int count = accuracies(p->accuracy, tier), tried = 0;
+    int tried = 0;
+    accuracies(p->accuracy, tier);
     *out = (cg_recalled){0};
-    while (tried < count && status == CONVGEN_NO_RECORD) {
+    while (tried < CG_ACCURACIES && status == CONVGEN_NO_RECORD) {
         of.accuracy = tier[tried++];
         status = convgen_problem_format(&of, k.problem, sizeof k.problem);
         if (!status) status = cg_store_find_if(c->store, &k, trusted, &a, &taken);

@@ -70,6 +70,7 @@ local misuse = {
   { "the argument name src is taken", function(k) k:count "src" end },
   { "the argument name for is taken", function(k) k:count "for" end },
   { "the pointer q is input; in, out and inout are allowed", function(k) k:pointer("q", "input") end },
+  { "the pointer q is to f64; what is computed in f32 is f32", function(k) k:pointer("q", "in", "f64") end },
   { "zero got the register x of another program", function(k) k:zero(new():vector "x") end },
   { "finish inside a loop", function(k) k:loop(2, function() k:finish() end) end },
 }
@@ -243,6 +244,18 @@ case("registers of tiles", function()
   equal(used(tile("avx2", 6, 2, true)), 15) -- the temporary
   equal(used(tile("avx2", 7, 2, true)), "needs 17 registers, avx2 has 16")
   equal(used(tile("portable", 1, 1)), 3)
+end)
+
+case("a target whose arithmetic takes nothing from memory needs a register for what it loads", function()
+  local k = new()
+  local p, v = k:pointer("p", "inout"), k:vector "v"
+  k:zero(v)
+  k:add(v, v, k:memory(k:at(p)))
+  k:store(k:at(p), v)
+  k:finish()
+  local target = { name = "some", registers = 8, mask_registers = true, broadcast_operand = true }
+  equal(registers.allocate(k, target).used, 1)
+  equal(registers.allocate(k, setmetatable({ operands = "registers" }, { __index = target })).temporary, 1)
 end)
 
 case("a register is free again after its last use, but not inside a loop that it enters", function()

@@ -1,6 +1,8 @@
 -- Which schedules are left when a list is pruned, and that all are there when all are asked for.
 local suite = require "suite"
 local space = require "space"
+local targets = require "targets"
+local cost = require "cost"
 
 local machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} }
 
@@ -52,6 +54,49 @@ for name, p in pairs(layers) do
     if not asked[last] then error(last .. " was asked for") end
   end)
 end
+
+-- A schedule's operations: those of the programs that its kernels are.
+local function operations(family, p, schedule)
+  local sum = 0
+  local function count(block)
+    for _, op in ipairs(block) do
+      sum = sum + 1
+      if op.body then count(op.body) end
+    end
+  end
+  for _, kernel in ipairs(family.stages(p, schedule, targets.avx512, machine).kernels) do count(kernel.body) end
+  return sum
+end
+
+-- Operations that one more takes of a run's cycles, as the entry has it.
+local function made(entry) return (entry.planned - entry.cycles) / cost.planned(0, 1) end
+
+suite.case("what is taken for the making of transforms is what they are", function()
+  for name, p in pairs(layers) do
+    local n = 0
+    for _, entry in ipairs(space.list(p, "avx512", machine)) do
+      if entry.family == "winograd" and not entry.why and n < 6 then
+        n = n + 1
+        local family, schedule = space.parse(entry.name)
+        local are = operations(family, p, schedule)
+        if made(entry) < are / 1.6 or made(entry) > are * 2 then
+          error(("%s: %s has %d operations, %d were counted"):format(name, entry.name, are, made(entry)))
+        end
+      end
+    end
+  end
+end)
+
+suite.case("a plan by estimate saves itself large transforms for small gains", function()
+  for name, p in pairs(layers) do
+    local first, fastest = space.list(p, "avx512", machine, nil, true)[1], space.list(p, "avx512", machine)[1]
+    if made(first) > made(fastest) then error(("%s: %s is more to make than %s"):format(name, first.name, fastest.name)) end
+    if first.planned > fastest.planned and first.arithmetic ~= "canonical" then error(name .. ": " .. first.name) end
+  end
+  local p = problem { pass = "backward_weights", ic = 16, oc = 32, input = { 1, 112, 112 }, output = { 1, 112, 112 } }
+  local first, fastest = space.list(p, "avx512", machine, nil, true)[1], space.list(p, "avx512", machine)[1]
+  if made(first) > made(fastest) / 2 then error(("%s for %s"):format(first.name, fastest.name)) end
+end)
 
 suite.case("ways", function()
   local seen = {}

@@ -8,17 +8,18 @@
 --   imm   an immediate, or a jump's distance from its end
 -- Registers are numbers. Operands are not checked: what a row cannot do is the caller's to know. Knows nothing of
 -- programs.
-local rows = require "isa/x86/instructions"
+local types, rows = require "types", require "isa/x86/instructions"
 local encoder = { rip = 16 }
 
 local pack, char, type = string.pack, string.char, type
 local rip = encoder.rip
 
--- What depends on the type of elements, in the marks of instructions.lua.
-local types = {
-  f32 = { P = 0, S = 2, W = 0, step = 0, size = 4, t = "s", p = "32x4", i = "d" },
-  f64 = { P = 1, S = 3, W = 1, step = 1, size = 8, t = "d", p = "64x2", i = "q" },
+-- What depends on the type of elements, by the marks of instructions.lua.
+local marks = {
+  f32 = { P = 0, S = 2, W = 0, step = 0, t = "s", p = "32x4", i = "d" },
+  f64 = { P = 1, S = 3, W = 1, step = 1, t = "d", p = "64x2", i = "q" },
 }
+for name, t in pairs(marks) do t.size = types.bytes(name) end
 local prefixes = { NP = 0, ["66"] = 1, F3 = 2, F2 = 3 }
 local maps = { ["0F"] = 1, ["0F38"] = 2, ["0F3A"] = 3 }
 local immediates = { ib = "<I1", id = "<I4", io = "<i8", cb = "<I1", cd = "<I4" }
@@ -197,7 +198,7 @@ end
 function encoder.form(name, type_name, bits)
   local forms = forms_known(type_name or "", bits or 0)
   if forms[name] then return forms[name] end
-  local row, t = rows[name], types[type_name or "f32"]
+  local row, t = rows[name], marks[type_name or "f32"]
   local f = { name = name, row = row, gnu = (row.gnu:gsub("%%(%l)", t)) }
   if type(row.code) == "string" and row.code:find "^E?VEX" then read_vector(f, row, t, bits)
   else read_legacy(f, row) end
@@ -213,7 +214,7 @@ end })
 
 -- The type that a shorter vector of so many bytes holds one element of.
 encoder.element = {}
-for name, t in pairs(types) do encoder.element[t.size] = name end
+for name, t in pairs(marks) do encoder.element[t.size] = name end
 
 function encoder.encode(f, ...) return f.encode(f, ...) end
 

@@ -64,13 +64,13 @@ end
 
 ---- ranges of lanes -------------------------------------------------------------------------------------------------
 
--- A form for a range that begins in lane 0 and is as long as a shorter vector or one element.
-local function shorter(s, op, one, all)
+-- A form of a load or store for a range that begins in lane 0 and is as long as a shorter vector or one element.
+local function shorter(s, op, name)
   if op.first ~= 0 then return end
   local bytes = op.count * s.size
   local element = encoder.element[bytes]
-  if element then return encoder.form(one, element, 128) end
-  if bytes == 16 or bytes == 32 then return encoder.form(all, s.type, bytes * 8) end
+  if element then return encoder.form(name .. "_one", element, 128) end
+  if bytes == 16 or bytes == 32 then return encoder.form(name, s.type, bytes * 8) end
 end
 
 local function bits(range) return ((1 << range.count) - 1) << range.first end
@@ -82,7 +82,7 @@ function vectors.give_masks(s)
   s.masks = {}
   if not s.target.mask_registers then return end
   for _, range in ipairs(s.ranges_in_order) do
-    if range.sums or not shorter(s, range, "load_one", "load") then list[#list + 1] = range end
+    if range.sums or not shorter(s, range, "load") then list[#list + 1] = range end
   end
   list = places.by_weight(list)
   for i = 1, #list <= 7 and #list or 6 do s.masks[i], list[i].register = list[i], i end
@@ -117,31 +117,23 @@ local function mask_in_pool(s, op) return code.datum(s, "masks", op.first << 8 |
 
 ---- moves -----------------------------------------------------------------------------------------------------------
 
-local function load(s, op)
-  local d, f = s.map[op.d], s.forms
-  if not op.count then return put(s, f.load, d, nil, address(s, op.a)) end
-  local form = shorter(s, op, "load_one", "load")
-  if form then return put(s, form, d, nil, address(s, op.a)) end
+-- A load or a store of a register. (The mask of what is loaded can be in its destination.)
+local function transfer(s, op, name, reg)
+  local f = s.forms
+  if not op.count then return put(s, f[name], reg, nil, address(s, op.a)) end
+  local form = shorter(s, op, name)
+  if form then return put(s, form, reg, nil, address(s, op.a)) end
   if s.target.mask_registers then
     local mask = mask_of(s, op)
-    return put(s, f.load, d, nil, address(s, op.a), mask)
+    return put(s, f[name], reg, nil, address(s, op.a), mask)
   end
-  pooled(s, f.load, d, mask_in_pool(s, op))
-  put(s, f.load_mask, d, d, address(s, op.a))
+  local mask = name == "load" and reg or s.temporary
+  pooled(s, f.load, mask, mask_in_pool(s, op))
+  put(s, f[name .. "_mask"], reg, mask, address(s, op.a))
 end
 
-local function store(s, op)
-  local x, f = s.map[op.x], s.forms
-  if not op.count then return put(s, f.store, x, nil, address(s, op.a)) end
-  local form = shorter(s, op, "store_one", "store")
-  if form then return put(s, form, x, nil, address(s, op.a)) end
-  if s.target.mask_registers then
-    local mask = mask_of(s, op)
-    return put(s, f.store, x, nil, address(s, op.a), mask)
-  end
-  pooled(s, f.load, s.temporary, mask_in_pool(s, op))
-  put(s, f.store_mask, x, s.temporary, address(s, op.a))
-end
+local function load(s, op) transfer(s, op, "load", s.map[op.d]) end
+local function store(s, op) transfer(s, op, "store", s.map[op.x]) end
 
 -- The numbers of the 32-bit words that a spread takes.
 local function spread_words(s, op)

@@ -15,7 +15,7 @@ function blocks.block(rows, columns, images, tiles)
 end
 
 -- Whether tiles are few enough for blocks that are a thread's share each, in place of bands.
-function blocks.diagonal(height, width, shares, tiles)
+local function diagonal(height, width, shares, tiles)
   return shares and shares <= math.min(height, width) and -(-height * width // shares) <= tiles
 end
 
@@ -41,7 +41,7 @@ end
 
 -- Of one plan for each axis, in blocks of `rows` by `columns`: tiles of the largest, pieces of rows and of columns.
 local function pieces_and_most(height, width, rows, columns, tiles, shares)
-  if blocks.diagonal(height, width, shares, tiles) then return most_of_diagonals(height, width, shares), shares, 1 end
+  if diagonal(height, width, shares, tiles) then return most_of_diagonals(height, width, shares), shares, 1 end
   local down, across = -(-height // rows), -(-width // columns)
   if shares then down = math.min(-(-down // shares) * shares, height) end
   return -(-height // down) * -(-width // across), down, across
@@ -58,8 +58,7 @@ function blocks.figures(h_plans, w_plans, images, tiles, shares)
       local most, down, across = pieces_and_most(h.tiles, w.tiles, rows, columns, tiles, shares)
       local runs = -(-all // some)
       f.most, f.count = math.max(f.most, most * -(-all // runs)), f.count + runs * down * across
-      words[#words + 1] = blocks.diagonal(h.tiles, w.tiles, shares, tiles) and "shares"
-        or (rows << 40 | columns << 20 | some)
+      words[#words + 1] = diagonal(h.tiles, w.tiles, shares, tiles) and "shares" or (rows << 40 | columns << 20 | some)
     end
   end
   f.key = table.concat(words, " ")
@@ -88,7 +87,7 @@ end
 
 -- Bands of both axes and a run of images (piece_runs) as a block: {h, w, rectangles of tiles {h, w, classes}, mostly
 -- one, run, images: of one, classes}.
-function blocks.of(h, w, run, rectangles)
+local function block_of(h, w, run, rectangles)
   rectangles = rectangles or { { h = h, w = w } }
   return { h = h, w = w, rectangles = rectangles, run = run, images = run.size,
     classes = classes_of(rectangles, run.size) }
@@ -122,8 +121,20 @@ local function diagonals(h, w, shares, run, list)
     for i = 0, shares - 1 do
       rectangles[i + 1] = { h = from_the_first(rows[i + 1]), w = from_the_first(columns[(i + share) % shares + 1]) }
     end
-    list[#list + 1] = blocks.of(together(rows), together(columns), run, rectangles)
+    list[#list + 1] = block_of(together(rows), together(columns), run, rectangles)
   end
+end
+
+-- Bands of pieces of rows and columns by runs of images, as blocks; pieces: {h, w, images}.
+function blocks.of_pieces(h, w, pieces, list)
+  list = list or {}
+  local rows, columns = grid.bands(h, pieces.h), grid.bands(w, pieces.w)
+  for _, run in ipairs(pieces.images) do
+    for _, hb in ipairs(rows) do
+      for _, wb in ipairs(columns) do list[#list + 1] = block_of(hb, wb, run) end
+    end
+  end
+  return list
 end
 
 -- The blocks of the plans of both axes, in the order of their tasks. `shares` (nil: 1) is for how many threads these,
@@ -133,15 +144,13 @@ function blocks.list(h_plans, w_plans, images, tiles, shares)
   for _, h in ipairs(h_plans) do
     for _, w in ipairs(w_plans) do
       local all = images * h.grids.count * w.grids.count
-      local rows, columns, most = blocks.block(h.tiles, w.tiles, all, tiles)
-      for _, run in ipairs(cut.piece_runs(all, most)) do
-        if blocks.diagonal(h.tiles, w.tiles, shares, tiles) then diagonals(h, w, shares, run, list)
-        else
-          local across = grid.bands(w, cut.piece_runs(w.tiles, columns))
-          for _, hb in ipairs(grid.bands(h, pieces_of(h.tiles, rows, shares))) do
-            for _, wb in ipairs(across) do list[#list + 1] = blocks.of(hb, wb, run) end
-          end
-        end
+      local rows, columns, some = blocks.block(h.tiles, w.tiles, all, tiles)
+      local pieces = { images = cut.piece_runs(all, some) }
+      if diagonal(h.tiles, w.tiles, shares, tiles) then
+        for _, run in ipairs(pieces.images) do diagonals(h, w, shares, run, list) end
+      else
+        pieces.h, pieces.w = pieces_of(h.tiles, rows, shares), cut.piece_runs(w.tiles, columns)
+        blocks.of_pieces(h, w, pieces, list)
       end
     end
   end

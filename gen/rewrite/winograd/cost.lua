@@ -13,7 +13,7 @@ local cost = {}
 local function up(a, b) return (a + b - 1) // b end
 
 -- Operations of a matrix as straight-line code, counted once.
-local counted = setmetatable({}, { __mode = "k" })
+local counted, written = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
 local function operations(matrix)
   counted[matrix] = counted[matrix] or straight.count(straight.of(matrix))
   return counted[matrix]
@@ -195,6 +195,56 @@ function cost.gathering(s, work, m)
   return (c.transforms + c.products) * share_of(tasks, s.p.threads) + c.pack / s.p.threads
 end
 
+---- what the generator writes -----------------------------------------------------------------------------------------
+
+-- Operations of the kernel of a transform: straight-line code, where a number may be loaded for each that has one;
+-- loads, stores, and to slots and back.
+local function lines(matrix)
+  if not written[matrix] then
+    local sum = 0
+    for _, op in ipairs(straight.of(matrix).operations) do sum = sum + (op.c and 2 or 1) end
+    written[matrix] = sum
+  end
+  return written[matrix]
+end
+
+local function kernel(along, across, rows)
+  local columns = #along
+  return rows * (lines(along) + #along[1] + 2 * columns) + columns * (lines(across) + #across)
+end
+
+-- Whole vectors of channels, and the lanes that are left.
+local function bodies(channels, lanes) return channels % lanes == 0 and 1 or 2 end
+
+-- Tiles of each class that differ: a window that reaches into the padding has a kernel of its own.
+local function kinds_of(plans)
+  local count, seen = { 0, 0 }, {}
+  for _, plan in ipairs(plans) do
+    for _, run in ipairs(plan.runs) do
+      local tile = run.tile
+      count[tile.class] = count[tile.class] + (seen[tile.key] and 0 or 1)
+      seen[tile.key] = true
+    end
+  end
+  return count
+end
+
+-- Operations of the transforms' kernels, which all schedules of tiles share.
+function cost.transforms_made(tiled)
+  local rows, columns, lanes, sum = kinds_of(tiled.h_plans), kinds_of(tiled.w_plans), tiled.lanes, 0
+  for i, h in ipairs(tiled.h.schemes) do
+    for j, w in ipairs(tiled.w.schemes) do
+      for _, phase in ipairs(tiled.phases) do
+        local a, b = grid.part(phase.h, h), grid.part(phase.w, w)
+        sum = sum + rows[i] * columns[j] * bodies(tiled.from.channels, lanes) * kernel(b.BT, a.BT, a.size)
+      end
+      sum = sum + bodies(tiled.to.channels, lanes) * kernel(w.AT, h.AT, h.size)
+    end
+  end
+  local h, w = tiled.h.schemes[1], tiled.w.schemes[1]
+  return sum + kernel(w.G, h.G, h.taps)
+end
+
 ---- backward weights --------------------------------------------------------------------------------------------------
 
 -- The transforms of a slice, from pixels that are read again when all of both activations have passed.
@@ -240,12 +290,29 @@ function cost.gradient(s, m)
   return sums * up(slices * s.sums, s.p.threads) + cycles(transform_sums, b) * slices / s.p.threads
 end
 
+-- Of the products' kernels: a sum is made zero, multiplied and finished. Whole U needs few tiles in a kernel, H all.
+function cost.products_made(s, work)
+  local f, most = s.figures, s.half and s.figures.most * s.h.size or math.min(s.figures.most, 2 * s.schedule.rows)
+  local blocks, sums = f.most * f.count > work.tiles and 2 or 1, (s.schedule.chunk or s.terms) < s.terms and 2 or 1
+  local each = s.schedule.vectors * (2 + (sums + 1)) + (s.half and 3 or 1)
+  return blocks * sums * #s.columns * most * each
+end
+
+-- Operations of the transforms' kernels: of src for each window that differs, of diff_dst for each cut of a tile.
+function cost.gradient_made(s)
+  local h, w, cuts = s.h.scheme, s.w.scheme, 1
+  for _, plan in ipairs { s.h, s.w } do cuts = cuts * (plan.axis.outputs % plan.outputs == 0 and 1 or 2) end
+  local windows = kinds_of({ s.h })[1] * kinds_of({ s.w })[1]
+  return windows * bodies(s.icg, s.lanes) * kernel(w.BT, h.BT, h.size)
+    + cuts * bodies(s.d_row, s.lanes) * kernel(w.G, h.G, h.taps) + kernel(w.AT, h.AT, h.size)
+end
+
 ---- figures for readers -----------------------------------------------------------------------------------------------
 
 -- A pixel's share of what the tiles of a problem take: products of a pair of channels, operations of the input's
 -- transform a channel, of the output's; what binds: the longest of what a run has to do.
-function cost.gathering_figures(s, m)
-  local work, pixels, most, all = cost.work(s), s.images * s.to.size[2] * s.to.size[3], "products", 0
+function cost.gathering_figures(s, work, m)
+  local pixels, most, all = s.images * s.to.size[2] * s.to.size[3], "products", 0
   local names = { products = "the products", transforms = "the transforms", pack = "transforming the weights" }
   local c = cost.parts(s, work, m)
   for name, cycles in pairs(c) do most, all = cycles > c[most] and name or most, all + cycles end

@@ -10,15 +10,13 @@
 -- Windows that reach into the padding have zeros there: the loop's sums become shorter (few terms: hardly an error),
 -- but a frequency's products, and what they pass on to all outputs of the tile, do not become fewer.
 --
--- No number of the model is fitted: the errors that tools/points.lua measures are met (tests/gen/schemes.lua). One is of the
--- margin: see spread.
+-- No number of the model is fitted: the errors that tools/points.lua measures are met (tests/gen/schemes.lua). One is
+-- of the margin: see spread.
 local toomcook = require "toomcook"
 local straight = require "straight"
 local grid = require "rewrite/winograd/grid"
+local accuracies = require "accuracies"
 local errors = {}
-
--- The budget of a tier; the same numbers as in runtime/check/budget.c.
-errors.tiers = { proven = 0, loop = 1.25, ["2x"] = 2.1, ["8x"] = 8 }
 
 -- Problems of few terms lie about the prediction: measured, 99.7 in 100 of those of n terms are at most that far above
 -- it.
@@ -242,7 +240,7 @@ function errors.predict(h, w, reduced, chains, epilogue, clamp)
 end
 
 function errors.refusal(p, predicted)
-  local allowed = errors.tiers[p.accuracy]
+  local allowed = accuracies[p.accuracy].budget
   if predicted > allowed then
     return ("predicted error %.2g times the loop's, %s admits %.3g"):format(predicted, p.accuracy, allowed)
   end

@@ -14,7 +14,6 @@
 local parts = require "parts"
 local driver = require "driver"
 local cut = require "tiles"
-local build = require "build"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
@@ -95,14 +94,6 @@ function gather.scheduled(tiled, schedule, figures)
   if s.planes then planes.buffers(s) end
   if s.fuse then fused_buffers(s) end
   return s
-end
-
--- Everything that stages and estimate derive from a problem and a schedule.
-function gather.shape(p, schedule, target)
-  local h, w = grid.axes(p)
-  local tiled = gather.tiled(gather.frame(p, target), grid.plans(h, schedule.h), grid.plans(w, schedule.w))
-  return gather.scheduled(tiled, schedule,
-    blocks.figures(tiled.h_plans, tiled.w_plans, tiled.images, schedule.tiles, schedule.shares))
 end
 
 -- Why a schedule cannot be, or nil; s is its shape.
@@ -545,18 +536,18 @@ local function compute_part(s, block)
       { "split", splits } } }
 end
 
-function gather.stages(p, schedule, target)
-  local s = gather.shape(p, schedule, target)
-  s.build, s.sums = build.new(p, target), sums_of(s.from.channels, schedule.chunk or s.from.channels)
+-- s: a schedule's shape; b: its builder.
+function gather.stages(s, b)
+  local schedule = s.schedule
+  s.build, s.sums = b, sums_of(s.from.channels, schedule.chunk or s.from.channels)
   local stages, list = { not s.fuse and pack_stage(s) or nil }, {}
   for i, block in ipairs(blocks.list(s.h_plans, s.w_plans, s.images, schedule.tiles, schedule.shares)) do
     list[i] = compute_part(s, block)
   end
   stages[#stages + 1] = driver.stage { name = "compute", parts = list, scratch = s.scratch,
     in_order = schedule.shares ~= nil }
-  if s.build.why then return nil, s.build.why end
-  return { kernels = s.build.kernels, stages = stages, packed = gather.packed_bytes(s), shared = 0,
-    tile = { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 } }
+  return stages, gather.packed_bytes(s), 0,
+    { 1, (schedule.h[1] - 1) * s.h.grids.step + 1, (schedule.w[1] - 1) * s.w.grids.step + 1 }
 end
 
 return gather

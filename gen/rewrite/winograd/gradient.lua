@@ -13,11 +13,11 @@ local parts = require "parts"
 local tile = require "tile"
 local driver = require "driver"
 local cut = require "tiles"
-local build = require "build"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
 local reduce = require "reduce"
+local view = require "view"
 local gradient = {}
 
 gradient.most_scratch = 4 << 20
@@ -37,18 +37,12 @@ local function pieces_of(count, most, shares)
   return list
 end
 
-local function count_and_most(pieces)
-  local count, most = 0, 0
-  for _, piece in ipairs(pieces) do count, most = count + piece.count, math.max(most, piece.size) end
-  return count, most
-end
-
 -- What all schedules of tiles share; h, w: the axes in tiles (grid.pixels).
 function gradient.tiled(p, target, h, w)
-  local size, lanes = parts.size_of(p), parts.lanes_of(p, target)
-  local icg = p.ic // p.groups
-  return { p = p, target = target, size = size, lanes = lanes, icg = icg, ocg = p.oc // p.groups,
-    images = p.batch * p.input[1], h = h, w = w, frequencies = h.size * w.size, v_row = parts.round_up(icg, lanes) }
+  local s = view.units(p, target)
+  s.p, s.target, s.h, s.w, s.images, s.frequencies = p, target, h, w, p.batch * p.input[1], h.size * w.size
+  s.v_row = parts.round_up(s.icg, s.lanes)
+  return s
 end
 
 -- The blocks of a schedule: {h, w: pieces, images: runs, count, most: tiles of the largest}. Each of several sums takes
@@ -56,11 +50,12 @@ end
 function gradient.blocks(tiled, tiles, sums)
   local rows, columns, images = blocks.block(tiled.h.tiles, tiled.w.tiles, tiled.images, tiles)
   local b = { h = pieces_of(tiled.h.tiles, rows, tiled.images == 1 and sums or 1),
-    w = pieces_of(tiled.w.tiles, columns, 1), images = cut.piece_runs(tiled.images, images) }
-  local down, height = count_and_most(b.h)
-  local across, width = count_and_most(b.w)
-  local deep, some = count_and_most(b.images)
-  b.count, b.most = down * across * deep, height * width * some
+    w = pieces_of(tiled.w.tiles, columns, 1), images = cut.piece_runs(tiled.images, images), count = 1, most = 1 }
+  for _, pieces in ipairs { b.h, b.w, b.images } do
+    local count, most = 0, 0
+    for _, piece in ipairs(pieces) do count, most = count + piece.count, math.max(most, piece.size) end
+    b.count, b.most = b.count * count, b.most * most
+  end
   return b
 end
 
@@ -82,12 +77,6 @@ function gradient.scheduled(tiled, schedule, list)
   return s
 end
 
--- Everything that stages and estimate derive from a problem and a schedule.
-function gradient.shape(p, schedule, target)
-  local tiled = gradient.tiled(p, target, grid.pixels(p, 2, schedule.h[1]), grid.pixels(p, 3, schedule.w[1]))
-  return gradient.scheduled(tiled, schedule, gradient.blocks(tiled, schedule.tiles, schedule.sums or 1))
-end
-
 -- Why a schedule of admitted tiles cannot be, or nil; s is its shape.
 function gradient.misfit(s)
   local bytes = s.scratch + s.shared
@@ -101,9 +90,9 @@ end
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
 -- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums of earlier blocks if `old` is
--- 1, not 0.
-local function product_kernel(s, inputs, vectors, called)
-  local lanes, more = parts.lanes_of(s.p, s.target), not s.one_block
+-- 1, not 0; called: what a program is.
+local function products(s, inputs, vectors, called)
+  local lanes, more = s.lanes, not s.one_block
   return tile.kernel { name = called.name, type = called.type, target = called.target,
     about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input "
       .. "channels, c a lane of %d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(
@@ -145,21 +134,22 @@ local function result_kernel(s, channels)
   return s.build:kernel("result " .. channels, "result", function(called)
     local plane = s.icg * s.p.oc
     return transform.output(s.p, called, { h = s.h.scheme, w = s.w.scheme, pixel = plane,
-      row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size, sums = s.sums, sums_apart = s.frequencies * s.s_apart,
+      row = s.p.kernel[3] * plane, channels = channels, apart = s.s_apart, columns = s.w.size,
+      sums = s.sums, sums_apart = s.frequencies * s.s_apart,
       m = { to = "Y", left = "AT", from = "S", right = "A" } })
   end)
 end
 
-local function product_of(s, inputs, vectors)
+local function product_kernel(s, inputs, vectors)
   return s.build:kernel(("product %d %d"):format(inputs, vectors), "product", function(called)
-    return product_kernel(s, inputs, vectors, called)
+    return products(s, inputs, vectors, called)
   end)
 end
 
 -- The panels of a slice.
 local function panels(s, slice) return cut.runs_of_columns(slice.channels, s.schedule.vectors, s.lanes) end
 
--- The drivers' texts are made later; their kernels have to be there before.
+-- Kernels are numbered as they are made: in this order, before a driver's text asks for them.
 local function make_kernels(s, slice)
   for _, block in ipairs(s.kinds) do
     blocks.each_run(block, function(hr, wr)
@@ -168,7 +158,9 @@ local function make_kernels(s, slice)
     end)
   end
   for _, run in ipairs(panels(s, slice)) do
-    for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do product_of(s, inputs.size, run.tile.vectors) end
+    for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
+      product_kernel(s, inputs.size, run.tile.vectors)
+    end
     if s.one_block then result_kernel(s, run.tile.channels) end
   end
   if not s.one_block then result_kernel(s, slice.channels) end
@@ -197,7 +189,7 @@ local function multiply_panel(s, t, f, counts, vectors, column)
   local d, to = t.d, s.one_block and 0 or column
   for _, inputs in ipairs(cut.piece_runs(s.icg, s.schedule.rows)) do
     d:loop("i", inputs.first, inputs.first + inputs.size * inputs.count, inputs.size, function(i)
-      d:call(product_of(s, inputs.size, vectors), { { d.scratch, f * s.v_apart + i },
+      d:call(product_kernel(s, inputs.size, vectors), { { d.scratch, f * s.v_apart + i },
         { d.scratch, f * s.d_apart + column + s.d_at },
         { d[t.sums.base], f * s.s_apart + i * s.s_row + to + t.sums.at }, table.unpack(counts) })
     end)
@@ -274,6 +266,7 @@ local function channel_of(s, d, g, slice) return d:let("channel", g * s.ocg + sl
 local function slice_part(s, run)
   return { indices = { { "g", s.p.groups }, { "slice", run.count }, { "part", s.sums } }, body = function(d, g, slice,
     part)
+    make_kernels(s, run.tile)
     local t = { d = d, g = g, slice = run.tile }
     t.channel, t.sums = channel_of(s, d, g, slice + run.index), sums_of(s, d, g, slice + run.index)
     if s.one_block then return one_block(s, t) end
@@ -293,27 +286,15 @@ local function reduce_part(s, run)
   end }
 end
 
-function gradient.stages(p, schedule, target)
-  local s = gradient.shape(p, schedule, target)
-  local list, last = {}, {}
-  s.build, s.kinds = build.new(p, target), {}
-  local h_bands, w_bands = grid.bands(s.h, s.list.h), grid.bands(s.w, s.list.w)
-  for _, images in ipairs(s.list.images) do
-    for _, h in ipairs(h_bands) do
-      for _, w in ipairs(w_bands) do s.kinds[#s.kinds + 1] = blocks.of(h, w, images) end
-    end
-  end
-  for _, run in ipairs(s.slices) do
-    list[#list + 1] = slice_part(s, run)
-    if s.sums > 1 then last[#last + 1] = reduce_part(s, run) end
-    make_kernels(s, run.tile)
-  end
-  if s.build.why then return nil, s.build.why end
+-- s: a schedule's shape; b: its builder.
+function gradient.stages(s, b)
+  local p, list, last = s.p, {}, {}
+  s.build, s.kinds = b, blocks.of_pieces(s.h, s.w, s.list)
+  for i, run in ipairs(s.slices) do list[i], last[i] = slice_part(s, run), s.sums > 1 and reduce_part(s, run) or nil end
   local stages = { driver.stage { name = "compute", scratch = s.scratch, parts = list } }
   if s.sums > 1 then stages[2] = driver.stage { name = "reduce", parts = last } end
-  if p.bias then stages[#stages + 1] = reduce.bias_stage(p, target, s.build.kernels) end
-  return { kernels = s.build.kernels, stages = stages, packed = 0, shared = s.shared, tile = { 1, p.kernel[2],
-    p.kernel[3] } }
+  if p.bias then stages[#stages + 1] = reduce.bias_stage(s.build) end
+  return stages, 0, s.shared, { 1, p.kernel[2], p.kernel[3] }
 end
 
 return gradient

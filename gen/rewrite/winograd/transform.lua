@@ -154,8 +154,8 @@ end
 -- What a kernel makes of a tile, m: the names of the matrices; more: words behind.
 local function heading(k, m, channels, more)
   local rest = channels % k.lanes
-  return ("%s = %s %s %s of one tile%s, %d channels, %d at a time%s"):format(m.to, m.left, m.from, m.right, more, channels,
-    k.lanes, rest == 0 and "" or (" and %d at last"):format(rest))
+  return ("%s = %s %s %s of one tile%s, %d channels, %d at a time%s"):format(m.to, m.left, m.from, m.right, more,
+    channels, k.lanes, rest == 0 and "" or (" and %d at last"):format(rest))
 end
 
 ---- the input: V = BT d B ---------------------------------------------------------------------------------------------
