@@ -192,7 +192,7 @@ activations.rows = {
     means = "then . < 0 ? slope[c] * . : ." },
   sigmoid = { program = sigmoid, registers = 6, steepest = 0.25, exact = "1 / (1 + LIKE(exp)(-x))",
     means = "then 1 / (1 + exp(-.))", span = { lo = -2.5, hi = 2.5 } },
-  tanh = { program = tanh, registers = 7, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
+  tanh = { program = tanh, registers = 8, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
     span = { lo = -2, hi = 2 } },
   hardsigmoid = { program = hardsigmoid, registers = 2, steepest = 0, means = "then min(max(%1 * . + %2, 0), 1)",
     exact = "LIKE(fmin)(LIKE(fmax)(LIKE(fma)(lo, x, hi), 0), 1)", span = function(e)
@@ -206,6 +206,17 @@ activations.rows = {
   gelu = { program = gelu, registers = 11, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
     exact = "x < -150 ? 0 : x * LIKE(erfc)(-x * 0.7071067811865475244L) / 2" },
 }
+
+-- As convgen_activation counts them.
+activations.order = { "none", "relu", "clamp", "leaky", "prelu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu",
+  "gelu" }
+
+-- What emitted files say of an epilogue's.
+function activations.words(e)
+  local numbers = { ["%1"] = ("%g"):format(e.lo), ["%2"] = ("%g"):format(e.hi) }
+  local means = activations.rows[e.activation].means
+  return means and (means:gsub("%%[12]", numbers))
+end
 
 function activations.of(p) return activations.rows[p.epilogue and p.epilogue.activation or "none"] end
 

@@ -321,9 +321,14 @@ function Program:constant(v, value)
   emit(self, { op = "constant", d = v, index = index, value = value })
 end
 
--- A constant as an operand: y of an arithmetic operation.
+-- A constant as an operand: y of an arithmetic operation. (A register where operands are no elements for all lanes.)
 function Program:number(value)
   local index
+  if not self.target.broadcast_operand then
+    local r = self:vector "number"
+    self:constant(r, value)
+    return r
+  end
   index, value = in_pool(self, value)
   return { kind = "memory operand", program = self, all = true, index = index, value = value }
 end

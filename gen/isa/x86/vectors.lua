@@ -212,19 +212,11 @@ local function blended(s, op)
   put_imm(s, f.blend, d, d, t, bits(op))
 end
 
--- y is a constant.
-local function with_number(s, op, form, d, x)
-  local y = code.constant(s, op.y.index)
-  if s.k.lanes == 1 or s.target.broadcast_operand then return pooled(s, form, d, y, x, s.k.lanes > 1) end
-  pooled(s, s.forms.broadcast, s.temporary, y)
-  put(s, form, d, x, s.temporary)
-end
-
 local function arithmetic(s, op)
   if op.count and not s.target.mask_registers then return blended(s, op) end
   local form, d, x, y, mask = s.forms[op.op], s.map[op.d], s.map[op.x], op.y, op.count and mask_of(s, op)
   if y.kind == "register" then return put(s, form, d, x, s.map[y], mask) end
-  if y.value then return with_number(s, op, form, d, x) end
+  if y.value then return pooled(s, form, d, code.constant(s, y.index), x, true) end
   local m = address(s, y.address)
   if not y.all or s.k.lanes == 1 then return put(s, form, d, x, m, mask) end
   if s.target.broadcast_operand then
