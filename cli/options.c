@@ -17,7 +17,10 @@ static const cli_option problem_options[] = {
     ROW("--mb", "N", "the batch size, whatever the problem says", NULL),
     ROW("--accuracy", "A", "loop (the default: as good as a plain loop), proven, 2x, 8x", "loop proven 2x 8x"),
     ROW("--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"),
-    ROW("--epilogue", "E", "after the bias: relu, clamp:LO:HI, residual, residual+relu ... (default none)", "relu clamp: residual residual+relu residual+clamp:"),
+    ROW("--epilogue", "E", "after the bias: relu, clamp:LO:HI, leaky:SLOPE[:FLOOR], prelu, sigmoid, tanh, hardsigmoid:A:B,\n"
+        "                     hardswish, silu, gelu; residual before or after: residual+relu, silu+residual (default none)",
+        "relu clamp: leaky: prelu sigmoid tanh hardsigmoid: hardswish silu gelu residual residual+relu "
+        "residual+silu silu+residual"),
     ROW("--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL),
     ROW("--target", "T", CLI_TARGET_HELP, CG_TARGET_WORDS),
     ROW("--reset", NULL, "back to the defaults", NULL),
