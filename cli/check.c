@@ -9,13 +9,12 @@
 /* ---- verification ---- */
 
 /* Every output; the threads are the problem's. */
-static cg_status verify(const cg_judge *judge, const convgen_problem *p, const char *schedule, const char *target, const char *form,
-                        const char *compiler, int threads, cg_result *out)
+static cg_status verify(const cg_judge *judge, const cg_request *r, const char *schedule, const char *compiler, cg_result *out)
 {
-    cg_job job = { .problem = *p, .threads = threads, .level = CG_VERIFY_FULL };
+    cg_job job = { .problem = *r->problem, .threads = r->threads, .level = CG_VERIFY_FULL };
     snprintf(job.schedule, sizeof job.schedule, "%s", schedule);
-    snprintf(job.target, sizeof job.target, "%s", target);
-    snprintf(job.form, sizeof job.form, "%s", form);
+    snprintf(job.target, sizeof job.target, "%s", r->target);
+    snprintf(job.form, sizeof job.form, "%s", r->form);
     snprintf(job.compiler, sizeof job.compiler, "%s", compiler);
     return judge->verify(judge->self, &job, out);
 }
@@ -183,7 +182,8 @@ static int prepare(const cli_arguments *a, convgen_context *c, const cg_judge *j
     cli_progress("verifying %s", cli_label(l->np, label));
     if (cli_plan(c, a, l->np, true, false, &l->outcome, &l->plan))
         return cli_failed(a);
-    cg_status status = verify(judge, &l->np->problem, r->schedule, r->target, r->form, r->compiler, r->threads, &l->result);
+    cg_request request = { .problem = &l->np->problem, .target = r->target, .form = r->form, .threads = r->threads };
+    cg_status status = verify(judge, &request, r->schedule, r->compiler, &l->result);
     judge->forget(judge->self);
     if (!status)
         return CLI_DONE;
@@ -291,7 +291,7 @@ static cg_status verify_one(sweep *s, const cg_named_problem *np, const cg_reque
         report(s, np, schedule, "refused", schedule->why, &result.verdict);
         return CONVGEN_OK;
     }
-    cg_status status = verify(&s->judge, &np->problem, schedule->name, r->target, r->form, cli_compiler(s->a), r->threads, &result);
+    cg_status status = verify(&s->judge, r, schedule->name, cli_compiler(s->a), &result);
     if (status)
         return status;
     const char *why = what_is_wrong(&result);

@@ -5,7 +5,6 @@
 #ifndef CONVGEN_CLI_H
 #define CONVGEN_CLI_H
 
-#include "facts.h"
 #include "plan.h"
 #include <stddef.h>
 

@@ -8,24 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What cg_option_take reads; here only for the help, the completion and a missing value. */
-#define ROW(name, value, help, choices_) OPTION(name, value, CLI_TEXT, 0, help, .choices = choices_, .of_problems = true)
-static const cli_option problem_options[] = {
-    ROW("--dir", "DIR", "FWD_B (the default: with bias), FWD_D, FWD_I, BWD_D, BWD_W, BWD_WB", "FWD_B FWD_D FWD_I BWD_D BWD_W BWD_WB"),
-    ROW("--dt", "TYPE", "f32 (the default) or f64", "f32 f64"),
-    ROW("--tag", "TAG", "nhwc (the default: channels last) or nchw", "nhwc nchw"),
-    ROW("--mb", "N", "the batch size, whatever the problem says", NULL),
-    ROW("--accuracy", "A", "loop (the default: as good as a plain loop), proven, 2x, 8x", "loop proven 2x 8x"),
-    ROW("--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"),
-    ROW("--epilogue", "E", "after the bias: relu, clamp:LO:HI, leaky:SLOPE[:FLOOR], prelu, sigmoid, tanh, hardsigmoid:A:B,\n"
-        "                     hardswish, silu, gelu; residual before or after: residual+relu, silu+residual (default none)",
-        "relu clamp: leaky: prelu sigmoid tanh hardsigmoid: hardswish silu gelu residual residual+relu "
-        "residual+silu silu+residual"),
-    ROW("--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL),
-    ROW("--target", "T", CLI_TARGET_HELP, CG_TARGET_WORDS),
-    ROW("--reset", NULL, "back to the defaults", NULL),
-    { .name = NULL },
-};
+enum { MOST_OPTIONS = 24 }; /* of problems */
+
+/* What cg_option_take reads, for the help, the completion and a missing value. */
+static const cli_option *problem_options(void)
+{
+    static cli_option rows[MOST_OPTIONS + 1];
+    const cg_option_text *o;
+    for (int i = 0; i < MOST_OPTIONS && (o = cg_option_at(i)); i++)
+        rows[i] = (cli_option){ .name = o->key, .value = o->value, .help = o->help, .choices = o->choices, .of_problems = true };
+    return rows;
+}
 
 static const cli_option *find(const cli_option *rows, const char *name)
 {
@@ -40,7 +33,7 @@ const cli_option *cli_option_at(const cli_verb *verb, int n)
     for (const cli_option *o = verb->options; o->name; o++)
         if (n-- == 0)
             return o;
-    for (const cli_option *o = problem_options; o->name && verb->problems; o++)
+    for (const cli_option *o = problem_options(); o->name && verb->problems; o++)
         if (!find(verb->options, o->name) && n-- == 0) /* a verb may mean something else by it */
             return o;
     return NULL;
@@ -146,7 +139,7 @@ static int unknown_option(const cli_arguments *a, const char *word)
 static int read_problem_option(cli_arguments *a, const char *word)
 {
     const char *value;
-    for (const cli_option *o = problem_options; o->name; o++)
+    for (const cli_option *o = problem_options(); o->name; o++)
         if (o->value && is_option(word, o->name, &value) && !(value && *value))
             return cli_usage(a, "%s needs a value: %s=%s", o->name, o->name, o->value);
     cg_status status = cg_option_take(&a->options, &a->initial, word);

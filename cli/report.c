@@ -505,54 +505,68 @@ static const char *target_of(const convgen_context *c, const cli_report_row *row
     return one;
 }
 
-static void page(cg_buffer *b, convgen_context *c, const cli_arguments *a, const cli_report *report, const cli_report_row *rows, int count,
-                 beside *all, cg_schedule_list *lists)
+/* All that the page is made of. */
+typedef struct paper {
+    const cli_arguments *a;
+    convgen_context *c;
+    const cli_report *report;
+    const cli_report_row *rows;
+    int count;
+    beside *all;
+    cg_schedule_list *lists;
+} paper;
+
+static void ask_generator(const paper *p)
 {
-    double seconds = report->hurry ? 0 : plain_all;
-    for (int i = 0; i < count; i++) {
+    double seconds = p->report->hurry ? 0 : plain_all;
+    for (int i = 0; i < p->count; i++) {
         cg_target target;
         cg_request request;
-        if (cli_request(c, a, rows[i].np, &target, &request) == CONVGEN_OK)
-            (void)cg_script_schedules(c->script, &request, &lists[i]); /* without it the layer has no candidates to show */
-        cli_progress("report: [%d/%d]", i + 1, count);
-        all[i] = beside_of(c, a, trials_of(report, i), &rows[i], &lists[i], &seconds);
+        if (cli_request(p->c, p->a, p->rows[i].np, &target, &request) == CONVGEN_OK)
+            (void)cg_script_schedules(p->c->script, &request, &p->lists[i]); /* without it the layer has no candidates to show */
+        cli_progress("report: [%d/%d]", i + 1, p->count);
+        p->all[i] = beside_of(p->c, p->a, trials_of(p->report, i), &p->rows[i], &p->lists[i], &seconds);
     }
     cli_progress_end();
-    cg_buffer_printf(b, "%s<h1>convgen tune: %d layer%s</h1><p>", head, count, count == 1 ? "" : "s");
-    plot_escaped(b, c->machine.name);
-    cg_buffer_printf(b, ", target %s, convgen %s\n", target_of(c, rows, count), CONVGEN_VERSION);
-    table(b, report, rows, count);
-    roofline(b, rows, count, cli_bandwidth(c));
-    times(b, rows, all, count);
+}
+
+static void page(cg_buffer *b, const paper *p)
+{
+    ask_generator(p);
+    cg_buffer_printf(b, "%s<h1>convgen tune: %d layer%s</h1><p>", head, p->count, p->count == 1 ? "" : "s");
+    plot_escaped(b, p->c->machine.name);
+    cg_buffer_printf(b, ", target %s, convgen %s\n", target_of(p->c, p->rows, p->count), CONVGEN_VERSION);
+    table(b, p->report, p->rows, p->count);
+    roofline(b, p->rows, p->count, cli_bandwidth(p->c));
+    times(b, p->rows, p->all, p->count);
     cg_buffer_printf(b, "<h2>Candidates</h2><p>The measured time against the estimate of each that was tried. The green one was chosen, in "
                         "a final against the other full dots. Pale dots were timed briefly and dropped before it: one that lies a few percent below the green one "
                         "met a quiet moment of the machine. Both scales are logarithmic.<div class=panels>\n");
-    for (int i = 0; i < count; i++)
-        candidates(b, report, i, &rows[i], &lists[i]);
+    for (int i = 0; i < p->count; i++)
+        candidates(b, p->report, i, &p->rows[i], &p->lists[i]);
     cg_buffer_printf(b, "</div>");
-    errors(b, rows, count);
+    errors(b, p->rows, p->count);
     cg_buffer_printf(b, "</html>\n");
 }
 
 int cli_report_write(const cli_arguments *a, convgen_context *c, const cli_report *report, const cli_report_row *rows, int count)
 {
     cg_buffer b = { 0 };
-    beside *all = cg_calloc((size_t)count, sizeof *all);
-    cg_schedule_list *lists = cg_calloc((size_t)count, sizeof *lists);
+    paper p = { a, c, report, rows, count, cg_calloc((size_t)count, sizeof *p.all), cg_calloc((size_t)count, sizeof *p.lists) };
     int status = CLI_DONE;
-    if (all && lists)
-        page(&b, c, a, report, rows, count, all, lists);
-    if (!all || !lists || b.failed || report->trials.failed)
+    if (p.all && p.lists)
+        page(&b, &p);
+    if (!p.all || !p.lists || b.failed || report->trials.failed)
         status = cli_wrong(a, "no memory for the report");
     FILE *f = status ? NULL : fopen(a->report, "w");
     bool good = f && fwrite(b.text, 1, b.length, f) == b.length;
     good = f && fclose(f) == 0 && good;
     if (!status && !good)
         status = cli_wrong(a, "cannot write the report to %s: %s", a->report, strerror(errno));
-    for (int i = 0; lists && i < count; i++)
-        cg_free(lists[i].at);
-    cg_free(lists);
-    cg_free(all);
+    for (int i = 0; p.lists && i < count; i++)
+        cg_free(p.lists[i].at);
+    cg_free(p.lists);
+    cg_free(p.all);
     cg_buffer_free(&b);
     return status;
 }

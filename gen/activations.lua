@@ -192,18 +192,18 @@ activations.rows = {
     means = "then . < 0 ? slope[c] * . : ." },
   sigmoid = { program = sigmoid, registers = 6, steepest = 0.25, exact = "1 / (1 + LIKE(exp)(-x))",
     means = "then 1 / (1 + exp(-.))", span = { lo = -2.5, hi = 2.5 } },
-  tanh = { program = tanh, registers = 8, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
+  tanh = { program = tanh, registers = 9, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
     span = { lo = -2, hi = 2 } },
-  hardsigmoid = { program = hardsigmoid, registers = 2, steepest = 0, means = "then min(max(%1 * . + %2, 0), 1)",
+  hardsigmoid = { program = hardsigmoid, registers = 4, steepest = 0, means = "then min(max(%1 * . + %2, 0), 1)",
     exact = "LIKE(fmin)(LIKE(fmax)(LIKE(fma)(lo, x, hi), 0), 1)", span = function(e)
       local a, b = -e.hi / e.lo, (1 - e.hi) / e.lo
       return e.lo ~= 0 and { lo = math.min(a, b), hi = math.max(a, b) } or { lo = 0, hi = 0 }
     end },
-  hardswish = { program = hardswish, registers = 2, steepest = 1.5, means = "then . * min(max(. + 3, 0), 6) / 6",
+  hardswish = { program = hardswish, registers = 4, steepest = 1.5, means = "then . * min(max(. + 3, 0), 6) / 6",
     exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6" },
   silu = { program = silu, registers = 6, steepest = 1.1, exact = "x < -11000 ? 0 : x / (1 + LIKE(exp)(-x))",
     means = "then . / (1 + exp(-.))" },
-  gelu = { program = gelu, registers = 11, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
+  gelu = { program = gelu, registers = 13, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
     exact = "x < -150 ? 0 : x * LIKE(erfc)(-x * 0.7071067811865475244L) / 2" },
 }
 

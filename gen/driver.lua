@@ -19,57 +19,49 @@ end
 
 local function constant(x) return x.op == "const" and x[1] or nil end
 
-Expr.__add = function(a, b)
-  a, b = lift(a), lift(b)
-  local ca, cb = constant(a), constant(b)
+-- An operator by its rules for two expressions and the constants that they are.
+local function operator(rules)
+  return function(a, b)
+    a, b = lift(a), lift(b)
+    return rules(a, b, constant(a), constant(b))
+  end
+end
+
+Expr.__add = operator(function(a, b, ca, cb)
   if ca and cb then return lift(ca + cb) end
   if ca == 0 then return b end
   if cb == 0 then return a end
   if cb and cb < 0 then return node("-", a, lift(-cb)) end
   if ca then return b + a end
   return node("+", a, b)
-end
+end)
 
-Expr.__sub = function(a, b)
-  a, b = lift(a), lift(b)
-  local cb = constant(b)
-  if cb then return a + (-cb) end
-  return node("-", a, b)
-end
+Expr.__sub = operator(function(a, b, _, cb) return cb and a + -cb or node("-", a, b) end)
 
-Expr.__mul = function(a, b)
-  a, b = lift(a), lift(b)
-  local ca, cb = constant(a), constant(b)
+Expr.__mul = operator(function(a, b, ca, cb)
   if ca and cb then return lift(ca * cb) end
   if ca then return b * a end
   if cb == 0 then return lift(0) end
   if cb == 1 then return a end
   if cb and a.op == "*" and constant(a[2]) then return a[1] * (constant(a[2]) * cb) end
   return node("*", a, b)
-end
+end)
 
 Expr.__unm = function(a) return lift(0) - a end
 
 local function folded(op, fold)
-  return function(a, b)
-    a, b = lift(a), lift(b)
-    local ca, cb = constant(a), constant(b)
-    if ca and cb then return lift(fold(ca, cb)) end
-    return node(op, a, b)
-  end
+  return operator(function(a, b, ca, cb) return ca and cb and lift(fold(ca, cb)) or node(op, a, b) end)
 end
 
 driver.expr = lift
 driver.min = folded("min", math.min)
 driver.max = folded("max", math.max)
-driver.rest = folded("%", function(a, b) return math.fmod(a, b) end)
+driver.rest = folded("%", math.fmod)
 
 -- a / b rounded down, of a positive constant b; quotient: of an a that is never negative.
 local function division(op)
-  return function(a, b)
-    if b == 1 then return lift(a) end
-    return folded(op, function(x, y) return x // y end)(a, b)
-  end
+  local divide = folded(op, function(x, y) return x // y end)
+  return function(a, b) return b == 1 and lift(a) or divide(a, b) end
 end
 
 driver.floor_div, driver.quotient = division "floor_div", division "/"
@@ -161,6 +153,11 @@ function Body:loop(name, from, to, step, body)
     step == 1 and unique .. "++" or unique .. " += " .. step)
   self:indent(body, node("var", unique))
   self:line("}")
+end
+
+-- The same for a run of equal things of a size: {first, count}.
+function Body:run(name, run, size, body)
+  self:loop(name, run.first, run.first + run.count * size, size, body)
 end
 
 function Body:when(condition, body)

@@ -170,7 +170,7 @@ end
 function words.budget(p) return accuracies[p.accuracy].budget end
 
 local function proven(p, chains)
-  local k, u = words.terms(p), types.rows[p.type].digits
+  local k, u = words.terms(p), types.rows[types.computed(p)].digits
   local bound = ("|error| <= g * sum |a||b| with g = K u / (1 - K u), K = %d, u = 2^-%d"):format(k, u)
   if p.pass == "backward_weights" then
     return { "blocks of at most 512 output pixels are chains of fused multiply-adds, added in order:",

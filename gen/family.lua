@@ -11,7 +11,7 @@
 --   misfit(s, schedule)       why one cannot be, or nil
 --   cycles(s, schedule)       its estimate
 --   made(s, schedule)         operations of the kernels that have to be made, where they are many (cost.planned)
---   stages(s, schedule)       its stages, bytes of packed weights and of shared memory, and its tile of outputs, if any;
+--   stages(s, schedule)       its stages, bytes of packed weights and of shared memory, its tile of outputs, if any;
 --                             s now is a builder (build.lua), in which their kernels are made
 local build = require "build"
 local cost = require "cost"

@@ -11,31 +11,29 @@ local driver = require "driver"
 local view = require "view"
 local gather = {}
 
-local function gcd(a, b)
+function gather.gcd(a, b)
   while b ~= 0 do a, b = b, a % b end
   return a
 end
 
 local function forward_axis(p, i)
   return { { outputs = p.output[i], start = 0, stride = 1, step = p.stride[i], offset = -p.pad[i],
-    tap_step = p.dilation[i],
-    taps = p.kernel[i], first_tap = 0, tap_stride = 1, inputs = p.input[i] } }
+    tap_step = p.dilation[i], taps = p.kernel[i], first_tap = 0, tap_stride = 1, inputs = p.input[i] } }
 end
 
 local function backward_axis(p, i)
   local s, dilation, phases = p.stride[i], p.dilation[i], {}
-  local common = gcd(s, dilation)
+  local common = gather.gcd(s, dilation)
+  local tap_stride = s // common
   for start = 0, math.min(s, p.input[i]) - 1 do
     local residue, first = (start + p.pad[i]) % s, nil
-    for k = 0, math.min(s // common, p.kernel[i]) - 1 do
+    for k = 0, math.min(tap_stride, p.kernel[i]) - 1 do
       if (k * dilation) % s == residue then first = k; break end
     end
-    local tap_stride = s // common
     phases[#phases + 1] = { outputs = (p.input[i] - start + s - 1) // s, start = start, stride = s, step = 1,
       offset = first and (start + p.pad[i] - first * dilation) // s or 0, tap_step = -(dilation // common),
       taps = first and (p.kernel[i] - first + tap_stride - 1) // tap_stride or 0, first_tap = first or 0,
-      tap_stride = tap_stride,
-      inputs = p.output[i] }
+      tap_stride = tap_stride, inputs = p.output[i] }
   end
   return phases
 end

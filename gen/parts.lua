@@ -42,8 +42,8 @@ function parts.turned_slopes(p) return parts.slopes(p) and p.pass == "forward" a
 ---- sizes -------------------------------------------------------------------------------------------------------------
 
 -- Bytes of an element, and elements of a vector of the target.
-function parts.size_of(p) return types.bytes(p.type) end
-function parts.lanes_of(p, target) return types.lanes(p.type, target) end
+function parts.size_of(p) return types.bytes(types.computed(p)) end
+function parts.lanes_of(p, target) return types.lanes(types.computed(p), target) end
 
 -- Pixels of a tensor of a problem with these axes; bytes of both activations, of the weights.
 function parts.pixels(p, axes) return p.batch * axes[1] * axes[2] * axes[3] end

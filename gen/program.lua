@@ -173,12 +173,12 @@ program.operations = {
   loop      = { own = true },
 }
 
--- registers: fields that may hold registers, in the order in which they are read, then written.
-local holders = { d = true, x = true, y = true, group = true }
+-- pointers: fields that may hold what stands for a pointer, in the order in which an operation reads, then writes them.
+local holders = { a = true, y = true, p = true, from = true, tab = true }
 
 for _, row in pairs(program.operations) do
   local list = {}
-  row.reads, row.writes, row.registers = row.reads or {}, row.writes or {}, list
+  row.reads, row.writes, row.pointers = row.reads or {}, row.writes or {}, list
   for _, fields in ipairs { row.reads, row.writes } do
     for _, field in ipairs(fields) do
       if holders[field] and not list[field] then list[#list + 1], list[field] = field, true end
@@ -415,33 +415,44 @@ function Program:nest(pointers, loops, body, level)
 end
 
 ---- validation ------------------------------------------------------------------------------------------------------
--- A thing is known where it has a value, used where any operation reads or writes it. (An address and a memory operand
--- stand for their pointer.)
-local function check_read(k, op, thing)
+-- A thing is known where it has a value, and used where any operation reads or writes it. The positions, numbers of
+-- operations, between which it is used are its lifetime, {thing, first, last}: of arguments first is 0, and so is last
+-- where they are not used. (An address and a memory operand stand for their pointer.)
+local function check_read(k, op, thing, position)
   if not thing.kind then
-    for _, v in ipairs(thing) do check_read(k, op, v) end
+    for _, v in ipairs(thing) do check_read(k, op, v, position) end
     return
   end
   if thing.value then return end -- a constant
-  if not k.known[thing] then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
-  k.used[thing] = true
+  local life = k.known[thing]
+  if not life then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
+  life.last = position
 end
 
-local function write(k, thing)
-  k.known[thing], k.used[thing], k.written[#k.written + 1] = true, true, thing
+local function write(k, thing, position)
+  local life = k.used[thing]
+  if not life then
+    life = { thing = thing, first = position }
+    k.used[thing] = life
+    if thing.kind == "register" then k.lifetimes[#k.lifetimes + 1] = life end
+  end
+  life.last = position
+  k.known[thing], k.written[#k.written + 1] = life, thing
 end
 
-local function check_operation(k, op)
-  local row, known, used = program.operations[op.op], k.known, k.used
-  local reads, writes = row.reads, row.writes
+local function check_operation(k, op, row, position)
+  local known, reads, writes = k.known, row.reads, row.writes
   for i = 1, #reads do
     local thing = op[reads[i]]
     thing = thing.pointer or thing
-    if known[thing] then used[thing] = true else check_read(k, op, thing) end
+    local life = known[thing]
+    if life then life.last = position else check_read(k, op, thing, position) end
   end
   for i = 1, #writes do
     local thing = op[writes[i]]
-    if not known[thing] and thing.kind then write(k, thing) end -- what a transpose writes was known before
+    local life = known[thing]
+    if life then life.last = position
+    elseif thing.kind then write(k, thing, position) end -- what a transpose writes was known before
   end
 end
 
@@ -459,27 +470,41 @@ local function leave_loop(k, op, before)
   end
 end
 
--- Walks a block in order.
-local function check_flow(k, block)
+-- Walks a block in order, from behind a position; answers with the last one. A loop has two, at its ends.
+local function check_flow(k, block, position)
+  local operations = program.operations
   for _, op in ipairs(block) do
+    position = position + 1
     if op.op == "loop" then
-      local before = #k.written
-      k.used[op.count] = true
-      check_flow(k, op.body)
+      local before, life = #k.written, { first = position }
+      k.loop_lifetimes[#k.loop_lifetimes + 1] = life -- outer ones before those in them
+      if k.used[op.count] then k.used[op.count].last = position end
+      position = check_flow(k, op.body, position) + 1
+      life.last = position
       leave_loop(k, op, before)
-    elseif op.op ~= "comment" then
-      check_operation(k, op)
+    else
+      local row = operations[op.op]
+      k.beside = k.beside or row.beside
+      check_operation(k, op, row, position)
     end
   end
+  return position
 end
 
--- Checks the flow of values and closes the program; returns it.
+-- Checks the flow of values and closes the program; returns it. used: lifetimes by thing; lifetimes: of registers, in
+-- the order of their beginnings; loop_lifetimes; beside: whether an operation needs a register more.
 function Program:finish()
   if self.finished then complain(self, "finish twice") end
   if self.depth > 0 then complain(self, "finish inside a loop") end
-  self.used, self.known, self.written = {}, {}, {}
-  for _, argument_ in ipairs(self.args) do self.known[argument_] = true end
-  check_flow(self, self.body)
+  self.used, self.known, self.written, self.lifetimes, self.loop_lifetimes = {}, {}, {}, {}, {}
+  for _, argument_ in ipairs(self.args) do
+    local life = { thing = argument_, first = 0, last = 0 }
+    self.used[argument_], self.known[argument_] = life, life
+  end
+  check_flow(self, self.body, 0)
+  for _, argument_ in ipairs(self.args) do
+    if self.used[argument_].last == 0 then self.used[argument_] = nil end
+  end
   self.finished, self.known, self.written = true, nil, nil
   return self
 end

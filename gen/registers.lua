@@ -19,46 +19,11 @@ local function lacks_something(target)
   return not (target.mask_registers and target.broadcast_operand and target.operands ~= "registers")
 end
 
-local function touch(s, v)
-  local span = s.spans[v]
-  if span then
-    span.last = s.position
-  elseif v.kind == "register" then
-    span = { register = v, first = s.position, last = s.position }
-    s.spans[v], s.order[#s.order + 1] = span, span
-  elseif not v.kind then -- a group
-    for _, each in ipairs(v) do touch(s, each) end
-  end
-end
-
-local function walk(s, block)
-  local operations, spans, lacking = program.operations, s.spans, s.lacking
+local function some_need_temporary(block, target)
   for _, op in ipairs(block) do
-    s.position = s.position + 1
-    if op.op == "loop" then
-      local loop = { first = s.position }
-      s.loops[#s.loops + 1] = loop -- outer ones before inner ones
-      walk(s, op.body)
-      s.position = s.position + 1
-      loop.last = s.position
-    else
-      local row = operations[op.op]
-      local fields = row.registers
-      for i = 1, #fields do
-        local v = op[fields[i]]
-        if spans[v] then spans[v].last = s.position else touch(s, v) end
-      end
-      if row.beside or lacking and needs_temporary(op, lacking) then s.temporary = true end
-    end
+    if op.op == "loop" and some_need_temporary(op.body, target) or needs_temporary(op, target) then return true end
   end
-end
-
--- Numbers the operations and notes where each register is first and last touched, and where loops begin and end.
-local function survey(k, target)
-  local s = { position = 0, spans = {}, order = {}, loops = {} }
-  s.lacking = lacks_something(target) and target
-  walk(s, k.body)
-  return s
+  return false
 end
 
 -- What lives when a loop begins and is used in it lives to its end. Loops: outer ones before those in them.
@@ -102,17 +67,17 @@ local function scan(spans)
     local n, at = take_lowest(free), last > first and last or first + 1
     local list = ending[at]
     if list then list[#list + 1] = n else ending[at] = { n } end
-    map[span.register] = n
+    map[span.thing] = n
     if n >= used then used = n + 1 end
   end
   return map, used
 end
 
 local function allocate(k, target)
-  local s = survey(k, target)
-  registers.extend_over_loops(s.order, s.loops)
-  local map, used = scan(s.order)
-  local temporary = s.temporary and used or nil
+  registers.extend_over_loops(k.lifetimes, k.loop_lifetimes)
+  local map, used = scan(k.lifetimes)
+  local spare = k.beside or lacks_something(target) and some_need_temporary(k.body, target)
+  local temporary = spare and used or nil
   if temporary then used = used + 1 end
   if used > target.registers then
     return nil, ("needs %d registers, %s has %d"):format(used, target.name, target.registers)

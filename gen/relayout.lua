@@ -271,25 +271,28 @@ function relayout.turned_panel(tile, p, o)
     cleared = true }, o)
 end
 
--- How the panel of a piece of channels, [tap][channel that goes in][width], is made of a problem's weights: the kernel,
--- how often it runs, where run i reads the weights of a group's channels from c on, and elements of the panel from run
--- to run. panel: {channels, width, loose (width elements may be written where there are fewer channels), and
--- straight(o), turned(o): the kernels of channels-last data, forward and backward}.
-function relayout.packing(p, panel, o)
+-- How the panel of a piece of channels, [tap][channel that goes in][width], is made of a problem's weights: make(o),
+-- the kernel, how often it runs, where run i reads the weights of a group's channels from c on, and elements of the
+-- panel from run to run. panel: {channels, width, loose (width elements may be written where there are fewer channels),
+-- together (channels-first: the taps of a channel that goes in stand together), and straight(o), turned(o): the kernels
+-- of channels-last data, forward and backward}.
+function relayout.packing(p, panel)
   local icg, ocg, taps = p.ic // p.groups, p.oc // p.groups, p.kernel[1] * p.kernel[2] * p.kernel[3]
-  local forward, width, loose = p.pass == "forward", panel.width, panel.loose
+  local forward, width, together = p.pass == "forward", panel.width, panel.together
   if p.layout == "nhwc" and forward then
-    return { kernel = panel.straight(o), count = 1, from = function(g, c) return g * ocg + c end, to = 0 }
+    return { make = panel.straight, count = 1, from = function(g, c) return g * ocg + c end, to = 0 }
   elseif p.layout == "nhwc" then
-    return { kernel = panel.turned(o), count = taps, to = ocg * width,
+    return { make = panel.turned, count = taps, to = ocg * width,
       from = function(g, c, tap) return tap * (icg * p.oc) + c * p.oc + g * ocg end }
   end
-  local how = { count = forward and icg or ocg, to = width }
-  local view = { channels = panel.channels, pixels = taps, pitch = how.count * width, loose = loose,
-    row = forward and icg * taps or taps }
-  if forward and taps == 1 then view.pixels, view.pitch, how.count = icg, width, 1 end -- they are neighbours
-  view.limit = (view.pixels - 1) * view.pitch + (loose and width or panel.channels)
-  how.kernel = relayout.to_pixels(view, o)
+  local how = { count = forward and icg or ocg, to = together and taps * width or width }
+  local view = { channels = panel.channels, pixels = taps, pitch = together and width or how.count * width,
+    loose = panel.loose, row = forward and icg * taps or taps }
+  if forward and (taps == 1 or together) then -- they are neighbours
+    view.pixels, view.pitch, how.count = icg * taps, width, 1
+  end
+  view.limit = (view.pixels - 1) * view.pitch + (panel.loose and width or panel.channels)
+  function how.make(o) return relayout.to_pixels(view, o) end
   function how.from(g, c, i)
     if forward then return (g * ocg + c) * (icg * taps) + i * taps end
     return g * (ocg * icg * taps) + c * taps + i * (icg * taps)

@@ -55,8 +55,9 @@ end
 -- In order of cycles a run, or of those of a plan (cost.lua); what fits first.
 local function order_by(field)
   return function(a, b)
-    if (a.why == nil) ~= (b.why == nil) then return a.why == nil end
-    if a[field] ~= b[field] then return a[field] < b[field] end
+    if a.why and not b.why or b.why and not a.why then return not a.why end
+    local x, y = a[field], b[field]
+    if x ~= y then return x < y end
     return a.name < b.name
   end
 end
@@ -95,8 +96,8 @@ local function entry_of(row, problem, found)
   return entry
 end
 
--- All schedules of all families, sorted. A family whose list is too much work has what it came to.
-local function entries_of(problem, target, machine)
+-- All schedules of all families, in an order. A family whose list is too much work has what it came to.
+local function entries_of(problem, target, machine, order)
   local list = {}
   for _, row in ipairs(families) do
     local found = {}
@@ -104,15 +105,14 @@ local function entries_of(problem, target, machine)
     if gave_up then found[#found + 1] = { name = row.name, why = gave_up } end
     for _, one in ipairs(found) do list[#list + 1] = entry_of(row, problem, one) end
   end
-  table.sort(list, before)
+  table.sort(list, order)
   return list
 end
 
--- The arithmetics of a list, each with its schedules, best first, where making them counts.
+-- The arithmetics of a sorted list, best first, each with its schedules.
 local function by_arithmetic(list)
-  local order, of, sorted = {}, {}, table.move(list, 1, #list, 1, {})
-  table.sort(sorted, before_in_plans)
-  for _, entry in ipairs(sorted) do
+  local order, of = {}, {}
+  for _, entry in ipairs(list) do
     if entry.why then break end
     local name = entry.arithmetic
     if not of[name] then
@@ -135,18 +135,20 @@ local function by_worth(order, of, worth)
   return order
 end
 
--- A sorted list so that no number of threads changes the arithmetic that is taken first: arithmetics stand as they do
--- for one thread, the schedules of each as they do for these threads (or, where these have none of it, for one). Others
--- come last.
-local function steady(problem, target, machine, list)
-  local single = setmetatable({ threads = 1 }, { __index = problem })
-  local one = problem.threads == 1 and list or entries_of(single, target, machine)
-  local order, of_one = by_arithmetic(one)
+-- All schedules, where making them counts, so that no number of threads changes the arithmetic that is taken first:
+-- arithmetics stand as they do for one thread, the schedules of each as they do for these threads (or, where these have
+-- none of it, for one). Others come last.
+local function steady(problem, target, machine)
+  local list = entries_of(problem, target, machine, before_in_plans)
   local others, of = by_arithmetic(list)
-  order = by_worth(order, of_one, target.worth)
+  local order, of_one = table.move(others, 1, #others, 1, {}), of
+  if problem.threads > 1 then
+    local single = setmetatable({ threads = 1 }, { __index = problem })
+    order, of_one = by_arithmetic(entries_of(single, target, machine, before_in_plans))
+  end
   local result = {}
   local function add(entries) table.move(entries, 1, #entries, #result + 1, result) end
-  for _, name in ipairs(order) do add(of[name] or of_one[name]) end
+  for _, name in ipairs(by_worth(order, of_one, target.worth)) do add(of[name] or of_one[name]) end
   for _, name in ipairs(others) do if not of_one[name] then add(of[name]) end end
   for _, entry in ipairs(list) do if entry.why then result[#result + 1] = entry end end
   return result
@@ -155,8 +157,7 @@ end
 -- asked: a schedule that stays whatever its estimate; all: so does every one. steadily: in that order.
 function space.list(problem, target_name, machine, asked, steadily, all)
   local target = targets[target_name]
-  local list = entries_of(problem, target, machine)
-  if steadily then list = steady(problem, target, machine, list) end
+  local list = steadily and steady(problem, target, machine) or entries_of(problem, target, machine, before)
   return all and list or pruned(list, asked)
 end
 

@@ -33,6 +33,7 @@ local targets = {
   },
   scalar = {
     bits = 0, lanes = 1, registers = 16, needs = {}, flags = "", internal = true,
+    operands = "registers", -- whatever it runs on
     intrinsics = "0",
   },
   order = { "avx512", "avx2", "portable" }, -- best first; the last one needs nothing

@@ -12,7 +12,7 @@
 --   sums, held, passing   operands: { pointer = name of an argument, register = name, { axis, elements }, ... }, the
 --               axes in the order in which they are walked. indices: those of a register's name, if others (a list of
 --               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; once: for but
---               one sum it may be a memory operand
+--               one sum it may be a memory operand; fresh: it passes through a register of its own each time
 --   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
 --   ending      what `endings` need: epilogue (a problem), bias and slope (operands; slope_of_all: it is one for all
 --               lanes), value (one that is a bias for all lanes),
@@ -26,7 +26,7 @@
 --     { collect = reach }: adds what is held to the sums `beside`, an operand, which have no factor; of = "beside"
 --               makes a node zero or finish be about them; of = "sums", load about what stands where sums go
 --     { forget = true }: what is held is done with, its registers too
---     a function of the tile, for what is computed beside the products
+--     a function of the tile, for what is computed beside the products; an ending may be one of tile, sum and node
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
 -- passes { at = { pointer = elements }, uses = { indices of all axes, ... }, phase and elements, where they differ }.
@@ -88,25 +88,36 @@ local function register_name(t, operand)
   return operand.register .. table.concat(words, "_")
 end
 
--- The register of an operand at the index.
-local function register(t, operand)
-  local key = 0
-  for _, axis in ipairs(operand == t.passing and {} or operand) do key = key * t.sizes[axis[1]] + t.index[axis[1]] end
+-- The register of an operand at the index; r: from now on.
+local function register(t, operand, r)
+  local index, sizes, key, passing = t.index, t.sizes, 0, operand == t.passing
+  for i = 1, passing and 0 or #operand do
+    local name = operand[i][1]
+    key = key * sizes[name] + index[name]
+  end
   local known = t.known[operand] or {}
   t.known[operand] = known
-  known[key] = known[key] or t.k:vector(operand == t.passing and operand.register or register_name(t, operand))
+  known[key] = r or known[key] or t.k:vector(passing and operand.register or register_name(t, operand))
   return known[key]
 end
 
 local function offset(t, operand)
-  local sum = 0
-  for _, axis in ipairs(operand) do sum = sum + t.index[axis[1]] * axis[2] end
+  local index, sum = t.index, 0
+  for i = 1, #operand do sum = sum + index[operand[i][1]] * operand[i][2] end
   return sum
 end
 
 -- Where an operand is at the index; `at` has elements to add for its pointer.
 local function place(t, operand, at)
   return t.k:at(t.pointers[operand.pointer], (at and at[operand.pointer] or 0) + offset(t, operand))
+end
+
+-- For functions of the tile: where an operand is at the index; makes r what is held at one.
+tile.place = place
+
+function tile.hold(t, r, index)
+  for axis, i in pairs(index) do t.index[axis] = i end
+  register(t, t.held, r)
 end
 
 -- The lanes of an operand's vector: first, count, and whether others must be kept.
@@ -139,6 +150,7 @@ local function factor(t, reach, at, uses)
   local from, kind = place(t, operand, at), operand.kind or "broadcast"
   if operand.once and uses == 1 and kind ~= "broadcast" then return t.k:memory(from) end
   if operand.once and uses == 1 and t.k.target.broadcast_operand then return t.k:memory_broadcast(from) end
+  if operand.fresh then t.known[operand] = nil end
   local r = register(t, operand)
   loads[kind](t, r, operand, from, reach)
   return r
@@ -235,7 +247,7 @@ function nodes.finish(t, node)
   local take = wait(t, sums, node) or function() return register(t, sums) end
   each(t, sums, node.reach or {}, function()
     local sum = take()
-    for ending in entries(node.finish) do endings[ending](t, sum, node) end
+    for ending in entries(node.finish) do (endings[ending] or ending)(t, sum, node) end
   end)
 end
 

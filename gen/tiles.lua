@@ -126,11 +126,7 @@ end
 -- Pairs of an output of the axis and a tap that lies inside for it.
 function cut.seen(axis)
   local sum = 0
-  for t = 0, axis.taps - 1 do
-    local at = axis.offset + t * axis.tap_step
-    local first, last = math.max(-(at // axis.step), 0), math.min((axis.inputs - 1 - at) // axis.step, axis.outputs - 1)
-    sum = sum + math.max(last - first + 1, 0)
-  end
+  for _, s in ipairs(cut.segments(axis, { first = 0, size = axis.outputs })) do sum = sum + s.last - s.first + 1 end
   return sum
 end
 

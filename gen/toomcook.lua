@@ -14,6 +14,7 @@
 --   toomcook.short(scheme)
 --       for one tap fewer: the scheme without infinity, where a last tap of zero has a zero
 --   toomcook.number(fraction)         the nearest double
+--   toomcook.transposed(matrix, columns)
 --   toomcook.fraction(n [, d]), toomcook.parse("5/8")
 --
 -- Arithmetic is checked for overflow: an error names what did not fit. How matrices become operations: straight.lua.
@@ -160,7 +161,7 @@ local function powers(points, columns, factor)
   return rows
 end
 
-local function transposed(rows, columns)
+function toomcook.transposed(rows, columns)
   local t = {}
   for k = 1, columns do
     t[k] = {}
@@ -194,44 +195,41 @@ end
 
 local function unit() return one end
 
-local function new_scheme(outputs, taps, given)
-  local size = outputs + taps - 1
-  local points = points_of(outputs, taps, given)
-  check_points(points, size - 1)
-  local BT = {}
-  for i = 1, size do BT[i] = monic(points, i, size) end
-  return check { outputs = outputs, taps = taps, size = size, points = points, BT = BT,
-    AT = transposed(powers(points, outputs, unit), outputs),
-    G = powers(points, taps, function(i) return one / differences(points, i) end) }
-end
-
-local function new_nested(big, outputs)
-  if outputs > big.outputs then error(("F(%d) has no nested F(%d)"):format(big.outputs, outputs), 0) end
-  local size = outputs + big.taps - 1
-  local points, at, G, BT = table.move(big.points, 1, size - 1, 1, {}), {}, {}, {}
-  for i = 1, size do
-    at[i] = i < size and i or big.size
-    G[i], BT[i] = big.G[at[i]], monic(points, i, size)
-    local factor = i < size and differences(big.points, i) / differences(points, i) or one
-    for k = 1, size do BT[i][k] = BT[i][k] * factor end
+-- Of all but one finite points; or, of fewer, nested in a big scheme.
+local function new_scheme(outputs, taps, points, big)
+  local s = { outputs = outputs, taps = taps, size = outputs + taps - 1, points = points, BT = {}, at = big and {},
+    AT = toomcook.transposed(powers(points, outputs, unit), outputs),
+    G = big and {} or powers(points, taps, function(i) return one / differences(points, i) end) }
+  for i = 1, s.size do
+    s.BT[i] = monic(points, i, s.size)
+    if big then
+      s.at[i] = i < s.size and i or big.size
+      s.G[i] = big.G[s.at[i]]
+      local factor = i < s.size and differences(big.points, i) / differences(points, i) or one
+      for k = 1, s.size do s.BT[i][k] = s.BT[i][k] * factor end
+    end
   end
-  return check { outputs = outputs, taps = big.taps, size = size, points = points, at = at, BT = BT, G = G,
-    AT = transposed(powers(points, outputs, unit), outputs) }
+  return check(s)
 end
 
 -- Schemes of the known points are made once.
 local made = {}
 
 function toomcook.scheme(outputs, taps, given)
-  if given then return new_scheme(outputs, taps, given) end
-  local key = outputs << 8 | taps
-  made[key] = made[key] or new_scheme(outputs, taps)
-  return made[key]
+  local key = not given and outputs << 8 | taps
+  if made[key] then return made[key] end
+  local points = points_of(outputs, taps, given)
+  check_points(points, outputs + taps - 2)
+  local scheme = new_scheme(outputs, taps, points)
+  if key then made[key] = scheme end
+  return scheme
 end
 
 function toomcook.nested(big, outputs)
+  if outputs > big.outputs then error(("F(%d) has no nested F(%d)"):format(big.outputs, outputs), 0) end
+  local points = table.move(big.points, 1, outputs + big.taps - 2, 1, {})
   big.nested = big.nested or {}
-  big.nested[outputs] = big.nested[outputs] or new_nested(big, outputs)
+  big.nested[outputs] = big.nested[outputs] or new_scheme(outputs, big.taps, points, big)
   return big.nested[outputs]
 end
 

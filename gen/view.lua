@@ -9,7 +9,8 @@ local view = {}
 -- What every family works out of a problem and a target: bytes of an element, elements of a vector and of 128 bits,
 -- channels of a group that are read and written forward, taps of all axes.
 function view.units(p, target)
-  return { size = types.bytes(p.type), lanes = target and types.lanes(p.type, target), part = types.part(p.type),
+  local t = types.computed(p)
+  return { size = types.bytes(t), lanes = target and types.lanes(t, target), part = types.part(t),
     icg = p.ic // p.groups, ocg = p.oc // p.groups, taps = p.kernel[1] * p.kernel[2] * p.kernel[3] }
 end
 

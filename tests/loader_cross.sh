@@ -1,9 +1,9 @@
 #!/bin/sh
-# loader_cross.sh PROCESSOR SOURCE_DIR WORK_DIR [FLAG...]: loader.c on another processor, under qemu: objects of its gcc, whose
+# loader_cross.sh PROCESSOR SOURCE_DIR FACTS_DIR WORK_DIR [FLAG...]: loader.c on another processor, under qemu: objects of its gcc, whose
 # relocations are libtcc's and more.
 set -eu
-cc=$1-linux-gnu-gcc qemu=qemu-$1 source=$2 work=$3
-shift 3
+cc=$1-linux-gnu-gcc qemu=qemu-$1 source=$2 facts=$3 work=$4
+shift 4
 for need in $cc $qemu; do
   command -v $need >/dev/null || { echo "skipped: no $need"; exit 77; }
 done
@@ -37,7 +37,7 @@ int main(int count, char **word)
     return sum(1) != 25 || sum(2) != 46 || mad(2, 3, 4) != 10.5;
 }
 END
-$cc -std=gnu11 -O1 -static -I"$source/runtime" program.c "$source/runtime/compile/loader.c" "$source"/runtime/base/*.c -o program -lm -lpthread
+$cc -std=gnu11 -O1 -static -I"$source/runtime" -I"$facts" program.c "$source/runtime/compile/loader.c" "$source"/runtime/base/*.c -o program -lm -lpthread
 for flags in "-O0 -fno-builtin-fma" "-O2 -fno-builtin-fma" "-O1 -fPIC -fno-builtin-fma"; do
   $cc $flags "$@" -fno-asynchronous-unwind-tables -c object.c -o object.o
   $qemu ./program object.o

@@ -35,7 +35,7 @@ grep -q 'a/name/of/.*&#8230;.*conv_0 FWD_B' many.html || fail "a long name is no
 [ "$(grep -c '<div class=panel>' many.html)" = 60 ] || fail "not every layer has its candidates"
 # A candidate that crashes is tried and refused; what the generator refuses is neither.
 mkdir -p generator && cp -r "$source/gen" "$source/templates" generator
-sed -i 's/steps = { src\.c, weights/steps = { 1 << 30, weights/' generator/gen/families/plain.lua
+sed -i 's/groups, src\.c, weights/groups, 1 << 30, weights/' generator/gen/families/plain.lua
 CONVGEN_GEN_DIR=$work/generator "$convgen" tune --effort=exhaustive --batch=one.txt --again --report=refused.html > refused.out
 grep -q '[^0-9]1 of [0-9]* tried refused' refused.html || fail "one of the candidates crashes, and the page does not say so"
 

@@ -431,6 +431,32 @@ END_TEST
 
 /* ---- options and names ---- */
 
+/* One value of those that are listed for completion; of what ends with : numbers follow. */
+static void assert_taken(const char *key, const char *value, int length)
+{
+    char word[128];
+    cg_options o;
+    cg_options_default(&o);
+    snprintf(word, sizeof word, "%s=%.*s", key, length, value);
+    if (word[strlen(word) - 1] == ':') return;
+    ck_assert_msg(cg_option_take(&o, NULL, word) == CONVGEN_OK, "%s is listed, and refused: %s", word, cg_error_text());
+}
+
+START_TEST(what_is_listed_is_taken)
+{
+    const cg_option_text *text;
+    int types = 0;
+    for (int i = 0; (text = cg_option_at(i)); i++)
+        for (const char *at = text->choices; at && *at; at += strspn(at, " ")) {
+            int length = (int)strcspn(at, " ");
+            assert_taken(text->key, at, length);
+            if (!strcmp(text->key, "--dt")) ck_assert(!strncmp(cg_type_name((convgen_type)types++), at, (size_t)length));
+            at += length;
+        }
+    ck_assert_int_eq(types, CG_TYPES);
+}
+END_TEST
+
 START_TEST(options_hold_until_reset)
 {
     cg_options o, initial;
@@ -741,6 +767,7 @@ int main(void)
     tcase_add_test(text, numbers_do_not_depend_on_the_locale);
     tcase_add_test(text, numbers_leave_the_locale_as_it_was);
     tcase_add_test(text, zero_is_the_default);
+    tcase_add_test(text, what_is_listed_is_taken);
     tcase_add_test(text, sizes_count_groups_once);
     tcase_add_test(text, malformed_structs_are_refused_untouched);
     tcase_add_test(text, problems_that_differ_in_one_field_are_two);

@@ -56,7 +56,7 @@ end
 -- Multiply-adds in the text of a gathering schedule's kernels.
 local function gathering_text(s)
   local rows = s.rows and s.rows.uses or #s.axes[2]
-  return s.columns.uses * rows * #s.axes[1] * s.members * gathering.count_parts(s)
+  return s.columns.uses * rows * #s.axes[1] * s.members * #s.parts
 end
 
 local function gradient_text(s, schedule)
@@ -160,7 +160,7 @@ local function gathering_cycles(shape, schedule)
     local n, band = p.batch * planes * rows.count, (rows.reached * s.from.h + rows.size * s.to.h) * size
     local far = { read = fresh * m.line(all) + (1 - fresh) * m.line(band), store = m.store(all) }
     count_row(t, s, schedule, rows, n * vectors_of(s), far)
-    t:calls(n * gathering.count_parts(s))
+    t:calls(n * #s.parts)
     tasks = tasks + n
   end
   if s.moves then

@@ -6,6 +6,7 @@
 -- and tiles begin at its multiples, so that every tile inside has the same pattern. Nothing here walks the axis: what
 -- differs from the tiles inside is at its ends.
 local cut = require "tiles"
+local gather = require "gather"
 local axes = {}
 
 -- Forward along axis i; backward weights reaches the same way, from some of the taps: `piece`, {first, size}.
@@ -119,11 +120,6 @@ end
 
 ---- channels with a multiplier ----------------------------------------------------------------------------------------
 
-local function gcd(a, b)
-  while b ~= 0 do a, b = b, a % b end
-  return a
-end
-
 -- Where the inputs of the output channels from `first` are: {the first one's input channel, its place among that one's
 -- outputs, and how many there are}.
 function axes.source(first, lanes, multiplier)
@@ -138,7 +134,7 @@ function axes.channel_parts(s, vectors)
   local list, lanes, whole, rest = {}, s.lanes, s.channels // s.lanes, s.channels % s.lanes
   local function add(start, part_lanes, part_vectors, count)
     local width = part_vectors * part_lanes
-    local period = s.multiplier // gcd(width, s.multiplier)
+    local period = s.multiplier // gather.gcd(width, s.multiplier)
     for i = 0, math.min(period, count) - 1 do
       local first = start + i * width
       list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, step = period * width,

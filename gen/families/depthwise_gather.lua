@@ -16,13 +16,14 @@ local depthwise_gather = {}
 ---- the shape of a problem --------------------------------------------------------------------------------------------
 
 -- channels: those in the lanes. multiplier: of them for each input channel; members: input channels that each sums
--- over. pixel, tap: elements between the input's pixels, the weights' taps.
+-- over. pixel, tap: elements between the input's pixels, the weights' taps. parts: of the channels, with kernels of
+-- their own.
 function depthwise_gather.shape(p, target)
   local s, multiplier = gather.shape(p, target), p.oc // p.ic
   local axis = s.forward and axes.forward or axes.backward
   s.channels, s.pixels, s.lines = s.to.all, axis(p, 3), axis(p, 2)
   s.multiplier, s.members = s.forward and multiplier or 1, s.forward and 1 or multiplier
-  s.moves = s.members > 1
+  s.moves, s.parts = s.members > 1, axes.channel_parts(s, 1)
   s.pixel, s.tap = s.moves and s.members * s.lanes or p.ic, s.moves and s.members * s.lanes or p.oc
   s.in_row, s.out_row, s.weights_row = s.from.size[3] * s.pixel, s.to.h, p.kernel[3] * s.tap
   local planes = s.axes[1][1] -- one plane of taps, always: the weights then stay in registers for a whole row
@@ -162,9 +163,6 @@ end
 
 ---- the stage ---------------------------------------------------------------------------------------------------------
 
--- Parts of the channels that have kernels of their own.
-function depthwise_gather.count_parts(s) return #axes.channel_parts(s, 1) end
-
 -- The rows of tiles: one entry a phase of planes and a run of rows (or, with the taps along h a loop, a phase of rows).
 local function rows_of(s)
   local list = {}
@@ -220,7 +218,7 @@ end
 
 -- Tasks over image, plane and row tile; every task makes all channels.
 local function in_place(s)
-  local list, channels = {}, axes.channel_parts(s, 1)
+  local list, channels = {}, s.parts
   for i, rows in ipairs(rows_of(s)) do
     with_kernels(s, rows, channels)
     list[i] = { indices = { { "n", s.p.batch }, { "jd", rows.plane.outputs }, { "tile", rows.tiles } },
@@ -258,7 +256,7 @@ end
 -- the packed weights are so as well.
 local function by_members(s)
   local p, compute, pack = s.p, {}, {}
-  for i, part in ipairs(axes.channel_parts(s, 1)) do
+  for i, part in ipairs(s.parts) do
     local move = s:add(relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
       limit = part.lanes * s.members, row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
       s:called("members" .. i)))

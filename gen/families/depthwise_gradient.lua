@@ -215,10 +215,6 @@ end
 
 ---- the stage ---------------------------------------------------------------------------------------------------------
 
-local function each_chunk(d, first, count, body)
-  d:loop("column", first, first + count * reduce.block, reduce.block, body)
-end
-
 -- Calls the kernels of a rectangle for the block of rows from `first` on; at: where the source, diff_dst, weights and
 -- bias of the part begin.
 local function call_block(d, s, r, kernels, first, at)
@@ -228,7 +224,7 @@ local function call_block(d, s, r, kernels, first, at)
     counts[i] = d:let("rows", driver.max(last - driver.max(first, run.first), 0))
   end
   for _, chunk in ipairs(r.chunks) do
-    each_chunk(d, chunk.first, chunk.count, function(column)
+    d:run("column", chunk, reduce.block, function(column)
       local args = { src = { d.src, at.src + first * (p.stride[2] * s.src.h) + column * (p.stride[3] * s.src.w) },
         diff_dst = { d.dst, at.dst + first * s.dst.h + column * s.dst.w },
         diff_weights = { d.weights, at.weights }, diff_bias = { d.bias, at.bias } }
@@ -279,7 +275,7 @@ local function bias_part(s, part)
       reduce.each_block(d, p, function(at)
         local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, reduce.block_rows(p.output[3])))
         for i, chunk in ipairs(chunks) do
-          each_chunk(d, chunk.tile.first, chunk.count, function(column)
+          d:run("column", { first = chunk.tile.first, count = chunk.count }, reduce.block, function(column)
             d:call(kernels[i], { { d.dst, with + at * s.dst.h + column * s.dst.w }, { d.bias, c }, part.vectors,
               rows })
           end)

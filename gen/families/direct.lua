@@ -50,8 +50,8 @@ end
 -- Why a tile of so many rows and vectors cannot be, or a schedule have copies; or nil.
 local function tile_misfit(s, schedule, rows, copies)
   local v, target = schedule.vectors, s.target
-  local why = family.first { { rows > most_rows(s, v), "needs %d registers, %s has %d", rows * v + other_registers(s, v),
-    target.name, target.registers } }
+  local why = family.first { { rows > most_rows(s, v), "needs %d registers, %s has %d",
+    rows * v + other_registers(s, v), target.name, target.registers } }
   if why or not schedule.copies then return why end
   return select(2, copies.copied_bytes(s.p))
 end
@@ -70,9 +70,11 @@ end
 local function variants_misfit(s, schedule)
   local variants = 0
   for _, axes in ipairs(gathering.phases(s)) do
-    local sure = axes.empty and 0 or cut.border_tiles(axes[3], schedule.pixels)
-    if sure <= most_variants then sure = axes.empty and 0 or #select(2, gathering.rows_of(s, axes[3], schedule.pixels)) end
-    variants = variants + sure
+    if not axes.empty then
+      local sure = cut.border_tiles(axes[3], schedule.pixels)
+      local exact = sure <= most_variants and #select(2, gathering.rows_of(s, axes[3], schedule.pixels))
+      variants = variants + (exact or sure)
+    end
   end
   return family.first { { variants > most_variants, "needs %d border variants, at most %d", variants, most_variants } }
 end
@@ -84,7 +86,7 @@ local function misfit(s, schedule)
     { schedule.stream and not schedule.across, "stream is for across" } }
   if why then return why end
   local shape = s.of(schedule.copies)
-  return (shape.planes and bands_misfit or variants_misfit)(shape, schedule, s.target)
+  return shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
 end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------

@@ -62,26 +62,26 @@ local function panel_layout(s, lanes, width)
 end
 
 -- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
-local function packing(s, column, o)
+local function packing(s, column)
   local p, forward, icg, ocg = s.p, s.forward, s.icg, s.ocg
+  local function rows_apart(pitch) return function(o) return relayout.panel(column, pitch, o) end end
   if s.planes and not forward and s.taps == 1 then
-    return { kernel = relayout.panel(column, icg, o), count = 1, rows = ocg, to = 0,
+    return { make = rows_apart(icg), count = 1, rows = ocg, to = 0,
       from = function(g, c) return g * (ocg * icg) + c end }
   end
   local how = relayout.packing(p, { channels = column.channels, width = column.width, loose = true,
-    straight = function() return relayout.panel(column, p.oc, o) end,
-    turned = function() return relayout.turned_panel(column, p, o) end }, o)
+    straight = rows_apart(p.oc), turned = function(o) return relayout.turned_panel(column, p, o) end })
   how.rows = not s.planes and forward and icg * s.taps or nil
   return how
 end
 
 local function pack_part(s, run)
-  local how = packing(s, run.tile, s:named "pack")
-  s:add(how.kernel)
+  local how = packing(s, run.tile)
+  local kernel = s:add(how.make(s:named "pack"))
   return { indices = { { "g", s.p.groups }, { "tile", run.count }, { s.planes and "part" or "tap", how.count } },
     body = function(d, g, number, i)
       local index = number + run.index
-      d:call(how.kernel, { { d.weights, how.from(g, index * s.width, i) },
+      d:call(kernel, { { d.weights, how.from(g, index * s.width, i) },
         { d.packed, s.panels.at(g, index) + i * how.to }, how.rows })
     end }
 end

@@ -21,30 +21,20 @@ function direct_gradient.copied_bytes(p)
   return gathered.bytes(p, rows * columns)
 end
 
--- Where a schedule's tiles read src and diff_dst: elements between rows and columns of pixels, of a tile `width` wide.
-local function pitches(b, width)
-  local p, schedule, src, dst = b.p, b.schedule, b.src, b.dst
-  local _, columns = block_size(p)
-  local copied = schedule.copies and gathered.pitch(p)
-  return {
-    src = copied and { h = columns * copied, w = copied } or { h = p.stride[2] * src.h, w = p.stride[3] * src.w },
-    diff = schedule.panel and { h = columns * width, w = width } or dst }
-end
-
 ---- kernels ---------------------------------------------------------------------------------------------------------
 
 -- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. With
 -- `fetch` the gradient's lines are fetched while the sum is made, with `ahead` the next channels of src, and by each
 -- piece of the input channels as many pixels of a row of the next column tile, `following`.
-local function gradient_kernel(b, inputs, column, o)
-  local p, lanes, at, ahead, fetch = b.p, b.lanes, pitches(b, column.width), b.ahead, {}
+local function gradient_kernel(b, inputs, run, o)
+  local p, lanes, column, diff, ahead, fetch = b.p, b.lanes, run.tile, run.diff, b.ahead, {}
   for i = 0, (ahead or 0) - 1 do
     for v = 0, column.vectors - 1 do fetch[#fetch + 1] = { "following", i * p.oc + v * lanes, 2 } end
   end
-  local step = { loop = "columns", steps = { { "src", at.src.w }, { "diff_dst", at.diff.w } }, { load = {} },
+  local step = { loop = "columns", steps = { { "src", b.read.w }, { "diff_dst", diff.w } }, { load = {} },
     ahead and { fetch = { { "src", inputs, 2 } } }, { multiply = {} } }
   local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } }, { fetch = fetch }, step,
-    steps = { { "src", at.src.h }, { "diff_dst", at.diff.h }, ahead and { "following", b.dst.h } } }
+    steps = { { "src", b.read.h }, { "diff_dst", diff.h }, ahead and { "following", b.dst.h } } }
   return tile.kernel { name = o.name, type = o.type, target = o.target,
     arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
       { "rows", "count" }, { "columns", "count" } },
@@ -57,12 +47,13 @@ local function gradient_kernel(b, inputs, column, o)
 end
 
 -- Runs of equal column tiles, each with its panel's kernel (the block of diff_dst of one column tile, [pixel][v *
--- lanes]: where it is, its pixels lie in few sets of the caches when the channels are many) and kinds: runs of equal
--- pieces of the input channels, with their kernels and how many pieces come before.
+-- lanes]: where it is, its pixels lie in few sets of the caches when the channels are many), `diff`: what tiles read of
+-- it, and kinds: runs of equal pieces of the input channels, with their kernels and how many pieces come before.
 local function tile_runs(b)
   local p, schedule, runs = b.p, b.schedule, cut.runs_of_columns(b.dst.channels, b.schedule.vectors, b.lanes)
   for _, run in ipairs(runs) do
     local column, before = run.tile, 0
+    run.diff = schedule.panel and { h = b.columns * column.width, w = column.width } or b.dst
     run.panel = schedule.panel and b:new("panel", function(o)
       return relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true,
         loops = { { count = "rows", steps = { b.dst.h }, names = { "y" } },
@@ -72,7 +63,7 @@ local function tile_runs(b)
     for _, kind in ipairs(run.kinds) do
       local zero = b:named "zero"
       kind.before, before = before, kind.count -- there are two kinds at most
-      kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, column, o) end)
+      kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, run, o) end)
       kind.zero = not one_block(p) and b:add(reduce.zero_kernel(zero,
         reduce.rows(reduce.vectors(column, b.lanes), kind.size, p.oc)))
     end
@@ -161,8 +152,7 @@ local function seen_by_tap(b, d, run, block, at)
     + gather.seen_at(p, 2, row, k[2]) * src.h + gather.seen_at(p, 3, column, k[3]) * src.w + at.g * src.g
   local with = { d.dst, d:let("with", block.plane + row * dst.h + column * dst.w + at.c) }
   if run.panel then
-    local pitch = pitches(b, run.tile.width).diff
-    local at_panel = (row - block.row) * pitch.h + (column - (block.chunk or 0)) * pitch.w + b.panel_at
+    local at_panel = (row - block.row) * run.diff.h + (column - (block.chunk or 0)) * run.diff.w + b.panel_at
     with = { d.scratch, d:let("with", at_panel) }
   end
   return { from = d:let("from", from), with = with, rows = d:let("rows", planes * rows), columns = columns,
@@ -217,11 +207,14 @@ end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
 
--- Settles what a task moves into scratch, the copied inputs, then the panel, and what is fetched ahead; answers the
--- elements that are moved.
+-- Settles what a task moves into scratch, the copied inputs, then the panel, how it reads the input's pixels, and what
+-- is fetched ahead; answers the elements that are moved.
 local function move(b)
   local p, schedule, rows, columns = b.p, b.schedule, block_size(b.p)
-  b.panel_at = schedule.copies and direct_gradient.copied_bytes(p) // b.size or 0
+  local apart = gathered.pitch(p)
+  b.columns, b.panel_at = columns, schedule.copies and direct_gradient.copied_bytes(p) // b.size or 0
+  b.read = schedule.copies and { h = columns * apart, w = apart }
+    or { h = p.stride[2] * b.src.h, w = p.stride[3] * b.src.w }
   b.copy = schedule.copies and gathered.kernel(b)
   local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
   b.ahead = schedule.ahead and (columns + pieces - 1) // pieces

@@ -157,8 +157,7 @@ function direct_tile.rows(s, d, tiles, at, first, last)
       + axes[3].offset * from.w)
     local there = d:let("there", at.output(j * axes[2].stride + axes[2].start) + axes[3].start * to.w)
     for _, part in ipairs(tiles.runs) do
-      local size = part.variant.size
-      d:loop("w", part.first, part.first + part.count * size, size, function(w)
+      d:run("w", part, part.variant.size, function(w)
         local out = there + w * (axes[3].stride * to.w)
         d:call(part.kernel, { panel = { d.packed, with }, bias = { d.bias, at.channel },
           slope = { d.slope, at.channel },

@@ -32,7 +32,7 @@ end
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
 local one = { { at = 0 } } -- what a kernel is for
-local function named(p, name) return { name = name, type = p.type, target = targets.scalar } end
+local function named(p, name) return { name = name, type = types.computed(p), target = targets.scalar } end
 local function zero_kernel(p) return reduce.zero_kernel(named(p, "plain_zero"), one) end
 
 -- A chain of multiply-adds, acc += x * y. o: name and about, arguments, the first two of which x and y are read from,

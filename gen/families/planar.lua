@@ -108,15 +108,23 @@ local function window_misfit(p)
     { p.groups > 1 or p.dilation[3] > 1, "a window in the lanes needs one group and no dilation along w" } }
 end
 
-local function sum_misfit(s, schedule)
-  local p, target = s.p, s.target
-  local v = schedule.outputs and schedule.rows * estimate.window_vectors(s) or schedule.vectors
-  local sums, most = schedule.outputs or schedule.taps * schedule.inputs, 0
-  local why = schedule.outputs and window_misfit(p) or family.first { registers(sums, v, target) }
-  if why then return why end
-  for _, piece in ipairs(cut.even_pieces(p.kernel[3], schedule.taps or p.kernel[3])) do
-    most = math.max(most, #sweeps.row_of(p, piece.first, piece.first + piece.size - 1).ends)
+-- The most pixels of a row that see some taps only of a piece of so many; known once for all schedules.
+local function border_of(s, taps)
+  local known, most = s.borders or {}, 0
+  s.borders = known
+  for _, piece in ipairs(known[taps] and {} or cut.even_pieces(s.p.kernel[3], taps)) do
+    most = math.max(most, #sweeps.row_of(s.p, piece.first, piece.first + piece.size - 1).ends)
   end
+  known[taps] = known[taps] or most
+  return known[taps]
+end
+
+local function sum_misfit(s, schedule)
+  local v = schedule.outputs and schedule.rows * estimate.window_vectors(s) or schedule.vectors
+  local sums = schedule.outputs or schedule.taps * schedule.inputs
+  local why = schedule.outputs and window_misfit(s.p) or family.first { registers(sums, v, s.target) }
+  if why then return why end
+  local most = border_of(s, schedule.taps or s.p.kernel[3])
   return family.first { { most > sweeps.most_border, "%d pixels of a row see some taps only, at most %d", most,
     sweeps.most_border } }
 end

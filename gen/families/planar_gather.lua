@@ -172,26 +172,26 @@ end
 local function panel_at(s, g, c) return (g * s.to.channels + c) * (s.taps * s.from.channels) end
 
 -- How the panel of m channels is made, see relayout.lua.
-local function packing(s, m, o)
+local function packing(s, m)
   local p, from = s.p, s.from.channels
   local about = "Copies the weights that one tile uses into a panel, which it then reads from front to back."
-  return relayout.packing(p, { channels = m, width = m, straight = function()
+  return relayout.packing(p, { channels = m, width = m, straight = function(o)
     return relayout.copy({ from = "weights", to = "panel", elements = m, about = about,
       loops = { { count = s.taps * from, steps = { p.oc, m } } } }, o)
-  end, turned = function()
+  end, turned = function(o)
     return relayout.to_pixels({ channels = m, pixels = from, pitch = m, limit = from * m, row = p.oc }, o)
-  end }, o)
+  end })
 end
 
 local function pack_stage(s, pieces)
   local list = {}
   for i, run in ipairs(pieces) do
-    local how = packing(s, run.size, s:named "pack")
-    s:add(how.kernel)
+    local how = packing(s, run.size)
+    local kernel = s:add(how.make(s:named "pack"))
     list[i] = { indices = { { "g", s.p.groups }, { "piece", run.count } }, body = function(d, g, piece)
       local c = d:let("c", piece * run.size + run.first)
       d:loop("i", 0, how.count, 1, function(n)
-        d:call(how.kernel, { { d.weights, how.from(g, c, n) }, { d.packed, panel_at(s, g, c) + n * how.to } })
+        d:call(kernel, { { d.weights, how.from(g, c, n) }, { d.packed, panel_at(s, g, c) + n * how.to } })
       end)
     end }
   end
@@ -310,15 +310,13 @@ end
 local function row_of_tiles(d, s, at, pieces)
   for number, row in ipairs(at.tiles) do
     for _, run in ipairs(row) do
-      local width = run.variant.vectors * s.lanes
-      d:loop("w", run.first, run.first + run.count * width, width, function(w)
+      d:run("w", run, run.variant.vectors * s.lanes, function(w)
         for _, piece in ipairs(pieces) do
           local function tile_at(c)
             at.w, at.c = w, c
             call_tile(d, s, at, number, row[piece][run.variant], piece.size)
           end
-          if at.piece then tile_at(at.piece)
-          else d:loop("c", piece.first, piece.first + piece.count * piece.size, piece.size, tile_at) end
+          if at.piece then tile_at(at.piece) else d:run("c", piece, piece.size, tile_at) end
         end
       end)
     end

@@ -126,7 +126,7 @@ end
 local function each_bias(d, w, piece, visit)
   for _, sum in ipairs(w.bias) do
     d:when(driver.equal(piece, 0), function()
-      d:loop("c", sum.first, sum.first + sum.count * sum.width, sum.width, function(c) visit(sum, c) end)
+      d:run("c", sum, sum.width, function(c) visit(sum, c) end)
     end)
   end
 end

@@ -25,8 +25,8 @@ end
 
 -- Operations in order. The function of one may have done some of those after it: it returns how many.
 function code.block(s, ops)
-  local operations, origins, i = s.isa.operations, s.origins, 1
-  while i <= #ops do
+  local operations, origins, i, last = s.isa.operations, s.origins, 1, #ops
+  while i <= last do
     local op = ops[i]
     if origins then origins[s.n + 1] = op end
     if op.op ~= "comment" then i = i + (operations[op.op](s, op, ops, i) or 0) end

@@ -2,7 +2,7 @@
 --
 -- (Registers of vectors are given by registers.lua, which refuses a program that needs too many.) Of an instruction set
 -- it needs the lists isa.general, registers that a variable may have, and isa.incoming, those that arguments come in.
-local registers = require "registers"
+local program, registers = require "program", require "registers"
 local places = {}
 
 ---- lifetimes -------------------------------------------------------------------------------------------------------
@@ -17,17 +17,13 @@ local function touch(s, thing, weight)
   return span
 end
 
--- In all the fields that can hold one: program.reads would cost as much as the encoding.
 local function touch_pointers(s, op)
-  local a, y, weight = op.a, op.y, s.weight
-  if a then touch(s, a.pointer, weight) end
-  if y and y.pointer then touch(s, y.pointer, weight) end
-  if op.from then touch(s, op.from, weight) end
-  if op.tab then touch(s, op.tab, weight) end
-  if op.p then
-    local span = touch(s, op.p, weight)
-    span.from = op.from or span.from
+  local fields = program.operations[op.op].pointers
+  for i = 1, #fields do
+    local thing = op[fields[i]]
+    if thing.kind ~= "register" then touch(s, thing.pointer or thing, s.weight) end
   end
+  if op.from then s.spans[op.p].from = op.from end
 end
 
 local function touch_range(s, op)

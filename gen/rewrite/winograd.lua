@@ -22,9 +22,9 @@ local names = require "names"
 ---- schedules: [split.p2/]winograd.4+3x4+3.t28.s1[.d2][.fetch][.stream]/product.r14.v2[.a4][.c64][.half|.fuse] ------
 -- Partial sums of backward weights. Tile sizes on h and w; tiles of a block; shares of the output channels; threads
 -- that blocks are cut for (blocks.lua); whether the next block's input is fetched during a block's products, and
--- outputs are streamed. Of the product: rows and vectors; how many rows of U are fetched ahead; channels of a partial sum;
--- whether weights are transformed along one axis only, beforehand or in the run (half.lua: rows are sums of a kernel
--- then).
+-- outputs are streamed. Of the product: rows and vectors; how many rows of U are fetched ahead; channels of a partial
+-- sum; whether weights are transformed along one axis only, beforehand or in the run (half.lua: rows are sums of a
+-- kernel then).
 
 local forms = { { sums = "either",
   { "split", fields = { { "p", "sums" } }, when = "sums" },
@@ -106,33 +106,21 @@ local function memory(s, make)
   end })
 end
 
--- Calls visit(tiles of rows and columns, add), where add(schedule, what is known of it) lists it; of axes that are
--- alike, a shape between is as good as one that is far from square.
+-- Calls visit(s, tiles of rows and columns, list), where list(schedule, what is known of it) adds a candidate; of axes
+-- that are alike, a shape between is as good as one that is far from square.
 local function each_shape(s, rows, columns, alike, add, visit)
-  local function listed(schedule, known)
+  local function list(schedule, known)
     s.entries[schedule] = known
     add(schedule)
   end
   for _, h in ipairs(rows) do
     for _, w in ipairs(columns) do
-      if not alike or math.abs(h.sizes[1] - w.sizes[1]) <= 2 then visit({ h = h, w = w }, listed) end
+      if not alike or math.abs(h.sizes[1] - w.sizes[1]) <= 2 then visit(s, { h = h, w = w }, list) end
     end
   end
 end
 
 ---- forward and backward data: what is known of a schedule ------------------------------------------------------------
-
--- Why a schedule from anywhere has no tiles, or nil.
-local function no_tiles(s, schedule, tiles)
-  local h, w = tiles.h.axis, tiles.w.axis
-  local why = too_large(s, schedule, { grid.taps(h), grid.taps(w) })
-  if why then return why end
-  local name = names.print(schedule)
-  return family.first { { schedule.sums, "%s has partial sums, which are for backward weights", name },
-    { (schedule.half or schedule.fuse) and grid.strided(s.p), "%s is for stride 1", name },
-    { not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w),
-      "%s does not cover the outputs of this problem exactly", name } }
-end
 
 -- Tiles of both axes.
 local function with_tiled(s, tiles)
@@ -141,16 +129,19 @@ local function with_tiled(s, tiles)
   return tiles
 end
 
--- {tiles: of both axes, shape, why: it cannot be}.
+-- {tiles: of both axes, shape, why: it cannot be} of a schedule from anywhere.
 local function known_gathering(s, schedule)
   local h, w = grid.axes(s.p)
-  local one = { tiles = { h = axis_in(h, schedule.h), w = axis_in(w, schedule.w) } }
-  one.why = no_tiles(s, schedule, one.tiles)
-  if one.why then return one end
-  local t = with_tiled(s, one.tiles).tiled
+  local why, name = too_large(s, schedule, { grid.taps(h), grid.taps(w) }), names.print(schedule)
+  why = why or family.first { { schedule.sums, "%s has partial sums, which are for backward weights", name },
+    { (schedule.half or schedule.fuse) and grid.strided(s.p), "%s is for stride 1", name },
+    { not grid.cover(h, schedule.h) or not grid.cover(w, schedule.w),
+      "%s does not cover the outputs of this problem exactly", name } }
+  if why then return { why = why } end
+  local tiles = with_tiled(s, { h = axis_in(h, schedule.h), w = axis_in(w, schedule.w) })
+  local t = tiles.tiled
   local figures = blocks.figures(t.h_plans, t.w_plans, t.images, schedule.tiles, schedule.shares)
-  one.shape = gather.scheduled(t, schedule, figures)
-  return one
+  return { tiles = tiles, shape = gather.scheduled(t, schedule, figures) }
 end
 
 local gathers = { refused = refused }
@@ -287,7 +278,7 @@ function gathers.candidates(s, add)
   local h, w = grid.axes(p)
   local rows = axis_sizes(h)
   each_shape(s, rows, same_axis(h, w) and rows or axis_sizes(w), grid.taps(h) == grid.taps(w), add,
-    function(tiles, list) tile_candidates(s, tiles, list) end)
+    tile_candidates)
 end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
@@ -379,9 +370,9 @@ local function with_splits(tiled, schedule_with, splits, list)
   if fitting == 0 then list(table.unpack(first)) end
 end
 
--- All schedules of tiles of {h, w} pixels (each: pixels_in); ways: {splits, sums}.
-local function pixel_candidates(s, of, ways, list)
-  local h, w = of.h, of.w
+-- All schedules of tiles of {h, w} pixels (each: pixels_in); s.ways: {splits, sums}.
+local function pixel_candidates(s, pixels, list)
+  local h, w, ways = pixels.h, pixels.w, s.ways
   local function schedule(tiles, way, splits)
     return { h = h.sizes, w = w.sizes, tiles = tiles, rows = s.rows, vectors = s.vectors, splits = splits,
       sums = way.sums }
@@ -413,12 +404,11 @@ end
 function sums.candidates(s, add)
   local p = s.p
   local vectors = (p.oc // p.groups + s.lanes - 1) // s.lanes
-  local ways = { { splits = splits_of(p, vectors, p.threads) } }
-  if p.threads > 1 then ways[2] = { sums = p.threads, splits = splits_of(p, vectors, 1) } end
+  s.ways = { { splits = splits_of(p, vectors, p.threads) },
+    p.threads > 1 and { sums = p.threads, splits = splits_of(p, vectors, 1) } or nil }
   s.vectors = math.min(2, vectors)
   s.rows = math.min((s.target.registers - s.vectors - 1) // s.vectors, 14)
-  each_shape(s, pixel_sizes(p, 2), pixel_sizes(p, 3), p.kernel[2] == p.kernel[3], add,
-    function(tiles, list) pixel_candidates(s, tiles, ways, list) end)
+  each_shape(s, pixel_sizes(p, 2), pixel_sizes(p, 3), p.kernel[2] == p.kernel[3], add, pixel_candidates)
 end
 
 ---- what the generator asks for ---------------------------------------------------------------------------------------

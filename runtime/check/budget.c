@@ -7,7 +7,6 @@
  * Groups of channels are judged beside the whole, so that a fault of one channel cannot hide in the sum. A group has 32 outputs
  * or so, of which the error is known to some 12 %: hence its limit is twice the budget, more than five deviations away. */
 #include "check/check.h"
-#include "facts.h"
 #include <math.h>
 #include <string.h>
 

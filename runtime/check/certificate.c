@@ -41,14 +41,20 @@ static double ulp_of(convgen_type type, double exact)
     return ldexp(1, (e < t->lowest ? t->lowest : e) - t->digits);
 }
 
-static void meter_add(cg_meter *m, convgen_type type, double got, double high, double low, double magnitude, int64_t terms)
+/* An exact output, with what bounds its error. */
+typedef struct truth {
+    double high, low, magnitude;
+    int64_t terms;
+} truth;
+
+static void meter_add(cg_meter *m, convgen_type type, double got, const truth *exact)
 {
-    double u = ldexp(1, -cg_types[type].digits), error = fabs((got - high) - low);
-    double bound = (double)terms * u / (1 - (double)terms * u) * magnitude;
+    double u = ldexp(1, -cg_types[type].digits), terms = (double)exact->terms, error = fabs((got - exact->high) - exact->low);
+    double bound = terms * u / (1 - terms * u) * exact->magnitude;
     if (isnan(error)) error = INFINITY;
-    double part = error == 0 ? 0 : bound > 0 ? error / bound : INFINITY, ulps = error / ulp_of(type, high);
+    double part = error == 0 ? 0 : bound > 0 ? error / bound : INFINITY, ulps = error / ulp_of(type, exact->high);
     m->error2 += error * error;
-    m->exact2 += high * high;
+    m->exact2 += exact->high * exact->high;
     m->ulp_sum += ulps;
     m->ulp_max = fmax(m->ulp_max, ulps);
     m->of_bound = fmax(m->of_bound, part);
@@ -83,12 +89,11 @@ static void room_free(room *r)
 static void measure_range(cg_measure *m, convgen_type type, const room *r, const void *got, int64_t first, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        double high = r->high[i], low = r->low[i], magnitude = r->magnitude[i];
-        int64_t terms = r->terms[i];
-        if (got) meter_add(&m->got, type, cg_get(type, got, first + i), high, low, magnitude, terms);
-        meter_add(&m->loop, type, cg_get(type, r->loop, i), high, low, magnitude, terms);
-        meter_add(&m->course, type, cg_get(type, r->course, i), high, low, magnitude, terms);
-        if (terms > m->terms) m->terms = terms;
+        truth exact = {r->high[i], r->low[i], r->magnitude[i], r->terms[i]};
+        if (got) meter_add(&m->got, type, cg_get(type, got, first + i), &exact);
+        meter_add(&m->loop, type, cg_get(type, r->loop, i), &exact);
+        meter_add(&m->course, type, cg_get(type, r->course, i), &exact);
+        if (exact.terms > m->terms) m->terms = exact.terms;
     }
     m->outputs += n;
 }

@@ -102,7 +102,6 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
 
 /* ---- budget.c: how far a transforming family is from the loop ---------------------------------------------------- */
 
-enum { CG_ACCURACIES = CONVGEN_8X + 1 };
 extern const convgen_accuracy cg_loosest_first[CG_ACCURACIES]; /* what the last one admits they all do */
 double cg_budget(convgen_accuracy a); /* of the normwise error over the loop's on uniform data; twice that on other data */
 const char *cg_data_name(convgen_data kind); /* "badly scaled" */

@@ -77,7 +77,7 @@ static double measure(peak_fn *run, int lanes)
 double cg_measure_peak(const cg_machine *m, int bits, convgen_type type)
 {
     for (size_t i = 0; i < sizeof peak_rows / sizeof peak_rows[0]; i++) {
-        if (peak_rows[i].bits != bits) continue;
+        if (peak_rows[i].bits != bits || !peak_rows[i].run[type]) continue;
         if (peak_rows[i].needs && !(cg_machine_has(m, peak_rows[i].needs) && cg_machine_has(m, peak_rows[i].also)))
             continue;
         return measure(peak_rows[i].run[type], bits / (8 * (int)cg_types[type].bytes));

@@ -88,7 +88,7 @@ static cg_status check_hardsigmoid(const convgen_epilogue *e)
 /* ---- the table -------------------------------------------------------------------------------------------------------- */
 
 static const struct {
-    const char *word, *spelled;
+    const char *word;
     int least, most; /* parameters: lo, then hi, which is `absent` when it is not given */
     double absent;
     cg_status (*check)(const convgen_epilogue *e);
@@ -98,31 +98,23 @@ static const struct {
     double steepest; /* of the formula where parameters do not say: |f(x) - f(y)| <= steepest * |x - y| */
     bool rounds;     /* its value needs rounding */
 } rows[CG_ACTIVATIONS] = {
-    [CONVGEN_NONE] = {"none", "none", .steepest = 1},
-    [CONVGEN_RELU] = {"relu", "relu", 0, 0, 0, NULL, relu_f32, relu_f64, exact_relu, 1, false},
-    [CONVGEN_CLAMP] = {"clamp", "clamp:LO:HI with LO <= HI", 2, 2, 0, check_clamp, clamp_f32, clamp_f64, exact_clamp, 1, false},
-    [CONVGEN_LEAKY] = {"leaky", "leaky:SLOPE[:FLOOR]", 1, 2, -INFINITY, check_leaky, leaky_f32, leaky_f64, exact_leaky, 1, true},
-    [CONVGEN_PRELU] = {"prelu", "prelu", 0, 0, 0, NULL, prelu_f32, prelu_f64, exact_leaky, 1, true},
-    [CONVGEN_SIGMOID] = {"sigmoid", "sigmoid", 0, 0, 0, NULL, sigmoid_f32, sigmoid_f64, exact_sigmoid, 0.25, true},
-    [CONVGEN_TANH] = {"tanh", "tanh", 0, 0, 0, NULL, tanh_f32, tanh_f64, exact_tanh, 1, true},
-    [CONVGEN_HARDSIGMOID] = {"hardsigmoid", "hardsigmoid:A:B", 2, 2, 0, check_hardsigmoid, hardsigmoid_f32, hardsigmoid_f64,
+    [CONVGEN_NONE] = {"none", .steepest = 1},
+    [CONVGEN_RELU] = {"relu", 0, 0, 0, NULL, relu_f32, relu_f64, exact_relu, 1, false},
+    [CONVGEN_CLAMP] = {"clamp", 2, 2, 0, check_clamp, clamp_f32, clamp_f64, exact_clamp, 1, false},
+    [CONVGEN_LEAKY] = {"leaky", 1, 2, -INFINITY, check_leaky, leaky_f32, leaky_f64, exact_leaky, 1, true},
+    [CONVGEN_PRELU] = {"prelu", 0, 0, 0, NULL, prelu_f32, prelu_f64, exact_leaky, 1, true},
+    [CONVGEN_SIGMOID] = {"sigmoid", 0, 0, 0, NULL, sigmoid_f32, sigmoid_f64, exact_sigmoid, 0.25, true},
+    [CONVGEN_TANH] = {"tanh", 0, 0, 0, NULL, tanh_f32, tanh_f64, exact_tanh, 1, true},
+    [CONVGEN_HARDSIGMOID] = {"hardsigmoid", 2, 2, 0, check_hardsigmoid, hardsigmoid_f32, hardsigmoid_f64,
                              exact_hardsigmoid, 0, true},
-    [CONVGEN_HARDSWISH] = {"hardswish", "hardswish", 0, 0, 0, NULL, hardswish_f32, hardswish_f64, exact_hardswish, 1.5, true},
-    [CONVGEN_SILU] = {"silu", "silu", 0, 0, 0, NULL, silu_f32, silu_f64, exact_silu, 1.1, true},
-    [CONVGEN_GELU] = {"gelu", "gelu", 0, 0, 0, NULL, gelu_f32, gelu_f64, exact_gelu, 1.13, true},
+    [CONVGEN_HARDSWISH] = {"hardswish", 0, 0, 0, NULL, hardswish_f32, hardswish_f64, exact_hardswish, 1.5, true},
+    [CONVGEN_SILU] = {"silu", 0, 0, 0, NULL, silu_f32, silu_f64, exact_silu, 1.1, true},
+    [CONVGEN_GELU] = {"gelu", 0, 0, 0, NULL, gelu_f32, gelu_f64, exact_gelu, 1.13, true},
 };
 
 const char *cg_activation_word(convgen_activation a)
 {
     return rows[a].word;
-}
-
-const char *cg_epilogue_words(char text[CG_WORDS])
-{
-    int at = 0;
-    for (int a = 0; a < CG_ACTIVATIONS; a++) at += snprintf(text + at, CG_WORDS - (size_t)at, "%s, ", rows[a].spelled);
-    snprintf(text + at, CG_WORDS - (size_t)at, "and residual, alone or before or after them: residual+relu, silu+residual");
-    return text;
 }
 
 /* ---- text --------------------------------------------------------------------------------------------------------------- */

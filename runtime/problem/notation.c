@@ -19,8 +19,7 @@ typedef struct {
 static const name_row tags[] = {{"nhwc", CONVGEN_NHWC},  {"nchw", CONVGEN_NCHW},  {"axb", CONVGEN_NHWC},
                                 {"abx", CONVGEN_NCHW},   {"nwc", CONVGEN_NHWC},   {"ncw", CONVGEN_NCHW},
                                 {"ndhwc", CONVGEN_NHWC}, {"ncdhw", CONVGEN_NCHW}, {NULL, 0}};
-static const name_row accuracies[] = {
-    {"loop", CONVGEN_LOOP}, {"proven", CONVGEN_PROVEN}, {"2x", CONVGEN_2X}, {"8x", CONVGEN_8X}, {NULL, 0}};
+static const char *const accuracies[CG_ACCURACIES] = CG_ACCURACY_NAMES;
 static const name_row weightings[] = {
     {"changing", CONVGEN_WEIGHTS_CHANGING}, {"fixed", CONVGEN_WEIGHTS_FIXED}, {NULL, 0}};
 static const struct {
@@ -48,7 +47,7 @@ static bool value_of(const name_row *rows, const char *name, int *value)
 
 const char *cg_type_name(convgen_type t) { return cg_types[t].name; }
 const char *cg_tag_name(convgen_layout l) { return name_of(tags, (int)l); }
-const char *cg_accuracy_name(convgen_accuracy a) { return name_of(accuracies, (int)a); }
+const char *cg_accuracy_name(convgen_accuracy a) { return accuracies[a]; }
 const char *cg_weights_name(convgen_weights w) { return name_of(weightings, (int)w); }
 
 const char *cg_pass_name(const convgen_problem *p)
@@ -84,6 +83,13 @@ static bool take_type(cg_options *o, const char *value)
     return false;
 }
 
+static bool take_accuracy(cg_options *o, const char *value)
+{
+    for (int i = 0; i < CG_ACCURACIES; i++)
+        if (!strcmp(accuracies[i], value)) return o->base.accuracy = (convgen_accuracy)i, true;
+    return false;
+}
+
 static bool take_mb(cg_options *o, const char *value) { return cg_whole_number(value, 0, CG_MOST, &o->mb); }
 
 static bool take_threads(cg_options *o, const char *value)
@@ -108,24 +114,43 @@ static bool take_epilogue(cg_options *o, const char *value)
     return read;
 }
 
-/* What follows the allowed values reads one: a function, or a place and its names. */
+/* All that is said of an option, here, in --help, in the manual page and in the completion. What is behind it reads one: a function, or a place
+ * and its names; allowed NULL: the choices. */
 static const struct {
-    const char *key, *allowed;
+    cg_option_text text;
+    const char *allowed;
     bool (*take)(cg_options *o, const char *value);
     size_t at;
     const name_row *names;
 } option_rows[] = {
-    {"--dir", "FWD_D, FWD_B, FWD_I, BWD_D, BWD_W, BWD_WB", take_dir, 0, NULL},
-    {"--dt", "f32, f64", take_type, 0, NULL},
-    {"--tag", "nhwc (or axb, nwc, ndhwc), nchw (or abx, ncw, ncdhw)", NULL, offsetof(cg_options, base.layout), tags},
-    {"--mb", "0 (as the problem says) to 2147483647", take_mb, 0, NULL},
-    {"--accuracy", "loop, proven, 2x, 8x", NULL, offsetof(cg_options, base.accuracy), accuracies},
-    {"--weights", "changing, fixed", NULL, offsetof(cg_options, base.weights), weightings},
-    {"--epilogue", NULL, take_epilogue, 0, NULL}, /* allowed: cg_epilogue_words */
-    {"--threads", "1 to 1024", take_threads, 0, NULL},
-    {"--target", "a target's name, such as avx2", take_target, 0, NULL},
+    {{"--dir", "DIR", "FWD_B (the default: with bias), FWD_D, FWD_I, BWD_D, BWD_W, BWD_WB", "FWD_D FWD_B FWD_I BWD_D BWD_W BWD_WB"},
+     NULL, take_dir, 0, NULL},
+    {{"--dt", "TYPE", CG_TYPE_LIST "; the first is the default", CG_TYPE_WORDS}, NULL, take_type, 0, NULL},
+    {{"--tag", "TAG", "nhwc (the default: channels last) or nchw", "nhwc nchw"},
+     "nhwc (or axb, nwc, ndhwc), nchw (or abx, ncw, ncdhw)", NULL, offsetof(cg_options, base.layout), tags},
+    {{"--mb", "N", "the batch size, whatever the problem says", NULL}, "0 (as the problem says) to 2147483647", take_mb, 0, NULL},
+    {{"--accuracy", "A", CG_ACCURACY_LIST "; the default is as good as a plain loop", CG_ACCURACY_WORDS}, NULL, take_accuracy, 0, NULL},
+    {{"--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"},
+     NULL, NULL, offsetof(cg_options, base.weights), weightings},
+    {{"--epilogue", "E", "after the bias, in this order: " CG_EPILOGUE_LIST, CG_EPILOGUE_WORDS}, CG_EPILOGUE_LIST, take_epilogue, 0, NULL},
+    {{"--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL}, "1 to 1024", take_threads, 0, NULL},
+    {{"--target", "T", CG_TARGET_LIST "; default $CONVGEN_TARGET, else the best of this machine", CG_TARGET_WORDS},
+     "a target's name, such as avx2", take_target, 0, NULL},
+    {{"--reset", NULL, "back to the defaults", NULL}, NULL, NULL, 0, NULL},
 };
 enum { OPTIONS = sizeof option_rows / sizeof option_rows[0] };
+
+const cg_option_text *cg_option_at(int n) { return n < OPTIONS ? &option_rows[n].text : NULL; }
+
+/* The values of an option that has some, for a sentence. */
+static const char *allowed(int option, char text[CG_WHY])
+{
+    const char *at = option_rows[option].text.choices;
+    if (option_rows[option].allowed) return option_rows[option].allowed;
+    size_t used = 0;
+    for (text[0] = 0; *at && used + 3 < CG_WHY; at++) used += (size_t)snprintf(text + used, CG_WHY - used, *at == ' ' ? ", " : "%c", *at);
+    return text;
+}
 
 static bool take_value(int option, cg_options *o, const char *value)
 {
@@ -145,11 +170,11 @@ cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *w
     }
     size_t length = strcspn(word, "=");
     for (int i = 0; i < OPTIONS; i++) {
-        if (strlen(option_rows[i].key) != length || strncmp(option_rows[i].key, word, length)) continue;
+        const cg_option_text *text = &option_rows[i].text;
+        char words[CG_WHY];
+        if (!text->value || strlen(text->key) != length || strncmp(text->key, word, length)) continue;
         if (word[length] && take_value(i, o, word + length + 1)) return CONVGEN_OK;
-        char words[CG_WORDS];
-        return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: allowed is %s=VALUE with %s", word, option_rows[i].key,
-                       option_rows[i].allowed ? option_rows[i].allowed : cg_epilogue_words(words));
+        return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: allowed is %s=VALUE with %s", word, text->key, allowed(i, words));
     }
     return CONVGEN_UNSUPPORTED;
 }
@@ -159,9 +184,9 @@ cg_status cg_option_unknown(const char *word)
     char keys[256] = "";
     for (int i = 0; i < OPTIONS; i++) {
         size_t used = strlen(keys);
-        snprintf(keys + used, sizeof keys - used, "%s, ", option_rows[i].key);
+        snprintf(keys + used, sizeof keys - used, "%s%s", used ? ", " : "", option_rows[i].text.key);
     }
-    return cg_fail(CONVGEN_BAD_PROBLEM, "unknown option %.80s: a problem's options are %s--reset", word, keys);
+    return cg_fail(CONVGEN_BAD_PROBLEM, "unknown option %.80s: a problem's options are %s", word, keys);
 }
 
 /* ---- the descriptor ----------------------------------------------------------------------------------------------- */
@@ -364,7 +389,7 @@ static void add_epilogue(spelling *l, const convgen_epilogue *e)
 static void add_options(spelling *l, const convgen_problem *p)
 {
     if (p->pass != CONVGEN_FORWARD || !p->bias) add(l, "--dir=%s ", cg_pass_name(p));
-    if (p->type != CONVGEN_F32) add(l, "--dt=%s ", cg_type_name(p->type));
+    if (p->type) add(l, "--dt=%s ", cg_type_name(p->type));
     if (p->layout != CONVGEN_NHWC) add(l, "--tag=%s ", cg_tag_name(p->layout));
     if (p->accuracy != CONVGEN_LOOP) add(l, "--accuracy=%s ", cg_accuracy_name(p->accuracy));
     if (p->weights != CONVGEN_WEIGHTS_CHANGING) add(l, "--weights=%s ", cg_weights_name(p->weights));

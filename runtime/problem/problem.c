@@ -107,7 +107,7 @@ static cg_status check_enums(const convgen_problem *p)
     struct {
         const char *name;
         unsigned value, count;
-    } rows[] = {{"pass", p->pass, 3},         {"type", p->type, 2},       {"layout", p->layout, 2},
+    } rows[] = {{"pass", p->pass, 3},         {"type", p->type, CG_TYPES},       {"layout", p->layout, 2},
                 {"accuracy", p->accuracy, 4}, {"weights", p->weights, 2}, {"activation", p->epilogue.activation, CG_ACTIVATIONS}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].value >= rows[i].count)

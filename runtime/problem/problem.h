@@ -3,10 +3,11 @@
 #define CONVGEN_PROBLEM_H
 
 #include "base/base.h"
+#include "facts.h"
 
 /* ---- types.c: what elements are ---------------------------------------------------------------------------------- */
 
-enum { CG_TYPES = CONVGEN_F64 + 1 };
+enum { CG_TYPES = CG_TYPE_COUNT };
 typedef struct cg_type_row {
     const char *name;
     size_t bytes;
@@ -55,6 +56,8 @@ typedef struct cg_sizes {
 cg_sizes cg_problem_sizes(const convgen_problem *p);
 bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
+enum { CG_ACCURACIES = CG_ACCURACY_COUNT };
+
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
 enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_SLOPE, CG_TENSORS };
@@ -77,9 +80,12 @@ int cg_data_tensor(const convgen_problem *p);              /* the input that is 
 
 /* ---- activation.c: what is done with a sum before it is stored --------------------------------------------------- */
 
-enum { CG_ACTIVATIONS = CONVGEN_GELU + 1, CG_EPILOGUE = 128 /* the words of an epilogue */, CG_WORDS = 256 };
+enum { CG_ACTIVATIONS = CONVGEN_GELU + 1, CG_EPILOGUE = 128 /* the words of an epilogue */ };
+/* What --epilogue allows, and what the completion offers. */
+#define CG_EPILOGUE_LIST "none, relu, clamp:LO:HI with LO <= HI, leaky:SLOPE[:FLOOR], prelu, sigmoid, tanh, hardsigmoid:A:B, hardswish, " \
+    "silu, gelu, and residual, alone or before or after them: residual+relu, silu+residual"
+#define CG_EPILOGUE_WORDS "none relu clamp: leaky: prelu sigmoid tanh hardsigmoid: hardswish silu gelu residual residual+relu silu+residual"
 const char *cg_activation_word(convgen_activation a); /* "clamp": the generator's name of it */
-const char *cg_epilogue_words(char text[CG_WORDS]);   /* what --epilogue allows; text */
 /* "residual+clamp:0:6": words in the order of what is done; "" is written for none. false: that is no epilogue, and *e has none. */
 bool cg_epilogue_read(const char *text, convgen_epilogue *e);
 void cg_epilogue_write(const convgen_epilogue *e, char text[CG_EPILOGUE]);
@@ -106,6 +112,12 @@ void cg_options_default(cg_options *o); /* FWD_B, f32, nhwc, loop, changing, as 
  * CONVGEN_BAD_PROBLEM a bad value. --reset restores `initial`. */
 cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *word);
 cg_status cg_option_unknown(const char *word); /* says which there are */
+typedef struct cg_option_text {
+    const char *key, *value; /* "--mb", "N"; value NULL: it has none */
+    const char *help;        /* a line */
+    const char *choices;     /* its values with blanks between; NULL: they cannot be listed */
+} cg_option_text;
+const cg_option_text *cg_option_at(int n); /* NULL: there are fewer */
 
 typedef struct cg_named_problem {
     convgen_problem problem; /* normalised */

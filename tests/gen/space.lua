@@ -108,4 +108,17 @@ suite.case("ways", function()
   end
 end)
 
+-- Of pixels in place and of bands.
+suite.case("many border variants are refused", function()
+  for _, layout in ipairs { "nhwc", "nchw" } do
+    local p = problem { layout = layout, kernel = { 1, 1, 60 }, pad = { 0, 0, 30 }, input = { 1, 4, 120 }, output = { 1, 4, 121 } }
+    local refused = 0
+    for _, entry in ipairs(space.list(p, "portable", machine, nil, false, true)) do
+      local border = entry.family == "direct" and (entry.why or ""):find "border variants, at most"
+      refused = refused + (border and 1 or 0)
+    end
+    if refused == 0 then error(layout .. ": none of direct's is") end
+  end
+end)
+
 return suite.failures()

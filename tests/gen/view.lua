@@ -65,6 +65,16 @@ suite.case("what is read and what is written", function()
   suite.equal(from.base .. to.base, "dstsrc")
 end)
 
+suite.case("an image moved elsewhere", function()
+  local src = view.src(problem("nhwc", 1))
+  local moved = view.moved(src, "scratch", src.w + 16)
+  suite.equal(moved.memory .. " " .. src.memory, "scratch src")
+  suite.equal(moved.all, src.all)
+  suite.equal(moved.h, src.size[3] * (src.w + 16))
+  suite.equal(moved.d, src.size[2] * moved.h)
+  suite.equal(src.h, src.size[3] * src.w)
+end)
+
 suite.case("elements of a vector", function()
   for name, row in pairs(types.rows) do
     suite.equal(types.lanes(name, { bits = 512 }), 64 // row.bytes)

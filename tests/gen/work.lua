@@ -41,14 +41,16 @@ local function request(p, target, form) return { problem = p, machine = machine,
 local function first_source(text, pass, target, form)
   return function()
     local r = request(problem(text, pass), target, form)
+    r.steady = true
     return assert(convgen.source(r, convgen.schedules(r)[1].name))
   end
 end
 
-at_most(1.9e6, "the first source of a small layer, plain C", first_source("mb1ic3ih6oc4kh3ph1", "forward", "portable", "c"))
-for _, row in ipairs { { "forward", 5.2e6 }, { "backward_data", 3.7e6 }, { "backward_weights", 11.5e6 } } do
-  local pass, allowed = table.unpack(row)
-  at_most(allowed, "the first source of 56x56 64-64 3x3, " .. pass, first_source("mb1ic64ih56oc64kh3ph1", pass, "avx512", "machine"))
+at_most(1.55e6, "the first source of a small layer, plain C", first_source("mb1ic3ih6oc4kh3ph1", "forward", "portable", "c"))
+for _, row in ipairs { { "forward", 4.4e6, 3.6e6 }, { "backward_data", 3.2e6, 4.4e6 }, { "backward_weights", 5.2e6, 3.6e6 } } do
+  local pass, small, large = table.unpack(row)
+  at_most(small, "the first source of 56x56 64-64 3x3, " .. pass, first_source("mb1ic64ih56oc64kh3ph1", pass, "avx512", "machine"))
+  at_most(large, "the first source of 48x48 80-320 3x3, " .. pass, first_source("mb1ic80ih48oc320kh3ph1", pass, "avx512", "machine"))
 end
 
 -- Whether registers suffice is known before a transform is made: no program is thrown away.
@@ -73,8 +75,8 @@ suite.case("transforms that do not fit are not made", function()
 end)
 
 -- Lists that once took from 2 to 20 times as much as a source; their transforms are known by now.
-for _, row in ipairs { { "mb1ic384ih56oc384kh3ph1", 1.6e6, 0.75e6 }, { "mb1ic3ih224oc64oh112kh7sh2ph3", 3.8e6, 0.07e6 },
-  { "mb1ic8192ih1oc1000kh1", 0.04e6, 0.26e6 }, { "mb1ic3ih8000oc4kh3ph1", 0.34e6, 0.75e6 } } do
+for _, row in ipairs { { "mb1ic384ih56oc384kh3ph1", 1.5e6, 0.75e6 }, { "mb1ic3ih224oc64oh112kh7sh2ph3", 3.8e6, 0.07e6 },
+  { "mb1ic8192ih1oc1000kh1", 0.035e6, 0.23e6 }, { "mb1ic3ih8000oc4kh3ph1", 0.34e6, 0.75e6 } } do
   for i, pass in ipairs { "forward", "backward_weights" } do
     at_most(row[i + 1], ("the list of %s, %s"):format(row[1], pass), function()
       local text = row[1]
@@ -84,7 +86,7 @@ for _, row in ipairs { { "mb1ic384ih56oc384kh3ph1", 1.6e6, 0.75e6 }, { "mb1ic3ih
 end
 
 -- `convgen emit --form=asm --target=avx512,avx2 --batch=tuned/networks/resnet50.txt` without records.
-at_most(178e6, "ResNet-50 emitted for two targets and plain C", function()
+at_most(132e6, "ResNet-50 emitted for two targets and plain C", function()
   local list = assert(io.open((arg[1]:gsub("gen/?$", "") .. "tuned/networks/resnet50.txt")))
   local network = { key = "none", prefix = "net", form = "asm", version = "0", machine = machine, targets = { "avx512", "avx2", "portable" }, layers = {} }
   for line in list:lines() do

@@ -60,21 +60,12 @@ local function roundings(matrix, present)
   return list
 end
 
--- The columns first .. last of a matrix as numbers; the columns of a matrix as rows of such.
+-- The columns first .. last of a matrix as numbers.
 local function numbers(matrix, first, last)
   local rows = {}
   for i, row in ipairs(matrix) do
     rows[i] = {}
     for j = first, last do rows[i][j - first + 1] = toomcook.number(row[j]) end
-  end
-  return rows
-end
-
-local function columns(matrix)
-  local rows = {}
-  for j = 1, #matrix[1] do
-    rows[j] = {}
-    for i, row in ipairs(matrix) do rows[j][i] = toomcook.number(row[j]) end
   end
   return rows
 end
@@ -108,7 +99,8 @@ local function passed(b, m)
 end
 
 local function squares_of_tile(s, low, high, taps)
-  local A, G, window = columns(s.AT), numbers(s.G, 1, taps), numbers(s.BT, low + 1, high)
+  local A, G = numbers(toomcook.transposed(s.AT, s.size), 1, s.outputs), numbers(s.G, 1, taps)
+  local window = numbers(s.BT, low + 1, high)
   local AG, AW, GW = both(A, G), both(A, window), both(G, window)
   local t = { N = 0, P = 0.0, V = 0.0, U = 0.0, Y = 0.0 }
   for y = 0, s.outputs - 1 do t.N = t.N + math.max(math.min(high, y + taps) - math.max(low, y), 0) end

@@ -136,23 +136,20 @@ local function pack_kernel(s, tile, phase)
   local key = ("pack %d %d %dx%d"):format(tile.vectors, tile.last, h.taps, w.taps)
   return s.build:kernel(key, "pack", function(called)
     return transform.weights(called, { h = s.half and half.rows(h) or h, w = w, columns = s.w.size, row = row,
-      half = s.half,
-      tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end, apart = apart(s, tile),
+      half = s.half, tap = function(y, x) return tap(y * s.h.stride, x * s.w.stride) end, apart = apart(s, tile),
       tile = as_they_are(s) and tile or { vectors = tile.vectors, last = s.lanes, width = tile.width } })
   end)
 end
 
--- How the weights of equal column tiles are laid out in the scratch where a kernel does not read them as they are: a
--- kernel that runs so often, and where run n reads and writes; nil: it does.
+-- How the weights of equal column tiles are laid out in the scratch where a kernel does not read them as they are
+-- (relayout.packing); nil: it does.
 local function transposing(s, tile)
   if as_they_are(s) then return end
-  local p, taps, icg, ocg = s.p, s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.oc // s.p.groups
-  if s.planes then return planes.weights(s, tile) end
-  return { name = "tap", count = taps, to = ocg * tile.width,
-    from = function(g, first, n) return n * (icg * p.oc) + first * p.oc + g * ocg end,
-    kernel = s.build:kernel(("transpose %d %d"):format(tile.vectors, tile.last), "transpose", function(called)
-      return relayout.turned_panel(tile, p, called)
-    end) }
+  local how = relayout.packing(s.p, { channels = tile.channels, width = tile.width, loose = true, together = true,
+    turned = function(o) return relayout.turned_panel(tile, s.p, o) end })
+  local key = s.planes and "unfold " .. tile.channels or ("transpose %d %d"):format(tile.vectors, tile.last)
+  how.kernel, how.name = s.build:kernel(key, key:match "%a+", how.make), s.planes and "line" or "tap"
+  return how
 end
 
 -- That, and the kernels that transform them. (Kernels are numbered as they are made.)
@@ -232,11 +229,19 @@ end
 
 -- sum: {channels, adds}, of a partial sum.
 local function product_kernel(s, tiles, tile, sum)
-  local key = ("product %d %d, %d %s"):format(tiles, tile.vectors, sum.channels, sum.adds)
+  local v, adds, ahead = tile.vectors, sum.adds, s.schedule.ahead
+  local key = ("product %d %d, %d %s"):format(tiles, v, sum.channels, adds)
   return s.build:kernel(key, "product", function(called)
-    return transform.product(s.p, called, { tiles = tiles, vectors = tile.vectors, channels = sum.channels,
-      adds = sum.adds, row = s.v_row, width = tile.width,
-      prefetch = s.schedule.ahead and s.schedule.ahead * tile.width })
+    local fetch = {}
+    for n = 0, ahead and v - 1 or -1 do fetch[n + 1] = { "u", ahead * tile.width + n * s.lanes, 1 } end
+    return transform.product(called, { rows = { "t", tiles, s.v_row, tile.width }, vectors = v,
+      about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d "
+        .. "tiles, c a lane of %d vector%s of output channels. acc<t>_<v> stays in registers through the sum%s.")
+        :format(sum.channels, tiles, v, v == 1 and "" or "s", adds and ", and is added to what is in M" or ""),
+      arguments = { { "v", "in" }, { "u", "in" }, { "m", adds and "inout" or "out" } },
+      body = { { zero = {} }, { loop = sum.channels, steps = { { "v", 1 }, { "u", tile.width } },
+        { load = {} }, { fetch = fetch }, { multiply = {} } },
+        { finish = adds and { "added_in_memory", "stored" } or { "stored" } } } })
   end)
 end
 
@@ -260,10 +265,11 @@ local function half_kernel(s, columns, column, index, tile, sum)
   if s.fuse then first, stop = 0, 0 end
   local key = ("half %s of %d, %d %s %d-%d"):format(one.key, tile.vectors, sum.channels, sum.adds, first, stop)
   return s.build:kernel(key .. " " .. (columns.fetch or 0), "product", function(called)
-    return half.product(called, { units = one.units, sums = one.sums, vectors = tile.vectors, taps = s.h.taps,
-      channels = sum.channels, width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart,
-      sums_apart = s.w.size * s.m_apart, adds = sum.adds, ahead = stop - first, ahead_first = first,
-      fetch = columns.fetch, fetch_apart = s.from.channels * s.p.oc, fetch_row = s.p.oc })
+    return half.product(called, { units = one.units, sums = one.sums, size = s.size, rows = s.h.size,
+      tiles = s.figures.most, vectors = tile.vectors, taps = s.h.taps, channels = sum.channels, adds = sum.adds,
+      width = tile.width, row = s.v_row, apart = s.w.size * s.v_apart, sums_apart = s.w.size * s.m_apart,
+      ahead = stop - first, ahead_first = first, fetch = columns.fetch, fetch_apart = s.from.channels * s.p.oc,
+      fetch_row = s.p.oc })
   end)
 end
 
@@ -436,13 +442,13 @@ end
 local function half_products(s, t, column, w, sum, at)
   local d, count = t.d, #column.kernels
   for i = 1, count do
-    local args = { { d.scratch, w * s.v_apart + at.channel }, at.h(w), { d.scratch, w * s.m_apart + s.m_at } }
-    if at.ahead then
-      local fetch, taps = t.columns.fetch, s.h.taps * s.w.taps
-      local tap = driver.min(((w - column.fw.first) * count + (column.before + i - 1)) * fetch, taps - fetch)
-      args[4] = { d.weights, at.ahead + tap * (s.from.channels * s.p.oc) }
+    local fetch, taps, ahead = t.columns.fetch, s.h.taps * s.w.taps, nil
+    if fetch then
+      ahead = at.ahead + driver.min(((w - column.fw.first) * count + (column.before + i - 1)) * fetch, taps - fetch)
+        * (s.from.channels * s.p.oc)
     end
-    d:call(half_kernel(s, t.columns, column, i, t.tile, sum), args)
+    d:call(half_kernel(s, t.columns, column, i, t.tile, sum), { v = { d.scratch, w * s.v_apart + at.channel },
+      h = at.h(w), m = { d.scratch, w * s.m_apart + s.m_at }, next = ahead and { d.weights, ahead } })
   end
 end
 
@@ -482,18 +488,15 @@ local function multiply_fused(s, t)
 end
 
 local function transform_outputs(s, t)
-  local d, p, forward = t.d, s.p, s.p.pass == "forward"
+  local d = t.d
   d:comment "Y of each tile"
   blocks.each_tile(d, t.block, function(hr, wr, row, column, image, number)
     local y, x = place_of(s, hr, wr, row, column)
     local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
       or grid_pixel(s.to, t.block, t.image + image, t.y + y, t.x + x, { h = 0, w = 0 }) + t.channel)
-    local args = { { d.scratch, number * t.tile.width + s.m_at } }
-    if forward and p.bias then args[#args + 1] = { d.bias, t.channel } end
-    if forward and parts.slopes(p) then args[#args + 1] = { d.slope, t.channel } end
-    if forward and p.epilogue.residual then args[#args + 1] = { d.residual, out } end
-    args[#args + 1] = { s.planes and d.scratch or d[s.to.base], out }
-    d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), args)
+    d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), { bias = { d.bias, t.channel }, slope = { d.slope, t.channel },
+      m = { d.scratch, number * t.tile.width + s.m_at }, residual = { d.residual, out },
+      out = { s.planes and d.scratch or d[s.to.base], out } })
   end)
   if s.planes then planes.write(s, t) end
 end

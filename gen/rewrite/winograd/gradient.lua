@@ -10,7 +10,6 @@
 --     V [frequency][tile][input channel]   D [frequency][tile][output channel]
 --     S [frequency][input channel][output channel]; of several sums in the shared memory, as [group][slice][sum]
 local parts = require "parts"
-local tile = require "tile"
 local driver = require "driver"
 local cut = require "tiles"
 local grid = require "rewrite/winograd/grid"
@@ -89,24 +88,6 @@ end
 
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
--- The products of one frequency, acc[i][v] over the tiles of a block, added to the sums of earlier blocks if `old` is
--- 1, not 0; called: what a program is.
-local function products(s, inputs, vectors, called)
-  local lanes, more = s.lanes, not s.one_block
-  return tile.kernel { name = called.name, type = called.type, target = called.target,
-    about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input "
-      .. "channels, c a lane of %d vector%s of output channels. acc<i>_<v> stays in registers through the sum."):format(
-      inputs, vectors, vectors == 1 and "" or "s"),
-    arguments = { { "v", "in" }, { "d", "in" }, { "sums", more and "inout" or "out" }, { "tiles", "count" },
-      more and { "old", "count" } },
-    sizes = { i = inputs, v = vectors }, registers = { "passing", "sums", "held" },
-    sums = { pointer = "sums", register = "acc", { "i", s.s_row }, { "v", lanes } },
-    held = { pointer = "d", register = "d", { "v", lanes } }, passing = { pointer = "v", register = "a", { "i", 1 } },
-    body = { { zero = {} },
-      { loop = "tiles", steps = { { "v", s.v_row }, { "d", s.d_row } }, { load = {} }, { multiply = {} } },
-      more and { loop = "old", { finish = { "added_in_memory" } } }, { finish = { "stored" } } } }
-end
-
 -- A side of transform.input: the part [low, high) of what `matrix` takes is there.
 local function side(matrix, low, high)
   return { scheme = { BT = matrix, size = #matrix[1] }, low = low, high = high }
@@ -140,9 +121,19 @@ local function result_kernel(s, channels)
   end)
 end
 
+-- Over the tiles of a block, added to the sums of earlier blocks if `old` is 1, not 0.
 local function product_kernel(s, inputs, vectors)
+  local more = not s.one_block
   return s.build:kernel(("product %d %d"):format(inputs, vectors), "product", function(called)
-    return products(s, inputs, vectors, called)
+    return transform.product(called, { rows = { "i", inputs, 1, s.s_row }, vectors = vectors,
+      about = ("S[i][c] += sum over the tiles t of a block of V[t][i] * D[t][c] at one frequency: i is one of %d input "
+        .. "channels, c a lane of %d vector%s of output channels. acc<i>_<v> stays in registers through the sum.")
+        :format(inputs, vectors, vectors == 1 and "" or "s"),
+      arguments = { { "v", "in" }, { "d", "in" }, { "sums", more and "inout" or "out" }, { "tiles", "count" },
+        more and { "old", "count" } },
+      body = { { zero = {} },
+        { loop = "tiles", steps = { { "v", s.v_row }, { "d", s.d_row } }, { load = {} }, { multiply = {} } },
+        more and { loop = "old", { finish = { "added_in_memory" } } }, { finish = { "stored" } } } })
   end)
 end
 

@@ -9,6 +9,7 @@
 local toomcook = require "toomcook"
 local gather = require "gather"
 local cut = require "tiles"
+local family = require "family"
 local grid = {}
 
 ---- sizes -------------------------------------------------------------------------------------------------------------
@@ -32,18 +33,21 @@ local function counts_of_grid(outputs, sizes)
   if sizes[2] and outputs % sizes[2] == 0 then return 0, outputs // sizes[2] end
 end
 
+-- Of every `step`-th input from the one that an offset finds: how many there are, the offset among them.
+local function every(axis, offset, step) return (axis.inputs - offset % step + step - 1) // step, offset // step end
+
 -- The grids of an axis (gather.lua), equal ones in runs: {axis: the grid's own, step: from pixel to pixel, first
 -- output, count}.
 function grid.split(axis)
   local step, runs = axis.taps > 1 and math.abs(axis.tap_step) or 1, {}
   for first = 0, math.min(step, axis.outputs) - 1 do
-    local from, run = axis.offset + first, runs[#runs]
-    local outputs, inputs = (axis.outputs - first + step - 1) // step, (axis.inputs - from % step + step - 1) // step
-    if run and run.axis.outputs == outputs and run.axis.inputs == inputs and run.axis.offset == from // step then
+    local run, outputs, inputs, offset = runs[#runs], (axis.outputs - first + step - 1) // step,
+      every(axis, axis.offset + first, step)
+    if run and run.axis.outputs == outputs and run.axis.inputs == inputs and run.axis.offset == offset then
       run.count = run.count + 1
     else
       runs[#runs + 1] = { step = step, first = first, count = 1, axis = { outputs = outputs, inputs = inputs,
-        offset = from // step, taps = axis.taps, tap_step = axis.tap_step // step, step = axis.step } }
+        offset = offset, taps = axis.taps, tap_step = axis.tap_step // step, step = axis.step } }
     end
   end
   return runs
@@ -70,10 +74,9 @@ function grid.phases(axis)
   if axis.step == 1 then return { { axis = axis, first = 0, short = false } } end
   local step, phases = axis.step, {}
   for first = 0, math.min(step, axis.taps) - 1 do
-    local from, taps = axis.offset + first, (axis.taps - first + step - 1) // step
-    phases[first + 1] = { first = first, short = taps < grid.taps(axis), axis = { outputs = axis.outputs,
-      offset = from // step, inputs = (axis.inputs - from % step + step - 1) // step, taps = taps, tap_step = 1,
-        step = 1 } }
+    local own = { outputs = axis.outputs, taps = (axis.taps - first + step - 1) // step, tap_step = 1, step = 1 }
+    own.inputs, own.offset = every(axis, axis.offset + first, step)
+    phases[first + 1] = { first = first, short = own.taps < grid.taps(axis), axis = own }
   end
   return phases
 end
@@ -265,34 +268,25 @@ local most_outputs = 8192 -- of an axis
 
 -- Why a problem has no tiles, or nil.
 function grid.refused(p)
-  local nhwc, weights, strided, dilated = p.layout == "nhwc", p.pass == "backward_weights", grid.strided(p),
-    grid.dilated(p)
-  local function needs(what) return "winograd needs " .. what end
-  if not nhwc and weights then return needs "channels-last data for backward weights" end
-  if p.stride[1] ~= 1 then return needs "stride 1 between planes" end
-  if strided and p.pass ~= "forward" then return needs "stride 1 but for the forward pass" end
-  if strided and not nhwc then return needs "channels-last data for a stride" end
-  for i = 2, 3 do
-    if p.stride[i] > 1 and p.kernel[i] > 1 and p.dilation[i] > 1 then
-      return needs "dilation 1 on an axis with a stride"
-    end
-  end
-  if dilated and not nhwc then return needs "channels-last data for a dilation" end
-  if dilated and weights then return needs "dilation 1 for backward weights" end
-  if p.kernel[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0 then
-    return needs "two dimensions, or planes that do not mix"
-  end
-  if p.kernel[2] * p.kernel[3] == 1 then return needs "more than one tap" end
-  if p.kernel[2] > 7 or p.kernel[3] > 7 then return needs "at most 7 taps on an axis" end
-  for i = 2, 3 do
-    local outputs = p.pass == "backward_data" and p.input[i] or p.output[i]
-    if outputs > most_outputs then
-      return ("an axis of %d outputs, winograd takes at most %d"):format(outputs, most_outputs)
-    end
-  end
-  if p.kernel[2] <= p.stride[2] and p.kernel[3] <= p.stride[3] then
-    return needs "more taps on an axis than its stride is"
-  end
+  local nchw, weights, strided, dilated, k, s = p.layout ~= "nhwc", p.pass == "backward_weights", grid.strided(p),
+    grid.dilated(p), p.kernel, p.stride
+  local function both(i) return s[i] > 1 and k[i] > 1 and p.dilation[i] > 1 end
+  local outputs = p.pass == "backward_data" and p.input or p.output
+  local longest = outputs[2] > most_outputs and outputs[2] or outputs[3]
+  return family.first { { nchw and weights, "winograd needs channels-last data for backward weights" },
+    { s[1] ~= 1, "winograd needs stride 1 between planes" },
+    { strided and p.pass ~= "forward", "winograd needs stride 1 but for the forward pass" },
+    { strided and nchw, "winograd needs channels-last data for a stride" },
+    { both(2) or both(3), "winograd needs dilation 1 on an axis with a stride" },
+    { dilated and nchw, "winograd needs channels-last data for a dilation" },
+    { dilated and weights, "winograd needs dilation 1 for backward weights" },
+    { k[1] ~= 1 or p.input[1] ~= p.output[1] or p.pad[1] ~= 0,
+      "winograd needs two dimensions, or planes that do not mix" },
+    { nchw and p.input[1] > 1, "winograd needs channels-last data for several planes" },
+    { k[2] * k[3] == 1, "winograd needs more than one tap" },
+    { k[2] > 7 or k[3] > 7, "winograd needs at most 7 taps on an axis" },
+    { longest > most_outputs, "an axis of %d outputs, winograd takes at most %d", longest, most_outputs },
+    { k[2] <= s[2] and k[3] <= s[3], "winograd needs more taps on an axis than its stride is" } }
 end
 
 -- Planes are images: the axes h and w.

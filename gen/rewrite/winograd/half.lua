@@ -6,10 +6,10 @@
 -- beforehand (`half`), or of each column tile right before its products, in the thread's scratch (`fuse`): with weights
 -- that change, nothing is written twice then.
 --     H [column tile][column of frequencies][channel of d][row of taps][channel of Y]
-local program = require "program"
 local straight = require "straight"
 local toomcook = require "toomcook"
 local cut = require "tiles"
+local tile = require "tile"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local transform = require "rewrite/winograd/transform"
@@ -133,19 +133,10 @@ local function about(o)
     o.vectors == 1 and "" or "s", o.taps, o.adds and " and is added to what is in M" or "")
 end
 
--- Calls body(frequency, tile, key of its first accumulator) for each sum of a unit's row.
-local function each_sum(unit, i, body)
-  local f, piece = unit.rows[i], unit.pieces[i]
-  for t = piece.first, piece.first + piece.count - 1 do body(f, t, f << 40 | t << 8) end
-end
-
--- Calls body(frequency, tile, vector, key, factor) for each accumulator.
-local function each_accumulator(o, body)
-  for _, unit in ipairs(o.units) do
-    for i in ipairs(unit.rows) do
-      each_sum(unit, i, function(f, t, key) for n = 0, o.vectors - 1 do body(f, t, n, key | n, unit.factors[i]) end end)
-    end
-  end
+-- The sums of a unit's row i.
+local function reach(unit, i)
+  local piece = unit.pieces[i]
+  return { f = { unit.rows[i] }, t = tile.span(piece.first, piece.first + piece.count - 1) }
 end
 
 -- Inputs of a unit that its operations overwrite have to be loaded again.
@@ -155,23 +146,25 @@ local function overwritten(unit, input)
   end
 end
 
-local function fetch(k, o, from)
-  local line = 64 // k.size
+-- What is fetched with each channel: of the weights that are transformed next, and of H.
+local function fetched(o, line)
+  local list = {}
   for i = 0, (o.fetch or 0) - 1 do
-    for n = 0, o.width // line - 1 do k:prefetch(k:at(from.following, i * o.fetch_apart + n * line), 2) end
+    for n = 0, o.width // line - 1 do list[#list + 1] = { "next", i * o.fetch_apart + n * line, 2 } end
   end
   for n = 0, (o.ahead or 0) - 1 do
-    k:prefetch(k:at(from.h, o.channels * o.taps * o.width + (o.ahead_first + n) * line), 1)
+    list[#list + 1] = { "h", o.channels * o.taps * o.width + (o.ahead_first + n) * line, 1 }
   end
+  return list
 end
 
 -- U of a unit's rows for vector n. how.loaded: taps that units share, false where each loads its own.
-local function rows_of(k, o, unit, n, how)
-  local x = {}
+local function rows_of(t, o, unit, n, how)
+  local x, k = {}, t.k
   for i = 1, o.taps do
     local function load()
       local r = k:vector(("h%d_%d"):format(i - 1, n))
-      k:load(r, k:at(how.h, ((i - 1) * o.vectors + n) * k.lanes))
+      k:load(r, k:at(t.pointers.h, ((i - 1) * o.vectors + n) * k.lanes))
       return r
     end
     x[i] = function()
@@ -183,71 +176,60 @@ local function rows_of(k, o, unit, n, how)
   return straight.emit(k, unit.program, x, how.constant)
 end
 
-local function multiply(k, o, unit, how)
-  k:comment(("U of row%s %s of frequencies"):format(#unit.rows > 1 and "s" or "", table.concat(unit.rows, " and ")))
-  local u = {}
-  for n = 0, o.vectors - 1 do u[n] = rows_of(k, o, unit, n, how) end
-  for i in ipairs(unit.rows) do
-    each_sum(unit, i, function(f, t, key)
-      local at = k:at(how.v, f * o.apart + t * o.row)
-      if o.vectors == 1 and k.target.broadcast_operand then
-        return k:fma(how.acc[key], u[0][i], k:memory_broadcast(at))
-      end
-      local a = k:vector "a"
-      k:broadcast(a, at)
-      for n = 0, o.vectors - 1 do k:fma(how.acc[key | n], u[n][i], a) end
-    end)
+-- U of a unit's rows, which are held then.
+local function hold(t, o, unit, how)
+  local rows = unit.rows
+  t.k:comment(("U of row%s %s of frequencies"):format(#rows > 1 and "s" or "", table.concat(rows, " and ")))
+  for n = 0, o.vectors - 1 do
+    for i, r in ipairs(rows_of(t, o, unit, n, how)) do tile.hold(t, r, { f = rows[i], v = n }) end
   end
 end
 
--- The sums by their factors into M, or added to it.
-local function finish(k, o, m, acc)
-  local scale = {}
-  each_accumulator(o, function(f, t, n, key, factor)
-    local to, sum = k:at(m, f * o.sums_apart + t * o.width + n * k.lanes), acc[key]
-    if factor ~= 1 and scale.factor ~= factor then
-      scale = { factor = factor, r = k:vector "scale" }
-      k:constant(scale.r, factor)
+-- An ending: a sum by its factor into M, or added to it.
+local function scaled_sum(o, how)
+  return function(t, sum, node)
+    local k, factor, to = t.k, node.factor, tile.place(t, t.sums)
+    if factor ~= 1 and how.factor ~= factor then
+      how.factor, how.scale = factor, k:vector "scale"
+      k:constant(how.scale, factor)
     end
     if o.adds then
       local before = k:vector "before"
       k:load(before, to)
-      if factor ~= 1 then k:fma(before, sum, scale.r) else k:add(before, before, sum) end
+      if factor ~= 1 then k:fma(before, sum, how.scale) else k:add(before, before, sum) end
       sum = before
-    elseif factor ~= 1 then k:mul(sum, sum, scale.r) end
+    elseif factor ~= 1 then k:mul(sum, sum, how.scale) end
     k:store(to, sum)
-  end)
+  end
 end
 
 local function build(called, o, kept, shared)
-  local k, programs = program.new(called), {}
-  k.about = about(o)
-  local how = { v = k:pointer("v", "in"), h = k:pointer("h", "in"), acc = {} }
-  local m = k:pointer("m", o.adds and "inout" or "out")
-  how.following = o.fetch and k:pointer("next", "in")
-  for i, unit in ipairs(o.units) do programs[i] = unit.program end
-  how.constant = transform.constants(k, kept, programs)
-  each_accumulator(o, function(f, t, n, key)
-    how.acc[key] = k:vector(("acc%d_%d_%d"):format(f, t, n))
-    k:zero(how.acc[key])
-  end)
-  k:loop(o.channels, function()
-    fetch(k, o, how)
-    how.loaded = shared and {}
-    for _, unit in ipairs(o.units) do multiply(k, o, unit, how) end
-    k:advance(how.v, 1)
-    k:advance(how.h, o.taps * o.width)
-    if o.fetch then k:advance(how.following, o.fetch_row) end
-  end)
-  finish(k, o, m, how.acc)
-  return k:finish()
+  local lanes, programs, how = o.width // o.vectors, {}, {}
+  local zeros, ends, line = {}, {}, { { fetch = fetched(o, 64 // o.size) }, function() how.loaded = shared and {} end }
+  local ending = scaled_sum(o, how)
+  for n, unit in ipairs(o.units) do
+    programs[n], line[#line + 1] = unit.program, function(t) hold(t, o, unit, how) end
+    for i in ipairs(unit.rows) do
+      zeros[#zeros + 1], line[#line + 1] = { zero = reach(unit, i) }, { multiply = reach(unit, i) }
+      ends[#ends + 1] = { finish = { ending }, reach = reach(unit, i), factor = unit.factors[i] }
+    end
+  end
+  line.loop, line.steps = o.channels, { { "v", 1 }, { "h", o.taps * o.width }, o.fetch and { "next", o.fetch_row } }
+  return tile.kernel { name = called.name, type = called.type, target = called.target, about = about(o),
+    arguments = { { "v", "in" }, { "h", "in" }, { "m", o.adds and "inout" or "out" }, o.fetch and { "next", "in" } },
+    sizes = { f = o.rows, t = o.tiles, v = o.vectors },
+    sums = { pointer = "m", register = "acc", { "f", o.sums_apart }, { "t", o.width }, { "v", lanes } },
+    held = { register = "u", { "f" }, { "v" } },
+    passing = { pointer = "v", register = "a", once = true, fresh = true, { "f", o.apart }, { "t", o.row } },
+    body = { function(t) how.constant = transform.constants(t.k, kept, programs) end, zeros, line, ends } }
 end
 
--- o: units, sums: of them; vectors, taps (rows of H), channels (of the sum), width (of H and M), row: elements between
--- tiles of V, apart, sums_apart: between the rows of frequencies of V and of M; adds: to what is in M; fetch: of so
--- many taps of the weights, fetch_apart from each other, a row is fetched with each channel, fetch_row from row to row;
--- ahead: of H, so many lines of each channel after those of the sum are fetched into the first cache, from the line
--- ahead_first on. Constants, and taps that several units read, stay in registers if there are enough.
+-- o: units, sums: of them; size: of an element; rows, tiles: of frequencies, of a block; vectors, taps (rows of H),
+-- channels (of the sum), width (of H and M), row: elements between tiles of V, apart, sums_apart: between the rows of
+-- frequencies of V and of M; adds: to what is in M; fetch: of so many taps of the weights, fetch_apart from each other,
+-- a row is fetched with each channel, fetch_row from row to row; ahead: of H, so many lines of each channel after those
+-- of the sum are fetched into the first cache, from the line ahead_first on. Constants, and taps that several units
+-- read, stay in registers if there are enough.
 function half.product(called, o)
   local ways = { { true, true }, { true, false }, { false, true }, { false, false } }
   return transform.fitting(called.target, ways, function(kept, shared) return build(called, o, kept, shared) end)

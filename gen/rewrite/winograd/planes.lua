@@ -3,7 +3,7 @@
 --
 -- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column
 -- tile stand there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block
--- is as wide as a plane, its rows are one run of pixels. Weights are laid out likewise before they are transformed.
+-- is as wide as a plane, its rows are one run of pixels.
 local parts = require "parts"
 local cut = require "tiles"
 local relayout = require "relayout"
@@ -101,22 +101,6 @@ function planes.write(s, t)
       { t.d.scratch, image * s.to.n + line * s.to.h + s.to.at },
       { t.d[s.to.base], element(s.to, t.image + image, t.channel, t.y + line, t.x) } })
   end)
-end
-
--- Weights of a column tile as gather.lua's transposing has them: [input channel][tap][output channel] of forward,
--- [output channel][tap][input channel] of backward data.
-function planes.weights(s, tile)
-  local taps, icg, ocg, forward = s.h.taps * s.w.taps, s.p.ic // s.p.groups, s.p.oc // s.p.groups, s.p.pass == "forward"
-  local pixels, all = forward and icg * taps or taps, icg * taps
-  local view = { channels = tile.channels, pixels = pixels, pitch = tile.width, limit = pixels * tile.width,
-    row = pixels, loose = true }
-  local function from(g, first, n)
-    return (forward and (g * ocg + first) * all or g * ocg * all + first * taps) + n * all
-  end
-  return { name = "line", count = forward and 1 or s.from.channels, from = from, to = taps * tile.width,
-    kernel = s.build:kernel(("unfold %d"):format(tile.channels), "unfold", function(called)
-      return relayout.to_pixels(view, called)
-    end) }
 end
 
 return planes

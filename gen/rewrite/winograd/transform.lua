@@ -284,25 +284,19 @@ function transform.weights(called, o)
   end)
 end
 
----- the product: M = V U, for one frequency ---------------------------------------------------------------------------
+---- the products of one frequency: M = V U, S = VT D ------------------------------------------------------------------
 
--- tiles (rows of V), vectors, channels (of the sum), adds: to what is in M, row: elements between the rows of V, width:
--- of U and M.
-function transform.product(p, called, o)
-  local lanes, fetch, several = parts.lanes_of(p, called.target), {}, o.vectors == 1 and "" or "s"
-  for n = 1, o.prefetch and o.vectors or 0 do fetch[n] = { "u", o.prefetch + (n - 1) * lanes, 1 } end
-  return tile.kernel { name = called.name, type = called.type, target = called.target,
-    about = ("M[t][c] = sum over i of V[t][i] * U[i][c] at one frequency: i is one of %d input channels, t one of %d "
-      .. "tiles, c a lane of %d vector%s of output channels. acc<t>_<v> stays in registers through the sum%s."):format(
-      o.channels, o.tiles, o.vectors, several, o.adds and ", and is added to what is in M" or ""),
-    arguments = { { "v", "in" }, { "u", "in" }, { "m", o.adds and "inout" or "out" } },
-    sizes = { t = o.tiles, v = o.vectors }, registers = { "passing", "sums", "held" },
-    sums = { pointer = "m", register = "acc", { "t", o.width }, { "v", lanes } },
-    held = { pointer = "u", register = "u", { "v", lanes } },
-    passing = { pointer = "v", register = "a", { "t", o.row } },
-    body = { { zero = {} }, { loop = o.channels, steps = { { "v", 1 }, { "u", o.width } },
-      { load = {} }, { fetch = fetch }, { multiply = {} } },
-      { finish = o.adds and { "added_in_memory", "stored" } or { "stored" } } } }
+-- rows: of the sums, {axis, how many, elements between them of V, of the result}; vectors; arguments: V, what is held
+-- and the result come first; body and about as a tile has them.
+function transform.product(called, o)
+  local lanes, axis, count, row, out = parts.lanes_of(called, called.target), table.unpack(o.rows)
+  local held, sums = o.arguments[2][1], o.arguments[3][1]
+  called.about, called.arguments, called.body = o.about, o.arguments, o.body
+  called.sizes, called.registers = { [axis] = count, v = o.vectors }, { "passing", "sums", "held" }
+  called.sums = { pointer = sums, register = "acc", { axis, out }, { "v", lanes } }
+  called.held = { pointer = held, register = held, { "v", lanes } }
+  called.passing = { pointer = "v", register = "a", { axis, row } }
+  return tile.kernel(called)
 end
 
 ---- the next block's input, fetched into the second cache -------------------------------------------------------------
