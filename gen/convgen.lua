@@ -2,7 +2,7 @@
 --
 -- Each function answers with plain data, or with nil and a sentence that says why not.
 local targets = require "targets"
-local types = require "types"
+local types, parts = require "types", require "parts"
 local space = require "space"
 local driver = require "driver"
 local program = require "program"
@@ -89,11 +89,14 @@ end
 -- Kernels decide the target that the vector functions are for: plain's have one lane wherever they run.
 local function kernel_target(result) return result.kernels[1].target end
 
+local function beyond(form, result) return form == lower_c and form.beyond(result.kernels) or "" end
+
 local function source_text(request, name, result)
   local form = form_of(request)
   return template.fill("kernel.c.in", {
     PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
-    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)),
+    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result),
+    SLOPE = parts.slopes(request.problem) and "\n    void *slope; /* one for each channel */" or "",
     KERNELS = kernels_text(request, result, form.kernel), STAGES = stages_text(request, result),
   })
 end

@@ -100,7 +100,7 @@ end
 local Body = {}
 Body.__index = Body
 
-local bases = { "src", "weights", "bias", "dst", "residual", "packed", "shared", "scratch" }
+local bases = { "src", "weights", "bias", "dst", "residual", "slope", "packed", "shared", "scratch" }
 for _, name in ipairs(bases) do Body[name] = { base = name } end
 
 function Body:line(fmt, ...) self.lines[#self.lines + 1] = ("    "):rep(self.depth) .. fmt:format(...) end

@@ -45,6 +45,9 @@ local function name_layers(network)
     layers = true }
   for _, layer in ipairs(network.layers) do
     local p, said = layer.problem, layer.name ~= "" and layer.name
+    if p.epilogue.activation == "prelu" then
+      return nil, ("%s: emitted files have no slope for each channel yet; leaky:SLOPE has one for all"):format(p.text)
+    end
     local suffix = pass_suffix[p.pass]
     if said and given[said .. suffix] then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
@@ -192,7 +195,7 @@ local function write_kernel(network, layer, kernel, build, put)
   local in_c, open, close = kernel.form == "c", enclosure(network, kernel)
   put(kernel.file, (template.fill("standalone_kernel.c.in", {
     HEAD = head(network, layer, kernel, result), PREFIX = network.prefix, OPEN = open, CLOSE = close,
-    INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) or instructions,
+    INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels) or instructions,
     KERNELS = kernels_text(result, in_c and lower.c.kernel or lower.machine.assembly, target),
     STAGES = stages_text(p, result), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),

@@ -4,7 +4,7 @@
 -- are described first: called and macro, its names in C; operands; packs: its weights have a packed form; weights:
 -- their bytes.
 local targets = require "targets"
-local types = require "types"
+local activations, parts, types = require "activations", require "parts", require "types"
 local template = require "template"
 local words = require "emit_words"
 
@@ -151,12 +151,17 @@ end
 
 ---- internal header and dispatch --------------------------------------------------------------------------------------
 
+local function any_slope(network)
+  for _, layer in ipairs(network.layers) do if parts.slopes(layer.problem) then return true end end
+end
+
 local function internal(network)
   local stages, special = 1, special_groups(network)
   for _, layer in ipairs(network.layers) do stages = math.max(stages, most(layer, function(k) return k.stages end)) end
   local asm = network.form == "asm" and #special > 0
   return template.fill("standalone_internal.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, STAGES = stages,
+    SLOPE = any_slope(network) and "\n    void *slope; /* one for each channel */" or "",
     CONDITIONS = lines_of(special, function(group)
       return template.fill("standalone_condition.in", { NAME = group.emitted.name, MACRO = group.condition,
         DEFINED = group.emitted.defined, AND_ELF = asm and " && defined(__ELF__)" or "",
@@ -248,7 +253,26 @@ local function number(x)
   return text:find "[.e]" and text or text .. ".0"
 end
 
-local activations = { none = 0, relu = 1, clamp = 2 }
+local number_of = {}
+for i, name in ipairs(activations.order) do number_of[name] = i - 1 end
+
+-- What a self-check knows of activations beyond the first three, and of residuals behind one, where there are any.
+local function checked_activations(network)
+  local used, cases, first = {}, {}, "  "
+  for _, layer in ipairs(network.layers) do
+    local e = layer.problem.epilogue
+    if number_of[e.activation] > 2 or e.residual_last then used[e.activation] = true end
+  end
+  if not next(used) then return { ACTIVATE = "", FIRST = "", ACTIVATED = "", EXACT = "" } end
+  for i, name in ipairs(activations.order) do
+    local row = activations.rows[name]
+    if used[name] and i > 3 then
+      cases[#cases + 1] = ("    case %d: y = %s, *steep = %s; break;"):format(i - 1, row.exact, number(row.steepest))
+    end
+  end
+  return { ACTIVATE = template.fill("standalone_activate.in", { CASES = table.concat(cases, "\n") }), FIRST = " == 1",
+    ACTIVATED = "\n    activate(l, t, element, &s);", EXACT = " && l->activation < 3" }
+end
 
 -- A function that calls a layer whose operands stand in an array.
 local function adapter(network, layer)
@@ -275,7 +299,7 @@ local function row(network, layer)
   for i, kernel in ipairs(layer.kernels) do budgets[i] = kernel.chains > 0 and 0 or words.budget(p) end
   local lines = {
     { ('"%s"'):format(layer.id), "run_" .. layer.id, p.pass:upper(), types.rows[p.type].number,
-      flag(p.layout == "nchw"), flag(p.bias), flag(e.residual), activations[e.activation], number(e.lo), number(e.hi),
+      flag(p.layout == "nchw"), flag(p.bias), e.residual_last and 2 or flag(e.residual), number_of[e.activation], number(e.lo), number(e.hi),
       p.batch, p.groups, p.ic, p.oc },
     { braces(p.input), braces(p.output), braces(p.kernel), braces(p.stride), braces(p.dilation), braces(p.pad) },
     { layer.packs and layer.macro .. "_PACKED" or 0,
@@ -378,16 +402,17 @@ end
 function frames.write(network, put)
   local prefix = network.prefix
   local function tidied(text) return (text:gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")) end
-  local function program(name)
-    put(prefix .. name, template.fill("standalone" .. name .. ".in", { PREFIX = prefix, VERSION = network.version }))
+  local function program(name, values)
+    values.PREFIX, values.VERSION = prefix, network.version
+    put(prefix .. name, template.fill("standalone" .. name .. ".in", values))
   end
   describe(network)
   put(prefix .. ".h", header(network))
   put(prefix .. "_internal.h", tidied(internal(network)))
   put(prefix .. ".c", tidied(dispatch(network)))
   put(prefix .. "_layers.h", layers_h(network))
-  program "_selfcheck.c"
-  program "_benchmark.c"
+  program("_selfcheck.c", checked_activations(network))
+  program("_benchmark.c", {})
   put(prefix .. ".txt", list(network))
   put("CMakeLists.txt", tidied(cmake(network)))
   put("README.md", readme(network))

@@ -3,6 +3,7 @@
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
 local types = require "types"
 local accuracies = require "accuracies"
+local activations = require "activations"
 local words = {}
 
 local axis_names = { "d", "h", "w" }
@@ -123,9 +124,10 @@ local mathematics = {
     local e = p.epilogue
     put("%s = %ssum over %s,i of", t.dst, p.bias and "bias[c] + " or "", t.over)
     put("    %s * %s", t.src, t.w)
-    if e.residual then put("    + residual%s", indices(p, "c", t.outputs)) end
-    if e.activation == "relu" then put "then max(0, .)"
-    elseif e.activation == "clamp" then put("then clamped to [%g, %g]", e.lo, e.hi) end
+    local residual, activation = e.residual and "+ residual" .. indices(p, "c", t.outputs), activations.words(e)
+    if residual and not e.residual_last then put("    %s", residual) end
+    if activation then put("%s", activation) end
+    if e.residual_last then put("then %s", residual) end
   end,
   backward_data = function(p, t, put)
     local where = {}

@@ -61,6 +61,7 @@ function gather.shape(p, target)
   local s, forward = view.units(p, target), p.pass == "forward"
   s.p, s.forward, s.axes, s.from, s.to = p, forward, gather.axes(p), view.gathered(p)
   s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
+  s.slope = forward and p.epilogue.activation == "prelu"
   return s
 end
 

@@ -1,17 +1,9 @@
 -- parts.lua: pieces of kernel programs that several families use.
-local types = require "types"
+local activations, types = require "activations", require "types"
 local parts = {}
 
--- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, residual,
--- activation.
--- `bias` and `residual` are addresses or nil; `temp` is a register that may be overwritten; first, count: the lanes.
-function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
-  for _, address in ipairs { bias or false, residual or false } do
-    if address then
-      k:load(temp, address, first, count)
-      k:add(acc, acc, temp)
-    end
-  end
+-- Leaky and the like are programs of activations.lua; the first two of its rows have always been here.
+local function activate(k, p, acc, temp, with, first, count)
   local e = p.epilogue
   if e.activation == "relu" then
     k:zero(temp)
@@ -19,8 +11,33 @@ function parts.epilogue(k, p, acc, temp, bias, residual, first, count)
   elseif e.activation == "clamp" then
     if e.lo > -math.huge then k:constant(temp, e.lo); k:max(acc, temp, acc) end
     if e.hi < math.huge then k:constant(temp, e.hi); k:min(acc, temp, acc) end
+  elseif activations.of(p).program then
+    if with.slope and with.slope_of_all then k:broadcast(temp, with.slope)
+    elseif with.slope then k:load(temp, with.slope, first, count) end
+    activations.put(k, p, acc, temp)
   end
 end
+
+-- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, then residual and
+-- activation, either first. with: their addresses, those that there are, `bias`, `residual` and `slope`
+-- (slope_of_all: one for all lanes); `temp` is a register that may be overwritten; first, count: the lanes.
+function parts.epilogue(k, p, acc, temp, with, first, count)
+  local function add(address)
+    if not address then return end
+    k:load(temp, address, first, count)
+    k:add(acc, acc, temp)
+  end
+  add(with.bias)
+  if not p.epilogue.residual_last then add(with.residual) end
+  activate(k, p, acc, temp, with, first, count)
+  if p.epilogue.residual_last then add(with.residual) end
+end
+
+-- Whether a forward pass reads a slope for each channel.
+function parts.slopes(p) return p.epilogue ~= nil and p.epilogue.activation == "prelu" end
+
+-- Whether its last steps are beyond what turns results back: that knows no channel's slope.
+function parts.turned_slopes(p) return parts.slopes(p) and p.pass == "forward" and p.epilogue.residual end
 
 ---- sizes -------------------------------------------------------------------------------------------------------------
 

@@ -99,6 +99,7 @@ local function parts(k, what)
   return k.lanes // k.part
 end
 
+local function bits(k, what, n) return integer(k, what .. ": the bits", n, 1, 8 * k.size - 1) end
 local function part(k, what, n) return integer(k, what .. ": the part", n, 0, parts(k, what) - 1) end
 local function level(k, _, n) return integer(k, "a cache level", n or 1, 1, 3) end
 
@@ -127,18 +128,19 @@ end
 -- Operands in order, as the method takes them and as they are printed: fields of the operation. d is written, x, y and
 -- what is at an address are read, unless a row says more of what it reads and writes.
 local checks = { d = register, x = register, y = register_or_memory, a = readable, slot = slot, part = part,
-  level = level, group = group }
-
-local unary = { "d", "x", reads = { "x" }, writes = { "d" } }
-local binary = { "d", "x", "y", reads = { "x", "y" }, writes = { "d" } }
-local sum = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" }, ranged = true }
-local from_memory = { "d", "a", reads = { "a" }, writes = { "d" } }
-local to_memory = { "a", "x", reads = { "a", "x" }, a = writable }
+  bits = bits,  level = level, group = group }
 
 local function also(row, more)
   for key, value in pairs(row) do if more[key] == nil then more[key] = value end end
   return more
 end
+
+local unary = { "d", "x", reads = { "x" }, writes = { "d" } }
+local binary = { "d", "x", "y", reads = { "x", "y" }, writes = { "d" } }
+local sum = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" }, ranged = true }
+local of_bits = also(binary, { "d", "x", "y", y = register })
+local from_memory = { "d", "a", reads = { "a" }, writes = { "d" } }
+local to_memory = { "a", "x", reads = { "a", "x" }, a = writable }
 
 -- One row an operation. reads, writes: fields that hold registers, slots, pointers, memory operands, or, in a
 -- transpose, a list of registers. ranged: may be of some lanes only. beside: needs a vector register more. own: its
@@ -153,6 +155,10 @@ program.operations = {
   broadcast = from_memory,
   fma = sum, fnma = sum,
   add = binary, sub = binary, mul = binary, max = binary, min = binary,
+  div       = binary,
+  muladd    = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" } }, -- d * x + y: a step of a polynomial
+  band = of_bits, bor = of_bits, bxor = of_bits,
+  shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
   move      = unary,
   insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" } },
   extract   = also(to_memory, { "a", "x", "part" }),
@@ -295,18 +301,36 @@ for name, row in pairs(program.operations) do
   end
 end
 
-function Program:constant(v, value)
-  register(self, "constant", v)
+local function in_pool(k, value)
   if math.type(value) == nil or value ~= value then
-    complain(self, "constant needs a number, not %s", tostring(value))
+    complain(k, "constant needs a number, not %s", tostring(value))
   end
   value = value * 1.0 -- not + 0.0, which makes +0 of -0
   local key = ("%a"):format(value) -- tells -0 from 0, which == does not
-  if not self.pool[key] then
-    self.pool[key] = #self.pool + 1
-    table.insert(self.pool, value)
+  if not k.pool[key] then
+    k.pool[key] = #k.pool + 1
+    table.insert(k.pool, value)
   end
-  emit(self, { op = "constant", d = v, index = self.pool[key], value = value })
+  return k.pool[key], value
+end
+
+function Program:constant(v, value)
+  local index
+  register(self, "constant", v)
+  index, value = in_pool(self, value)
+  emit(self, { op = "constant", d = v, index = index, value = value })
+end
+
+-- A constant as an operand: y of an arithmetic operation. (A register where operands are no elements for all lanes.)
+function Program:number(value)
+  local index
+  if not self.target.broadcast_operand then
+    local r = self:vector "number"
+    self:constant(r, value)
+    return r
+  end
+  index, value = in_pool(self, value)
+  return { kind = "memory operand", program = self, all = true, index = index, value = value }
 end
 
 -- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
@@ -399,6 +423,7 @@ local function check_read(k, op, thing, position)
     for _, v in ipairs(thing) do check_read(k, op, v, position) end
     return
   end
+  if thing.value then return end -- a constant
   local life = k.known[thing]
   if not life then complain(k, "%s reads %s, which has no value there", op.op, describe(thing)) end
   life.last = position
@@ -501,6 +526,7 @@ end
 local function show(thing)
   if math.type(thing) == "integer" then return tostring(thing) end
   if math.type(thing) == "float" then return program.number_text(thing) end
+  if thing.value then return show(thing.value) end
   if thing.kind == "memory operand" then return show(thing.address) .. (thing.all and "{all}" or "") end
   if thing.kind == "address" then return "[" .. program.offset_text(thing.pointer.name, thing.offset) .. "]" end
   if thing.kind then return thing.name end

@@ -14,7 +14,8 @@
 --               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; once: for but
 --               one sum it may be a memory operand; fresh: it passes through a register of its own each time
 --   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
---   ending      what `endings` need: epilogue (a problem), bias (an operand), value (one that is a bias for all lanes),
+--   ending      what `endings` need: epilogue (a problem), bias and slope (operands; slope_of_all: it is one for all
+--               lanes), value (one that is a bias for all lanes),
 --               residual (a pointer's name), temporary (an operand's name), stream
 --   body        nodes:
 --     { loop = a count, copies = { { pointer, name, elements }, ... }, steps = { { pointer, elements }, ... }, node }
@@ -29,7 +30,7 @@
 -- reach says which indices of an axis are meant, else all are: { m = { 1, 2, 3 } }; lanes: of each vector { first,
 -- count, padded: the sums keep their other lanes }; terms: for sums that are no outer product, for each value that
 -- passes { at = { pointer = elements }, uses = { indices of all axes, ... }, phase and elements, where they differ }.
-local program = require "program"
+local activations, program = require "activations", require "program"
 local parts = require "parts"
 local reduce = require "reduce"
 local tile = {}
@@ -221,10 +222,32 @@ function nodes.fetch(t, node)
   for _, at in ipairs(node.fetch) do t.k:prefetch(t.k:at(t.pointers[at[1]], at[2]), at[3]) end
 end
 
+-- Where an activation needs more registers than sums leave, they wait on the stack; a function that gives the next.
+local function wait(t, sums, node)
+  local k, e, slots, names = t.k, t.ending.epilogue, {}, 0
+  local needs = e and activations.registers(e) or 0
+  if needs == 0 then return end
+  each(t, sums, node.reach or {}, function() slots[#slots + 1] = register(t, sums) end)
+  local others = count(t, t.held, {}) + (k.target.broadcast_operand and 1 or 2) -- what is held, what passes, an operand
+  if #slots + needs + others < k.target.registers then return end
+  for i, sum in ipairs(slots) do
+    slots[i] = k:slot "waits"
+    k:spill(slots[i], sum)
+  end
+  return function()
+    names = names + 1
+    local sum = k:vector "sum"
+    k:fill(sum, slots[names])
+    return sum
+  end
+end
+
 function nodes.finish(t, node)
   local sums = sums_of(t, node)
+  local take = wait(t, sums, node) or function() return register(t, sums) end
   each(t, sums, node.reach or {}, function()
-    for ending in entries(node.finish) do (endings[ending] or ending)(t, register(t, sums), node) end
+    local sum = take()
+    for ending in entries(node.finish) do (endings[ending] or ending)(t, sum, node) end
   end)
 end
 
@@ -275,7 +298,9 @@ end
 function endings.epilogue(t, sum)
   local e, first, n = t.ending, lanes(t, t.sums, {})
   local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
-  parts.epilogue(t.k, e.epilogue, sum, temporary(t), e.bias and place(t, e.bias), residual, first, n)
+  local with = { bias = e.bias and place(t, e.bias), residual = residual, slope = e.slope and place(t, e.slope),
+    slope_of_all = e.slope_of_all }
+  parts.epilogue(t.k, e.epilogue, sum, temporary(t), with, first, n)
 end
 
 ---- the nest --------------------------------------------------------------------------------------------------------

@@ -54,12 +54,26 @@ typedef enum { CONVGEN_NHWC, CONVGEN_NCHW } convgen_layout;
 typedef enum { CONVGEN_LOOP, CONVGEN_PROVEN, CONVGEN_2X, CONVGEN_8X } convgen_accuracy;
 typedef enum { CONVGEN_WEIGHTS_CHANGING, CONVGEN_WEIGHTS_FIXED } convgen_weights; /* fixed: packed once, packing not in the time */
 typedef enum { CONVGEN_RECALL, CONVGEN_ESTIMATE, CONVGEN_MEASURE, CONVGEN_EXHAUSTIVE } convgen_effort;
-typedef enum { CONVGEN_NONE, CONVGEN_RELU, CONVGEN_CLAMP } convgen_activation;
+typedef enum {
+    CONVGEN_NONE,
+    CONVGEN_RELU,        /* max(0, x) */
+    CONVGEN_CLAMP,       /* min(max(x, lo), hi) */
+    CONVGEN_LEAKY,       /* max(x < 0 ? lo * x : x, hi): a slope and a floor; hi = -INFINITY is none, 0 a floor of 0 */
+    CONVGEN_PRELU,       /* x < 0 ? slope * x : x with a slope for each output channel: convgen_tensors.slope */
+    CONVGEN_SIGMOID,     /* 1 / (1 + exp(-x)) */
+    CONVGEN_TANH,
+    CONVGEN_HARDSIGMOID, /* min(max(lo * x + hi, 0), 1): alpha and beta */
+    CONVGEN_HARDSWISH,   /* x * min(max(x + 3, 0), 6) / 6 */
+    CONVGEN_SILU,        /* x / (1 + exp(-x)) */
+    CONVGEN_GELU         /* x * (1 + erf(x / sqrt(2))) / 2 */
+} convgen_activation;
 
-/* After the bias of the forward pass: first add `residual` (a tensor shaped as dst), then relu (max(0, x), NaN stays
- * NaN) or clamp to [lo, hi]. */
+/* After the bias of the forward pass: `residual` (a tensor shaped as dst) is added, then the activation is taken; or, with
+ * residual_last, the activation first. lo and hi are of the activations that name them. Every activation keeps NaN, gives its limit
+ * at an infinity (LEAKY, PRELU and HARDSIGMOID with a slope of 0 give NaN there), and is within 4 u max(|y|, 2^-20 |x|) of the exact
+ * value, u = 2^-24 or 2^-53; TANH within 2 units in the last place. The bits are the same on every processor. */
 typedef struct convgen_epilogue {
-    bool residual;
+    bool residual, residual_last;
     convgen_activation activation;
     double lo, hi;
 } convgen_epilogue;
@@ -138,6 +152,7 @@ CONVGEN_API convgen_status convgen_pack(const convgen_plan *plan, const void *we
  * the plan keeps its own. residual == dst exactly is allowed, any other overlap with an output is refused. */
 typedef struct convgen_tensors {
     void *src, *weights, *bias, *dst, *residual, *packed, *workspace;
+    void *slope; /* [out_channels]; read only when the activation is CONVGEN_PRELU */
 } convgen_tensors;
 
 /* Runs the plan. Thread-safe when workspaces differ or are NULL. A plan gives the same bits however its tasks are shared among

@@ -11,7 +11,8 @@
 /* What a run is given: the tensors, and memory. */
 enum { PACKED = CG_TENSORS, WORKSPACE, SLOTS };
 #define PLACE(field) offsetof(convgen_tensors, field)
-static const size_t place[SLOTS] = {PLACE(src), PLACE(weights), PLACE(bias), PLACE(dst), PLACE(residual), PLACE(packed), PLACE(workspace)};
+static const size_t place[SLOTS] = {PLACE(src), PLACE(weights), PLACE(bias), PLACE(dst), PLACE(residual), PLACE(slope),
+                                    PLACE(packed), PLACE(workspace)};
 enum { IDLE = 64 };
 
 typedef struct cg_slot {
@@ -352,7 +353,8 @@ convgen_status convgen_run(const convgen_plan *plan, const convgen_tensors *tens
     if (!plan) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_run: plan is NULL");
     if (!tensors) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_run: tensors is NULL");
     void *at[SLOTS];
-    for (int s = 0; s < SLOTS; s++) at[s] = *(void *const *)((const char *)tensors + place[s]);
+    for (int s = 0; s < SLOTS; s++) /* an older caller's tensors end before `slope` */
+        at[s] = s == CG_SLOPE && !(plan->needs & BIT(s)) ? NULL : *(void *const *)((const char *)tensors + place[s]);
     bool packed = at[PACKED] && plan->slot[PACKED].bytes;
     unsigned used = plan->needs | (at[WORKSPACE] ? BIT(WORKSPACE) : 0);
     if (packed) used = (used & ~BIT(CG_WEIGHTS)) | BIT(PACKED);

@@ -27,6 +27,17 @@ static inline int64_t random_size(uint64_t *state, int64_t small, int64_t high)
     return random_in(state, 0, 5) ? random_in(state, 1, small) : random_in(state, 1, high);
 }
 
+/* None, relu and clamp half the time; a residual before or after them. */
+static inline void random_epilogue(uint64_t *state, convgen_epilogue *e)
+{
+    e->residual = random_in(state, 0, 1);
+    e->activation = (convgen_activation)random_in(state, 0, random_in(state, 0, 1) ? CG_ACTIVATIONS - 1 : CONVGEN_CLAMP);
+    e->residual_last = e->residual && e->activation && random_in(state, 0, 1);
+    if (e->activation == CONVGEN_CLAMP) e->lo = -0.7, e->hi = 1.3;
+    if (e->activation == CONVGEN_LEAKY) e->lo = 0.2, e->hi = random_in(state, 0, 1) ? -0.4 : -INFINITY;
+    if (e->activation == CONVGEN_HARDSIGMOID) e->lo = 0.2, e->hi = 0.5;
+}
+
 static inline void random_axis(uint64_t *state, convgen_problem *p, int axis, int64_t most)
 {
     p->in[axis] = random_size(state, most / 2 + 1, most);
@@ -75,11 +86,7 @@ static inline convgen_problem random_problem(uint64_t *state, double macs)
         for (int axis = 3 - rank; axis < 3; axis++) random_axis(state, &p, axis, most[rank - 1]);
         if (pointwise) random_point(state, &p, rank);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
-        if (p.pass == CONVGEN_FORWARD && random_in(state, 0, 1)) {
-            p.epilogue.residual = random_in(state, 0, 1);
-            p.epilogue.activation = (convgen_activation)random_in(state, 0, 2);
-            if (p.epilogue.activation == CONVGEN_CLAMP) p.epilogue.lo = -0.7, p.epilogue.hi = 1.3;
-        }
+        if (p.pass == CONVGEN_FORWARD && random_in(state, 0, 1)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
     }
 }

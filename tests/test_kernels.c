@@ -206,11 +206,7 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
             p.out[axis] = room < 0 ? 1 : room / p.stride[axis] + 1;
         }
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
-        if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) {
-            p.epilogue.residual = random_in(state, 0, 1);
-            p.epilogue.activation = (convgen_activation)random_in(state, 0, 2);
-            if (p.epilogue.activation == CONVGEN_CLAMP) p.epilogue.lo = -0.7, p.epilogue.hi = 1.3;
-        }
+        if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
     }
 }
@@ -491,7 +487,7 @@ START_TEST(threads_change_no_bit)
         int out = p.pass == CONVGEN_FORWARD ? 3 : p.pass == CONVGEN_BACKWARD_DATA ? 0 : 1;
         for (int threads = 1; threads <= 3; threads++) {
             cg_parallel parallel = {.threads = threads};
-            cg_operands o = {{data[0], data[1], data[2], data[3], data[4]}};
+            cg_operands o = {{data[0], data[1], data[2], data[3], data[4], NULL}};
             void *workspace = cg_aligned(cg_kernel_workspace(&kernel, threads));
             memset(data[out], 0xff, bytes[out]);
             cg_kernel_run(&kernel, &parallel, &o, NULL, workspace);

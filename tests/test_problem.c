@@ -206,7 +206,9 @@ static const struct {
     {"--threads=2 ic3iw5oc4kw3", "no part of a problem"},
     {"--target=a/b ic3iw5oc4kw3", "--target=a/b"},
     {"--target=abcdefghijklmnop ic3iw5oc4kw3", "--target=abcd"},
-    {"--epilogue=relu+residual ic3iw5oc4kw3", "--epilogue=relu+residual"},
+    {"--epilogue=relu+silu ic3iw5oc4kw3", "--epilogue=relu+silu"},
+    {"--epilogue=leaky:nan ic3iw5oc4kw3", "leaky:SLOPE[:FLOOR]"},
+    {"--epilogue=swish ic3iw5oc4kw3", "hardswish, silu, gelu, and residual"},
     {"--epilogue= ic3iw5oc4kw3", "--epilogue="},
     {"--epilogue=residual+ ic3iw5oc4kw3", "--epilogue=residual+"},
     {"--epilogue=residualrelu ic3iw5oc4kw3", "--epilogue=residualrelu"},
@@ -325,8 +327,8 @@ START_TEST(malformed_structs_are_refused_untouched)
     REFUSED(CONVGEN_BAD_PROBLEM, p.layout = (convgen_layout)2);
     REFUSED(CONVGEN_BAD_PROBLEM, p.accuracy = (convgen_accuracy)4);
     REFUSED(CONVGEN_BAD_PROBLEM, p.weights = (convgen_weights)2);
-    REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = (convgen_activation)3);
-    REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = (convgen_activation)9);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = (convgen_activation)CG_ACTIVATIONS);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = (convgen_activation)99);
     REFUSED(CONVGEN_BAD_PROBLEM, p.bias = true; p.pass = CONVGEN_BACKWARD_DATA);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.residual = true; p.pass = CONVGEN_BACKWARD_WEIGHTS);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = CONVGEN_CLAMP; p.epilogue.lo = NAN);
@@ -412,7 +414,7 @@ START_TEST(the_largest_sizes_still_have_a_text)
                          .layout = CONVGEN_NCHW,
                          .accuracy = CONVGEN_PROVEN,
                          .weights = CONVGEN_WEIGHTS_FIXED,
-                         .epilogue = {true, CONVGEN_CLAMP, -1.2345678901234567e-300, 1.2345678901234567e-300}};
+                         .epilogue = {.residual = true, .activation = CONVGEN_CLAMP, .lo = -1.2345678901234567e-300, .hi = 1.2345678901234567e-300}};
     char text[CG_TEXT];
     convgen_problem again;
     for (int a = 0; a < 3; a++) {

@@ -42,7 +42,7 @@ static convgen_problem random_problem(void)
     }
     p.bias = p.pass != CONVGEN_BACKWARD_DATA && pick(0, 1);
     if (p.pass == CONVGEN_FORWARD && pick(0, 1))
-        p.epilogue = (convgen_epilogue){pick(0, 1), pick(0, 2), -0.3, 0.7};
+        p.epilogue = (convgen_epilogue){.residual = pick(0, 1), .activation = pick(0, 2), .lo = -0.3, .hi = 0.7};
     return p;
 }
 
@@ -209,7 +209,7 @@ static cg_operands random_operands(const convgen_problem *p)
     int64_t in = p->in_channels / p->groups, dst = p->batch * count3(p->out) * p->out_channels;
     return (cg_operands){{random_tensor(p, p->batch * count3(p->in) * p->in_channels),
                           random_tensor(p, count3(p->kernel) * in * p->out_channels), random_tensor(p, p->out_channels),
-                          random_tensor(p, dst), random_tensor(p, dst)}};
+                          random_tensor(p, dst), random_tensor(p, dst), NULL}};
 }
 
 static void free_operands(cg_operands *t)
@@ -352,7 +352,7 @@ START_TEST(exact_pairs_are_clamped)
     convgen_problem p = dot(2, CONVGEN_F64);
     double ones[] = {1, 1}, high, low, magnitude;
     int64_t terms;
-    p.epilogue = (convgen_epilogue){false, CONVGEN_CLAMP, -1, 1};
+    p.epilogue = (convgen_epilogue){.activation = CONVGEN_CLAMP, .lo = -1, .hi = 1};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cg_operands t = {.src = (void *)rows[i].from, .weights = ones};
         ck_assert_int_eq(cg_reference_exact(&p, &t, false, 0, 1, &high, &low, &magnitude, &terms), CONVGEN_OK);
@@ -405,7 +405,7 @@ START_TEST(relu_keeps_nan)
     float a = NAN, b = 1, got;
     cg_operands t = {.src = &a, .weights = &b};
     for (int i = 0; i < 3; i++) {
-        p.epilogue = (convgen_epilogue){false, i, -1, 1};
+        p.epilogue = (convgen_epilogue){.activation = i, .lo = -1, .hi = 1};
         ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, 0, 1, &got), CONVGEN_OK);
         ck_assert(isnan(got));
     }

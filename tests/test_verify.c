@@ -166,7 +166,7 @@ static void recompute_without_nan(cg_operands *o, void *out)
 
 static void reference_stage(const cg_call *call, void *scratch, long first, long last)
 {
-    cg_operands o = {{call->src, call->weights, call->bias, call->dst, call->residual}};
+    cg_operands o = {{call->src, call->weights, call->bias, call->dst, call->residual, NULL}};
     void *out[3] = {call->dst, call->src, call->weights};
     (void)scratch, (void)first, (void)last;
     cg_order order = broken == NO_FMA || broken == LOOP ? CG_LOOP : broken == NOISE ? CG_EXACT : CG_CANONICAL;

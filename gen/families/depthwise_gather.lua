@@ -140,7 +140,8 @@ local function operands(s, rows, part)
     passing = { pointer = s.from.base, register = "x", kind = "spread", times = s.multiplier, phase = part.source.phase,
       elements = part.source.elements, once = part.lanes == s.lanes and s.multiplier == 1 },
     registers = { "passing", "sums" },
-    ending = { epilogue = p, bias = bias, residual = s.residual and "residual", temporary = "passing" } }
+    ending = { epilogue = p, bias = bias, slope = s.slope and { pointer = "slope", { "v", s.lanes } },
+      residual = s.residual and "residual", temporary = "passing" } }
 end
 
 -- rows: as rows_of has them. part: of the channels, all of whose vectors the kernel takes in turn, unless they move.
@@ -148,13 +149,14 @@ local function row_kernel(o, s, rows, part)
   local base, step, row = s.from.base, part.step, {}
   for key, value in pairs(operands(s, rows, part)) do o[key] = value end
   o.about = about(s, rows, part)
-  o.arguments = { { base, "in" }, { "weights", "in" }, s.bias and { "bias", "in" }, s.residual and { "residual", "in" },
+  o.arguments = { { base, "in" }, { "weights", "in" }, s.bias and { "bias", "in" }, s.slope and { "slope", "in" },
+    s.residual and { "residual", "in" },
     { s.to.base, "out" }, not s.one_plane and { "planes", "count" }, rows.axis and { "rows", "count" } }
   if s.one_plane and rows.run then row[1] = { load = { kh = axes.taps(axes.positions(s.lines, rows.run.variant)) } } end
   for _, run in ipairs(s.columns) do row[#row + 1] = run_nodes(s, rows, run) end
   row.loop = s.moves and 1 or part.count
   row.steps = row.loop > 1 and { { base, step // s.multiplier }, { "weights", step }, { s.to.base, step },
-    s.bias and { "bias", step }, s.residual and { "residual", step } } or nil
+    s.bias and { "bias", step }, s.slope and { "slope", step }, s.residual and { "residual", step } } or nil
   o.body = { row }
   return tile.kernel(o)
 end
@@ -209,7 +211,7 @@ local function call_row(d, s, rows, at, list, place)
   for _, part in ipairs(list) do
     local input, weights, channel = place(part)
     d:call(rows[part], { [s.from.base] = { input[1], here + input[2] }, weights = { weights[1], with + weights[2] },
-      bias = { d.bias, channel }, residual = { d.residual, there + channel },
+      bias = { d.bias, channel }, slope = { d.slope, channel }, residual = { d.residual, there + channel },
       [s.to.base] = { d[s.to.base], there + channel }, planes = planes, rows = line.count })
   end
 end

@@ -89,14 +89,16 @@ local function kernel(s, axes, variant, column, o)
   local p, from, to = s.p, s.from, s.to
   return tile.kernel { name = o.name, type = o.type, target = o.target, about = about(variant, column, to),
     arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
-      s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" }, { "rows", "count" } },
+      s.slope and { "slope", "in" }, s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" },
+      { "rows", "count" } },
     sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
     sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.w },
       { "v", lanes } },
     held = { pointer = "panel", register = "w", { "v", lanes } },
     passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.w } },
     ending = { epilogue = s.later and bare or p, temporary = "held", stream = s.schedule.stream,
-      residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } } },
+      residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
+      slope = s.slope and { pointer = "slope", { "v", lanes } } },
     body = { { zero = {} }, taps(s, axes, variant, column.width),
       { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
 end
@@ -158,6 +160,7 @@ function direct_tile.rows(s, d, tiles, at, first, last)
       d:run("w", part, part.variant.size, function(w)
         local out = there + w * (axes[3].stride * to.w)
         d:call(part.kernel, { panel = { d.packed, with }, bias = { d.bias, at.channel },
+          slope = { d.slope, at.channel },
           [from.base] = { d[from.memory], here + w * (axes[3].step * from.w) }, residual = { d.residual, out },
           [to.base] = { d[to.memory], out }, planes = at.planes, rows = count })
       end)

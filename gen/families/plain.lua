@@ -8,7 +8,7 @@ local cost = require "cost"
 local reduce = require "reduce"
 local targets = require "targets"
 local types = require "types"
-local tile = require "tile"
+local parts, tile = require "parts", require "tile"
 local view = require "view"
 
 local plain = { name = "plain", chains = 1 }
@@ -50,7 +50,7 @@ local function chain(p, o)
   o.sums, o.held = { pointer = o.to, register = "acc" }, { pointer = from, register = "x" }
   o.passing = { pointer = with, register = "y", kind = "lanes" }
   o.ending = { epilogue = p, temporary = "held", residual = p.epilogue.residual and "residual",
-    bias = p.bias and { pointer = "bias" } }
+    bias = p.bias and { pointer = "bias" }, slope = parts.slopes(p) and { pointer = "slope" } }
   o.body = { o.begin, nest, { finish = o.ends } }
   return tile.kernel(o)
 end
@@ -59,8 +59,9 @@ end
 local function forward_kernel(p, src, weights)
   return chain(p, { name = "plain_forward",
     about = "One output: the chain over the taps inside the input, then channels.",
-    arguments = { { "src", "in" }, { "weights", "in" }, p.bias and { "bias", "in" }, p.epilogue.residual and
-      { "residual", "in" }, { "dst", "out" }, { "planes", "count" }, { "rows", "count" }, { "columns", "count" } },
+    arguments = { { "src", "in" }, { "weights", "in" }, p.bias and { "bias", "in" },
+      parts.slopes(p) and { "slope", "in" }, p.epilogue.residual and { "residual", "in" }, { "dst", "out" },
+      { "planes", "count" }, { "rows", "count" }, { "columns", "count" } },
     loops = { { "planes", p.dilation[1] * src.d, weights.kd }, { "rows", p.dilation[2] * src.h, weights.kh },
       { "columns", p.dilation[3] * src.w, weights.kw }, { p.ic // p.groups, src.c, weights.i } },
     to = "dst", begin = { zero = {} }, ends = { "epilogue", "stored" } })
@@ -102,8 +103,8 @@ local function forward(p)
       d:loop("c", 0, ocg, 1, function(c)
         local out = to + c * dst.c
         d:call(kernel, { src = { d.src, from }, weights = { d.weights, with + c * weights.o },
-          bias = { d.bias, g * ocg + c }, residual = { d.residual, out }, dst = { d.dst, out }, planes = planes,
-          rows = rows, columns = columns })
+          bias = { d.bias, g * ocg + c }, slope = { d.slope, g * ocg + c }, residual = { d.residual, out }, dst = { d.dst, out },
+          planes = planes, rows = rows, columns = columns })
       end)
     end)
   end

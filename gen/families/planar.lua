@@ -3,6 +3,7 @@
 -- Forward and backward data are in planar_gather.lua, backward weights in planar_window.lua and planar_taps.lua, the
 -- estimates in planar_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds.
 local family = require "family"
+local parts = require "parts"
 local cut = require "tiles"
 local reduce = require "reduce"
 local estimate = require "families/planar_cost"
@@ -61,6 +62,7 @@ end
 -- Why a schedule cannot be, or nil.
 local function misfit(s, schedule)
   local why = family.first { registers(schedule.channels, schedule.vectors, s.target),
+    { s.moves_out and parts.turned_slopes(s.p), "adds no residual beside a slope for each channel where it moves results" },
     { schedule.panel and (s.moves_in or s.moves_out), "pixels that move through scratch come before channels" } }
   if why then return why end
   local variants, most = variants_of(s, schedule)

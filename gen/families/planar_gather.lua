@@ -150,14 +150,16 @@ local function tile_kernel(o, s, axes, variant, m)
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
-  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, residual and { "residual", "in" },
-    { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
+  local slope = s.forward and parts.slopes(p)
+  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, slope and { "slope", "in" },
+    residual and { "residual", "in" }, { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
   o.sums = { pointer = "output", register = "acc", { "c", s.write.c }, { "v", s.lanes },
     last = not s.moves_out and variant.last or nil }
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
+    slope = slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
     value = bias and { pointer = "bias", { "c", 1 } } }
   o.body = { { zero = {} }, taps(s, axes, variant, m),
     { finish = { bias and "biased", s.forward and not s.finishes and "epilogue", "stored" } } }
@@ -298,7 +300,8 @@ local function call_tile(d, s, at, number, kernel, m)
   local out = at.there + channel * s.to.c + at.w
   d:call(kernel, { input = { d[s.read.memory], at.here + at.g * (s.from.channels * s.read.c) + at.w },
     panel = { d.packed, panel_at(s, at.g, at.c) + (at.tap + first_tap) * (s.from.channels * m) },
-    bias = { d.bias, channel }, residual = { d.residual, out }, planes = at.planes, rows = at.rows,
+    bias = { d.bias, channel }, slope = { d.slope, channel }, residual = { d.residual, out }, planes = at.planes,
+    rows = at.rows,
     output = { d[s.write.memory], not s.moves_out and out or
       channel * s.write.c + (s.out + (number - 1) * s.out_pitch) + at.w } })
 end

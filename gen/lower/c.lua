@@ -26,18 +26,32 @@ local function each_lane(lanes, text, separator)
   return table.concat(list, separator)
 end
 
-function c.prelude(type_name, target)
+local function values_of(type_name, target)
   local t, bits = spellings[type_name], math.max(target.bits, 128) -- a scalar target never uses what bits decides
   local size = types.bytes(type_name)
   local lanes = types.lanes(type_name, { lanes = target.lanes, bits = bits })
-  return template.fill("vec.h.in", {
+  return {
     TYPE = types.c(type_name), FMA = t.fma, LANES = lanes, BITS = bits, BYTES = bits // 8, SIZE = size,
     PART = types.part(type_name),
     INTRINSICS = target.intrinsics, V = bits == 128 and "_mm_" or ("_mm%d_"):format(bits), S = t.suffix,
     VECTOR = ("__m%d%s"):format(bits, t.vector), MASK = ("__m%di"):format(bits), INTEGER = t.integer, PARTS = t.part,
     EACH = each_lane(lanes, "OP(#, a, b, c)", " "), LIST = each_lane(lanes, "OP(#, a, b, c)", ", "),
     WORDS = spread_words(bits, size), MASK_LANES = each_lane(lanes, "-cg_in(#, first, count)", ", "),
-  })
+  }
+end
+
+function c.prelude(type_name, target) return template.fill("vec.h.in", values_of(type_name, target)) end
+
+-- What stands behind it for programs that have activations: of the same type and target.
+function c.beyond(programs)
+  for _, k in ipairs(programs) do
+    if k.activates then
+      local all = values_of(k.type, k.target)
+      return template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES, V = all.V,
+        S = all.S })
+    end
+  end
+  return ""
 end
 
 ---- kernels ---------------------------------------------------------------------------------------------------------
@@ -75,11 +89,13 @@ local function named(name) return function(k, op) return by_row(k, op, name) end
 
 local function declare(p, value) return ("%s%s = %s;"):format(pointer_to(p), p.name, value) end
 
--- What takes an element for all lanes, where no operation of vec.h does both.
+-- What takes an element or a constant for all lanes, where no operation of vec.h does both.
 local function broadcast_first(k, op, name)
   k.temporary = "cg_y" -- programs have no name that begins with cg_
-  local from, with = op.y.address, setmetatable({ y = { name = k.temporary } }, { __index = op })
-  return call("vbroadcast", { k.temporary, address(from) }) .. " " .. by_row(k, with, name)
+  local y, with = op.y, setmetatable({ y = { name = k.temporary } }, { __index = op })
+  local set = y.value and call("vset", { k.temporary, number(y.value) })
+    or call("vbroadcast", { k.temporary, address(y.address) })
+  return set .. " " .. by_row(k, with, name)
 end
 
 local spell = {
@@ -104,7 +120,7 @@ local function operation(k, op)
   local own, y = spell[op.op], op.y
   if own then return own(k, op) end
   if not (y and y.all) then return by_row(k, op, "v" .. op.op) end
-  if op.op == "fma" and not op.count then return call("vfma_all", { op.d.name, op.x.name, address(y.address) }) end
+  if op.op == "fma" and not op.count and y.address then return call("vfma_all", { op.d.name, op.x.name, address(y.address) }) end
   return broadcast_first(k, op, "v" .. op.op)
 end
 

@@ -83,8 +83,8 @@ function code.datum(s, section, key, make, op)
 end
 
 -- The last instruction reads an entry of the pool; isa.fix will be given `form` and `reg`.
-function code.reads_pool(s, entry, form, reg)
-  s.fixups[#s.fixups + 1] = { item = s.n, entry = entry, form = form, reg = reg }
+function code.reads_pool(s, entry, how)
+  s.fixups[#s.fixups + 1] = { item = s.n, entry = entry, how = how }
 end
 
 -- The sections that the instruction set names, then the program's constants.

@@ -8,7 +8,7 @@
 -- Here: schedules, which of them a problem and its accuracy admit, the list. What they need and how they run:
 -- gather.lua and gradient.lua; what they cost: cost.lua. Nothing that is listed is built.
 local family = require "family"
-local parts = require "parts"
+local activations, parts = require "activations", require "parts"
 local grid = require "rewrite/winograd/grid"
 local blocks = require "rewrite/winograd/blocks"
 local gather = require "rewrite/winograd/gather"
@@ -60,7 +60,7 @@ end
 -- tiles: {h, w}, the two axes, as above. chunk: the terms of a partial sum, nil: there is one sum.
 local function predicted_error(p, tiles, chunk)
   local e, phases = p.epilogue or {}, math.min(p.stride[2], p.kernel[2]) * math.min(p.stride[3], p.kernel[3])
-  local clamp, h, w = e.activation == "clamp" and e or nil, tiles.h.errors(), tiles.w.errors()
+  local clamp, h, w = activations.span(p), tiles.h.errors(), tiles.w.errors()
   -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any
   -- error.
   if clamp and (h.some < h.outputs or w.some < w.outputs) then return math.huge end

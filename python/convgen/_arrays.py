@@ -73,11 +73,13 @@ def aligned_bytes(size: int, alignment: int = 64) -> np.ndarray:
     return block[start:start + size]
 
 
-def launch(handle: int, src: Any, weights: Any, bias: Any, dst: Any, residual: Any = None, packed: Optional[np.ndarray] = None) -> None:
+def launch(handle: int, src: Any, weights: Any, bias: Any, dst: Any, residual: Any = None, packed: Optional[np.ndarray] = None,
+           slope: Any = None) -> None:
     """Runs a plan on arrays that were checked. They are alive until it returns: the caller holds them."""
     status = _run(handle, _Tensors(
         None if src is None else src.ctypes.data, None if weights is None else weights.ctypes.data,
         None if bias is None else bias.ctypes.data, None if dst is None else dst.ctypes.data,
-        None if residual is None else residual.ctypes.data, None if packed is None else packed.ctypes.data))
+        None if residual is None else residual.ctypes.data, None if packed is None else packed.ctypes.data,
+        None, None if slope is None else slope.ctypes.data))
     if status:
         _library.check(status)

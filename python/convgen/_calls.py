@@ -78,14 +78,17 @@ def shape_of(name: str, shape: Any) -> tuple[int, ...]:
 # ---- the three passes ----
 
 
-def forward(call: Call, names: Names, x: Any, w: Any, b: Any, residual: Any = None, out: Any = None) -> np.ndarray:
+def forward(call: Call, names: Names, x: Any, w: Any, b: Any, residual: Any = None, out: Any = None,
+            slope: Any = None) -> np.ndarray:
     x, w = readable(names.src, x), readable(names.weights, w)
     if b is not None:
         b = readable(names.bias, b)
     if residual is not None or call.problem.residual:
         residual = _residual(call, residual)
+    if slope is not None or call.problem.slope:
+        slope = _slope(call, slope)
     dst = output("out", out, call.shapes.dst, call.dtype)
-    launch(call.handle, x, w, b, dst, residual)
+    launch(call.handle, x, w, b, dst, residual, slope=slope)
     return dst
 
 
@@ -93,6 +96,12 @@ def _residual(call: Call, residual: Any) -> np.ndarray:
     if not call.problem.residual:
         raise ValueError("residual is given, but the epilogue does not add it; epilogue='residual' or 'residual+relu' does")
     return checked("residual", residual, call.shapes.dst, call.dtype)
+
+
+def _slope(call: Call, slope: Any) -> np.ndarray:
+    if not call.problem.slope:
+        raise ValueError("slope is given, but the epilogue has no prelu; epilogue='prelu' reads one for each channel")
+    return checked("slope", slope, call.shapes.bias, call.dtype)
 
 
 def backward_data(call: Call, names: Names, dy: Any, w: Any, out: Any = None) -> np.ndarray:

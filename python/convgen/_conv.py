@@ -10,7 +10,9 @@ in / groups, kernel height, kernel width). 1 and 3 dimensions likewise. float32 
     padding            "valid" (none), "same" (ceil(size / stride) outputs), an integer, or for each dimension an integer or a
                        (before, after) pair; negative ones crop
     groups             channels in and out fall into so many groups that do not mix; depthwise: as many as channels
-    epilogue           after the bias: None, "relu", "clamp:LO:HI", "residual", "residual+relu" ...
+    epilogue           after the bias: None, "relu", "clamp:LO:HI", "leaky:SLOPE[:FLOOR]", "prelu", "sigmoid", "tanh", "hardsigmoid:A:B",
+                       "hardswish", "silu", "gelu"; "residual" before or after them: "residual+relu", "silu+residual"
+    slope              what "prelu" multiplies values below 0 by, one for each output channel
     accuracy           "loop" (about as good as a plain loop; may transform), "proven" (sums in a stated order: within the a-priori
                        bound, exact on small integers, the same bits on every machine), "2x", "8x": docs/numerics.md
     threads            of this call; unless a kernel was tuned for one number of threads, any number gives the same bits
@@ -37,7 +39,7 @@ def _keywords(stride, padding, dilation, groups, layout, accuracy) -> dict[str, 
     return dict(stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout, accuracy=accuracy)
 
 
-def _forward(rank, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out):
+def _forward(rank, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out, slope):
     words = (stride, padding, dilation, groups, layout, accuracy, epilogue, threads)
     key, call = _calls.find(_FORWARD[rank], x, w, b, None, words)
     if call is None:
@@ -47,7 +49,7 @@ def _forward(rank, x, w, b, stride, padding, dilation, groups, layout, epilogue,
         if b is not None and b.shape != problem.shapes.bias:
             raise ValueError(f"b has shape {b.shape}; {problem.shapes.bias} is needed for w of shape {w.shape}")
         call = _calls.make(key, problem, threads)
-    return _calls.forward(call, _NAMES, x, w, b, residual, out)
+    return _calls.forward(call, _NAMES, x, w, b, residual, out, slope)
 
 
 def _backward_data(rank, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out):
@@ -89,9 +91,10 @@ _WEIGHTS = {(rank, bias): f"conv{rank}d_backward_weights{bias}" for rank in (1, 
 
 def conv2d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, padding: Padding = 0, dilation: Whole = 1,
            groups: int = 1, layout: str = "NHWC", epilogue: Optional[str] = None, residual: Optional[Array] = None,
-           accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None) -> Array:
+           accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None,
+           slope: Optional[Array] = None) -> Array:
     """Convolves images. Shapes and keywords: help(convgen)."""
-    return _forward(2, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out)
+    return _forward(2, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out, slope)
 
 
 def conv2d_backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0,
@@ -110,9 +113,10 @@ def conv2d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias
 
 def conv1d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, padding: Padding = 0, dilation: Whole = 1,
            groups: int = 1, layout: str = "NWC", epilogue: Optional[str] = None, residual: Optional[Array] = None,
-           accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None) -> Array:
+           accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None,
+           slope: Optional[Array] = None) -> Array:
     """Convolves signals: x (batch, width, channels), w (kernel width, channels in / groups, channels out). See help(convgen)."""
-    return _forward(1, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out)
+    return _forward(1, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out, slope)
 
 
 def conv1d_backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0,
@@ -131,9 +135,10 @@ def conv1d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias
 
 def conv3d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, padding: Padding = 0, dilation: Whole = 1,
            groups: int = 1, layout: str = "NDHWC", epilogue: Optional[str] = None, residual: Optional[Array] = None,
-           accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None) -> Array:
+           accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None,
+           slope: Optional[Array] = None) -> Array:
     """Convolves volumes: x (batch, depth, height, width, channels), w likewise. See help(convgen)."""
-    return _forward(3, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out)
+    return _forward(3, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out, slope)
 
 
 def conv3d_backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0,

@@ -14,7 +14,7 @@ from typing import Callable, Optional
 NAME = "libconvgen.so.0"
 DIMENSIONS = c_int64 * 3
 Progress = CFUNCTYPE(c_bool, c_void_p, c_double, c_char_p)
-Tensors = c_void_p * 7  # convgen_tensors: src, weights, bias, dst, residual, packed, workspace
+Tensors = c_void_p * 8  # convgen_tensors: src, weights, bias, dst, residual, packed, workspace, slope
 
 
 class Error(RuntimeError):
@@ -22,7 +22,7 @@ class Error(RuntimeError):
 
 
 class Epilogue(Structure):
-    _fields_ = [("residual", c_bool), ("activation", c_int), ("lo", c_double), ("hi", c_double)]
+    _fields_ = [("residual", c_bool), ("residual_last", c_bool), ("activation", c_int), ("lo", c_double), ("hi", c_double)]
 
 
 class RawProblem(Structure):

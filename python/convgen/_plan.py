@@ -223,7 +223,7 @@ class Plan:
 
     Call it with the tensors that the pass reads and it returns the one that it computes:
 
-        forward           plan(src, weights, bias, residual=...)  -> dst
+        forward           plan(src, weights, bias, residual=..., slope=...)  -> dst
         backward data     plan(dst=..., weights=...)              -> the gradient of src
         backward weights  plan(src, dst=...)                      -> the gradient of weights, with bias (dw, db)
 
@@ -237,19 +237,21 @@ class Plan:
         self._packed = None if weights is None else _packed(problem, kernel, weights)
 
     def __call__(self, src: Any = None, weights: Any = None, bias: Any = None, dst: Any = None, residual: Any = None,
-                 out: Any = None) -> Any:
-        given = {"src": src, "weights": weights, "bias": bias, "dst": dst, "residual": residual}
+                 out: Any = None, slope: Any = None) -> Any:
+        given = {"src": src, "weights": weights, "bias": bias, "dst": dst, "residual": residual, "slope": slope}
         results = _results(self.problem)
         needed = _needed(self.problem, self._packed is not None)
         for name, array in given.items():
             if name in needed:
-                shape = self.problem.shapes.dst if name == "residual" else getattr(self.problem.shapes, name)
+                shapes = self.problem.shapes
+                shape = {"residual": shapes.dst, "slope": shapes.bias}.get(name) or getattr(shapes, name)
                 given[name] = _arrays.checked(name, array, shape, self.problem.dtype)
             elif array is not None:
                 raise ValueError(f"{name} is not read by this plan: {self._why_not(name)}")
         outs = _arrays.outputs(out, [(name, getattr(self.problem.shapes, name)) for name in results], self.problem.dtype)
         given.update(zip(results, outs))
-        _arrays.launch(self._kernel.handle, *given.values(), self._packed)
+        _arrays.launch(self._kernel.handle, *(given[name] for name in ("src", "weights", "bias", "dst", "residual")), self._packed,
+                       given["slope"])
         return outs[0] if len(outs) == 1 else tuple(outs)
 
     def _why_not(self, name: str) -> str:
@@ -299,6 +301,7 @@ def _needed(problem: Problem, packed: bool) -> set[str]:
     needed = {FORWARD: {"src", "weights"}, BACKWARD_DATA: {"dst", "weights"}, BACKWARD_WEIGHTS: {"src", "dst"}}[problem.direction]
     if problem.direction == FORWARD:
         needed |= ({"bias"} if problem.has_bias else set()) | ({"residual"} if problem.residual else set())
+        needed |= {"slope"} if problem.slope else set()
     return needed - {"weights"} if packed else needed
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from . import _library
 
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "forward", "backward_data", "backward_weights"
+PRELU = 4  # of convgen_activation
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 ACCURACIES = ("loop", "proven", "2x", "8x")
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
@@ -39,7 +40,7 @@ class Problem:
     arrays; when it is not given, that is 3 for a problem that has depth, else 2.
     """
 
-    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "shapes", "_raw")
+    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "shapes", "_raw")
 
     def __init__(self, text: str, rank: Optional[int] = None):
         self._fill(_library.parse(_want_text(text)), rank)
@@ -64,6 +65,7 @@ class Problem:
         put("direction", DIRECTIONS[raw.direction]), put("dtype", _DTYPES[raw.type])
         put("layout", ("NHWC", "NCHW")[raw.layout])
         put("has_bias", bool(raw.bias)), put("residual", bool(raw.epilogue.residual))
+        put("slope", raw.epilogue.activation == PRELU)
         put("shapes", _shapes(raw, rank))
 
     def with_fixed_weights(self) -> "Problem":
@@ -191,16 +193,16 @@ def _pair(pad: Any) -> tuple[int, int]:
 
 
 def epilogue_of(text: Optional[str]) -> _library.Epilogue:
-    """Of 'relu', 'clamp:LO:HI', 'residual', 'residual+relu' ...: the command's notation, read by the library."""
+    """Of 'relu', 'leaky:0.1', 'residual+silu', 'silu+residual' ...: the command's notation, read by the library."""
     if text is None:
         return _library.Epilogue()
-    try:
-        if isinstance(text, str) and text and text.split() == [text]:
+    allowed = "None or words as 'relu', 'leaky:0.1', 'silu', 'residual+relu'"
+    if isinstance(text, str) and text and text.split() == [text]:
+        try:
             return _library.parse(f"--dir=FWD_D --epilogue={text} mb1ic1ih1oc1kh1").epilogue
-    except ValueError:
-        pass
-    raise ValueError(f"epilogue is {text!r}; None, 'relu', 'clamp:LO:HI' with LO <= HI, 'residual', 'residual+relu' or 'residual+clamp:LO:HI' "
-                     "is allowed")
+        except ValueError as e:
+            allowed = str(e).rpartition("VALUE with ")[2]
+    raise ValueError(f"epilogue is {text!r}; allowed is {allowed}")
 
 
 # ---- arrays -> problem ----

@@ -14,6 +14,15 @@ enum {
     CG_WHY = 256   /* why a candidate was refused, one sentence */
 };
 
+/* For plain loops over numbers: one clone per level of x86-64, so that fma is an instruction and rows vectorise; chosen at load time. Sanitizers break the
+ * resolvers, which run before they are set up. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
 /* ---- memory.c: allocation ---------------------------------------------------------------------------------------- */
 
 /* All of the runtime allocates through these, so that tests can make the n-th allocation fail. cg_realloc(NULL, n) is malloc,

@@ -4,15 +4,6 @@
 
 #include "compile/compile.h"
 
-/* For plain loops over numbers: one clone per level of x86-64, so that fma is an instruction and rows vectorise; chosen at load time. Sanitizers break the
- * resolvers, which run before they are set up. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-
 /* ---- reference.c: what the answer is ----------------------------------------------------------------------------- */
 
 /* Element index ranges of one output tensor: for backward weights `bias_gradient` chooses diff_bias. */

@@ -400,25 +400,40 @@ static void pair_add(pairs *s, int64_t i, double value)
     s->magnitude[i] += fabs(value);
 }
 
-static void pair_set(pairs *s, int64_t i, double value)
+/* Leaves a pair with the sum of its two and nothing that is not a number below. */
+static void pair_normalise(pairs *s, int64_t i)
 {
-    s->high[i] = value;
-    s->low[i] = 0;
+    double low = s->low[i];
+    two_sum(s->high[i], isfinite(low) ? low : 0, &s->high[i], &s->low[i]);
+    if (!isfinite(s->high[i])) s->low[i] = 0;
 }
 
-/* Of a normalised pair. */
-static bool pair_below(const pairs *s, int64_t i, double limit)
+/* A difference grows as much as the activation is steep; what its own rounding adds is spread over the terms, each of which is allowed a
+ * rounding of the magnitude. */
+static void pair_activate(const task *k, const piece *at, double terms, pairs *s, int64_t i)
 {
-    return s->high[i] < limit || (s->high[i] == limit && s->low[i] < 0);
+    const convgen_epilogue *e = &k->p->epilogue;
+    double slope = e->activation == CONVGEN_PRELU ? cg_get(cg_tensor_type(k->p, CG_SLOPE), k->o->slope, at->channel + i) : 0;
+    long double x = (long double)s->high[i] + s->low[i], y = cg_activation_exact(e, k->p->type, slope, x);
+    s->magnitude[i] *= cg_activation_steepest(e, slope);
+    if (cg_activation_rounds(e->activation))
+        s->magnitude[i] += (4 + e->residual_last) * fmax((double)fabsl(y), 0x1p-20 * (double)fabsl(x)) / terms;
+    if (y == x) return;
+    s->high[i] = (double)y;
+    s->low[i] = isfinite(s->high[i]) ? (double)(y - s->high[i]) : 0;
 }
 
-static void pair_activate(const convgen_problem *p, pairs *s, int64_t i)
+/* The epilogue of a forward pass. */
+static void pair_finish(const task *k, const piece *at, double terms, pairs *s, int64_t i)
 {
-    double lo = cg_rounded(p->type, p->epilogue.lo), hi = cg_rounded(p->type, p->epilogue.hi);
-    if (p->epilogue.activation == CONVGEN_RELU && pair_below(s, i, 0)) pair_set(s, i, 0);
-    if (p->epilogue.activation != CONVGEN_CLAMP) return;
-    if (pair_below(s, i, lo)) pair_set(s, i, lo);
-    if (s->high[i] > hi || (s->high[i] == hi && s->low[i] > 0)) pair_set(s, i, hi);
+    const convgen_problem *p = k->p;
+    const convgen_epilogue *e = &p->epilogue;
+    double residual = e->residual ? cg_get(cg_tensor_type(p, CG_RESIDUAL), k->o->residual, at->element + i * at->stride) : 0;
+    if (p->bias) pair_add(s, i, cg_get(cg_tensor_type(p, CG_BIAS), k->o->bias, at->channel + i));
+    if (e->residual && !e->residual_last) pair_add(s, i, residual);
+    pair_normalise(s, i);
+    if (e->activation) pair_activate(k, at, terms, s, i);
+    if (e->residual_last) pair_add(s, i, residual), pair_normalise(s, i);
 }
 
 static void finish_exact(const task *k, const wanted *w, const piece *at, const row *r, int64_t j, pairs *sums)
@@ -426,19 +441,16 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
     const convgen_problem *p = k->p;
     bool forward = p->pass == CONVGEN_FORWARD;
     arithmetic[p->type].exact(r, j, at->n, sums);
+    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : 0);
     for (int64_t i = 0; i < at->n; i++) {
-        int64_t element = at->element + i * at->stride, place = element - w->first;
-        if (forward && p->bias) pair_add(sums, i, cg_get(cg_tensor_type(p, CG_BIAS), k->o->bias, at->channel + i));
-        if (forward && p->epilogue.residual) pair_add(sums, i, cg_get(cg_tensor_type(p, CG_RESIDUAL), k->o->residual, element));
-        double low = sums->low[i];
-        two_sum(sums->high[i], isfinite(low) ? low : 0, &sums->high[i], &sums->low[i]);
-        if (!isfinite(sums->high[i])) sums->low[i] = 0;
-        if (forward) pair_activate(p, sums, i);
+        int64_t place = at->element + i * at->stride - w->first;
+        if (forward) pair_finish(k, at, (double)(terms ? terms : 1), sums, i);
+        else pair_normalise(sums, i);
         if (w->high) {
             w->high[place] = sums->high[i];
             w->low[place] = sums->low[i];
             w->magnitude[place] = sums->magnitude[i];
-            w->terms[place] = r->list->count + (forward ? p->bias + p->epilogue.residual : 0);
+            w->terms[place] = terms;
         } else {
             cg_put(cg_output_type(p, k->bias_gradient), w->out, place, sums->high[i]);
         }

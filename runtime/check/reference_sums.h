@@ -142,23 +142,19 @@ CLONES static void FN(exact)(const row *r, int64_t j, int64_t n, pairs *sums)
     else FN(exact_part)(r, j, n, r->step, sums);
 }
 
-/* Bias, residual, activation of n outputs from `channel` on; output i is element + i * stride of dst. */
+/* Bias, activation, residual before or after it, of n outputs from `channel` on; output i is element + i * stride of dst. */
 static void FN(finish)(const convgen_problem *p, const cg_operands *o, int64_t channel, int64_t element, int64_t stride,
                        int64_t n, T *y)
 {
-    T lo = (T)p->epilogue.lo, hi = (T)p->epilogue.hi;
+    const convgen_epilogue *e = &p->epilogue;
     if (p->pass != CONVGEN_FORWARD) return;
     if (p->bias)
         for (int64_t i = 0; i < n; i++) y[i] += ((const T *)o->bias)[channel + i];
-    if (p->epilogue.residual)
+    if (e->residual && !e->residual_last)
         for (int64_t i = 0; i < n; i++) y[i] += ((const T *)o->residual)[element + i * stride];
-    if (p->epilogue.activation == CONVGEN_RELU)
-        for (int64_t i = 0; i < n; i++) y[i] = 0 > y[i] ? 0 : y[i];
-    if (p->epilogue.activation == CONVGEN_CLAMP)
-        for (int64_t i = 0; i < n; i++) {
-            T raised = lo > y[i] ? lo : y[i];
-            y[i] = hi < raised ? hi : raised;
-        }
+    cg_activate(e, p->type, e->activation == CONVGEN_PRELU ? (const T *)o->slope + channel : NULL, n, y);
+    if (e->residual_last)
+        for (int64_t i = 0; i < n; i++) y[i] += ((const T *)o->residual)[element + i * stride];
 }
 
 /* n outputs at once: the sums, the epilogue, and each to its place. */

@@ -61,6 +61,8 @@ bool cg_never_written(const cg_trial *t, const void *value)
     return poison_means(cg_output_type(&t->p, false), value) == poisons[OUTPUT].means;
 }
 
+typedef bool same_fn(double got, double want);
+
 static bool same(double got, double want) { return got == want || (isnan(got) && isnan(want)); }
 
 /* For a transforming family: right after rounding. */
@@ -69,9 +71,13 @@ static bool same_rounded(double got, double want)
     return got == want || nearbyint(got) == want; /* the bounds of a clamp need not be integers */
 }
 
+/* The same behind an activation, which may be half as steep again as the sum. */
+static bool same_activated(double got, double want) { return fabs(got - want) <= 0.75; }
+
+static same_fn *same_small(const convgen_problem *p) { return cg_activation_rounds(p->epilogue.activation) ? same_activated : same_rounded; }
+
 static bool is_random(kind which) { return which == RANDOM || which == SKETCH; }
 
-typedef bool same_fn(double got, double want);
 enum { GLIMPSE = 8, BLOCK = 512 }; /* elements that are read at once: where the last one differed the next may; all the others */
 
 /* The first of elements [from, n) that differs; n: none. */
@@ -358,7 +364,7 @@ static void judge_strays(cg_trial *t, const int64_t tile[3], strays *s, cg_verdi
 {
     const void *got = cg_output_of(t, SMALL, false), *want = t->sets[SMALL].expected[0];
     int64_t count = cg_output_elements(&t->p, false);
-    for (int64_t i = -1; v->ok && (i = first_unequal(cg_output_type(&t->p, false), got, want, i + 1, count, same_rounded)) < count;)
+    for (int64_t i = -1; v->ok && (i = first_unequal(cg_output_type(&t->p, false), got, want, i + 1, count, same_small(&t->p))) < count;)
         v->ok = may_differ(t, tile, s, want, i, v);
     if (!v->ok) return;
     const char *name = cg_tensor_name(s->nan.tensor);
@@ -413,7 +419,7 @@ static cg_status judge_small(cg_trial *t, const cg_kernel *k, const cg_parallel 
     if (!status) status = set_expect(t, s, 1);
     if (!status) cg_set_hash(t, s);
     if (!status) status = run_on(t, SMALL, k, par, true, v);
-    for (int i = 0; i < cg_output_count(&t->p) && !status && v->ok; i++) compare_all(t, SMALL, i, i ? same : same_rounded, v);
+    for (int i = 0; i < cg_output_count(&t->p) && !status && v->ok; i++) compare_all(t, SMALL, i, i ? same : same_small(&t->p), v);
     return status;
 }
 

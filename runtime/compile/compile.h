@@ -45,6 +45,7 @@ typedef struct cg_call {
     void *src, *weights, *bias, *dst, *residual;
     void *packed; /* packed weights: the user's, or the workspace's part for them */
     void *shared; /* what stages share */
+    void *slope;  /* for PRELU: other kernels do not know of it */
 } cg_call;
 typedef void cg_stage_fn(const cg_call *call, void *scratch, long first, long last);
 

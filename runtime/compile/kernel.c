@@ -112,7 +112,7 @@ static cg_status stage_in_time(const cg_parallel *par, const cg_stage *s, stage_
 static cg_call call_of(const cg_kernel *k, const cg_operands *o, void *packed, char *workspace)
 {
     return (cg_call){o->src, o->weights, o->bias, o->dst, o->residual, packed ? packed : workspace,
-                     workspace + cg_round64(k->source.packed)};
+                     workspace + cg_round64(k->source.packed), o->slope};
 }
 
 void cg_kernel_run(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, void *packed, void *workspace)

@@ -113,10 +113,10 @@ static void set_triple(lua_State *lua, const char *field, const int64_t value[3]
 
 static void set_epilogue(lua_State *lua, const convgen_epilogue *e)
 {
-    static const char *const activations[] = {"none", "relu", "clamp"};
-    lua_createtable(lua, 0, 4);
+    lua_createtable(lua, 0, 5);
     set_bool(lua, "residual", e->residual);
-    cg_script_set_text(lua, "activation", activations[e->activation]);
+    set_bool(lua, "residual_last", e->residual_last);
+    cg_script_set_text(lua, "activation", cg_activation_word(e->activation));
     lua_pushnumber(lua, e->lo);
     lua_setfield(lua, -2, "lo");
     lua_pushnumber(lua, e->hi);

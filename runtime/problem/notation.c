@@ -106,37 +106,12 @@ static bool take_target(cg_options *o, const char *value)
     return true;
 }
 
-static bool read_clamp(const char *text, convgen_epilogue *e)
-{
-    char *end;
-    e->activation = CONVGEN_CLAMP;
-    e->lo = cg_read_real(text, &end);
-    if (end == text || *end != ':') return false;
-    text = end + 1;
-    e->hi = cg_read_real(text, &end);
-    return end != text && !*end && e->lo <= e->hi;
-}
-
-static bool read_activation(const char *text, convgen_epilogue *e)
-{
-    if (!strcmp(text, "relu")) return e->activation = CONVGEN_RELU, true;
-    return !strncmp(text, "clamp:", 6) && read_clamp(text + 6, e);
-}
-
-/* In the order in which it is computed: the residual first. */
 static bool take_epilogue(cg_options *o, const char *value)
 {
-    convgen_epilogue e = {0};
-    if (!strncmp(value, "residual", 8)) {
-        e.residual = true;
-        value += 8;
-        if (*value && *value++ != '+') return false;
-        if (value[-1] == '+' && !read_activation(value, &e)) return false;
-    } else if (strcmp(value, "none") && !read_activation(value, &e)) {
-        return false;
-    }
-    o->base.epilogue = e;
-    return true;
+    convgen_epilogue e;
+    bool read = cg_epilogue_read(value, &e);
+    if (read) o->base.epilogue = e;
+    return read;
 }
 
 /* All that is said of an option, here, in --help, in the manual page and in the completion. What is behind it reads one: a function, or a place
@@ -157,9 +132,7 @@ static const struct {
     {{"--accuracy", "A", CG_ACCURACY_LIST "; the default is as good as a plain loop", CG_ACCURACY_WORDS}, NULL, take_accuracy, 0, NULL},
     {{"--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"},
      NULL, NULL, offsetof(cg_options, base.weights), weightings},
-    {{"--epilogue", "E", "after the bias: relu, clamp:LO:HI, residual, residual+relu ... (default none)",
-      "relu clamp: residual residual+relu residual+clamp:"},
-     "none, residual, relu, clamp:LO:HI with LO <= HI, residual+relu, residual+clamp:LO:HI", take_epilogue, 0, NULL},
+    {{"--epilogue", "E", "after the bias, in this order: " CG_EPILOGUE_LIST, CG_EPILOGUE_WORDS}, CG_EPILOGUE_LIST, take_epilogue, 0, NULL},
     {{"--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL}, "1 to 1024", take_threads, 0, NULL},
     {{"--target", "T", CG_TARGET_LIST "; default $CONVGEN_TARGET, else the best of this machine", CG_TARGET_WORDS},
      "a target's name, such as avx2", take_target, 0, NULL},
@@ -408,15 +381,9 @@ static void add(spelling *l, const char *format, ...)
 
 static void add_epilogue(spelling *l, const convgen_epilogue *e)
 {
-    if (!e->residual && e->activation == CONVGEN_NONE) return;
-    add(l, "--epilogue=%s%s", e->residual ? "residual" : "", e->residual && e->activation ? "+" : "");
-    if (e->activation == CONVGEN_RELU) add(l, "relu");
-    if (e->activation == CONVGEN_CLAMP) {
-        char lo[40], hi[40];
-        cg_write_real(e->lo, lo), cg_write_real(e->hi, hi);
-        add(l, "clamp:%s:%s", lo, hi);
-    }
-    add(l, " ");
+    char text[CG_EPILOGUE];
+    cg_epilogue_write(e, text);
+    if (*text) add(l, "--epilogue=%s ", text);
 }
 
 static void add_options(spelling *l, const convgen_problem *p)

@@ -6,6 +6,14 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Programs outside are compiled against these: fields fill holes or stand last. */
+_Static_assert(sizeof(convgen_epilogue) == 24 && offsetof(convgen_epilogue, residual_last) == 1 && offsetof(convgen_epilogue, activation) == 4
+               && offsetof(convgen_epilogue, lo) == 8 && offsetof(convgen_epilogue, hi) == 16, "convgen_epilogue");
+_Static_assert(sizeof(convgen_problem) == 256 && offsetof(convgen_problem, batch) == 24 && offsetof(convgen_problem, in) == 56
+               && offsetof(convgen_problem, pad) == 176 && offsetof(convgen_problem, bias) == 200
+               && offsetof(convgen_problem, epilogue) == 208 && offsetof(convgen_problem, src_pixel_stride) == 232
+               && offsetof(convgen_problem, dst_pixel_stride) == 240 && offsetof(convgen_problem, accumulate) == 248, "convgen_problem");
+
 static const char axes[] = "dhw";
 
 static int64_t reach(int64_t kernel, int64_t dilation) { return (kernel - 1) * dilation + 1; }
@@ -100,7 +108,7 @@ static cg_status check_enums(const convgen_problem *p)
         const char *name;
         unsigned value, count;
     } rows[] = {{"pass", p->pass, 3},         {"type", p->type, CG_TYPES},       {"layout", p->layout, 2},
-                {"accuracy", p->accuracy, 4}, {"weights", p->weights, 2}, {"activation", p->epilogue.activation, 3}};
+                {"accuracy", p->accuracy, 4}, {"weights", p->weights, 2}, {"activation", p->epilogue.activation, CG_ACTIVATIONS}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].value >= rows[i].count)
             return cg_fail(CONVGEN_BAD_PROBLEM, "%s is %u: allowed is 0 to %u, see convgen.h", rows[i].name,
@@ -116,14 +124,9 @@ static cg_status normalise_epilogue(convgen_problem *p)
     convgen_epilogue *e = &p->epilogue;
     if (p->bias && p->pass == CONVGEN_BACKWARD_DATA)
         return cg_fail(CONVGEN_BAD_PROBLEM, "backward data has no bias: it is of FWD_B and BWD_WB only");
-    if (e->activation != CONVGEN_CLAMP) e->lo = e->hi = 0;
     if (p->pass != CONVGEN_FORWARD && (e->residual || e->activation != CONVGEN_NONE))
         return cg_fail(CONVGEN_BAD_PROBLEM, "%s has no epilogue: only a forward pass has one", cg_pass_name(p));
-    if (!(e->lo <= e->hi)) /* NaN as well */
-        return cg_fail(CONVGEN_BAD_PROBLEM,
-                       "clamp from %g to %g: the lower bound must not be above the upper one, nor NaN", e->lo, e->hi);
-    e->lo += 0.0, e->hi += 0.0; /* -0 and 0 are one problem */
-    return CONVGEN_OK;
+    return cg_epilogue_check(e);
 }
 
 static cg_status normalise(convgen_problem *p)
@@ -173,8 +176,7 @@ bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b)
            && a->in_channels == b->in_channels && a->out_channels == b->out_channels && same(a->in, b->in)
            && same(a->out, b->out) && same(a->kernel, b->kernel) && same(a->stride, b->stride)
            && same(a->dilation, b->dilation) && same(a->pad, b->pad) && a->bias == b->bias
-           && a->epilogue.residual == b->epilogue.residual && a->epilogue.activation == b->epilogue.activation
-           && a->epilogue.lo == b->epilogue.lo && a->epilogue.hi == b->epilogue.hi
+           && cg_epilogue_same(&a->epilogue, &b->epilogue)
            && a->src_pixel_stride == b->src_pixel_stride && a->dst_pixel_stride == b->dst_pixel_stride
            && a->accumulate == b->accumulate;
 }

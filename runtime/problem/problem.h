@@ -60,10 +60,10 @@ enum { CG_ACCURACIES = CG_ACCURACY_COUNT };
 
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
-enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_TENSORS };
+enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_SLOPE, CG_TENSORS };
 typedef union cg_operands {
     struct {
-        void *src, *weights, *bias, *dst, *residual;
+        void *src, *weights, *bias, *dst, *residual, *slope;
     };
     void *at[CG_TENSORS];
 } cg_operands;
@@ -77,6 +77,26 @@ int cg_output_count(const convgen_problem *p);             /* 2 where the bias h
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 convgen_type cg_output_type(const convgen_problem *p, bool bias);
 int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
+
+/* ---- activation.c: what is done with a sum before it is stored --------------------------------------------------- */
+
+enum { CG_ACTIVATIONS = CONVGEN_GELU + 1, CG_EPILOGUE = 128 /* the words of an epilogue */ };
+/* What --epilogue allows, and what the completion offers. */
+#define CG_EPILOGUE_LIST "none, relu, clamp:LO:HI with LO <= HI, leaky:SLOPE[:FLOOR], prelu, sigmoid, tanh, hardsigmoid:A:B, hardswish, " \
+    "silu, gelu, and residual, alone or before or after them: residual+relu, silu+residual"
+#define CG_EPILOGUE_WORDS "none relu clamp: leaky: prelu sigmoid tanh hardsigmoid: hardswish silu gelu residual residual+relu silu+residual"
+const char *cg_activation_word(convgen_activation a); /* "clamp": the generator's name of it */
+/* "residual+clamp:0:6": words in the order of what is done; "" is written for none. false: that is no epilogue, and *e has none. */
+bool cg_epilogue_read(const char *text, convgen_epilogue *e);
+void cg_epilogue_write(const convgen_epilogue *e, char text[CG_EPILOGUE]);
+cg_status cg_epilogue_check(convgen_epilogue *e); /* completes it as well; the activation is one of the enumeration */
+bool cg_epilogue_same(const convgen_epilogue *a, const convgen_epilogue *b);
+/* The activation of n values in place, with a kernel's bits. slope: one for each value, read for PRELU only. */
+void cg_activate(const convgen_epilogue *e, convgen_type type, const void *slope, int64_t n, void *y);
+/* Its exact value, with parameters as the type has them; the most that it enlarges a difference by; whether kernels round it. */
+long double cg_activation_exact(const convgen_epilogue *e, convgen_type type, double slope, long double x);
+double cg_activation_steepest(const convgen_epilogue *e, double slope);
+bool cg_activation_rounds(convgen_activation a);
 
 /* ---- notation.c: the text of a problem, read and written --------------------------------------------------------- */
 

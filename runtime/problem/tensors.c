@@ -2,17 +2,17 @@
 #include "problem/problem.h"
 #include <string.h>
 
-static const char *const names[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual"};
+static const char *const names[CG_TENSORS] = {"src", "weights", "bias", "dst", "residual", "slope"};
 
 /* By pass: what each tensor is, where the problem has it; the result that is no gradient of a bias, and the input that is no weights. */
 static const struct pass_row {
     cg_role role[CG_TENSORS];
     int output, data;
 } passes[] = {
-    /*                               src        weights    bias       dst        residual */
-    [CONVGEN_FORWARD] =          {{CG_INPUT,  CG_INPUT,  CG_INPUT,  CG_RESULT, CG_INPUT},  CG_DST,     CG_SRC},
-    [CONVGEN_BACKWARD_DATA] =    {{CG_RESULT, CG_INPUT,  CG_ABSENT, CG_INPUT,  CG_ABSENT}, CG_SRC,     CG_DST},
-    [CONVGEN_BACKWARD_WEIGHTS] = {{CG_INPUT,  CG_RESULT, CG_RESULT, CG_INPUT,  CG_ABSENT}, CG_WEIGHTS, CG_SRC},
+    /*                               src        weights    bias       dst        residual   slope */
+    [CONVGEN_FORWARD] =          {{CG_INPUT,  CG_INPUT,  CG_INPUT,  CG_RESULT, CG_INPUT,  CG_INPUT},  CG_DST,     CG_SRC},
+    [CONVGEN_BACKWARD_DATA] =    {{CG_RESULT, CG_INPUT,  CG_ABSENT, CG_INPUT,  CG_ABSENT, CG_ABSENT}, CG_SRC,     CG_DST},
+    [CONVGEN_BACKWARD_WEIGHTS] = {{CG_INPUT,  CG_RESULT, CG_RESULT, CG_INPUT,  CG_ABSENT, CG_ABSENT}, CG_WEIGHTS, CG_SRC},
 };
 
 const char *cg_tensor_name(int tensor) { return names[tensor]; }
@@ -31,12 +31,13 @@ void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS])
     memcpy(role_of, passes[p->pass].role, sizeof passes[0].role);
     if (!p->bias) role_of[CG_BIAS] = CG_ABSENT;
     if (!p->epilogue.residual) role_of[CG_RESIDUAL] = CG_ABSENT;
+    if (p->epilogue.activation != CONVGEN_PRELU) role_of[CG_SLOPE] = CG_ABSENT;
 }
 
 void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS])
 {
     cg_sizes s = cg_problem_sizes(p);
-    const int64_t count[CG_TENSORS] = {s.src, s.weights, s.bias, s.dst, s.dst};
+    const int64_t count[CG_TENSORS] = {s.src, s.weights, s.bias, s.dst, s.dst, s.bias};
     for (int i = 0; i < CG_TENSORS; i++) bytes[i] = (size_t)count[i] * cg_element(p, i);
 }
 

@@ -206,7 +206,8 @@ static void pack_problem(convgen_problem *to, const convgen_problem *p)
     memcpy(to->stride, p->stride, sizeof p->stride), memcpy(to->dilation, p->dilation, sizeof p->dilation);
     memcpy(to->pad, p->pad, sizeof p->pad);
     to->bias = p->bias;
-    to->epilogue.residual = p->epilogue.residual, to->epilogue.activation = p->epilogue.activation;
+    to->epilogue.residual = p->epilogue.residual, to->epilogue.residual_last = p->epilogue.residual_last;
+    to->epilogue.activation = p->epilogue.activation;
     to->epilogue.lo = p->epilogue.lo, to->epilogue.hi = p->epilogue.hi;
 }
 

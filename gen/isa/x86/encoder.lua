@@ -16,8 +16,8 @@ local rip = encoder.rip
 
 -- What depends on the type of elements, by the marks of instructions.lua.
 local marks = {
-  f32 = { P = 0, S = 2, W = 0, step = 0, t = "s", p = "32x4" },
-  f64 = { P = 1, S = 3, W = 1, step = 1, t = "d", p = "64x2" },
+  f32 = { P = 0, S = 2, W = 0, step = 0, t = "s", p = "32x4", i = "d" },
+  f64 = { P = 1, S = 3, W = 1, step = 1, t = "d", p = "64x2", i = "q" },
 }
 for name, t in pairs(marks) do t.size = types.bytes(name) end
 local prefixes = { NP = 0, ["66"] = 1, F3 = 2, F2 = 3 }

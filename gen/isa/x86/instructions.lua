@@ -3,7 +3,7 @@
 -- A row of VEX is encoded with an EVEX prefix where its operands ask for one (512 bits, registers above 15, masks, one element for
 -- all lanes). What depends on the type of the elements, f32 or f64, is marked:
 --   %t  s or d in the spelling, %p 32x4 or 64x2;  Pt  prefix NP or 66;  St  prefix F3 or F2;  +t  an opcode one higher for f64
---   Wt  W0 or W1;  WIGt  the same under EVEX, nothing under VEX
+--   %i d or q;  Wt  W0 or W1;  WIGt  the same under EVEX, nothing under VEX
 -- L is the vector's length, LIG one element. op is the manual's operand encoding: R is in ModRM.reg, V in vvvv, M in ModRM.r/m,
 -- O in the opcode, I immediate, D a jump. tuple: the unit of EVEX's compressed displacement (full: the vector, one: an element,
 -- part: 128 bits). low: there is no EVEX form. merge: lanes outside a mask stay (else they become 0). r and m: registers that are none of the row's vectors. A row with several codes
@@ -26,6 +26,11 @@ return {
   sub         = { means = "d = x - y",         gnu = "vsubp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 5C /r" },
   min         = { means = "d = x < y ? x : y", gnu = "vminp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 5D /r" },
   max         = { means = "d = x > y ? x : y", gnu = "vmaxp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 5F /r" },
+  div         = { means = "d = x / y",         gnu = "vdivp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 5E /r" },
+  band        = { means = "d = x & y",         gnu = "vandp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 54 /r" },
+  bor         = { means = "d = x | y",         gnu = "vorp%t",        op = "RVM",  code = "VEX.L.Pt.0F.WIGt 56 /r" },
+  bxor        = { means = "d = x ^ y",         gnu = "vxorp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 57 /r" },
+  shift_up    = { means = "v = x << imm8",     gnu = "vpsll%i",       op = "VMI",  code = "VEX.L.66.0F.WIGt 72+t /6 ib" },
   unpack_low  = { means = "low pairs",         gnu = "vunpcklp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 14 /r" },
   unpack_high = { means = "high pairs",        gnu = "vunpckhp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 15 /r" },
   shuffle     = { means = "two of x, two of y", gnu = "vshufps",      op = "RVMI", code = "VEX.L.NP.0F.W0 C6 /r ib" },
@@ -44,6 +49,8 @@ return {
   add_one     = { means = "d = x + y",         gnu = "vadds%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 58 /r", tuple = "one" },
   mul_one     = { means = "d = x * y",         gnu = "vmuls%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 59 /r", tuple = "one" },
   sub_one     = { means = "d = x - y",         gnu = "vsubs%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5C /r", tuple = "one" },
+  div_one     = { means = "d = x / y",         gnu = "vdivs%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5E /r", tuple = "one" },
+  fma_over_one = { means = "d = v*d + x",      gnu = "vfmadd213s%t",  op = "RVM",  code = "VEX.LIG.66.0F38.Wt A9 /r", tuple = "one" },
   min_one     = { means = "d = x < y ? x : y", gnu = "vmins%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5D /r", tuple = "one" },
   max_one     = { means = "d = x > y ? x : y", gnu = "vmaxs%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5F /r", tuple = "one" },
   -- masks and state

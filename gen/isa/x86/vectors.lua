@@ -7,7 +7,7 @@ local places = require "lower/places"
 local vectors = {}
 
 local integer, at, address = pointers.integer, pointers.at, pointers.address
-local from_pool = { base = encoder.rip, disp = 0 }
+local from_pool, all_from_pool = { base = encoder.rip, disp = 0 }, { base = encoder.rip, disp = 0, all = true }
 
 local function put(s, form, reg, v, m, mask)
   local n = s.n + 1
@@ -21,9 +21,9 @@ local function put_imm(s, form, reg, v, m, imm)
 end
 
 -- One that reads an entry of the pool.
-local function pooled(s, form, reg, entry)
-  code.put(s, form.encode(form, reg, nil, from_pool))
-  code.reads_pool(s, entry, form, reg)
+local function pooled(s, form, reg, entry, v, all)
+  code.put(s, form.encode(form, reg, v, all and all_from_pool or from_pool))
+  code.reads_pool(s, entry, { form = form, reg = reg, v = v, all = all })
 end
 
 ---- forms -----------------------------------------------------------------------------------------------------------
@@ -34,9 +34,12 @@ local special = {
   store128 = function(f) return encoder.form("store", f.type, 128) end,
   permute = function(f) return encoder.form("permute", "f32", f.bits) end,
   insert = function(f) return encoder.form(f.bits == 512 and "insert" or "insert128", f.type, f.bits) end,
+  muladd = function(f) return encoder.form("fma_over", f.type, f.bits) end,
+  shift = function(f) return encoder.form("shift_up", f.type, f.bits) end,
   extract = function(f) return encoder.form(f.bits == 512 and "extract" or "extract128", f.type, f.bits) end,
 }
-local one_element = { broadcast = "load_one", zero = "zero", zero_low = "zero", move = "move" }
+local one_element = { broadcast = "load_one", zero = "zero", zero_low = "zero", move = "move", muladd = "fma_over_one",
+  band = "band", bor = "bor", bxor = "bxor", shift = "shift_up" }
 
 -- Read when they are asked for first.
 local function new_forms(type_name, target)
@@ -213,6 +216,7 @@ local function arithmetic(s, op)
   if op.count and not s.target.mask_registers then return blended(s, op) end
   local form, d, x, y, mask = s.forms[op.op], s.map[op.d], s.map[op.x], op.y, op.count and mask_of(s, op)
   if y.kind == "register" then return put(s, form, d, x, s.map[y], mask) end
+  if y.value then return pooled(s, form, d, code.constant(s, y.index), x, true) end
   local m = address(s, y.address)
   if not y.all or s.k.lanes == 1 then return put(s, form, d, x, m, mask) end
   if s.target.broadcast_operand then
@@ -222,6 +226,8 @@ local function arithmetic(s, op)
   put(s, s.forms.broadcast, s.temporary, nil, m)
   put(s, form, d, x, s.temporary)
 end
+
+local function shift(s, op) put_imm(s, s.forms.shift, 6, s.map[op.d], s.map[op.x], op.bits) end -- 6: of the opcode
 
 ---- parts of 128 bits -----------------------------------------------------------------------------------------------
 
@@ -257,13 +263,15 @@ vectors.operations = {
   zero = zero, constant = constant, load = load, spread = spread, store = store, stream = stream, broadcast = broadcast,
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
   min = arithmetic, move = move, insert = insert, extract = extract, transpose = transpose, spill = spill, fill = fill,
+  div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift,
 }
 
 -- A reader of the pool knows how far it is now.
 function vectors.fix(s, fixup, distance, symbol)
-  local form, reg, n = fixup.form, fixup.reg, fixup.item
-  s.code[n] = form.encode(form, reg, nil, { base = encoder.rip, disp = distance })
-  if s.texts then s.texts[n] = encoder.text(form, reg, nil, { base = encoder.rip, disp = symbol }) end
+  local how, n = fixup.how, fixup.item
+  local function pool(disp) return { base = encoder.rip, disp = disp, all = how.all } end
+  s.code[n] = how.form.encode(how.form, how.reg, how.v, pool(distance))
+  if s.texts then s.texts[n] = encoder.text(how.form, how.reg, how.v, pool(symbol)) end
 end
 
 return vectors

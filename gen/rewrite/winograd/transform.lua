@@ -218,6 +218,7 @@ function transform.output(p, called, o)
     end
     k.about = about_output(k, p, o, m)
     local from, bias = pointer(m.from:lower(), "in"), forward and p.bias and pointer("bias", "in")
+    local slope = forward and parts.slopes(p) and pointer("slope", "in")
     local residual, to = forward and p.epilogue.residual and pointer("residual", "in"), pointer("out", "out")
     local two = { m = m, first = 1, last = o.h.size, present = all }
     function two.load(fh, fw)
@@ -230,7 +231,9 @@ function transform.output(p, called, o)
       for row, r in ipairs(results) do
         local at = (row - 1) * o.row + (column - 1) * o.pixel
         if forward then
-          parts.epilogue(k, p, r, k:vector "e", bias and k:at(bias), residual and k:at(residual, at), 0, two.lanes)
+          local with = { bias = bias and k:at(bias), slope = slope and k:at(slope),
+            residual = residual and k:at(residual, at) }
+          parts.epilogue(k, p, r, k:vector "e", with, 0, two.lanes)
         end
         if o.stream and not two.lanes then k:stream(k:at(to, at), r) else k:store(k:at(to, at), r, 0, two.lanes) end
       end
