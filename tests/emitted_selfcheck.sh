@@ -10,7 +10,7 @@ cat >"$work/list.txt" <<'X1'
 --reset --dir=FWD_D --dt=f64 --weights=fixed mb1ic3ih6oc5kh3ph1n"double"
 --reset --dir=BWD_D mb1ic3ih6oc5kh3ph1n"data"
 --reset --dir=BWD_WB --dt=f64 mb1ic3ih6oc5kh3ph1n"gradient"
---reset --dir=FWD_D --accuracy=8x --weights=fixed mb1ic32ih12oc32kh3ph1n"transformed"
+--reset --dir=FWD_D --accuracy=8x --weights=fixed mb1ic32ih24oc32kh3ph1n"transformed"
 X1
 CONVGEN_STORE=/dev/null "$convgen" emit --batch="$work/list.txt" --prefix=net --target=portable -o "$work/net" 2>"$work/said" || { cat "$work/said"; exit 1; }
 cd "$work/net"

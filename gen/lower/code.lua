@@ -82,7 +82,7 @@ function code.datum(s, section, key, make, op)
   return entry
 end
 
--- The last instruction reads an entry of the pool; isa.fix will be given `form` and `reg`.
+-- The last instruction reads an entry of the pool; isa.fix will be given `how`.
 function code.reads_pool(s, entry, how)
   s.fixups[#s.fixups + 1] = { item = s.n, entry = entry, how = how }
 end

@@ -20,7 +20,7 @@ end })
 
 function operations.constant(s, op)
   put(s, "literal", "v" .. s.map[op.d])
-  code.reads_pool(s, code.constant(s, op.index), nil, "v" .. s.map[op.d])
+  code.reads_pool(s, code.constant(s, op.index), "v" .. s.map[op.d])
 end
 
 function operations.loop(s, op)
@@ -38,7 +38,7 @@ local made_up = {
   jump = function(name, size, back) return string.pack("<i4", back and -size or size), name end,
   fix = function(s, fixup, distance, symbol)
     s.code[fixup.item] = string.pack("<i4", distance)
-    if s.texts then s.texts[fixup.item] = ("literal %s, %s"):format(fixup.reg, symbol) end
+    if s.texts then s.texts[fixup.item] = ("literal %s, %s"):format(fixup.how, symbol) end
   end,
   emitted = { name = "made-up", macro = "MADE_UP", defined = "defined(__made_up__)", processors = "made-up", prepare = "",
     supports = "has_%s()" },
