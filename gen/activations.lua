@@ -7,7 +7,8 @@
 --   exact                    a C expression of x, lo and hi for emitted self-checks: LIKE(f) is a function of <math.h>
 --   means                    words for emitted files, of which %1 and %2 are the parameters
 --   steepest                 where the parameters do not say: a difference of x grows by no more
---   span                     the x between which it hides nothing, where it is flat elsewhere: {lo, hi} or a function of e
+--   span                     the x between which it hides nothing, where it is flat elsewhere: {lo, hi}, or a function
+--                            of e
 -- Comments of the steps give what stands in activation_steps.h under the same name.
 local polynomials = require "polynomials"
 local activations = {}

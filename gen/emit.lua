@@ -195,7 +195,8 @@ local function write_kernel(network, layer, kernel, build, put)
   local in_c, open, close = kernel.form == "c", enclosure(network, kernel)
   put(kernel.file, (template.fill("standalone_kernel.c.in", {
     HEAD = head(network, layer, kernel, result), PREFIX = network.prefix, OPEN = open, CLOSE = close,
-    INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels) or instructions,
+    INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels)
+      or instructions,
     KERNELS = kernels_text(result, in_c and lower.c.kernel or lower.machine.assembly, target),
     STAGES = stages_text(p, result), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),

@@ -103,8 +103,8 @@ local function forward(p)
       d:loop("c", 0, ocg, 1, function(c)
         local out = to + c * dst.c
         d:call(kernel, { src = { d.src, from }, weights = { d.weights, with + c * weights.o },
-          bias = { d.bias, g * ocg + c }, slope = { d.slope, g * ocg + c }, residual = { d.residual, out }, dst = { d.dst, out },
-          planes = planes, rows = rows, columns = columns })
+          bias = { d.bias, g * ocg + c }, slope = { d.slope, g * ocg + c },
+          residual = { d.residual, out }, dst = { d.dst, out }, planes = planes, rows = rows, columns = columns })
       end)
     end)
   end

@@ -47,8 +47,8 @@ function c.beyond(programs)
   for _, k in ipairs(programs) do
     if k.activates then
       local all = values_of(k.type, k.target)
-      return template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES, V = all.V,
-        S = all.S })
+      return template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES,
+        V = all.V, S = all.S })
     end
   end
   return ""
@@ -120,7 +120,9 @@ local function operation(k, op)
   local own, y = spell[op.op], op.y
   if own then return own(k, op) end
   if not (y and y.all) then return by_row(k, op, "v" .. op.op) end
-  if op.op == "fma" and not op.count and y.address then return call("vfma_all", { op.d.name, op.x.name, address(y.address) }) end
+  if op.op == "fma" and not op.count and y.address then
+    return call("vfma_all", { op.d.name, op.x.name, address(y.address) })
+  end
   return broadcast_first(k, op, "v" .. op.op)
 end
 

@@ -494,8 +494,8 @@ local function transform_outputs(s, t)
     local y, x = place_of(s, hr, wr, row, column)
     local out = d:let("out", s.planes and planes.outputs(s, image, y, x)
       or grid_pixel(s.to, t.block, t.image + image, t.y + y, t.x + x, { h = 0, w = 0 }) + t.channel)
-    d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), { bias = { d.bias, t.channel }, slope = { d.slope, t.channel },
-      m = { d.scratch, number * t.tile.width + s.m_at }, residual = { d.residual, out },
+    d:call(output_kernel(s, hr.tile.class, wr.tile.class, t.tile), { bias = { d.bias, t.channel },
+      slope = { d.slope, t.channel }, m = { d.scratch, number * t.tile.width + s.m_at }, residual = { d.residual, out },
       out = { s.planes and d.scratch or d[s.to.base], out } })
   end)
   if s.planes then planes.write(s, t) end
