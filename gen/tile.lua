@@ -223,6 +223,7 @@ function nodes.fetch(t, node)
 end
 
 -- Where an activation needs more registers than sums leave, they wait on the stack; a function that gives the next.
+-- What is summed afterwards has registers of its own: the same ones would stay taken meanwhile.
 local function wait(t, sums, node)
   local k, e, slots, names = t.k, t.ending.epilogue, {}, 0
   local needs = e and activations.registers(e) or 0
@@ -234,6 +235,7 @@ local function wait(t, sums, node)
     slots[i] = k:slot "waits"
     k:spill(slots[i], sum)
   end
+  t.known[sums] = nil
   return function()
     names = names + 1
     local sum = k:vector "sum"
