@@ -223,6 +223,7 @@ function nodes.fetch(t, node)
 end
 
 -- Where an activation needs more registers than sums leave, they wait on the stack; a function that gives the next.
+-- What is summed afterwards, and what is overwritten, have registers of their own: the same ones would stay taken.
 local function wait(t, sums, node)
   local k, e, slots, names = t.k, t.ending.epilogue, {}, 0
   local needs = e and activations.registers(e) or 0
@@ -234,6 +235,8 @@ local function wait(t, sums, node)
     slots[i] = k:slot "waits"
     k:spill(slots[i], sum)
   end
+  t.waiting = true
+  t.known[sums], t.known[t[t.ending.temporary]] = nil, nil
   return function()
     names = names + 1
     local sum = k:vector "sum"
@@ -288,10 +291,10 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector.
+-- A bias that does not depend on the vector; an activation that sums wait for leaves it no register from one to the next.
 function endings.biased(t, sum)
   local r = register(t, t.passing)
-  if t.index.v == 0 then t.k:broadcast(r, place(t, t.ending.value)) end
+  if t.index.v == 0 or t.waiting then t.k:broadcast(r, place(t, t.ending.value)) end
   t.k:add(sum, sum, r)
 end
 

@@ -60,14 +60,14 @@ static inline void random_point(uint64_t *state, convgen_problem *p, int rank)
     }
 }
 
-/* A normalised problem of at most about `macs` multiply-adds. One in six has many channels (wide panels, weights that are far), one
- * in six planes or rows of more pixels than a block of backward weights sums (512), one in six a kernel of one tap and much data. */
+/* A normalised problem of at most about `macs` multiply-adds. One in seven has many channels (wide panels, weights that are far), one
+ * in seven planes or rows of more pixels than a block of backward weights sums (512), two in seven a kernel of one tap and much data. */
 static inline convgen_problem random_problem(uint64_t *state, double macs)
 {
     for (;;) {
         convgen_problem p = {0};
-        const int64_t kind = random_in(state, 0, 5);
-        const bool wide = kind == 0, large = kind == 1, pointwise = kind == 2;
+        const int64_t kind = random_in(state, 0, 6);
+        const bool wide = kind == 0, large = kind == 1, pointwise = kind == 2 || kind == 3;
         p.pass = (convgen_pass)random_in(state, 0, 2);
         p.type = (convgen_type)random_in(state, 0, 1);
         p.layout = random_in(state, 0, 3) ? CONVGEN_NHWC : CONVGEN_NCHW;
