@@ -183,7 +183,7 @@ static char *estimated(const convgen_problem *p, int threads, const char *store,
     ck_assert_int_eq(cg_trial_new(p, false, &trial), CONVGEN_OK);
     ck_assert_int_eq(cg_trial_data(trial, &o), CONVGEN_OK);
     poison_output(p, &o);
-    convgen_tensors t = {o.src, o.weights, o.bias, o.dst, o.residual, NULL, NULL, NULL};
+    convgen_tensors t = {o.src, o.weights, o.bias, o.dst, o.residual, NULL, NULL, o.slope};
     ck_assert_msg(convgen_run(plan, &t) == CONVGEN_OK, "%s", convgen_error(NULL));
     take_output(p, &o, &bits, size);
     snprintf(schedule, CG_NAME, "%s", convgen_plan_info(plan)->schedule);
