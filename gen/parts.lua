@@ -3,7 +3,7 @@ local activations, types = require "activations", require "types"
 local parts = {}
 
 -- Leaky and the like are programs of activations.lua; the first two of its rows have always been here.
-local function activate(k, p, acc, temp, with, first, count)
+local function activate(k, p, acc, temp, with)
   local e = p.epilogue
   if e.activation == "relu" then
     k:zero(temp)
@@ -13,23 +13,23 @@ local function activate(k, p, acc, temp, with, first, count)
     if e.hi < math.huge then k:constant(temp, e.hi); k:min(acc, temp, acc) end
   elseif activations.of(p).program then
     if with.slope and with.slope_of_all then k:broadcast(temp, with.slope)
-    elseif with.slope then k:load(temp, with.slope, first, count) end
+    elseif with.slope then k:load(temp, with.slope, with.first, with.count) end
     activations.put(k, p, acc, temp)
   end
 end
 
 -- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, then residual and
 -- activation, either first. with: their addresses, those that there are, `bias`, `residual` and `slope`
--- (slope_of_all: one for all lanes); `temp` is a register that may be overwritten; first, count: the lanes.
-function parts.epilogue(k, p, acc, temp, with, first, count)
+-- (slope_of_all: one for all lanes), and the lanes, first and count; `temp` is a register that may be overwritten.
+function parts.epilogue(k, p, acc, temp, with)
   local function add(address)
     if not address then return end
-    k:load(temp, address, first, count)
+    k:load(temp, address, with.first, with.count)
     k:add(acc, acc, temp)
   end
   add(with.bias)
   if not p.epilogue.residual_last then add(with.residual) end
-  activate(k, p, acc, temp, with, first, count)
+  activate(k, p, acc, temp, with)
   if p.epilogue.residual_last then add(with.residual) end
 end
 

@@ -23,7 +23,8 @@ local function mover(k, view)
   local r, temp = k:vector(view.register or "r"), view.finish and k:vector "temp"
   return function(pointers, at, count)
     k:load(r, k:at(pointers[1], at), 0, count)
-    if temp then parts.epilogue(k, view.finish, r, temp, { residual = k:at(pointers[2], at) }, 0, count) end
+    local with = temp and { residual = k:at(pointers[2], at), first = 0, count = count }
+    if temp then parts.epilogue(k, view.finish, r, temp, with) end
     k:store(k:at(pointers[#pointers], at), r, 0, not view.whole and count or nil)
   end
 end
@@ -161,7 +162,8 @@ function relayout.to_rows(view, o)
     load_turned(k, view, r, at[1], c, pixels)
     for i = 1, math.min(k.part, view.channels) do
       local row, count = (c + i - 1) * view.row, view.exact and pixels
-      if temp then parts.epilogue(k, view.finish, r[i], temp, { residual = k:at(at[3], row) }, 0, count) end
+      local with = temp and { residual = k:at(at[3], row), first = 0, count = count }
+      if temp then parts.epilogue(k, view.finish, r[i], temp, with) end
       k:store(k:at(at[2], row), r[i], 0, count)
     end
   end

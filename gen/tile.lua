@@ -302,8 +302,8 @@ function endings.epilogue(t, sum)
   local e, first, n = t.ending, lanes(t, t.sums, {})
   local residual = e.residual and t.k:at(t.pointers[e.residual], offset(t, t.sums))
   local with = { bias = e.bias and place(t, e.bias), residual = residual, slope = e.slope and place(t, e.slope),
-    slope_of_all = e.slope_of_all }
-  parts.epilogue(t.k, e.epilogue, sum, temporary(t), with, first, n)
+    slope_of_all = e.slope_of_all, first = first, count = n }
+  parts.epilogue(t.k, e.epilogue, sum, temporary(t), with)
 end
 
 ---- the nest --------------------------------------------------------------------------------------------------------

@@ -232,8 +232,8 @@ function transform.output(p, called, o)
         local at = (row - 1) * o.row + (column - 1) * o.pixel
         if forward then
           local with = { bias = bias and k:at(bias), slope = slope and k:at(slope),
-            residual = residual and k:at(residual, at) }
-          parts.epilogue(k, p, r, k:vector "e", with, 0, two.lanes)
+            residual = residual and k:at(residual, at), first = 0, count = two.lanes }
+          parts.epilogue(k, p, r, k:vector "e", with)
         end
         if o.stream and not two.lanes then k:stream(k:at(to, at), r) else k:store(k:at(to, at), r, 0, two.lanes) end
       end
