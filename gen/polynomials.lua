@@ -1,4 +1,4 @@
--- polynomials.lua, made by bench/polynomials.py: the coefficients of the activations' polynomials, lowest power first.
+-- polynomials.lua, made by tools/polynomials.py: the coefficients of the activations' polynomials, lowest power first.
 return {
   f32 = {
     reduction = {

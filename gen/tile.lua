@@ -291,7 +291,8 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector; an activation that sums wait for leaves it no register from one to the next.
+-- A bias that does not depend on the vector; an activation that sums wait for leaves it no register from one to the
+-- next.
 function endings.biased(t, sum)
   local r = register(t, t.passing)
   if t.index.v == 0 or t.waiting then t.k:broadcast(r, place(t, t.ending.value)) end

@@ -1,4 +1,4 @@
-/* polynomials.h, made by bench/polynomials.py: the coefficients of the activations' polynomials, lowest power first. */
+/* polynomials.h, made by tools/polynomials.py: the coefficients of the activations' polynomials, lowest power first. */
 static const float reduction_f32[] = {
     0xb8aa3bp-23f, 0xb17218p-24f, -0x82e308p-52f,
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Finds the coefficients of the activations' polynomials, and writes them for the generator and for the reference.
 
-    bench/polynomials.py            writes gen/polynomials.lua and runtime/problem/polynomials.h (python3-mpmath, a minute)
+    tools/polynomials.py            writes gen/polynomials.lua and runtime/problem/polynomials.h (python3-mpmath, a minute)
 
 expm1   (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2, by powers of r from 0 on
 reduction, limits: what exp(x) is brought to a power of two and a small rest by, and where its arguments are kept
@@ -128,7 +128,7 @@ def hexadecimal(x, digits):
     return ("-" if x < 0 else "") + f"0x{text}p{int(exponent) - digits}"
 
 
-HEAD = "made by bench/polynomials.py: the coefficients of the activations' polynomials, lowest power first."
+HEAD = "made by tools/polynomials.py: the coefficients of the activations' polynomials, lowest power first."
 
 
 def lua(tables):
