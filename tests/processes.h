@@ -33,10 +33,31 @@ static inline bool process_has(const char *pid, const char *word)
 
 static inline bool process_is_any(const char *pid) { return pid; }
 
-/* Asleep, and no signal is on its way to it. (Between fork and exec it is a copy of ours, which sleeps for a moment only.) */
-static inline bool process_stays(const char *pid)
+static inline bool process_is_dead(const char *pid)
 {
     char text[4096];
+    return !process_text(pid, "status", text, sizeof text) || strstr(text, "\nState:\tZ") || strstr(text, "\nState:\tX");
+}
+
+/* The leader of a process's session, as a text; "0" where the process is gone. */
+static inline void session_of(const char *pid, char leader[16])
+{
+    char text[4096];
+    int id = 0;
+    process_text(pid, "stat", text, sizeof text);
+    const char *after = strrchr(text, ')'); /* the name before it may hold anything */
+    if (!after || sscanf(after + 1, " %*c %*d %*d %d", &id) != 1) id = 0;
+    snprintf(leader, 16, "%d", id);
+}
+
+/* Asleep, and no signal is on its way to it. (Between fork and exec it is a copy of ours, which sleeps for a moment only.) When a terminal
+ * hangs up, the system signals the leader of the session alone, and the others when the leader has died: until then they stay for a
+ * good reason. */
+static inline bool process_stays(const char *pid)
+{
+    char text[4096], leader[16];
+    session_of(pid, leader);
+    if (strcmp(leader, pid) && atoi(leader) != getsid(0) && !process_is_dead(leader)) return false;
     process_text(pid, "status", text, sizeof text);
     return strncmp(text, "Name:\tconvgen\n", 14) && strstr(text, "\nState:\tS") &&
            strstr(text, "\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n");
@@ -67,10 +88,9 @@ static inline bool all_end(const char *word)
 /* Until a process is dead, all its files closed, whoever waits for it. */
 static inline void wait_until_dead(pid_t id)
 {
-    char pid[16], text[4096];
+    char pid[16];
     snprintf(pid, sizeof pid, "%d", (int)id);
-    while (process_text(pid, "status", text, sizeof text) && !strstr(text, "\nState:\tZ") && !strstr(text, "\nState:\tX"))
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    while (!process_is_dead(pid)) nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
 static inline void wait_for_file(const char *path)
