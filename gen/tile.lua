@@ -231,8 +231,8 @@ local function wait(t, sums, node)
   local needs = e and activations.registers(e) or 0
   if needs == 0 then return end
   each(t, sums, node.reach or {}, function() slots[#slots + 1] = register(t, sums) end)
-  local others = count(t, t.held, {}) + (k.target.broadcast_operand and 1 or 2) -- what is held, what passes, an operand
-  if #slots + needs + others < k.target.registers then return end
+  local others = count(t, t.held, {}) + 1 -- what is held, what passes
+  if #slots + needs + others <= k.target.registers then return end
   for i, sum in ipairs(slots) do
     slots[i] = k:slot "waits"
     k:spill(slots[i], sum)
