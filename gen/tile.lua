@@ -11,8 +11,9 @@
 --   sizes       of the axes: { m = 6, v = 4 }
 --   sums, held, passing   operands: { pointer = name of an argument, register = name, { axis, elements }, ... }, the
 --               axes in the order in which they are walked. indices: those of a register's name, if others (a list of
---               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; once: for but
---               one sum it may be a memory operand; fresh: it passes through a register of its own each time
+--               axes, or a function of all indices); last: lanes of the last vector; kind: see `loads`; load: a
+--               function (tile, register, operand, place) in its stead; once: for but one sum it may be a memory
+--               operand; fresh: it passes through a register of its own each time
 --   registers   operands as their registers are declared, { name, axis = indices } for some; others are when used
 --   ending      what `endings` need: epilogue (a problem), bias and slope (operands; slope_of_all: it is one for all
 --               lanes), value (one that is a bias for all lanes),
@@ -152,7 +153,8 @@ local function factor(t, reach, at, uses)
   if operand.once and uses == 1 and t.k.target.broadcast_operand then return t.k:memory_broadcast(from) end
   if operand.fresh then t.known[operand] = nil end
   local r = register(t, operand)
-  loads[kind](t, r, operand, from, reach)
+  local load_it = operand.load or loads[kind]
+  load_it(t, r, operand, from, reach)
   return r
 end
 
