@@ -215,15 +215,13 @@ function activations.span(p)
   return type(span) == "function" and span(p.epilogue) or span or nil
 end
 
--- Registers that the activation of a problem needs beside a sum; and with it.
-function activations.room(p)
-  local needs = activations.registers(p)
-  return needs > 0 and needs + 1 or 0
+-- Registers that are taken while a sum of a problem has its activation; 0: those that it has anyway. With the sum, and
+-- with a range's mask where masks take vector registers.
+function activations.room(p, target)
+  local needs = activations.of(p).registers
+  return needs and needs + 1 + (target.mask_registers and 0 or 1) or 0
 end
 
-function activations.registers(p) return activations.of(p).registers or 0 end
-
--- What is beyond a limit takes operations that other kernels do not have.
 function activations.put(k, p, y, temp)
   local row = activations.of(p)
   if row.registers then k.activates = true end

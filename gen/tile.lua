@@ -230,8 +230,8 @@ end
 local function gather(t, sums, node)
   local k, e, list, slots = t.k, t.ending.epilogue, {}, {}
   each(t, sums, node.reach or {}, function() list[#list + 1] = register(t, sums) end)
-  local needs = e and activations.registers(e) or 0
-  local live = #list + needs + count(t, t.held, {}) + 1 -- what is held, what passes
+  local needs = e and activations.room(e, k.target) or 0
+  local live = #list - 1 + needs + count(t, t.held, {}) + 1 -- what is held, what passes
   if needs == 0 or live <= k.target.registers then return list, slots end
   for i = math.max(1, #list - (live - k.target.registers) + 1), #list do
     slots[i] = k:slot "waits"
