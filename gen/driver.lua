@@ -308,13 +308,23 @@ function driver.stage(spec)
   return stage
 end
 
+-- Says where a stage finds what it calls a name: {name = {base, at: so many elements on}}, in memory that stages share
+-- or that has packed weights.
+function driver.place(stage, places)
+  stage.places = places
+  for name, place in pairs(places) do
+    stage.shares = stage.shares or place.base == "shared" and stage.body.used[name] or false
+  end
+end
+
 -- The C text of a stage; c_type(name) is the type in C of what a base holds.
 function driver.print(stage, c_type)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
-    local from = name == "scratch" and "scratch_memory" or "call->" .. name
+    local from, place = name == "scratch" and "scratch_memory" or "call->" .. name, (stage.places or {})[name]
+    if place then from = ("(%s *)call->%s + %d"):format(c_type(name), place.base, place.at) end
     if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end

@@ -16,22 +16,39 @@ function gather.gcd(a, b)
   return a
 end
 
+-- The x in [0, n) with a * x = 1 modulo n; a and n have no common divisor.
+function gather.inverse(a, n)
+  local x, y, m = 0, 1 % n, n
+  while a > 0 do
+    local q = m // a
+    m, a, x, y = a, m - q * a, y, x - q * y
+  end
+  return x % n
+end
+
 local function forward_axis(p, i)
   return { { outputs = p.output[i], start = 0, stride = 1, step = p.stride[i], offset = -p.pad[i],
     tap_step = p.dilation[i], taps = p.kernel[i], first_tap = 0, tap_stride = 1, inputs = p.input[i] } }
 end
 
-local function backward_axis(p, i)
-  local s, dilation, phases = p.stride[i], p.dilation[i], {}
+-- Of backward data: the taps of one position are tap_stride apart, and gather from inputs that are tap_step apart.
+-- inverse: of a dilation among residues of the stride, both without their common divisor.
+local function residues_of(p, i)
+  local s, dilation = p.stride[i], p.dilation[i]
   local common = gather.gcd(s, dilation)
-  local tap_stride = s // common
+  local n, a = s // common, dilation // common
+  return { stride = s, common = common, tap_stride = n, tap_step = -a, inverse = gather.inverse(a % n, n) }
+end
+
+local function backward_axis(p, i)
+  local of, dilation, phases = residues_of(p, i), p.dilation[i], {}
+  local s, tap_stride = of.stride, of.tap_stride
   for start = 0, math.min(s, p.input[i]) - 1 do
-    local residue, first = (start + p.pad[i]) % s, nil
-    for k = 0, math.min(tap_stride, p.kernel[i]) - 1 do
-      if (k * dilation) % s == residue then first = k; break end
-    end
+    local residue = (start + p.pad[i]) % s
+    local first = residue // of.common * of.inverse % tap_stride
+    if residue % of.common ~= 0 or first >= p.kernel[i] then first = nil end
     phases[#phases + 1] = { outputs = (p.input[i] - start + s - 1) // s, start = start, stride = s, step = 1,
-      offset = first and (start + p.pad[i] - first * dilation) // s or 0, tap_step = -(dilation // common),
+      offset = first and (start + p.pad[i] - first * dilation) // s or 0, tap_step = of.tap_step,
       taps = first and (p.kernel[i] - first + tap_stride - 1) // tap_stride or 0, first_tap = first or 0,
       tap_stride = tap_stride, inputs = p.output[i] }
   end
@@ -79,10 +96,9 @@ function gather.input_at(axis, j, t, before)
   return at + axis.offset + t * axis.tap_step
 end
 
--- Driver expressions: the first tap and the number of taps of output j (an expression) that are inside.
-function gather.tap_range(d, axis, j, name)
-  if gather.always_inside(axis) then return driver.expr(0), driver.expr(axis.taps) end
-  local at = driver.expr(j) * axis.step + axis.offset
+-- Driver expressions: of `taps` taps of an axis, the first one from input `at` on, the first that is inside and how
+-- many are.
+local function inside(d, axis, at, taps, name)
   local low, high
   if axis.tap_step > 0 then
     low = driver.ceil_div(-at, axis.tap_step)
@@ -92,8 +108,63 @@ function gather.tap_range(d, axis, j, name)
     high = driver.floor_div(at, -axis.tap_step) + 1
   end
   -- A window that lies wholly outside must not move the pointers: clip the first tap into [0, taps] too.
-  low = d:let(name .. "_first", driver.min(driver.max(low, 0), axis.taps))
-  return low, d:let(name .. "_count", driver.max(driver.min(high, axis.taps) - low, 0))
+  low = d:let(name .. "_first", driver.min(driver.max(low, 0), taps))
+  return low, d:let(name .. "_count", driver.max(driver.min(high, taps) - low, 0))
+end
+
+-- The same of output j (an expression).
+function gather.tap_range(d, axis, j, name)
+  if gather.always_inside(axis) then return driver.expr(0), driver.expr(axis.taps) end
+  return inside(d, axis, driver.expr(j) * axis.step + axis.offset, axis.taps, name)
+end
+
+---- phases that are found at run time ---------------------------------------------------------------------------------
+
+-- An axis of which every position of the result is an output: which taps contribute to one is found at run time.
+-- residues: positions so far apart are alike, and gather from inputs `step` apart; taps: the most of any.
+function gather.line(p, i)
+  if p.pass == "forward" then
+    return setmetatable({ residues = 1, positions = p.output[i] }, { __index = forward_axis(p, i)[1] })
+  end
+  local line = residues_of(p, i)
+  line.residues, line.positions, line.inputs, line.step = p.stride[i], p.input[i], p.output[i], 1
+  line.taps, line.kernel = (p.kernel[i] + line.tap_stride - 1) // line.tap_stride, p.kernel[i]
+  line.before, line.shift, line.dilation = p.pad[i] // line.stride, p.pad[i] % line.stride, p.dilation[i]
+  return line
+end
+
+-- Which taps position x (an expression) has, inside or not: first_tap, of the kernel; taps: how many; at: the input of
+-- the first.
+function gather.phase(d, line, x, name)
+  if not line.kernel then return { first_tap = driver.expr(0), taps = driver.expr(line.taps),
+    at = d:let(name .. "_at", driver.expr(x) * line.step + line.offset) } end
+  local y, apart = driver.expr(x) + line.shift, line.tap_stride
+  local residue = d:let(name .. "_residue", line.stride == 1 and 0 or driver.rest(y, line.stride))
+  local first = driver.quotient(residue, line.common)
+  if line.inverse ~= 1 then first = driver.rest(first * line.inverse, apart) end
+  first = d:let(name .. "_tap", first)
+  local taps = driver.quotient(driver.max(driver.expr(line.kernel + apart - 1) - first, 0), apart)
+  if line.common > 1 then taps = taps * driver.equal(driver.rest(residue, line.common), 0) end
+  local at = driver.floor_div(y - first * line.dilation, line.stride) + line.before
+  return { first_tap = first, taps = d:let(name .. "_taps", taps), at = d:let(name .. "_at", at) }
+end
+
+-- Of those the ones that are inside: tap: the first one's place in the kernel; count; input: where it is.
+function gather.seen_taps(d, line, phase, name)
+  local low, count = inside(d, line, phase.at, phase.taps, name)
+  return { tap = phase.first_tap + low * (line.tap_stride or 1), count = count, input = phase.at + low * line.tap_step }
+end
+
+-- Of `count` outputs, inputs `step` apart, the first of which has a phase: those [low, high) all of whose taps are
+-- inside.
+function gather.seen_by_all(d, line, phase, count, name)
+  local reach = (phase.taps - 1) * line.tap_step
+  local first, last = phase.at + reach, phase.at -- inputs of its taps, the least and the greatest
+  if line.tap_step > 0 then first, last = last, first end
+  local function clip(e) return driver.min(driver.max(e, 0), count) end
+  local low = d:let(name .. "_low", clip(driver.ceil_div(-first, line.step)))
+  local high = clip(driver.ceil_div(driver.expr(line.inputs) - last, line.step))
+  return low, d:let(name .. "_high", driver.max(low, high))
 end
 
 -- a / b rounded up.

@@ -6,29 +6,35 @@
 -- channels; for backward weights blocks of output pixels.
 local family = require "family"
 local parts = require "parts"
+local reduce = require "reduce"
 local cut = require "tiles"
 local view = require "view"
 local estimate = require "families/direct_cost"
 local gathering = require "families/direct_gather"
+local ranges = require "families/direct_ranges"
+local fold = require "rewrite/fold"
 local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
+local turned = require "rewrite/turned"
 local gradient = require "families/direct_gradient"
 local lane_groups = require "rewrite/lanes"
 
 local most_variants, most_parts = 12, 16
 
----- schedules: [gather/][planes.s2/][lanes.g4/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 ------------------
--- Forward and backward data: pixels and vectors of a tile, rows of a task. `gather` moves the pixels of a strided 1x1
--- together; `planes` lays out channels-first data, for shares of the column tiles; `lanes` puts whole groups side by
--- side; `panel` moves the output channels of a tile of backward weights together. .fetch fetches early what comes from
--- far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
--- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
--- sums.
+---- schedules: [turned/][gather/][planes.s2/][lanes.g4/][fold/][ranges/]direct.p7.v4.rows4 -----------------------------
+---- and [turned/][gather/][panel/]direct.i8.v2 --------------------------------------------------------------------------
+-- Forward and backward data: pixels and vectors of a tile, rows of a task. `turned` lays channels-first data out as a
+-- whole before; `gather` moves the pixels of a strided 1x1 together; `planes` lays out channels-first data, for shares
+-- of the column tiles; `lanes` puts whole groups side by side; `ranges` finds out at run time which taps there are, as
+-- does `fold`, which has a stride's pixels in the lanes; `panel` moves the output channels of a tile of backward weights
+-- together. .fetch fetches early what comes from far: the weights' panel, the gradient's lines. For activations in
+-- memory: .across takes a task's pixels through all column tiles and fetches the next ones meanwhile, .stream writes
+-- past the caches, .ahead fetches what the next tile sums.
 
 local forms = {
-  { gathered.node, planes.node, lane_groups.node, { "direct", marks = { "fetch", "across", "stream" },
-    fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
-  { sums = true, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
+  { turned.node, gathered.node, planes.node, lane_groups.node, fold.node, ranges.node, { "direct",
+    marks = { "fetch", "across", "stream" }, fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
+  { sums = true, turned.node, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
     { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
 }
 
@@ -36,8 +42,8 @@ local forms = {
 
 -- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where
 -- masks take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
-local function other_registers(s, v)
-  local ragged = (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
+local function other_registers(s, v, folded)
+  local ragged = folded or (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
   return v + 1 + (ragged and not s.target.mask_registers and 1 or 0)
 end
 
@@ -45,20 +51,21 @@ local function most_rows(s, v, beside)
   return math.min((s.target.registers - (beside or other_registers(s, v))) // v, 28)
 end
 
--- The same where groups share the lanes.
-local function beside_groups(s, schedule)
-  return schedule.groups and lane_groups.other_registers(s.of(), schedule.groups, s.lanes)
+-- The same where groups share the lanes, or lanes of a row's ends are left out.
+local function beside_sums(s, schedule)
+  if schedule.fold then return other_registers(s, schedule.vectors, true) end
+  return schedule.groups and lane_groups.other_registers(s.of {}, schedule.groups, s.lanes)
 end
 
-local function refused(s)
-  local axes = s.of().axes
-  local phases = #axes[1] * #axes[2] * #axes[3]
-  return family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } }
+-- Phases that would have kernels and parts of their own.
+local function phases_of(s)
+  local axes = s.of({}).axes
+  return #axes[1] * #axes[2] * #axes[3]
 end
 
 -- Why a tile of so many rows and vectors cannot be, or a schedule have copies; or nil.
 local function tile_misfit(s, schedule, rows, copies)
-  local v, target, beside = schedule.vectors, s.target, beside_groups(s, schedule)
+  local v, target, beside = schedule.vectors, s.target, beside_sums(s, schedule)
   local why = family.first { { rows > most_rows(s, v, beside), "needs %d registers, %s has %d",
     rows * v + (beside or other_registers(s, v)), target.name, target.registers } }
   if why or not schedule.copies then return why end
@@ -88,15 +95,24 @@ local function variants_misfit(s, schedule)
   return family.first { { variants > most_variants, "needs %d border variants, at most %d", variants, most_variants } }
 end
 
+-- Why taps cannot be ranges, or nil.
+local function ranges_misfit(s, schedule)
+  local both = schedule.fold and schedule.ranges
+  return schedule.fold and fold.refused(s.p) or family.first {
+    { both or schedule.copies or schedule.groups or schedule.across or schedule.stream, "ranges have no other ways beside them" } }
+end
+
 -- Why a schedule cannot be, or nil.
 local function misfit(s, schedule)
-  local why = schedule.groups and family.first(lane_groups.misfits(s.of(), schedule, s.lanes))
+  local why = schedule.groups and family.first(lane_groups.misfits(s.of {}, schedule, s.lanes))
     or tile_misfit(s, schedule, schedule.pixels, gathering) or family.first {
     { (schedule.splits ~= nil) ~= (s.p.layout == "nchw"), "is for the other layout" },
     { schedule.stream and not schedule.across, "stream is for across" } }
   if why then return why end
-  local shape = s.of(schedule.copies)
-  return shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
+  if schedule.fold or schedule.ranges then return ranges_misfit(s, schedule) end
+  local phases, shape = phases_of(s), s.of(schedule)
+  return family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } }
+    or shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
 end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
@@ -136,6 +152,7 @@ end
 -- Of backward weights.
 local function sum_candidates(s, add)
   local p, m, marks = s.p, s.m, {}
+  if p.layout == "nchw" then return true end
   if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
   if spread(p) then marks[#marks + 1] = "panel" end
   if far(p, m) then marks[#marks + 1] = "fetch" end
@@ -180,7 +197,7 @@ end
 
 -- Whole groups side by side in the lanes.
 local function lane_candidates(s, add)
-  local shape = s.of()
+  local shape = s.of {}
   local outputs = shape.axes[3][1].outputs
   lane_groups.each_tile(shape, s.lanes, function(groups, v)
     local most = most_rows(s, v, lane_groups.other_registers(shape, groups, s.lanes))
@@ -192,41 +209,89 @@ local function lane_candidates(s, add)
   end)
 end
 
--- Of tensors where they are, and of copies.
-local function candidates(s, add)
-  lane_candidates(s, add)
-  for _, copied in ipairs { false, gathered.all_bytes(s.p) and true or nil } do
-    local shape = s.of(copied);
+-- Taps in ranges: by column tiles and, along a row, pixels of which `inner` see all taps.
+local function range_candidates(s, way, add)
+  local shape = s.of(way)
+  local inner, outputs = ranges.inner(shape), (shape.lines[2].positions - 1) // shape.lines[2].residues + 1
+  each_tile(s, shape.classes[1].channels, function(v)
+    local most = most_rows(s, v, way.fold and other_registers(s, v, true))
+    for _, pixels in ipairs { most, most // 2 } do
+      for _, rows in ipairs { 1, 4, 16 } do
+        if pixels >= 1 and (rows == 1 or rows < outputs * 2) then
+          add { pixels = cut.even_size(math.max(inner, 1), pixels), vectors = v, rows = rows, fold = way.fold,
+            ranges = way.ranges, fetch = far(s.p, s.m) }
+        end
+      end
+    end
+  end)
+end
+
+-- Whether kernels for each phase and border are too many for some tile that is worth trying; those that are not are
+-- added.
+local function usual_candidates(s, add)
+  local beyond_them = phases_of(s) > most_parts
+  if not beyond_them then lane_candidates(s, add) end
+  for _, copied in ipairs(beyond_them and {} or { false, gathered.all_bytes(s.p) and true or nil }) do
+    local shape = s.of { copies = copied };
     (shape.planes and band_candidates or row_candidates)(s, shape, function(schedule)
       schedule.copies, schedule.fetch = copied, far(s.p, s.m)
+      beyond_them = beyond_them or misfit(s, schedule) ~= nil
       add(schedule)
     end)
   end
+  return beyond_them
+end
+
+-- Of tensors where they are, of copies, and what makes do with a few kernels. Folded lanes are all used. Answers
+-- whether channels-first data are better turned as a whole.
+local function candidates(s, add)
+  local beyond_them = usual_candidates(s, add)
+  if s.p.layout == "nchw" then return beyond_them end
+  if beyond_them then range_candidates(s, { ranges = true }, add) end
+  if (beyond_them or s.icg % s.lanes > 0) and not fold.refused(s.p) then range_candidates(s, { fold = true }, add) end
 end
 
 ---- what the generator asks for ---------------------------------------------------------------------------------------
 
-local gathers = { refused = refused, candidates = candidates, misfit = misfit }
-function gathers.cycles(s, schedule) return estimate.gathering(s, s.of(schedule.copies), schedule) end
-function gathers.stages(s, schedule) return gathering.stages(s, s.of(schedule.copies), schedule) end
+local gathers = { candidates = candidates, misfit = misfit }
 
--- of(copied): the shape of the problem, or of what is left of it when its pixels are moved; each is made once.
+function gathers.cycles(s, schedule)
+  local by = (schedule.fold or schedule.ranges) and estimate.ranges or estimate.gathering
+  return by(s, s.of(schedule), schedule)
+end
+
+function gathers.stages(s, schedule)
+  return ((schedule.fold or schedule.ranges) and ranges or gathering).stages(s, s.of(schedule), schedule)
+end
+
+-- of(schedule): the shape of the problem as it does it: of what is left when its pixels are moved, of taps in ranges,
+-- folded or not; each is made once.
 function gathers.shape(p, target)
   local s, known = view.units(p, target), {}
-  function s.of(copied)
-    local key = copied and true or false
-    known[key] = known[key] or gathering.shape(p, copied)
-    known[key].target, known[key].lanes = target, s.lanes
+  function s.of(schedule)
+    local key = schedule.fold and "fold" or schedule.ranges and "ranges" or schedule.copies and "copies" or "usual"
+    if not known[key] then
+      known[key] = (schedule.fold or schedule.ranges) and ranges.shape(p, schedule.fold)
+        or gathering.shape(p, schedule.copies)
+      known[key].target, known[key].lanes = target, s.lanes
+    end
     return known[key]
   end
   return s
 end
 
 local sums = { candidates = sum_candidates, cycles = estimate.gradient, stages = gradient.stages }
-function sums.refused(s) return s.p.layout ~= "nhwc" and "direct's backward weights need channels-last data" or nil end
-function sums.misfit(s, schedule) return tile_misfit(s, schedule, schedule.inputs, gradient) end
+function sums.misfit(s, schedule)
+  if s.p.layout == "nchw" then return "direct's backward weights need channels-last data" end
+  return tile_misfit(s, schedule, schedule.inputs, gradient)
+end
 
-local direct = family.new { name = "direct", forms = forms, gathers = gathers, sums = sums }
+-- Channels-first rows that planar takes are not turned.
+function sums.refused(s)
+  if s.p.layout == "nchw" and s.p.output[3] <= reduce.block then return sums.misfit(s) end
+end
+
+local direct = family.new { name = "direct", forms = forms, gathers = turned.way(gathers), sums = turned.way(sums) }
 
 -- For readers of emitted C.
 function direct.explain(p, s, target)
@@ -245,7 +310,9 @@ function direct.explain(p, s, target)
   if s.across then add "the next rows are fetched while all output channels of these are computed;" end
   if s.stream then add "the output is written past the caches;" end
   if s.fetch then add "the panel of weights comes from far and is fetched early;" end
-  local length = gathering.shape(p, s.copies).p.output[3]
+  if s.ranges then add "which taps a pixel has is found out at run time: those that have all go in tiles;" end
+  if s.fold then add "the pixels between two strides stand in the lanes, beside the channels;" end
+  local length = (s.fold or s.ranges) and p.output[3] or gathering.shape(p, s.copies).p.output[3]
   if length ~= p.output[3] then add("pixels that lie one behind the other are taken as rows of " .. length .. ";") end
   if s.splits then
     add("a task lays out what a band of %d rows needs as pixels, and its outputs as planes", s.rows)

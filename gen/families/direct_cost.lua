@@ -96,6 +96,84 @@ function direct_cost.gathering(whole, s, schedule)
   return counts.shared(t, p, order.tasks, packed)
 end
 
+---- the same where taps are ranges ------------------------------------------------------------------------------------
+
+-- The lines of a row that are alike, by class: {class, lines: how many, outputs, inner: those that see all taps, taps,
+-- seen: pairs of an output and a tap inside}. They are looked at once for all schedules.
+local function lines_of(s)
+  local list, known = {}, {}
+  local function add(class, axis)
+    local low, high = cut.inner(axis)
+    local line = { class = class, lines = 1, outputs = axis.outputs, taps = axis.taps, inner = math.max(high - low, 0),
+      seen = axis.taps > 0 and cut.seen(axis) or 0 }
+    local key = ("%d %d %d %d %d"):format(class.lane, line.outputs, line.taps, line.inner, line.seen)
+    if known[key] then known[key].lines = known[key].lines + 1 else list[#list + 1], known[key] = line, line end
+  end
+  for _, class in ipairs(s.classes) do
+    for _, axis in ipairs(s.fold and {} or s.axes[3]) do add(class, axis) end
+    if s.fold then
+      add(class, { outputs = s.fold.blocks, step = 1, offset = s.fold.before, taps = class.columns, tap_step = -1,
+        inputs = s.fold.line.inputs })
+    end
+  end
+  return list
+end
+
+-- Counts the steps of a row's line for a run of column tiles, `times`; answers tiles and pixels of it, by their taps.
+local function count_line(t, s, schedule, run, line, times)
+  local channels, v, m = s.from.channels, run.tile.vectors, schedule.pixels
+  local tiled = line.inner >= m and line.inner or 0
+  local tiles, pixels = (tiled + m - 1) // m, line.outputs - tiled
+  local steps = times * tiles * line.taps * channels
+  t:steps(steps, m * v, m + v, m * v)
+  t:crowds(steps, m, line.class.line.step * s.from.w * s.size)
+  t:steps(times * (line.seen - tiled * line.taps) * channels, v, 1 + v, v)
+  t:loops(times * (tiles + pixels) * (1 + line.taps))
+  return tiles + pixels
+end
+
+-- Counts the steps and stores of all rows for a run of column tiles of a class; answers how often its panels are read.
+local function count_run(t, s, schedule, run, line)
+  local c, p = s.counts, s.p
+  local times, v = p.batch * p.groups * run.count * line.lines, run.tile.vectors
+  local pieces = count_line(t, s, schedule, run, line, times * c.seen)
+  t:calls(times * c.rows * (pieces + 1))
+  local partial = run.tile.last < run.tile.width // v and 1 or 0
+  local outputs = times * c.rows * line.outputs
+  t:stores(outputs * (v - partial), outputs * partial)
+  t:write(outputs, run.tile.channels * s.size, line.class.pitch * s.size,
+    pixels_of(p, s.to.size) * s.to.all * s.size)
+  return times * c.seen / (p.kernel[1] * p.kernel[2]) * pieces * line.taps / math.max(line.class.columns, 1)
+end
+
+-- Column tiles of all classes; how often panels are read.
+local function count_classes(t, whole, s, schedule)
+  local tiles, often = 0, 0
+  for _, line in ipairs(s.alike) do
+    for _, run in ipairs(cut.runs_of_columns(line.class.channels, schedule.vectors, whole.lanes)) do
+      often = often + count_run(t, s, schedule, run, line)
+    end
+  end
+  for _, class in ipairs(s.classes) do
+    tiles = tiles + cut.runs_of_columns(class.channels, schedule.vectors, whole.lanes).all
+  end
+  return tiles, often
+end
+
+function direct_cost.ranges(whole, s, schedule)
+  local p, t = whole.p, whole.m.tally()
+  s.counts, s.alike = s.counts or counts.of(s.axes), s.alike or lines_of(s)
+  s.apart, s.chunk = p.groups, s.from.channels * s.size
+  local tiles, often = count_classes(t, whole, s, schedule)
+  local c, columns = s.counts, parts.round_up(s.to.channels, s.fold and 1 or whole.lanes)
+  local packed, all = s.taps * s.chunk * columns * p.groups, activations(p)
+  local order = { tasks = p.batch * p.groups * tiles * counts.blocks(s.axes[2], schedule.rows) * s.to.size[1],
+    panels = p.groups * tiles, far = all + packed, first = all, often = often,
+    next = p.batch * c.d.once * c.h.once * c.w.once * s.chunk }
+  count_lines(t, s, schedule, order, tiles, packed / p.groups / tiles)
+  return counts.shared(t, p, order.tasks, packed)
+end
+
 ---- backward weights --------------------------------------------------------------------------------------------------
 
 function direct_cost.gradient(s, schedule)

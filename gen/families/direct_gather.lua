@@ -64,7 +64,7 @@ local function panel_layout(s, runs)
 end
 
 -- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
-local function packing(s, column)
+function direct_gather.packing(s, column)
   local p, forward, icg, ocg = s.p, s.forward, s.icg, s.ocg
   local function rows_apart(pitch) return function(o) return relayout.panel(column, pitch, o) end end
   if s.planes and not forward and s.taps == 1 then
@@ -96,9 +96,8 @@ local function pack_groups(s, run)
   end }
 end
 
-local function pack_part(s, run)
+function direct_gather.pack_part(s, run, how)
   if s.schedule.groups and not s.forward then return pack_groups(s, run) end
-  local how = packing(s, run.tile)
   local kernel = s:add(how.make(s:named "pack"))
   return { indices = { { "g", s.apart }, { "tile", run.count }, { s.planes and "part" or "tap", how.count } },
     body = function(d, g, number, i)
@@ -267,7 +266,7 @@ function direct_gather.stages(b, shape, schedule)
   s.schedule, s.runs, s.width, s.kernels = schedule, runs, runs[1].tile.width, b.kernels
   s.apart, s.step = schedule.groups and 1 or s.p.groups, schedule.groups and runs[1].tile.channels or s.width
   s.panels = panel_layout(s, runs)
-  for i, run in ipairs(runs) do pack[i] = pack_part(s, run) end
+  for i, run in ipairs(runs) do pack[i] = direct_gather.pack_part(s, run, direct_gather.packing(s, run.tile)) end
   if s.planes then planes.plan(s, schedule, s.width) end
   local compute = (s.planes and in_bands or in_place)(s)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },

@@ -46,7 +46,7 @@ end
 local fetched_ahead = 8192 -- bytes
 
 -- So many steps of a segment, an input channel of a tap each.
-local function steps(s, width, reach, count)
+function direct_tile.steps(s, width, reach, count)
   local fetch, size = {}, s.size
   for i = 0, s.schedule.fetch and width - 1 or -1, 64 // size do
     fetch[#fetch + 1] = { "panel", fetched_ahead // size + i, 1 }
@@ -64,10 +64,10 @@ local function segment(s, axes, width, seg)
   if s.schedule.across then
     local fetch, next_rows = {}, s.schedule.rows * axes[2].step * from.h
     for i, m in ipairs(reach.m) do fetch[i] = { from.base, m * axis.step * from.w + next_rows, 2 } end
-    node[1] = { loop = count // line, { fetch = fetch }, steps(s, width, reach, line) }
+    node[1] = { loop = count // line, { fetch = fetch }, direct_tile.steps(s, width, reach, line) }
     count = count % line
   end
-  table.insert(node, steps(s, width, reach, count))
+  table.insert(node, direct_tile.steps(s, width, reach, count))
   return node
 end
 
@@ -95,24 +95,32 @@ local function factors(s, axis, column, lanes)
   return lane_groups.held(s, axis, column, lanes), passing
 end
 
-local function kernel(s, axes, variant, column, o)
-  local lanes = column.width // column.vectors
-  local p, from, to = s.p, s.from, s.to
-  local held, passing = factors(s, axes[3], column, lanes)
-  return tile.kernel { name = o.name, type = o.type, target = o.target, about = about(variant, column, to),
+-- acc[m][v] over the nodes `taps`. what: about, size (the m), column, axis (along w: taps, step), apart (elements of the
+-- result from one m to the next), columns (taps along w are counted too), finish (endings, if others), zeros.
+function direct_tile.program(s, what, o)
+  local lanes, groups = what.column.width // what.column.vectors, s.schedule.groups
+  local p, from, to, column = s.p, s.from, s.to, what.column
+  local held, passing = factors(s, what.axis, column, lanes)
+  return tile.kernel { name = o.name, type = o.type, target = o.target, about = what.about,
     arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
       s.slope and { "slope", "in" }, s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" },
-      { "rows", "count" } },
-    sizes = { m = variant.size, v = column.vectors, k = axes[3].taps },
-    registers = { "passing", "sums", not s.schedule.groups and "held" or nil },
-    sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.w },
-      { "v", lanes } },
+      { "rows", "count" }, what.columns and { "columns", "count" } },
+    sizes = { m = what.size, v = column.vectors, k = what.axis.taps },
+    registers = { "passing", "sums", not groups and "held" or nil },
+    sums = { pointer = to.base, register = "acc", last = column.last, { "m", what.apart }, { "v", lanes } },
     held = held, passing = passing,
-    ending = { epilogue = s.later and bare or p, temporary = s.schedule.groups and "passing" or "held",
-      stream = s.schedule.stream, residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
+    ending = { epilogue = s.later and bare or p, temporary = groups and "passing" or "held",
+      stream = s.schedule.stream, residual = s.residual and "residual",
+      bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
-    body = { { zero = {} }, taps(s, axes, variant, column),
-      { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
+    body = { { zero = {} }, what.taps,
+      { finish = what.finish or p.pass == "forward" and { "epilogue", "stored" } or { "stored" } },
+      { clear = what.zeros or {} } } }
+end
+
+local function kernel(s, axes, variant, column, o)
+  return direct_tile.program(s, { about = about(variant, column, s.to), size = variant.size, column = column,
+    axis = axes[3], apart = axes[3].stride * s.to.w, taps = taps(s, axes, variant, column), zeros = axes.zeros }, o)
 end
 
 ---- phases ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "270cdf3f3a390f16" },
+  direct    = { version = 4, hash = "f6616a0f1383b132" },
   planar    = { version = 5, hash = "64676d4284130307" },
   depthwise = { version = 4, hash = "a81466dcfc58b8f7" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
@@ -41,10 +41,17 @@ local function like(fields, changes)
   for key, value in pairs(changes) do p[key] = value end
   return p
 end
+local strided = { pass = "backward_data", kernel = { 1, 4, 7 }, stride = { 1, 4, 6 }, pad = { 0, 1, 2 }, input = { 1, 13, 19 },
+  output = { 1, 3, 3 } }
 local more = {
   direct = { like(pointwise, { marked = ".across" }), like(pointwise, { marked = ".across", pass = "backward_data" }),
     like(pointwise, { marked = ".ahead", pass = "backward_weights" }), { groups = 5, ic = 20, oc = 20, marked = "lanes." },
-    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" } },
+    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" },
+    like(strided, { marked = "fold/" }), like(strided, { marked = "ranges/", type = "f64", dilation = { 1, 3, 2 }, output = { 1, 2, 3 } }),
+    like(strided, { marked = "turned/fold/", layout = "nchw" }),
+    { marked = "ranges/", input = { 1, 1, 300 }, output = { 1, 1, 300 }, kernel = { 1, 1, 201 }, pad = { 0, 0, 100 }, bias = true },
+    { marked = "turned/", layout = "nchw", pass = "backward_weights", bias = true, input = { 1, 1, 600 }, output = { 1, 1, 600 },
+      kernel = { 1, 1, 3 }, pad = { 0, 0, 1 } } },
   depthwise = { { groups = 20, ic = 20, oc = 60, pass = "backward_data" },
     { groups = 20, ic = 20, bias = true, epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
     { groups = 20, ic = 20, bias = true, pass = "backward_weights", kernel = { 2, 3, 3 }, pad = { 1, 1, 1 }, output = { 2, 9, 11 } } },

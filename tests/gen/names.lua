@@ -33,6 +33,7 @@ function random_problem()
     dilation = { 1, 1, 1 }, pad = { 0, any(0, 2), any(0, 2) }, epilogue = { residual = false, activation = "none", lo = 0, hi = 0 },
     output = { 1 }, text = "random" }
   if any(3) == 1 then p.kernel, p.stride, p.pad = { 1, 1, 1 }, { 1, 2, 2 }, { 0, 0, 0 } end
+  if any(4) == 1 then p.stride = { 1, 5, 5 } end
   for axis = 2, 3 do
     p.output[axis] = (p.input[axis] + 2 * p.pad[axis] - p.kernel[axis]) // p.stride[axis] + 1
     if p.output[axis] < 1 then return random_problem() end
@@ -89,7 +90,8 @@ suite.case("listed names are parsed back", function()
 end)
 
 -- All that the grammar has is among those of the usual seed.
-for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "panel/direct", "gather/panel/direct",
+for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "fold/direct",
+  "ranges/direct", "turned/fold/direct", "turned/ranges/direct", "panel/direct", "gather/panel/direct",
   "planar", "planar.panel", "depthwise", "depthwise.row", "depthwise.stream", "winograd/product", "winograd.fetch.stream/product",
   "winograd/product.half", "winograd/product.fuse", "split/winograd/product", "plain" } do
   suite.case("a random problem has " .. way, function() if seed == usual and not ways[way] then error("none has it") end end)
@@ -134,8 +136,8 @@ suite.case("the culprit is named", function()
 end)
 
 for name, expected in pairs {
-  ["nonsense"] = "in place of nonsense there may be gather, planes, lanes, direct, panel, planar, depthwise, split, winograd or plain",
-  [""] = "it ends where there must be gather, planes,",
+  ["nonsense"] = "in place of nonsense there may be turned, gather, planes, lanes, fold, ranges, direct, panel, planar, depthwise, split, winograd or plain",
+  [""] = "it ends where there must be turned, gather, planes,",
   ["direct"] = "it ends where there must be .pN or .iN (N: 1 to 1048576)",
   ["direct.p7.v4.row4"] = "in place of .row4 there may be .rowsN",
   ["direct.p7.v4.rows4.x"] = "in place of .x there may be .fetch, .across, .stream or nothing",
@@ -143,7 +145,7 @@ for name, expected in pairs {
   ["direct.p1048577.v4.rows4"] = "in place of .p1048577 there may be",
   ["direct.p07.v4.rows4"] = "in place of .p07 there may be",
   ["gather/planar.c1.v1.rows1"] = "in place of gather there may be planar",
-  ["gather/product.r1.v1"] = "in place of /product there may be /planes, /lanes, /direct or /panel",
+  ["gather/product.r1.v1"] = "in place of /product there may be /planes, /lanes, /fold, /ranges, /direct or /panel",
   ["planes/direct.p7.v4.rows4"] = "in place of /direct there may be .sN",
   ["direct.p7.v4.rows4/product.r1.v1"] = "in place of /product there may be .fetch, .across, .stream or nothing",
   ["winograd.4x4.t28.s1"] = "it ends where there must be .dN, .fetch, .stream or /product",
