@@ -154,6 +154,7 @@ program.operations = {
   store     = also(to_memory, { ranged = true }),
   stream    = also(to_memory, { own = true }),
   broadcast = from_memory,
+  patch     = also(from_memory, { reads = { "d", "a" }, ranged = true, own = true }),
   fma = sum, fnma = sum,
   add = binary, sub = binary, mul = binary, max = binary, min = binary,
   div       = binary,
@@ -329,15 +330,31 @@ function Program:number(value)
   return { kind = "memory operand", program = self, all = true, index = index, value = value }
 end
 
--- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
-function Program:spread(v, a, times, phase, elements)
+-- Lane l is a[(phase + l) // times * step + skip], of the first `elements` of a; 0 where that is beyond them. step and
+-- skip are 1 and 0 by default. within: all of it stays within parts of 128 bits.
+function Program:spread(v, a, times, phase, elements, step, skip)
   times = integer(self, "spread: the times", times, 1)
   phase = integer(self, "spread: the phase", phase, 0, times - 1)
-  if times == 1 then return self:load(v, a, 0, elements) end
-  if phase + self.lanes <= times then return self:broadcast(v, a) end
+  step = integer(self, "spread: the step", step or 1, 1)
+  skip = integer(self, "spread: what it skips", skip or 0, 0, step - 1)
+  if times == 1 and step == 1 then return self:load(v, a, 0, elements) end
+  if phase + self.lanes <= times then return self:broadcast(v, self:at(a.pointer, a.offset + skip)) end
   local op = { op = "spread", d = register(self, "spread", v), a = readable(self, "spread", a), times = times,
     phase = phase }
+  if step > 1 then
+    op.step, op.skip, self.patterns = step, skip, true
+    op.within = phase == 0 and times == step and self.part % times == 0 and (elements or self.lanes) == self.lanes
+  end
   set_lanes(self, op, 0, elements)
+  emit(self, op)
+end
+
+-- Some lanes become an element, the others stay.
+function Program:patch(v, a, first, count)
+  local op = { op = "patch", d = register(self, "patch", v), a = readable(self, "patch", a) }
+  set_lanes(self, op, first, count)
+  if not op.count then return self:broadcast(v, a) end
+  self.patterns = true
   emit(self, op)
 end
 
@@ -480,7 +497,7 @@ local function check_flow(k, block, position)
       leave_loop(k, op, before)
     else
       local row = operations[op.op]
-      k.beside = k.beside or row.beside
+      k.beside = k.beside or row.beside and not op.within
       check_operation(k, op, row, position)
     end
   end
@@ -608,6 +625,7 @@ local function print_block(lines, block, indent)
     else
       local shown = {}
       for i, field in ipairs(program.operations[op.op]) do shown[i] = show(op[field]) end
+      if op.step then shown[#shown + 1] = ("%d, %d"):format(op.step, op.skip) end
       local range = op.count and (" lanes %d..%d"):format(op.first, op.first + op.count - 1) or ""
       line(("%-9s %s%s"):format(op.op, table.concat(shown, ", "), range))
     end
