@@ -100,7 +100,7 @@ local function kernel(s, axes, variant, column, o)
       residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
     body = { { zero = {} }, taps(s, axes, variant, column.width),
-      { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
+      { finish = { "epilogue", "stored" } }, { clear = axes.zeros or {} } } }
 end
 
 ---- phases ----------------------------------------------------------------------------------------------------------
