@@ -104,7 +104,7 @@ local function tile_nodes(s, rows, variant)
       { "weights", rows.plane.tap_stride * s.p.kernel[2] * s.weights_row } }
     plane = { copies = { { s.from.base, "plane" }, { "weights", "plane_weights" } }, plane }
   end
-  return { zero = { m = m } }, plane, { finish = { s.forward and "epilogue", "stored" }, reach = { m = m } }
+  return { zero = { m = m } }, plane, { finish = { "epilogue", "stored" }, reach = { m = m } }
 end
 
 -- A run of equal tiles of a row.
