@@ -3,7 +3,7 @@
 -- runtime/problem/activation.c has the same rows for the reference: its head says what holds for all. A row has
 --   program(k, y, e, slope)  puts it into a program: y, a register, becomes what is stored; e has the parameters lo and
 --                            hi; slope: a register that PReLU's is in
---   registers                how many it needs beside y, at most
+--   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua counts)
 --   exact                    a C expression of x, lo and hi for emitted self-checks: LIKE(f) is a function of <math.h>
 --   means                    words for emitted files, of which %1 and %2 are the parameters
 --   steepest                 where the parameters do not say: a difference of x grows by no more
@@ -81,20 +81,22 @@ end
 
 ---- programs --------------------------------------------------------------------------------------------------------
 
-local function leak(k, y, slope)
+-- below = min(0, y); y = max(0, y)
+local function part_at_zero(k, y)
   local zero, below = k:vector "zero", k:vector "below"
   k:zero(zero)
   k:min(below, zero, y)
   k:max(y, zero, y)
-  k:fma(y, slope, below)
+  return below
 end
 
 local function leaky(k, y, e)
-  leak(k, y, constant(k, "slope", e.lo))
+  local below = part_at_zero(k, y)
+  k:fma(y, constant(k, "slope", e.lo), below)
   if e.hi > -infinity then at_least(k, e.hi, y) end
 end
 
-local function prelu(k, y, _, slope) leak(k, y, slope) end
+local function prelu(k, y, _, slope) k:fma(y, slope, part_at_zero(k, y)) end
 
 local function hardsigmoid(k, y, e)
   k:muladd(y, constant(k, "alpha", e.lo), k:number(e.hi))
@@ -187,24 +189,24 @@ activations.rows = {
   relu = { exact = "x < 0 ? 0 : x", means = "then max(0, .)", steepest = 1 },
   clamp = { exact = "x < lo ? lo : x > hi ? hi : x", means = "then clamped to [%1, %2]", steepest = 1,
     span = function(e) return e end },
-  leaky = { program = leaky, registers = 5, steepest = 1, exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
+  leaky = { program = leaky, registers = 2, steepest = 1, exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
     means = "then max(. < 0 ? %1 * . : ., %2)" },
-  prelu = { program = prelu, registers = 5, steepest = 1, exact = "x < 0 ? lo * x : x",
+  prelu = { program = prelu, registers = 3, steepest = 1, exact = "x < 0 ? lo * x : x",
     means = "then . < 0 ? slope[c] * . : ." },
   sigmoid = { program = sigmoid, registers = 6, steepest = 0.25, exact = "1 / (1 + LIKE(exp)(-x))",
     means = "then 1 / (1 + exp(-.))", span = { lo = -2.5, hi = 2.5 } },
-  tanh = { program = tanh, registers = 9, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
+  tanh = { program = tanh, registers = 7, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
     span = { lo = -2, hi = 2 } },
-  hardsigmoid = { program = hardsigmoid, registers = 4, steepest = 0, means = "then min(max(%1 * . + %2, 0), 1)",
+  hardsigmoid = { program = hardsigmoid, registers = 2, steepest = 0, means = "then min(max(%1 * . + %2, 0), 1)",
     exact = "LIKE(fmin)(LIKE(fmax)(LIKE(fma)(lo, x, hi), 0), 1)", span = function(e)
       local a, b = -e.hi / e.lo, (1 - e.hi) / e.lo
       return e.lo ~= 0 and { lo = math.min(a, b), hi = math.max(a, b) } or { lo = 0, hi = 0 }
     end },
-  hardswish = { program = hardswish, registers = 4, steepest = 1.5, means = "then . * min(max(. + 3, 0), 6) / 6",
+  hardswish = { program = hardswish, registers = 2, steepest = 1.5, means = "then . * min(max(. + 3, 0), 6) / 6",
     exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6" },
   silu = { program = silu, registers = 6, steepest = 1.1, exact = "x < -11000 ? 0 : x / (1 + LIKE(exp)(-x))",
     means = "then . / (1 + exp(-.))" },
-  gelu = { program = gelu, registers = 13, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
+  gelu = { program = gelu, registers = 9, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
     exact = "x < -150 ? 0 : x * LIKE(erfc)(-x * 0.7071067811865475244L) / 2" },
 }
 
@@ -227,10 +229,10 @@ function activations.span(p)
   return type(span) == "function" and span(p.epilogue) or span or nil
 end
 
--- Registers that the activation of a problem needs beside a sum; and with all that is live in it.
+-- Registers that the activation of a problem needs beside a sum; and with it.
 function activations.room(p)
   local needs = activations.registers(p)
-  return needs > 0 and needs + 3 or 0 -- with the sum, what passes and an operand
+  return needs > 0 and needs + 1 or 0
 end
 
 function activations.registers(p) return activations.of(p).registers or 0 end

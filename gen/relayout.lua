@@ -175,19 +175,20 @@ function relayout.to_rows(view, o)
 end
 
 -- The same of many channels, in a loop, and few pixels, all written out. Rows are written in whole vectors, zeros
--- behind the pixels.
+-- behind the pixels (exact: the pixels alone).
 function relayout.to_many_rows(view, o)
   local k, from, to = begin(view, o)
   local r, whole = registers_for(k), view.channels // k.part
   local function squares(a, b)
     for first = 0, view.pixels - 1, k.lanes do
-      load_turned(k, view, r, a, first * view.pitch, math.min(k.lanes, view.pixels - first))
-      for i = 1, k.part do k:store(k:at(b, (i - 1) * view.row + first), r[i]) end
+      local count = math.min(k.lanes, view.pixels - first)
+      load_turned(k, view, r, a, first * view.pitch, count)
+      for i = 1, k.part do k:store(k:at(b, (i - 1) * view.row + first), r[i], 0, view.exact and count or nil) end
     end
   end
   for c = 0, whole == 0 and view.channels - 1 or -1 do -- fewer than a part: one by one
-    k:zero(r[1])
-    for first = 0, view.pixels - 1, k.lanes do k:store(k:at(to, c * view.row + first), r[1]) end
+    if not view.exact then k:zero(r[1]) end
+    for first = 0, view.exact and -1 or view.pixels - 1, k.lanes do k:store(k:at(to, c * view.row + first), r[1]) end
     for i = 0, view.pixels - 1 do move_one(k, r[1], k:at(from, i * view.pitch + c), k:at(to, c * view.row + i)) end
   end
   if whole > 0 then
@@ -265,11 +266,12 @@ function relayout.panel(tile, pitch, o)
 end
 
 -- Backward data: [input channel][output channel] of one tap becomes [output channel][input channel in lanes].
-function relayout.turned_panel(tile, p, o)
+-- exact: there is more in the lanes.
+function relayout.turned_panel(tile, p, o, exact)
   return relayout.to_many_rows({ from = "weights", to = "panel",
     about = "Turns the weights of one tap into a panel: output channels one after another, input channels in the "
       .. "lanes.",
-    channels = p.oc // p.groups, pixels = tile.channels, pitch = p.oc, row = tile.width,
+    channels = p.oc // p.groups, pixels = tile.channels, pitch = p.oc, row = tile.width, exact = exact,
     cleared = true }, o)
 end
 
