@@ -468,6 +468,7 @@ END_TEST
 START_TEST(another_type)
 {
     for (int i = 0; i < 200; i++) {
+        seed = stream;
         convgen_problem p = random_problem();
         p.epilogue.lo = -3, p.epilogue.hi = 4;
         cg_operands t = random_operands(&p);
