@@ -205,6 +205,7 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
             int64_t room = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) * p.dilation[axis] - reach - 1;
             p.out[axis] = room < 0 ? 1 : room / p.stride[axis] + 1;
         }
+        sometimes_transposed(state, &p);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
@@ -222,6 +223,7 @@ static convgen_problem depthwise_problem(uint64_t *state, double macs)
         p.layout = CONVGEN_NHWC;
         p.groups = p.in_channels = random_size(state, 12, 70);
         p.out_channels = p.in_channels * (random_in(state, 0, 3) ? random_in(state, 1, 7) : random_in(state, 1, 40));
+        if (p.op == CONVGEN_TRANSPOSED) p.in_channels = p.out_channels, p.out_channels = p.groups;
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= 5 * macs) return p;
     }
 }
@@ -250,7 +252,7 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
 {
     static const char *const passes[] = {"forward", "data", "weights"};
     char pass[12], name[CG_TEXT], *rest;
-    snprintf(pass, sizeof pass, "%s%s", passes[p->pass], p->layout == CONVGEN_NCHW ? "1" : "");
+    snprintf(pass, sizeof pass, "%s%s", passes[cg_dual(p).pass], p->layout == CONVGEN_NCHW ? "1" : "");
     snprintf(name, sizeof name, "%s", s->name);
     for (char *word = strtok_r(name, "./", &rest); word; word = strtok_r(NULL, "./", &rest)) {
         if (!strcmp(word, s->family)) continue;

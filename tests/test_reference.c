@@ -40,6 +40,7 @@ static convgen_problem random_problem(void)
             p.out[i] = room < 0 ? 0 : room / p.stride[i] + 1;
         } while (p.out[i] < 1);
     }
+    if (!pick(0, 2)) p = cg_dual_of(&p, CONVGEN_TRANSPOSED);
     p.bias = p.pass != CONVGEN_BACKWARD_DATA && pick(0, 1);
     if (p.pass == CONVGEN_FORWARD && pick(0, 1))
         p.epilogue = (convgen_epilogue){.residual = pick(0, 1), .activation = pick(0, 2), .lo = -0.3, .hi = 0.7};
@@ -188,9 +189,30 @@ static void naive_backward_weights(const convgen_problem *p, const cg_operands *
             }
 }
 
+static void naive(const convgen_problem *p, const cg_operands *t, style s, bool bias, sum *out);
+
+/* dst[n, i*s + k*d - p, c] += src[n,i,b] * weights[k,c,b], then bias and epilogue; a convolution that reads dst and writes src. */
+static void naive_transposed(const convgen_problem *p, const cg_operands *t, style s, sum *out)
+{
+    static const convgen_pass passes[] = {CONVGEN_BACKWARD_DATA, CONVGEN_FORWARD, CONVGEN_BACKWARD_WEIGHTS};
+    convgen_problem c = *p;
+    cg_operands of = *t;
+    int64_t pixels = count3(p->out);
+    c.op = CONVGEN_CONVOLUTION, c.pass = passes[p->pass], c.bias = false, c.epilogue = (convgen_epilogue){.activation = CONVGEN_NONE};
+    c.in_channels = p->out_channels, c.out_channels = p->in_channels, of.src = t->dst, of.dst = t->src;
+    memcpy(c.in, p->out, sizeof c.in), memcpy(c.out, p->in, sizeof c.out);
+    naive(&c, &of, s, false, out);
+    for (int64_t e = 0; p->pass == CONVGEN_FORWARD && e < p->batch * pixels * p->out_channels; e++) {
+        if (p->bias) add(p, s, &out[e], get(p, t->bias, (p->layout == CONVGEN_NHWC ? e : e / pixels) % p->out_channels));
+        if (p->epilogue.residual) add(p, s, &out[e], get(p, t->residual, e));
+        activate(p, &out[e]);
+    }
+}
+
 static void naive(const convgen_problem *p, const cg_operands *t, style s, bool bias, sum *out)
 {
-    if (p->pass == CONVGEN_FORWARD) naive_forward(p, t, s, out);
+    if (p->op == CONVGEN_TRANSPOSED && !bias) naive_transposed(p, t, s, out);
+    else if (p->pass == CONVGEN_FORWARD) naive_forward(p, t, s, out);
     else if (p->pass == CONVGEN_BACKWARD_DATA) naive_backward_data(p, t, s, out);
     else naive_backward_weights(p, t, s, bias, out);
 }

@@ -150,8 +150,7 @@ local function tile_kernel(o, s, axes, variant, m)
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
-  local slope = s.forward and parts.slopes(p)
-  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, slope and { "slope", "in" },
+  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, s.slope and { "slope", "in" },
     residual and { "residual", "in" }, { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
   o.sums = { pointer = "output", register = "acc", { "c", s.write.c }, { "v", s.lanes },
@@ -159,10 +158,10 @@ local function tile_kernel(o, s, axes, variant, m)
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
-    slope = slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
+    slope = s.slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
     value = bias and { pointer = "bias", { "c", 1 } } }
   o.body = { { zero = {} }, taps(s, axes, variant, m),
-    { finish = { bias and "biased", s.forward and not s.finishes and "epilogue", "stored" } } }
+    { finish = { bias and "biased", not s.finishes and "epilogue", "stored" } } }
   return tile.kernel(o)
 end
 
@@ -237,9 +236,9 @@ local function add_moves(s)
   end
   s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
   s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
-  -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
-    finish = s.p }, s:called "finish"))
+  -- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it.
+  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", many = true, finish = s.p,
+    elements = (s.to.neighbours and 1 or s.to.all) * s.to.size[3] }, s:called "finish"))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
@@ -271,13 +270,17 @@ end
 
 -- The outputs of a row, from scratch; with a residual as pixels first.
 local function move_out(d, s, there)
+  local function finish(to)
+    d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, to }, { d[s.to.base], to } })
+  end
   for _, move in ipairs(s.output) do
     d:loop("channel", 0, move.count, 1, function(i)
       d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, s.finishes and
         { d.scratch, s.pixels + move.outside } or { d[s.to.base], there + i * s.to.c + move.outside } })
+      if s.finish and s.to.neighbours then finish(there + i * s.to.c) end
     end)
   end
-  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, there }, { d.dst, there } }) end
+  if s.finish and not s.to.neighbours then finish(there) end
 end
 
 -- Where the input, weights and output of the row begin that is worked on.

@@ -10,8 +10,8 @@ in / groups, kernel height, kernel width). 1 and 3 dimensions likewise. float32 
     padding            "valid" (none), "same" (ceil(size / stride) outputs), an integer, or for each dimension an integer or a
                        (before, after) pair; negative ones crop
     groups             channels in and out fall into so many groups that do not mix; depthwise: as many as channels
-    epilogue           after the bias: None, "relu", "clamp:LO:HI", "leaky:SLOPE[:FLOOR]", "prelu", "sigmoid", "tanh", "hardsigmoid:A:B",
-                       "hardswish", "silu", "gelu"; "residual" before or after them: "residual+relu", "silu+residual"
+    epilogue           after the bias: None, or an activation ("relu", "leaky:0.1", "silu"), "residual" alone or before or after one
+                       ("residual+relu", "silu+residual"): `convgen tune --help` and the sentence that refuses others list them all
     slope              what "prelu" multiplies values below 0 by, one for each output channel
     accuracy           "loop" (about as good as a plain loop; may transform), "proven" (sums in a stated order: within the a-priori
                        bound, exact on small integers, the same bits on every machine), "2x", "8x": docs/numerics.md
@@ -28,7 +28,7 @@ from typing import Any, Optional, Sequence, Union
 import numpy as np
 
 from . import _arrays, _calls
-from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, FORWARD, Names, Padding, Problem, assemble
+from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, FORWARD, Names, Padding, Problem, assemble, assemble_transposed
 
 Whole = Union[int, Sequence[int]]
 Array = np.ndarray
@@ -157,8 +157,9 @@ def conv3d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias
 
 def problem(x: Any, w: Any, b: Any = None, *, direction: str = FORWARD, dtype: Any = None, stride: Whole = 1, padding: Padding = 0,
             dilation: Whole = 1, groups: int = 1, layout: str = "NHWC", epilogue: Optional[str] = None,
-            accuracy: str = "loop") -> Problem:
+            accuracy: str = "loop", transposed: bool = False, output_padding: Whole = 0) -> Problem:
     """The problem of a conv1d, conv2d or conv3d call (by x's dimensions) or of a gradient of it: for plan, tune and certificate.
+    transposed: of conv_transpose1d, 2d or 3d, which have an output_padding.
 
     x and w are arrays, or shapes with a dtype. b is anything but None where there is a bias: read by "forward", computed by
     "backward_weights", nothing to "backward_data".
@@ -171,5 +172,8 @@ def problem(x: Any, w: Any, b: Any = None, *, direction: str = FORWARD, dtype: A
         if not arrays:
             raise TypeError("x and w are shapes; dtype=numpy.float32 or numpy.float64 is needed with them")
         dtype = _calls.common_dtype(**arrays)
-    return assemble(direction, shapes[0], shapes[1], None, dtype, bias=b is not None and direction != BACKWARD_DATA, epilogue=epilogue,
-                    **_keywords(stride, padding, dilation, groups, layout, accuracy))
+    keywords = dict(_keywords(stride, padding, dilation, groups, layout, accuracy), epilogue=epilogue,
+                    bias=b is not None and direction != BACKWARD_DATA)
+    if transposed:
+        return assemble_transposed(direction, shapes[0], shapes[1], None, dtype, output_padding=output_padding, **keywords)
+    return assemble(direction, shapes[0], shapes[1], None, dtype, **keywords)

@@ -110,9 +110,11 @@ static double square(double x)
     return x * x;
 }
 
+/* Of the place that cg_output_place tells. */
 static int64_t channels_of(const convgen_problem *p)
 {
-    return p->pass == CONVGEN_BACKWARD_DATA ? p->in_channels : p->out_channels;
+    convgen_problem c = cg_dual(p);
+    return c.pass == CONVGEN_BACKWARD_DATA ? c.in_channels : c.out_channels;
 }
 
 static void add(sums *s, double exact, double loop_error)

@@ -23,7 +23,7 @@ typedef struct cg_exact_sums {
 cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_outputs which, cg_exact_sums to);
 int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient);
 void cg_output_sizes(const convgen_problem *p, bool bias_gradient, int64_t size[5]); /* of its axes as they are stored, fastest last */
-/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel}. */
+/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel} of the dual. */
 void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t element, int64_t at[5]);
 int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the most terms of one output; bias and residual count */
 /* Backward weights sum one chain of fma from zero per block, and add the blocks in order from zero. Blocks: within each (n, od)

@@ -32,10 +32,11 @@ static void say_place(const convgen_problem *p, bool bias, int64_t element, char
 {
     int64_t x[5];
     cg_output_place(p, bias, element, x);
+    int in = p->op == CONVGEN_TRANSPOSED ? 4 : 0;
     if (bias) snprintf(text, size, "bias gradient %" PRId64, element);
     else if (p->pass == CONVGEN_BACKWARD_WEIGHTS)
         snprintf(text, size, "output %" PRId64 " (kd %" PRId64 ", kh %" PRId64 ", kw %" PRId64 ", i %" PRId64 ", c %" PRId64 ")",
-                 element, x[1], x[2], x[3], x[0], x[4]);
+                 element, x[1], x[2], x[3], x[in], x[4 - in]);
     else
         snprintf(text, size, "output %" PRId64 " (n %" PRId64 ", d %" PRId64 ", h %" PRId64 ", w %" PRId64 ", c %" PRId64 ")",
                  element, x[0], x[1], x[2], x[3], x[4]);
@@ -285,6 +286,7 @@ typedef struct reach {
     int64_t unit, low, high, step;
 } reach;
 
+/* p: a convolution; of a transposed one its dual. */
 static reach reach_of(const convgen_problem *p, int axis, int64_t in)
 {
     int64_t s = p->stride[axis], d = p->dilation[axis], from = in + p->pad[axis];
@@ -295,8 +297,9 @@ static reach reach_of(const convgen_problem *p, int axis, int64_t in)
 }
 
 /* Whether an input at `in` reaches the output at `out` (of its receptive field; tile not NULL: or of a tile that meets it). */
-static bool reaches(const convgen_problem *p, const int64_t in[5], const int64_t out[5], const int64_t *tile)
+static bool reaches(const convgen_problem *asked, const int64_t in[5], const int64_t out[5], const int64_t *tile)
 {
+    const convgen_problem c = cg_dual(asked), *p = &c;
     int64_t icg = p->in_channels / p->groups, ocg = p->out_channels / p->groups;
     bool weights = p->pass == CONVGEN_BACKWARD_WEIGHTS, data = p->pass == CONVGEN_BACKWARD_DATA;
     if (weights ? in[4] / icg != out[4] / ocg || in[4] % icg != out[0]
@@ -311,8 +314,9 @@ static bool reaches(const convgen_problem *p, const int64_t in[5], const int64_t
 }
 
 /* How many outputs have the input in their receptive field. */
-static int64_t reached(const convgen_problem *p, const int64_t in[5])
+static int64_t reached(const convgen_problem *asked, const int64_t in[5])
 {
+    const convgen_problem c = cg_dual(asked), *p = &c;
     const int64_t *size = p->pass == CONVGEN_FORWARD ? p->out : p->pass == CONVGEN_BACKWARD_DATA ? p->in : p->kernel;
     int64_t count = (p->pass == CONVGEN_BACKWARD_DATA ? p->in_channels : p->out_channels) / p->groups;
     for (int i = 0; i < 3; i++) {
