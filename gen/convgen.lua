@@ -164,12 +164,15 @@ local views = {
   code = show_code,
 }
 
+-- What can be looked at, in the pipeline's order. The first lists schedules, the others are of one.
+convgen.shown = { "schedules", "program", "driver", "source", "code" }
+
 -- One stage of the pipeline as text; without a schedule the best estimate's.
 function convgen.show(request, name, stage)
-  if stage == "schedules" then return show_schedules(request) end
+  if stage == convgen.shown[1] then return show_schedules(request) end
   local view = views[stage]
   if not view then
-    return nil, ("'%s' is no stage; the stages are: schedules, program, driver, source, code"):format(stage)
+    return nil, ("'%s' is no stage; the stages are: %s"):format(stage, table.concat(convgen.shown, ", "))
   end
   name = name or convgen.schedules(request)[1].name
   local result, why = build(request, name)

@@ -7,8 +7,7 @@
 -- Backward data with stride s has s phases (the positions x = start + j * s): of a phase, the taps with
 -- (start + pad - k * dilation) divisible by s contribute; k ascends, so the order of the sum is the canonical one.
 -- Backward weights does not gather; see outputs_of.
-local driver = require "driver"
-local parts = require "parts"
+local driver, parts = require "driver", require "parts"
 local view = require "view"
 local gather = {}
 

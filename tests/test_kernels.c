@@ -63,7 +63,7 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
     char text[CG_TEXT], why[CG_WHY] = "";
     convgen_problem_format(r->problem, text, sizeof text);
     cg_kernel kernel;
-    cg_status status = cg_kernel_new(script, r, schedule, compiler, flags, &kernel, why);
+    cg_status status = cg_kernel_new(script, r, &(cg_making){schedule, compiler, flags}, &kernel, why);
     ck_assert_msg(status == CONVGEN_OK, "seed %llu: %s, %s on %s (%s form) by %s does not build: %s (%s)", (unsigned long long)seed,
                   text, schedule, r->target, r->form, compiler, why, cg_error_text());
     cg_parallel parallel = {.threads = threads};
@@ -475,7 +475,7 @@ START_TEST(threads_change_no_bit)
         ck_assert_int_eq(cg_script_schedules(script, &r, &list), CONVGEN_OK);
         char why[CG_WHY];
         cg_kernel kernel;
-        ck_assert_int_eq(cg_kernel_new(script, &r, schedule_for_threads(&list), "tcc", "", &kernel, why), CONVGEN_OK);
+        ck_assert_int_eq(cg_kernel_new(script, &r, &(cg_making){schedule_for_threads(&list), "tcc", ""}, &kernel, why), CONVGEN_OK);
         cg_sizes n = cg_problem_sizes(&p);
         size_t bytes[5] = {n.src * n.element, n.weights * n.element, n.bias * n.element, n.dst * n.element, n.dst * n.element};
         void *data[5], *before = NULL;

@@ -131,8 +131,9 @@ static cg_status take_range(cg_pool *pool, answers *a, int64_t first, int64_t n)
     const convgen_problem *p = &pool->p;
     double high[RANGE], low[RANGE], magnitude[RANGE], loop[RANGE];
     int64_t terms[RANGE], place[5];
-    cg_status status = cg_reference_exact(p, &pool->o, false, first, n, high, low, magnitude, terms);
-    if (!status) status = cg_reference(p, &pool->o, CG_LOOP, 1, false, first, n, loop);
+    cg_outputs some = {false, first, n};
+    cg_status status = cg_reference_exact(p, &pool->o, some, (cg_exact_sums){high, low, magnitude, terms});
+    if (!status) status = cg_reference(p, &pool->o, CG_LOOP, 1, some, loop);
     for (int64_t i = 0; i < n && !status; i++) {
         cg_output_place(p, false, first + i, place);
         int group = (int)(place[4] * a->groups / channels_of(p));

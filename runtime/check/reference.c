@@ -43,14 +43,13 @@ typedef struct pairs {
     double high[WIDTH], low[WIDTH], magnitude[WIDTH];
 } pairs;
 
-/* What is wanted of outputs [first, first+count): values in an order, or exact pairs. */
+/* What is wanted of outputs [first, first+count): values in an order, or exact sums. */
 typedef struct wanted {
     cg_order order;
     int chains;
     int64_t first, count;
     void *out;
-    double *high, *low, *magnitude;
-    int64_t *terms;
+    cg_exact_sums exact;
 } wanted;
 
 typedef struct piece {
@@ -455,11 +454,11 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
         int64_t place = at->element + i * at->stride - w->first;
         if (forward) pair_finish(k, at, (double)(terms ? terms : 1), sums, i);
         else pair_normalise(sums, i);
-        if (w->high) {
-            w->high[place] = sums->high[i];
-            w->low[place] = sums->low[i];
-            w->magnitude[place] = sums->magnitude[i];
-            w->terms[place] = terms;
+        if (w->exact.high) {
+            w->exact.high[place] = sums->high[i];
+            w->exact.low[place] = sums->low[i];
+            w->exact.magnitude[place] = sums->magnitude[i];
+            w->exact.terms[place] = terms;
         } else {
             cg_put(cg_output_type(p, k->bias_gradient), w->out, place, sums->high[i]);
         }
@@ -558,34 +557,33 @@ void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t eleme
     tensor_place(&k.out, element, at);
 }
 
-static cg_status check_range(const convgen_problem *p, bool bias_gradient, int64_t first, int64_t count)
+static cg_status check_range(const convgen_problem *p, cg_outputs which)
 {
-    if (bias_gradient && p->pass != CONVGEN_BACKWARD_WEIGHTS)
+    int64_t first = which.first, count = which.count;
+    if (which.bias && p->pass != CONVGEN_BACKWARD_WEIGHTS)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "only backward weights have a bias gradient");
-    int64_t all = cg_output_elements(p, bias_gradient);
+    int64_t all = cg_output_elements(p, which.bias);
     if (first < 0 || count < 0 || first > all - count)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "outputs %lld to %lld are outside the tensor of %lld", (long long)first,
                        (long long)(first + count), (long long)all);
     return CONVGEN_OK;
 }
 
-cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, bool bias_gradient,
-                       int64_t first, int64_t count, void *out)
+cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, cg_outputs which, void *out)
 {
-    cg_status status = check_range(p, bias_gradient, first, count);
+    cg_status status = check_range(p, which);
     if (status) return status;
     if (chains > MAX_CHAINS || chains < 0)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "%d chains: a sum is split into 1 to %d", chains, MAX_CHAINS);
     if (p->pass == CONVGEN_BACKWARD_WEIGHTS) chains = 1; /* blocks are its split */
-    wanted w = {.order = order, .chains = chains, .first = first, .count = count, .out = out};
-    return put(p, o, bias_gradient, &w);
+    wanted w = {.order = order, .chains = chains, .first = which.first, .count = which.count, .out = out};
+    return put(p, o, which.bias, &w);
 }
 
-cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, bool bias_gradient, int64_t first, int64_t count,
-                             double *high, double *low, double *magnitude, int64_t *terms)
+cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_outputs which, cg_exact_sums to)
 {
-    cg_status status = check_range(p, bias_gradient, first, count);
+    cg_status status = check_range(p, which);
     if (status) return status;
-    wanted w = {CG_EXACT, 1, first, count, NULL, high, low, magnitude, terms};
-    return put(p, o, bias_gradient, &w);
+    wanted w = {.order = CG_EXACT, .chains = 1, .first = which.first, .count = which.count, .exact = to};
+    return put(p, o, which.bias, &w);
 }

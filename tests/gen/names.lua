@@ -89,7 +89,7 @@ suite.case("listed names are parsed back", function()
 end)
 
 -- All that the grammar has is among those of the usual seed.
-for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "panel/direct", "gather/panel/direct",
+for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "lanes/depthwise", "panel/direct", "gather/panel/direct",
   "planar", "planar.panel", "depthwise", "depthwise.row", "depthwise.stream", "winograd/product", "winograd.fetch.stream/product",
   "winograd/product.half", "winograd/product.fuse", "split/winograd/product", "plain" } do
   suite.case("a random problem has " .. way, function() if seed == usual and not ways[way] then error("none has it") end end)
