@@ -31,6 +31,16 @@ int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the
 enum { CG_BLOCK = 512 };
 static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG_BLOCK / ow; }
 
+/* ---- retyped.c: a problem in another type -------------------------------------------------------------------------- */
+
+typedef struct cg_retyped {
+    convgen_problem p;
+    cg_operands o; /* copies of the inputs */
+} cg_retyped;
+cg_status cg_retyped_new(const convgen_problem *p, const cg_operands *o, convgen_type type, cg_retyped *r);
+void cg_retyped_free(cg_retyped *r);
+void cg_retype(convgen_type from, const void *data, convgen_type to, void *out, int64_t count);
+
 /* ---- data.c: the numbers that kernels are judged on -------------------------------------------------------------- */
 
 /* Input `tensor` as that kind of data has it; each run has other numbers. Past the thread's deadline it is left unfinished. */
