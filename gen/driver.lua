@@ -307,13 +307,21 @@ function driver.stage(spec)
   return stage
 end
 
--- The C text of a stage; c_type(name) is the type in C of what a base holds.
+-- Where a base is that stands elsewhere: {name of another one, elements from there}.
+local function moved(place, c_type, name)
+  if place[2] == 0 then return "call->" .. place[1] end
+  return ("(%s *)call->%s + %d"):format(c_type(name), place[1], place[2])
+end
+
+-- The C text of a stage; c_type(name) is the type in C of what a base holds. stage.elsewhere: bases that are not what
+-- their name says, see `moved`.
 function driver.print(stage, c_type)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
-    local from = name == "scratch" and "scratch_memory" or "call->" .. name
+    local place = stage.elsewhere and stage.elsewhere[name]
+    local from = name == "scratch" and "scratch_memory" or place and moved(place, c_type, name) or "call->" .. name
     if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end

@@ -8,6 +8,7 @@
 -- (start + pad - k * dilation) divisible by s contribute; k ascends, so the order of the sum is the canonical one.
 -- Backward weights does not gather; see outputs_of.
 local driver = require "driver"
+local parts = require "parts"
 local view = require "view"
 local gather = {}
 
@@ -56,11 +57,11 @@ function gather.phases(axes)
 end
 
 -- What is asked of such a problem: its units, axes, the views that are read and written, and whether a bias and a
--- residual are added.
+-- residual (or what is there) are added.
 function gather.shape(p, target)
   local s, forward = view.units(p, target), p.pass == "forward"
   s.p, s.forward, s.axes, s.from, s.to = p, forward, gather.axes(p), view.gathered(p)
-  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
+  s.bias, s.residual = forward and p.bias, parts.residual(p)
   s.slope = forward and p.epilogue.activation == "prelu"
   return s
 end

@@ -33,6 +33,9 @@ function parts.epilogue(k, p, acc, temp, with)
   if p.epilogue.residual_last then add(with.residual) end
 end
 
+-- Whether something is added to outputs beside the bias: a residual, or what is there (rewrite/accumulate.lua).
+function parts.residual(p) return p.epilogue ~= nil and p.epilogue.residual end
+
 -- Whether a forward pass reads a slope for each channel.
 function parts.slopes(p) return p.epilogue ~= nil and p.epilogue.activation == "prelu" end
 

@@ -82,7 +82,10 @@ typedef struct convgen_epilogue {
  * Channels-last tensors: src [batch, d, h, w, in_channels], dst [batch, od, oh, ow, out_channels],
  * weights [kd, kh, kw, in_channels/groups, out_channels]. Channels-first: src [batch, in_channels, d, h, w],
  * dst [batch, out_channels, od, oh, ow], weights [out_channels, in_channels/groups, kd, kh, kw]. bias [out_channels].
- * All dense. */
+ * Dense, but that src and dst of channels-last data may each be a slice of the channels of a wider tensor: then src_pixel_stride or
+ * dst_pixel_stride says how many elements are from one pixel's first channel to the next one's, in memory order over batch, d, h, w. What lies
+ * between the channels of two pixels is neither read into results nor written, and behind the last pixel's channels nothing is touched. The
+ * gradient of a tensor has its stride, and so has the residual dst's. */
 typedef struct convgen_problem {
     convgen_pass pass;
     convgen_type type;
@@ -95,8 +98,8 @@ typedef struct convgen_problem {
                                                                         dilation 1 = dense; pad is the leading one, may be negative */
     bool bias;                                                        /* forward and backward weights only */
     convgen_epilogue epilogue;                                        /* forward only */
-    int64_t src_pixel_stride, dst_pixel_stride; /* reserved: non-zero is CONVGEN_UNSUPPORTED */
-    bool accumulate;                            /* reserved: true is CONVGEN_UNSUPPORTED */
+    int64_t src_pixel_stride, dst_pixel_stride; /* elements; 0: dense, else at least the channels; channels-first must have 0 */
+    bool accumulate;                            /* of a gradient, and of the bias' beside it: what the tensor has is added last, after all sums */
 } convgen_problem;
 
 /* Parses one problem in benchdnn's notation with options before it, e.g. "--dir=BWD_D --dt=f64 mb10ic3ih100oc10kh5ph2".

@@ -24,7 +24,7 @@ function depthwise_gather.shape(p, target)
   s.channels, s.pixels, s.lines = s.to.all, axis(p, 3), axis(p, 2)
   s.multiplier, s.members = s.forward and multiplier or 1, s.forward and 1 or multiplier
   s.moves, s.parts = s.members > 1, axes.channel_parts(s, 1)
-  s.pixel, s.tap = s.moves and s.members * s.lanes or p.ic, s.moves and s.members * s.lanes or p.oc
+  s.pixel, s.tap = s.moves and s.members * s.lanes or s.from.w, s.moves and s.members * s.lanes or p.oc
   s.in_row, s.out_row, s.weights_row = s.from.size[3] * s.pixel, s.to.h, p.kernel[3] * s.tap
   local planes = s.axes[1][1] -- one plane of taps, always: the weights then stay in registers for a whole row
   s.one_plane = #s.axes[1] == 1 and p.kernel[1] == 1 and planes.taps == 1 and gather.always_inside(planes)
@@ -104,14 +104,15 @@ local function tile_nodes(s, rows, variant)
       { "weights", rows.plane.tap_stride * s.p.kernel[2] * s.weights_row } }
     plane = { copies = { { s.from.base, "plane" }, { "weights", "plane_weights" } }, plane }
   end
-  return { zero = { m = m } }, plane, { finish = { s.forward and "epilogue", "stored" }, reach = { m = m } }
+  local endings = { (s.forward or s.residual) and "epilogue", "stored" }
+  return { zero = { m = m } }, plane, { finish = endings, reach = { m = m } }
 end
 
 -- A run of equal tiles of a row.
 local function run_nodes(s, rows, run)
   local at, size, base = axes.reference(s.pixels, run.first), run.variant.size, s.from.base
-  local input, output = (axes.reference(s.pixels, run.first + size) - at) * s.pixel, size * s.channels
-  local first = run.first * s.channels
+  local input, output = (axes.reference(s.pixels, run.first + size) - at) * s.pixel, size * s.to.w
+  local first = run.first * s.to.w
   return { copies = { { base, "place", at * s.pixel }, { s.to.base, "out", first },
       s.residual and { "residual", "extra", first } },
     { loop = run.count, steps = run.count > 1 and { { base, input }, { s.to.base, output },
@@ -133,7 +134,7 @@ local function operands(s, rows, part)
   local p, bias = s.p, s.bias and { pointer = "bias", { "v", s.lanes } }
   return { sizes = { r = rows.run and rows.run.variant.size or 1, m = s.columns[1].variant.size, kh = p.kernel[2],
       kw = p.kernel[3], i = s.members, v = 1 },
-    sums = { pointer = s.to.base, register = "acc", { "r", s.out_row }, { "m", s.channels }, { "v", s.lanes },
+    sums = { pointer = s.to.base, register = "acc", { "r", s.out_row }, { "m", s.to.w }, { "v", s.lanes },
       indices = { "r", "m" }, last = part.lanes },
     held = { pointer = "weights", register = "w", { "kh", s.weights_row }, { "kw", s.tap }, { "i", s.lanes },
       { "v", s.lanes }, indices = s.moves and { "kh", "kw", "i" } or { "kh", "kw" }, last = part.lanes },
@@ -240,7 +241,7 @@ local function member_tasks(s, part, move, at)
   for _, rows in ipairs(all) do with_kernels(s, rows, { part }) end
   return { indices = { { "n", p.batch }, { "v", part.count } }, body = function(d, n, v)
     local first, packed = at(v)
-    d:call(move, { { d.dst, n * s.from.n + first * s.members }, { d.scratch }, s.from.n // s.from.all })
+    d:call(move, { { d.dst, n * s.from.n + first * s.members }, { d.scratch }, s.from.n // s.from.w })
     local function place() return { d.scratch, 0 }, { d.packed, packed }, first end
     for _, rows in ipairs(all) do
       d:loop("jd", 0, rows.plane.outputs, 1, function(jd)
@@ -257,18 +258,21 @@ end
 local function by_members(s)
   local p, compute, pack = s.p, {}, {}
   for i, part in ipairs(s.parts) do
-    local move = s:add(relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
-      limit = part.lanes * s.members, row = s.lanes, repeats = { p.oc, s.members * s.lanes } },
-      s:called("members" .. i)))
+    local function mover(name, apart)
+      return s:add(relayout.to_rows({ channels = s.members, pixels = part.lanes, pitch = s.members,
+        limit = part.lanes * s.members, row = s.lanes, repeats = { apart, s.members * s.lanes } }, s:called(name .. i)))
+    end
+    local move = mover("members", p.oc)
+    local pixels = s.from.w ~= p.oc and mover("pixels", s.from.w) or move
     local function at(v) return v * s.lanes + part.first, (v + part.first // s.lanes) * (s.taps * s.tap) end
     pack[i] = { indices = { { "v", part.count } }, body = function(d, v)
       local first, packed = at(v)
       d:call(move, { { d.weights, first * s.members }, { d.packed, packed }, s.taps })
     end }
-    compute[i] = member_tasks(s, part, move, at)
+    compute[i] = member_tasks(s, part, pixels, at)
   end
   return { driver.stage { name = "pack", pack = true, parts = pack },
-    driver.stage { name = "compute", parts = compute, scratch = s.from.n // s.from.all * s.pixel * s.size } },
+    driver.stage { name = "compute", parts = compute, scratch = s.from.n // s.from.w * s.pixel * s.size } },
     parts.round_up(s.channels, s.lanes) * s.members * s.taps * s.size
 end
 

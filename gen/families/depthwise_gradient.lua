@@ -30,7 +30,7 @@ function depthwise_gradient.shape(p, target)
   local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
   s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
-  s.channels, s.pixel, s.multiplier = p.oc, p.ic, p.oc // p.ic
+  s.channels, s.pixel, s.multiplier = p.oc, s.src.w, p.oc // p.ic
   s.bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs -- one tap that sees all planes
   return s
 end

@@ -4,6 +4,7 @@
 local names = require "names"
 local driver = require "driver"
 local gather = require "gather"
+local program = require "program"
 local cost = require "cost"
 local reduce = require "reduce"
 local targets = require "targets"
@@ -74,6 +75,15 @@ local function tap_kernel(p, dst, weights)
     begin = { load = {}, of = "sums" }, ends = { "stored" } })
 end
 
+-- A sum is added to what is there.
+local function add_kernel(p)
+  local k = program.new(named(p, "plain_add"))
+  local sum, out, x, y = k:pointer("sum", "in"), k:pointer("diff_src", "inout"), k:vector "x", k:vector "y"
+  k:load(x, k:at(sum))
+  reduce.total(k, k:at(out), x, y)
+  return k:finish()
+end
+
 -- One block of one weight's gradient, added to what is there.
 local function block_kernel(p, src, dst)
   return chain(p, { name = "plain_block", arguments = { { "src", "in" }, { "diff_dst", "in" }, { "out", "inout" },
@@ -84,8 +94,8 @@ end
 
 ---- passes ------------------------------------------------------------------------------------------------------------
 
-local function stage(indices, body)
-  return driver.stage { name = "compute", parts = { { indices = indices, body = body } } }
+local function stage(indices, body, scratch)
+  return driver.stage { name = "compute", scratch = scratch, parts = { { indices = indices, body = body } } }
 end
 
 local function forward(p)
@@ -126,27 +136,29 @@ end
 
 local function backward_data(p)
   local src, dst, weights, icg = view.src(p), view.dst(p), view.weights(p), p.ic // p.groups
-  local tap, zero = tap_kernel(p, dst, weights), zero_kernel(p)
+  local tap, zero, add = tap_kernel(p, dst, weights), zero_kernel(p), p.accumulate and add_kernel(p)
   local function one_input(d, at, g, i)
     local to = d:let("to", view.at(src, at))
-    d:call(zero, { { d.src, to } })
+    local sum = add and { d.scratch } or { d.src, to }
+    d:call(zero, { sum })
     each_tap(d, p, 1, at.d, function(kd, od)
       each_tap(d, p, 2, at.h, function(kh, oh)
         each_tap(d, p, 3, at.w, function(kw, ow)
           d:call(tap, { { d.dst, view.at(dst, { n = at.n, g = g, d = od, h = oh, w = ow }) },
-            { d.weights, view.at(weights, { g = g, kd = kd, kh = kh, kw = kw, i = i }) }, { d.src, to } })
+            { d.weights, view.at(weights, { g = g, kd = kd, kh = kh, kw = kw, i = i }) }, sum })
         end)
       end)
     end)
+    if add then d:call(add, { sum, { d.src, to } }) end
   end
-  return { tap, zero }, { stage({ { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } },
-    function(d, n, g, id, ih)
-      d:loop("iw", 0, p.input[3], 1, function(iw)
-        d:loop("i", 0, icg, 1, function(i)
-          one_input(d, { n = n, c = g * icg + i, d = id, h = ih, w = iw }, g, i)
-        end)
+  local indices = { { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } }
+  return { tap, zero, add or nil }, { stage(indices, function(d, n, g, id, ih)
+    d:loop("iw", 0, p.input[3], 1, function(iw)
+      d:loop("i", 0, icg, 1, function(i)
+        one_input(d, { n = n, c = g * icg + i, d = id, h = ih, w = iw }, g, i)
       end)
-    end) }
+    end)
+  end, add and 64) }
 end
 
 local function bias_stage(p, zero, dst, kernels)

@@ -11,6 +11,7 @@ local cut = require "tiles"
 local flatten = require "rewrite/flatten"
 local tile = require "tile"
 local relayout = require "relayout"
+local view = require "view"
 local planar_gather = {}
 
 local round_up = parts.round_up
@@ -162,7 +163,7 @@ local function tile_kernel(o, s, axes, variant, m)
     slope = slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
     value = bias and { pointer = "bias", { "c", 1 } } }
   o.body = { { zero = {} }, taps(s, axes, variant, m),
-    { finish = { bias and "biased", s.forward and not s.finishes and "epilogue", "stored" } } }
+    { finish = { bias and "biased", (s.forward or s.residual) and not s.finishes and "epilogue", "stored" } } }
   return tile.kernel(o)
 end
 
@@ -206,6 +207,12 @@ local function most(axes, measure)
   return n
 end
 
+-- A row of the output in scratch, all channels of its pixels side by side.
+local function line_of(to)
+  if to.neighbours then return setmetatable({ c = to.size[3] }, { __index = to }) end
+  return view.moved(to, "scratch", to.all)
+end
+
 -- The scratch for blocks of so many rows: as many planes and rows of the input as a block may need; where the output's
 -- rows begin, and where a residual follows, the output as pixels; elements of all.
 local function lay_out(s, rows)
@@ -218,7 +225,22 @@ local function lay_out(s, rows)
   if s.moves_in then s.read.d = s.in_row * lines end
   s.out = s.moves_in and planes * s.read.d + s.lanes or 0
   s.pixels = s.out + (s.moves_out and s.to.all * s.write.c or 0)
+  s.line = s.finishes and line_of(s.to)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
+end
+
+-- Residual and activation over a row of pixels' channels (or of each channel's pixels), when the tiles could not do it:
+-- from the line in scratch, where all stand side by side.
+local function finishing(s)
+  local line, to, last = s.line, s.to, not s.to.neighbours
+  local elements, many = to.all * to.size[3], { register = "acc", many = true, finish = s.p }
+  local apart = last and to.w or to.c
+  many.elements = elements
+  if last and apart ~= to.all or not last and to.all > 1 then
+    local count, size = last and to.size[3] or to.all, last and to.all or to.size[3]
+    many.elements, many.loops = size, { { count = count, steps = { last and line.w or line.c, apart, apart } } }
+  end
+  return many
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
@@ -236,10 +258,9 @@ local function add_moves(s)
     return list
   end
   s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
-  s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
-  -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
-    finish = s.p }, s:called "finish"))
+  local to = s.finishes and s.line or s.to
+  s.output = s.moves_out and moves("to_pixels", to, s.axes[3], s.phases, s.out_pitch)
+  s.finish = s.finishes and s:add(relayout.copy(finishing(s), s:called "finish"))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
@@ -273,11 +294,12 @@ end
 local function move_out(d, s, there)
   for _, move in ipairs(s.output) do
     d:loop("channel", 0, move.count, 1, function(i)
-      d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, s.finishes and
-        { d.scratch, s.pixels + move.outside } or { d[s.to.base], there + i * s.to.c + move.outside } })
+      local to = s.finishes and { d.scratch, i * s.line.c + (s.pixels + move.outside) }
+        or { d[s.to.base], there + i * s.to.c + move.outside }
+      d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, to })
     end)
   end
-  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, there }, { d.dst, there } }) end
+  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, there }, { d[s.to.base], there } }) end
 end
 
 -- Where the input, weights and output of the row begin that is worked on.

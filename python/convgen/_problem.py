@@ -40,7 +40,8 @@ class Problem:
     arrays; when it is not given, that is 3 for a problem that has depth, else 2.
     """
 
-    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "shapes", "_raw")
+    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "src_stride", "dst_stride",
+                 "accumulate", "shapes", "_raw")
 
     def __init__(self, text: str, rank: Optional[int] = None):
         self._fill(_library.parse(_want_text(text)), rank)
@@ -66,6 +67,7 @@ class Problem:
         put("layout", ("NHWC", "NCHW")[raw.layout])
         put("has_bias", bool(raw.bias)), put("residual", bool(raw.epilogue.residual))
         put("slope", raw.epilogue.activation == PRELU)
+        put("src_stride", raw.src_pixel_stride), put("dst_stride", raw.dst_pixel_stride), put("accumulate", bool(raw.accumulate))
         put("shapes", _shapes(raw, rank))
 
     def with_fixed_weights(self) -> "Problem":
@@ -255,7 +257,7 @@ class Names(NamedTuple):
 
 def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], dtype: Any, *, bias: bool, stride: Any, padding: Any,
              dilation: Any, groups: Any, layout: Any, epilogue: Any = None, accuracy: Any = "loop", fixed: bool = False,
-             rank: Optional[int] = None, names: Names = Names()) -> Problem:
+             rank: Optional[int] = None, names: Names = Names(), pitches: tuple[int, int] = (0, 0), accumulate: Any = False) -> Problem:
     """The problem of these shapes; `dst`, where it is given, is checked against what follows from the rest."""
     rank = len(src) - 2 if rank is None else rank
     first = layout_of(layout)
@@ -280,8 +282,15 @@ def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], d
         direction=DIRECTIONS.index(direction), type=type_of(names.src, dtype), layout=first, accuracy=accuracy_of(accuracy),
         weights=int(fixed), batch=batch, groups=groups, in_channels=channels, out_channels=out_channels,
         input=_dimensions(sizes, 1), output=_dimensions(out, 1), kernel=_dimensions(kernel, 1), stride=_dimensions(stride, 1),
-        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue))
+        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue),
+        src_pixel_stride=pitches[0], dst_pixel_stride=pitches[1], accumulate=_flag("accumulate", accumulate))
     return Problem._of(raw, rank)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; True or False is needed")
+    return value
 
 
 def _outputs(names, src, weights, sizes, kernel, stride, dilation, pads) -> tuple[int, ...]:

@@ -6,7 +6,8 @@
 
 /* ---- reference.c: what the answer is ----------------------------------------------------------------------------- */
 
-/* Element index ranges of one output tensor: for backward weights `bias_gradient` chooses diff_bias. */
+/* Operands are dense, whatever strides the problem has (slices.c). Element index ranges of one output tensor: for backward weights
+ * `bias_gradient` chooses diff_bias. A problem that accumulates adds o->old last. */
 typedef enum { CG_EXACT, CG_LOOP, CG_COURSE, CG_CANONICAL } cg_order;
 /* Writes outputs [first, first+count) (linear elements of the pass's output tensor) to `out` in the problem's type, epilogue
  * included. CG_CANONICAL is the fma chain (blocks of CG_BLOCK output pixels for backward weights), `chains` as the schedule
@@ -25,6 +26,15 @@ int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the
  * plane, rows are taken `cg_block_rows` at a time; where ow > CG_BLOCK a block is a part of a row of at most CG_BLOCK pixels. */
 enum { CG_BLOCK = 512 };
 static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG_BLOCK / ow; }
+
+/* ---- slices.c: dense operands, and what a kernel is given of them ------------------------------------------------- */
+
+bool cg_is_slice(const convgen_problem *p, int tensor); /* its memory is not the dense one */
+/* Spreads the tensors that are slices, results too, and puts a word everywhere between their pixels. */
+void cg_slices_put(const convgen_problem *p, const cg_operands *dense, const cg_operands *given, uint32_t between);
+/* Collects results that are slices. A tensor of which something changed that is no result: an input, or what lies between; -1: none. */
+int cg_slices_take(const convgen_problem *p, const cg_operands *given, const cg_operands *dense, uint32_t between);
+void cg_old_put(const convgen_problem *p, const cg_operands *dense); /* into the outputs of a problem that accumulates */
 
 /* ---- data.c: the numbers that kernels are judged on -------------------------------------------------------------- */
 
@@ -64,7 +74,9 @@ double cg_sample_excess(const convgen_problem *p, const cg_kernel *k); /* by how
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
  * are in most programs; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
-cg_status cg_trial_data(cg_trial *t, cg_operands *out);
+cg_status cg_trial_data(cg_trial *t, cg_operands *out); /* as kernels are given them */
+/* What the kernel makes of these data (NULL: none), with them, dense. */
+cg_status cg_trial_answer(cg_trial *t, const cg_kernel *k, const cg_parallel *par, const cg_room *room, cg_operands *dense);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_room *out); /* fits that kernel */
 
 /* ---- cut.c: a large problem -> a small one with the same schedules ----------------------------------------------- */

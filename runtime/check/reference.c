@@ -47,6 +47,7 @@ typedef struct wanted {
     cg_order order;
     int chains;
     int64_t first, count;
+    const void *old; /* what is added last; NULL: nothing */
     void *out;
     double *high, *low, *magnitude;
     int64_t *terms;
@@ -201,12 +202,14 @@ static int64_t product3(const int64_t s[3])
     return s[0] * s[1] * s[2];
 }
 
-int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient)
+static int64_t sum_terms(const convgen_problem *p, bool bias_gradient)
 {
     if (bias_gradient || p->pass == CONVGEN_BACKWARD_WEIGHTS) return p->batch * product3(p->out);
     if (p->pass == CONVGEN_BACKWARD_DATA) return product3(p->kernel) * (p->out_channels / p->groups);
     return product3(p->kernel) * (p->in_channels / p->groups) + p->bias + p->epilogue.residual;
 }
+
+int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient) { return sum_terms(p, bias_gradient) + p->accumulate; }
 
 static int64_t block_parts(const convgen_problem *p)
 {
@@ -441,11 +444,12 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
     const convgen_problem *p = k->p;
     bool forward = p->pass == CONVGEN_FORWARD;
     arithmetic[p->type].exact(r, j, at->n, sums);
-    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : 0);
+    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : w->old != NULL);
     for (int64_t i = 0; i < at->n; i++) {
         int64_t place = at->element + i * at->stride - w->first;
         if (forward) pair_finish(k, at, (double)(terms ? terms : 1), sums, i);
-        else pair_normalise(sums, i);
+        else if (w->old) pair_add(sums, i, cg_get(cg_output_type(p, k->bias_gradient), w->old, at->element + i * at->stride));
+        if (!forward) pair_normalise(sums, i);
         if (w->high) {
             w->high[place] = sums->high[i];
             w->low[place] = sums->low[i];
@@ -568,7 +572,7 @@ cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order 
     if (chains > MAX_CHAINS || chains < 0)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "%d chains: a sum is split into 1 to %d", chains, MAX_CHAINS);
     if (p->pass == CONVGEN_BACKWARD_WEIGHTS) chains = 1; /* blocks are its split */
-    wanted w = {.order = order, .chains = chains, .first = first, .count = count, .out = out};
+    wanted w = {.order = order, .chains = chains, .first = first, .count = count, .old = p->accumulate ? o->old[bias_gradient] : NULL, .out = out};
     return put(p, o, bias_gradient, &w);
 }
 
@@ -577,6 +581,6 @@ cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, boo
 {
     cg_status status = check_range(p, bias_gradient, first, count);
     if (status) return status;
-    wanted w = {CG_EXACT, 1, first, count, NULL, high, low, magnitude, terms};
+    wanted w = {CG_EXACT, 1, first, count, p->accumulate ? o->old[bias_gradient] : NULL, NULL, high, low, magnitude, terms};
     return put(p, o, bias_gradient, &w);
 }

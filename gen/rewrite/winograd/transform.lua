@@ -210,6 +210,7 @@ end
 -- how many there are to be added, and where.
 function transform.output(p, called, o)
   local m, forward = o.m or { to = "Y", left = "AT", from = "M", right = "A" }, p.pass == "forward"
+  local adds = parts.residual(p)
   return built(called, straight.of(o.w.AT), straight.of(o.h.AT), function(k)
     local pointers = {}
     local function pointer(name, access)
@@ -219,7 +220,7 @@ function transform.output(p, called, o)
     k.about = about_output(k, p, o, m)
     local from, bias = pointer(m.from:lower(), "in"), forward and p.bias and pointer("bias", "in")
     local slope = forward and parts.slopes(p) and pointer("slope", "in")
-    local residual, to = forward and p.epilogue.residual and pointer("residual", "in"), pointer("out", "out")
+    local residual, to = adds and pointer("residual", "in"), pointer("out", "out")
     local two = { m = m, first = 1, last = o.h.size, present = all }
     function two.load(fh, fw)
       local r, at = element(k, m, fh, fw), place(o, o.h, o.w, fh, fw)
@@ -230,7 +231,7 @@ function transform.output(p, called, o)
     function two.finish(column, results)
       for row, r in ipairs(results) do
         local at = (row - 1) * o.row + (column - 1) * o.pixel
-        if forward then
+        if forward or adds then
           local with = { bias = bias and k:at(bias), slope = slope and k:at(slope),
             residual = residual and k:at(residual, at), first = 0, count = two.lanes }
           parts.epilogue(k, p, r, k:vector "e", with)
