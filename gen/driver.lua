@@ -176,13 +176,14 @@ function Body:argument(kernel, i, actual)
   end
   if formal.kind == "count" then return self:text(actual) end
   local base, offset = actual[1], lift(actual[2] or 0)
-  self.used[base.base] = true
+  self.used[base.base], formal.bases = true, formal.bases or {}
+  formal.bases[base.base] = true
   return constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
 end
 
 -- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
--- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and
--- the text will not be printed.)
+-- {base, offset} for a pointer, whose `bases` it joins, an expression for a count. (A false kernel could not be made:
+-- build.lua knows why, and the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
   local named = next(args) and args[1] == nil

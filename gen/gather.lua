@@ -7,8 +7,7 @@
 -- Backward data with stride s has s phases (the positions x = start + j * s): of a phase, the taps with
 -- (start + pad - k * dilation) divisible by s contribute; k ascends, so the order of the sum is the canonical one.
 -- Backward weights does not gather; see outputs_of.
-local driver = require "driver"
-local parts = require "parts"
+local driver, parts = require "driver", require "parts"
 local view = require "view"
 local gather = {}
 
@@ -62,7 +61,7 @@ function gather.shape(p, target)
   local s, forward = view.units(p, target), p.pass == "forward"
   s.p, s.forward, s.axes, s.from, s.to = p, forward, gather.axes(p), view.gathered(p)
   s.bias, s.residual = forward and p.bias, parts.residual(p)
-  s.slope = forward and p.epilogue.activation == "prelu"
+  s.slope = forward and parts.slopes(p)
   return s
 end
 

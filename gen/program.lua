@@ -139,12 +139,13 @@ local unary = { "d", "x", reads = { "x" }, writes = { "d" } }
 local binary = { "d", "x", "y", reads = { "x", "y" }, writes = { "d" } }
 local sum = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" }, ranged = true }
 local of_bits = also(binary, { "d", "x", "y", y = register })
-local from_memory = { "d", "a", reads = { "a" }, writes = { "d" } }
-local to_memory = { "a", "x", reads = { "a", "x" }, a = writable }
+local from_memory = { "d", "a", reads = { "a" }, writes = { "d" }, converts = true }
+local to_memory = { "a", "x", reads = { "a", "x" }, a = writable, converts = true }
 
 -- One row an operation. reads, writes: fields that hold registers, slots, pointers, memory operands, or, in a
--- transpose, a list of registers. ranged: may be of some lanes only. beside: needs a vector register more. own: its
--- method stands below; each other has one made by its row.
+-- transpose, a list of registers. ranged: may be of some lanes only. beside: needs a vector register more. converts:
+-- elements at a, where they are stored otherwise than the program computes. own: its method stands below; each other
+-- has one made by its row.
 program.operations = {
   zero      = { "d", writes = { "d" } },
   constant  = { "d", "value", writes = { "d" }, own = true },
@@ -161,7 +162,7 @@ program.operations = {
   band = of_bits, bor = of_bits, bxor = of_bits,
   shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
   move      = unary,
-  insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" } },
+  insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" }, converts = true },
   extract   = also(to_memory, { "a", "x", "part" }),
   transpose = { "group", reads = { "group" }, writes = { "group" }, beside = true },
   prefetch  = { "a", "level", reads = { "a" }, a = address },
@@ -223,17 +224,12 @@ local function argument(k, name, row)
   return row
 end
 
--- To elements of a type that is computed in the program's, which is usual.
-function Program:pointer(name, access, stored)
-  local row = types.rows[stored or self.type]
-  if not row or row.sums ~= self.type then
-    complain(self, "the pointer %s is to %s; what is computed in %s is %s", name, stored, self.type,
-      types.names(function(other) return other.sums == self.type end))
-  end
+-- To elements of the program's type, until it is known what else they are stored as (program.stored).
+function Program:pointer(name, access)
   if access ~= "in" and access ~= "out" and access ~= "inout" then
     complain(self, "the pointer %s is %s; in, out and inout are allowed", tostring(name), tostring(access))
   end
-  return argument(self, name, { kind = "pointer", access = access, type = stored or self.type, bytes = row.bytes })
+  return argument(self, name, { kind = "pointer", access = access, type = self.type, bytes = self.size })
 end
 
 function Program:count(name) return argument(self, name, { kind = "count" }) end
@@ -375,7 +371,7 @@ end
 
 local function new_pointer(k, hint, from)
   local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, type = from.type,
-    bytes = from.bytes }
+    bytes = from.bytes, root = from.root or from }
   k.kinds[p] = "pointer"
   return p
 end
@@ -508,11 +504,9 @@ local function check_flow(k, block, position)
   return position
 end
 
--- Checks the flow of values and closes the program; returns it. used: lifetimes by thing; lifetimes: of registers, in
--- the order of their beginnings; loop_lifetimes; beside: whether an operation needs a register more.
-function Program:finish()
-  if self.finished then complain(self, "finish twice") end
-  if self.depth > 0 then complain(self, "finish inside a loop") end
+-- used: lifetimes by thing; lifetimes: of registers, in the order of their beginnings; loop_lifetimes; beside: whether
+-- an operation needs a register more.
+local function follow(self)
   self.used, self.known, self.written, self.lifetimes, self.loop_lifetimes = {}, {}, {}, {}, {}
   for _, argument_ in ipairs(self.args) do
     local life = { thing = argument_, first = 0, last = 0 }
@@ -522,8 +516,76 @@ function Program:finish()
   for _, argument_ in ipairs(self.args) do
     if self.used[argument_].last == 0 then self.used[argument_] = nil end
   end
-  self.finished, self.known, self.written = true, nil, nil
+  self.known, self.written = nil, nil
+end
+
+-- Checks the flow of values and closes the program; returns it.
+function Program:finish()
+  if self.finished then complain(self, "finish twice") end
+  if self.depth > 0 then complain(self, "finish inside a loop") end
+  follow(self)
+  self.finished = true
   return self
+end
+
+---- what elements are stored as --------------------------------------------------------------------------------------
+
+-- Whether a memory operand, or an address, is of elements that are not stored as the program computes.
+local function converted(k, thing) return thing and thing.pointer and thing.pointer.type ~= k.type end
+
+-- The type that an operation converts from or to, if it does.
+function program.conversion(k, op)
+  return program.operations[op.op].converts and converted(k, op.a) and op.a.pointer.type or nil
+end
+
+-- Loads, stores and the like convert, as the lowering has it; arithmetic takes what a load has converted, and nothing
+-- of the kind goes past the caches.
+local function convert(k, block)
+  local list = {}
+  for _, op in ipairs(block) do
+    if op.op == "loop" then op.body = convert(k, op.body) end
+    if op.op == "stream" and converted(k, op.a) then op.op = "store" end
+    if converted(k, op.y) then
+      local r = k:vector "stored"
+      list[#list + 1] = { op = op.y.all and "broadcast" or "load", d = r, a = op.y.address,
+        first = not op.y.all and op.first or nil, count = not op.y.all and op.count or nil }
+      op.y = r
+    end
+    list[#list + 1] = op
+  end
+  return list
+end
+
+-- The type of what a pointer is called with: that of its bases, which agree.
+local function type_of_bases(k, p, type_of)
+  local found, from
+  for base in pairs(p.bases) do
+    local stored = type_of(base)
+    if found and found ~= stored then
+      complain(k, "%s points to %s, which is %s, and to %s, which is %s", p.name, from, found, base, stored)
+    end
+    found, from = stored, base
+  end
+  return found
+end
+
+-- A finished program's pointers are to what it is called with: type_of(base), a type that is computed in the program's.
+function program.stored(k, type_of)
+  local any = false
+  for _, p in ipairs(k.args) do
+    local stored = p.bases and type_of_bases(k, p, type_of) or p.type
+    if types.rows[stored or k.type].sums ~= types.rows[k.type].sums then
+      complain(k, "the pointer %s is to %s; what is computed in %s is %s", p.name, stored, k.type,
+        types.names(function(other) return other.sums == k.type end))
+    end
+    if stored ~= p.type then p.type, p.bytes, any = stored, types.bytes(stored), true end
+  end
+  if not any then return end
+  for p, kind in pairs(k.kinds) do
+    if kind == "pointer" and p.root then p.type, p.bytes = p.root.type, p.root.bytes end
+  end
+  k.body, k.beside = convert(k, k.body), true
+  follow(k)
 end
 
 ---- printing --------------------------------------------------------------------------------------------------------
@@ -574,7 +636,9 @@ end
 function program.print(k)
   local args = {}
   for i, argument_ in ipairs(k.args) do
+    local converts = argument_.kind == "pointer" and argument_.type ~= k.type
     args[i] = ("%s: %s"):format(argument_.name, argument_.access or argument_.kind)
+      .. (converts and " " .. argument_.type or "")
   end
   local lines = { ("%s(%s)  %s x %d, %s"):format(k.name, table.concat(args, ", "), k.type, k.lanes, k.target.name) }
   print_block(lines, k.body, "  ")

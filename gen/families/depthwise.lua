@@ -73,7 +73,7 @@ end
 local function gathering_misfit(s, schedule)
   local p, h, w = s.p, s.lines.down, s.pixels.down
   local weights = schedule.streamed and 1 or (schedule.rows and p.kernel[2] or 1) * p.kernel[3] * s.members
-  local room = activations.room(p) -- sums wait while one is finished, weights do not
+  local room = activations.room(p, s.target) -- sums wait while one is finished, weights do not
   local why = family.first {
     { schedule.pixels % w ~= 0 or (schedule.rows or h) % h ~= 0,
       "tiles must be multiples of the strides %d and %d", h, w },

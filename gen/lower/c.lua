@@ -80,8 +80,15 @@ end
 
 local function call(name, list) return ("%s(%s);"):format(name, table.concat(list, ", ")) end
 
+-- An operation's name, and the type's that it converts: vload_TYPE.
+local function converting(k, op, name)
+  local stored = program.conversion(k, op)
+  return stored and name .. "_" .. stored or name
+end
+
 -- v and the operation's name, with its operands in order.
-local function by_row(_, op, name)
+local function by_row(k, op, name)
+  name = converting(k, op, name)
   local list = {}
   for i, field in ipairs(program.operations[op.op]) do list[i] = spelled(op[field]) end
   if not op.count then return call(name, list) end
@@ -107,10 +114,10 @@ local spell = {
   constant = named "vset", spill = named "vmove", fill = named "vmove",
   spread = function(k, op)
     if op.step then
-      return call("vspread_step", { op.d.name, address(op.a), op.times, op.phase, op.step, op.skip,
+      return call(converting(k, op, "vspread_step"), { op.d.name, address(op.a), op.times, op.phase, op.step, op.skip,
         op.count or k.lanes })
     end
-    return call("vspread", { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
+    return call(converting(k, op, "vspread"), { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
   end,
   transpose = function(_, op)
     local names = {}

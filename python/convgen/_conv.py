@@ -10,8 +10,8 @@ in / groups, kernel height, kernel width). 1 and 3 dimensions likewise. float32 
     padding            "valid" (none), "same" (ceil(size / stride) outputs), an integer, or for each dimension an integer or a
                        (before, after) pair; negative ones crop
     groups             channels in and out fall into so many groups that do not mix; depthwise: as many as channels
-    epilogue           after the bias: None, "relu", "clamp:LO:HI", "leaky:SLOPE[:FLOOR]", "prelu", "sigmoid", "tanh", "hardsigmoid:A:B",
-                       "hardswish", "silu", "gelu"; "residual" before or after them: "residual+relu", "silu+residual"
+    epilogue           after the bias: None, or an activation ("relu", "leaky:0.1", "silu"), "residual" alone or before or after one
+                       ("residual+relu", "silu+residual"): `convgen tune --help` and the sentence that refuses others list them all
     slope              what "prelu" multiplies values below 0 by, one for each output channel
     accuracy           "loop" (about as good as a plain loop; may transform), "proven" (sums in a stated order: within the a-priori
                        bound, exact on small integers, the same bits on every machine), "2x", "8x": docs/numerics.md

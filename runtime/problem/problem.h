@@ -90,11 +90,7 @@ int cg_data_tensor(const convgen_problem *p);              /* the input that is 
 
 /* ---- activation.c: what is done with a sum before it is stored --------------------------------------------------- */
 
-enum { CG_ACTIVATIONS = CONVGEN_GELU + 1, CG_EPILOGUE = 128 /* the words of an epilogue */ };
-/* What --epilogue allows, and what the completion offers. */
-#define CG_EPILOGUE_LIST "none, relu, clamp:LO:HI with LO <= HI, leaky:SLOPE[:FLOOR], prelu, sigmoid, tanh, hardsigmoid:A:B, hardswish, " \
-    "silu, gelu, and residual, alone or before or after them: residual+relu, silu+residual"
-#define CG_EPILOGUE_WORDS "none relu clamp: leaky: prelu sigmoid tanh hardsigmoid: hardswish silu gelu residual residual+relu silu+residual"
+enum { CG_ACTIVATIONS = CG_ACTIVATION_COUNT, CG_EPILOGUE = 128 /* the words of an epilogue */ };
 const char *cg_activation_word(convgen_activation a); /* "clamp": the generator's name of it */
 /* "residual+clamp:0:6": words in the order of what is done; "" is written for none. false: that is no epilogue, and *e has none. */
 bool cg_epilogue_read(const char *text, convgen_epilogue *e);

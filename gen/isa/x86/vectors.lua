@@ -200,7 +200,10 @@ local function broadcast(s, op) put(s, s.forms.broadcast, s.map[op.d], nil, addr
 
 local function patch(s, op)
   local f, d = s.forms, s.map[op.d]
-  if s.target.mask_registers then return put(s, f.broadcast_over, d, nil, address(s, op.a), mask_of(s, op)) end
+  if s.target.mask_registers then
+    local mask = mask_of(s, op) -- may take the register that an address is in
+    return put(s, f.broadcast_over, d, nil, address(s, op.a), mask)
+  end
   put(s, f.broadcast, s.temporary, nil, address(s, op.a))
   put_imm(s, f.blend, d, d, s.temporary, bits(op))
 end
