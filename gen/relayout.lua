@@ -37,8 +37,9 @@ local function many_neighbours(k, elements, pointers, move)
 end
 
 -- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to} (or
--- {from, residual, to}). whole: the last vector is written whole, zeros behind the elements. many: neighbours in a loop. finish = a problem: the
--- residual, which stands as the copy does, and the activation of it come before the store.
+-- {from, residual, to}). whole: the last vector is written whole, zeros behind the elements. many: neighbours in a
+-- loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come before the
+-- store.
 function relayout.copy(view, o)
   local k, from, to, residual = begin(view, o)
   local move = mover(k, view)

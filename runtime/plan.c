@@ -195,7 +195,7 @@ static cg_status build(convgen_plan *plan)
     cg_status status = cg_script_target(c->script, &c->machine, r->target, &target);
     if (status != CONVGEN_OK) return status;
     cg_request request = {.problem = &plan->problem, .machine = &c->machine, .target = r->target, .form = r->form, .threads = r->threads};
-    status = cg_kernel_new(c->script, &request, r->schedule, r->compiler, target.flags, &plan->kernel, why);
+    status = cg_kernel_new(c->script, &request, &(cg_making){r->schedule, r->compiler, target.flags}, &plan->kernel, why);
     if (status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && why[0])
         cg_fail(status, "schedule %s of \"%s\" cannot be built: %s", r->schedule, r->problem, why);
     return status;

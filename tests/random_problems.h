@@ -69,6 +69,12 @@ static inline void random_point(uint64_t *state, convgen_problem *p, int rank)
     }
 }
 
+/* One in four is the transposed convolution that has its products; before bias and epilogue are drawn. */
+static inline void sometimes_transposed(uint64_t *state, convgen_problem *p)
+{
+    if (!random_in(state, 0, 3)) *p = cg_dual_of(p, CONVGEN_TRANSPOSED);
+}
+
 /* A normalised problem of at most about `macs` multiply-adds. One in seven has many channels (wide panels, weights that are far), one
  * in seven planes or rows of more pixels than a block of backward weights sums (512), two in seven a kernel of one tap and much data. */
 static inline convgen_problem random_problem(uint64_t *state, double macs)
@@ -94,6 +100,7 @@ static inline convgen_problem random_problem(uint64_t *state, double macs)
         const int64_t *most = large ? (const int64_t[]){1100, 48} : wide ? (const int64_t[]){12, 6, 3} : (const int64_t[]){40, 14, 6};
         for (int axis = 3 - rank; axis < 3; axis++) random_axis(state, &p, axis, most[rank - 1]);
         if (pointwise) random_point(state, &p, rank);
+        sometimes_transposed(state, &p);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && random_in(state, 0, 1)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;

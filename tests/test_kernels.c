@@ -63,7 +63,7 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
     char text[CG_TEXT], why[CG_WHY] = "";
     convgen_problem_format(r->problem, text, sizeof text);
     cg_kernel kernel;
-    cg_status status = cg_kernel_new(script, r, schedule, compiler, flags, &kernel, why);
+    cg_status status = cg_kernel_new(script, r, &(cg_making){schedule, compiler, flags}, &kernel, why);
     ck_assert_msg(status == CONVGEN_OK, "seed %llu: %s, %s on %s (%s form) by %s does not build: %s (%s)", (unsigned long long)seed,
                   text, schedule, r->target, r->form, compiler, why, cg_error_text());
     cg_parallel parallel = {.threads = threads};
@@ -206,6 +206,7 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
             int64_t room = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) * p.dilation[axis] - reach - 1;
             p.out[axis] = room < 0 ? 1 : room / p.stride[axis] + 1;
         }
+        sometimes_transposed(state, &p);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
@@ -223,6 +224,7 @@ static convgen_problem depthwise_problem(uint64_t *state, double macs)
         p.layout = CONVGEN_NHWC;
         p.groups = p.in_channels = random_size(state, 12, 70);
         p.out_channels = p.in_channels * (random_in(state, 0, 3) ? random_in(state, 1, 7) : random_in(state, 1, 40));
+        if (p.op == CONVGEN_TRANSPOSED) p.in_channels = p.out_channels, p.out_channels = p.groups;
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= 5 * macs) return p;
     }
 }
@@ -251,7 +253,7 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
 {
     static const char *const passes[] = {"forward", "data", "weights"};
     char pass[12], name[CG_TEXT], *rest;
-    snprintf(pass, sizeof pass, "%s%s", passes[p->pass], p->layout == CONVGEN_NCHW ? "1" : "");
+    snprintf(pass, sizeof pass, "%s%s", passes[cg_dual(p).pass], p->layout == CONVGEN_NCHW ? "1" : "");
     snprintf(name, sizeof name, "%s", s->name);
     for (char *word = strtok_r(name, "./", &rest); word; word = strtok_r(NULL, "./", &rest)) {
         if (!strcmp(word, s->family)) continue;
@@ -474,7 +476,7 @@ START_TEST(threads_change_no_bit)
         ck_assert_int_eq(cg_script_schedules(script, &r, &list), CONVGEN_OK);
         char why[CG_WHY];
         cg_kernel kernel;
-        ck_assert_int_eq(cg_kernel_new(script, &r, schedule_for_threads(&list), "tcc", "", &kernel, why), CONVGEN_OK);
+        ck_assert_int_eq(cg_kernel_new(script, &r, &(cg_making){schedule_for_threads(&list), "tcc", ""}, &kernel, why), CONVGEN_OK);
         cg_sizes n = cg_problem_sizes(&p);
         size_t bytes[5] = {n.src * n.element, n.weights * n.element, n.bias * n.element, n.dst * n.element, n.dst * n.element};
         void *data[5], *before = NULL;

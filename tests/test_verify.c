@@ -161,7 +161,7 @@ static void recompute_without_nan(cg_operands *o, void *out)
     float without[count];
     for (int64_t i = 0; i < count; i++) without[i] = isnan(((float *)o->weights)[i]) ? 0 : ((float *)o->weights)[i];
     o->weights = without;
-    cg_reference(&now, o, CG_CANONICAL, now_chains, false, 0, cg_output_elements(&now, false), out);
+    cg_reference(&now, o, CG_CANONICAL, now_chains, (cg_outputs){false, 0, cg_output_elements(&now, false)}, out);
 }
 
 static void reference_stage(const cg_call *call, void *scratch, long first, long last)
@@ -170,12 +170,12 @@ static void reference_stage(const cg_call *call, void *scratch, long first, long
     void *out[3] = {call->dst, call->src, call->weights};
     (void)scratch, (void)first, (void)last;
     cg_order order = broken == NO_FMA || broken == LOOP ? CG_LOOP : broken == NOISE ? CG_EXACT : CG_CANONICAL;
-    cg_reference(&now, &o, order, now_chains, false, 0, cg_output_elements(&now, false), out[now.pass]);
+    cg_reference(&now, &o, order, now_chains, (cg_outputs){false, 0, cg_output_elements(&now, false)}, out[now.pass]);
     if (broken == NOISE) add_noise(call, out[now.pass]);
     if (broken == SKIPS_WEIGHT_NAN) recompute_without_nan(&o, out[now.pass]);
     if (spread > 1) spread_nans(call->dst);
     if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
-        cg_reference(&now, &o, broken == NO_FMA || broken == BIAS_IN_ONE_CHAIN ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
+        cg_reference(&now, &o, broken == NO_FMA || broken == BIAS_IN_ONE_CHAIN ? CG_LOOP : CG_CANONICAL, 1, (cg_outputs){true, 0, now.out_channels}, call->bias);
         if (broken == LAST_ONLY) ((float *)call->bias)[now.out_channels - 1] += 1;
     }
 }
@@ -483,7 +483,7 @@ static void slice_stage(const cg_call *call, void *scratch, long first, long las
     if (slip == READS_BETWEEN) memcpy(dense[!forward], wide[!forward] + s[!forward].bytes, 4);
     cg_operands o = {.at = {dense[0], call->weights, call->bias, dense[1]}, .old = {dense[!forward ? 0 : 1]}};
     p.accumulate = now.accumulate && slip != ADDS_NOTHING;
-    ck_assert_int_eq(cg_reference(&p, &o, CG_CANONICAL, 1, false, 0, cg_output_elements(&p, false), sums), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(&p, &o, CG_CANONICAL, 1, (cg_outputs){false, 0, cg_output_elements(&p, false)}, sums), CONVGEN_OK);
     for (size_t i = 0; i < (size_t)out->count * out->bytes / 4 && slip == ADDS_TWICE; i++) ((float *)sums)[i] += ((float *)dense[forward])[i];
     copy_pixels(*out, wide[forward], sums, true);
     if (slip == WRITES_BETWEEN) memset(wide[forward] + out->bytes, 0, 4);

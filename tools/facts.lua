@@ -3,7 +3,7 @@
 local source, folder = ...
 package.path = source .. "/gen/?.lua;" .. source .. "/tools/?.lua"
 local accuracies, targets, space, types = require "accuracies", require "targets", require "space", require "types"
-local activations, steps = require "activations", require "steps"
+local activations, steps, convgen = require "activations", require "steps", require "convgen"
 
 local function each(list, text)
   local lines = {}
@@ -33,10 +33,10 @@ end
 local function offered(row) return row.name .. (row.parameters and ":" or "") end
 local function name_of(row) return row.name end
 
-local head = { "/* Made by tools/facts.lua: rows of the generator's accuracies.lua, targets.lua, types.lua, activations.lua and space.lua. */",
+local head = { "/* Made by tools/facts.lua: rows of the generator's accuracies.lua, targets.lua, types.lua, activations.lua, space.lua and convgen.lua. */",
   ("#define CG_BUDGETS {%s} /* by convgen_accuracy */"):format(table.concat(budgets, ", ")) }
 for _, row in ipairs { { "ACCURACY", tiers }, { "FAMILY", space.words() }, { "TARGET", targets.order }, { "TYPE", elements },
-  { "ACTIVATION", each(activations.list, name_of) } } do
+  { "ACTIVATION", each(activations.list, name_of) }, { "SHOWN", convgen.shown } } do
   local name, words = row[1], row[2]
   table.insert(head, (('#define CG_%s_WORDS "%s"'):format(name, table.concat(words, " "))))
   table.insert(head, (('#define CG_%s_LIST "%s"'):format(name, table.concat(words, ", "))))

@@ -50,7 +50,7 @@ end
 
 -- The phases of a shape's axes; many are not listed before they are known to be few.
 function direct_gather.phases(s)
-  s.phases = s.phases or gather.phases(s.axes)
+  s.phases = s.phases or gather.phases(s)
   return s.phases
 end
 

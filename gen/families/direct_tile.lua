@@ -111,8 +111,8 @@ local function kernel(s, axes, variant, column, o)
     ending = { epilogue = s.later and bare or p, temporary = s.schedule.groups and "passing" or "held",
       stream = s.schedule.stream, residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
-    body = { { zero = {} }, taps(s, axes, variant, column),
-      { finish = { (s.forward or s.residual) and "epilogue", "stored" } }, { clear = axes.zeros or {} } } }
+    body = { { zero = {} }, taps(s, axes, variant, column), { finish = { "epilogue", "stored" } },
+      { clear = axes.zeros or {} } } }
 end
 
 ---- phases ----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 -- It is the slow certain one: any pass, layout, rank, stride, pad, dilation, group. Its kernels have one lane.
 local names = require "names"
 local driver = require "driver"
-local gather = require "gather"
 local program = require "program"
+local gather = require "gather"
 local cost = require "cost"
 local reduce = require "reduce"
 local targets = require "targets"
@@ -75,12 +75,17 @@ local function tap_kernel(p, dst, weights)
     begin = { load = {}, of = "sums" }, ends = { "stored" } })
 end
 
--- A sum is added to what is there.
-local function add_kernel(p)
-  local k = program.new(named(p, "plain_add"))
-  local sum, out, x, y = k:pointer("sum", "in"), k:pointer("diff_src", "inout"), k:vector "x", k:vector "y"
-  k:load(x, k:at(sum))
-  reduce.total(k, k:at(out), x, y)
+-- What is done with the whole sum, which waits in scratch: a residual may be where it goes.
+local function finish_kernel(p)
+  local k, with = program.new(named(p, "plain_finish")), {}
+  local function pointer(name, there) return there and k:pointer(name, "in") end
+  local sum, bias, slope = pointer("sum", true), pointer("bias", p.bias), pointer("slope", parts.slopes(p))
+  local residual, to = pointer("residual", p.epilogue.residual), k:pointer("diff_src", "out")
+  for name, from in pairs { bias = bias, slope = slope, residual = residual } do with[name] = from and k:at(from) end
+  local acc, temp = k:vector "acc", k:vector "x"
+  k:load(acc, k:at(sum))
+  parts.epilogue(k, p, acc, temp, with)
+  k:store(k:at(to), acc)
   return k:finish()
 end
 
@@ -95,7 +100,7 @@ end
 ---- passes ------------------------------------------------------------------------------------------------------------
 
 local function stage(indices, body, scratch)
-  return driver.stage { name = "compute", scratch = scratch, parts = { { indices = indices, body = body } } }
+  return driver.stage { name = "compute", parts = { { indices = indices, body = body } }, scratch = scratch }
 end
 
 local function forward(p)
@@ -136,10 +141,10 @@ end
 
 local function backward_data(p)
   local src, dst, weights, icg = view.src(p), view.dst(p), view.weights(p), p.ic // p.groups
-  local tap, zero, add = tap_kernel(p, dst, weights), zero_kernel(p), p.accumulate and add_kernel(p)
+  local tap, zero, finish = tap_kernel(p, dst, weights), zero_kernel(p), gather.finished(p) and finish_kernel(p)
   local function one_input(d, at, g, i)
     local to = d:let("to", view.at(src, at))
-    local sum = add and { d.scratch } or { d.src, to }
+    local sum = finish and { d.scratch } or { d.src, to }
     d:call(zero, { sum })
     each_tap(d, p, 1, at.d, function(kd, od)
       each_tap(d, p, 2, at.h, function(kh, oh)
@@ -149,16 +154,18 @@ local function backward_data(p)
         end)
       end)
     end)
-    if add then d:call(add, { sum, { d.src, to } }) end
+    if not finish then return end
+    d:call(finish, { sum = sum, bias = { d.bias, at.c }, slope = { d.slope, at.c }, residual = { d.residual, to },
+      diff_src = { d.src, to } })
   end
-  local indices = { { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } }
-  return { tap, zero, add or nil }, { stage(indices, function(d, n, g, id, ih)
-    d:loop("iw", 0, p.input[3], 1, function(iw)
-      d:loop("i", 0, icg, 1, function(i)
-        one_input(d, { n = n, c = g * icg + i, d = id, h = ih, w = iw }, g, i)
+  return { tap, zero, finish or nil }, { stage({ { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } },
+    function(d, n, g, id, ih)
+      d:loop("iw", 0, p.input[3], 1, function(iw)
+        d:loop("i", 0, icg, 1, function(i)
+          one_input(d, { n = n, c = g * icg + i, d = id, h = ih, w = iw }, g, i)
+        end)
       end)
-    end)
-  end, add and 64) }
+    end, finish and types.bytes(types.computed(p))) }
 end
 
 local function bias_stage(p, zero, dst, kernels)

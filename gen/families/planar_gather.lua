@@ -151,8 +151,7 @@ local function tile_kernel(o, s, axes, variant, m)
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
-  local slope = s.forward and parts.slopes(p)
-  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, slope and { "slope", "in" },
+  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, s.slope and { "slope", "in" },
     residual and { "residual", "in" }, { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
   o.sums = { pointer = "output", register = "acc", { "c", s.write.c }, { "v", s.lanes },
@@ -160,10 +159,10 @@ local function tile_kernel(o, s, axes, variant, m)
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
-    slope = slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
+    slope = s.slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
     value = bias and { pointer = "bias", { "c", 1 } } }
   o.body = { { zero = {} }, taps(s, axes, variant, m),
-    { finish = { bias and "biased", (s.forward or s.residual) and not s.finishes and "epilogue", "stored" } } }
+    { finish = { bias and "biased", not s.finishes and "epilogue", "stored" } } }
   return tile.kernel(o)
 end
 
@@ -209,8 +208,7 @@ end
 
 -- A row of the output in scratch, all channels of its pixels side by side.
 local function line_of(to)
-  if to.neighbours then return setmetatable({ c = to.size[3] }, { __index = to }) end
-  return view.moved(to, "scratch", to.all)
+  return to.neighbours and to or view.moved(to, "scratch", to.all)
 end
 
 -- The scratch for blocks of so many rows: as many planes and rows of the input as a block may need; where the output's
@@ -229,18 +227,15 @@ local function lay_out(s, rows)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
 end
 
--- Residual and activation over a row of pixels' channels (or of each channel's pixels), when the tiles could not do it:
--- from the line in scratch, where all stand side by side.
+-- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it: from a line
+-- in scratch, where all stand side by side.
 local function finishing(s)
-  local line, to, last = s.line, s.to, not s.to.neighbours
-  local elements, many = to.all * to.size[3], { register = "acc", many = true, finish = s.p }
-  local apart = last and to.w or to.c
-  many.elements = elements
-  if last and apart ~= to.all or not last and to.all > 1 then
-    local count, size = last and to.size[3] or to.all, last and to.all or to.size[3]
-    many.elements, many.loops = size, { { count = count, steps = { last and line.w or line.c, apart, apart } } }
+  local to, o = s.to, { register = "acc", many = true, finish = s.p }
+  o.elements = (to.neighbours and 1 or to.all) * to.size[3]
+  if not to.neighbours and to.w > to.all then
+    o.elements, o.loops = to.all, { { count = to.size[3], steps = { to.all, to.w, to.w } } }
   end
-  return many
+  return o
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
@@ -292,14 +287,17 @@ end
 
 -- The outputs of a row, from scratch; with a residual as pixels first.
 local function move_out(d, s, there)
+  local function finish(to)
+    d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, to }, { d[s.to.base], to } })
+  end
   for _, move in ipairs(s.output) do
     d:loop("channel", 0, move.count, 1, function(i)
-      local to = s.finishes and { d.scratch, i * s.line.c + (s.pixels + move.outside) }
-        or { d[s.to.base], there + i * s.to.c + move.outside }
-      d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, to })
+      d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, s.finishes and
+        { d.scratch, s.pixels + move.outside } or { d[s.to.base], there + i * s.to.c + move.outside } })
+      if s.finish and s.to.neighbours then finish(there + i * s.to.c) end
     end)
   end
-  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, there }, { d[s.to.base], there } }) end
+  if s.finish and not s.to.neighbours then finish(there) end
 end
 
 -- Where the input, weights and output of the row begin that is worked on.

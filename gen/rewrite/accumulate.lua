@@ -12,9 +12,12 @@ local accumulate = {}
 local added = { residual = true, activation = "none" }
 local most = 1 << 12 -- elements of a task
 
+-- The problem that is asked for, of which families may see a dual.
+local function asked(p) return p.asked or p end
+
 -- What families are told of such a problem.
 function accumulate.problem(p)
-  if not p.accumulate or p.pass ~= "backward_data" then return p end
+  if not p.accumulate or asked(p).pass ~= "backward_data" then return p end
   return setmetatable({ epilogue = added }, { __index = p })
 end
 
@@ -35,7 +38,7 @@ end
 -- Sums of the weights, then of the bias, stand behind what stages share anyway.
 local function add_stage(p, result)
   local size, list, elsewhere = parts.size_of(p), {}, {}
-  local counts = { weights = parts.weight_bytes(p) // size, bias = p.bias and p.oc or nil }
+  local counts = { weights = parts.weight_bytes(p) // size, bias = asked(p).bias and asked(p).oc or nil }
   for _, base in ipairs { "weights", "bias" } do
     if counts[base] then
       local at = parts.round_up(result.shared, 64) // size
@@ -48,7 +51,7 @@ local function add_stage(p, result)
 end
 
 -- Makes a family's kernels and stages those of such a problem. once: tasks of a stage may not run again.
-function accumulate.stages(p, result)
+function accumulate.stages(result, p)
   if not p.accumulate then return end
   if p.pass == "backward_weights" then
     add_stage(p, result)
@@ -56,7 +59,8 @@ function accumulate.stages(p, result)
     return
   end
   for _, stage in ipairs(result.stages) do
-    if not stage.pack then stage.elsewhere, stage.once = { residual = { "src", 0 } }, true end
+    local written = p.pass == "forward" and "dst" or "src"
+    if not stage.pack then stage.elsewhere, stage.once = { residual = { written, 0 } }, true end
   end
 end
 

@@ -32,7 +32,7 @@ from typing import Any, Optional, Sequence, Union
 import numpy as np
 
 from . import _arrays, _calls
-from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, FORWARD, Names, Padding, Problem, assemble
+from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, FORWARD, Names, Padding, Problem, assemble, assemble_transposed
 
 Whole = Union[int, Sequence[int]]
 Array = np.ndarray
@@ -164,8 +164,9 @@ def conv3d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias
 
 def problem(x: Any, w: Any, b: Any = None, *, direction: str = FORWARD, dtype: Any = None, stride: Whole = 1, padding: Padding = 0,
             dilation: Whole = 1, groups: int = 1, layout: str = "NHWC", epilogue: Optional[str] = None,
-            accuracy: str = "loop", accumulate: bool = False) -> Problem:
+            accuracy: str = "loop", transposed: bool = False, output_padding: Whole = 0, accumulate: bool = False) -> Problem:
     """The problem of a conv1d, conv2d or conv3d call (by x's dimensions) or of a gradient of it: for plan, tune and certificate.
+    transposed: of conv_transpose1d, 2d or 3d, which have an output_padding.
 
     x and w are arrays, or shapes with a dtype. b is anything but None where there is a bias: read by "forward", computed by
     "backward_weights", nothing to "backward_data". An x that is a slice of channels is one of the problem too.
@@ -178,5 +179,8 @@ def problem(x: Any, w: Any, b: Any = None, *, direction: str = FORWARD, dtype: A
         if not arrays:
             raise TypeError("x and w are shapes; dtype=numpy.float32 or numpy.float64 is needed with them")
         dtype = _calls.common_dtype(**arrays)
-    return assemble(direction, shapes[0], shapes[1], None, dtype, bias=b is not None and direction != BACKWARD_DATA, epilogue=epilogue,
-                    pitches=_calls.pitches(layout, x, None), accumulate=accumulate, **_keywords(stride, padding, dilation, groups, layout, accuracy))
+    keywords = dict(_keywords(stride, padding, dilation, groups, layout, accuracy), epilogue=epilogue, accumulate=accumulate,
+                    bias=b is not None and direction != BACKWARD_DATA, pitches=_calls.pitches(layout, x, None))
+    if transposed:
+        return assemble_transposed(direction, shapes[0], shapes[1], None, dtype, output_padding=output_padding, **keywords)
+    return assemble(direction, shapes[0], shapes[1], None, dtype, **keywords)

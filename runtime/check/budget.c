@@ -142,9 +142,11 @@ static double square(double x)
     return x * x;
 }
 
+/* Of the place that cg_output_place tells. */
 static int64_t channels_of(const convgen_problem *p)
 {
-    return p->pass == CONVGEN_BACKWARD_DATA ? p->in_channels : p->out_channels;
+    convgen_problem c = cg_dual(p);
+    return c.pass == CONVGEN_BACKWARD_DATA ? c.in_channels : c.out_channels;
 }
 
 static void add(sums *s, double exact, double loop_error)
@@ -161,8 +163,9 @@ static cg_status take_range(cg_pool *pool, answers *a, int64_t first, int64_t n)
     const convgen_problem *p = &pool->p;
     double high[RANGE], low[RANGE], magnitude[RANGE], loop[RANGE];
     int64_t terms[RANGE], place[5];
-    cg_status status = cg_reference_exact(p, &pool->o, false, first, n, high, low, magnitude, terms);
-    if (!status) status = cg_reference(p, &pool->o, CG_LOOP, 1, false, first, n, loop);
+    cg_outputs some = {false, first, n};
+    cg_status status = cg_reference_exact(p, &pool->o, some, (cg_exact_sums){high, low, magnitude, terms});
+    if (!status) status = cg_reference(p, &pool->o, CG_LOOP, 1, some, loop);
     for (int64_t i = 0; i < n && !status; i++) {
         cg_output_place(p, false, first + i, place);
         int group = (int)(place[4] * a->groups / channels_of(p));

@@ -105,11 +105,12 @@ cg_status cg_measure_outputs(const convgen_problem *p, const cg_operands *o, boo
     memset(m, 0, sizeof *m);
     cg_status status = room_new(&r, (size_t)(s->length < s->total ? s->length : s->total));
     for (int64_t i = 0; i < s->ranges && !status; i++) {
-        int64_t first, n = cg_spread_range(s, i, &first);
-        status = cg_reference_exact(p, o, bias, first, n, r.high, r.low, r.magnitude, r.terms);
-        if (!status) status = cg_reference(p, o, CG_LOOP, 1, bias, first, n, r.loop);
-        if (!status) status = cg_reference(p, o, CG_COURSE, 1, bias, first, n, r.course);
-        if (!status) measure_range(m, cg_output_type(p, bias), &r, got, first, n);
+        cg_outputs some = {.bias = bias};
+        some.count = cg_spread_range(s, i, &some.first);
+        status = cg_reference_exact(p, o, some, (cg_exact_sums){r.high, r.low, r.magnitude, r.terms});
+        if (!status) status = cg_reference(p, o, CG_LOOP, 1, some, r.loop);
+        if (!status) status = cg_reference(p, o, CG_COURSE, 1, some, r.course);
+        if (!status) measure_range(m, cg_output_type(p, bias), &r, got, some.first, some.count);
     }
     room_free(&r);
     return status;

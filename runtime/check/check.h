@@ -6,20 +6,25 @@
 
 /* ---- reference.c: what the answer is ----------------------------------------------------------------------------- */
 
-/* Operands are dense, whatever strides the problem has (slices.c). Element index ranges of one output tensor: for backward weights
- * `bias_gradient` chooses diff_bias. A problem that accumulates adds o->old last. */
+/* Operands are dense, whatever strides the problem has (slices.c), and o->old is added last of a problem that accumulates.
+ * Elements [first, first+count) of one output tensor: the pass's, or, of backward weights, the bias gradient. */
+typedef struct cg_outputs {
+    bool bias;
+    int64_t first, count;
+} cg_outputs;
 typedef enum { CG_EXACT, CG_LOOP, CG_COURSE, CG_CANONICAL } cg_order;
-/* Writes outputs [first, first+count) (linear elements of the pass's output tensor) to `out` in the problem's type, epilogue
- * included. CG_CANONICAL is the fma chain (blocks of CG_BLOCK output pixels for backward weights), `chains` as the schedule
+/* Writes those outputs to `out` in the problem's type, epilogue included. CG_CANONICAL is the fma chain (blocks of CG_BLOCK output pixels for backward weights), `chains` as the schedule
  * states. CG_EXACT in f32 sums in double, in f64 in double-double, rounded at the end. */
-cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, bool bias_gradient,
-                       int64_t first, int64_t count, void *out);
-/* The exact values as an unevaluated pair (high + low), sum |a||b| (with |bias| and |residual|) and the count of terms. */
-cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, bool bias_gradient, int64_t first, int64_t count,
-                             double *high, double *low, double *magnitude, int64_t *terms);
+cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, cg_outputs which, void *out);
+/* Where exact values go: an unevaluated pair (high + low), sum |a||b| (with |bias| and |residual|) and the count of terms. */
+typedef struct cg_exact_sums {
+    double *high, *low, *magnitude;
+    int64_t *terms;
+} cg_exact_sums;
+cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_outputs which, cg_exact_sums to);
 int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient);
 void cg_output_sizes(const convgen_problem *p, bool bias_gradient, int64_t size[5]); /* of its axes as they are stored, fastest last */
-/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel}. */
+/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel} of the dual. */
 void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t element, int64_t at[5]);
 int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the most terms of one output; bias and residual count */
 /* Backward weights sum one chain of fma from zero per block, and add the blocks in order from zero. Blocks: within each (n, od)

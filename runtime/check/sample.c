@@ -242,12 +242,14 @@ static cg_status run_some(cg_trial *t, const cg_kernel *k, const cg_parallel *pa
     cg_parallel one = {.threads = 1};
     cg_status status = cg_bench_fit(t, k, whole ? par->threads : 1, true, poisons[UNWRITTEN].word);
     if (!status) status = pack(t, k, whole ? par : &one, &o);
+    cg_ends ends = {.most = affordable_tasks(t, k), .counted = computes(k), .ran = v->tasks};
     double start = cg_now();
     cg_set_put(t, &t->sets[SKETCH], false);
     if (!status && whole) status = cg_kernel_run_in_time(k, par, &o, t->bench.packed.data, t->bench.workspace.data);
     else if (!status)
-        status = cg_kernel_run_ends(k, &o, t->bench.packed.data, t->bench.workspace.data, affordable_tasks(t, k), computes(k), &v->tasks);
+        status = cg_kernel_run_ends(k, &o, t->bench.packed.data, t->bench.workspace.data, &ends);
     v->seconds = cg_now() - start;
+    v->tasks = ends.ran;
     v->macs = whole ? all_macs(&t->p, k) : macs_of_task(&t->p, k) * (double)v->tasks;
     v->filled = t->filled;
     if (!status) v->ok = cg_taken(t, &t->sets[SKETCH], false, v) && cg_untouched(t, SKETCH, false, v);
@@ -262,8 +264,9 @@ static cg_status judge_sums(cg_trial *t, const cg_kernel *k, bool bias, const pl
     cg_status status = CONVGEN_OK;
     int chains = k->source.chains ? k->source.chains : 1;
     for (int i = 0; i < c->count && !status && v->ok; i++) {
-        status = cg_reference(&t->p, &t->sets[SKETCH].o, CG_CANONICAL, chains, bias, c->at[i].first, c->at[i].n, want);
-        if (!status) v->ok = cg_same_sums(t, SKETCH, bias, want, c->at[i].first, c->at[i].n, v);
+        cg_outputs some = {bias, c->at[i].first, c->at[i].n};
+        status = cg_reference(&t->p, &t->sets[SKETCH].o, CG_CANONICAL, chains, some, want);
+        if (!status) v->ok = cg_same_sums(t, SKETCH, some, want, v);
     }
     return status;
 }
@@ -282,8 +285,9 @@ static cg_status add_squares(cg_trial *t, run r, squares *whole, squares *rim)
     double high[WIDEST], low[WIDEST], magnitude[WIDEST], loop[WIDEST];
     int64_t terms[WIDEST], most = cg_reference_terms(&t->p, false);
     const cg_operands *o = &t->sets[SKETCH].o;
-    cg_status status = cg_reference_exact(&t->p, o, false, r.first, r.n, high, low, magnitude, terms);
-    if (!status) status = cg_reference(&t->p, o, CG_LOOP, 1, false, r.first, r.n, loop);
+    cg_outputs some = {false, r.first, r.n};
+    cg_status status = cg_reference_exact(&t->p, o, some, (cg_exact_sums){high, low, magnitude, terms});
+    if (!status) status = cg_reference(&t->p, o, CG_LOOP, 1, some, loop);
     for (int64_t i = 0; i < r.n && !status; i++) {
         squares *of = terms[i] * 4 >= most * 3 ? whole : rim;
         of->mine += square((cg_get(cg_output_type(&t->p, false), output_at(t, false, r.first), i) - high[i]) - low[i]);

@@ -96,8 +96,8 @@ void cg_poison_take_back(const cg_trial *t, set *s, const poison *n);
 const void *cg_output_of(const cg_trial *t, kind which, bool bias); /* of cg_output_count: the pass's tensor, the bias gradient */
 cg_status cg_refuse(cg_verdict *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool cg_never_written(const cg_trial *t, const void *value); /* an output that still has the poison */
-/* Elements [first, first+n) of an output against the canonical ones, as bits. */
-bool cg_same_sums(cg_trial *t, kind which, bool bias, const void *want, int64_t first, int64_t n, cg_verdict *v);
+/* Outputs against the canonical ones, as bits. */
+bool cg_same_sums(cg_trial *t, kind which, cg_outputs some, const void *want, cg_verdict *v);
 cg_status cg_unwritten(cg_trial *t, kind which, bool bias, int64_t element, cg_verdict *v); /* refuses it */
 bool cg_taken(cg_trial *t, set *s, bool integers, cg_verdict *v); /* slices */
 bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v); /* zones, and inputs where these were hashed */

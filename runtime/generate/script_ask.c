@@ -126,10 +126,11 @@ static void set_epilogue(lua_State *lua, const convgen_epilogue *e)
 
 void cg_script_push_problem(lua_State *lua, const convgen_problem *p)
 {
-    static const char *const passes[] = {"forward", "backward_data", "backward_weights"};
+    static const char *const ops[] = {"convolution", "transposed"}, *const passes[] = {"forward", "backward_data", "backward_weights"};
     char text[CG_TEXT];
     if (convgen_problem_format(p, text, sizeof text)) luaL_error(lua, "%s", cg_error_text());
-    lua_createtable(lua, 0, 24);
+    lua_createtable(lua, 0, 25);
+    cg_script_set_text(lua, "op", ops[p->op]);
     cg_script_set_text(lua, "pass", passes[p->pass]);
     cg_script_set_text(lua, "type", cg_type_name(p->type));
     cg_script_set_text(lua, "layout", cg_tag_name(p->layout));

@@ -1,6 +1,6 @@
 /* notation.c: the text of a problem, read and written.
  *
- * The notation and its deductions are benchdnn's (oneDNN, tests/benchdnn); negative pads, --accuracy, --weights, --epilogue,
+ * The notation and its deductions are benchdnn's (oneDNN, tests/benchdnn), of its deconvolutions too; --op, negative pads, --accuracy, --weights, --epilogue,
  * --threads and --target are ours. One spelling is canonical: parse(format(p)) = p. */
 #include "problem/problem.h"
 #include <inttypes.h>
@@ -19,6 +19,7 @@ typedef struct {
 static const name_row tags[] = {{"nhwc", CONVGEN_NHWC},  {"nchw", CONVGEN_NCHW},  {"axb", CONVGEN_NHWC},
                                 {"abx", CONVGEN_NCHW},   {"nwc", CONVGEN_NHWC},   {"ncw", CONVGEN_NCHW},
                                 {"ndhwc", CONVGEN_NHWC}, {"ncdhw", CONVGEN_NCHW}, {NULL, 0}};
+static const name_row ops[] = {{"conv", CONVGEN_CONVOLUTION}, {"deconv", CONVGEN_TRANSPOSED}, {NULL, 0}};
 static const char *const accuracies[CG_ACCURACIES] = CG_ACCURACY_NAMES;
 static const name_row weightings[] = {
     {"changing", CONVGEN_WEIGHTS_CHANGING}, {"fixed", CONVGEN_WEIGHTS_FIXED}, {NULL, 0}};
@@ -46,6 +47,7 @@ static bool value_of(const name_row *rows, const char *name, int *value)
 }
 
 const char *cg_type_name(convgen_type t) { return cg_types[t].name; }
+const char *cg_op_name(convgen_op o) { return name_of(ops, (int)o); }
 const char *cg_tag_name(convgen_layout l) { return name_of(tags, (int)l); }
 const char *cg_accuracy_name(convgen_accuracy a) { return accuracies[a]; }
 const char *cg_weights_name(convgen_weights w) { return name_of(weightings, (int)w); }
@@ -134,6 +136,8 @@ static const struct {
     size_t at;
     const name_row *names;
 } option_rows[] = {
+    {{"--op", "OP", "conv (the default) or deconv: transposed, ic and ih are its input", "conv deconv"},
+     NULL, NULL, offsetof(cg_options, base.op), ops},
     {{"--dir", "DIR", "FWD_B (the default: with bias), FWD_D, FWD_I, BWD_D, BWD_W, BWD_WB", "FWD_D FWD_B FWD_I BWD_D BWD_W BWD_WB"},
      NULL, take_dir, 0, NULL},
     {{"--dt", "TYPE", CG_TYPE_LIST "; the first is the default", CG_TYPE_WORDS}, NULL, take_type, 0, NULL},
@@ -310,10 +314,13 @@ static cg_status read_fields(const char *at, fields *f, char name[CG_NAME])
     return CONVGEN_OK;
 }
 
-/* The leading pad that a given output size means: half of what is needed, none when the window already fits. */
-static int64_t deduced_pad(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t dilation)
+/* The leading pad that a given output size means: half of what is needed, none when the window already fits. (Of a transposed convolution
+ * half of what the taps reach beyond the output.) */
+static int64_t deduced_pad(const convgen_problem *p, int a)
 {
-    int64_t needed = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
+    bool transposed = p->op == CONVGEN_TRANSPOSED;
+    int64_t windows = transposed ? p->in[a] : p->out[a], room = transposed ? p->out[a] : p->in[a];
+    int64_t needed = (windows - 1) * p->stride[a] + (p->kernel[a] - 1) * p->dilation[a] + 1 - room;
     return needed > 0 ? needed / 2 : 0;
 }
 
@@ -332,7 +339,7 @@ static cg_status deduce_axis(const fields *f, int a, convgen_problem *p)
     p->in[a] = f->i[a], p->out[a] = f->o[a], p->kernel[a] = f->k[a], p->stride[a] = f->s[a],
     p->dilation[a] = f->d[a] + 1;
     bool deduced = f->o[a] && !f->pad_given[a];
-    p->pad[a] = deduced ? deduced_pad(f->i[a], f->o[a], f->k[a], f->s[a], f->d[a] + 1) : f->p[a];
+    p->pad[a] = deduced ? deduced_pad(p, a) : f->p[a];
     return CONVGEN_OK;
 }
 
@@ -405,6 +412,7 @@ static void add_epilogue(spelling *l, const convgen_epilogue *e)
 
 static void add_options(spelling *l, const convgen_problem *p)
 {
+    if (p->op != CONVGEN_CONVOLUTION) add(l, "--op=%s ", cg_op_name(p->op));
     if (p->pass != CONVGEN_FORWARD || !p->bias) add(l, "--dir=%s ", cg_pass_name(p));
     if (p->type) add(l, "--dt=%s ", cg_type_name(p->type));
     if (p->layout != CONVGEN_NHWC) add(l, "--tag=%s ", cg_tag_name(p->layout));
@@ -441,8 +449,7 @@ static void add_descriptor(spelling *l, const convgen_problem *p)
     static const int64_t zero[3] = {0, 0, 0}, one[3] = {1, 1, 1};
     int first = first_axis(p);
     int64_t silent[3]; /* the pads that a reader would deduce from the output sizes */
-    for (int a = 0; a < 3; a++)
-        silent[a] = deduced_pad(p->in[a], p->out[a], p->kernel[a], p->stride[a], p->dilation[a]);
+    for (int a = 0; a < 3; a++) silent[a] = deduced_pad(p, a);
     if (p->groups > 1) add(l, "g%" PRId64, p->groups);
     add(l, "mb%" PRId64 "ic%" PRId64, p->batch, p->in_channels);
     add_axes(l, 'i', p->in, first, 0);

@@ -12,7 +12,8 @@ _Static_assert(sizeof(convgen_epilogue) == 24 && offsetof(convgen_epilogue, resi
 _Static_assert(sizeof(convgen_problem) == 256 && offsetof(convgen_problem, batch) == 24 && offsetof(convgen_problem, in) == 56
                && offsetof(convgen_problem, pad) == 176 && offsetof(convgen_problem, bias) == 200
                && offsetof(convgen_problem, epilogue) == 208 && offsetof(convgen_problem, src_pixel_stride) == 232
-               && offsetof(convgen_problem, dst_pixel_stride) == 240 && offsetof(convgen_problem, accumulate) == 248, "convgen_problem");
+               && offsetof(convgen_problem, dst_pixel_stride) == 240 && offsetof(convgen_problem, accumulate) == 248
+               && offsetof(convgen_problem, op) == 252, "convgen_problem");
 
 static const char axes[] = "dhw";
 
@@ -36,6 +37,44 @@ static cg_status default_size(const char *name, char axis, int64_t *value)
     return check_size(name, axis, *value, 1, 0);
 }
 
+/* What is computed where no output is given: with the pad on both sides. */
+static int64_t default_out(const convgen_problem *p, int a)
+{
+    int64_t window = reach(p->kernel[a], p->dilation[a]);
+    if (p->op == CONVGEN_TRANSPOSED) return (p->in[a] - 1) * p->stride[a] + window - 2 * p->pad[a];
+    return floor_divide(p->in[a] + 2 * p->pad[a] - window, p->stride[a]) + 1;
+}
+
+static cg_status empty_output(const convgen_problem *p, int a)
+{
+    int64_t window = reach(p->kernel[a], p->dilation[a]);
+    char axis = axes[a];
+    if (p->op == CONVGEN_TRANSPOSED)
+        return cg_fail(CONVGEN_BAD_PROBLEM,
+                       "the output is empty along %c: i%c%" PRId64 " with s%c%" PRId64 " reaches over %" PRId64 ", of which p%c%" PRId64
+                       " takes all from both sides; o%c must be at least 1",
+                       axis, axis, p->in[a], axis, p->stride[a], (p->in[a] - 1) * p->stride[a] + window, axis, p->pad[a], axis);
+    return cg_fail(CONVGEN_BAD_PROBLEM,
+                   "the output is empty along %c: i%c%" PRId64 " with p%c%" PRId64 " on both sides has room for %" PRId64
+                   ", the kernel k%c%" PRId64 " reaches over %" PRId64 "; o%c must be at least 1",
+                   axis, axis, p->in[a], axis, p->pad[a], p->in[a] + 2 * p->pad[a], axis, p->kernel[a], window, axis);
+}
+
+/* Of a transposed convolution: no further than its last tap and an output padding, as others allow it, without a trailing pad. */
+static cg_status check_reached(const convgen_problem *p, int a)
+{
+    int64_t padding = (p->stride[a] > p->dilation[a] ? p->stride[a] : p->dilation[a]) - 1;
+    int64_t most = (p->in[a] - 1) * p->stride[a] + reach(p->kernel[a], p->dilation[a]) - p->pad[a] + padding;
+    char axis = axes[a];
+    if (p->op != CONVGEN_TRANSPOSED || p->out[a] <= most) return CONVGEN_OK;
+    if (most < 1) return empty_output(p, a);
+    return cg_fail(CONVGEN_BAD_PROBLEM,
+                   "o%c%" PRId64 " cannot be reached: with i%c%" PRId64 ", k%c%" PRId64 ", s%c%" PRId64 ", d%c%" PRId64 " and p%c%" PRId64
+                   " allowed is 1 to %" PRId64 ", which has an output padding of %" PRId64,
+                   axis, p->out[a], axis, p->in[a], axis, p->kernel[a], axis, p->stride[a], axis, p->dilation[a] - 1, axis, p->pad[a],
+                   most, padding);
+}
+
 static cg_status normalise_axis(convgen_problem *p, int a)
 {
     struct {
@@ -48,16 +87,10 @@ static cg_status normalise_axis(convgen_problem *p, int a)
     if (check_size("d", axes[a], p->dilation[a], 1, 1) || check_size("p", axes[a], p->pad[a], -CG_MOST, 0))
         return CONVGEN_BAD_PROBLEM;
     if (p->out[a] == 0) {
-        int64_t window = reach(p->kernel[a], p->dilation[a]), room = p->in[a] + 2 * p->pad[a];
-        p->out[a] = floor_divide(room - window, p->stride[a]) + 1;
-        if (p->out[a] < 1)
-            return cg_fail(
-                CONVGEN_BAD_PROBLEM,
-                "the output is empty along %c: i%c%" PRId64 " with p%c%" PRId64 " on both sides has room for %" PRId64
-                ", the kernel k%c%" PRId64 " reaches over %" PRId64 "; o%c must be at least 1",
-                axes[a], axes[a], p->in[a], axes[a], p->pad[a], room, axes[a], p->kernel[a], window, axes[a]);
+        p->out[a] = default_out(p, a);
+        if (p->out[a] < 1) return empty_output(p, a);
     }
-    return check_size("o", axes[a], p->out[a], 1, 0);
+    return check_size("o", axes[a], p->out[a], 1, 0) ? CONVGEN_BAD_PROBLEM : check_reached(p, a);
 }
 
 /* Elements times 16: room for any element type and for doubling an offset. */
@@ -110,7 +143,8 @@ static cg_status check_enums(const convgen_problem *p)
         const char *name;
         unsigned value, count;
     } rows[] = {{"pass", p->pass, 3},         {"type", p->type, CG_TYPES},       {"layout", p->layout, 2},
-                {"accuracy", p->accuracy, 4}, {"weights", p->weights, 2}, {"activation", p->epilogue.activation, CG_ACTIVATIONS}};
+                {"accuracy", p->accuracy, 4}, {"weights", p->weights, 2}, {"activation", p->epilogue.activation, CG_ACTIVATIONS},
+                {"op", p->op, 2}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].value >= rows[i].count)
             return cg_fail(CONVGEN_BAD_PROBLEM, "%s is %u: allowed is 0 to %u, see convgen.h", rows[i].name,
@@ -191,8 +225,44 @@ cg_sizes cg_problem_sizes(const convgen_problem *p)
                   .bias = p->out_channels,
                   .dst = p->batch * out * p->out_channels,
                   .element = cg_types[p->type].bytes};
-    s.macs = (double)s.dst * (double)kernel * (double)(p->in_channels / p->groups);
+    bool transposed = p->op == CONVGEN_TRANSPOSED; /* each of its inputs meets all taps */
+    s.macs = (double)(transposed ? s.src : s.dst) * (double)kernel * (double)((transposed ? p->out_channels : p->in_channels) / p->groups);
     return s;
+}
+
+/* ---- transposed convolutions ------------------------------------------------------------------------------------- */
+
+static void exchange(int64_t *a, int64_t *b)
+{
+    int64_t kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+static convgen_problem exchanged(const convgen_problem *p)
+{
+    static const convgen_pass pass[] = {[CONVGEN_FORWARD] = CONVGEN_BACKWARD_DATA, [CONVGEN_BACKWARD_DATA] = CONVGEN_FORWARD,
+                                        [CONVGEN_BACKWARD_WEIGHTS] = CONVGEN_BACKWARD_WEIGHTS};
+    convgen_problem c = *p;
+    c.pass = pass[p->pass];
+    exchange(&c.in_channels, &c.out_channels);
+    exchange(&c.src_pixel_stride, &c.dst_pixel_stride);
+    for (int a = 0; a < 3; a++) exchange(&c.in[a], &c.out[a]);
+    return c;
+}
+
+convgen_problem cg_dual(const convgen_problem *p)
+{
+    convgen_problem c = p->op == CONVGEN_TRANSPOSED ? exchanged(p) : *p;
+    c.op = CONVGEN_CONVOLUTION;
+    return c;
+}
+
+convgen_problem cg_dual_of(const convgen_problem *c, convgen_op op)
+{
+    convgen_problem p = op == CONVGEN_TRANSPOSED ? exchanged(c) : *c;
+    p.op = op;
+    return p;
 }
 
 static bool same(const int64_t a[3], const int64_t b[3]) { return !memcmp(a, b, 3 * sizeof *a); }
@@ -206,5 +276,5 @@ bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b)
            && same(a->dilation, b->dilation) && same(a->pad, b->pad) && a->bias == b->bias
            && cg_epilogue_same(&a->epilogue, &b->epilogue)
            && a->src_pixel_stride == b->src_pixel_stride && a->dst_pixel_stride == b->dst_pixel_stride
-           && a->accumulate == b->accumulate;
+           && a->accumulate == b->accumulate && a->op == b->op;
 }

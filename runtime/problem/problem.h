@@ -56,6 +56,11 @@ typedef struct cg_sizes {
 cg_sizes cg_problem_sizes(const convgen_problem *p);
 bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
+/* The convolution that has the same products: the problem itself, or, where it is transposed, the convolution whose src is its dst. What it
+ * is for is index arithmetic: bias and epilogue stay as they are, though such a pass of a convolution has none. And the way back. */
+convgen_problem cg_dual(const convgen_problem *p);
+convgen_problem cg_dual_of(const convgen_problem *c, convgen_op op);
+
 enum { CG_ACCURACIES = CG_ACCURACY_COUNT };
 
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
@@ -86,7 +91,8 @@ convgen_problem cg_problem_dense(const convgen_problem *p); /* the same of tenso
 int cg_output_count(const convgen_problem *p);             /* 2 where the bias has a gradient */
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 convgen_type cg_output_type(const convgen_problem *p, bool bias);
-int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
+int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights; of backward weights the one that taps move over */
+int cg_dual_tensor(const convgen_problem *p, int tensor);  /* what a tensor of its dual is of the problem's, and the other way round */
 
 /* ---- activation.c: what is done with a sum before it is stored --------------------------------------------------- */
 
@@ -108,7 +114,7 @@ bool cg_activation_rounds(convgen_activation a);
 
 /* The state of a list reader: options hold from their place on. */
 typedef struct cg_options {
-    convgen_problem base; /* pass, type, layout, accuracy, weights, bias, epilogue as the options say */
+    convgen_problem base; /* op, pass, type, layout, accuracy, weights, bias, epilogue as the options say */
     int64_t mb;           /* --mb, 0: as the problem says */
     int threads;          /* --threads, 0: not given */
     char target[16];      /* --target, "": not given */
@@ -134,6 +140,7 @@ typedef struct cg_named_problem {
 } cg_named_problem;
 /* The descriptor alone; the options stood before it. */
 cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out);
+const char *cg_op_name(convgen_op o);                 /* "conv", "deconv": the op */
 const char *cg_pass_name(const convgen_problem *p);   /* "FWD_D", "FWD_B", "BWD_D", "BWD_W", "BWD_WB": the dir */
 const char *cg_type_name(convgen_type t);             /* "f32" */
 const char *cg_tag_name(convgen_layout l);            /* "nhwc" */

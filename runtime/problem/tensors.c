@@ -66,4 +66,12 @@ convgen_problem cg_problem_dense(const convgen_problem *p)
 int cg_output_count(const convgen_problem *p) { return 1 + (p->bias && passes[p->pass].role[CG_BIAS] == CG_RESULT); }
 int cg_output_tensor(const convgen_problem *p, bool bias) { return bias ? CG_BIAS : passes[p->pass].output; }
 convgen_type cg_output_type(const convgen_problem *p, bool bias) { return cg_tensor_type(p, cg_output_tensor(p, bias)); }
-int cg_data_tensor(const convgen_problem *p) { return passes[p->pass].data; }
+
+/* A transposed convolution's src is the dst of its dual. */
+int cg_dual_tensor(const convgen_problem *p, int tensor)
+{
+    if (p->op != CONVGEN_TRANSPOSED) return tensor;
+    return tensor == CG_SRC ? CG_DST : tensor == CG_DST ? CG_SRC : tensor;
+}
+
+int cg_data_tensor(const convgen_problem *p) { return cg_dual_tensor(p, passes[cg_dual(p).pass].data); }
