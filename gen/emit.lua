@@ -49,9 +49,6 @@ local function name_layers(network)
     if p.epilogue.activation == "prelu" then
       return nil, ("%s: emitted files have no slope for each channel yet; leaky:SLOPE has one for all"):format(p.text)
     end
-    if (p.src_stride or 0) + (p.dst_stride or 0) > 0 or p.accumulate then
-      return nil, ("%s: emitted files have no slices of channels yet, and add to no gradient"):format(p.text)
-    end
     local suffix = pass_suffix[p.pass]
     if said and given[said .. suffix] then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
