@@ -11,6 +11,7 @@ local template = require "template"
 local lower_c = require "lower/c"
 local lower_machine = require "lower/machine"
 local emit = require "emit"
+local accumulate = require "rewrite/accumulate"
 
 local convgen = {}
 
@@ -21,7 +22,7 @@ local function prepare(request)
   p.threads = request.threads or 1
   local k, o = p.kernel, p.output
   p.macs = 1.0 * p.batch * o[1] * o[2] * o[3] * p.oc * (p.ic // p.groups) * k[1] * k[2] * k[3]
-  return p
+  return accumulate.problem(p)
 end
 
 function convgen.targets()
@@ -74,6 +75,7 @@ local function build(request, name)
   if not result then return nil, why end
   result.family, result.schedule, result.problem = family, schedule, problem
   dual.complete(result, problem)
+  accumulate.stages(result, problem)
   return result
 end
 
@@ -113,7 +115,7 @@ function convgen.source(request, name)
   local stages = {}
   for i, stage in ipairs(result.stages) do
     stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch,
-      pack = stage.pack, ends = stage.ends, shares = stage.shares }
+      pack = stage.pack, ends = stage.ends, shares = stage.shares, once = stage.once }
   end
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }

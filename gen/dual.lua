@@ -15,7 +15,7 @@ local other_tensor = { src = "dst", dst = "src" }
 function dual.of(p)
   if p.op ~= "transposed" then return p end
   local fields = { asked = p, op = "convolution", pass = other_pass[p.pass], ic = p.oc, oc = p.ic, input = p.output,
-    output = p.input, bias = p.bias and p.pass == "forward" }
+    output = p.input, src_stride = p.dst_stride, dst_stride = p.src_stride, bias = p.bias and p.pass == "forward" }
   return setmetatable(fields, { __index = p })
 end
 

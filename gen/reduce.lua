@@ -174,7 +174,8 @@ end
 
 -- Where channels-last planes begin.
 function reduce.plane_at(p)
-  return function(n, od, c) return (n * p.output[1] + od) * (p.output[2] * p.output[3] * p.oc) + c end
+  local plane = view.dst(p).d
+  return function(n, od, c) return (n * p.output[1] + od) * plane + c end
 end
 
 -- Calls kernel(diff_dst, bias, rows, columns) for each block of a plane; dst: its view.
@@ -225,10 +226,11 @@ end
 -- What sums a run of equal tiles of channels: {first, count, width, zero, one, many, together}.
 local function bias_tile(b, run, width, lanes)
   local p, step, places = b.p, reduce.block_rows(b.p.output[3]), reduce.vectors(run.tile, lanes)
+  local dst = view.dst(p)
   local together = blocks_together(p, run.tile.vectors, b.target)
   local function sum(what, blocks)
-    return b:add(reduce.bias_kernel(b:named(what), places, { blocks = blocks, apart = step * p.output[3] * p.oc,
-      loops = { { count = "pixels", steps = { p.oc } } }, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
+    return b:add(reduce.bias_kernel(b:named(what), places, { blocks = blocks, apart = step * dst.h,
+      loops = { { count = "pixels", steps = { dst.w } } }, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
   end
   return { first = run.index * width, count = run.count, width = width, together = together,
     zero = b:add(reduce.zero_kernel(b:named "zero", places)),
@@ -248,7 +250,7 @@ end
 
 -- Once the last block of several that are summed together has come: adds them to the bias' gradient at channel c.
 function reduce.add_block(d, p, tile, plane, block, c)
-  local step, row = reduce.block_rows(p.output[3]), p.output[3] * p.oc
+  local step, row = reduce.block_rows(p.output[3]), view.dst(p).h
   local together = tile.together * step
   local done = p.output[2] // together * together -- rows that go together
   local function call(kernel, first, rows)

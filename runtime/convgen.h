@@ -37,7 +37,7 @@ typedef enum convgen_status {
     CONVGEN_OK,
     CONVGEN_BAD_ARGUMENT,   /* NULL, misaligned or overlapping pointers, an option out of range */
     CONVGEN_BAD_PROBLEM,    /* text that does not parse, or a problem that has no meaning */
-    CONVGEN_UNSUPPORTED,    /* reserved fields, an unknown or unavailable target */
+    CONVGEN_UNSUPPORTED,    /* strides of channels-first data, an unknown or unavailable target */
     CONVGEN_NO_MEMORY,
     CONVGEN_NO_RECORD,      /* CONVGEN_RECALL and nothing trusted is remembered */
     CONVGEN_NO_CANDIDATE,   /* no schedule survived */
@@ -87,8 +87,12 @@ typedef struct convgen_epilogue {
  * Channels-last tensors: src [batch, d, h, w, in_channels], dst [batch, od, oh, ow, out_channels],
  * weights [kd, kh, kw, in_channels/groups, out_channels]. Channels-first: src [batch, in_channels, d, h, w],
  * dst [batch, out_channels, od, oh, ow], weights [out_channels, in_channels/groups, kd, kh, kw]. bias [out_channels].
- * All dense. Weights of a transposed convolution: channels-last [kd, kh, kw, out_channels/groups, in_channels], channels-first
- * [in_channels, out_channels/groups, kd, kh, kw], as TensorFlow and PyTorch have them. */
+ * Weights of a transposed convolution: channels-last [kd, kh, kw, out_channels/groups, in_channels], channels-first
+ * [in_channels, out_channels/groups, kd, kh, kw], as TensorFlow and PyTorch have them.
+ * Dense, but that src and dst of channels-last data may each be a slice of the channels of a wider tensor: then src_pixel_stride or
+ * dst_pixel_stride says how many elements are from one pixel's first channel to the next one's, in memory order over batch, d, h, w. What lies
+ * between the channels of two pixels is neither read into results nor written, and behind the last pixel's channels nothing is touched. The
+ * gradient of a tensor has its stride, and so has the residual dst's. */
 typedef struct convgen_problem {
     convgen_pass pass;
     convgen_type type;
@@ -103,8 +107,8 @@ typedef struct convgen_problem {
                                                                         output padding below the larger of stride and dilation */
     bool bias;                                                        /* forward and backward weights only */
     convgen_epilogue epilogue;                                        /* forward only */
-    int64_t src_pixel_stride, dst_pixel_stride; /* reserved: non-zero is CONVGEN_UNSUPPORTED */
-    bool accumulate;                            /* reserved: true is CONVGEN_UNSUPPORTED */
+    int64_t src_pixel_stride, dst_pixel_stride; /* elements; 0: dense, else at least the channels; channels-first must have 0 */
+    bool accumulate;                            /* of a gradient, and of the bias' beside it: what the tensor has is added last, after all sums */
     convgen_op op;
 } convgen_problem;
 

@@ -38,6 +38,15 @@ static inline void random_epilogue(uint64_t *state, convgen_epilogue *e)
     if (e->activation == CONVGEN_HARDSIGMOID) e->lo = 0.2, e->hi = 0.5;
 }
 
+/* Slices of channels, gradients that are added to what is there: each now and then, where it has a meaning. */
+static inline void random_slices(uint64_t *state, convgen_problem *p)
+{
+    bool last = p->layout == CONVGEN_NHWC;
+    if (last && random_in(state, 0, 1)) p->src_pixel_stride = p->in_channels + random_size(state, 9, 40);
+    if (last && random_in(state, 0, 1)) p->dst_pixel_stride = p->out_channels + random_size(state, 9, 40);
+    if (p->pass != CONVGEN_FORWARD) p->accumulate = random_in(state, 0, 1);
+}
+
 static inline void random_axis(uint64_t *state, convgen_problem *p, int axis, int64_t most)
 {
     p->in[axis] = random_size(state, most / 2 + 1, most);

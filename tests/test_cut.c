@@ -116,7 +116,9 @@ START_TEST(what_is_cut)
 {
     uint64_t seed = test_seed(), state = seed;
     for (int i = 0; i < 1000;) {
-        convgen_problem p = random_problem(&state, 60e3), wide = cg_dual(&p), cut;
+        convgen_problem p = random_problem(&state, 60e3), wide, cut;
+        random_slices(&state, &p);
+        wide = cg_dual(&p);
         for (int axis = 0; axis < 3; axis++) {
             if (wide.in[axis] == 1 || random_in(&state, 0, 2) == 0) continue;
             int64_t more = random_in(&state, 1, 3000);

@@ -162,6 +162,7 @@ static void verify_random(convgen_problem (*make)(uint64_t *state, double macs),
     for (int family = 0; family < FAMILIES; family++) {
         while (strstr(of, families[family]) && verified[family] < wanted) {
             convgen_problem p = make(&state, macs);
+            if (!random_in(&state, 0, 2)) random_slices(&state, &p);
             const char *target = target_of((uint64_t)random_in(&state, 0, 2));
             verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
         }
@@ -489,7 +490,7 @@ START_TEST(threads_change_no_bit)
         int out = p.pass == CONVGEN_FORWARD ? 3 : p.pass == CONVGEN_BACKWARD_DATA ? 0 : 1;
         for (int threads = 1; threads <= 3; threads++) {
             cg_parallel parallel = {.threads = threads};
-            cg_operands o = {{data[0], data[1], data[2], data[3], data[4], NULL}};
+            cg_operands o = {.at = {data[0], data[1], data[2], data[3], data[4]}};
             void *workspace = cg_aligned(cg_kernel_workspace(&kernel, threads));
             memset(data[out], 0xff, bytes[out]);
             cg_kernel_run(&kernel, &parallel, &o, NULL, workspace);

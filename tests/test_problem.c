@@ -339,9 +339,14 @@ START_TEST(malformed_structs_are_refused_untouched)
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.residual = true; p.pass = CONVGEN_BACKWARD_WEIGHTS);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = CONVGEN_CLAMP; p.epilogue.lo = NAN);
     REFUSED(CONVGEN_BAD_PROBLEM, p.epilogue.activation = CONVGEN_CLAMP; p.epilogue.lo = 1);
-    REFUSED(CONVGEN_UNSUPPORTED, p.src_pixel_stride = 1);
-    REFUSED(CONVGEN_UNSUPPORTED, p.dst_pixel_stride = 1);
-    REFUSED(CONVGEN_UNSUPPORTED, p.accumulate = true);
+    REFUSED(CONVGEN_UNSUPPORTED, p.src_pixel_stride = 99; p.layout = CONVGEN_NCHW);
+    REFUSED(CONVGEN_UNSUPPORTED, p.dst_pixel_stride = 99; p.layout = CONVGEN_NCHW);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.src_pixel_stride = p.in_channels - 1);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.dst_pixel_stride = p.out_channels - 1);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.src_pixel_stride = -1);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.dst_pixel_stride = 1LL << 31);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.src_pixel_stride = CG_MOST; p.batch = CG_MOST);
+    REFUSED(CONVGEN_BAD_PROBLEM, p.accumulate = true);
 }
 END_TEST
 
@@ -378,6 +383,37 @@ START_TEST(problems_that_differ_in_one_field_are_two)
     ANOTHER(q.epilogue.activation = CONVGEN_RELU);
     ANOTHER(q.epilogue.lo = -1);
     ANOTHER(q.epilogue.hi = 1);
+    ANOTHER(q.src_pixel_stride = 99);
+    ANOTHER(q.dst_pixel_stride = 99);
+    ANOTHER(q.accumulate = true);
+}
+END_TEST
+
+/* Written as options, read back; the channels themselves are no stride, and what lies behind the last pixel's channels is not the tensor's. */
+START_TEST(slices_and_what_is_added_to_are_options)
+{
+    const char *text = "--dir=BWD_WB --src-stride=9 --dst-stride=5 --accumulate mb2ic3iw7oc4ow7kw1";
+    convgen_problem p, q;
+    char again[CG_TEXT];
+    size_t bytes[CG_TENSORS];
+    ck_assert_int_eq(convgen_problem_parse(text, &p), CONVGEN_OK);
+    ck_assert(p.src_pixel_stride == 9 && p.dst_pixel_stride == 5 && p.accumulate);
+    ck_assert_int_eq(convgen_problem_format(&p, again, sizeof again), CONVGEN_OK);
+    ck_assert_str_eq(text, again);
+    cg_tensor_bytes(&p, bytes);
+    ck_assert_uint_eq(bytes[CG_SRC], (13 * 9 + 3) * 4);
+    ck_assert_uint_eq(bytes[CG_DST], (13 * 5 + 4) * 4);
+    ck_assert_uint_eq(bytes[CG_RESIDUAL], bytes[CG_DST]);
+    ck_assert_uint_eq(bytes[CG_WEIGHTS], 3 * 4 * 4);
+    p.src_pixel_stride = 3, p.dst_pixel_stride = 4;
+    ck_assert_int_eq(cg_problem_normalise(&p), CONVGEN_OK);
+    ck_assert(!p.src_pixel_stride && !p.dst_pixel_stride);
+    ck_assert_int_eq(convgen_problem_parse("--accumulate=1 --dir=BWD_D mb1ic1iw1oc1kw1", &q), CONVGEN_BAD_PROBLEM);
+    ck_assert_ptr_nonnull(strstr(cg_error_text(), "--accumulate has no value"));
+    ck_assert_int_eq(convgen_problem_parse("--src-stride=2 mb1ic3iw1oc1kw1", &q), CONVGEN_BAD_PROBLEM);
+    ck_assert_ptr_nonnull(strstr(cg_error_text(), "src_pixel_stride is 2: allowed is 0, or 3 (ic) to 2147483647"));
+    ck_assert_int_eq(convgen_problem_parse("--accumulate mb1ic3iw1oc1kw1", &q), CONVGEN_BAD_PROBLEM);
+    ck_assert_ptr_nonnull(strstr(cg_error_text(), "accumulate is true, and FWD_B has no gradient"));
 }
 END_TEST
 
@@ -778,6 +814,7 @@ int main(void)
     tcase_add_test(text, sizes_count_groups_once);
     tcase_add_test(text, malformed_structs_are_refused_untouched);
     tcase_add_test(text, problems_that_differ_in_one_field_are_two);
+    tcase_add_test(text, slices_and_what_is_added_to_are_options);
     tcase_add_test(text, a_clamp_at_minus_0_is_one_at_0);
     tcase_add_test(text, tensors_have_fewer_than_2_to_the_59_elements);
     tcase_add_test(text, the_largest_sizes_still_have_a_text);

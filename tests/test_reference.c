@@ -229,9 +229,9 @@ static void *random_tensor(const convgen_problem *p, int64_t count)
 static cg_operands random_operands(const convgen_problem *p)
 {
     int64_t in = p->in_channels / p->groups, dst = p->batch * count3(p->out) * p->out_channels;
-    return (cg_operands){{random_tensor(p, p->batch * count3(p->in) * p->in_channels),
+    return (cg_operands){.at = {random_tensor(p, p->batch * count3(p->in) * p->in_channels),
                           random_tensor(p, count3(p->kernel) * in * p->out_channels), random_tensor(p, p->out_channels),
-                          random_tensor(p, dst), random_tensor(p, dst), NULL}};
+                          random_tensor(p, dst), random_tensor(p, dst)}};
 }
 
 static void free_operands(cg_operands *t)

@@ -157,7 +157,7 @@ local function writes_zeros(s)
     if not axes.empty and sole then return false end
     sole = sole or not axes.empty and axes
   end
-  if not sole or #s.phases == 1 or #s.phases > 8 then return false end
+  if not sole or #s.phases == 1 or #s.phases > 8 or s.residual then return false end
   sole.zeros = {}
   for _, axes in ipairs(s.phases) do
     local function apart(k) return axes[k].start - sole[k].start end

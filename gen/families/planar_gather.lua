@@ -11,6 +11,7 @@ local cut = require "tiles"
 local flatten = require "rewrite/flatten"
 local tile = require "tile"
 local relayout = require "relayout"
+local view = require "view"
 local planar_gather = {}
 
 local round_up = parts.round_up
@@ -205,6 +206,11 @@ local function most(axes, measure)
   return n
 end
 
+-- A row of the output in scratch, all channels of its pixels side by side.
+local function line_of(to)
+  return to.neighbours and to or view.moved(to, "scratch", to.all)
+end
+
 -- The scratch for blocks of so many rows: as many planes and rows of the input as a block may need; where the output's
 -- rows begin, and where a residual follows, the output as pixels; elements of all.
 local function lay_out(s, rows)
@@ -217,7 +223,19 @@ local function lay_out(s, rows)
   if s.moves_in then s.read.d = s.in_row * lines end
   s.out = s.moves_in and planes * s.read.d + s.lanes or 0
   s.pixels = s.out + (s.moves_out and s.to.all * s.write.c or 0)
+  s.line = s.finishes and line_of(s.to)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
+end
+
+-- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it: from a line
+-- in scratch, where all stand side by side.
+local function finishing(s)
+  local to, o = s.to, { register = "acc", many = true, finish = s.p }
+  o.elements = (to.neighbours and 1 or to.all) * to.size[3]
+  if not to.neighbours and to.w > to.all then
+    o.elements, o.loops = to.all, { { count = to.size[3], steps = { to.all, to.w, to.w } } }
+  end
+  return o
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
@@ -235,10 +253,9 @@ local function add_moves(s)
     return list
   end
   s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
-  s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
-  -- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it.
-  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", many = true, finish = s.p,
-    elements = (s.to.neighbours and 1 or s.to.all) * s.to.size[3] }, s:called "finish"))
+  local to = s.finishes and s.line or s.to
+  s.output = s.moves_out and moves("to_pixels", to, s.axes[3], s.phases, s.out_pitch)
+  s.finish = s.finishes and s:add(relayout.copy(finishing(s), s:called "finish"))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------

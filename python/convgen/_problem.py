@@ -41,7 +41,8 @@ class Problem:
     arrays; when it is not given, that is 3 for a problem that has depth, else 2.
     """
 
-    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "shapes", "_raw")
+    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "src_stride", "dst_stride",
+                 "accumulate", "shapes", "_raw")
 
     def __init__(self, text: str, rank: Optional[int] = None):
         self._fill(_library.parse(_want_text(text)), rank)
@@ -67,6 +68,7 @@ class Problem:
         put("layout", ("NHWC", "NCHW")[raw.layout])
         put("has_bias", bool(raw.bias)), put("residual", bool(raw.epilogue.residual))
         put("slope", raw.epilogue.activation == PRELU)
+        put("src_stride", raw.src_pixel_stride), put("dst_stride", raw.dst_pixel_stride), put("accumulate", bool(raw.accumulate))
         put("shapes", _shapes(raw, rank))
 
     def with_fixed_weights(self) -> "Problem":
@@ -267,7 +269,7 @@ def _rank_of(names: Names, src: tuple, rank: Optional[int], layout: Any) -> tupl
 
 def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], dtype: Any, *, bias: bool, stride: Any, padding: Any,
              dilation: Any, groups: Any, layout: Any, epilogue: Any = None, accuracy: Any = "loop", fixed: bool = False,
-             rank: Optional[int] = None, names: Names = Names()) -> Problem:
+             rank: Optional[int] = None, names: Names = Names(), pitches: tuple[int, int] = (0, 0), accumulate: Any = False) -> Problem:
     """The problem of these shapes; `dst`, where it is given, is checked against what follows from the rest."""
     rank, first = _rank_of(names, src, rank, layout)
     batch, channels, sizes = _split(names.src, src, rank, first)
@@ -289,8 +291,15 @@ def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], d
         direction=DIRECTIONS.index(direction), type=type_of(names.src, dtype), layout=first, accuracy=accuracy_of(accuracy),
         weights=int(fixed), batch=batch, groups=groups, in_channels=channels, out_channels=out_channels,
         input=_dimensions(sizes, 1), output=_dimensions(out, 1), kernel=_dimensions(kernel, 1), stride=_dimensions(stride, 1),
-        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue))
+        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue),
+        src_pixel_stride=pitches[0], dst_pixel_stride=pitches[1], accumulate=_flag("accumulate", accumulate))
     return Problem._of(raw, rank)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; True or False is needed")
+    return value
 
 
 def _outputs(names, src, weights, sizes, kernel, stride, dilation, pads) -> tuple[int, ...]:
@@ -307,7 +316,8 @@ def _outputs(names, src, weights, sizes, kernel, stride, dilation, pads) -> tupl
 
 def assemble_transposed(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], dtype: Any, *, bias: bool, stride: Any,
                         padding: Any, output_padding: Any, dilation: Any, groups: Any, layout: Any, epilogue: Any = None,
-                        accuracy: Any = "loop", rank: Optional[int] = None, names: Names = Names()) -> Problem:
+                        accuracy: Any = "loop", rank: Optional[int] = None, names: Names = Names(), pitches: tuple[int, int] = (0, 0),
+                        accumulate: Any = False) -> Problem:
     """As assemble: the problem of a transposed convolution of these shapes."""
     rank, first = _rank_of(names, src, rank, layout)
     batch, channels, sizes = _split(names.src, src, rank, first)
@@ -328,7 +338,8 @@ def assemble_transposed(direction: str, src: tuple, weights: tuple, dst: Optiona
         op=TRANSPOSED, direction=DIRECTIONS.index(direction), type=type_of(names.src, dtype), layout=first, accuracy=accuracy_of(accuracy),
         batch=batch, groups=groups, in_channels=channels, out_channels=out_channels,
         input=_dimensions(sizes, 1), output=_dimensions(out, 1), kernel=_dimensions(kernel, 1), stride=_dimensions(stride, 1),
-        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue))
+        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue),
+        src_pixel_stride=pitches[0], dst_pixel_stride=pitches[1], accumulate=_flag("accumulate", accumulate))
     return Problem._of(raw, rank)
 
 

@@ -20,10 +20,11 @@ _NAMES = Names()
 _LAYOUTS = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 
 
-def _problem(direction, src, weights, dst, dtype, bias, rank, words, epilogue=None, names=_NAMES):
+def _problem(direction, src, weights, dst, dtype, bias, rank, words, apart, epilogue=None, names=_NAMES, accumulate=False):
     stride, padding, output_padding, dilation, groups, layout, accuracy = words
     return assemble_transposed(direction, src, weights, dst, dtype, bias=bias, stride=stride, padding=padding, output_padding=output_padding,
-                               dilation=dilation, groups=groups, layout=layout, epilogue=epilogue, accuracy=accuracy, rank=rank, names=names)
+                               dilation=dilation, groups=groups, layout=layout, epilogue=epilogue, accuracy=accuracy, rank=rank, names=names,
+                               pitches=apart, accumulate=accumulate)
 
 
 def _named(function: Callable[..., Any], name: str, sentence: str) -> Callable[..., Any]:
@@ -39,11 +40,11 @@ def _forward_of(rank: int) -> Callable[..., Array]:
                        dilation: Whole = 1, groups: int = 1, layout: str = _LAYOUTS[rank], epilogue: Optional[str] = None,
                        residual: Optional[Array] = None, accuracy: str = "loop", threads: int = 1, out: Optional[Array] = None,
                        slope: Optional[Array] = None) -> Array:
-        words = (stride, padding, output_padding, dilation, groups, layout, accuracy)
-        key, call = _calls.find(name, x, w, b, None, (*words, epilogue, threads))
+        words, apart = (stride, padding, output_padding, dilation, groups, layout, accuracy), _calls.pitches(layout, x, out)
+        key, call = _calls.find(name, x, w, b, None, (*words, epilogue, threads, apart))
         if call is None:
             dtype = _calls.common_dtype(x=x, w=w, **({} if b is None else {"b": b}))
-            problem = _problem(FORWARD, x.shape, w.shape, None, dtype, b is not None, rank, words, epilogue)
+            problem = _problem(FORWARD, x.shape, w.shape, None, dtype, b is not None, rank, words, apart, epilogue)
             if b is not None and b.shape != problem.shapes.bias:
                 raise ValueError(f"b has shape {b.shape}; {problem.shapes.bias} is needed for w of shape {w.shape}")
             call = _calls.make(key, problem, threads)
@@ -57,14 +58,14 @@ def _data_of(rank: int) -> Callable[..., Array]:
 
     def backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0, output_padding: Whole = 0,
                       dilation: Whole = 1, groups: int = 1, layout: str = _LAYOUTS[rank], accuracy: str = "loop", threads: int = 1,
-                      out: Optional[Array] = None) -> Array:
-        words = (stride, padding, output_padding, dilation, groups, layout, accuracy)
+                      out: Optional[Array] = None, accumulate: bool = False) -> Array:
+        words, apart = (stride, padding, output_padding, dilation, groups, layout, accuracy), _calls.pitches(layout, out, dy)
         x_shape = _calls.shape_of("x_shape", x_shape)
-        key, call = _calls.find(name, dy, w, None, x_shape, (*words, threads))
+        key, call = _calls.find(name, dy, w, None, x_shape, (*words, threads, apart, accumulate))
         if call is None:
             dtype = _calls.common_dtype(dy=dy, w=w)
-            call = _calls.make(key, _problem(BACKWARD_DATA, x_shape, w.shape, dy.shape, dtype, False, rank, words,
-                                             names=Names(src="x_shape")), threads)
+            call = _calls.make(key, _problem(BACKWARD_DATA, x_shape, w.shape, dy.shape, dtype, False, rank, words, apart,
+                                             names=Names(src="x_shape"), accumulate=accumulate), threads)
         return _calls.backward_data(call, _NAMES, dy, w, out)
 
     return _named(backward_data, name, f"The gradient of conv_transpose{rank}d's x, of shape x_shape, from the gradient dy of its result.")
@@ -75,16 +76,16 @@ def _weights_of(rank: int) -> Callable[..., Any]:
 
     def backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias: bool = False, stride: Whole = 1, padding: Padding = 0,
                          output_padding: Whole = 0, dilation: Whole = 1, groups: int = 1, layout: str = _LAYOUTS[rank],
-                         accuracy: str = "loop", threads: int = 1, out: Any = None) -> Any:
-        words = (stride, padding, output_padding, dilation, groups, layout, accuracy)
+                         accuracy: str = "loop", threads: int = 1, out: Any = None, accumulate: bool = False) -> Any:
+        words, apart = (stride, padding, output_padding, dilation, groups, layout, accuracy), _calls.pitches(layout, x, dy)
         w_shape = _calls.shape_of("w_shape", w_shape)
-        key, call = _calls.find(f"{name}{bool(bias)}", dy, x, None, w_shape, (*words, threads))
+        key, call = _calls.find(f"{name}{bool(bias)}", dy, x, None, w_shape, (*words, threads, apart, accumulate))
         if call is None:
             dtype = _calls.common_dtype(dy=dy, x=x)
-            call = _calls.make(key, _problem(BACKWARD_WEIGHTS, x.shape, w_shape, dy.shape, dtype, bool(bias), rank, words,
-                                             names=Names(weights="w_shape")), threads)
+            call = _calls.make(key, _problem(BACKWARD_WEIGHTS, x.shape, w_shape, dy.shape, dtype, bool(bias), rank, words, apart,
+                                             names=Names(weights="w_shape"), accumulate=accumulate), threads)
         wanted = [("dw", call.shapes.weights), ("db", call.shapes.bias)] if bias else [("dw", call.shapes.weights)]
-        outs = _arrays.outputs(out, wanted, call.dtype)
+        outs = _arrays.outputs(out, wanted, call.dtype, 0, call.problem.accumulate)
         _calls.backward_weights(call, _NAMES, dy, x, outs[0], outs[1] if bias else None)
         return (outs[0], outs[1]) if bias else outs[0]
 

@@ -162,11 +162,8 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     out->budget = k && !k->source.chains ? cg_budget(p->accuracy) : NAN;
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     cg_status status = cg_trial_new(p, false, &t);
-    if (!status) status = cg_trial_data(t, &data);
-    if (!status && k && !(status = cg_room_fit(k, par, p, &room))) {
-        cg_room_poison(k, par, &room);
-        status = cg_kernel_answer(k, par, &data, &room);
-    }
+    if (!status && k && !(status = cg_room_fit(k, par, p, &room))) cg_room_poison(k, par, &room);
+    if (!status) status = cg_trial_answer(t, k, par, &room, &data);
     if (status || (status = certify(p, k, &data, false, &m, f))) goto done;
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];

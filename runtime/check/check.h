@@ -6,7 +6,8 @@
 
 /* ---- reference.c: what the answer is ----------------------------------------------------------------------------- */
 
-/* Elements [first, first+count) of one output tensor: the pass's, or, of backward weights, the bias gradient. */
+/* Operands are dense, whatever strides the problem has (slices.c), and o->old is added last of a problem that accumulates.
+ * Elements [first, first+count) of one output tensor: the pass's, or, of backward weights, the bias gradient. */
 typedef struct cg_outputs {
     bool bias;
     int64_t first, count;
@@ -40,6 +41,15 @@ typedef struct cg_retyped {
 cg_status cg_retyped_new(const convgen_problem *p, const cg_operands *o, convgen_type type, cg_retyped *r);
 void cg_retyped_free(cg_retyped *r);
 void cg_retype(convgen_type from, const void *data, convgen_type to, void *out, int64_t count);
+
+/* ---- slices.c: dense operands, and what a kernel is given of them ------------------------------------------------- */
+
+bool cg_is_slice(const convgen_problem *p, int tensor); /* its memory is not the dense one */
+/* Spreads the tensors that are slices, results too, and puts a word everywhere between their pixels. */
+void cg_slices_put(const convgen_problem *p, const cg_operands *dense, const cg_operands *given, uint32_t between);
+/* Collects results that are slices. A tensor of which something changed that is no result: an input, or what lies between; -1: none. */
+int cg_slices_take(const convgen_problem *p, const cg_operands *given, const cg_operands *dense, uint32_t between);
+void cg_old_put(const convgen_problem *p, const cg_operands *dense); /* into the outputs of a problem that accumulates */
 
 /* ---- data.c: the numbers that kernels are judged on -------------------------------------------------------------- */
 
@@ -79,7 +89,9 @@ double cg_sample_excess(const convgen_problem *p, const cg_kernel *k); /* by how
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
  * are in most programs; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
-cg_status cg_trial_data(cg_trial *t, cg_operands *out);
+cg_status cg_trial_data(cg_trial *t, cg_operands *out); /* as kernels are given them */
+/* What the kernel makes of these data (NULL: none), with them, dense. */
+cg_status cg_trial_answer(cg_trial *t, const cg_kernel *k, const cg_parallel *par, const cg_room *room, cg_operands *dense);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_room *out); /* fits that kernel */
 
 /* ---- cut.c: a large problem -> a small one with the same schedules ----------------------------------------------- */

@@ -50,14 +50,28 @@ static int64_t shorter(const convgen_problem *p, int axis, double by)
     return length < all ? length : all;
 }
 
+/* Of slices as much as before is between pixels. */
+static void set_channels(convgen_problem *p, int64_t in, int64_t out)
+{
+    if (p->src_pixel_stride) p->src_pixel_stride += in - p->in_channels;
+    if (p->dst_pixel_stride) p->dst_pixel_stride += out - p->out_channels;
+    p->in_channels = in, p->out_channels = out;
+}
+
+/* Less of what is between them, as far from whole vectors. */
+static int64_t nearer(int64_t stride, int64_t channels)
+{
+    int64_t between = stride - channels;
+    return stride && between > 32 ? channels + 16 + between % 16 : stride;
+}
+
 static void halve_channels(convgen_problem *p)
 {
     int64_t icg = p->in_channels / p->groups, ocg = p->out_channels / p->groups;
     if (p->groups > 1) p->groups = (p->groups + 1) / 2;
     else if (icg > ocg) icg = (icg + 1) / 2;
     else ocg = (ocg + 1) / 2;
-    p->in_channels = icg * p->groups;
-    p->out_channels = ocg * p->groups;
+    set_channels(p, icg * p->groups, ocg * p->groups);
 }
 
 static bool fewer_channels(const convgen_problem *p, const convgen_problem *cut)
@@ -88,6 +102,8 @@ static bool cut_down(const convgen_problem *p, int number, convgen_problem *out)
     int64_t batch = p->batch, fewer = (int64_t)((double)batch / fmax(excess(p), 1));
     int axis = -1;
     *out = *p;
+    out->src_pixel_stride = nearer(p->src_pixel_stride, p->in_channels);
+    out->dst_pixel_stride = nearer(p->dst_pixel_stride, p->out_channels);
     out->batch = fewer > 1 ? fewer : 1;
     for (int i = 0; i < 3 && excess(out) > 1; i++) {
         int64_t length = shorter(out, i, excess(out));
@@ -149,8 +165,7 @@ static void cut_sums(const convgen_problem *p, double by, int number, convgen_pr
     else channels[summed] = fewer(channels[summed], SUMMED, least_terms[number], &by);
     for (int i = 0; i < 2 && by > 1; i++)
         if (weights || i != summed) channels[i] = fewer(channels[i], KEPT, 64, &by);
-    out->in_channels = channels[0] * p->groups;
-    out->out_channels = channels[1] * p->groups;
+    set_channels(out, channels[0] * p->groups, channels[1] * p->groups);
     if (out->accuracy != CONVGEN_PROVEN) out->accuracy = CONVGEN_8X; /* a transform's error is larger where sums are short */
 }
 

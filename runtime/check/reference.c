@@ -48,6 +48,7 @@ typedef struct wanted {
     cg_order order;
     int chains;
     int64_t first, count;
+    const void *old; /* what is added last; NULL: nothing */
     void *out;
     cg_exact_sums exact;
 } wanted;
@@ -205,13 +206,15 @@ static int64_t product3(const int64_t s[3])
 
 static convgen_problem computed_as(const convgen_problem *p, bool bias_gradient) { return bias_gradient ? *p : cg_dual(p); }
 
-int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient)
+static int64_t sum_terms(const convgen_problem *p, bool bias_gradient)
 {
     convgen_problem c = computed_as(p, bias_gradient);
     if (bias_gradient || c.pass == CONVGEN_BACKWARD_WEIGHTS) return c.batch * product3(c.out);
     int64_t channels = c.pass == CONVGEN_BACKWARD_DATA ? c.out_channels : c.in_channels;
     return product3(c.kernel) * (channels / c.groups) + (p->pass == CONVGEN_FORWARD ? p->bias + p->epilogue.residual : 0);
 }
+
+int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient) { return sum_terms(p, bias_gradient) + p->accumulate; }
 
 static int64_t block_parts(const convgen_problem *p)
 {
@@ -449,11 +452,12 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
     const convgen_problem *p = k->p;
     bool forward = p->pass == CONVGEN_FORWARD;
     arithmetic[p->type].exact(r, j, at->n, sums);
-    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : 0);
+    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : w->old != NULL);
     for (int64_t i = 0; i < at->n; i++) {
         int64_t place = at->element + i * at->stride - w->first;
         if (forward) pair_finish(k, at, (double)(terms ? terms : 1), sums, i);
-        else pair_normalise(sums, i);
+        else if (w->old) pair_add(sums, i, cg_get(cg_output_type(p, k->bias_gradient), w->old, at->element + i * at->stride));
+        if (!forward) pair_normalise(sums, i);
         if (w->exact.high) {
             w->exact.high[place] = sums->high[i];
             w->exact.low[place] = sums->low[i];
@@ -598,7 +602,7 @@ cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order 
     if (chains > MAX_CHAINS || chains < 0)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "%d chains: a sum is split into 1 to %d", chains, MAX_CHAINS);
     if (p->pass == CONVGEN_BACKWARD_WEIGHTS) chains = 1; /* blocks are its split */
-    wanted w = {.order = order, .chains = chains, .first = which.first, .count = which.count, .out = out};
+    wanted w = {.order = order, .chains = chains, .first = which.first, .count = which.count, .old = p->accumulate ? o->old[which.bias] : NULL, .out = out};
     return answer(p, o, which.bias, &w);
 }
 
@@ -606,6 +610,7 @@ cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_
 {
     cg_status status = check_range(p, which);
     if (status) return status;
-    wanted w = {.order = CG_EXACT, .chains = 1, .first = which.first, .count = which.count, .exact = to};
+    wanted w = {.order = CG_EXACT, .chains = 1, .first = which.first, .count = which.count, .old = p->accumulate ? o->old[which.bias] : NULL,
+                .exact = to};
     return answer(p, o, which.bias, &w);
 }

@@ -170,7 +170,7 @@ static cg_status run_once(const cg_kernel *k, const cg_parallel *par, const cg_o
 {
     cg_operands given = *o;
     if (b->packed.data) {
-        cg_kernel_pack(k, par, o->weights, b->packed.data, b->workspace.data);
+        cg_kernel_pack(k, par, given.weights, b->packed.data, b->workspace.data);
         cg_fill_words(b->workspace.data, b->workspace.size, word);
         given.weights = NULL;
     }
@@ -187,6 +187,14 @@ static bool overrun(const block *b, const char *name, cg_verdict *v)
     return where;
 }
 
+/* Collects the results that are slices; false: something was written that is none. */
+bool cg_taken(cg_trial *t, set *s, bool integers, cg_verdict *v)
+{
+    int tensor = cg_set_take(t, s, integers);
+    if (tensor >= 0) cg_refuse(v, "wrote between the channels of %s%s", cg_tensor_name(tensor), t->role_of[tensor] == CG_INPUT ? ", or into them" : "");
+    return tensor < 0;
+}
+
 /* Zones and inputs after a run. A damaged set is made afresh for the next candidate. */
 bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
 {
@@ -194,7 +202,7 @@ bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
     const bench *b = &t->bench;
     bool bad = overrun(&b->workspace, "the workspace", v) || overrun(&b->packed, "the packed weights", v);
     if (bad) return false;
-    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], cg_tensor_name(i), v);
+    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], cg_tensor_name(i), v) || overrun(&s->wide[i], cg_tensor_name(i), v);
     for (int i = 0; i < CG_TENSORS && !bad && inputs; i++) {
         bad = t->role_of[i] == CG_INPUT && cg_fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
         if (bad) cg_refuse(v, "wrote into its input %s", cg_tensor_name(i));
@@ -214,9 +222,11 @@ static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_pa
             if (t->role_of[i] == CG_RESULT)
                 cg_fill_words(s->tensor[i].data, t->bytes[i], integers ? LARGE : poisons[OUTPUT].word);
         double seconds;
-        status = run_once(k, par, &s->o, &t->bench, word, &seconds);
+        cg_old_put(&t->p, &s->o);
+        cg_set_put(t, s, integers);
+        status = run_once(k, par, &s->given, &t->bench, word, &seconds);
         if (which == RANDOM) v->seconds = seconds;
-        if (!status) v->ok = cg_untouched(t, which, inputs, v);
+        if (!status) v->ok = cg_taken(t, s, integers, v) && cg_untouched(t, which, inputs, v);
     }
     return status;
 }
@@ -431,7 +441,7 @@ static cg_status judge_transform(cg_trial *t, const cg_kernel *k, const cg_paral
     cg_status status = judge_written(t, k, par, v);
     if (!status && v->ok) status = judge_small(t, k, par, v);
     if (!status && v->ok) status = judge_poisoned(t, k, par, v);
-    if (!status && v->ok && !t->pool) status = cg_pool_new(&t->p, &t->pool);
+    if (!status && v->ok && !t->pool) status = cg_pool_new(&t->asked, &t->pool);
     cg_room room;
     if (!status && v->ok) status = cg_trial_room(t, k, par, &room);
     if (!status && v->ok) status = cg_pool_judge(t->pool, k, par, &room, v);

@@ -85,11 +85,12 @@ static cg_status run_stages(const cg_kernel *k, const cg_parallel *par, const cg
 }
 
 /* Seconds that the stage will take, by its first task; by its second one too when the first was slow, which may only have met memory
- * for the first time. 0 where there are few tasks: that would cost too much. They are independent: running one again changes nothing. */
+ * for the first time. 0 where there are few tasks: that would cost too much. They are independent: running one again changes nothing (but of a stage
+ * that runs once). */
 static double probe(const cg_parallel *par, const cg_stage *s, stage_task *t)
 {
     double least = INFINITY, left = cg_deadline() - cg_now();
-    for (long i = 0; i < 2 && s->tasks >= PROBED; i++) {
+    for (long i = 0; i < 2 && s->tasks >= PROBED && !s->once; i++) {
         double start = cg_now();
         t->run(t->call, t->scratch, i, i + 1);
         least = fmin(least, (cg_now() - start) * (double)s->tasks / par->threads);

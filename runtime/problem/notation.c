@@ -108,6 +108,15 @@ static bool take_target(cg_options *o, const char *value)
     return true;
 }
 
+static bool take_src_stride(cg_options *o, const char *value) { return cg_whole_number(value, 0, CG_MOST, &o->base.src_pixel_stride); }
+static bool take_dst_stride(cg_options *o, const char *value) { return cg_whole_number(value, 0, CG_MOST, &o->base.dst_pixel_stride); }
+
+static bool take_accumulate(cg_options *o, const char *value)
+{
+    (void)value;
+    return o->base.accumulate = true;
+}
+
 static bool take_epilogue(cg_options *o, const char *value)
 {
     convgen_epilogue e;
@@ -115,6 +124,8 @@ static bool take_epilogue(cg_options *o, const char *value)
     if (read) o->base.epilogue = e;
     return read;
 }
+
+#define STRIDES "0 (the channels) or more: elements from a pixel to the next"
 
 /* All that is said of an option, here, in --help, in the manual page and in the completion. What is behind it reads one: a function, or a place
  * and its names; allowed NULL: the choices. */
@@ -137,6 +148,10 @@ static const struct {
     {{"--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"},
      NULL, NULL, offsetof(cg_options, base.weights), weightings},
     {{"--epilogue", "E", "after the bias, in this order: " CG_EPILOGUE_LIST, CG_EPILOGUE_WORDS}, CG_EPILOGUE_LIST, take_epilogue, 0, NULL},
+    {{"--src-stride", "N", "src is a slice of channels: elements from one pixel to the next (default 0: the channels; nhwc)", NULL}, STRIDES,
+     take_src_stride, 0, NULL},
+    {{"--dst-stride", "N", "the same of dst, and of the residual", NULL}, STRIDES, take_dst_stride, 0, NULL},
+    {{"--accumulate", NULL, "a gradient, and that of the bias, is added to what is there", NULL}, NULL, take_accumulate, 0, NULL},
     {{"--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL}, "1 to 1024", take_threads, 0, NULL},
     {{"--target", "T", CG_TARGET_LIST "; default $CONVGEN_TARGET, else the best of this machine", CG_TARGET_WORDS},
      "a target's name, such as avx2", take_target, 0, NULL},
@@ -159,6 +174,7 @@ static const char *allowed(int option, char text[CG_WHY])
 static bool take_value(int option, cg_options *o, const char *value)
 {
     int named;
+    if (!value && option_rows[option].text.value) return false;
     if (option_rows[option].take) return option_rows[option].take(o, value);
     if (!value_of(option_rows[option].names, value, &named)) return false;
     memcpy((char *)o + option_rows[option].at, &named, sizeof named); /* enumerations are as large as int: the ABI says so */
@@ -176,8 +192,9 @@ cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *w
     for (int i = 0; i < OPTIONS; i++) {
         const cg_option_text *text = &option_rows[i].text;
         char words[CG_WHY];
-        if (!text->value || strlen(text->key) != length || strncmp(text->key, word, length)) continue;
-        if (word[length] && take_value(i, o, word + length + 1)) return CONVGEN_OK;
+        if (strlen(text->key) != length || strncmp(text->key, word, length)) continue;
+        if (!text->value && word[length]) return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: %s has no value", word, text->key);
+        if (take_value(i, o, text->value && word[length] ? word + length + 1 : NULL)) return CONVGEN_OK;
         return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: allowed is %s=VALUE with %s", word, text->key, allowed(i, words));
     }
     return CONVGEN_UNSUPPORTED;
@@ -402,6 +419,9 @@ static void add_options(spelling *l, const convgen_problem *p)
     if (p->accuracy != CONVGEN_LOOP) add(l, "--accuracy=%s ", cg_accuracy_name(p->accuracy));
     if (p->weights != CONVGEN_WEIGHTS_CHANGING) add(l, "--weights=%s ", cg_weights_name(p->weights));
     add_epilogue(l, &p->epilogue);
+    if (p->src_pixel_stride) add(l, "--src-stride=%" PRId64 " ", p->src_pixel_stride);
+    if (p->dst_pixel_stride) add(l, "--dst-stride=%" PRId64 " ", p->dst_pixel_stride);
+    if (p->accumulate) add(l, "--accumulate ");
 }
 
 static void add_axes(spelling *l, char letter, const int64_t size[3], int first, int64_t base)

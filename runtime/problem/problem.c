@@ -110,11 +110,13 @@ static cg_status check_tensors(const convgen_problem *p)
     } tensors[] = {
         {"src", "mb, ic, id, ih, iw", {p->batch, p->in_channels, p->in[0], p->in[1], p->in[2]}},
         {"dst", "mb, oc, od, oh, ow", {p->batch, p->out_channels, p->out[0], p->out[1], p->out[2]}},
+        {"src", "mb, src-stride, id, ih, iw", {p->batch, p->src_pixel_stride, p->in[0], p->in[1], p->in[2]}},
+        {"dst", "mb, dst-stride, od, oh, ow", {p->batch, p->dst_pixel_stride, p->out[0], p->out[1], p->out[2]}},
         {"weights",
          "ic/g, oc, kd, kh, kw",
          {p->in_channels / p->groups, p->out_channels, p->kernel[0], p->kernel[1], p->kernel[2]}},
     };
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
         if (!countable(tensors[i].sizes, 5))
             return cg_fail(CONVGEN_BAD_PROBLEM, "%s has too many elements: the product of %s must stay below 2^59",
                            tensors[i].name, tensors[i].made_of);
@@ -147,10 +149,34 @@ static cg_status check_enums(const convgen_problem *p)
         if (rows[i].value >= rows[i].count)
             return cg_fail(CONVGEN_BAD_PROBLEM, "%s is %u: allowed is 0 to %u, see convgen.h", rows[i].name,
                            rows[i].value, rows[i].count - 1);
-    if (p->src_pixel_stride || p->dst_pixel_stride || p->accumulate)
-        return cg_fail(CONVGEN_UNSUPPORTED,
-                       "src_pixel_stride, dst_pixel_stride and accumulate are reserved: they must be 0");
     return CONVGEN_OK;
+}
+
+/* The channels themselves are 0: one spelling. */
+static cg_status normalise_strides(convgen_problem *p)
+{
+    struct {
+        const char *name, *channels;
+        int64_t *stride, least;
+    } rows[] = {{"src", "ic", &p->src_pixel_stride, p->in_channels}, {"dst", "oc", &p->dst_pixel_stride, p->out_channels}};
+    for (int i = 0; i < 2; i++) {
+        int64_t stride = *rows[i].stride;
+        if (!stride) continue;
+        if (p->layout != CONVGEN_NHWC)
+            return cg_fail(CONVGEN_UNSUPPORTED, "%s_pixel_stride is %" PRId64 ": channels-first data has none, it must be 0", rows[i].name, stride);
+        if (stride < rows[i].least || stride > CG_MOST)
+            return cg_fail(CONVGEN_BAD_PROBLEM, "%s_pixel_stride is %" PRId64 ": allowed is 0, or %" PRId64 " (%s) to %" PRId64, rows[i].name,
+                           stride, rows[i].least, rows[i].channels, CG_MOST);
+        if (stride == rows[i].least) *rows[i].stride = 0;
+    }
+    return CONVGEN_OK;
+}
+
+static cg_status check_accumulate(const convgen_problem *p)
+{
+    if (!p->accumulate || p->pass != CONVGEN_FORWARD) return CONVGEN_OK;
+    return cg_fail(CONVGEN_BAD_PROBLEM, "accumulate is true, and %s has no gradient that could be added to: allowed is BWD_D, BWD_W, BWD_WB",
+                   cg_pass_name(p));
 }
 
 static cg_status normalise_epilogue(convgen_problem *p)
@@ -175,6 +201,8 @@ static cg_status normalise(convgen_problem *p)
                        : check_size(counts[i].name, 0, *counts[i].value, 1, 0);
     for (int a = 0; a < 3 && !status; a++) status = normalise_axis(p, a);
     if (!status) status = check_channels(p);
+    if (!status) status = normalise_strides(p);
+    if (!status) status = check_accumulate(p);
     if (!status) status = check_tensors(p);
     if (!status) status = normalise_epilogue(p);
     return status;

@@ -50,7 +50,7 @@ cg_status cg_problem_normalise(convgen_problem *p);
 
 /* After normalise. Element counts; index arithmetic is int64. */
 typedef struct cg_sizes {
-    int64_t src, weights, bias, dst; /* elements of each tensor, bias = out_channels */
+    int64_t src, weights, bias, dst; /* elements of each tensor without what lies between pixels, bias = out_channels */
     size_t element;                  /* bytes of one */
     double macs;                     /* multiply-adds with padded taps counted, as the field counts */
 } cg_sizes;
@@ -67,18 +67,28 @@ enum { CG_ACCURACIES = CG_ACCURACY_COUNT };
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
 enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_SLOPE, CG_TENSORS };
-typedef union cg_operands {
-    struct {
-        void *src, *weights, *bias, *dst, *residual, *slope;
+typedef struct cg_operands {
+    union {
+        struct {
+            void *src, *weights, *bias, *dst, *residual, *slope;
+        };
+        void *at[CG_TENSORS];
     };
-    void *at[CG_TENSORS];
+    const void *old[2]; /* for the references of a problem that accumulates: what was in the output, and in the bias' gradient */
 } cg_operands;
 typedef enum { CG_ABSENT, CG_INPUT, CG_RESULT } cg_role;
 const char *cg_tensor_name(int tensor); /* "src" */
 convgen_type cg_tensor_type(const convgen_problem *p, int tensor);
 size_t cg_element(const convgen_problem *p, int tensor); /* bytes of one */
 void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
-void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
+/* How a tensor's pixels stand: `count` runs of so many bytes, `apart` from one to the next. A dense tensor is one run, and apart 0. */
+typedef struct cg_pixels {
+    int64_t count;
+    size_t bytes, apart;
+} cg_pixels;
+cg_pixels cg_tensor_pixels(const convgen_problem *p, int tensor);
+void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]); /* from the first to the last: of slices, with what lies between */
+convgen_problem cg_problem_dense(const convgen_problem *p); /* the same of tensors that are no slices */
 int cg_output_count(const convgen_problem *p);             /* 2 where the bias has a gradient */
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 convgen_type cg_output_type(const convgen_problem *p, bool bias);

@@ -209,6 +209,7 @@ static void pack_problem(convgen_problem *to, const convgen_problem *p)
     to->epilogue.residual = p->epilogue.residual, to->epilogue.residual_last = p->epilogue.residual_last;
     to->epilogue.activation = p->epilogue.activation;
     to->epilogue.lo = p->epilogue.lo, to->epilogue.hi = p->epilogue.hi;
+    to->src_pixel_stride = p->src_pixel_stride, to->dst_pixel_stride = p->dst_pixel_stride, to->accumulate = p->accumulate;
 }
 
 static void pack(cg_message *m, uint64_t number, cg_verb verb, const cg_job *job)
