@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "ecc37dd9648b8740" },
+  direct    = { version = 4, hash = "af8914027a0372e7" },
   planar    = { version = 5, hash = "64676d4284130307" },
   depthwise = { version = 4, hash = "69985f131e4f2b69" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
@@ -44,7 +44,7 @@ end
 local more = {
   direct = { like(pointwise, { marked = ".across" }), like(pointwise, { marked = ".across", pass = "backward_data" }),
     like(pointwise, { marked = ".ahead", pass = "backward_weights" }), { groups = 5, ic = 20, oc = 20, marked = "lanes." },
-    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" } },
+    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" }, { groups = 5, ic = 20, oc = 20, marked = "window/" } },
   depthwise = { { groups = 20, ic = 20, oc = 60, pass = "backward_data" },
     { groups = 20, ic = 20, bias = true, epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
     { groups = 20, ic = 20, bias = true, pass = "backward_weights", kernel = { 2, 3, 3 }, pad = { 1, 1, 1 }, output = { 2, 9, 11 } },
