@@ -1,10 +1,11 @@
--- depthwise.lua: every channel alone (groups = channels), channels-last, channels in the lanes.
+-- depthwise.lua: every channel alone (groups = channels), channels in the lanes.
 --
 -- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names
 -- of schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output
 -- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
 -- depthwise_gather.lua.
 local activations, family = require "activations", require "family"
+local parts = require "parts"
 local cut = require "tiles"
 local reduce = require "reduce"
 local axes = require "families/depthwise_axis"
@@ -22,9 +23,9 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 -- step. lanes.g4/depthwise.h1.w3.v1.p8: the same of 4 groups of few channels, which share the lanes.
 
 local forms = {
-  { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } } } },
-  { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } } } },
-  { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } }, marks = { "moved" } } },
+  { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } }, marks = { "moved" } } },
+  { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved" } } },
   { sums = true, lane_groups.node,
     { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
 }
@@ -34,7 +35,8 @@ local forms = {
 local function refused(s)
   local p = s.p
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
-  return family.first { { p.layout ~= "nhwc", "depthwise needs channels-last data" },
+  return family.first {
+    { p.layout ~= "nhwc" and p.pass == "backward_weights", "depthwise needs channels-last data" },
     { p.groups ~= p.ic and (p.groups == 1 or p.pass ~= "backward_weights"),
       "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
     { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }
@@ -82,8 +84,9 @@ end
 local function gathering_misfit(s, schedule)
   local p, h, w = s.p, s.lines.down, s.pixels.down
   local weights = schedule.streamed and 1 or (schedule.rows and p.kernel[2] or 1) * p.kernel[3] * s.members
-  local room = activations.room(p) -- sums wait while one is finished, weights do not
+  local room = activations.room(p, s.target) -- sums wait while one is finished, weights do not
   local why = family.first {
+    { schedule.moved and s.moves, "what is read is laid out anyway" },
     { schedule.pixels % w ~= 0 or (schedule.rows or h) % h ~= 0,
       "tiles must be multiples of the strides %d and %d", h, w },
     registers(s, (schedule.rows or 1) * schedule.pixels + weights),
@@ -126,11 +129,11 @@ end
 
 local function vectors_of(s) return (s.channels + s.lanes - 1) // s.lanes end
 
--- What one vector of channels reads and writes of lines, whose halves and quarters other vectors take `near` bytes
--- later: n of them come from what costs `far` a line.
+-- What one vector of channels reads and writes of lines: n vectors of what costs `far` a line. Where it does not stand
+-- alone (dense), other vectors take halves and quarters of the lines `near` bytes later.
 local function count_lines(t, s, n, far, near)
   local share = math.min(1, s.target.bits // 8 / LINE)
-  t.lines = t.lines + n * (share * far + (1 - share) * t.m.line(near))
+  t.lines = t.lines + n * (share * far + (near and (1 - share) * t.m.line(near) or 0))
 end
 
 -- Counts the row of tiles of one vector of channels, `times`; rows are those of one tile, {uses, reached, size}.
@@ -141,16 +144,18 @@ local function count_row(t, s, schedule, rows, times, far)
     local v, n = run.variant, times * run.count
     local reached = axes.reached(s.pixels, v)
     local weights = held and 0 or rows.uses * s.p.kernel[3]
-    local loads = schedule.streamed and (v.uses + s.p.kernel[3]) * rows.uses or rows.reached * reached + weights
-    t:steps(n, rows.uses * v.uses * s.members, loads * slots, rows.uses * v.uses * s.members)
+    local lines = rows.reached * reached + weights
+    t:steps(n, rows.uses * v.uses * s.members, (schedule.streamed and (v.uses + s.p.kernel[3]) * rows.uses or lines) *
+      slots, rows.uses * v.uses * s.members)
     t:stores(n * rows.size * v.size * slots)
     t:loops(n)
+    if not s.moves then t:crowds(n, lines, s.pixel * s.size) end
     positions, outputs = positions + run.count * reached, outputs + run.count * v.size
   end
   local width = math.min(positions, s.pixels.inputs // s.pixels.down)
   local input, output = rows.reached * width * s.members, rows.size * outputs
-  count_lines(t, s, times * input, far.read, (input + output) * LINE)
-  count_lines(t, s, times * output, far.store, (input + output) * LINE)
+  count_lines(t, s, times * input, far.read, not s.moves and (input + output) * LINE)
+  count_lines(t, s, times * output, far.store, not s.planar and (input + output) * LINE)
 end
 
 -- The rows of tiles of an image: {uses, reached, size, count}.
@@ -166,8 +171,28 @@ local function kinds_of(s)
   return kinds
 end
 
+-- What laying out, and putting back, costs: all channels of an image, `times`.
+local function count_moves(t, s, times)
+  local all = (s.from.n + s.to.n) * s.p.batch * s.size
+  if not s.planar and s.members == 1 then
+    local chunk, pitch = math.min(s.target.bits // 8 // s.multiplier, s.from.all * s.size), s.from.all * s.size
+    return t:copy(times * s.from.n // s.from.all * vectors_of(s), { chunk = chunk, pitch = pitch, own = all })
+  end
+  local moved = (s.from.n + (s.planar and s.to.n * (s.residual and 2 or 1) or 0)) * s.size
+  t:turns(times * moved / 16)
+  t:read(times, { chunk = s.from.n * s.size, pitch = s.from.n * s.size, own = all })
+  if s.planar then t:write(times, s.to.n * s.size, s.to.n * s.size, all) end
+end
+
+-- Bytes that pass until a row of tiles reads again what the one before it did: of all channels, or of one vector that
+-- stands alone.
+local function band_of(s, rows)
+  if not s.moves then return (rows.reached * s.from.h + rows.size * s.to.h) * s.size end
+  return rows.reached * s.in_row * s.size + rows.size * s.to.size[3] * (s.planar and s.lanes * s.size or LINE)
+end
+
 -- A row of tiles is made for all channels before the next one: what it reads again of the one before comes from the
--- second cache or beyond when the channels are many.
+-- second cache or beyond when the channels are many. A vector that was laid out passes through all rows.
 local function gathering_cycles(shape, schedule)
   local s, p, m = gathering.tiled(shape, schedule), shape.p, shape.m
   local t = m.tally()
@@ -175,18 +200,21 @@ local function gathering_cycles(shape, schedule)
   for _, axis in ipairs(s.axes[1]) do planes = planes + axis.outputs * math.max(axis.taps, 1) end
   for _, rows in ipairs(kinds) do read = read + rows.count * rows.reached end
   local fresh, all = math.min(read, s.from.size[2]) / math.max(read, 1), (s.from.n + s.to.n) * p.batch * size
+  local alone = gathering.scratch(s) -- what one vector reads and writes there
   for _, rows in ipairs(kinds) do
-    local n, band = p.batch * planes * rows.count, (rows.reached * s.from.h + rows.size * s.to.h) * size
-    local far = { read = fresh * m.line(all) + (1 - fresh) * m.line(band), store = m.store(all) }
+    local n = p.batch * planes * rows.count
+    local far = { read = fresh * m.line(s.moves and alone or all) + (1 - fresh) * m.line(band_of(s, rows)),
+      store = m.store(s.planar and alone or all) }
     count_row(t, s, schedule, rows, n * vectors_of(s), far)
-    t:calls(n * #s.parts)
+    t:calls(n * (s.moves and vectors_of(s) or #s.parts))
     tasks = tasks + n
   end
   if s.moves then
-    t:turns(s.from.n * p.batch * size / 16)
+    count_moves(t, s, p.batch)
     tasks = p.batch * vectors_of(s)
   end
-  return t:cycles() / math.min(p.threads, tasks)
+  local packed = s.moves and p.weights == "changing" and m.pack(parts.weight_bytes(p), parts.weight_bytes(p)) or 0
+  return t:cycles() / math.min(p.threads, tasks) + packed / p.threads
 end
 
 -- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
@@ -238,6 +266,7 @@ end
 
 ---- the space ---------------------------------------------------------------------------------------------------------
 
+-- Calls add() with each size of tiles, and once more with what is read laid out first, where it may stand in place.
 local function gathering_candidates(s, add)
   local free, kh, kw = free_registers(s), s.p.kernel[2], s.p.kernel[3] * s.members -- weights in a row of taps
   local step, unit, none = s.lines.down, s.pixels.down, true
@@ -247,6 +276,8 @@ local function gathering_candidates(s, add)
     if most < 1 then return end
     fields.pixels, none = cut.even_size(units, most) * unit, false
     add(fields)
+    if s.moves then return end
+    add { rows = fields.rows, row = fields.row, streamed = fields.streamed, pixels = fields.pixels, moved = true }
   end
   for rows = step, math.min(4 * step, s.lines.outputs + step - 1), step do
     local most = (free - kh * kw) // rows

@@ -32,7 +32,7 @@ function depthwise_gradient.shape(p, target)
   local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
   s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
-  s.channels, s.pixel, s.multiplier, s.members = p.oc, p.ic, p.oc // p.ic, s.icg
+  s.channels, s.pixel, s.multiplier, s.members = p.oc, s.src.w, p.oc // p.ic, s.icg
   s.from, s.to, s.target = s.src, s.dst, target
   -- One tap that sees all planes; groups have a stage for it.
   s.bias_beside = p.bias and s.members == 1 and planes.taps == 1 and low == 0 and high == planes.outputs

@@ -87,7 +87,7 @@ end
 
 -- So many places of a tile that its products come from in turn: as many sums as the arithmetic has under way.
 local function streams_of(s, axis, size, vectors)
-  local uses = (axis.taps + axis.step - 1) // axis.step * vectors
+  local uses = math.max((axis.taps + axis.step - 1) // axis.step, 1) * vectors
   return math.min((s.target.fma * s.target.latency + uses - 1) // uses, size)
 end
 
