@@ -21,7 +21,7 @@ function window.child(s, groups)
     local child = {}
     for field, value in pairs(s) do child[field] = value end
     child.from, child.source = view.moved(s.from, "scratch", key * s.from.channels), s.from
-    child.rows_known, child.phases = {}, gather.phases(s.axes)
+    child.rows_known, child.phases = {}, gather.phases(s)
     known[key] = child
   end
   return known[key]
