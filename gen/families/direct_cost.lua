@@ -81,8 +81,11 @@ local function count_moves(t, s, schedule, order, tiles)
   local p, c, all = s.p, s.counts, activations(s.p)
   if schedule.window then
     window.plan(s, schedule.rows)
-    t:copy((schedule.groups and tiles or p.groups) * window.pixels(s), { chunk = s.chunk, pitch = s.source.w * s.size,
-      own = c.d.once * c.h.once * c.w.once * s.chunk, others = order.first })
+    local n = (schedule.groups and tiles or p.groups) * window.pixels(s)
+    t:read(n, { chunk = s.chunk, pitch = s.source.w * s.size, own = c.d.once * c.h.once * c.w.once * s.chunk,
+      others = order.first })
+    t:stores(n * s.chunk / (s.lanes * s.size))
+    t:loops(n)
     order.first, order.next = s.scratch, s.scratch
   end
   if s.planes then
