@@ -296,8 +296,8 @@ local function row(network, layer)
   for i, kernel in ipairs(layer.kernels) do budgets[i] = kernel.chains > 0 and 0 or words.budget(p) end
   local lines = {
     { ('"%s"'):format(layer.id), "run_" .. layer.id, p.pass:upper(), types.rows[p.type].number,
-      flag(p.layout == "nchw"), flag(p.bias), e.residual_last and 2 or flag(e.residual), activations.rows[e.activation].number,
-      number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc },
+      flag(p.layout == "nchw"), flag(p.bias), e.residual_last and 2 or flag(e.residual),
+      activations.rows[e.activation].number, number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc },
     { braces(p.input), braces(p.output), braces(p.kernel), braces(p.stride), braces(p.dilation), braces(p.pad) },
     { layer.packs and layer.macro .. "_PACKED" or 0,
       layer.macro .. "_WORKSPACE" .. (network.openmp and "(THREADS)" or ""),
