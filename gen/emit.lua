@@ -46,9 +46,6 @@ local function name_layers(network)
     layers = true }
   for _, layer in ipairs(network.layers) do
     local p, said = layer.problem, layer.name ~= "" and layer.name
-    if p.epilogue.activation == "prelu" then
-      return nil, ("%s: emitted files have no slope for each channel yet; leaky:SLOPE has one for all"):format(p.text)
-    end
     local suffix = pass_suffix[p.pass]
     if said and given[said .. suffix] then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))

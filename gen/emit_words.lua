@@ -3,7 +3,7 @@
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
 local types = require "types"
 local accuracies = require "accuracies"
-local activations = require "activations"
+local activations, parts = require "activations", require "parts"
 local dual = require "dual"
 local words = {}
 
@@ -46,7 +46,7 @@ function words.c_type(p, slot) return types.c(types.of(p, slot)) end
 -- By pass, in the order of parameters: the member of cg_call, the parameter's name, and written, where it is an output.
 local parameters = {
   forward = { { "src", "src" }, { "weights", "weights" }, { "bias", "bias" }, { "residual", "residual" },
-    { "dst", "dst", true } },
+    { "slope", "slope" }, { "dst", "dst", true } },
   backward_data = { { "dst", "diff_dst" }, { "weights", "weights" }, { "src", "diff_src", true } },
   backward_weights = { { "src", "src" }, { "dst", "diff_dst" }, { "weights", "diff_weights", true },
     { "bias", "diff_bias", true } },
@@ -55,7 +55,7 @@ local parameters = {
 function words.operands(p)
   local dst, list = image(p, p.output, p.oc), {}
   local shapes = { src = image(p, p.input, p.ic), dst = dst, weights = weights_shape(p), bias = p.bias and { p.oc },
-    residual = p.epilogue.residual and dst }
+    residual = p.epilogue.residual and dst, slope = parts.slopes(p) and { p.oc } }
   local apart = { src = p.src_stride, dst = p.dst_stride, residual = p.dst_stride }
   for _, row in ipairs(parameters[p.pass]) do
     local slot, name, written = table.unpack(row)

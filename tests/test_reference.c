@@ -486,6 +486,37 @@ START_TEST(a_deadline_ends_it)
 }
 END_TEST
 
+/* Copies of integers in the other type have the same sums, which come back as they were. */
+START_TEST(another_type)
+{
+    for (int i = 0; i < 200; i++) {
+        seed = stream;
+        convgen_problem p = random_problem();
+        p.epilogue.lo = -3, p.epilogue.hi = 4;
+        cg_operands t = random_operands(&p);
+        cg_role role[CG_TENSORS];
+        size_t bytes[CG_TENSORS];
+        cg_tensor_bytes(&p, bytes);
+        cg_roles(&p, role);
+        for (int j = 0; j < CG_TENSORS; j++)
+            for (size_t k = 0; role[j] == CG_INPUT && k < bytes[j] / cg_element(&p, j); k++) cg_put(p.type, t.at[j], (int64_t)k, (double)pick(-4, 4));
+        int64_t count = cg_output_elements(&p, false);
+        void *want = malloc((size_t)count * 8), *got = malloc((size_t)count * 8), *back = malloc((size_t)count * 8);
+        cg_retyped r;
+        convgen_type other = p.type == CONVGEN_F32 ? CONVGEN_F64 : CONVGEN_F32;
+        ck_assert_int_eq(cg_retyped_new(&p, &t, other, &r), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 0, count}, want), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference(&r.p, &r.o, CG_CANONICAL, 1, (cg_outputs){false, 0, count}, got), CONVGEN_OK);
+        cg_retype(other, got, p.type, back, count);
+        for (int64_t k = 0; k < count; k++)
+            ck_assert_msg(get(&p, back, k) == get(&p, want, k), "output %ld: %g and %g, seed %lu", (long)k, get(&p, back, k), get(&p, want, k), seed);
+        cg_retyped_free(&r);
+        free(want), free(got), free(back);
+        free_operands(&t);
+    }
+}
+END_TEST
+
 START_TEST(places)
 {
     convgen_problem p = {.batch = 2, .groups = 1, .in_channels = 3, .out_channels = 5, .in = {1, 4, 6}, .out = {1, 4, 6},
@@ -514,6 +545,7 @@ int main(void)
     tcase_add_test(t, relu_keeps_nan);
     tcase_add_test(t, ranges_and_memory);
     tcase_add_test(t, a_deadline_ends_it);
+    tcase_add_test(t, another_type);
     tcase_add_test(t, places);
     return test_run(s);
 }

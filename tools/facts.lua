@@ -19,9 +19,11 @@ end
 
 ---- facts.h -----------------------------------------------------------------------------------------------------------
 
-local budgets, tiers, elements = {}, {}, {}
+local budgets, tiers, elements, sums = {}, {}, {}, {}
 for i, row in ipairs(accuracies) do budgets[i], tiers[i] = ("%.17g"):format(row.budget), row.name end
-for name, row in pairs(types.rows) do elements[row.number + 1] = name end
+for name, row in pairs(types.rows) do
+  elements[row.number + 1], sums[row.number + 1] = name, types.rows[row.sums].number
+end
 
 -- "leaky:SLOPE[:FLOOR]"
 local function spelled(row)
@@ -34,7 +36,8 @@ local function offered(row) return row.name .. (row.parameters and ":" or "") en
 local function name_of(row) return row.name end
 
 local head = { "/* Made by tools/facts.lua: rows of the generator's accuracies.lua, targets.lua, types.lua, activations.lua, space.lua and convgen.lua. */",
-  ("#define CG_BUDGETS {%s} /* by convgen_accuracy */"):format(table.concat(budgets, ", ")) }
+  ("#define CG_BUDGETS {%s} /* by convgen_accuracy */"):format(table.concat(budgets, ", ")),
+  ("#define CG_TYPE_SUMS {%s} /* by convgen_type: what it is computed in */"):format(table.concat(sums, ", ")) }
 for _, row in ipairs { { "ACCURACY", tiers }, { "FAMILY", space.words() }, { "TARGET", targets.order }, { "TYPE", elements },
   { "ACTIVATION", each(activations.list, name_of) }, { "SHOWN", convgen.shown } } do
   local name, words = row[1], row[2]
@@ -76,7 +79,7 @@ end
 local rows = { table.unpack(activations.list, 2) } -- but none
 local text = { "/* Made by tools/facts.lua: rows of the generator's activations.lua. */" }
 for _, row in ipairs(rows) do
-  for _, type_ in ipairs(elements) do text[#text + 1] = steps.text(row.name, type_, row.program) end
+  for i, type_ in ipairs(elements) do if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end end
   text[#text + 1] = ("static real exact_%s(real x, real lo, real hi) { return (void)lo, (void)hi, %s; }"):format(row.name, row.exact)
   text[#text + 1] = checked(row) .. ('_Static_assert(CONVGEN_%s == %d, "convgen.h counts activations as gen/activations.lua does");')
     :format(row.name:upper(), row.number)

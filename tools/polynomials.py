@@ -144,7 +144,7 @@ def lua(tables):
 
 
 def main():
-    plans = {"f32": [(expm1, 5), (mills, 4, 5, 7.5)], "f64": [(expm1, 10), (mills, 8, 9, 9.8)]}
+    plans = {"f32": [(expm1, 5), (mills, 5, 5, 7.5)], "f64": [(expm1, 10), (mills, 8, 9, 9.8)]}
     tables = {}
     for type_name, rows in plans.items():
         digits, tables[type_name] = DIGITS[type_name], {}

@@ -7,7 +7,7 @@
 
 enum { THREADS = 1, TARGETS = 2 };
 enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS };
-enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, PACKED, WORKSPACE, OPERANDS };
+enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, SLOPE, PACKED, WORKSPACE, OPERANDS };
 enum { WHOLE, PACK, WITH_PACKED };
 
 static const char *const target_names[TARGETS] = { "avx2", "portable" };
@@ -15,7 +15,7 @@ static const char *const target_names[TARGETS] = { "avx2", "portable" };
 typedef struct layer {
     const char *name;
     void (*run)(void *const t[OPERANDS], int how, int threads);
-    int pass, transposed, f64, nchw, bias, residual, activation; /* activation: 1 relu, 2 clamp; transposed: all is as the
+    int pass, transposed, f64, nchw, bias, residual, activation; /* activation: 1 relu, 2 clamp, 4 prelu; transposed: all is as the
                                                                         convolution has it whose src is this layer's dst */
     double lo, hi;
     long batch, groups, ic, oc, in[3], out[3], kernel[3], stride[3], dilation[3], pad[3];

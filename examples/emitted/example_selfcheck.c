@@ -173,6 +173,7 @@ static long elements(const layer *l, int slot)
     case BIAS: return !l->bias ? 0 : l->transposed ? l->ic : l->oc;
     case DST: return l->batch * l->oc * volume(l->out);
     case RESIDUAL: return l->residual ? elements(l, l->transposed ? SRC : DST) : 0;
+    case SLOPE: return l->activation != 4 ? 0 : l->transposed ? l->ic : l->oc;
     default: return 0;
     }
 }
@@ -207,7 +208,7 @@ static void *aligned(char **base, size_t bytes)
 static void get_memory(const layer *l, memory *m)
 {
     const size_t e = element_size(l);
-    for (int slot = SRC; slot <= RESIDUAL; slot++) {
+    for (int slot = SRC; slot < PACKED; slot++) {
         const size_t bytes = (size_t)elements(l, slot) * e;
         m->base[slot] = get(bytes + e + GUARD);
         m->at[slot] = bytes ? m->base[slot] + (is_output(l, slot) ? GUARD / 2 + e : GUARD + e) : NULL;
@@ -233,7 +234,7 @@ static int fill(const layer *l, const memory *m, int integers, int only_look)
 {
     int same = 1;
     state = 20111;
-    for (int slot = SRC; slot <= RESIDUAL; slot++)
+    for (int slot = SRC; slot < PACKED; slot++)
         for (long i = 0; i < elements(l, slot); i++) {
             const double x = random_number(integers);
             if (is_output(l, slot)) break;
@@ -247,7 +248,7 @@ static int fill(const layer *l, const memory *m, int integers, int only_look)
 /* Outputs and the workspace are NaNs; so are the guards. */
 static void poison(const layer *l, const memory *m)
 {
-    for (int slot = SRC; slot <= RESIDUAL; slot++)
+    for (int slot = SRC; slot < PACKED; slot++)
         if (is_output(l, slot)) memset(m->base[slot], 0xFF, (size_t)elements(l, slot) * element_size(l) + element_size(l) + GUARD);
     memset(m->at[PACKED], 0xFF, l->packed + GUARD);
     memset(m->at[WORKSPACE], 0xFF, l->workspace + GUARD);
@@ -263,7 +264,7 @@ static int untouched(const void *from, const void *to)
 /* What was written beside what may be, or NULL. */
 static const char *overwritten(const layer *l, const memory *m)
 {
-    for (int slot = SRC; slot <= RESIDUAL; slot++) {
+    for (int slot = SRC; slot < PACKED; slot++) {
         const char *const first = m->at[slot], *const last = first ? first + (size_t)elements(l, slot) * element_size(l) : NULL;
         if (is_output(l, slot) && first && !(untouched(m->base[slot], first) && untouched(last, last + GUARD / 2)))
             return "it wrote outside of its output";
@@ -323,7 +324,7 @@ static const char *check_run(const layer *l, const memory *m, int target, int in
     if (beside) return beside;
     if (!fill(l, m, integers, 1)) return "it changed what it may only read";
     memset(f, 0, sizeof *f);
-    for (int slot = SRC; slot <= RESIDUAL; slot++)
+    for (int slot = SRC; slot < PACKED; slot++)
         if (is_output(l, slot) && m->at[slot]) check_tensor(l, m, slot, integers, l->budget[target], f);
     if (f->wrong) {
         snprintf(why, sizeof why, "%ld of %ld outputs are wrong%s, the first is %.9g in place of %.9g", f->wrong, f->checked,

@@ -2,6 +2,7 @@
 --
 -- It is the slow certain one: any pass, layout, rank, stride, pad, dilation, group. Its kernels have one lane.
 local names = require "names"
+local build = require "build"
 local driver = require "driver"
 local program = require "program"
 local gather = require "gather"
@@ -217,6 +218,7 @@ local passes = { forward = forward, backward_data = backward_data, backward_weig
 -- Kernels, stages, bytes of packed weights and of shared memory.
 function plain.stages(p, _, _)
   local kernels, stages = passes[p.pass](p)
+  build.stored(p, kernels)
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
 

@@ -32,6 +32,16 @@ int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the
 enum { CG_BLOCK = 512 };
 static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG_BLOCK / ow; }
 
+/* ---- retyped.c: a problem in another type -------------------------------------------------------------------------- */
+
+typedef struct cg_retyped {
+    convgen_problem p;
+    cg_operands o; /* copies of the inputs */
+} cg_retyped;
+cg_status cg_retyped_new(const convgen_problem *p, const cg_operands *o, convgen_type type, cg_retyped *r);
+void cg_retyped_free(cg_retyped *r);
+void cg_retype(convgen_type from, const void *data, convgen_type to, void *out, int64_t count);
+
 /* ---- slices.c: dense operands, and what a kernel is given of them ------------------------------------------------- */
 
 bool cg_is_slice(const convgen_problem *p, int tensor); /* its memory is not the dense one */

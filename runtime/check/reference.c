@@ -538,6 +538,28 @@ static cg_status put(const convgen_problem *p, const cg_operands *o, bool bias_g
     return k.late ? cg_in_time() : CONVGEN_OK;
 }
 
+/* The sums of what is stored otherwise are those of copies in the type that is computed in; their results are rounded. */
+static cg_status put_retyped(const convgen_problem *p, const cg_operands *o, bool bias_gradient, const wanted *w)
+{
+    cg_retyped r;
+    wanted own = *w;
+    convgen_type type = cg_computed(p->type);
+    void *sums = w->out ? cg_malloc((size_t)w->count * cg_types[type].bytes + 1) : NULL;
+    if (w->out && !sums) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %lld sums", (long long)w->count);
+    own.out = sums;
+    cg_status status = cg_retyped_new(p, o, type, &r);
+    if (!status) status = put(&r.p, &r.o, bias_gradient, &own);
+    if (!status && sums) cg_retype(type, sums, cg_output_type(p, bias_gradient), w->out, w->count);
+    cg_retyped_free(&r);
+    cg_free(sums);
+    return status;
+}
+
+static cg_status answer(const convgen_problem *p, const cg_operands *o, bool bias_gradient, const wanted *w)
+{
+    return (cg_computed(p->type) == p->type ? put : put_retyped)(p, o, bias_gradient, w);
+}
+
 /* ---- what the others see ------------------------------------------------------------------------------------------------- */
 
 int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient)
@@ -581,7 +603,7 @@ cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order 
         return cg_fail(CONVGEN_BAD_ARGUMENT, "%d chains: a sum is split into 1 to %d", chains, MAX_CHAINS);
     if (p->pass == CONVGEN_BACKWARD_WEIGHTS) chains = 1; /* blocks are its split */
     wanted w = {.order = order, .chains = chains, .first = which.first, .count = which.count, .old = p->accumulate ? o->old[which.bias] : NULL, .out = out};
-    return put(p, o, which.bias, &w);
+    return answer(p, o, which.bias, &w);
 }
 
 cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_outputs which, cg_exact_sums to)
@@ -590,5 +612,5 @@ cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_
     if (status) return status;
     wanted w = {.order = CG_EXACT, .chains = 1, .first = which.first, .count = which.count, .old = p->accumulate ? o->old[which.bias] : NULL,
                 .exact = to};
-    return put(p, o, which.bias, &w);
+    return answer(p, o, which.bias, &w);
 }

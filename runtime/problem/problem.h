@@ -22,6 +22,7 @@ typedef struct cg_type_row {
     void (*write)(void *data, int64_t first, int64_t n, const double *values); /* rounded to nearest */
 } cg_type_row;
 extern const cg_type_row cg_types[CG_TYPES]; /* by convgen_type */
+convgen_type cg_computed(convgen_type type); /* what its programs, and the reference, compute in */
 
 static inline double cg_get(convgen_type type, const void *data, int64_t i)
 {

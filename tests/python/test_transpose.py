@@ -75,6 +75,15 @@ class Transpose(unittest.TestCase):
                 np.testing.assert_array_equal(got[0], weights_first(dw))
                 np.testing.assert_array_equal(got[1], db)
 
+    def test_the_bits_of_the_convolution_that_is_transposed(self):
+        rng = generator(self)
+        x, w = rng.standard_normal((2, 7, 6, 9), np.float32), rng.standard_normal((3, 4, 5, 9), np.float32)
+        y = convgen.conv_transpose2d(x, w, stride=2, padding=1, accuracy="proven")
+        np.testing.assert_array_equal(y, convgen.conv2d_backward_data(x, w, y.shape, stride=2, padding=1, accuracy="proven"))
+        dy = rng.standard_normal(y.shape, np.float32)
+        np.testing.assert_array_equal(convgen.conv_transpose2d_backward_weights(dy, x, w.shape, stride=2, padding=1, accuracy="proven"),
+                                      convgen.conv2d_backward_weights(x, dy, w.shape, stride=2, padding=1, accuracy="proven"))
+
     def test_epilogue_and_residual(self):
         rng = generator(self)
         x, w, b = integers(rng, (2, 5, 4, 6)), integers(rng, (2, 3, 7, 6)), integers(rng, (7,))
