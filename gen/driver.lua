@@ -168,14 +168,23 @@ end
 
 function Body:comment(s) self:line("/* %s */", s) end
 
+-- What an argument is in all calls, or false; for readers (lower/legible.lua).
+local function note(formal, what, value)
+  if formal[what] == nil then formal[what] = value or false elseif formal[what] ~= value then formal[what] = false end
+end
+
 function Body:argument(kernel, i, actual)
   local formal = kernel.args[i]
   local counts = getmetatable(actual) == Expr or math.type(actual) == "integer"
   if actual == nil or counts ~= (formal.kind == "count") then
     error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
   end
-  if formal.kind == "count" then return self:text(actual) end
+  if formal.kind == "count" then
+    note(formal, "always", constant(lift(actual)))
+    return self:text(actual)
+  end
   local base, offset = actual[1], lift(actual[2] or 0)
+  note(formal, "base", base.base)
   self.used[base.base] = true
   return constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
 end
@@ -193,7 +202,16 @@ function Body:call(kernel, args)
   for i, formal in ipairs(kernel.args) do
     list[i] = self:argument(kernel, i, args[named and formal.name or i])
   end
-  self:line("%s(%s);", kernel.name, table.concat(list, ", "))
+  self.lines[#self.lines + 1] = { kernel = kernel, arguments = list, indent = ("    "):rep(self.depth) }
+end
+
+-- A call's line; without counts that are the same in all calls of the kernel, if so asked.
+local function call_text(call, fewer)
+  local list = {}
+  for i, formal in ipairs(call.kernel.args) do
+    if not (fewer and formal.always) then list[#list + 1] = call.arguments[i] end
+  end
+  return ("%s%s(%s);"):format(call.indent, call.kernel.name, table.concat(list, ", "))
 end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
@@ -307,8 +325,9 @@ function driver.stage(spec)
   return stage
 end
 
--- The C text of a stage; c_type(name) is the type in C of what a base holds.
-function driver.print(stage, c_type)
+-- The C text of a stage; c_type(name) is the type in C of what a base holds. fewer: calls are of kernels that
+-- lower/legible.lua has made, which have fewer arguments.
+function driver.print(stage, c_type, fewer)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
@@ -319,7 +338,8 @@ function driver.print(stage, c_type)
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end
   if not uses_call then head[#head + 1] = "    (void)call;" end
-  return table.concat(head, "\n") .. "\n" .. table.concat(d.lines, "\n") .. "\n}\n"
+  for _, line in ipairs(d.lines) do head[#head + 1] = type(line) == "table" and call_text(line, fewer) or line end
+  return table.concat(head, "\n") .. "\n}\n"
 end
 
 return driver
