@@ -51,7 +51,7 @@ bool output_slot(const task *t, int slot);
 double error_vs_loop(const void *convgen_state); /* normwise, over a plain loop's; NaN: not known */
 
 extern const contestant convgen_tuned, convgen_one_thread, convgen_estimated, convgen_proven, convgen_before;
-extern const contestant onednn_any, onednn_plain, onednn_winograd; /* onednn.c, alone with dnnl.h */
+extern const contestant onednn_any, onednn_plain, onednn_winograd; /* onednn.c, alone with dnnl.h; as a module it has onednn3_any, _plain */
 extern const contestant gemm;                                      /* gemm.c, alone with cblas.h */
 extern const contestant loop;
 

@@ -8,6 +8,7 @@
  * Limit: convgen.h alone is known of convgen; a wrong contestant is named, left out, and makes the exit status 1. */
 #define _GNU_SOURCE
 #include "contest.h"
+#include <dlfcn.h>
 #include <math.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -19,18 +20,19 @@
 
 setting set = {.threads = 1, .effort = CONVGEN_MEASURE, .seconds = 0.3, .loop_limit = 1e8};
 
-enum { SAMPLES = 4096, LEAST_ROUNDS = 3, ENTRANTS = 12 };
+enum { SAMPLES = 4096, LEAST_ROUNDS = 3, ENTRANTS = 14 };
 static const double warm_seconds = 3e-3, turn_seconds = 4e-3, measurable = 20e-6;
 
 /* convgen's own first; then the peers; then what is no peer. The ratio is over the best of those with `counts`. */
-static const struct {
-    const contestant *who;
+static struct {
+    const contestant *who; /* NULL: not there */
     bool counts, extra;
+    const char *in_module; /* its name there; NULL: it is of this program */
 } field[] = {
-    {&convgen_tuned, false, false}, {&convgen_one_thread, false, true}, {&convgen_estimated, false, true},
-    {&convgen_proven, false, true}, {&convgen_before, true, false},
-    {&onednn_any, true, false},     {&onednn_plain, true, false},       {&gemm, true, false},
-    {&onednn_winograd, false, false}, {&loop, false, false},
+    {&convgen_tuned, false, false, NULL}, {&convgen_one_thread, false, true, NULL}, {&convgen_estimated, false, true, NULL},
+    {&convgen_proven, false, true, NULL}, {&convgen_before, true, false, NULL},     {&onednn_any, true, false, NULL},
+    {&onednn_plain, true, false, NULL},   {NULL, true, false, "onednn3_any"},       {NULL, true, false, "onednn3_plain"},
+    {&gemm, true, false, NULL},           {&onednn_winograd, false, false, NULL},   {&loop, false, false, NULL},
 };
 enum { FIELD = sizeof field / sizeof field[0] };
 
@@ -163,12 +165,13 @@ static bool task_set_up(task *t, const char *text)
     if (p->pass != CONVGEN_BACKWARD_WEIGHTS) p->weights = CONVGEN_WEIGHTS_FIXED;
     convgen_problem_format(p, t->text, sizeof t->text);
     t->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
-    int64_t kernel = product(p->kernel) * (p->in_channels / p->groups);
+    bool turned = p->op == CONVGEN_TRANSPOSED; /* each pixel of its input meets all taps */
+    int64_t kernel = product(p->kernel) * ((turned ? p->out_channels : p->in_channels) / p->groups);
     t->count[SRC] = (size_t)(p->batch * p->in_channels * product(p->in));
     t->count[DST] = (size_t)(p->batch * p->out_channels * product(p->out));
-    t->count[WEIGHTS] = (size_t)(kernel * p->out_channels);
+    t->count[WEIGHTS] = (size_t)(kernel * (turned ? p->in_channels : p->out_channels));
     t->count[BIAS] = p->bias ? (size_t)p->out_channels : 0;
-    t->flops = 2.0 * (double)kernel * (double)t->count[DST];
+    t->flops = 2.0 * (double)kernel * (double)t->count[turned ? SRC : DST];
     for (int i = 0; i < SLOTS; i++) {
         if (t->count[i] && !(t->at[i] = pages(t->count[i] * t->element))) die("%s: no memory", text);
     }
@@ -336,7 +339,7 @@ static result judge(const task *t, const entrant *all, int count)
         const entrant *e = &all[i];
         if (!e->who) r.peak = e;
         for (int f = 0; f < FIELD; f++)
-            if (field[f].who == e->who) r.at[f] = e;
+            if (e->who && field[f].who == e->who) r.at[f] = e;
         if (e->counts && (!r.best || e->min < r.best->min)) r.best = e;
         if (e->counts && (!r.best_median || e->median < r.best_median->median)) r.best_median = e;
     }
@@ -344,10 +347,14 @@ static result judge(const task *t, const entrant *all, int count)
     return r;
 }
 
-/* onednn.plain is named by the layout it is held to. */
+/* What is held to the problem's layout is named by it: onednn.nhwc for onednn.plain. Until the next call. */
 static const char *shown(const contestant *who, const task *t)
 {
-    return who != &onednn_plain ? who->name : t->p.layout == CONVGEN_NHWC ? "onednn.nhwc" : "onednn.nchw";
+    static char text[32];
+    size_t n = strcspn(who->name, ".");
+    if (strcmp(who->name + n, ".plain") != 0) return who->name;
+    snprintf(text, sizeof text, "%.*s.%s", (int)n, who->name, layouts[t->p.layout]);
+    return text;
 }
 
 static void print_json(const result *r)
@@ -374,14 +381,18 @@ static void print_json(const result *r)
 }
 
 /* Whether the table has a column for it. */
-static bool shows(int f) { return field[f].who == &convgen_before ? set.before != NULL : !field[f].extra || set.extras; }
+static bool shows(int f)
+{
+    if (field[f].who == &convgen_before) return set.before != NULL;
+    return field[f].who && (!field[f].extra || set.extras);
+}
 
 static void print_head(void)
 {
     printf("GFLOP/s, best median; ratio to the best of oneDNN (direct) and gemm, of minima and of medians; %% of the FMA peak\n");
     printf("%-34s %-4s", "layer", "pass");
     for (int f = 0; f < FIELD; f++)
-        if (shows(f)) printf(" %15s", field[f].who == &onednn_plain ? "onednn.plain" : field[f].who->name);
+        if (shows(f)) printf(" %15s", field[f].who->name);
     printf("   ratio        %% peak  schedule\n");
 }
 
@@ -429,14 +440,19 @@ static void print_means(void)
 
 /* ---- the story ---- */
 
+static bool wanted(int f)
+{
+    const contestant *c = field[f].who;
+    if (!c || (set.only && !listed(set.only, c->name)) || listed(set.without, c->name)) return false;
+    return shows(f) && (c != &convgen_one_thread || set.threads > 1);
+}
+
 static int enter(const task *t, entrant *all)
 {
     int count = 0;
     for (int f = 0; f < FIELD; f++) {
         const contestant *c = field[f].who;
-        bool wanted = (!set.only || listed(set.only, c->name)) && !listed(set.without, c->name) && (c != &convgen_before || set.before);
-        if (!wanted || (field[f].extra && !set.extras) || (c == &convgen_one_thread && set.threads == 1)) continue;
-        void *state = c->make(t, c->variant);
+        void *state = wanted(f) ? c->make(t, c->variant) : NULL;
         if (state) all[count++] = (entrant){.who = c, .counts = field[f].counts, .state = state, .repeats = 1};
     }
     return count;
@@ -475,7 +491,7 @@ static const char usage[] =
     "  --effort=measure|exhaustive|estimate|recall   of convgen; measured once, then recalled ($CONVGEN_STORE, else beside this command)\n"
     "  --cold          the caches are swept before each run\n"
     "  --seconds=S     of timing for each contestant and layer (0.3)\n"
-    "  --only=A,B --without=A,B   convgen, onednn (.any, .plain, .winograd), gemm, loop\n"
+    "  --only=A,B --without=A,B   convgen, onednn (.any, .plain, .winograd), onednn3 (.any, .plain), gemm, loop\n"
     "  --before=LIB    also another build's libconvgen.so, with a store of its own; the ratio is to the best of it and the peers,\n"
     "                  so --only=convgen,before compares the two builds\n"
     "  --extras        also convgen on one thread, as only estimated, and with --accuracy=proven\n"
@@ -534,6 +550,20 @@ static bool has_avx512(void)
 #endif
 }
 
+/* Starts again: with the C library of the root that bench/onednn3 made, where it is there, since the newest oneDNN needs that. */
+static void start_again(const char *folder, char **words)
+{
+    char loader[4200], libraries[4200], self[4200], *list[256] = {loader, "--library-path", libraries, self};
+    int n = 4;
+    snprintf(loader, sizeof loader, "%s/onednn3/loader", folder);
+    snprintf(libraries, sizeof libraries, "%s/onednn3/libraries", folder);
+    snprintf(self, sizeof self, "%s/peers", folder);
+    for (char **w = words + 1; *w && n < 255; w++) list[n++] = *w;
+    if (access(loader, X_OK)) execv(self, words);
+    else if (n < 255) execv(loader, list);
+    die("cannot start again");
+}
+
 /* Libraries read these when they are loaded, so before main: the process starts once more. Variables that were set for
  * other programs must not hold a peer down; the store may be chosen. */
 static void set_environment(char **words)
@@ -545,15 +575,26 @@ static void set_environment(char **words)
     if (n > 0) folder[n] = 0, *strrchr(folder, '/') = 0;
     snprintf(threads, sizeof threads, "%d", set.threads);
     snprintf(store, sizeof store, "%s/bench-records", folder);
-    setenv("CONVGEN_PEERS_READY", "1", 1);
+    setenv("CONVGEN_PEERS_READY", folder, 1);
     setenv("OMP_NUM_THREADS", threads, 1);
     setenv("OPENBLAS_NUM_THREADS", threads, 1);
     setenv("OPENBLAS_CORETYPE", avx2 ? "HASWELL" : "SKYLAKEX", 1); /* it does not know newer processors by their names */
     unsetenv("OPENBLAS_L2_SIZE");
     setenv("ONEDNN_MAX_CPU_ISA", avx2 ? "AVX2" : "ALL", 1);
     setenv("CONVGEN_STORE", store, 0);
-    execv("/proc/self/exe", words);
-    die("cannot start again");
+    start_again(folder, words);
+}
+
+/* The oneDNN of Debian's unstable release stands in a module, which has its own library's functions before this program's. */
+static void load_onednn3(void)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/onednn3.so", getenv("CONVGEN_PEERS_READY"));
+    void *module = access(path, R_OK) ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+    for (int f = 0; f < FIELD; f++)
+        if (field[f].in_module) field[f].who = module ? dlsym(module, field[f].in_module) : NULL;
+    if (module || (set.only && !listed(set.only, "onednn3")) || listed(set.without, "onednn3")) return;
+    fprintf(stderr, "peers: oneDNN 3 does not take part: %s\n", access(path, R_OK) ? "bench/onednn3 fetches it" : dlerror());
 }
 
 /* The last cores: interrupts and other people prefer the first. */
@@ -599,6 +640,7 @@ int main(int argc, char **argv)
     if (set.threads < 1) die("--threads must be at least 1");
     if (every < 1) die("--every must be at least 1");
     set_environment(argv);
+    load_onednn3();
     pin();
     for (int i = 1; i < argc; i++)
         if ((file = value_of(argv[i], "--batch"))) read_list(&list, file);

@@ -168,9 +168,9 @@ end
 
 function Body:comment(s) self:line("/* %s */", s) end
 
--- What an argument is in all calls, or false; for readers (lower/legible.lua).
-local function note(formal, what, value)
-  if formal[what] == nil then formal[what] = value or false elseif formal[what] ~= value then formal[what] = false end
+-- What a count is in all calls, or false; for readers (lower/legible.lua).
+local function note(formal, value)
+  if formal.always == nil then formal.always = value or false elseif formal.always ~= value then formal.always = false end
 end
 
 function Body:argument(kernel, i, actual)
@@ -180,18 +180,18 @@ function Body:argument(kernel, i, actual)
     error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
   end
   if formal.kind == "count" then
-    note(formal, "always", constant(lift(actual)))
+    note(formal, constant(lift(actual)))
     return self:text(actual)
   end
   local base, offset = actual[1], lift(actual[2] or 0)
-  note(formal, "base", base.base)
-  self.used[base.base] = true
+  self.used[base.base], formal.bases = true, formal.bases or {}
+  formal.bases[base.base] = true
   return constant(offset) == 0 and base.base or ("%s + %s"):format(base.base, self:text(offset))
 end
 
 -- Calls a kernel program; one argument for each of the program's, in order or by their names (then there may be more):
--- {base, offset} for a pointer, an expression for a count. (A false kernel could not be made: build.lua knows why, and
--- the text will not be printed.)
+-- {base, offset} for a pointer, whose `bases` it joins, an expression for a count. (A false kernel could not be made:
+-- build.lua knows why, and the text will not be printed.)
 function Body:call(kernel, args)
   if not kernel then return end
   local named = next(args) and args[1] == nil
@@ -325,15 +325,23 @@ function driver.stage(spec)
   return stage
 end
 
--- The C text of a stage; c_type(name) is the type in C of what a base holds. fewer: calls are of kernels that
--- lower/legible.lua has made, which have fewer arguments.
-function driver.print(stage, c_type, fewer)
+-- Where a base is that stands elsewhere: {name of another one, elements from there}.
+local function moved(place, c_type, slot)
+  local member = slot(place[1])
+  return place[2] == 0 and "call->" .. member or ("(%s *)call->%s + %d"):format(c_type(member), member, place[2])
+end
+
+-- The C text of a stage; slot(name) is the member of cg_call that a base's name stands for, c_type(slot) the type in C
+-- of what it holds. stage.elsewhere: bases that are not what their name says, see `moved`. fewer: calls are of kernels
+-- that lower/legible.lua has made, which have fewer arguments.
+function driver.print(stage, c_type, slot, fewer)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
-    local from = name == "scratch" and "scratch_memory" or "call->" .. name
-    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
+    local member, place = slot(name), stage.elsewhere and stage.elsewhere[name]
+    local from = name == "scratch" and "scratch_memory" or place and moved(place, c_type, slot) or "call->" .. member
+    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(member), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end

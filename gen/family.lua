@@ -88,6 +88,7 @@ local function built(f, p, schedule, target)
   if not way then return nil, s end
   local stages, packed, shared, tile = way.stages(build.new(s.p, target, s), schedule)
   if s.why then return nil, s.why end
+  build.stored(p, s.kernels)
   for _, kernel in ipairs(s.kernels) do
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end

@@ -139,12 +139,13 @@ local unary = { "d", "x", reads = { "x" }, writes = { "d" } }
 local binary = { "d", "x", "y", reads = { "x", "y" }, writes = { "d" } }
 local sum = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" }, ranged = true }
 local of_bits = also(binary, { "d", "x", "y", y = register })
-local from_memory = { "d", "a", reads = { "a" }, writes = { "d" } }
-local to_memory = { "a", "x", reads = { "a", "x" }, a = writable }
+local from_memory = { "d", "a", reads = { "a" }, writes = { "d" }, converts = true }
+local to_memory = { "a", "x", reads = { "a", "x" }, a = writable, converts = true }
 
 -- One row an operation. reads, writes: fields that hold registers, slots, pointers, memory operands, or, in a
--- transpose, a list of registers. ranged: may be of some lanes only. beside: needs a vector register more. own: its
--- method stands below; each other has one made by its row.
+-- transpose, a list of registers. ranged: may be of some lanes only. beside: needs a vector register more. converts:
+-- elements at a, where they are stored otherwise than the program computes. own: its method stands below; each other
+-- has one made by its row.
 program.operations = {
   zero      = { "d", writes = { "d" } },
   constant  = { "d", "value", writes = { "d" }, own = true },
@@ -153,6 +154,7 @@ program.operations = {
   store     = also(to_memory, { ranged = true }),
   stream    = also(to_memory, { own = true }),
   broadcast = from_memory,
+  patch     = also(from_memory, { reads = { "d", "a" }, ranged = true, own = true }),
   fma = sum, fnma = sum,
   add = binary, sub = binary, mul = binary, max = binary, min = binary,
   div       = binary,
@@ -160,7 +162,7 @@ program.operations = {
   band = of_bits, bor = of_bits, bxor = of_bits,
   shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
   move      = unary,
-  insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" } },
+  insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" }, converts = true },
   extract   = also(to_memory, { "a", "x", "part" }),
   transpose = { "group", reads = { "group" }, writes = { "group" }, beside = true },
   prefetch  = { "a", "level", reads = { "a" }, a = address },
@@ -222,17 +224,12 @@ local function argument(k, name, row)
   return row
 end
 
--- To elements of a type that is computed in the program's, which is usual.
-function Program:pointer(name, access, stored)
-  local row = types.rows[stored or self.type]
-  if not row or row.sums ~= self.type then
-    complain(self, "the pointer %s is to %s; what is computed in %s is %s", name, stored, self.type,
-      types.names(function(other) return other.sums == self.type end))
-  end
+-- To elements of the program's type, until it is known what else they are stored as (program.stored).
+function Program:pointer(name, access)
   if access ~= "in" and access ~= "out" and access ~= "inout" then
     complain(self, "the pointer %s is %s; in, out and inout are allowed", tostring(name), tostring(access))
   end
-  return argument(self, name, { kind = "pointer", access = access, type = stored or self.type, bytes = row.bytes })
+  return argument(self, name, { kind = "pointer", access = access, type = self.type, bytes = self.size })
 end
 
 function Program:count(name) return argument(self, name, { kind = "count" }) end
@@ -335,15 +332,31 @@ function Program:number(value)
   return { kind = "memory operand", program = self, all = true, index = index, value = value }
 end
 
--- Lane l is a[(phase + l) // times], the first `elements` of a; 0 where that is beyond them.
-function Program:spread(v, a, times, phase, elements)
+-- Lane l is a[(phase + l) // times * step + skip], of the first `elements` of a; 0 where that is beyond them. step and
+-- skip are 1 and 0 by default. within: all of it stays within parts of 128 bits.
+function Program:spread(v, a, times, phase, elements, step, skip)
   times = integer(self, "spread: the times", times, 1)
   phase = integer(self, "spread: the phase", phase, 0, times - 1)
-  if times == 1 then return self:load(v, a, 0, elements) end
-  if phase + self.lanes <= times then return self:broadcast(v, a) end
+  step = integer(self, "spread: the step", step or 1, 1)
+  skip = integer(self, "spread: what it skips", skip or 0, 0, step - 1)
+  if times == 1 and step == 1 then return self:load(v, a, 0, elements) end
+  if phase + self.lanes <= times then return self:broadcast(v, self:at(a.pointer, a.offset + skip)) end
   local op = { op = "spread", d = register(self, "spread", v), a = readable(self, "spread", a), times = times,
     phase = phase }
+  if step > 1 then
+    op.step, op.skip, self.patterns = step, skip, true
+    op.within = phase == 0 and times == step and self.part % times == 0 and (elements or self.lanes) == self.lanes
+  end
   set_lanes(self, op, 0, elements)
+  emit(self, op)
+end
+
+-- Some lanes become an element, the others stay.
+function Program:patch(v, a, first, count)
+  local op = { op = "patch", d = register(self, "patch", v), a = readable(self, "patch", a) }
+  set_lanes(self, op, first, count)
+  if not op.count then return self:broadcast(v, a) end
+  self.patterns = true
   emit(self, op)
 end
 
@@ -360,7 +373,7 @@ end
 
 local function new_pointer(k, hint, from)
   local p = { kind = "pointer", program = k, name = claim(k, hint), hint = hint, access = from.access, type = from.type,
-    bytes = from.bytes }
+    bytes = from.bytes, root = from.root or from }
   k.kinds[p] = "pointer"
   return p
 end
@@ -486,18 +499,16 @@ local function check_flow(k, block, position)
       leave_loop(k, op, before)
     else
       local row = operations[op.op]
-      k.beside = k.beside or row.beside
+      k.beside = k.beside or row.beside and not op.within
       check_operation(k, op, row, position)
     end
   end
   return position
 end
 
--- Checks the flow of values and closes the program; returns it. used: lifetimes by thing; lifetimes: of registers, in
--- the order of their beginnings; loop_lifetimes; beside: whether an operation needs a register more.
-function Program:finish()
-  if self.finished then complain(self, "finish twice") end
-  if self.depth > 0 then complain(self, "finish inside a loop") end
+-- used: lifetimes by thing; lifetimes: of registers, in the order of their beginnings; loop_lifetimes; beside: whether
+-- an operation needs a register more.
+local function follow(self)
   self.used, self.known, self.written, self.lifetimes, self.loop_lifetimes = {}, {}, {}, {}, {}
   for _, argument_ in ipairs(self.args) do
     local life = { thing = argument_, first = 0, last = 0 }
@@ -507,8 +518,76 @@ function Program:finish()
   for _, argument_ in ipairs(self.args) do
     if self.used[argument_].last == 0 then self.used[argument_] = nil end
   end
-  self.finished, self.known, self.written = true, nil, nil
+  self.known, self.written = nil, nil
+end
+
+-- Checks the flow of values and closes the program; returns it.
+function Program:finish()
+  if self.finished then complain(self, "finish twice") end
+  if self.depth > 0 then complain(self, "finish inside a loop") end
+  follow(self)
+  self.finished = true
   return self
+end
+
+---- what elements are stored as --------------------------------------------------------------------------------------
+
+-- Whether a memory operand, or an address, is of elements that are not stored as the program computes.
+local function converted(k, thing) return thing and thing.pointer and thing.pointer.type ~= k.type end
+
+-- The type that an operation converts from or to, if it does.
+function program.conversion(k, op)
+  return program.operations[op.op].converts and converted(k, op.a) and op.a.pointer.type or nil
+end
+
+-- Loads, stores and the like convert, as the lowering has it; arithmetic takes what a load has converted, and nothing
+-- of the kind goes past the caches.
+local function convert(k, block)
+  local list = {}
+  for _, op in ipairs(block) do
+    if op.op == "loop" then op.body = convert(k, op.body) end
+    if op.op == "stream" and converted(k, op.a) then op.op = "store" end
+    if converted(k, op.y) then
+      local r = k:vector "stored"
+      list[#list + 1] = { op = op.y.all and "broadcast" or "load", d = r, a = op.y.address,
+        first = not op.y.all and op.first or nil, count = not op.y.all and op.count or nil }
+      op.y = r
+    end
+    list[#list + 1] = op
+  end
+  return list
+end
+
+-- The type of what a pointer is called with: that of its bases, which agree.
+local function type_of_bases(k, p, type_of)
+  local found, from
+  for base in pairs(p.bases) do
+    local stored = type_of(base)
+    if found and found ~= stored then
+      complain(k, "%s points to %s, which is %s, and to %s, which is %s", p.name, from, found, base, stored)
+    end
+    found, from = stored, base
+  end
+  return found
+end
+
+-- A finished program's pointers are to what it is called with: type_of(base), a type that is computed in the program's.
+function program.stored(k, type_of)
+  local any = false
+  for _, p in ipairs(k.args) do
+    local stored = p.bases and type_of_bases(k, p, type_of) or p.type
+    if types.rows[stored or k.type].sums ~= types.rows[k.type].sums then
+      complain(k, "the pointer %s is to %s; what is computed in %s is %s", p.name, stored, k.type,
+        types.names(function(other) return other.sums == k.type end))
+    end
+    if stored ~= p.type then p.type, p.bytes, any = stored, types.bytes(stored), true end
+  end
+  if not any then return end
+  for p, kind in pairs(k.kinds) do
+    if kind == "pointer" and p.root then p.type, p.bytes = p.root.type, p.root.bytes end
+  end
+  k.body, k.beside = convert(k, k.body), true
+  follow(k)
 end
 
 ---- printing --------------------------------------------------------------------------------------------------------
@@ -548,6 +627,7 @@ local function print_block(lines, block, indent)
     else
       local shown = {}
       for i, field in ipairs(program.operations[op.op]) do shown[i] = show(op[field]) end
+      if op.step then shown[#shown + 1] = ("%d, %d"):format(op.step, op.skip) end
       local range = op.count and (" lanes %d..%d"):format(op.first, op.first + op.count - 1) or ""
       line(("%-9s %s%s"):format(op.op, table.concat(shown, ", "), range))
     end
@@ -558,7 +638,9 @@ end
 function program.print(k)
   local args = {}
   for i, argument_ in ipairs(k.args) do
+    local converts = argument_.kind == "pointer" and argument_.type ~= k.type
     args[i] = ("%s: %s"):format(argument_.name, argument_.access or argument_.kind)
+      .. (converts and " " .. argument_.type or "")
   end
   local lines = { ("%s(%s)  %s x %d, %s"):format(k.name, table.concat(args, ", "), k.type, k.lanes, k.target.name) }
   print_block(lines, k.body, "  ")

@@ -11,7 +11,7 @@ local registers = {}
 -- loaded can have its mask in the destination.)
 local function needs_temporary(op, target)
   local y = op.y
-  return op.count and not target.mask_registers and (y or op.op == "store")
+  return op.count and not target.mask_registers and (y or op.op == "store" or op.op == "patch")
     or y and (y.all and not target.broadcast_operand or y.pointer and target.operands == "registers")
 end
 

@@ -75,6 +75,16 @@ function cut.runs_of_columns(channels, vectors, lanes)
   return runs
 end
 
+-- The same of whole groups of `channels` each, `groups` a tile: its width is that of whole vectors.
+function cut.runs_of_groups(count, groups, channels, lanes)
+  local runs, whole, rest = { all = (count + groups - 1) // groups }, count // groups, count % groups
+  if whole > 0 then runs[1] = { tile = column(0, groups * channels, lanes), index = 0, count = whole } end
+  if rest > 0 then
+    runs[#runs + 1] = { tile = column(whole * groups * channels, rest * channels, lanes), index = whole, count = 1 }
+  end
+  return runs
+end
+
 ---- border variants: which pixels of a tile a tap along w may use -----------------------------------------------------
 
 cut.plenty = 16 -- variants: more than any family takes, so that the rest of the row need not be looked at

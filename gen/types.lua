@@ -8,9 +8,11 @@ local types = { rows = {
   f64 = { bytes = 8, c = "double", digits = 53, sums = "f64", pack = "<d", number = 1 },
 } }
 
--- What an operand of a problem (src, weights, bias, dst, residual) is stored as, and what its programs compute in.
-function types.of(p, _) return p.type end
+-- What a problem's programs compute in, and what its tensors (src, weights, ...) are stored as: all have its type. What
+-- stages keep for themselves is stored as it is computed.
+local kept = { packed = true, shared = true, scratch = true }
 function types.computed(p) return types.rows[p.type].sums end
+function types.of(p, base) return kept[base] and types.computed(p) or p.type end
 
 function types.bytes(name) return types.rows[name].bytes end
 function types.c(name) return types.rows[name].c end

@@ -13,19 +13,21 @@ local gathering = require "families/direct_gather"
 local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
+local lane_groups = require "rewrite/lanes"
 
 local most_variants, most_parts = 12, 16
 
----- schedules: [gather/][planes.s2/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 ------------------------------
+---- schedules: [gather/][planes.s2/][lanes.g4/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 ------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `gather` moves the pixels of a strided 1x1
--- together; `planes` lays out channels-first data, for shares of the column tiles; `panel` moves the output channels of
--- a tile of backward weights together. .fetch fetches early what comes from far: the weights' panel, the gradient's
--- lines. For activations in memory: .across takes a task's pixels through all column tiles and fetches the next ones
--- meanwhile, .stream writes past the caches, .ahead fetches what the next tile sums.
+-- together; `planes` lays out channels-first data, for shares of the column tiles; `lanes` puts whole groups side by
+-- side; `panel` moves the output channels of a tile of backward weights together. .fetch fetches early what comes from
+-- far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
+-- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
+-- sums.
 
 local forms = {
-  { gathered.node, planes.node, { "direct", fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } },
-    marks = { "fetch", "across", "stream" } } },
+  { gathered.node, planes.node, lane_groups.node, { "direct", marks = { "fetch", "across", "stream" },
+    fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
   { sums = true, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
     { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
 }
@@ -39,7 +41,14 @@ local function other_registers(s, v)
   return v + 1 + (ragged and not s.target.mask_registers and 1 or 0)
 end
 
-local function most_rows(s, v) return math.min((s.target.registers - other_registers(s, v)) // v, 28) end
+local function most_rows(s, v, beside)
+  return math.min((s.target.registers - (beside or other_registers(s, v))) // v, 28)
+end
+
+-- The same where groups share the lanes.
+local function beside_groups(s, schedule)
+  return schedule.groups and lane_groups.other_registers(s.of(), schedule.groups, s.lanes)
+end
 
 local function refused(s)
   local axes = s.of().axes
@@ -49,9 +58,9 @@ end
 
 -- Why a tile of so many rows and vectors cannot be, or a schedule have copies; or nil.
 local function tile_misfit(s, schedule, rows, copies)
-  local v, target = schedule.vectors, s.target
-  local why = family.first { { rows > most_rows(s, v), "needs %d registers, %s has %d",
-    rows * v + other_registers(s, v), target.name, target.registers } }
+  local v, target, beside = schedule.vectors, s.target, beside_groups(s, schedule)
+  local why = family.first { { rows > most_rows(s, v, beside), "needs %d registers, %s has %d",
+    rows * v + (beside or other_registers(s, v)), target.name, target.registers } }
   if why or not schedule.copies then return why end
   return select(2, copies.copied_bytes(s.p))
 end
@@ -81,7 +90,8 @@ end
 
 -- Why a schedule cannot be, or nil.
 local function misfit(s, schedule)
-  local why = tile_misfit(s, schedule, schedule.pixels, gathering) or family.first {
+  local why = schedule.groups and family.first(lane_groups.misfits(s.of(), schedule, s.lanes))
+    or tile_misfit(s, schedule, schedule.pixels, gathering) or family.first {
     { (schedule.splits ~= nil) ~= (s.p.layout == "nchw"), "is for the other layout" },
     { schedule.stream and not schedule.across, "stream is for across" } }
   if why then return why end
@@ -168,8 +178,23 @@ local function row_candidates(s, shape, add)
   end)
 end
 
+-- Whole groups side by side in the lanes.
+local function lane_candidates(s, add)
+  local shape = s.of()
+  local outputs = shape.axes[3][1].outputs
+  lane_groups.each_tile(shape, s.lanes, function(groups, v)
+    local most = most_rows(s, v, lane_groups.other_registers(shape, groups, s.lanes))
+    for _, pixels in ipairs { most, most // 2 } do
+      for _, rows in ipairs(pixels > 0 and { 4, 16 } or {}) do
+        add { groups = groups, pixels = cut.even_size(outputs, pixels), vectors = v, rows = rows }
+      end
+    end
+  end)
+end
+
 -- Of tensors where they are, and of copies.
 local function candidates(s, add)
+  lane_candidates(s, add)
   for _, copied in ipairs { false, gathered.all_bytes(s.p) and true or nil } do
     local shape = s.of(copied);
     (shape.planes and band_candidates or row_candidates)(s, shape, function(schedule)
@@ -191,6 +216,7 @@ function gathers.shape(p, target)
   function s.of(copied)
     local key = copied and true or false
     known[key] = known[key] or gathering.shape(p, copied)
+    known[key].target, known[key].lanes = target, s.lanes
     return known[key]
   end
   return s
@@ -212,6 +238,9 @@ function direct.explain(p, s, target)
   local function add(text, ...) lines[#lines + 1] = text:format(...) end
   add("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;", s.pixels,
     s.vectors, parts.lanes_of(p, target))
+  if s.groups then
+    add("%d groups stand in the lanes side by side, each lane takes the input of its own;", s.groups)
+  end
   if s.copies then add "the input pixels that the stride leaves are moved together first;" end
   if s.across then add "the next rows are fetched while all output channels of these are computed;" end
   if s.stream then add "the output is written past the caches;" end

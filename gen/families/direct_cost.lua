@@ -5,6 +5,7 @@ local counts = require "counts"
 local copies = require "rewrite/gather"
 local gathering = require "families/direct_gather"
 local planes = require "rewrite/planes"
+local lanes = require "rewrite/lanes"
 local direct_cost = {}
 
 local pixels_of, activations = parts.pixels, parts.activation_bytes
@@ -13,11 +14,16 @@ local pixels_of, activations = parts.pixels, parts.activation_bytes
 
 -- Counts the steps of all rows for a run of column tiles; answers how often its panels are read.
 local function count_steps(t, s, schedule, run)
-  local c, v, pieces, times = s.counts, run.tile.vectors, 0, s.p.batch * s.p.groups * run.count
+  local c, v, pieces, times = s.counts, run.tile.vectors, 0, s.p.batch * s.apart * run.count
   for _, axis in ipairs(s.axes[3]) do
     for _, row in ipairs(axis.taps > 0 and gathering.rows_of(s, axis, schedule.pixels) or {}) do
       pieces = pieces + row.count
-      for _, segment in ipairs(row.variant.segments) do
+      if schedule.groups then
+        local fmas, loads = lanes.count(s, axis, row.variant, run.tile, s.lanes)
+        t:steps(times * c.seen * row.count, fmas, loads, fmas)
+        t:loops(times * c.seen * row.count)
+      end
+      for _, segment in ipairs(schedule.groups and {} or row.variant.segments) do
         local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
         t:steps(n * segment.taps * s.from.channels, rows * v, rows + v, rows * v)
         t:crowds(n * segment.taps * s.from.channels, rows, axis.step * s.from.w * s.size)
@@ -32,7 +38,7 @@ end
 -- Counts what a run of column tiles stores.
 local function count_stores(t, s, schedule, run)
   local c, tile = s.counts, run.tile
-  local outputs = s.p.batch * s.p.groups * run.count * c.rows * c.w.outputs
+  local outputs = s.p.batch * s.apart * run.count * c.rows * c.w.outputs
   local partial = tile.last < tile.width // tile.vectors and 1 or 0
   local all = s.planes and s.planes.scratch or pixels_of(s.p, s.to.size) * s.to.all * s.size
   t:stores(outputs * (tile.vectors - partial), outputs * partial)
@@ -42,9 +48,9 @@ end
 -- Tasks, how often panels come from afar, and what passes until they do, until a run reads the input again, and the
 -- next column tile: by bands in scratch, by tasks that pass through all column tiles, or by column tiles.
 local function order_of(s, schedule, tiles, packed)
-  local c, chunk, p = s.counts, s.from.channels * s.size, s.p
-  local tasks = p.batch * p.groups * c.d.outputs * counts.blocks(s.axes[2], schedule.rows)
-  local all, window, group = activations(p) + packed, c.window * c.w.read * chunk, packed / p.groups
+  local c, chunk, p = s.counts, s.chunk, s.p
+  local tasks = p.batch * s.apart * c.d.outputs * counts.blocks(s.axes[2], schedule.rows)
+  local all, window, group = activations(p) + packed, c.window * c.w.read * chunk, packed / s.apart
   if s.planes then
     local scratch = s.planes.scratch
     return { tasks = tasks * s.planes.splits, panels = tasks * tiles, far = group + scratch, first = scratch,
@@ -53,17 +59,17 @@ local function order_of(s, schedule, tiles, packed)
     return { tasks = tasks * tiles, panels = tasks * tiles, far = group + window, first = all, next = window }
   end
   local image = p.batch * c.d.once * c.h.once * c.w.once * chunk
-  return { tasks = tasks * tiles * #s.axes[3], panels = p.groups * tiles, far = all, first = all, next = image }
+  return { tasks = tasks * tiles * #s.axes[3], panels = s.apart * tiles, far = all, first = all, next = image }
 end
 
 -- Counts the lines of weights and input for `tiles` column tiles, whose panels of `width` are read `often` times.
 local function count_lines(t, s, schedule, order, tiles, panel)
-  local c, p, chunk, pitch = s.counts, s.p, s.from.channels * s.size, s.from.w * s.size
+  local c, p, chunk, pitch, shared = s.counts, s.p, s.chunk, s.from.w * s.size, schedule.groups
   counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far,
     near = schedule.pixels * chunk, fetched = schedule.fetch })
-  counts.input(t, s, { times = p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,
-    passes = tiles, first = order.first, next = order.next, panel = panel, fetched = schedule.across })
-  local again = p.batch * p.groups * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
+  counts.input(t, s, { times = shared and tiles or p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,
+    passes = shared and 1 or tiles, first = order.first, next = order.next, panel = panel, fetched = schedule.across })
+  local again = p.batch * s.apart * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
   t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end
 
@@ -71,6 +77,7 @@ end
 function direct_cost.gathering(whole, s, schedule)
   local p, t, runs, width, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0
   s.counts = s.counts or counts.of(s.axes)
+  s.apart, s.chunk = schedule.groups and 1 or p.groups, (schedule.groups or 1) * s.from.channels * s.size
   for _, run in ipairs(runs) do
     width, often = math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
     count_stores(t, s, schedule, run)

@@ -6,11 +6,13 @@ local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
 local parts = require "parts"
+local reduce = require "reduce"
 local relayout = require "relayout"
 local cut = require "tiles"
 local view = require "view"
 local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
+local lanes = require "rewrite/lanes"
 local planes = require "rewrite/planes"
 local tile = require "families/direct_tile"
 local direct_gather = { copied_bytes = gathered.all_bytes }
@@ -48,17 +50,17 @@ end
 
 -- The phases of a shape's axes; many are not listed before they are known to be few.
 function direct_gather.phases(s)
-  s.phases = s.phases or gather.phases(s.axes)
+  s.phases = s.phases or gather.phases(s)
   return s.phases
 end
 
 ---- packing ---------------------------------------------------------------------------------------------------------
 
 -- Elements of all panels, and where that of the column tile `index` of group g begins.
-local function panel_layout(s, lanes, width)
-  local rows = s.taps * s.from.channels
-  local group = parts.round_up(s.to.channels, lanes) * rows
-  return { elements = s.p.groups * group, at = function(g, index) return g * group + index * (width * rows) end }
+local function panel_layout(s, runs)
+  local rows, group = s.taps * s.from.channels, 0
+  for _, run in ipairs(runs) do group = group + run.count * run.tile.width * rows end
+  return { elements = s.apart * group, at = function(g, index) return g * group + index * (s.width * rows) end }
 end
 
 -- How the panel of a column tile is made, see relayout.lua; rows: those that its kernel is told.
@@ -75,13 +77,33 @@ local function packing(s, column)
   return how
 end
 
+-- Backward data with several groups in the lanes: each is turned into its own, and lanes that none has become zero.
+local function pack_groups(s, run)
+  local p, column, rows = s.p, run.tile, s.ocg * run.tile.vectors
+  local alone = { channels = s.icg, width = column.width }
+  local kernel = s:new("pack", function(o) return relayout.turned_panel(alone, p, o, true) end)
+  local zero = column.channels < column.width and s:new("zero", function(o)
+    return reduce.zero_kernel(o, { { at = 0, lanes = s.lanes } }, { step = s.lanes })
+  end)
+  return { indices = { { "tile", run.count }, { "tap", s.taps } }, body = function(d, number, tap)
+    local index = number + run.index
+    local to = d:let("to", s.panels.at(0, index) + tap * (s.ocg * column.width))
+    if zero then d:call(zero, { { d.packed, to }, rows }) end
+    d:loop("g", 0, column.channels // s.icg, 1, function(g)
+      local from = tap * (s.icg * p.oc) + (index * s.schedule.groups + g) * s.ocg
+      d:call(kernel, { { d.weights, from }, { d.packed, to + g * s.icg } })
+    end)
+  end }
+end
+
 local function pack_part(s, run)
+  if s.schedule.groups and not s.forward then return pack_groups(s, run) end
   local how = packing(s, run.tile)
   local kernel = s:add(how.make(s:named "pack"))
-  return { indices = { { "g", s.p.groups }, { "tile", run.count }, { s.planes and "part" or "tap", how.count } },
+  return { indices = { { "g", s.apart }, { "tile", run.count }, { s.planes and "part" or "tap", how.count } },
     body = function(d, g, number, i)
       local index = number + run.index
-      d:call(kernel, { { d.weights, how.from(g, index * s.width, i) },
+      d:call(kernel, { { d.weights, how.from(g, index * s.step, i) },
         { d.packed, s.panels.at(g, index) + i * how.to }, how.rows })
     end }
 end
@@ -94,19 +116,20 @@ local function compute_part(s, axes, run)
   local axis, from, to = axes[1], s.from, s.to
   local tiles, rows = tile.tiles(s, axes, run), math.min(s.schedule.rows, axes[2].outputs)
   local function body(d, g, number, n, jd, block)
-    local first = d:let("first", (number + run.index) * s.width)
+    local first = d:let("first", (number + run.index) * s.step)
     local at = { channel = g * to.channels + first, panel = d:let("panel", s.panels.at(g, number + run.index)) }
     at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
     function at.input(row)
       local plane = n * from.size[1] + jd * axis.step + axis.offset + at.plane * axis.tap_step
-      return plane * from.d + row * from.h + g * from.channels
+      local channel = s.schedule.groups and (number + run.index) * s.schedule.groups or g
+      return plane * from.d + row * from.h + channel * from.channels
     end
     function at.output(row)
       return (n * to.size[1] + jd * axis.stride + axis.start) * to.d + row * to.h + g * to.channels + first
     end
     tile.rows(s, d, tiles, at, block * rows, driver.min(block * rows + rows, axes[2].outputs))
   end
-  local indices = { { "g", s.p.groups }, { "tile", run.count }, { "n", s.p.batch }, { "jd", axis.outputs },
+  local indices = { { "g", s.apart }, { "tile", run.count }, { "n", s.p.batch }, { "jd", axis.outputs },
     { "block", (axes[2].outputs + rows - 1) // rows } }
   if not s.schedule.across then return { body = body, indices = indices } end
   table.insert(indices, table.remove(indices, 2))
@@ -134,7 +157,7 @@ local function writes_zeros(s)
     if not axes.empty and sole then return false end
     sole = sole or not axes.empty and axes
   end
-  if not sole or #s.phases == 1 or #s.phases > 8 then return false end
+  if not sole or #s.phases == 1 or #s.phases > 8 or s.residual then return false end
   sole.zeros = {}
   for _, axes in ipairs(s.phases) do
     local function apart(k) return axes[k].start - sole[k].start end
@@ -234,6 +257,7 @@ end
 
 -- Tiles of output channels of a schedule.
 function direct_gather.columns(s, schedule, target)
+  if schedule.groups then return lanes.columns(s, schedule.groups, parts.lanes_of(s.p, target)) end
   return cut.runs_of_columns(s.to.channels, schedule.vectors, parts.lanes_of(s.p, target))
 end
 
@@ -241,7 +265,8 @@ end
 function direct_gather.stages(b, shape, schedule)
   local s, runs, pack = build.new(shape.p, b.target, shape), direct_gather.columns(shape, schedule, b.target), {}
   s.schedule, s.runs, s.width, s.kernels = schedule, runs, runs[1].tile.width, b.kernels
-  s.panels = panel_layout(s, parts.lanes_of(s.p, s.target), s.width)
+  s.apart, s.step = schedule.groups and 1 or s.p.groups, schedule.groups and runs[1].tile.channels or s.width
+  s.panels = panel_layout(s, runs)
   for i, run in ipairs(runs) do pack[i] = pack_part(s, run) end
   if s.planes then planes.plan(s, schedule, s.width) end
   local compute = (s.planes and in_bands or in_place)(s)

@@ -7,6 +7,7 @@ local gather = require "gather"
 local program = require "program"
 local cut = require "tiles"
 local tile = require "tile"
+local lane_groups = require "rewrite/lanes"
 local direct_tile = {}
 
 ---- the kernel ------------------------------------------------------------------------------------------------------
@@ -71,60 +72,80 @@ local function segment(s, axes, width, seg)
 end
 
 -- All taps, in row-major order.
-local function taps(s, axes, variant, width)
-  local from, panel_tap = s.from, s.from.channels * width
+local function taps(s, axes, variant, column)
+  local from, width = s.from, column.width
+  local panel_tap = from.channels * width
   local function step(i, elements)
     return { { from.base, axes[i].tap_step * elements }, { "panel", axes[i].tap_stride * s.tap[i] * panel_tap } }
   end
-  local row = { loop = "rows", steps = step(2, from.h) }
-  for i, seg in ipairs(variant.segments) do row[i] = segment(s, axes, width, seg) end
+  local row = s.schedule.groups and lane_groups.row(s, axes[3], variant, column) or {}
+  row.loop, row.steps = "rows", step(2, from.h)
+  for i, seg in ipairs(s.schedule.groups and {} or variant.segments) do row[i] = segment(s, axes, width, seg) end
   return { loop = "planes", copies = { { from.base, "row" }, { "panel", "row_weights" } },
     steps = step(1, from.d), row }
 end
 
 local bare = { epilogue = {} }
 
+-- What is held, and what passes: rows of the panel and elements of the input, or patterns of them in the lanes.
+local function factors(s, axis, column, lanes)
+  local passing = { pointer = s.from.base, register = "a", { "m", axis.step * s.from.w } }
+  if not s.schedule.groups then return { pointer = "panel", register = "w", { "v", lanes } }, passing end
+  passing[1], passing.load = nil, lane_groups.load(s, column, lanes)
+  return lane_groups.held(s, axis, column, lanes), passing
+end
+
 local function kernel(s, axes, variant, column, o)
   local lanes = column.width // column.vectors
   local p, from, to = s.p, s.from, s.to
+  local held, passing = factors(s, axes[3], column, lanes)
   return tile.kernel { name = o.name, type = o.type, target = o.target, about = about(variant, column, to),
     arguments = { { from.base, "in" }, { "panel", "in" }, s.bias and { "bias", "in" },
       s.slope and { "slope", "in" }, s.residual and { "residual", "in" }, { to.base, "out" }, { "planes", "count" },
       { "rows", "count" } },
-    sizes = { m = variant.size, v = column.vectors }, registers = { "passing", "sums", "held" },
+    sizes = { m = variant.size, v = column.vectors, k = axes[3].taps },
+    registers = { "passing", "sums", not s.schedule.groups and "held" or nil },
     sums = { pointer = to.base, register = "acc", last = column.last, { "m", axes[3].stride * to.w },
       { "v", lanes } },
-    held = { pointer = "panel", register = "w", { "v", lanes } },
-    passing = { pointer = from.base, register = "a", { "m", axes[3].step * from.w } },
-    ending = { epilogue = s.later and bare or p, temporary = "held", stream = s.schedule.stream,
-      residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
+    held = held, passing = passing,
+    ending = { epilogue = s.later and bare or p, temporary = s.schedule.groups and "passing" or "held",
+      stream = s.schedule.stream, residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
-    body = { { zero = {} }, taps(s, axes, variant, column.width),
-      { finish = p.pass == "forward" and { "epilogue", "stored" } or { "stored" } }, { clear = axes.zeros or {} } } }
+    body = { { zero = {} }, taps(s, axes, variant, column), { finish = { "epilogue", "stored" } },
+      { clear = axes.zeros or {} } } }
 end
 
 ---- phases ----------------------------------------------------------------------------------------------------------
 
--- All channels of a row of a phase's outputs become zero.
-local function zero_row(to, axis, o)
+-- All channels of a row of a phase's outputs become zero; or zero is added to what is there, which leaves no -0.
+local function zero_row(channels, adds, to, axis, o)
   local k = program.new(o)
-  local output, zero, lanes = k:pointer("output", "out"), k:vector "zero", k.lanes
-  local whole, rest, wide = to.w // lanes, to.w % lanes, 4
+  local output, zero, lanes = k:pointer("output", adds and "inout" or "out"), k:vector "zero", k.lanes
+  local whole, rest, wide, sum = channels // lanes, channels % lanes, 4, adds and k:vector "sum"
+  local function put(at, count)
+    if adds then
+      k:load(sum, at, 0, count)
+      k:add(sum, sum, zero)
+    end
+    k:store(at, sum or zero, 0, count)
+  end
   k:zero(zero)
   k:loop(axis.outputs, function()
     local at = k:copy("at", output)
     k:loop(whole // wide, function()
-      for v = 0, wide - 1 do k:store(k:at(at, v * lanes), zero) end
+      for v = 0, wide - 1 do put(k:at(at, v * lanes)) end
       k:advance(at, wide * lanes)
     end)
-    for v = 0, whole % wide - 1 do k:store(k:at(at, v * lanes), zero) end
-    if rest > 0 then k:store(k:at(at, whole % wide * lanes), zero, 0, rest) end
+    for v = 0, whole % wide - 1 do put(k:at(at, v * lanes)) end
+    if rest > 0 then put(k:at(at, whole % wide * lanes), rest) end
     k:advance(output, axis.stride * to.w)
   end)
   return k:finish()
 end
 
-function direct_tile.zero_kernel(s, axis) return s:add(zero_row(s.to, axis, s:named "zero")) end
+function direct_tile.zero_kernel(s, axis)
+  return s:add(zero_row(s.planes and s.to.w or s.to.all, s.residual, s.to, axis, s:named "zero"))
+end
 
 ---- rows of tiles ---------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ local spellings = {
 
 ---- the prelude -----------------------------------------------------------------------------------------------------
 -- Where the 32-bit words of a spread vector come from.
-local function spread_words(bits, size)
+local function spread_words(bits, size, steps)
   local list, words = {}, size // 4
-  for word = 0, bits // 32 - 1 do
-    list[#list + 1] = ("(%d + (phase)) / (times) * %d + %d"):format(word // words, words, word % words)
-  end
+  local form = steps and "((%d + (phase)) / (times) * (step) + (skip)) * %d + %d"
+    or "(%d + (phase)) / (times) * %d + %d"
+  for word = 0, bits // 32 - 1 do list[#list + 1] = form:format(word // words, words, word % words) end
   return table.concat(list, ", ")
 end
 
@@ -42,16 +42,21 @@ end
 
 function c.prelude(type_name, target) return template.fill("vec.h.in", values_of(type_name, target)) end
 
--- What stands behind it for programs that have activations: of the same type and target.
+-- What stands behind it for programs that have activations, or patterns in the lanes: of the same type and target.
 function c.beyond(programs)
+  local texts = { "", "" }
   for _, k in ipairs(programs) do
+    local all = (k.activates or k.patterns) and values_of(k.type, k.target)
     if k.activates then
-      local all = values_of(k.type, k.target)
-      return template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES,
+      texts[1] = template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES,
         V = all.V, S = all.S })
     end
+    if k.patterns then
+      texts[2] = template.fill("vec_patterns.h.in", { BITS = all.BITS, V = all.V, S = all.S, LANES = all.LANES,
+        WORDS = spread_words(all.BITS, all.SIZE, true) })
+    end
   end
-  return ""
+  return table.concat(texts)
 end
 
 ---- kernels ---------------------------------------------------------------------------------------------------------
@@ -79,8 +84,15 @@ end
 
 local function call(name, list) return ("%s(%s);"):format(name, table.concat(list, ", ")) end
 
+-- An operation's name, and the type's that it converts: vload_TYPE.
+local function converting(k, op, name)
+  local stored = program.conversion(k, op)
+  return stored and name .. "_" .. stored or name
+end
+
 -- v and the operation's name, with its operands in order.
-local function by_row(_, op, name)
+local function by_row(k, op, name)
+  name = converting(k, op, name)
   local list = {}
   for i, field in ipairs(program.operations[op.op]) do list[i] = spelled(op[field]) end
   if not op.count then return call(name, list) end
@@ -105,7 +117,11 @@ end
 local spell = {
   constant = named "vset", spill = named "vmove", fill = named "vmove",
   spread = function(k, op)
-    return call("vspread", { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
+    if op.step then
+      return call(converting(k, op, "vspread_step"), { op.d.name, address(op.a), op.times, op.phase, op.step, op.skip,
+        op.count or k.lanes })
+    end
+    return call(converting(k, op, "vspread"), { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
   end,
   transpose = function(_, op)
     local names = {}

@@ -2,7 +2,7 @@
 --
 -- What operations become is the instruction set's to say (s.isa, machine.lua tells what that is). s.texts, s.labels and
 -- s.origins are there where the spelling is wanted: of each instruction, labels and the operation it comes from.
-local types = require "types"
+local program, types = require "program", require "types"
 local code = {}
 
 function code.begin(s, with_texts)
@@ -23,13 +23,24 @@ function code.size(s, first, last)
   return size
 end
 
+-- The function of an operation that converts what is stored as another type.
+local function converting(s, op, stored)
+  local rows = s.isa.stored[stored]
+  return rows and rows[op.op]
+    or error(("program %s: %s has no %s of %s"):format(s.name, s.isa.emitted.name, op.op, stored), 0)
+end
+
 -- Operations in order. The function of one may have done some of those after it: it returns how many.
 function code.block(s, ops)
   local operations, origins, i, last = s.isa.operations, s.origins, 1, #ops
   while i <= last do
     local op = ops[i]
+    local stored = op.a and op.a.pointer.type ~= s.type and program.conversion(s.k, op)
     if origins then origins[s.n + 1] = op end
-    if op.op ~= "comment" then i = i + (operations[op.op](s, op, ops, i) or 0) end
+    if op.op ~= "comment" then
+      local lower = stored and converting(s, op, stored) or operations[op.op]
+      i = i + (lower(s, op, ops, i) or 0)
+    end
     i = i + 1
   end
 end

@@ -162,8 +162,11 @@ local function elements(s, strides, n, variable)
   return plain(n)
 end
 
+-- Of the tensor that a pointer is into in all calls.
 local function strides_of(s, pointer)
-  local base = s.bases[pointer] or pointer.base
+  local bases = (pointer.root or pointer).bases or {}
+  local base = next(bases)
+  if base and next(bases, base) then base = nil end
   local list = table.move(base and s.strides[base] or {}, 1, #(base and s.strides[base] or {}), 1, {})
   if s.k.lanes > 1 then list[#list + 1] = s.lanes end
   return list
@@ -311,7 +314,6 @@ end
 function write.declare(s, node)
   local p, from = node.declare, node.from.pointer
   local name = s.scope[p.hint] and p.name or p.hint
-  s.bases[p] = s.bases[from] or from.base
   local value = node.pick and ("%s + %s[%d]"):format(address_text(s, from, { node.from.offset }), node.pick.tab.name,
     node.pick.index) or address_text(s, from, { node.from.offset })
   put(s, ("%s%s = %s;"):format(c.pointer_to(p), name, value))
@@ -334,7 +336,7 @@ end
 
 local function new_state(k, strides, used)
   local s = { k = k, arrays = arrays.find(k), strides = strides, used = used, lanes = { "LANES", k.lanes }, names = {},
-    bases = {}, scope = {}, taken = {}, lines = {}, depth = 0 }
+    scope = {}, taken = {}, lines = {}, depth = 0 }
   for _, a in ipairs(k.args) do s.taken[a.name], s.scope[a.name] = true, true end
   return s
 end

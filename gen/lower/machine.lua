@@ -9,6 +9,7 @@
 --   prologue(s)        everything before the first operation: what it keeps of its own in s, the frame, arguments
 --   operations         by the operation's name: function(s, op, operations, i) that puts its instructions; it may do
 --                      some of the operations that follow, too, and says how many. `loop` puts a block (code.block)
+--   stored             by type, operations that convert from it or to it (program.stored): load, store, ...
 --   epilogue(s)        everything after the last one
 --   jump(name, size, back)            bytes and spelling of a jump over so many bytes, or back to before them
 --   fix(s, fixup, distance, symbol)   puts the place of an entry of the pool into the instruction that reads it

@@ -239,8 +239,17 @@ function builders.every(k)
       put()
     end
   end
+  for step = 2, k.lanes do -- of groups in the lanes, those that are whole
+    for skip = 0, step - 1 do
+      k:spread(d, k:at(x), step, 0, skip == 0 and k.lanes or k.lanes // step * step, step, skip)
+      put(0, k.lanes // step * step)
+    end
+  end
   for first = 0, k.lanes - 1 do
     for count = 1, k.lanes - first do
+      k:load(d, k:at(z))
+      k:patch(d, k:at(x), first, count)
+      put()
       k:load(d, k:at(x), first, count)
       put()
       put(first, count)
@@ -399,7 +408,7 @@ static void test_every(void) {
             if (rand() % 3 == 0) x[l] = (T)special[rand() % 5];
             if (rand() % 3 == 0) y[l] = (T)special[rand() % 5];
         }
-        long n = (31 + 15 + L * (L + 1) * 3 / 2) * L, at = 0;
+        long n = (31 + 15 + L * (L + 1) * 5 / 2) * L, at = 0;
         T *dst = output(n), *want = malloc(n * sizeof(T));
         for (long i = 0; i < n; i++) want[i] = 77;
 #define PUT(value) { for (long l = 0; l < L; l++) want[at + l] = (T)(value); at += L; }
@@ -424,8 +433,12 @@ static void test_every(void) {
                 if (times >= phase + L) elements = 1; /* a broadcast */
                 PUT((phase + l) / times < elements ? x[(phase + l) / times] : 0)
             }
+        for (long step = 2; step <= L; step++)
+            for (long skip = 0; skip < step; skip++)
+                PUT(l < L / step * step ? x[l / step * step + skip] : 77)
         for (long first = 0; first < L; first++)
             for (long count = 1; count <= L - first; count++) {
+                PUT(l >= first && l < first + count ? x[0] : z[l])
                 PUT(l >= first && l < first + count ? x[l] : 0)
                 for (long l = first; l < first + count; l++) want[at + l] = x[l];
                 at += L;
@@ -495,6 +508,7 @@ local function source(type_, target, form)
     if builders[name](k) ~= false then
       k:finish()
       assert(#program.print(k) > 0)
+      if k.patterns then text[1] = text[1] .. c.beyond { k } end
       local fits = form ~= machine or registers.allocate(k, target) -- else the plain C finds the C form
       text[#text + 1] = (fits and form or c).kernel(k, targets.avx2):gsub("^static ", "")
       if form == machine and fits then text[#text + 1] = ('__asm__(".globl %s");'):format(name) end

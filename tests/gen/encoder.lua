@@ -38,11 +38,11 @@ local function set(words)
   for word in words:gmatch "%S+" do names[word] = true end
   return names
 end
-local memory_only = set [[load store load_mask store_mask load_one store_one stream broadcast insert extract insert128 extract128
+local memory_only = set [[load store load_mask store_mask load_one store_one stream broadcast broadcast_over insert extract insert128 extract128
   prefetch1 prefetch2 prefetch3 read write address plus_read]]
 local register_only = set "move copy plus_reg test shift both set_mask shift_up"
 local embedded = set "fma fnma fma_over fnma_over add sub mul max min div band bor bxor"
-local maskable = set "load store fma fnma fma_over fnma_over"
+local maskable = set "broadcast_over load store fma fnma fma_over fnma_over"
 
 local function operands(name, row, bits)
   local is_vector = type(row.code) == "string" and row.code:find "^E?VEX"
@@ -95,7 +95,7 @@ local function each_form(visit)
     for _, type_ in ipairs(typed and { "f32", "f64" } or { "f32" }) do
       for _, bits in ipairs(vector and { 128, 256, 512 } or { 128 }) do
         local impossible = (row.low and bits == 512) or (row.tuple == "part" and bits == 128)
-          or (name == "permute" and bits == 128) or (name == "broadcast" and type_ == "f64" and bits == 128)
+          or (name == "permute" and bits == 128) or (name:find "^broadcast" and type_ == "f64" and bits == 128)
         if not impossible then visit(name, row, type_, bits) end
       end
     end

@@ -32,7 +32,7 @@ function operations.loop(s, op)
 end
 
 local made_up = {
-  general = { 0, 1, 2, 3 }, incoming = { 0, 1, 2, 3 }, sections = {}, operations = operations,
+  general = { 0, 1, 2, 3 }, incoming = { 0, 1, 2, 3 }, sections = {}, operations = operations, stored = {},
   prologue = function(s) put(s, "enter", #s.on_stack) end,
   epilogue = function(s) put(s, "leave") end,
   jump = function(name, size, back) return string.pack("<i4", back and -size or size), name end,

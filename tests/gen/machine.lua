@@ -51,6 +51,16 @@ local function random_program(name, type_, target)
       local times = random(1, k.lanes + 2)
       k:spread(pick_from(vectors), at(ins), times, random(0, times - 1), random(1, k.lanes))
     end,
+    function()
+      local step = random(1, k.lanes)
+      local times = random(2) == 1 and step or random(1, k.lanes + 2)
+      local phase = random(2) == 1 and 0 or random(0, times - 1)
+      local elements = random(2) == 1 and k.lanes or random(1, k.lanes)
+      if (phase + k.lanes - 1) // times * step + step <= k.lanes then
+        k:spread(pick_from(vectors), at(ins), times, phase, elements, step, random(0, step - 1))
+      end
+    end,
+    function() k:patch(pick_from(vectors), at(ins), range()) end,
     function() k:store(at(outs), pick_from(vectors)) end,
     function() k:constant(pick_from(vectors), random(5) / 4) end,
     function() k:zero(pick_from(vectors)) end,
@@ -248,9 +258,11 @@ local function source(type_, target)
     "    for (int i = 0; i < 6; i++) for (long j = 0; j < LENGTH; j++) ins[i][j] = number();",
     "    for (int i = 0; i < 5; i++) for (long j = 0; j < LENGTH; j++) outs[2][i][j] = number();",
     "    for (int i = 0; i < 2; i++) for (long j = 0; j < 64; j++) tables[i][j] = (long)(number() * 300);" }
+  local patterns
   for n = type_ == "f32" and 1 or 3, programs + 2 do
     local k
     repeat k = (n < 3 and spilled_program or n == 3 and eight_ranges or random_program)("f" .. n, type_, target, n == 2) until registers.allocate(k, target)
+    if k.patterns and not patterns then text[1], patterns = text[1] .. c.beyond { k }, true end
     text[#text + 1] = machine.kernel(k, targets.avx2)
     text[#text + 1] = c.kernel(k):gsub("^static void ", "static void c_")
     for _, counts in ipairs { { 0, 1, 2, 3 }, { 2, 3, 1, -1 }, { 4, 2, 0, 1 } } do

@@ -70,7 +70,6 @@ local misuse = {
   { "the argument name src is taken", function(k) k:count "src" end },
   { "the argument name for is taken", function(k) k:count "for" end },
   { "the pointer q is input; in, out and inout are allowed", function(k) k:pointer("q", "input") end },
-  { "the pointer q is to f64; what is computed in f32 is f32", function(k) k:pointer("q", "in", "f64") end },
   { "zero got the register x of another program", function(k) k:zero(new():vector "x") end },
   { "finish inside a loop", function(k) k:loop(2, function() k:finish() end) end },
 }

@@ -135,19 +135,31 @@ end
 local function load(s, op) transfer(s, op, "load", s.map[op.d]) end
 local function store(s, op) transfer(s, op, "store", s.map[op.x]) end
 
--- The numbers of the 32-bit words that a spread takes.
+-- The numbers of the 32-bit words that a spread takes: what lies beyond a vector no lane that counts asks for.
 local function spread_words(s, op)
-  local list, words = {}, s.size // 4
-  for word = 0, s.target.bits // 32 - 1 do
-    list[word + 1] = string.pack("<I4", (word // words + op.phase) // op.times * words + word % words)
+  local list, words, all = {}, s.size // 4, s.target.bits // 32
+  for word = 0, all - 1 do
+    local from = (word // words + op.phase) // op.times * (op.step or 1) + (op.skip or 0)
+    list[word + 1] = string.pack("<I4", (from * words + word % words) % all)
   end
   return table.concat(list)
 end
 
+-- What a spread within parts takes of each: two bits for each of four elements, or one for each of all.
+local function spread_within(s, op)
+  local imm, part = 0, s.k.part
+  for lane = 0, part == 4 and 3 or s.k.lanes - 1 do
+    imm = imm | (lane % part // op.times * op.times + op.skip) << (part // 2 * lane)
+  end
+  return imm
+end
+
 local function spread(s, op)
   local d = s.map[op.d]
+  if op.within then return put_imm(s, s.forms.permute_within, d, nil, address(s, op.a), spread_within(s, op)) end
   load(s, op)
-  pooled(s, s.forms.load, s.temporary, code.datum(s, "words", op.times << 16 | op.phase, spread_words, op))
+  local key = ((op.step or 1) << 8 | (op.skip or 0)) << 32 | op.times << 16 | op.phase
+  pooled(s, s.forms.load, s.temporary, code.datum(s, "words", key, spread_words, op))
   put(s, s.forms.permute, d, s.temporary, d)
 end
 
@@ -185,6 +197,16 @@ local function stream(s, op, block, i)
 end
 
 local function broadcast(s, op) put(s, s.forms.broadcast, s.map[op.d], nil, address(s, op.a)) end
+
+local function patch(s, op)
+  local f, d = s.forms, s.map[op.d]
+  if s.target.mask_registers then
+    local mask = mask_of(s, op) -- may take the register that an address is in
+    return put(s, f.broadcast_over, d, nil, address(s, op.a), mask)
+  end
+  put(s, f.broadcast, s.temporary, nil, address(s, op.a))
+  put_imm(s, f.blend, d, d, s.temporary, bits(op))
+end
 
 local function zero(s, op)
   local d = s.map[op.d]
@@ -261,6 +283,7 @@ end
 -- One row an operation: its function, which takes the form of the operation's name where it does not say more.
 vectors.operations = {
   zero = zero, constant = constant, load = load, spread = spread, store = store, stream = stream, broadcast = broadcast,
+  patch = patch,
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
   min = arithmetic, move = move, insert = insert, extract = extract, transpose = transpose, spill = spill, fill = fill,
   div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift,
