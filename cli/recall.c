@@ -172,11 +172,10 @@ static cg_status not_built(cg_status status)
     return cg_fail(status, "%s; `convgen tune --again` makes a new record", said);
 }
 
-cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, bool sample,
-                   cg_outcome *outcome, convgen_plan **out)
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, int how, cg_outcome *outcome, convgen_plan **out)
 {
-    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : remembered(c, a, np, sample, outcome);
-    if (status == CONVGEN_NO_RECORD && estimate)
+    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : remembered(c, a, np, how & CLI_SAMPLE, outcome);
+    if (status == CONVGEN_NO_RECORD && how & CLI_ESTIMATE)
         status = cli_choose(c, a, np, NULL, outcome);
     if (status)
         return status;

@@ -11,7 +11,8 @@
 --   legal                    what they must be: C, a sentence that says what they are not, and what fills that in
 --   program(k, y, e, temp)   puts it into a program: y, a register, becomes what is stored; e has the parameters lo and
 --                            hi; temp: a register that may be overwritten, with the channel's slope where `slopes`
---   registers                how many it needs beside y and temp, at most; without: it is a limit, and rounds nothing
+--   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua counts);
+--                            without: it is a limit, and rounds nothing
 --   exact                    C of x, lo and hi (lo: the slope): LIKE(f) is a function of <math.h>
 --   means                    words for emitted files, of which %1 and %2 are the parameters
 --   steepest                 C of lo: a difference of x grows by no more; what a formula does beside does not count
@@ -57,20 +58,22 @@ local function clamp(k, y, e, temp)
   if e.hi < infinity then k:constant(temp, e.hi); k:min(y, temp, y) end
 end
 
-local function leak(k, y, slope)
+-- below = min(0, y); y = max(0, y)
+local function part_at_zero(k, y)
   local zero, below = k:vector "zero", k:vector "below"
   k:zero(zero)
   k:min(below, zero, y)
   k:max(y, zero, y)
-  k:fma(y, slope, below)
+  return below
 end
 
 local function leaky(k, y, e)
-  leak(k, y, constant(k, "slope", e.lo))
+  local below = part_at_zero(k, y)
+  k:fma(y, constant(k, "slope", e.lo), below)
   if e.hi > -infinity then at_least(k, e.hi, y) end
 end
 
-local function prelu(k, y, _, slope) leak(k, y, slope) end
+local function prelu(k, y, _, slope) k:fma(y, slope, part_at_zero(k, y)) end
 
 local function hardsigmoid(k, y, e)
   k:muladd(y, constant(k, "alpha", e.lo), k:number(e.hi))
@@ -171,18 +174,18 @@ local list = {
   { name = "clamp", program = clamp, exact = "x < lo ? lo : x > hi ? hi : x", means = "then clamped to [%1, %2]",
     steepest = "1", span = function(e) return e end, parameters = { "LO", "HI", also = " with LO <= HI" }, legal = {
       { "lo <= hi", "clamp from %g to %g: the lower bound must not be above the upper one, nor NaN", "lo, hi" } } },
-  { name = "leaky", program = leaky, registers = 5, steepest = "fmax(1, fabs(lo))",
+  { name = "leaky", program = leaky, registers = 2, steepest = "fmax(1, fabs(lo))",
     means = "then max(. < 0 ? %1 * . : ., %2)", exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
     parameters = { "SLOPE", "FLOOR", absent = "-INFINITY" }, legal = {
       { "isfinite(lo)", "leaky with the slope %g: it must be a finite number", "lo" },
       { "hi < INFINITY", "leaky with the floor %g: it must be a number, or -infinity for none", "hi" } } },
-  { name = "prelu", program = prelu, slopes = true, registers = 5, steepest = "fmax(1, fabs(lo))",
+  { name = "prelu", program = prelu, slopes = true, registers = 3, steepest = "fmax(1, fabs(lo))",
     exact = "x < 0 ? lo * x : x", means = "then . < 0 ? slope[c] * . : ." },
   { name = "sigmoid", program = sigmoid, registers = 6, steepest = "0.25", exact = "1 / (1 + LIKE(exp)(-x))",
     means = "then 1 / (1 + exp(-.))", span = { lo = -2.5, hi = 2.5 } },
-  { name = "tanh", program = tanh, registers = 9, steepest = "1", exact = "LIKE(tanh)(x)", means = "then tanh(.)",
+  { name = "tanh", program = tanh, registers = 7, steepest = "1", exact = "LIKE(tanh)(x)", means = "then tanh(.)",
     span = { lo = -2, hi = 2 } },
-  { name = "hardsigmoid", program = hardsigmoid, registers = 4, steepest = "fabs(lo)", parameters = { "A", "B" },
+  { name = "hardsigmoid", program = hardsigmoid, registers = 2, steepest = "fabs(lo)", parameters = { "A", "B" },
     exact = "LIKE(fmin)(LIKE(fmax)(LIKE(fma)(lo, x, hi), 0), 1)", means = "then min(max(%1 * . + %2, 0), 1)",
     span = function(e)
       local a, b = -e.hi / e.lo, (1 - e.hi) / e.lo
@@ -190,11 +193,11 @@ local list = {
     end,
     legal = {
       { "isfinite(lo) && isfinite(hi)", "hardsigmoid with %g and %g: both must be finite numbers", "lo, hi" } } },
-  { name = "hardswish", program = hardswish, registers = 4, steepest = "1.5",
+  { name = "hardswish", program = hardswish, registers = 2, steepest = "1.5",
     exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6", means = "then . * min(max(. + 3, 0), 6) / 6" },
   { name = "silu", program = silu, registers = 6, steepest = "1.1", means = "then . / (1 + exp(-.))",
     exact = "x < -11000 ? 0 : x / (1 + LIKE(exp)(-x))" },
-  { name = "gelu", program = gelu, registers = 13, steepest = "1.13", means = "then . * (1 + erf(. / sqrt(2))) / 2",
+  { name = "gelu", program = gelu, registers = 9, steepest = "1.13", means = "then . * (1 + erf(. / sqrt(2))) / 2",
     exact = "x < -150 ? 0 : x * LIKE(erfc)(-x * 0.7071067811865475244L) / 2" },
 }
 
@@ -218,15 +221,13 @@ function activations.span(p)
   return type(span) == "function" and span(p.epilogue) or span or nil
 end
 
--- Registers that the activation of a problem needs beside a sum; and with all that is live in it.
-function activations.room(p)
-  local needs = activations.registers(p)
-  return needs > 0 and needs + 3 or 0 -- with the sum, what passes and an operand
+-- Registers that are taken while a sum of a problem has its activation; 0: those that it has anyway. With the sum, and
+-- with a range's mask where masks take vector registers.
+function activations.room(p, target)
+  local needs = activations.of(p).registers
+  return needs and needs + 1 + (target.mask_registers and 0 or 1) or 0
 end
 
-function activations.registers(p) return activations.of(p).registers or 0 end
-
--- What is beyond a limit takes operations that other kernels do not have.
 function activations.put(k, p, y, temp)
   local row = activations.of(p)
   if row.registers then k.activates = true end

@@ -6,6 +6,7 @@
 local targets = require "targets"
 local activations, parts, types = require "activations", require "parts", require "types"
 local template = require "template"
+local dual = require "dual"
 local words = require "emit_words"
 
 local frames = {}
@@ -268,16 +269,16 @@ local function checked_activations(network)
     end
   end
   return { ACTIVATE = template.fill("standalone_activate.in", { CASES = table.concat(cases, "\n") }), FIRST = " == 1",
-    ACTIVATED = "\n    activate(l, t, element, &s);", EXACT = " && l->activation < 3" }
+    ACTIVATED = "\n    activate(l, t, element, s);", EXACT = " && l->activation < 3" }
 end
 
 -- A function that calls a layer whose operands stand in an array.
 local function adapter(network, layer)
-  local threads = network.and_threads
+  local threads, slot_of = network.and_threads, dual.slots(layer.problem, {})
   local function run(suffix, packed)
     local list = {}
     for i, o in ipairs(layer.operands) do
-      list[i] = packed and o.slot == "weights" and "t[PACKED]" or ("(%s)t[%s]"):format(pointer_to(o), o.slot:upper())
+      list[i] = packed and o.slot == "weights" and "t[PACKED]" or ("(%s)t[%s]"):format(pointer_to(o), slot_of(o.slot):upper())
     end
     return ("%s%s(%s, t[WORKSPACE]%s);"):format(layer.called, suffix, table.concat(list, ", "), threads)
   end
@@ -291,12 +292,12 @@ end
 
 -- The fields of a row, in the order of standalone_layers.h.in.
 local function row(network, layer)
-  local p, e, budgets = layer.problem, layer.problem.epilogue, {}
+  local p, e, budgets = dual.of(layer.problem), layer.problem.epilogue, {}
   local function flag(x) return x and 1 or 0 end
   for i, kernel in ipairs(layer.kernels) do budgets[i] = kernel.chains > 0 and 0 or words.budget(p) end
   local lines = {
-    { ('"%s"'):format(layer.id), "run_" .. layer.id, p.pass:upper(), types.rows[p.type].number,
-      flag(p.layout == "nchw"), flag(p.bias), e.residual_last and 2 or flag(e.residual),
+    { ('"%s"'):format(layer.id), "run_" .. layer.id, p.pass:upper(), flag(p.asked), types.rows[p.type].number,
+      flag(p.layout == "nchw"), flag(layer.problem.bias), e.residual_last and 2 or flag(e.residual),
       activations.rows[e.activation].number, number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc },
     { braces(p.input), braces(p.output), braces(p.kernel), braces(p.stride), braces(p.dilation), braces(p.pad) },
     { layer.packs and layer.macro .. "_PACKED" or 0,

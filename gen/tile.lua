@@ -224,34 +224,36 @@ function nodes.fetch(t, node)
   for _, at in ipairs(node.fetch) do t.k:prefetch(t.k:at(t.pointers[at[1]], at[2]), at[3]) end
 end
 
--- Where an activation needs more registers than sums leave, they wait on the stack; a function that gives the next.
--- What is summed afterwards, and what is overwritten, have registers of their own: the same ones would stay taken.
-local function wait(t, sums, node)
-  local k, e, slots, names = t.k, t.ending.epilogue, {}, 0
-  local needs = e and activations.registers(e) or 0
-  if needs == 0 then return end
-  each(t, sums, node.reach or {}, function() slots[#slots + 1] = register(t, sums) end)
-  local others = count(t, t.held, {}) + (k.target.broadcast_operand and 1 or 2) -- what is held, what passes, an operand
-  if #slots + needs + others < k.target.registers then return end
-  for i, sum in ipairs(slots) do
+-- The sums in order; and, by number, stack slots in which some of them wait, where an activation needs more registers
+-- than all leave. What is summed afterwards, and what is overwritten, have registers of their own then: the same ones
+-- would stay taken.
+local function gather(t, sums, node)
+  local k, e, list, slots = t.k, t.ending.epilogue, {}, {}
+  each(t, sums, node.reach or {}, function() list[#list + 1] = register(t, sums) end)
+  local needs = e and activations.room(e, k.target) or 0
+  local live = #list - 1 + needs + count(t, t.held, {}) + 1 -- what is held, what passes
+  if needs == 0 or live <= k.target.registers then return list, slots end
+  for i = math.max(1, #list - (live - k.target.registers) + 1), #list do
     slots[i] = k:slot "waits"
-    k:spill(slots[i], sum)
+    k:spill(slots[i], list[i])
   end
   t.waiting = true
-  t.known[sums], t.known[t[t.ending.temporary]] = nil, nil
-  return function()
-    names = names + 1
-    local sum = k:vector "sum"
-    k:fill(sum, slots[names])
-    return sum
-  end
+  t.known[sums] = nil
+  return list, slots
+end
+
+local function filled(t, slot)
+  local sum = t.k:vector "sum"
+  t.k:fill(sum, slot)
+  return sum
 end
 
 function nodes.finish(t, node)
-  local sums = sums_of(t, node)
-  local take = wait(t, sums, node) or function() return register(t, sums) end
+  local sums, n = sums_of(t, node), 0
+  local list, slots = gather(t, sums, node)
   each(t, sums, node.reach or {}, function()
-    local sum = take()
+    n = n + 1
+    local sum = slots[n] and filled(t, slots[n]) or list[n]
     for ending in entries(node.finish) do (endings[ending] or ending)(t, sum, node) end
   end)
 end
@@ -270,7 +272,13 @@ end
 
 ---- endings: what happens to each sum -------------------------------------------------------------------------------
 
-local function temporary(t) return register(t, t[t.ending.temporary]) end
+-- Where sums wait, a register from one to the next would be one that the activation lacks.
+local function beside(t, operand)
+  if t.waiting then t.known[operand] = nil end
+  return register(t, operand)
+end
+
+local function temporary(t) return beside(t, t[t.ending.temporary]) end
 
 function endings.stored(t, sum, node)
   local first, n = lanes(t, t.sums, {})
@@ -293,10 +301,9 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector; an activation that sums wait for leaves it no register from one to the
--- next.
+-- A bias that does not depend on the vector.
 function endings.biased(t, sum)
-  local r = register(t, t.passing)
+  local r = beside(t, t.passing)
   if t.index.v == 0 or t.waiting then t.k:broadcast(r, place(t, t.ending.value)) end
   t.k:add(sum, sum, r)
 end

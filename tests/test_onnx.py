@@ -87,11 +87,10 @@ def test_random(seed):
             check(f"seed {seed}, node {i}: {node}: {err}", False)
             continue
         f, axes = fields(lines[1]), "dhw"[3 - len(x) + 2:]
-        small, large = (y, x) if not transpose else (x, y)
-        check(f"seed {seed}, node {i}: sizes of {lines[1]} for {node}", [f["o" + n] for n in axes] == small[2:] and
-              [f["i" + n] for n in axes] == large[2:] and f["mb"] == x[0] and f.get("g", 1) == a["group"])
-        check(f"seed {seed}, node {i}: channels", f["ic"] == large[1] and f["oc"] == small[1])
-        check(f"seed {seed}, node {i}: pass", lines[0].startswith("--dir=BWD_D" if transpose else "--dir=FWD_D"))
+        check(f"seed {seed}, node {i}: sizes of {lines[1]} for {node}", [f["o" + n] for n in axes] == y[2:] and
+              [f["i" + n] for n in axes] == x[2:] and f["mb"] == x[0] and f.get("g", 1) == a["group"])
+        check(f"seed {seed}, node {i}: channels", f["ic"] == x[1] and f["oc"] == y[1])
+        check(f"seed {seed}, node {i}: pass", lines[0].startswith("--op=deconv --dir=FWD_D" if transpose else "--dir=FWD_D"))
         if "pads" in a:
             check(f"seed {seed}, node {i}: pads", [f["p" + n] for n in axes] == a["pads"][:len(axes)])
         if i < 20:  # the command reads it
@@ -214,6 +213,8 @@ def test_fused():
         check(f"convgen reads {word}: {done.stderr}", done.returncode == 0)
         check(f"{word}: left alone when asked", fused(nodes, "--unfused") == "none")
     check("a result between", fused([node("Relu", "c", "d"), node("Tanh", "d", "y")], results=("y", "c")) == "none")
+    save([node("ConvTranspose", "x w", "c"), node("Sigmoid", "c", "d"), node("Mul", "c d", "y")], [1, 4, 9, 9], {"w": [4, 3, 3, 3]})
+    check("transposed", "--op=deconv --dir=FWD_D --dt=f32 --tag=nhwc --epilogue=silu" in run()[1])
     # A sum of two convolutions is the later one's; options go back to none.
     convs = [node("Conv", "x w", "a"), node("Conv", "x w", "b"), node("Add", "a b", "s"), node("Relu", "s", "t"), node("Conv", "t v", "y")]
     save(convs, [1, 3, 9, 9], {"w": [4, 3, 3, 3], "v": [4, 4, 3, 3]})

@@ -4,6 +4,7 @@ local source, folder = ...
 package.path = source .. "/gen/?.lua;" .. source .. "/tools/?.lua"
 local accuracies, targets, space, types = require "accuracies", require "targets", require "space", require "types"
 local activations, functions, steps = require "activations", require "functions", require "steps"
+local convgen = require "convgen"
 
 local function each(list, text)
   local lines = {}
@@ -19,9 +20,11 @@ end
 
 ---- facts.h -----------------------------------------------------------------------------------------------------------
 
-local budgets, tiers, elements = {}, {}, {}
+local budgets, tiers, elements, sums = {}, {}, {}, {}
 for i, row in ipairs(accuracies) do budgets[i], tiers[i] = ("%.17g"):format(row.budget), row.name end
-for name, row in pairs(types.rows) do elements[row.number + 1] = name end
+for name, row in pairs(types.rows) do
+  elements[row.number + 1], sums[row.number + 1] = name, types.rows[row.sums].number
+end
 
 -- "leaky:SLOPE[:FLOOR]"
 local function spelled(row)
@@ -33,10 +36,11 @@ end
 local function offered(row) return row.name .. (row.parameters and ":" or "") end
 local function name_of(row) return row.name end
 
-local head = { "/* Made by tools/facts.lua: rows of the generator's accuracies.lua, targets.lua, types.lua, activations.lua and space.lua. */",
-  ("#define CG_BUDGETS {%s} /* by convgen_accuracy */"):format(table.concat(budgets, ", ")) }
+local head = { "/* Made by tools/facts.lua: rows of the generator's accuracies.lua, targets.lua, types.lua, activations.lua, space.lua and convgen.lua. */",
+  ("#define CG_BUDGETS {%s} /* by convgen_accuracy */"):format(table.concat(budgets, ", ")),
+  ("#define CG_TYPE_SUMS {%s} /* by convgen_type: what it is computed in */"):format(table.concat(sums, ", ")) }
 for _, row in ipairs { { "ACCURACY", tiers }, { "FAMILY", space.words() }, { "TARGET", targets.order }, { "TYPE", elements },
-  { "ACTIVATION", each(activations.list, name_of) } } do
+  { "ACTIVATION", each(activations.list, name_of) }, { "SHOWN", convgen.shown } } do
   local name, words = row[1], row[2]
   table.insert(head, (('#define CG_%s_WORDS "%s"'):format(name, table.concat(words, " "))))
   table.insert(head, (('#define CG_%s_LIST "%s"'):format(name, table.concat(words, ", "))))
@@ -78,7 +82,7 @@ local rows = { table.unpack(activations.list, 2) } -- but none
 local text = { "/* Made by tools/facts.lua: rows of the generator's activations.lua and functions.lua. */" }
 
 local function put_values(row)
-  for _, type_ in ipairs(elements) do text[#text + 1] = steps.text(row.name, type_, row.program) end
+  for i, type_ in ipairs(elements) do if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end end
   text[#text + 1] = ("static real exact_%s(real x, real lo, real hi) { return (void)lo, (void)hi, %s; }"):format(row.name, row.exact)
 end
 

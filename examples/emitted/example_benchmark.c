@@ -28,7 +28,8 @@ static void get_operands(const layer *l, void *t[OPERANDS])
 {
     const size_t e = l->f64 ? 8 : 4, src = (size_t)(l->batch * l->ic * volume(l->in)), dst = (size_t)(l->batch * l->oc * volume(l->out));
     const size_t weights = (size_t)(l->oc * (l->ic / l->groups) * volume(l->kernel));
-    const size_t bytes[OPERANDS] = { src * e, weights * e, (size_t)l->oc * e, dst * e, dst * e, (size_t)l->oc * e, l->packed, l->workspace };
+    const size_t channels = (size_t)(l->transposed ? l->ic : l->oc), out = l->transposed ? src : dst;
+    const size_t bytes[OPERANDS] = { src * e, weights * e, channels * e, dst * e, out * e, channels * e, l->packed, l->workspace };
     for (int slot = 0; slot < OPERANDS; slot++) {
         char *base = calloc(bytes[slot] + 64, 1); /* kept until the end */
         if (!base) exit((fprintf(stderr, "no memory for %zu bytes\n", bytes[slot]), 1));

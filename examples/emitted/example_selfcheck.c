@@ -79,6 +79,14 @@ static void finish(const layer *l, sum *s)
     }
 }
 
+/* What is done with a sum of channel c. */
+static void epilogue(const layer *l, void *const t[OPERANDS], long c, long element, sum *s)
+{
+    if (l->bias) add(l, s, at(l, t[BIAS], c), 1);
+    if (l->residual) add(l, s, at(l, t[RESIDUAL], element), 1);
+    finish(l, s);
+}
+
 static sum forward(const layer *l, void *const t[OPERANDS], long element)
 {
     sum s = { 0, 0, 0, 0, 0 };
@@ -94,9 +102,7 @@ static sum forward(const layer *l, void *const t[OPERANDS], long element)
         for (long i = 0; inside && i < icg; i++)
             add(l, &s, at(l, t[SRC], image(l, l->in, l->ic, n, x, g * icg + i)), at(l, t[WEIGHTS], weight(l, k, i, c)));
     }
-    if (l->bias) add(l, &s, at(l, t[BIAS], c), 1);
-    if (l->residual) add(l, &s, at(l, t[RESIDUAL], element), 1);
-    finish(l, &s);
+    epilogue(l, t, c, element, &s);
     return s;
 }
 
@@ -116,6 +122,7 @@ static sum backward_data(const layer *l, void *const t[OPERANDS], long element)
         for (long c = g * ocg; inside && c < (g + 1) * ocg; c++)
             add(l, &s, at(l, t[DST], image(l, l->out, l->oc, n, o, c)), at(l, t[WEIGHTS], weight(l, k, ci % icg, c)));
     }
+    epilogue(l, t, ci, element, &s);
     return s;
 }
 
@@ -144,11 +151,12 @@ static sum backward_weights(const layer *l, void *const t[OPERANDS], long elemen
 static sum bias_gradient(const layer *l, void *const t[OPERANDS], long c)
 {
     sum s = { 0, 0, 0, 0, 0 };
+    const long *const size = l->transposed ? l->in : l->out;
     long o[3];
     for (long n = 0; n < l->batch; n++)
-        for (long pixel = 0; pixel < volume(l->out); pixel++) {
-            split(pixel, l->out, o);
-            add(l, &s, at(l, t[DST], image(l, l->out, l->oc, n, o, c)), 1);
+        for (long pixel = 0; pixel < volume(size); pixel++) {
+            split(pixel, size, o);
+            add(l, &s, at(l, t[l->transposed ? SRC : DST], image(l, size, l->transposed ? l->ic : l->oc, n, o, c)), 1);
         }
     return s;
 }
@@ -162,10 +170,10 @@ static long elements(const layer *l, int slot)
     switch (slot) {
     case SRC: return l->batch * l->ic * volume(l->in);
     case WEIGHTS: return l->oc * (l->ic / l->groups) * volume(l->kernel);
-    case BIAS: return l->bias ? l->oc : 0;
+    case BIAS: return !l->bias ? 0 : l->transposed ? l->ic : l->oc;
     case DST: return l->batch * l->oc * volume(l->out);
-    case RESIDUAL: return l->residual ? l->batch * l->oc * volume(l->out) : 0;
-    case SLOPE: return l->activation == 4 ? l->oc : 0;
+    case RESIDUAL: return l->residual ? elements(l, l->transposed ? SRC : DST) : 0;
+    case SLOPE: return l->activation != 4 ? 0 : l->transposed ? l->ic : l->oc;
     default: return 0;
     }
 }

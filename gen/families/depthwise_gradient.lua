@@ -1,7 +1,8 @@
 -- depthwise_gradient.lua: the part of the depthwise family for backward weights: the taps of a rectangle of the kernel,
 -- an accumulator each, in one pass over a block of output pixels, with the bias gradient beside them.
 --
--- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are.
+-- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are. Groups of
+-- few channels share the lanes (rewrite/lanes.lua): an accumulator is a tap and an input channel of each group.
 --
 -- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that
 -- are new to the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in
@@ -16,6 +17,7 @@ local cut = require "tiles"
 local tile = require "tile"
 local view = require "view"
 local axes = require "families/depthwise_axis"
+local lane_groups = require "rewrite/lanes"
 local depthwise_gradient = {}
 
 ---- the shape: which output rows and pixels a rectangle of taps may use -----------------------------------------------
@@ -30,9 +32,24 @@ function depthwise_gradient.shape(p, target)
   local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
   s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
-  s.channels, s.pixel, s.multiplier = p.oc, p.ic, p.oc // p.ic
-  s.bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs -- one tap that sees all planes
+  s.channels, s.pixel, s.multiplier, s.members = p.oc, s.src.w, p.oc // p.ic, s.icg
+  s.from, s.to, s.target = s.src, s.dst, target
+  -- One tap that sees all planes; groups have a stage for it.
+  s.bias_beside = p.bias and s.members == 1 and planes.taps == 1 and low == 0 and high == planes.outputs
   return s
+end
+
+-- The parts of the channels, see axes.channel_parts; column: the tile of whole groups.
+function depthwise_gradient.parts(s, schedule)
+  if not schedule.groups then return axes.channel_parts(s, schedule.vectors) end
+  local list = {}
+  for i, run in ipairs(lane_groups.columns(s, schedule.groups, s.lanes)) do
+    local before = run.index * schedule.groups
+    list[i] = { first = before * s.ocg, lanes = run.tile.last, vectors = run.tile.vectors, count = run.count,
+      step = run.tile.channels, from = schedule.groups * s.icg, column = run.tile,
+      source = { first = before * s.icg, phase = 0 } }
+  end
+  return list
 end
 
 -- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles,
@@ -97,9 +114,11 @@ function depthwise_gradient.each_kernel(rectangles, visit)
 end
 
 -- The registers that a schedule needs beside the input vector: sums, and gradients that wait for their last tap.
-function depthwise_gradient.registers(p, schedule)
-  local waiting = math.min(schedule.pixels, (schedule.width - 1) * p.dilation[3] // p.stride[3] + 1)
-  return schedule.vectors * (schedule.height * schedule.width + (p.bias and 1 or 0) + waiting)
+function depthwise_gradient.registers(s, schedule)
+  local p, waiting = s.p, nil
+  waiting = math.min(schedule.pixels, (schedule.width - 1) * p.dilation[3] // p.stride[3] + 1)
+  local bias = p.bias and s.members == 1 and 1 or 0
+  return schedule.vectors * (schedule.height * schedule.width * s.members + bias + waiting)
 end
 
 ---- the kernel --------------------------------------------------------------------------------------------------------
@@ -118,15 +137,19 @@ local function load_nodes(nodes, r, vectors, state, last)
   state.next = math.max(state.next, last + 1)
 end
 
--- What passes of a position: for each row of taps and vector of channels an input vector.
+-- What passes of a position: for each row of taps, vector of channels and input channel of a group an input vector.
 local function position_terms(s, row_taps, position, part)
   local list = {}
+  local function add(kh, v, i)
+    local from, uses = part.column and { first = 0 } or axes.source(part.source.phase + v * s.lanes, part.lanes,
+      s.multiplier), {}
+    for n, use in ipairs(position.uses) do uses[n] = { v = v, kh = kh, kw = use.tap, i = i, m = use.output } end
+    list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
+      uses = uses, phase = from.phase, elements = from.elements, skip = i }
+  end
   for _, kh in ipairs(row_taps) do
     for v = 0, part.vectors - 1 do
-      local from, uses = axes.source(part.source.phase + v * s.lanes, part.lanes, s.multiplier), {}
-      for i, use in ipairs(position.uses) do uses[i] = { v = v, kh = kh, kw = use.tap, m = use.output } end
-      list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
-        uses = uses, phase = from.phase, elements = from.elements }
+      for i = 0, s.members - 1 do add(kh, v, i) end
     end
   end
   return { multiply = { terms = list } }
@@ -160,16 +183,22 @@ local function row_nodes(s, r, columns, run, part)
   return list
 end
 
+local function sums_of(s, part)
+  local sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
+    { "kw", s.weights.kw }, last = part.lanes }
+  if part.column then sums[4] = { "i", s.weights.i } end
+  return sums
+end
+
 local function operands(s, r, part)
   return { registers = { "passing" }, body = {}, ending = { temporary = "passing" },
     arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" },
       r.bias and { "diff_bias", "inout" } },
-    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, m = s.p.output[3] },
-    sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
-      { "kw", s.weights.kw }, last = part.lanes },
+    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, i = s.members, m = s.p.output[3] },
+    sums = sums_of(s, part),
     held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
     passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
-      once = part.lanes == s.lanes and s.multiplier == 1 },
+      load = part.column and lane_groups.load(s, part.column, s.lanes), once = part.lanes == s.lanes and s.multiplier == 1 and s.members == 1 },
     beside = r.bias and { pointer = "diff_bias", register = "acc_bias", { "v", s.lanes }, last = part.lanes } or nil }
 end
 
@@ -199,7 +228,12 @@ end
 
 -- Zeroes rows x columns taps, of all vectors of a part.
 local function zero_kernel(s, key, part, rows, columns)
-  return s:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
+  local vectors = part.column and part.vectors or 0 -- else an argument says so
+  return s:kernel(("%s %d %d %d %d"):format(key, part.lanes, vectors, rows, columns), "zero", function(o)
+    if part.column then
+      local inputs = reduce.rows(reduce.vectors(part.column, s.lanes), s.members, s.weights.i)
+      return reduce.zero_kernel(o, reduce.rows(reduce.rows(inputs, columns, s.weights.kw), rows, s.weights.kh))
+    end
     local row = reduce.rows({ { at = 0, lanes = part.lanes } }, columns, s.weights.kw)
     return reduce.zero_kernel(o, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
   end)
@@ -252,12 +286,13 @@ local function compute_part(s, r, part)
   return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
     local at = { bias = d:let("c", group * part.step + part.first) }
-    at.weights = d:let("to", ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * p.oc + at.bias)
-    d:call(use.zero, { { d.weights, at.weights }, part.vectors })
+    at.weights = d:let("to", ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * s.weights.kw +
+      at.bias)
+    d:call(use.zero, { { d.weights, at.weights }, not part.column and part.vectors or nil })
     if r.bias then d:call(use.zero_bias, { { d.bias, at.bias }, part.vectors }) end
     reduce.planes(d, p, function(n, od)
       at.src = d:let("from", gather.seen_at(p, 1, od, kd, n * p.input[1]) * s.src.d +
-        (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * (part.step // s.multiplier) + part.source.first)
+        (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * part.from + part.source.first)
       at.dst = d:let("with", (n * p.output[1] + od) * s.dst.d + at.bias)
       reduce.each_block(d, p, function(first) call_block(d, s, r, use.of, first, at) end)
     end, low, high)
@@ -287,13 +322,14 @@ end
 -- The stages of a schedule; see family.lua.
 function depthwise_gradient.stages(s, schedule)
   local rectangles, list, bias = depthwise_gradient.rectangles(s, schedule), {}, {}
-  local channels = axes.channel_parts(s, schedule.vectors)
-  for _, part in ipairs(s.p.bias and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
+  local channels, beside = depthwise_gradient.parts(s, schedule), s.p.bias and s.members == 1
+  for _, part in ipairs(beside and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
   for _, r in ipairs(rectangles) do
     for _, part in ipairs(channels) do list[#list + 1] = compute_part(s, r, part) end
   end
   local stages = { driver.stage { name = "compute", parts = list } }
-  for i, part in ipairs(s.p.bias and not rectangles[1].bias and channels or {}) do bias[i] = bias_part(s, part) end
+  if s.p.bias and not beside then stages[2] = reduce.bias_stage(s) end
+  for i, part in ipairs(beside and not rectangles[1].bias and channels or {}) do bias[i] = bias_part(s, part) end
   if bias[1] then stages[2] = driver.stage { name = "bias", parts = bias } end
   return stages
 end

@@ -50,7 +50,7 @@ end
 
 -- The phases of a shape's axes; many are not listed before they are known to be few.
 function direct_gather.phases(s)
-  s.phases = s.phases or gather.phases(s.axes)
+  s.phases = s.phases or gather.phases(s)
   return s.phases
 end
 
@@ -157,7 +157,7 @@ local function writes_zeros(s)
     if not axes.empty and sole then return false end
     sole = sole or not axes.empty and axes
   end
-  if not sole or #s.phases == 1 or #s.phases > 8 then return false end
+  if not sole or #s.phases == 1 or #s.phases > 8 or s.residual then return false end
   sole.zeros = {}
   for _, axes in ipairs(s.phases) do
     local function apart(k) return axes[k].start - sole[k].start end

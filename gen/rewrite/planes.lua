@@ -129,7 +129,7 @@ local function turning(s, what, tensor, pixels, channels)
         limit = (pixels - 1) * tensor.w + parts.round_up(run.size, 16 // s.size),
         row = tensor.size[1] * tensor.size[2] * tensor.size[3] }
       if what == "planes" then
-        view.exact, view.finish = true, s.later and s.p
+        view.exact, view.finish, view.once = true, s.later and s.p, s.p.accumulate
         return relayout.to_rows(view, o)
       end
       view.every = s.planes.every[3]

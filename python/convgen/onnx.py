@@ -4,9 +4,9 @@
     python3 -m convgen.onnx model.onnx --batch 4 --size 640x640 --dim frames=16
 
 Needs python3-onnx, for the model and its shape inference. Conv of 1 to 3 spatial dimensions with groups, dilations, strides,
-any pads and auto_pad becomes a forward pass, with the activation and the sum with a tensor of its shape that follow where nothing
-else reads what is between (--unfused: without); ConvTranspose the backward pass of data of the convolution it transposes.
-Everything else is left out, and named on stderr. Names are kept. The model's tensors are channels-first; the list says channels-last, for
+any pads and auto_pad becomes a forward pass, ConvTranspose one of a transposed convolution (--op=deconv), both with the activation
+and the sum with a tensor of its shape that follow where nothing else reads what is between (--unfused: without). Everything
+else is left out, and named on stderr. Names are kept. The model's tensors are channels-first; the list says channels-last, for
 which there are the fastest kernels, unless --tag nchw asks for the model's own order.
 """
 import argparse
@@ -158,6 +158,10 @@ def halves(total, auto):
     return (large, small) if auto == "SAME_LOWER" else (small, large)
 
 
+def direction_of(node):
+    return "FWD_B" if len(node.input) > 2 and node.input[2] else "FWD_D"
+
+
 def convolution(node, shapes):
     kind, x, w, rank = tensors_of(node, shapes)
     a, strides, dilations, pads, auto = lists_of(node, rank, w[2:])
@@ -174,11 +178,10 @@ def convolution(node, shapes):
             first, last = (0, 0) if auto == "VALID" else (pads[i], pads[rank + i])
             out = (size + first + last - reach) // s + 1
         axes.append((name, size, out, w[2 + i], s, first, dilations[i] - 1))
-    return "FWD_B" if len(node.input) > 2 and node.input[2] else "FWD_D", kind, groups, x[0], x[1], w[0], axes
+    return "conv", direction_of(node), kind, groups, x[0], x[1], w[0], axes
 
 
 def transposed(node, shapes):
-    """Y of ConvTranspose is what the backward pass of the convolution Y -> X computes."""
     kind, x, w, rank = tensors_of(node, shapes)
     a, strides, dilations, pads, auto = lists_of(node, rank, w[2:])
     groups, more, wanted = a.get("group", 1), a.get("output_padding") or [0] * rank, a.get("output_shape")
@@ -195,15 +198,17 @@ def transposed(node, shapes):
         else:
             first, last = (0, 0) if auto == "VALID" else (pads[i], pads[rank + i])
             size = whole - first - last
-        axes.append((name, size, x[2 + i], w[2 + i], s, first, dilations[i] - 1))
-    return "BWD_D", kind, groups, x[0], w[1] * groups, x[1], axes
+        if size > whole - more[i] - first + max(s, dilations[i]) - 1:
+            raise LeftOut("its output is beyond what its taps and an output padding reach")
+        axes.append((name, x[2 + i], size, w[2 + i], s, first, dilations[i] - 1))
+    return "deconv", direction_of(node), kind, groups, x[0], x[1], w[1] * groups, axes
 
 
 READERS = {"Conv": convolution, "ConvTranspose": transposed}
 
 
 def text(problem):
-    _, _, groups, batch, ic, oc, axes = problem
+    *_, groups, batch, ic, oc, axes = problem
     if any(not 0 < n <= MOST for _, size, out, *_ in axes for n in (size, out)):
         raise LeftOut("an input or output would have no elements")
     words = {"i": 1, "o": 2, "k": 3, "s": 4, "p": 5, "d": 6}
@@ -397,7 +402,7 @@ def counted(nodes):
 
 
 def layers(model, shapes, fuse, say):
-    """(direction, type, epilogue, problem and name), in the model's order."""
+    """(op, direction, type, epilogue, problem and name), in the model's order."""
     taken, others, fused, graph = set(), [], set(), Graph(model.graph, shapes)
     for i, node in enumerate(model.graph.node):
         reader = READERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
@@ -410,11 +415,9 @@ def layers(model, shapes, fuse, say):
         except LeftOut as e:
             say(f"left out {node.op_type} {label(node)}: {e}")
             continue
-        if node.op_type == "ConvTranspose":
-            say(f"{label(node)}: ConvTranspose is taken as backward data" + ("; its bias is left out" if len(node.input) > 2 else ""))
-        words, nodes = graph.epilogue(node) if fuse and node.op_type == "Conv" else ("", [])
+        words, nodes = graph.epilogue(node) if fuse else ("", [])
         fused.update(nodes)
-        yield problem[0], problem[1], words or "none", f'{line}n"{unique_name(node, taken)}"'
+        yield *problem[:3], words or "none", f'{line}n"{unique_name(node, taken)}"'
     nodes = model.graph.node
     if fused:
         say("done by the convolutions before them: " + counted(nodes[i] for i in fused))
@@ -423,11 +426,12 @@ def layers(model, shapes, fuse, say):
 
 
 def write_list(model, a, shapes, out, say):
-    lines, before = [], (None, None, "none")
-    for direction, kind, words, line in layers(model, shapes, not a.unfused, say):
-        if (direction, kind, words) != before:
-            lines.append(f"--dir={direction} --dt={kind} --tag={a.tag}" + (f" --epilogue={words}" if words != before[2] else ""))
-            before = direction, kind, words
+    lines, before = [], ("conv", None, None, "none")
+    for op, direction, kind, words, line in layers(model, shapes, not a.unfused, say):
+        if (op, direction, kind, words) != before:
+            lines.append((f"--op={op} " if op != before[0] else "") + f"--dir={direction} --dt={kind} --tag={a.tag}"
+                         + (f" --epilogue={words}" if words != before[3] else ""))
+            before = op, direction, kind, words
         lines.append(line)
     if not lines:
         raise Refused(f"{a.model} has no convolution that can be listed")

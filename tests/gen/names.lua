@@ -89,7 +89,7 @@ suite.case("listed names are parsed back", function()
 end)
 
 -- All that the grammar has is among those of the usual seed.
-for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "panel/direct", "gather/panel/direct",
+for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "lanes/depthwise", "panel/direct", "gather/panel/direct",
   "planar", "planar.panel", "depthwise", "depthwise.row", "depthwise.stream", "winograd/product", "winograd.fetch.stream/product",
   "winograd/product.half", "winograd/product.fuse", "split/winograd/product", "plain" } do
   suite.case("a random problem has " .. way, function() if seed == usual and not ways[way] then error("none has it") end end)
@@ -150,6 +150,7 @@ for name, expected in pairs {
   ["winograd.4x4+4.t28.s1/product.r1.v1"] = "in place of .4x4+4 there may be .NxN or .N+NxN+N",
   ["winograd.4x04.t28.s1/product.r1.v1"] = "in place of .4x04 there may be",
   ["winograd.4x4.t28.s1/product.r1.v1.half.fuse"] = "in place of .fuse there may be nothing",
+  ["depthwise.r2.p4.moves"] = "in place of .moves there may be .moved or nothing",
   ["plain.x"] = "in place of .x there may be nothing",
   [("x"):rep(96)] = "names have at most 95 letters",
 } do
