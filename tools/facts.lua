@@ -82,7 +82,9 @@ local rows = { table.unpack(activations.list, 2) } -- but none
 local text = { "/* Made by tools/facts.lua: rows of the generator's activations.lua and functions.lua. */" }
 
 local function put_values(row)
-  for i, type_ in ipairs(elements) do if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end end
+  for i, type_ in ipairs(elements) do
+    if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end
+  end
   text[#text + 1] = ("static real exact_%s(real x, real lo, real hi) { return (void)lo, (void)hi, %s; }"):format(row.name, row.exact)
 end
 

@@ -4,9 +4,9 @@
     python3 -m convgen.onnx model.onnx --batch 4 --size 640x640 --dim frames=16
 
 Needs python3-onnx, for the model and its shape inference. Conv of 1 to 3 spatial dimensions with groups, dilations, strides,
-any pads and auto_pad becomes a forward pass, ConvTranspose one of a transposed convolution (--op=deconv), both with the activation
-and the sum with a tensor of its shape that follow where nothing else reads what is between (--unfused: without). Everything
-else is left out, and named on stderr. Names are kept. The model's tensors are channels-first; the list says channels-last, for
+any pads and auto_pad becomes a forward pass, ConvTranspose one of a transposed convolution (--op=deconv), both with the activation and the
+sum with a tensor of their shape that follow where nothing else reads what is between (--unfused: without).
+Everything else is left out, and named on stderr. Names are kept. The model's tensors are channels-first; the list says channels-last, for
 which there are the fastest kernels, unless --tag nchw asks for the model's own order.
 """
 import argparse
@@ -427,11 +427,12 @@ def layers(model, shapes, fuse, say):
 
 def write_list(model, a, shapes, out, say):
     lines, before = [], ("conv", None, None, "none")
-    for op, direction, kind, words, line in layers(model, shapes, not a.unfused, say):
-        if (op, direction, kind, words) != before:
+    for *options, line in layers(model, shapes, not a.unfused, say):
+        op, direction, kind, words = options = tuple(options)
+        if options != before:
             lines.append((f"--op={op} " if op != before[0] else "") + f"--dir={direction} --dt={kind} --tag={a.tag}"
                          + (f" --epilogue={words}" if words != before[3] else ""))
-            before = op, direction, kind, words
+            before = options
         lines.append(line)
     if not lines:
         raise Refused(f"{a.model} has no convolution that can be listed")
