@@ -213,6 +213,8 @@ def test_fused():
         check(f"convgen reads {word}: {done.stderr}", done.returncode == 0)
         check(f"{word}: left alone when asked", fused(nodes, "--unfused") == "none")
     check("a result between", fused([node("Relu", "c", "d"), node("Tanh", "d", "y")], results=("y", "c")) == "none")
+    save([node("ConvTranspose", "x w", "c"), node("Sigmoid", "c", "d"), node("Mul", "c d", "y")], [1, 4, 9, 9], {"w": [4, 3, 3, 3]})
+    check("transposed", "--op=deconv --dir=FWD_D --dt=f32 --tag=nhwc --epilogue=silu" in run()[1])
     # A sum of two convolutions is the later one's; options go back to none.
     convs = [node("Conv", "x w", "a"), node("Conv", "x w", "b"), node("Add", "a b", "s"), node("Relu", "s", "t"), node("Conv", "t v", "y")]
     save(convs, [1, 3, 9, 9], {"w": [4, 3, 3, 3], "v": [4, 4, 3, 3]})
