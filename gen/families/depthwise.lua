@@ -26,7 +26,8 @@ local forms = {
   { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } }, marks = { "moved" } } },
   { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved" } } },
   { sums = true,
-    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
+    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } },
+      marks = { "moved" } } },
 }
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
@@ -34,8 +35,7 @@ local forms = {
 local function refused(s)
   local p = s.p
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
-  return family.first { { p.layout ~= "nhwc" and p.pass == "backward_weights", "depthwise needs channels-last data" },
-    { p.groups ~= p.ic, "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
+  return family.first { { p.groups ~= p.ic, "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
     { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }
 end
 
@@ -89,7 +89,8 @@ local function gathering_misfit(s, schedule)
 end
 
 local function gradient_misfit(s, schedule)
-  local why = family.first { registers(s, gradient.registers(s.p, schedule)) }
+  local why = family.first { { schedule.moved and s.moves, "what is read is laid out anyway" },
+    registers(s, gradient.registers(s.p, schedule)) }
   if why then return why end
   local rows = {}
   for i, r in ipairs(gradient.rectangles(s, schedule)) do
@@ -212,29 +213,51 @@ local function count_run(t, s, schedule, r, run, times)
   end
 end
 
+-- What a rectangle reads, of all planes: its input once and again for other rows of taps, and the gradient. image, row:
+-- lines that pass in one of each; far: bytes after which both are read for the first time.
+local function count_rectangle(t, s, r, count, o)
+  local p, rows = s.p, 0
+  local width = math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
+  for _, run in ipairs(r.runs) do rows = rows + run.count * run.taps end
+  local once, output = math.min(rows, p.input[2]), p.output[2] * p.output[3]
+  local lines = math.max(o.chunk, s.laid and 0 or LINE)
+  local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
+  local function read(n, pitch, own, others)
+    t:read(count * n, { chunk = o.chunk, pitch = pitch * s.size, own = own, others = others })
+  end
+  local others = s.laid and 0 or math.max(o.all - image, 0)
+  read(once * width, s.src.w, image, others)
+  read(output, s.dst.w, image, others)
+  read((rows - once) * width, s.src.w, row)
+  t:calls(count * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks)
+end
+
+-- What laying out both tensors costs, `times`.
+local function count_laid(t, s, schedule, times)
+  for _, tensor in ipairs { s.outside.src, s.outside.dst } do
+    local bytes, all = tensor.n * s.p.batch * s.size, (s.outside.src.n + s.outside.dst.n) * s.p.batch * s.size
+    if s.moves then
+      t:turns(times * bytes / 16)
+      t:read(times, { chunk = bytes, pitch = bytes, own = all })
+    else
+      local chunk = math.min(schedule.vectors * s.lanes, tensor.all) * s.size
+      t:copy(times * bytes / chunk, { chunk = chunk, pitch = tensor.all * s.size, own = all })
+    end
+  end
+end
+
 -- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
-local function gradient_cycles(s, schedule)
+local function gradient_cycles(shape, schedule)
+  local s = gradient.laid(shape, schedule)
   local p, t, size = s.p, s.m.tally(), s.size
   local planes, groups = p.batch * p.output[1] * p.kernel[1], vectors_of(s) / schedule.vectors
-  local chunk = math.min(schedule.vectors * s.lanes, s.channels) * size
-  local all, output = (s.src.n + s.dst.n) * p.batch * size, p.output[2] * p.output[3]
+  local o = { chunk = math.min(schedule.vectors * s.lanes, s.channels) * size,
+    all = (shape.src.n + shape.dst.n) * p.batch * size }
   for _, r in ipairs(gradient.rectangles(s, schedule)) do
-    local rows, width = 0, math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
-    for _, run in ipairs(r.runs) do
-      count_run(t, s, schedule, r, run, planes * vectors_of(s))
-      rows = rows + run.count * run.taps
-    end
-    local once = math.min(rows, p.input[2])
-    local lines = math.max(chunk, LINE)
-    local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
-    local function read(n, pitch, own, others)
-      t:read(planes * groups * n, { chunk = chunk, pitch = pitch * size, own = own, others = others })
-    end
-    read(once * width, s.src.w, image, math.max(all - image, 0))
-    read(output, s.dst.w, image, math.max(all - image, 0))
-    read((rows - once) * width, s.src.w, row)
-    t:calls(planes * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks * groups)
+    for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * vectors_of(s)) end
+    count_rectangle(t, s, r, planes * groups, o)
   end
+  if s.laid then count_laid(t, s, schedule, p.kernel[1]) end
   return t:cycles() / math.min(p.threads, math.ceil(groups))
 end
 
@@ -266,8 +289,10 @@ local function gradient_candidates(s, add)
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
-    add { height = cut.even_size(kh, height), width = cut.even_size(kw, width),
-      pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
+    for i = 1, s.moves and 1 or 2 do
+      add { height = cut.even_size(kh, height), width = cut.even_size(kw, width), moved = i == 2 or nil,
+        pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
+    end
   end
   -- As many rows of taps as fit.
   local function most_height(width, v, pixels)
