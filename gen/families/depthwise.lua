@@ -206,7 +206,9 @@ local function count_run(t, s, schedule, r, run, times)
     for _, column in ipairs(chunk.columns.row) do
       local v, n = column.variant, times * run.count * chunk.count * column.count
       local fmas = run.taps * v.uses + (r.bias and v.size or 0)
-      t:steps(n, fmas, (run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
+      local lines = run.taps * axes.reached(chunk.columns.axis, v) + v.size
+      t:steps(n, fmas, lines * slots, fmas)
+      if not s.laid then t:crowds(n, lines, s.pixel * s.size) end
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
@@ -225,17 +227,21 @@ local function count_rectangle(t, s, r, count, o)
   local function read(n, pitch, own, others)
     t:read(count * n, { chunk = o.chunk, pitch = pitch * s.size, own = own, others = others })
   end
+  local share = s.laid and 1 or math.min(o.chunk / LINE, 1) -- other groups take the rest of a line an image later
   local others = s.laid and 0 or math.max(o.all - image, 0)
-  read(once * width, s.src.w, image, others)
-  read(output, s.dst.w, image, others)
+  read(share * once * width, s.src.w, image, others)
+  read(share * output, s.dst.w, image, others)
+  read((1 - share) * once * width, s.src.w, image)
+  read((1 - share) * output, s.dst.w, image)
   read((rows - once) * width, s.src.w, row)
   t:calls(count * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks)
 end
 
--- What laying out both tensors costs, `times`.
+-- What laying out both tensors costs, `times`: they are written as well.
 local function count_laid(t, s, schedule, times)
   for _, tensor in ipairs { s.outside.src, s.outside.dst } do
     local bytes, all = tensor.n * s.p.batch * s.size, (s.outside.src.n + s.outside.dst.n) * s.p.batch * s.size
+    t.work = t.work + times * bytes / LINE * t.m.store(s.in_scratch.all * s.size)
     if s.moves then
       t:turns(times * bytes / 16)
       t:read(times, { chunk = bytes, pitch = bytes, own = all })
