@@ -6,7 +6,7 @@ local convgen, space = require "convgen", require "space"
 local golden = {
   direct    = { version = 4, hash = "270cdf3f3a390f16" },
   planar    = { version = 5, hash = "64676d4284130307" },
-  depthwise = { version = 4,  },
+  depthwise = { version = 4, hash = "148d873cc95a5414" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
   plain     = { version = 2, hash = "ed31f936e9a9b53e" },
 }
