@@ -1,63 +1,31 @@
--- activations.lua: what is done with a sum before it is stored, one row an activation.
+-- activations.lua: what is done with a sum before it is stored, one row an activation, in the order of
+-- convgen_activation.
 --
--- runtime/problem/activation.c has the same rows for the reference: its head says what holds for all. A row has
---   program(k, y, e, slope)  puts it into a program: y, a register, becomes what is stored; e has the parameters lo and
---                            hi; slope: a register that PReLU's is in
---   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua counts)
---   exact                    a C expression of x, lo and hi for emitted self-checks: LIKE(f) is a function of <math.h>
+-- All that is known of an activation stands here: tools/facts.lua writes the rows as C for the build, the programs as
+-- what they do to one number (the reference's), so that kernels and reference are one text. All keep NaN, and give at
+-- an infinity their limit there; -0 is taken as the formula takes it. They stay within 4 u max(|y|, 2^-20 |x|) of the
+-- exact value (u = 2^-24 or 2^-53). A row has
+--   name                     as it is spelled; convgen.h has it in capitals
+--   parameters               what its numbers are called, lo, then hi, which may be missing where `absent` is C for it;
+--                            also: what the list of all words says behind it
+--   legal                    what they must be: C, a sentence that says what they are not, and what fills that in
+--   program(k, y, e, temp)   puts it into a program: y, a register, becomes what is stored; e has the parameters lo and
+--                            hi; temp: a register that may be overwritten, with the channel's slope where `slopes`
+--   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua counts);
+--                            without: it is a limit, and rounds nothing
+--   exact                    a C expression of x, lo and hi (of which lo is the slope): LIKE(f) is a function of <math.h>
 --   means                    words for emitted files, of which %1 and %2 are the parameters
---   steepest                 where the parameters do not say: a difference of x grows by no more
+--   steepest                 C of lo: a difference of x grows by no more; what a formula does beside does not count
 --   span                     the x between which it hides nothing, where it is flat elsewhere: {lo, hi}, or a function
 --                            of e
--- Comments of the steps give what stands in activation_steps.h under the same name.
-local polynomials = require "polynomials"
+local functions, polynomials = require "functions", require "polynomials"
 local activations = {}
 
+local constant, new, at_least, at_most = functions.constant, functions.new, functions.at_least, functions.at_most
+local horner, exponential = functions.horner, functions.exponential
 local infinity = math.huge
-local exponent = { f32 = { magic = 0x1.8p23 + 127, fraction = 23 }, f64 = { magic = 0x1.8p52 + 1023, fraction = 52 } }
 
----- pieces ----------------------------------------------------------------------------------------------------------
-
-local function constant(k, name, value)
-  local r = k:vector(name)
-  k:constant(r, value)
-  return r
-end
-
--- r = a op b in a new register.
-local function new(k, name, operation, a, b)
-  local r = k:vector(name)
-  k[operation](k, r, a, b)
-  return r
-end
-
--- y stays where it is NaN.
-local function at_least(k, low, y, to) k:max(to or y, constant(k, "low", low), y) end
-local function at_most(k, high, y, to) k:min(to or y, constant(k, "high", high), y) end
-
-local function horner(k, name, coefficients, x)
-  local sum = constant(k, name, coefficients[#coefficients])
-  for i = #coefficients - 1, 1, -1 do k:muladd(sum, x, k:number(coefficients[i])) end
-  return sum
-end
-
--- part, scale: exp(x + rest) = scale * (1 + part)
-local function exponential(k, x, rest)
-  local c, e = polynomials[k.type], exponent[k.type]
-  local scale = constant(k, "scale", c.reduction[1])
-  k:muladd(scale, x, k:number(e.magic))
-  local n = new(k, "n", "sub", scale, k:number(e.magic))
-  k:shift(scale, scale, e.fraction)
-  local high, low = constant(k, "far", -c.reduction[2]), constant(k, "near", -c.reduction[3])
-  k:muladd(high, n, x)
-  if rest then k:muladd(low, n, rest) else k:mul(low, low, n) end
-  k:add(n, high, low)
-  local part = horner(k, "part", c.expm1, n)
-  k:mul(n, n, n)
-  k:muladd(part, n, low)
-  k:add(part, part, high)
-  return part, scale
-end
+---- programs --------------------------------------------------------------------------------------------------------
 
 -- 1 + exp(-x), for x as it is kept in range
 local function one_plus_exp(k, x)
@@ -79,7 +47,16 @@ local function rectify(k, y)
   return zero
 end
 
----- programs --------------------------------------------------------------------------------------------------------
+-- Without a register of their own: kernels had these two before there was a table.
+local function relu(k, y, _, temp)
+  k:zero(temp)
+  k:max(y, temp, y)
+end
+
+local function clamp(k, y, e, temp)
+  if e.lo > -infinity then k:constant(temp, e.lo); k:max(y, temp, y) end
+  if e.hi < infinity then k:constant(temp, e.hi); k:min(y, temp, y) end
+end
 
 -- below = min(0, y); y = max(0, y)
 local function part_at_zero(k, y)
@@ -124,6 +101,8 @@ local function silu(k, y)
   k:div(y, y, one_plus_exp(k, y))
 end
 
+-- (exp(-2|x|) - 1) / (exp(-2|x|) + 1), whose numerator is exact enough where x is small. What the quotient and the
+-- denominator lost in rounding is put back; between 1 and 2, 3/4 is one over the denominator as near as needed.
 local function tanh(k, y)
   local sign = constant(k, "sign", -0.0)
   local t = new(k, "t", "bor", y, sign)
@@ -166,6 +145,7 @@ local function tail_beyond(k, t, part, scale, sign)
   return lost
 end
 
+-- max(x, 0) - |x| * tail(|x|): the tail by its ratio to exp(-x^2 / 2), whose exponent is a pair.
 local function gelu(k, y)
   local sign = constant(k, "sign", -0.0)
   local far = new(k, "far", "bor", y, sign)
@@ -183,36 +163,42 @@ end
 
 ---- the table -------------------------------------------------------------------------------------------------------
 
--- NaN-keeping limits of the first two stand in parts.epilogue: kernels had them before there was a table.
-activations.rows = {
-  none = {},
-  relu = { exact = "x < 0 ? 0 : x", means = "then max(0, .)", steepest = 1 },
-  clamp = { exact = "x < lo ? lo : x > hi ? hi : x", means = "then clamped to [%1, %2]", steepest = 1,
-    span = function(e) return e end },
-  leaky = { program = leaky, registers = 2, steepest = 1, exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
-    means = "then max(. < 0 ? %1 * . : ., %2)" },
-  prelu = { program = prelu, registers = 3, steepest = 1, exact = "x < 0 ? lo * x : x",
-    means = "then . < 0 ? slope[c] * . : ." },
-  sigmoid = { program = sigmoid, registers = 6, steepest = 0.25, exact = "1 / (1 + LIKE(exp)(-x))",
+local list = {
+  { name = "none", steepest = "1" },
+  { name = "relu", program = relu, exact = "x < 0 ? 0 : x", means = "then max(0, .)", steepest = "1" },
+  { name = "clamp", program = clamp, exact = "x < lo ? lo : x > hi ? hi : x", means = "then clamped to [%1, %2]",
+    steepest = "1", span = function(e) return e end, parameters = { "LO", "HI", also = " with LO <= HI" }, legal = {
+      { "lo <= hi", "clamp from %g to %g: the lower bound must not be above the upper one, nor NaN", "lo, hi" } } },
+  { name = "leaky", program = leaky, registers = 2, steepest = "fmax(1, fabs(lo))",
+    means = "then max(. < 0 ? %1 * . : ., %2)", exact = "LIKE(fmax)(x < 0 ? lo * x : x, hi)",
+    parameters = { "SLOPE", "FLOOR", absent = "-INFINITY" }, legal = {
+      { "isfinite(lo)", "leaky with the slope %g: it must be a finite number", "lo" },
+      { "hi < INFINITY", "leaky with the floor %g: it must be a number, or -infinity for none", "hi" } } },
+  { name = "prelu", program = prelu, slopes = true, registers = 3, steepest = "fmax(1, fabs(lo))",
+    exact = "x < 0 ? lo * x : x", means = "then . < 0 ? slope[c] * . : ." },
+  { name = "sigmoid", program = sigmoid, registers = 6, steepest = "0.25", exact = "1 / (1 + LIKE(exp)(-x))",
     means = "then 1 / (1 + exp(-.))", span = { lo = -2.5, hi = 2.5 } },
-  tanh = { program = tanh, registers = 7, steepest = 1, exact = "LIKE(tanh)(x)", means = "then tanh(.)",
+  { name = "tanh", program = tanh, registers = 7, steepest = "1", exact = "LIKE(tanh)(x)", means = "then tanh(.)",
     span = { lo = -2, hi = 2 } },
-  hardsigmoid = { program = hardsigmoid, registers = 2, steepest = 0, means = "then min(max(%1 * . + %2, 0), 1)",
-    exact = "LIKE(fmin)(LIKE(fmax)(LIKE(fma)(lo, x, hi), 0), 1)", span = function(e)
+  { name = "hardsigmoid", program = hardsigmoid, registers = 2, steepest = "fabs(lo)", parameters = { "A", "B" },
+    exact = "LIKE(fmin)(LIKE(fmax)(LIKE(fma)(lo, x, hi), 0), 1)", means = "then min(max(%1 * . + %2, 0), 1)",
+    span = function(e)
       local a, b = -e.hi / e.lo, (1 - e.hi) / e.lo
       return e.lo ~= 0 and { lo = math.min(a, b), hi = math.max(a, b) } or { lo = 0, hi = 0 }
-    end },
-  hardswish = { program = hardswish, registers = 2, steepest = 1.5, means = "then . * min(max(. + 3, 0), 6) / 6",
-    exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6" },
-  silu = { program = silu, registers = 6, steepest = 1.1, exact = "x < -11000 ? 0 : x / (1 + LIKE(exp)(-x))",
-    means = "then . / (1 + exp(-.))" },
-  gelu = { program = gelu, registers = 9, steepest = 1.13, means = "then . * (1 + erf(. / sqrt(2))) / 2",
+    end,
+    legal = { { "isfinite(lo) && isfinite(hi)", "hardsigmoid with %g and %g: both must be finite numbers", "lo, hi" } } },
+  { name = "hardswish", program = hardswish, registers = 2, steepest = "1.5",
+    exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6", means = "then . * min(max(. + 3, 0), 6) / 6" },
+  { name = "silu", program = silu, registers = 6, steepest = "1.1", means = "then . / (1 + exp(-.))",
+    exact = "x < -11000 ? 0 : x / (1 + LIKE(exp)(-x))" },
+  { name = "gelu", program = gelu, registers = 9, steepest = "1.13", means = "then . * (1 + erf(. / sqrt(2))) / 2",
     exact = "x < -150 ? 0 : x * LIKE(erfc)(-x * 0.7071067811865475244L) / 2" },
 }
 
--- As convgen_activation counts them.
-activations.order = { "none", "relu", "clamp", "leaky", "prelu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu",
-  "gelu" }
+activations.list, activations.rows = list, {}
+for i, row in ipairs(list) do
+  row.number, activations.rows[row.name] = i - 1, row
+end
 
 -- What emitted files say of an epilogue's.
 function activations.words(e)
@@ -229,17 +215,17 @@ function activations.span(p)
   return type(span) == "function" and span(p.epilogue) or span or nil
 end
 
--- Registers that the activation of a problem needs beside a sum; and with it.
-function activations.room(p)
-  local needs = activations.registers(p)
-  return needs > 0 and needs + 1 or 0
+-- Registers that are taken while a sum of a problem has its activation; 0: those that it has anyway. With the sum, and
+-- with a range's mask where masks take vector registers.
+function activations.room(p, target)
+  local needs = activations.of(p).registers
+  return needs and needs + 1 + (target.mask_registers and 0 or 1) or 0
 end
 
-function activations.registers(p) return activations.of(p).registers or 0 end
-
-function activations.put(k, p, y, slope)
-  k.activates = true
-  activations.of(p).program(k, y, p.epilogue, slope)
+function activations.put(k, p, y, temp)
+  local row = activations.of(p)
+  if row.registers then k.activates = true end
+  if row.program then row.program(k, y, p.epilogue, temp) end
 end
 
 return activations

@@ -308,14 +308,22 @@ function driver.stage(spec)
   return stage
 end
 
--- The C text of a stage; c_type(name) is the type in C of what a base holds.
-function driver.print(stage, c_type)
+-- Where a base is that stands elsewhere: {name of another one, elements from there}.
+local function moved(place, c_type, slot)
+  local member = slot(place[1])
+  return place[2] == 0 and "call->" .. member or ("(%s *)call->%s + %d"):format(c_type(member), member, place[2])
+end
+
+-- The C text of a stage; slot(name) is the member of cg_call that a base's name stands for, c_type(slot) the type in C
+-- of what it holds. stage.elsewhere: bases that are not what their name says, see `moved`.
+function driver.print(stage, c_type, slot)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
-    local from = name == "scratch" and "scratch_memory" or "call->" .. name
-    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
+    local member, place = slot(name), stage.elsewhere and stage.elsewhere[name]
+    local from = name == "scratch" and "scratch_memory" or place and moved(place, c_type, slot) or "call->" .. member
+    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(member), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end

@@ -8,6 +8,7 @@ local targets = require "targets"
 local types = require "types"
 local template = require "template"
 local driver = require "driver"
+local dual = require "dual"
 local words = require "emit_words"
 local frames = require "emit_frames"
 local lower = { c = require "lower/c", machine = require "lower/machine" }
@@ -45,9 +46,6 @@ local function name_layers(network)
     layers = true }
   for _, layer in ipairs(network.layers) do
     local p, said = layer.problem, layer.name ~= "" and layer.name
-    if p.epilogue.activation == "prelu" then
-      return nil, ("%s: emitted files have no slope for each channel yet; leaky:SLOPE has one for all"):format(p.text)
-    end
     local suffix = pass_suffix[p.pass]
     if said and given[said .. suffix] then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
@@ -87,9 +85,13 @@ local function head(network, layer, kernel, result)
   put("%s: %s for %s.\n", kernel.file, layer.id, kernel.target)
   put("  %s, %s\n", words.pass(p), p.text)
   for _, line in ipairs(words.mathematics(p)) do put("    %s", line) end
+  if result.problem.asked then
+    put("  The code is %s of the convolution that reads dst and writes src: these are its names.",
+      words.pass(result.problem))
+  end
   put ""
   titled("schedule", { kernel.schedule .. ", " .. kernel.from })
-  if family.explain then titled("", family.explain(p, result.schedule, targets[kernel.target])) end
+  if family.explain then titled("", family.explain(result.problem, result.schedule, targets[kernel.target])) end
   titled("stages", stage_words(result))
   titled("error", words.certificate(p, kernel))
   put("\nMade by convgen %s; belongs to whoever made it.", network.version)
@@ -134,7 +136,9 @@ end
 local function stages_text(p, result)
   local list = {}
   local function c_type(name) return words.c_type(p, name) end
-  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, c_type)) end
+  for i, stage in ipairs(result.stages) do
+    list[i] = "static " .. tidied(driver.print(stage, c_type, dual.slots(p, stage)))
+  end
   return table.concat(list, "\n")
 end
 

@@ -2,20 +2,10 @@
 local activations, types = require "activations", require "types"
 local parts = {}
 
--- Leaky and the like are programs of activations.lua; the first two of its rows have always been here.
 local function activate(k, p, acc, temp, with)
-  local e = p.epilogue
-  if e.activation == "relu" then
-    k:zero(temp)
-    k:max(acc, temp, acc)
-  elseif e.activation == "clamp" then
-    if e.lo > -math.huge then k:constant(temp, e.lo); k:max(acc, temp, acc) end
-    if e.hi < math.huge then k:constant(temp, e.hi); k:min(acc, temp, acc) end
-  elseif activations.of(p).program then
-    if with.slope and with.slope_of_all then k:broadcast(temp, with.slope)
-    elseif with.slope then k:load(temp, with.slope, with.first, with.count) end
-    activations.put(k, p, acc, temp)
-  end
+  if with.slope and with.slope_of_all then k:broadcast(temp, with.slope)
+  elseif with.slope then k:load(temp, with.slope, with.first, with.count) end
+  activations.put(k, p, acc, temp)
 end
 
 -- What remains to be done to `acc` before the last store, in the order of the canonical result: bias, then residual and
@@ -33,11 +23,11 @@ function parts.epilogue(k, p, acc, temp, with)
   if p.epilogue.residual_last then add(with.residual) end
 end
 
--- Whether a forward pass reads a slope for each channel.
-function parts.slopes(p) return p.epilogue ~= nil and p.epilogue.activation == "prelu" end
+-- Whether a slope for each channel is read.
+function parts.slopes(p) return activations.of(p).slopes end
 
 -- Whether its last steps are beyond what turns results back: that knows no channel's slope.
-function parts.turned_slopes(p) return parts.slopes(p) and p.pass == "forward" and p.epilogue.residual end
+function parts.turned_slopes(p) return parts.slopes(p) and p.epilogue.residual end
 
 ---- sizes -------------------------------------------------------------------------------------------------------------
 

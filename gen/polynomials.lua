@@ -12,12 +12,12 @@ return {
       0xb69f72p-33, 0xcef180p-36,
     },
     mills_over = {
-      0xffffffp-29, 0x9781eep-26, 0x82b12ep-28, -0xbc7c16p-32,
-      -0xc748c5p-32,
+      0x800000p-28, 0x95f3a3p-26, 0xcbcdcbp-29, -0xef1b57p-32,
+      -0xa15b70p-32, 0xecf8a3p-44,
     },
     mills_under = {
-      0x800000p-23, 0xa00c6ap-22, 0x9bd43cp-22, 0x9d4994p-23,
-      0xaba10cp-25, 0xb21d46p-28,
+      0x800000p-23, 0x9cefe9p-22, 0x9460f6p-22, 0x8fededp-23,
+      0x95707dp-25, 0x8ee4d9p-28,
     },
   },
   f64 = {

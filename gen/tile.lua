@@ -230,15 +230,15 @@ end
 local function gather(t, sums, node)
   local k, e, list, slots = t.k, t.ending.epilogue, {}, {}
   each(t, sums, node.reach or {}, function() list[#list + 1] = register(t, sums) end)
-  local needs = e and activations.registers(e) or 0
-  local live = #list + needs + count(t, t.held, {}) + 1 -- what is held, what passes
+  local needs = e and activations.room(e, k.target) or 0
+  local live = #list - 1 + needs + count(t, t.held, {}) + 1 -- what is held, what passes
   if needs == 0 or live <= k.target.registers then return list, slots end
   for i = math.max(1, #list - (live - k.target.registers) + 1), #list do
     slots[i] = k:slot "waits"
     k:spill(slots[i], list[i])
   end
   t.waiting = true
-  t.known[sums], t.known[t[t.ending.temporary]] = nil, nil
+  t.known[sums] = nil
   return list, slots
 end
 
@@ -272,7 +272,13 @@ end
 
 ---- endings: what happens to each sum -------------------------------------------------------------------------------
 
-local function temporary(t) return register(t, t[t.ending.temporary]) end
+-- Where sums wait, a register from one to the next would be one that the activation lacks.
+local function beside(t, operand)
+  if t.waiting then t.known[operand] = nil end
+  return register(t, operand)
+end
+
+local function temporary(t) return beside(t, t[t.ending.temporary]) end
 
 function endings.stored(t, sum, node)
   local first, n = lanes(t, t.sums, {})
@@ -295,10 +301,9 @@ end
 
 function endings.added_in_memory(t, sum) t.k:add(sum, sum, t.k:memory(place(t, t.sums))) end
 
--- A bias that does not depend on the vector; an activation that sums wait for leaves it no register from one to the
--- next.
+-- A bias that does not depend on the vector.
 function endings.biased(t, sum)
-  local r = register(t, t.passing)
+  local r = beside(t, t.passing)
   if t.index.v == 0 or t.waiting then t.k:broadcast(r, place(t, t.ending.value)) end
   t.k:add(sum, sum, r)
 end

@@ -1,8 +1,8 @@
-/* embed.c: build-time program: embed OUT.c FACTS.h SOURCE_DIR FILE...
+/* embed.c: build-time program: embed OUT.c FACTS_DIR SOURCE_DIR FILE...
  *
  * Writes one C file that holds gen's Lua modules as bytecode (with line numbers, for messages) and the templates as text,
  * sorted by name, as the table that runtime/generate/script.c reads. A file that does not compile stops the build with its message.
- * FACTS.h is tools/facts.lua's. */
+ * What goes to FACTS_DIR is tools/facts.lua's. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -75,17 +75,17 @@ static long put_file(const char *folder, const char *name)
     return written;
 }
 
-static void put_facts(const char *folder, const char *path)
+static void put_facts(const char *folder, const char *facts)
 {
     char script[4096];
     lua_State *lua = luaL_newstate();
     if (!lua)
-        stop(path, "no memory");
+        stop(facts, "no memory");
     luaL_openlibs(lua);
     snprintf(script, sizeof script, "%s/tools/facts.lua", folder);
     int wrong = luaL_loadfile(lua, script);
     lua_pushstring(lua, folder);
-    lua_pushstring(lua, path);
+    lua_pushstring(lua, facts);
     if (wrong || lua_pcall(lua, 2, 0, 0))
         stop(script, wrong ? "does not compile" : lua_tostring(lua, -1));
     lua_close(lua);
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
 {
     int count = argc - 4;
     if (count < 0 || !(out = fopen(argv[1], "w")))
-        stop("use", "embed OUT.c FACTS.h SOURCE_DIR FILE...");
+        stop("use", "embed OUT.c FACTS_DIR SOURCE_DIR FILE...");
     char **names = argv + 4;
     put_facts(argv[3], argv[2]);
     qsort(names, (size_t)count, sizeof *names, by_name);

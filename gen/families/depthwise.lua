@@ -11,6 +11,7 @@ local reduce = require "reduce"
 local axes = require "families/depthwise_axis"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
+local lane_groups = require "rewrite/lanes"
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs, most_parts = 6000, 12, 16
@@ -19,13 +20,13 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 -- depthwise.r2.p4: tiles of 2 rows and 4 pixels, all weights of a plane in registers. depthwise.row.p12: one row, its
 -- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one.
 -- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
--- step.
+-- step. lanes.g4/depthwise.h1.w3.v1.p8: the same of 4 groups of few channels, which share the lanes.
 
 local forms = {
   { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } }, marks = { "moved" } } },
   { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } }, marks = { "moved" } } },
   { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved" } } },
-  { sums = true,
+  { sums = true, lane_groups.node,
     { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } },
       marks = { "moved" } } },
 }
@@ -35,7 +36,11 @@ local forms = {
 local function refused(s)
   local p = s.p
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
-  return family.first { { p.groups ~= p.ic, "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
+  local several = p.groups ~= p.ic
+  return family.first {
+    { several and p.layout ~= "nhwc" and p.pass == "backward_weights", "groups of few channels need channels-last data" },
+    { several and (p.groups == 1 or p.pass ~= "backward_weights"),
+      "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
     { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }
 end
 
@@ -48,6 +53,13 @@ end
 
 local function free_registers(s) return s.target.registers - other_registers(s) end
 local function registers(s, beside) return family.registers(beside + other_registers(s), s.target) end
+
+-- Backward weights of groups of several channels.
+local function sums_refused(s)
+  local pays = s.members == 1
+  if not pays then lane_groups.each_tile(s, s.lanes, function() pays = true end) end
+  return family.first { { not pays, "groups of %d channels fill their lanes alone", s.ocg } }
+end
 
 local function text(operations)
   return { operations > most_operations, "its kernels would have %d multiply-adds, at most %d", operations,
@@ -67,14 +79,14 @@ local function gradient_text(s, schedule)
     for _, run in ipairs(r.runs) do rows = rows + run.taps + extra end
     operations = operations + rows * (columns.row.uses + #columns.row)
   end)
-  for _, part in ipairs(axes.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
-  return operations * vectors
+  for _, part in ipairs(gradient.parts(s, schedule)) do vectors = vectors + part.vectors end
+  return operations * vectors * s.members
 end
 
 local function gathering_misfit(s, schedule)
   local p, h, w = s.p, s.lines.down, s.pixels.down
   local weights = schedule.streamed and 1 or (schedule.rows and p.kernel[2] or 1) * p.kernel[3] * s.members
-  local room = activations.room(p) -- sums wait while one is finished, weights do not
+  local room = activations.room(p, s.target) -- sums wait while one is finished, weights do not
   local why = family.first {
     { schedule.moved and s.moves, "what is read is laid out anyway" },
     { schedule.pixels % w ~= 0 or (schedule.rows or h) % h ~= 0,
@@ -88,9 +100,18 @@ local function gathering_misfit(s, schedule)
     text(gathering_text(tiled)) }
 end
 
+-- Beside the sums of groups in the lanes: the pattern, and what that may need.
+local function gradient_registers(s, schedule)
+  local beside = schedule.groups and lane_groups.pattern_registers(s, schedule.groups, s.lanes) or other_registers(s)
+  return family.registers(gradient.registers(s, schedule) + beside, s.target)
+end
+
 local function gradient_misfit(s, schedule)
-  local why = family.first { { schedule.moved and s.moves, "what is read is laid out anyway" },
-    registers(s, gradient.registers(s.p, schedule)) }
+  local several = s.members > 1
+  local why = family.first { { (schedule.groups ~= nil) ~= several, "groups of several channels share the lanes" },
+    { schedule.moved and (s.moves or several), "what is read is laid out anyway, or not at all" },
+    table.unpack(schedule.groups and lane_groups.tile_misfits(s, schedule, s.lanes) or {}) }
+    or family.first { gradient_registers(s, schedule) }
   if why then return why end
   local rows = {}
   for i, r in ipairs(gradient.rectangles(s, schedule)) do
@@ -201,14 +222,15 @@ end
 
 -- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
 local function count_run(t, s, schedule, r, run, times)
-  local slots = crossing(s)
+  local slots, members = crossing(s), s.members
+  local loaded = schedule.groups and lane_groups.pattern_loads(s, schedule.groups, s.lanes) * members or slots
   for _, chunk in ipairs(r.chunks) do
     for _, column in ipairs(chunk.columns.row) do
       local v, n = column.variant, times * run.count * chunk.count * column.count
-      local fmas = run.taps * v.uses + (r.bias and v.size or 0)
-      local lines = run.taps * axes.reached(chunk.columns.axis, v) + v.size
-      t:steps(n, fmas, lines * slots, fmas)
-      if not s.laid then t:crowds(n, lines, s.pixel * s.size) end
+      local fmas = run.taps * v.uses * members + (r.bias and v.size or 0)
+      local reached = run.taps * axes.reached(chunk.columns.axis, v)
+      t:steps(n, fmas, reached * loaded + v.size * slots, fmas)
+      if not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
@@ -252,15 +274,21 @@ local function count_laid(t, s, schedule, times)
   end
 end
 
+-- How many times the vectors of a schedule's tile the channels are.
+local function tiles_of(s, schedule)
+  if schedule.groups then return lane_groups.columns(s, schedule.groups, s.lanes).all end
+  return vectors_of(s) / schedule.vectors
+end
+
 -- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
 local function gradient_cycles(shape, schedule)
   local s = gradient.laid(shape, schedule)
   local p, t, size = s.p, s.m.tally(), s.size
-  local planes, groups = p.batch * p.output[1] * p.kernel[1], vectors_of(s) / schedule.vectors
-  local o = { chunk = math.min(schedule.vectors * s.lanes, s.channels) * size,
-    all = (shape.src.n + shape.dst.n) * p.batch * size }
+  local planes, groups = p.batch * p.output[1] * p.kernel[1], tiles_of(s, schedule)
+  local o = { all = (shape.src.n + shape.dst.n) * p.batch * size,
+    chunk = (schedule.groups and schedule.groups * s.ocg or math.min(schedule.vectors * s.lanes, s.channels)) * size }
   for _, r in ipairs(gradient.rectangles(s, schedule)) do
-    for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * vectors_of(s)) end
+    for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * groups * schedule.vectors) end
     count_rectangle(t, s, r, planes * groups, o)
   end
   if s.laid then count_laid(t, s, schedule, p.kernel[1]) end
@@ -291,7 +319,22 @@ local function gathering_candidates(s, add)
   if none then try(unit, { streamed = true }) end
 end
 
+-- Of groups that share the lanes: as many taps of a row as fit, and rows of them.
+local function lane_candidates(s, add)
+  local p = s.p
+  lane_groups.each_tile(s, s.lanes, function(groups, v)
+    for _, width in ipairs { p.kernel[3], (p.kernel[3] + 1) // 2, 1 } do
+      for _, height in ipairs { p.kernel[2], 1 } do
+        local schedule = { groups = groups, vectors = v, height = height, width = cut.even_size(p.kernel[3], width),
+          pixels = cut.even_size(math.min(p.output[3], reduce.block), 8) }
+        if not family.first { gradient_registers(s, schedule) } then return add(schedule) end
+      end
+    end
+  end, true)
+end
+
 local function gradient_candidates(s, add)
+  if s.members > 1 then return lane_candidates(s, add) end
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
@@ -302,7 +345,7 @@ local function gradient_candidates(s, add)
   end
   -- As many rows of taps as fit.
   local function most_height(width, v, pixels)
-    local beside = gradient.registers(p, { height = 0, width = width, vectors = v, pixels = pixels })
+    local beside = gradient.registers(s, { height = 0, width = width, vectors = v, pixels = pixels })
     return math.max(math.min((free - beside) // (v * width), kh), 0)
   end
   for _, width in ipairs { kw, (kw + 1) // 2, math.min(kw, 4), 1 } do
@@ -319,5 +362,5 @@ end
 return family.new { name = "depthwise", forms = forms, refused = refused,
   gathers = { shape = gathering.shape, candidates = gathering_candidates, misfit = gathering_misfit,
     cycles = gathering_cycles, stages = gathering.stages },
-  sums = { shape = gradient.shape, candidates = gradient_candidates, misfit = gradient_misfit,
+  sums = { shape = gradient.shape, refused = sums_refused, candidates = gradient_candidates, misfit = gradient_misfit,
     cycles = gradient_cycles, stages = gradient.stages } }

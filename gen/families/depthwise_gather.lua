@@ -34,9 +34,9 @@ end
 -- weights' taps, the output's pixels. Channels-first outputs, and residuals, stand in scratch as well.
 local function places(s, schedule)
   local t = { moves = s.moves or schedule.moved or false }
-  t.pixel = t.moves and moves.pitch(s, s.members) or s.from.all
+  t.pixel = t.moves and moves.pitch(s, s.members) or s.from.w
   t.tap = t.moves and s.members * s.lanes or s.p.oc
-  t.out_pixel = s.planar and s.lanes or s.to.all
+  t.out_pixel = s.planar and s.lanes or s.to.w
   t.in_row, t.out_row, t.weights_row = s.from.size[3] * t.pixel, s.to.size[3] * t.out_pixel, s.p.kernel[3] * t.tap
   return t
 end
@@ -116,7 +116,7 @@ local function tile_nodes(s, rows, variant)
       { "weights", rows.plane.tap_stride * s.p.kernel[2] * s.weights_row } }
     plane = { copies = { { s.from.base, "plane" }, { "weights", "plane_weights" } }, plane }
   end
-  return { zero = { m = m } }, plane, { finish = { s.forward and "epilogue", "stored" }, reach = { m = m } }
+  return { zero = { m = m } }, plane, { finish = { "epilogue", "stored" }, reach = { m = m } }
 end
 
 -- A run of equal tiles of a row.
@@ -248,9 +248,10 @@ end
 
 ---- what moves first -------------------------------------------------------------------------------------------------
 
+local function pixels(tensor) return tensor.size[1] * tensor.size[2] * tensor.size[3] end
+
 -- Where a task has its parts of the images: elements from the start of its scratch; size: of all.
 local function room(s)
-  local function pixels(tensor) return tensor.n // tensor.all end
   local input = parts.round_up(pixels(s.from) * s.pixel, 64 // s.size)
   local output = s.planar and pixels(s.to) * s.out_pixel or 0
   local residual = s.planar and s.residual and output or 0
@@ -261,14 +262,15 @@ function depthwise_gather.scratch(s) return room(s).size end
 
 -- How one part of the channels is moved: input, weights, residual, output (nil where it stands in place).
 local function movers(s, part, i)
-  local p, out = s.p, s.planar and { pixels = s.to.n // s.to.all, channels = part.lanes, members = 1, pixel = s.to.w,
+  local p, out = s.p, s.planar and { pixels = pixels(s.to), channels = part.lanes, members = 1, pixel = s.to.w,
     channel = s.to.c, pitch = s.out_pixel, row = s.lanes }
   local inputs = s.members > 1 and part.lanes or part.source.elements
   local tap, channel = s.planar and 1 or p.oc, s.planar and s.taps or 1
+  local alike = s.members > 1 and not s.planar and s.from.w == tap -- weights, and pixels
   local m = {}
-  m.input = moves.into(s, "members" .. i, { pixels = s.from.n // s.from.all, channels = inputs, members = s.members,
+  m.input = moves.into(s, "members" .. i, { pixels = pixels(s.from), channels = inputs, members = s.members,
     pixel = s.from.w, channel = s.from.c, pitch = s.pixel, row = s.lanes })
-  m.weights = moves.into(s, s.members > 1 and not s.planar and "members" .. i or "weights" .. i, { pixels = s.taps,
+  m.weights = moves.into(s, (alike and "members" or "weights") .. i, { pixels = s.taps,
     channels = part.lanes, members = s.members, pixel = tap, channel = channel, pitch = s.tap, row = s.lanes })
   m.residual = out and s.residual and moves.into(s, "residual" .. i, out)
   m.output = out and moves.out(s, "result" .. i, out)

@@ -3,7 +3,8 @@
 --
 -- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are, or a task
 -- lays out both planes of its channels first, [pixel][lane], and then takes all rectangles: where data are
--- channels-first, and where rectangles are many or the pixels of a vector meet in few sets of the nearest cache.
+-- channels-first, and where rectangles are many or the pixels of a vector meet in few sets of the nearest cache. Groups of
+-- few channels share the lanes (rewrite/lanes.lua): an accumulator is a tap and an input channel of each group.
 --
 -- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that
 -- are new to the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in
@@ -20,6 +21,7 @@ local view = require "view"
 local axes = require "families/depthwise_axis"
 local moves = require "families/depthwise_moves"
 local parts = require "parts"
+local lane_groups = require "rewrite/lanes"
 local depthwise_gradient = {}
 
 ---- the shape: which output rows and pixels a rectangle of taps may use -----------------------------------------------
@@ -34,8 +36,10 @@ function depthwise_gradient.shape(p, target)
   local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
   s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
-  s.channels, s.pixel, s.multiplier, s.moves = p.oc, p.ic, p.oc // p.ic, p.layout == "nchw"
-  s.bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs -- one tap that sees all planes
+  s.channels, s.pixel, s.multiplier, s.members = p.oc, s.src.w, p.oc // p.ic, s.icg
+  s.from, s.to, s.target, s.moves = s.src, s.dst, target, p.layout == "nchw"
+  -- One tap that sees all planes; groups have a stage for it.
+  s.bias_beside = p.bias and s.members == 1 and planes.taps == 1 and low == 0 and high == planes.outputs
   return s
 end
 
@@ -52,6 +56,19 @@ function depthwise_gradient.laid(s, schedule)
   local weights = dst + p.output[2] * t.dst.h
   t.in_scratch = { dst = dst, weights = weights, all = weights + (s.moves and p.kernel[2] * t.weights.kh or 0) }
   return setmetatable(t, { __index = s })
+end
+
+-- The parts of the channels, see axes.channel_parts; column: the tile of whole groups.
+function depthwise_gradient.parts(s, schedule)
+  if not schedule.groups then return axes.channel_parts(s, schedule.vectors) end
+  local list = {}
+  for i, run in ipairs(lane_groups.columns(s, schedule.groups, s.lanes)) do
+    local before = run.index * schedule.groups
+    list[i] = { first = before * s.ocg, lanes = run.tile.last, vectors = run.tile.vectors, count = run.count,
+      step = run.tile.channels, from = schedule.groups * s.icg, column = run.tile,
+      source = { first = before * s.icg, phase = 0 } }
+  end
+  return list
 end
 
 -- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles,
@@ -116,9 +133,11 @@ function depthwise_gradient.each_kernel(rectangles, visit)
 end
 
 -- The registers that a schedule needs beside the input vector: sums, and gradients that wait for their last tap.
-function depthwise_gradient.registers(p, schedule)
-  local waiting = math.min(schedule.pixels, (schedule.width - 1) * p.dilation[3] // p.stride[3] + 1)
-  return schedule.vectors * (schedule.height * schedule.width + (p.bias and 1 or 0) + waiting)
+function depthwise_gradient.registers(s, schedule)
+  local p, waiting = s.p, nil
+  waiting = math.min(schedule.pixels, (schedule.width - 1) * p.dilation[3] // p.stride[3] + 1)
+  local bias = p.bias and s.members == 1 and 1 or 0
+  return schedule.vectors * (schedule.height * schedule.width * s.members + bias + waiting)
 end
 
 ---- the kernel --------------------------------------------------------------------------------------------------------
@@ -137,15 +156,19 @@ local function load_nodes(nodes, r, vectors, state, last)
   state.next = math.max(state.next, last + 1)
 end
 
--- What passes of a position: for each row of taps and vector of channels an input vector.
+-- What passes of a position: for each row of taps, vector of channels and input channel of a group an input vector.
 local function position_terms(s, row_taps, position, part)
   local list = {}
+  local function add(kh, v, i)
+    local from, uses = part.column and { first = 0 } or axes.source(part.source.phase + v * s.lanes, part.lanes,
+      s.multiplier), {}
+    for n, use in ipairs(position.uses) do uses[n] = { v = v, kh = kh, kw = use.tap, i = i, m = use.output } end
+    list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
+      uses = uses, phase = from.phase, elements = from.elements, skip = i }
+  end
   for _, kh in ipairs(row_taps) do
     for v = 0, part.vectors - 1 do
-      local from, uses = axes.source(part.source.phase + v * s.lanes, part.lanes, s.multiplier), {}
-      for i, use in ipairs(position.uses) do uses[i] = { v = v, kh = kh, kw = use.tap, m = use.output } end
-      list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
-        uses = uses, phase = from.phase, elements = from.elements }
+      for i = 0, s.members - 1 do add(kh, v, i) end
     end
   end
   return { multiply = { terms = list } }
@@ -179,16 +202,23 @@ local function row_nodes(s, r, columns, run, part)
   return list
 end
 
+local function sums_of(s, part)
+  local sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
+    { "kw", s.weights.kw }, last = part.lanes }
+  if part.column then sums[4] = { "i", s.weights.i } end
+  return sums
+end
+
 local function operands(s, r, part)
   return { registers = { "passing" }, body = {}, ending = { temporary = "passing" },
     arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" },
       r.bias and { "diff_bias", "inout" } },
-    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, m = s.p.output[3] },
-    sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
-      { "kw", s.weights.kw }, last = part.lanes },
+    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, i = s.members, m = s.p.output[3] },
+    sums = sums_of(s, part),
     held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
     passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
-      once = part.lanes == s.lanes and s.multiplier == 1 },
+      load = part.column and lane_groups.load(s, part.column, s.lanes),
+      once = part.lanes == s.lanes and s.multiplier == 1 and s.members == 1 },
     beside = r.bias and { pointer = "diff_bias", register = "acc_bias", { "v", s.lanes }, last = part.lanes } or nil }
 end
 
@@ -218,7 +248,12 @@ end
 
 -- Zeroes rows x columns taps, of all vectors of a part.
 local function zero_kernel(s, key, part, rows, columns)
-  return s:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
+  local vectors = part.column and part.vectors or 0 -- else an argument says so
+  return s:kernel(("%s %d %d %d %d"):format(key, part.lanes, vectors, rows, columns), "zero", function(o)
+    if part.column then
+      local inputs = reduce.rows(reduce.vectors(part.column, s.lanes), s.members, s.weights.i)
+      return reduce.zero_kernel(o, reduce.rows(reduce.rows(inputs, columns, s.weights.kw), rows, s.weights.kh))
+    end
     local row = reduce.rows({ { at = 0, lanes = part.lanes } }, columns, s.weights.kw)
     return reduce.zero_kernel(o, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
   end)
@@ -266,7 +301,7 @@ local function kernels_of(s, r, part)
 end
 
 local function zero_sums(d, r, part, use, at)
-  d:call(use.zero, { at.weights, part.vectors })
+  d:call(use.zero, { at.weights, not part.column and part.vectors or nil })
   if r.bias then d:call(use.zero_bias, { at.bias, part.vectors }) end
 end
 
@@ -281,11 +316,11 @@ local function compute_part(s, r, part)
     local channel = d:let("c", group * part.step + part.first)
     local at = { bias = { d.bias, channel } }
     at.weights = { d.weights, d:let("to",
-      ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * p.oc + channel) }
+      ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * s.weights.kw + channel) }
     zero_sums(d, r, part, use, at)
     reduce.planes(d, p, function(n, od)
       at.src = { d.src, d:let("from", gather.seen_at(p, 1, od, kd, n * p.input[1]) * s.src.d + first_row(s, r) +
-        group * (part.step // s.multiplier) + part.source.first) }
+        group * part.from + part.source.first) }
       at.dst = { d.dst, d:let("with", (n * p.output[1] + od) * s.dst.d + channel) }
       reduce.each_block(d, p, function(first) call_block(d, s, r, use.of, first, at) end)
     end, low, high)
@@ -313,7 +348,7 @@ end
 local function sums_at(d, s, r, kd, channel)
   local p, tap = s.p, r.rows.first * s.p.kernel[3] + r.columns.first
   local weights = s.moves and { d.scratch, s.in_scratch.weights + tap * s.weights.kw }
-    or { d.weights, (kd * (p.kernel[2] * p.kernel[3]) + tap) * p.oc + channel }
+    or { d.weights, (kd * (p.kernel[2] * p.kernel[3]) + tap) * s.weights.kw + channel }
   return { bias = { d.bias, channel }, weights = weights, src = { d.scratch, first_row(s, r) },
     dst = { d.scratch, s.in_scratch.dst } }
 end
@@ -325,7 +360,7 @@ local function laying_part(s, rectangles, part, move)
   return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
     local channel = d:let("c", group * part.step + part.first)
-    local source = group * (part.step // s.multiplier) + part.source.first
+    local source = group * part.from + part.source.first
     for i, r in ipairs(rectangles) do zero_sums(d, r, part, use[i], sums_at(d, s, r, kd, channel)) end
     reduce.planes(d, p, function(n, od)
       move.src(d, { d.src, n * outside.src.n + gather.seen_at(p, 1, od, kd) * outside.src.d + source * outside.src.c },
@@ -383,16 +418,17 @@ end
 function depthwise_gradient.stages(s, schedule)
   s = depthwise_gradient.laid(s, schedule)
   local rectangles, list, bias, move = depthwise_gradient.rectangles(s, schedule), {}, {}, {}
-  local channels = axes.channel_parts(s, schedule.vectors)
+  local channels, beside = depthwise_gradient.parts(s, schedule), s.p.bias and s.members == 1
   for i, part in ipairs(s.laid and channels or {}) do move[i] = movers(s, part, i) end
-  for _, part in ipairs(s.p.bias and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
+  for _, part in ipairs(beside and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
   for i, part in ipairs(s.laid and channels or {}) do list[i] = laying_part(s, rectangles, part, move[i]) end
   for _, r in ipairs(s.laid and {} or rectangles) do
     for _, part in ipairs(channels) do list[#list + 1] = compute_part(s, r, part) end
   end
   local scratch = s.laid and s.in_scratch.all * s.size or nil
   local stages = { driver.stage { name = "compute", parts = list, scratch = scratch } }
-  for i, part in ipairs(s.p.bias and not rectangles[1].bias and channels or {}) do
+  if s.p.bias and not beside then stages[2] = reduce.bias_stage(s) end
+  for i, part in ipairs(beside and not rectangles[1].bias and channels or {}) do
     bias[i] = bias_part(s, part, move[i])
   end
   if bias[1] then stages[2] = driver.stage { name = "bias", parts = bias, scratch = scratch } end

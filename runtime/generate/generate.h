@@ -82,6 +82,7 @@ typedef struct cg_stage {
     long tasks;
     size_t scratch; /* bytes a thread, 64-byte aligned */
     bool pack;      /* turns weights into packed; the only one convgen_pack runs */
+    bool once;      /* its tasks add to outputs: none may run a second time */
     bool shares;    /* reads or writes the memory that stages share */
     int ends;       /* tasks among which every part of the stage has its first and its last one; 0: not known */
     long end[CG_ENDS];

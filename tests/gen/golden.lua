@@ -4,9 +4,9 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "270cdf3f3a390f16" },
+  direct    = { version = 4, hash = "af8914027a0372e7" },
   planar    = { version = 5, hash = "64676d4284130307" },
-  depthwise = { version = 4, hash = "148d873cc95a5414" },
+  depthwise = { version = 4, hash = "4e8abed215f09bb4" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
   plain     = { version = 2, hash = "ed31f936e9a9b53e" },
 }
@@ -44,14 +44,15 @@ end
 local more = {
   direct = { like(pointwise, { marked = ".across" }), like(pointwise, { marked = ".across", pass = "backward_data" }),
     like(pointwise, { marked = ".ahead", pass = "backward_weights" }), { groups = 5, ic = 20, oc = 20, marked = "lanes." },
-    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" } },
+    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" }, { groups = 5, ic = 20, oc = 20, marked = "window/" } },
   depthwise = { { groups = 20, ic = 20, oc = 60, pass = "backward_data" },
     { groups = 20, ic = 20, oc = 60, layout = "nchw", bias = true,
       epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
     { groups = 20, ic = 20, oc = 60, layout = "nchw", pass = "backward_data" },
     { groups = 20, ic = 20, oc = 60, layout = "nchw", pass = "backward_weights", bias = true },
     { groups = 20, ic = 20, bias = true, epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
-    { groups = 20, ic = 20, bias = true, pass = "backward_weights", kernel = { 2, 3, 3 }, pad = { 1, 1, 1 }, output = { 2, 9, 11 } } },
+    { groups = 20, ic = 20, bias = true, pass = "backward_weights", kernel = { 2, 3, 3 }, pad = { 1, 1, 1 }, output = { 2, 9, 11 } },
+    { groups = 5, ic = 20, oc = 20, bias = true, pass = "backward_weights", marked = "lanes." } },
   winograd = { { accuracy = "8x", ic = 20, bias = true, kernel = { 1, 3, 5 }, pad = { 0, 1, 2 } },
     { accuracy = "8x", pass = "backward_data", groups = 2, ic = 40, oc = 80, type = "f64" },
     { accuracy = "8x", dilation = { 1, 2, 3 }, pad = { 0, 2, 2 }, output = { 1, 9, 9 } },
