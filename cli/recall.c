@@ -25,7 +25,7 @@ cg_status cli_request(convgen_context *c, const cli_arguments *a, const cg_named
             return status;
     }
     *out = (cg_request){ .problem = &np->problem, .machine = &c->machine, .target = target->name, .form = cg_form(target, cli_compiler(a)),
-                         .threads = np->threads ? np->threads : 1 };
+                         .threads = np->threads ? np->threads : 1, .unrolls = strcmp(cli_compiler(a), "tcc") != 0 };
     return CONVGEN_OK;
 }
 

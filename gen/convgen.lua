@@ -9,6 +9,8 @@ local dual = require "dual"
 local program = require "program"
 local template = require "template"
 local lower_c = require "lower/c"
+local legible = require "lower/legible"
+local strides = require "strides"
 local lower_machine = require "lower/machine"
 local emit = require "emit"
 local accumulate = require "rewrite/accumulate"
@@ -85,11 +87,18 @@ local function kernels_text(request, result, text)
   return table.concat(list, "\n")
 end
 
-local function stages_text(request, result)
+-- Kernels in C for people, and for compilers that unroll loops, which libtcc does not.
+local function legible_kernels(request, result)
+  local all, used, list = strides.of(request.problem), {}, {}
+  for i, kernel in ipairs(result.kernels) do list[i] = legible.kernel(kernel, all, used) end
+  return strides.text(used) .. table.concat(list, "\n")
+end
+
+local function stages_text(request, result, fewer)
   local list = {}
   local function c_type(name) return types.c(types.of(request.problem, name)) end
   for i, stage in ipairs(result.stages) do
-    list[i] = driver.print(stage, c_type, dual.slots(request.problem, stage))
+    list[i] = driver.print(stage, c_type, dual.slots(request.problem, stage), fewer)
   end
   return table.concat(list, "\n")
 end
@@ -101,11 +110,14 @@ local function beyond(form, result) return form == lower_c and form.beyond(resul
 
 local function source_text(request, name, result)
   local form = form_of(request)
+  local unrolls = form == lower_c and request.unrolls
   return template.fill("kernel.c.in", {
     PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
-    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result),
+    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result)
+      .. (unrolls and legible.prelude() or ""),
     SLOPE = parts.slopes(request.problem) and "\n    void *slope; /* one for each channel */" or "",
-    KERNELS = kernels_text(request, result, form.kernel), STAGES = stages_text(request, result),
+    KERNELS = unrolls and legible_kernels(request, result) or kernels_text(request, result, form.kernel),
+    STAGES = stages_text(request, result, unrolls),
   })
 end
 

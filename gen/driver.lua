@@ -168,13 +168,21 @@ end
 
 function Body:comment(s) self:line("/* %s */", s) end
 
+-- What a count is in all calls, or false; for readers (lower/legible.lua).
+local function note(formal, value)
+  if formal.always == nil then formal.always = value or false elseif formal.always ~= value then formal.always = false end
+end
+
 function Body:argument(kernel, i, actual)
   local formal = kernel.args[i]
   local counts = getmetatable(actual) == Expr or math.type(actual) == "integer"
   if actual == nil or counts ~= (formal.kind == "count") then
     error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
   end
-  if formal.kind == "count" then return self:text(actual) end
+  if formal.kind == "count" then
+    note(formal, constant(lift(actual)))
+    return self:text(actual)
+  end
   local base, offset = actual[1], lift(actual[2] or 0)
   self.used[base.base], formal.bases = true, formal.bases or {}
   formal.bases[base.base] = true
@@ -194,7 +202,16 @@ function Body:call(kernel, args)
   for i, formal in ipairs(kernel.args) do
     list[i] = self:argument(kernel, i, args[named and formal.name or i])
   end
-  self:line("%s(%s);", kernel.name, table.concat(list, ", "))
+  self.lines[#self.lines + 1] = { kernel = kernel, arguments = list, indent = ("    "):rep(self.depth) }
+end
+
+-- A call's line; without counts that are the same in all calls of the kernel, if so asked.
+local function call_text(call, fewer)
+  local list = {}
+  for i, formal in ipairs(call.kernel.args) do
+    if not (fewer and formal.always) then list[#list + 1] = call.arguments[i] end
+  end
+  return ("%s%s(%s);"):format(call.indent, call.kernel.name, table.concat(list, ", "))
 end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
@@ -315,8 +332,9 @@ local function moved(place, c_type, slot)
 end
 
 -- The C text of a stage; slot(name) is the member of cg_call that a base's name stands for, c_type(slot) the type in C
--- of what it holds. stage.elsewhere: bases that are not what their name says, see `moved`.
-function driver.print(stage, c_type, slot)
+-- of what it holds. stage.elsewhere: bases that are not what their name says, see `moved`. fewer: calls are of kernels
+-- that lower/legible.lua has made, which have fewer arguments.
+function driver.print(stage, c_type, slot, fewer)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
@@ -328,7 +346,8 @@ function driver.print(stage, c_type, slot)
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end
   if not uses_call then head[#head + 1] = "    (void)call;" end
-  return table.concat(head, "\n") .. "\n" .. table.concat(d.lines, "\n") .. "\n}\n"
+  for _, line in ipairs(d.lines) do head[#head + 1] = type(line) == "table" and call_text(line, fewer) or line end
+  return table.concat(head, "\n") .. "\n}\n"
 end
 
 return driver

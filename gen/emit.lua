@@ -11,7 +11,9 @@ local driver = require "driver"
 local dual = require "dual"
 local words = require "emit_words"
 local frames = require "emit_frames"
-local lower = { c = require "lower/c", machine = require "lower/machine" }
+local strides = require "strides"
+local lower = { c = require "lower/c", legible = require "lower/legible",
+  machine = require "lower/machine" }
 
 local emit = {}
 
@@ -117,6 +119,13 @@ local function kernels_text(result, text, target)
   return table.concat(list, "\n")
 end
 
+-- Kernels in C behind the strides that they name.
+local function legible_text(p, result)
+  local all, used = strides.of(p), {}
+  local text = kernels_text(result, function(kernel) return lower.legible.kernel(kernel, all, used) end)
+  return strides.text(used) .. text
+end
+
 -- Without variables that nobody reads: drivers name every index of a task; with signs as people write them.
 local function tidied(text)
   text = text:gsub("%+ %-(%d)", "- %1"):gsub(" %* 1 ([/+]) ", " %1 ")
@@ -133,11 +142,11 @@ local function tidied(text)
   return table.concat(lines)
 end
 
-local function stages_text(p, result)
+local function stages_text(p, result, in_c)
   local list = {}
   local function c_type(name) return words.c_type(p, name) end
   for i, stage in ipairs(result.stages) do
-    list[i] = "static " .. tidied(driver.print(stage, c_type, dual.slots(p, stage)))
+    list[i] = "static " .. tidied(driver.print(stage, c_type, dual.slots(p, stage), in_c))
   end
   return table.concat(list, "\n")
 end
@@ -162,7 +171,7 @@ local function vec_header(network, p, target, put)
   if not network.headers[name] then
     local macro = (network.guard .. "_VEC_" .. type_name .. "_" .. target.name):upper()
     put(name, ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro,
-      (lower.c.prelude(type_name, target):gsub("\n$", ""))))
+      ((lower.c.prelude(type_name, target) .. lower.legible.prelude()):gsub("\n$", ""))))
     network.headers[name] = true
   end
   return ('#include "%s"\n'):format(name)
@@ -201,8 +210,8 @@ local function write_kernel(network, layer, kernel, build, put)
     HEAD = head(network, layer, kernel, result), PREFIX = network.prefix, OPEN = open, CLOSE = close,
     INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels)
       or instructions,
-    KERNELS = kernels_text(result, in_c and lower.c.kernel or lower.machine.assembly, target),
-    STAGES = stages_text(p, result), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
+    KERNELS = in_c and legible_text(p, result) or kernels_text(result, lower.machine.assembly, target),
+    STAGES = stages_text(p, result, in_c), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),
   }):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
   return true

@@ -286,7 +286,8 @@ end
 local function checked_slices(network, values)
   local any = any_slices(network)
   local all = any and { SLICES = template.fill("standalone_slices.in", {}), RUN = "with_slices", ON = "l, ",
-    THREADS = "", BETWEEN = "between ? between : ", CONST = "", ADDED = "\n        if (l->adds) add(l, &s, old_value(i), 1);" }
+    THREADS = "", BETWEEN = "between ? between : ", CONST = "",
+    ADDED = "\n        if (l->adds) add(l, &s, old_value(i), 1);" }
     or { SLICES = "", RUN = "l->run", ON = "", THREADS = ", THREADS", BETWEEN = "", CONST = "const ", ADDED = "" }
   for name, text in pairs(all) do values[name] = text end
   return values

@@ -111,13 +111,20 @@ end
 -- name.
 local usual = { out = "diff_bias", sum = "acc%d", g = "g" }
 
+-- The register of a name such as acc0_1, which says what array it is of.
+local function chain(k, name)
+  local indices = {}
+  for digits in name:gmatch "%d+" do indices[#indices + 1] = math.tointeger(digits) end
+  return k:vector(name:match "^%a+", indices)
+end
+
 -- The chains of each place, one a block.
 local function chains_of(k, places, blocks, text)
   local chains = {}
   for v in ipairs(places) do chains[v] = {} end
   for b = 0, (blocks or 1) - 1 do
     for v = 0, #places - 1 do
-      chains[v + 1][b + 1] = k:vector(blocks and text:format(b, v) or text:format(v))
+      chains[v + 1][b + 1] = chain(k, blocks and text:format(b, v) or text:format(v))
     end
   end
   return chains

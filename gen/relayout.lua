@@ -65,7 +65,7 @@ end
 
 local function registers_for(k)
   local r = {}
-  for i = 1, k.part do r[i] = k:vector("r" .. i) end
+  for i = 1, k.part do r[i] = k:vector("r", { i }) end
   return r
 end
 

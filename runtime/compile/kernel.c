@@ -18,7 +18,9 @@ cg_status cg_kernel_new(cg_script *s, const cg_request *r, const cg_making *how,
     memset(out, 0, sizeof *out);
     why[0] = 0;
     out->machine = !strcmp(r->form, "machine");
-    cg_status status = cg_script_source(s, r, how->schedule, &out->source, why);
+    cg_request request = *r;
+    request.unrolls = strcmp(how->compiler, "tcc") != 0;
+    cg_status status = cg_script_source(s, &request, how->schedule, &out->source, why);
     if (!status) status = cg_code_new(out->source.text, how->compiler, how->flags, &out->code, why);
     for (int i = 0; !status && i < out->source.stage_count; i++) {
         const char *symbol = out->source.stage[i].symbol;

@@ -188,7 +188,7 @@ void cg_script_push_machine(lua_State *lua, const cg_machine *m)
 
 static void push_request(lua_State *lua, const cg_request *r)
 {
-    lua_createtable(lua, 0, 5);
+    lua_createtable(lua, 0, 9);
     cg_script_push_problem(lua, r->problem);
     lua_setfield(lua, -2, "problem");
     cg_script_push_machine(lua, r->machine);
@@ -199,6 +199,7 @@ static void push_request(lua_State *lua, const cg_request *r)
     if (r->asked) cg_script_set_text(lua, "asked", r->asked);
     set_bool(lua, "steady", r->steady);
     set_bool(lua, "all", r->all);
+    set_bool(lua, "unrolls", r->unrolls);
 }
 
 /* ---- targets ---- */

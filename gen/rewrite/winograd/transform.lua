@@ -142,7 +142,7 @@ local function by_vectors(k, o, channels, pointers)
 end
 
 -- A register for an element that is loaded: the matrix' name in small letters, row, column.
-local function element(k, m, y, x) return k:vector(("%s%d_%d"):format(m.from:lower(), y - 1, x - 1)) end
+local function element(k, m, y, x) return k:vector(m.from:lower(), { y - 1, x - 1 }) end
 
 local function all() return true end
 
