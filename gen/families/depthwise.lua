@@ -38,7 +38,8 @@ local function refused(s)
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
   local several = p.groups ~= p.ic
   return family.first {
-    { several and p.layout ~= "nhwc" and p.pass == "backward_weights", "groups of few channels need channels-last data" },
+    { several and p.layout ~= "nhwc" and p.pass == "backward_weights",
+      "groups of few channels need channels-last data" },
     { several and (p.groups == 1 or p.pass ~= "backward_weights"),
       "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
     { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }

@@ -3,8 +3,9 @@
 --
 -- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are, or a task
 -- lays out both planes of its channels first, [pixel][lane], and then takes all rectangles: where data are
--- channels-first, and where rectangles are many or the pixels of a vector meet in few sets of the nearest cache. Groups of
--- few channels share the lanes (rewrite/lanes.lua): an accumulator is a tap and an input channel of each group.
+-- channels-first, and where rectangles are many or the pixels of a vector meet in few sets of the nearest cache.
+-- Groups of few channels share the lanes (rewrite/lanes.lua): an accumulator is a tap and an input channel of each
+-- group.
 --
 -- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that
 -- are new to the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in
