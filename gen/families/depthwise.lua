@@ -27,7 +27,8 @@ local forms = {
   { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } }, marks = { "moved" } } },
   { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved" } } },
   { sums = true, lane_groups.node,
-    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
+    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } },
+      marks = { "moved" } } },
 }
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
@@ -35,9 +36,11 @@ local forms = {
 local function refused(s)
   local p = s.p
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
+  local several = p.groups ~= p.ic
   return family.first {
-    { p.layout ~= "nhwc" and p.pass == "backward_weights", "depthwise needs channels-last data" },
-    { p.groups ~= p.ic and (p.groups == 1 or p.pass ~= "backward_weights"),
+    { several and p.layout ~= "nhwc" and p.pass == "backward_weights",
+      "groups of few channels need channels-last data" },
+    { several and (p.groups == 1 or p.pass ~= "backward_weights"),
       "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
     { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }
 end
@@ -107,6 +110,7 @@ end
 local function gradient_misfit(s, schedule)
   local several = s.members > 1
   local why = family.first { { (schedule.groups ~= nil) ~= several, "groups of several channels share the lanes" },
+    { schedule.moved and (s.moves or several), "what is read is laid out anyway, or not at all" },
     table.unpack(schedule.groups and lane_groups.tile_misfits(s, schedule, s.lanes) or {}) }
     or family.first { gradient_registers(s, schedule) }
   if why then return why end
@@ -225,10 +229,49 @@ local function count_run(t, s, schedule, r, run, times)
     for _, column in ipairs(chunk.columns.row) do
       local v, n = column.variant, times * run.count * chunk.count * column.count
       local fmas = run.taps * v.uses * members + (r.bias and v.size or 0)
-      t:steps(n, fmas, run.taps * axes.reached(chunk.columns.axis, v) * loaded + v.size * slots, fmas)
+      local reached = run.taps * axes.reached(chunk.columns.axis, v)
+      t:steps(n, fmas, reached * loaded + v.size * slots, fmas)
+      if not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
+  end
+end
+
+-- What a rectangle reads, of all planes: its input once and again for other rows of taps, and the gradient. image, row:
+-- lines that pass in one of each; far: bytes after which both are read for the first time.
+local function count_rectangle(t, s, r, count, o)
+  local p, rows = s.p, 0
+  local width = math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
+  for _, run in ipairs(r.runs) do rows = rows + run.count * run.taps end
+  local once, output = math.min(rows, p.input[2]), p.output[2] * p.output[3]
+  local lines = math.max(o.chunk, s.laid and 0 or LINE)
+  local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
+  local function read(n, pitch, own, others)
+    t:read(count * n, { chunk = o.chunk, pitch = pitch * s.size, own = own, others = others })
+  end
+  local share = s.laid and 1 or math.min(o.chunk / LINE, 1) -- other groups take the rest of a line an image later
+  local others = s.laid and 0 or math.max(o.all - image, 0)
+  read(share * once * width, s.src.w, image, others)
+  read(share * output, s.dst.w, image, others)
+  read((1 - share) * once * width, s.src.w, image)
+  read((1 - share) * output, s.dst.w, image)
+  read((rows - once) * width, s.src.w, row)
+  t:calls(count * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks)
+end
+
+-- What laying out both tensors costs, `times`: they are written as well.
+local function count_laid(t, s, schedule, times)
+  for _, tensor in ipairs { s.outside.src, s.outside.dst } do
+    local bytes, all = tensor.n * s.p.batch * s.size, (s.outside.src.n + s.outside.dst.n) * s.p.batch * s.size
+    t.work = t.work + times * bytes / LINE * t.m.store(s.in_scratch.all * s.size)
+    if s.moves then
+      t:turns(times * bytes / 16)
+      t:read(times, { chunk = bytes, pitch = bytes, own = all })
+    else
+      local chunk = math.min(schedule.vectors * s.lanes, tensor.all) * s.size
+      t:copy(times * bytes / chunk, { chunk = chunk, pitch = tensor.all * s.size, own = all })
+    end
   end
 end
 
@@ -239,28 +282,17 @@ local function tiles_of(s, schedule)
 end
 
 -- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
-local function gradient_cycles(s, schedule)
+local function gradient_cycles(shape, schedule)
+  local s = gradient.laid(shape, schedule)
   local p, t, size = s.p, s.m.tally(), s.size
   local planes, groups = p.batch * p.output[1] * p.kernel[1], tiles_of(s, schedule)
-  local chunk = (schedule.groups and schedule.groups * s.ocg or math.min(schedule.vectors * s.lanes, s.channels)) * size
-  local all, output = (s.src.n + s.dst.n) * p.batch * size, p.output[2] * p.output[3]
+  local o = { all = (shape.src.n + shape.dst.n) * p.batch * size,
+    chunk = (schedule.groups and schedule.groups * s.ocg or math.min(schedule.vectors * s.lanes, s.channels)) * size }
   for _, r in ipairs(gradient.rectangles(s, schedule)) do
-    local rows, width = 0, math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
-    for _, run in ipairs(r.runs) do
-      count_run(t, s, schedule, r, run, planes * groups * schedule.vectors)
-      rows = rows + run.count * run.taps
-    end
-    local once = math.min(rows, p.input[2])
-    local lines = math.max(chunk, LINE)
-    local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
-    local function read(n, pitch, own, others)
-      t:read(planes * groups * n, { chunk = chunk, pitch = pitch * size, own = own, others = others })
-    end
-    read(once * width, s.src.w, image, math.max(all - image, 0))
-    read(output, s.dst.w, image, math.max(all - image, 0))
-    read((rows - once) * width, s.src.w, row)
-    t:calls(planes * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks * groups)
+    for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * groups * schedule.vectors) end
+    count_rectangle(t, s, r, planes * groups, o)
   end
+  if s.laid then count_laid(t, s, schedule, p.kernel[1]) end
   return t:cycles() / math.min(p.threads, math.ceil(groups))
 end
 
@@ -307,8 +339,10 @@ local function gradient_candidates(s, add)
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
-    add { height = cut.even_size(kh, height), width = cut.even_size(kw, width),
-      pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
+    for i = 1, s.moves and 1 or 2 do
+      add { height = cut.even_size(kh, height), width = cut.even_size(kw, width), moved = i == 2 or nil,
+        pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
+    end
   end
   -- As many rows of taps as fit.
   local function most_height(width, v, pixels)

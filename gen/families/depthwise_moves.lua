@@ -9,10 +9,12 @@ local parts = require "parts"
 local relayout = require "relayout"
 local moves = {}
 
--- Elements between the pixels of a vector of channels: with a channel multiplier, of the input channels that it needs.
-function moves.pitch(s, members)
-  if s.multiplier == 1 then return s.lanes * members end
-  return parts.round_up((s.multiplier + s.lanes - 2) // s.multiplier + 1, s.part)
+-- Elements between the pixels of so many vectors of channels, or members of one: with a channel multiplier, of the
+-- input channels that they need.
+function moves.pitch(s, count)
+  local width = s.lanes * count
+  if s.multiplier == 1 then return width end
+  return parts.round_up((s.multiplier + width - 2) // s.multiplier + 1, s.part)
 end
 
 local function together(b, name, o)

@@ -6,7 +6,7 @@ local convgen, space = require "convgen", require "space"
 local golden = {
   direct    = { version = 4, hash = "af8914027a0372e7" },
   planar    = { version = 5, hash = "64676d4284130307" },
-  depthwise = { version = 4, hash = "4ffb9ba485c97a0a" },
+  depthwise = { version = 4, hash = "4e8abed215f09bb4" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
   plain     = { version = 2, hash = "ed31f936e9a9b53e" },
 }
@@ -49,6 +49,7 @@ local more = {
     { groups = 20, ic = 20, oc = 60, layout = "nchw", bias = true,
       epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
     { groups = 20, ic = 20, oc = 60, layout = "nchw", pass = "backward_data" },
+    { groups = 20, ic = 20, oc = 60, layout = "nchw", pass = "backward_weights", bias = true },
     { groups = 20, ic = 20, bias = true, epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
     { groups = 20, ic = 20, bias = true, pass = "backward_weights", kernel = { 2, 3, 3 }, pad = { 1, 1, 1 }, output = { 2, 9, 11 } },
     { groups = 5, ic = 20, oc = 20, bias = true, pass = "backward_weights", marked = "lanes." } },
