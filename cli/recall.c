@@ -183,22 +183,29 @@ cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_pr
     return outcome->recalled ? not_built(status) : status;
 }
 
-/* One process asks for few pairs, but once a table row: they are kept. */
+typedef struct peak_of {
+    char target[16]; /* "": this place is free */
+    convgen_type type;
+    double value;
+} peak_of;
+
+static bool is_of(const peak_of *p, const char *target, convgen_type type)
+{
+    return !strcmp(p->target, target) && p->type == type;
+}
+
+/* One process asks for few pairs, but once a table row: they are kept; the last place is for whichever comes. */
 double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads)
 {
-    static struct {
-        char target[16];
-        convgen_type type;
-        double value;
-    } known[8];
-    int i = 0;
-    while (i < 7 && known[i].target[0] && (strcmp(known[i].target, target) != 0 || known[i].type != type))
-        i++;
-    if (strcmp(known[i].target, target) != 0 || known[i].type != type) {
-        snprintf(known[i].target, sizeof known[i].target, "%s", target);
-        known[i].type = type;
-        if (cg_context_peak(c, target, type, &known[i].value))
-            known[i].value = 0;
+    static peak_of known[8];
+    peak_of *p = known, *last = known + sizeof known / sizeof *known - 1;
+    while (p < last && p->target[0] && !is_of(p, target, type))
+        p++;
+    if (!is_of(p, target, type)) {
+        snprintf(p->target, sizeof p->target, "%s", target);
+        p->type = type;
+        if (cg_context_peak(c, target, type, &p->value))
+            p->value = 0;
     }
-    return known[i].value * threads;
+    return p->value * threads;
 }

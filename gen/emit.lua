@@ -48,9 +48,6 @@ local function name_layers(network)
     layers = true }
   for _, layer in ipairs(network.layers) do
     local p, said = layer.problem, layer.name ~= "" and layer.name
-    if (p.src_stride or 0) + (p.dst_stride or 0) > 0 or p.accumulate then
-      return nil, ("%s: emitted files have no slices of channels yet, and add to no gradient"):format(p.text)
-    end
     local suffix = pass_suffix[p.pass]
     if said and given[said .. suffix] then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))

@@ -56,10 +56,12 @@ function words.operands(p)
   local dst, list = image(p, p.output, p.oc), {}
   local shapes = { src = image(p, p.input, p.ic), dst = dst, weights = weights_shape(p), bias = p.bias and { p.oc },
     residual = p.epilogue.residual and dst, slope = parts.slopes(p) and { p.oc } }
+  local apart = { src = p.src_stride, dst = p.dst_stride, residual = p.dst_stride }
   for _, row in ipairs(parameters[p.pass]) do
     local slot, name, written = table.unpack(row)
     if shapes[slot] then
-      list[#list + 1] = { slot = slot, name = name, written = written, shape = shapes[slot], type = types.of(p, slot) }
+      list[#list + 1] = { slot = slot, name = name, written = written, shape = shapes[slot], type = types.of(p, slot),
+        apart = (apart[slot] or 0) > 0 and apart[slot] or nil }
     end
   end
   return list
@@ -191,6 +193,7 @@ function words.mathematics(p)
   local lines, back = {}, p.op == "transposed"
   local function put(text, ...) lines[#lines + 1] = text:format(...) end
   if back then transposed[p.pass](p, transposed_terms_of(p), put) else mathematics[p.pass](p, terms_of(p), put) end
+  if p.accumulate then put "added to what is there, after all sums" end
   local c = dual.of(p)
   local icg, ocg, all, one, what = c.ic // p.groups, c.oc // p.groups, "c", "i", "input"
   if back then all, one, what = "i", "c", "output" end
@@ -208,10 +211,10 @@ end
 -- The most terms of one output.
 function words.terms(asked)
   local p = dual.of(asked)
-  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  if p.pass == "backward_weights" then return p.batch * p.output[1] * p.output[2] * p.output[3] end
+  local taps, more = p.kernel[1] * p.kernel[2] * p.kernel[3], p.accumulate and 1 or 0
+  if p.pass == "backward_weights" then return p.batch * p.output[1] * p.output[2] * p.output[3] + more end
   local channels = p.pass == "backward_data" and p.oc or p.ic
-  return channels // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0)
+  return channels // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0) + more
 end
 
 function words.budget(p) return accuracies[p.accuracy].budget end

@@ -161,6 +161,7 @@ program.operations = {
   muladd    = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" } }, -- d * x + y: a step of a polynomial
   band = of_bits, bor = of_bits, bxor = of_bits,
   shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
+  down      = { "d", "x", "bits", reads = { "x" }, writes = { "d" } },
   move      = unary,
   insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" }, converts = true },
   extract   = also(to_memory, { "a", "x", "part" }),

@@ -3,7 +3,8 @@
 local source, folder = ...
 package.path = source .. "/gen/?.lua;" .. source .. "/tools/?.lua"
 local accuracies, targets, space, types = require "accuracies", require "targets", require "space", require "types"
-local activations, steps, convgen = require "activations", require "steps", require "convgen"
+local activations, functions, steps = require "activations", require "functions", require "steps"
+local convgen = require "convgen"
 
 local function each(list, text)
   local lines = {}
@@ -45,6 +46,7 @@ for _, row in ipairs { { "ACCURACY", tiers }, { "FAMILY", space.words() }, { "TA
   table.insert(head, (('#define CG_%s_LIST "%s"'):format(name, table.concat(words, ", "))))
   table.insert(head, (('#define CG_%s_NAMES {"%s"}\nenum { CG_%s_COUNT = %d };'):format(name, table.concat(words, '", "'), name, #words)))
 end
+table.insert(head, ("enum { CG_FUNCTION_COUNT = %d };"):format(#functions.list))
 table.insert(head, ('#define CG_EPILOGUE_LIST "%s, and residual, alone or before or after them: residual+relu, silu+residual"')
   :format(table.concat(each(activations.list, spelled), ", ")))
 table.insert(head, ('#define CG_EPILOGUE_WORDS "%s residual residual+relu silu+residual"')
@@ -77,12 +79,21 @@ local function columns(row)
 end
 
 local rows = { table.unpack(activations.list, 2) } -- but none
-local text = { "/* Made by tools/facts.lua: rows of the generator's activations.lua. */" }
-for _, row in ipairs(rows) do
-  for i, type_ in ipairs(elements) do if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end end
+local text = { "/* Made by tools/facts.lua: rows of the generator's activations.lua and functions.lua. */" }
+
+local function put_values(row)
+  for i, type_ in ipairs(elements) do
+    if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end
+  end
   text[#text + 1] = ("static real exact_%s(real x, real lo, real hi) { return (void)lo, (void)hi, %s; }"):format(row.name, row.exact)
+end
+
+for _, row in ipairs(rows) do
+  put_values(row)
   text[#text + 1] = checked(row) .. ('_Static_assert(CONVGEN_%s == %d, "convgen.h counts activations as gen/activations.lua does");')
     :format(row.name:upper(), row.number)
 end
 text[#text + 1] = "#define ACTIVATIONS(ROW) \\\n" .. table.concat(each(rows, columns), " \\\n")
+for _, row in ipairs(functions.list) do put_values(row) end
+text[#text + 1] = "#define FUNCTIONS(ROW) " .. table.concat(each(functions.list, function(row) return ("ROW(%s)"):format(row.name) end), " ")
 write("activations.h", table.concat(text, "\n") .. "\n")

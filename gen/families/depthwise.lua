@@ -105,7 +105,8 @@ local function gradient_registers(s, schedule)
 end
 
 local function gradient_misfit(s, schedule)
-  local why = family.first { { (schedule.groups ~= nil) ~= (s.members > 1), "groups of several channels share the lanes" },
+  local several = s.members > 1
+  local why = family.first { { (schedule.groups ~= nil) ~= several, "groups of several channels share the lanes" },
     table.unpack(schedule.groups and lane_groups.tile_misfits(s, schedule, s.lanes) or {}) }
     or family.first { gradient_registers(s, schedule) }
   if why then return why end

@@ -138,7 +138,8 @@ function axes.channel_parts(s, vectors)
     for i = 0, math.min(period, count) - 1 do
       local first = start + i * width
       list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, step = period * width,
-        from = period * width // s.multiplier, count = (count - i + period - 1) // period, source = axes.source(first, part_lanes, s.multiplier) }
+        from = period * width // s.multiplier, count = (count - i + period - 1) // period,
+        source = axes.source(first, part_lanes, s.multiplier) }
     end
   end
   add(0, lanes, vectors, whole // vectors)

@@ -198,7 +198,8 @@ local function operands(s, r, part)
     sums = sums_of(s, part),
     held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
     passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
-      load = part.column and lane_groups.load(s, part.column, s.lanes), once = part.lanes == s.lanes and s.multiplier == 1 and s.members == 1 },
+      load = part.column and lane_groups.load(s, part.column, s.lanes),
+      once = part.lanes == s.lanes and s.multiplier == 1 and s.members == 1 },
     beside = r.bias and { pointer = "diff_bias", register = "acc_bias", { "v", s.lanes }, last = part.lanes } or nil }
 end
 

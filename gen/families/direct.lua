@@ -14,19 +14,20 @@ local gathered = require "rewrite/gather"
 local planes = require "rewrite/planes"
 local gradient = require "families/direct_gradient"
 local lane_groups = require "rewrite/lanes"
+local window = require "rewrite/window"
 
 local most_variants, most_parts = 12, 16
 
----- schedules: [gather/][planes.s2/][lanes.g4/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 ------------------
+---- schedules: [gather/][planes.s2/][window/][lanes.g4/]direct.p7.v4.rows4 and [gather/][panel/]direct.i8.v2 ---------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `gather` moves the pixels of a strided 1x1
--- together; `planes` lays out channels-first data, for shares of the column tiles; `lanes` puts whole groups side by
--- side; `panel` moves the output channels of a tile of backward weights together. .fetch fetches early what comes from
--- far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
--- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
--- sums.
+-- together; `planes` lays out channels-first data, for shares of the column tiles; `window` moves what a task reads of
+-- some groups' channels together; `lanes` puts whole groups side by side; `panel` moves the output channels of a tile
+-- of backward weights together. .fetch fetches early what comes from far: the weights' panel, the gradient's lines. For
+-- activations in memory: .across takes a task's pixels through all column tiles and fetches the next ones meanwhile,
+-- .stream writes past the caches, .ahead fetches what the next tile sums.
 
 local forms = {
-  { gathered.node, planes.node, lane_groups.node, { "direct", marks = { "fetch", "across", "stream" },
+  { gathered.node, planes.node, window.node, lane_groups.node, { "direct", marks = { "fetch", "across", "stream" },
     fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
   { sums = true, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
     { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
@@ -95,7 +96,9 @@ local function misfit(s, schedule)
     { (schedule.splits ~= nil) ~= (s.p.layout == "nchw"), "is for the other layout" },
     { schedule.stream and not schedule.across, "stream is for across" } }
   if why then return why end
-  local shape = s.of(schedule.copies)
+  local shape = s.seen(schedule)
+  why = schedule.window and family.first(window.misfits(shape, schedule))
+  if why then return why end
   return shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
 end
 
@@ -178,6 +181,16 @@ local function row_candidates(s, shape, add)
   end)
 end
 
+-- A schedule as it is, and with the windows of its groups moved together.
+local function with_windows(s, schedule, add)
+  add(schedule)
+  window.each_size(s.seen { window = true, groups = schedule.groups }, function(rows)
+    local with = { window = true, rows = rows }
+    for key, value in pairs(schedule) do with[key] = with[key] or value end
+    add(with)
+  end)
+end
+
 -- Whole groups side by side in the lanes.
 local function lane_candidates(s, add)
   local shape = s.of()
@@ -185,9 +198,8 @@ local function lane_candidates(s, add)
   lane_groups.each_tile(shape, s.lanes, function(groups, v)
     local most = most_rows(s, v, lane_groups.other_registers(shape, groups, s.lanes))
     for _, pixels in ipairs { most, most // 2 } do
-      for _, rows in ipairs(pixels > 0 and { 4, 16 } or {}) do
-        add { groups = groups, pixels = cut.even_size(outputs, pixels), vectors = v, rows = rows }
-      end
+      local schedule = { groups = groups, pixels = cut.even_size(outputs, math.max(pixels, 1)), vectors = v, rows = 16 }
+      if pixels > 0 then with_windows(s, schedule, add) end
     end
   end)
 end
@@ -195,11 +207,13 @@ end
 -- Of tensors where they are, and of copies.
 local function candidates(s, add)
   lane_candidates(s, add)
+  local grouped = s.p.layout == "nhwc" and s.p.groups > 1
   for _, copied in ipairs { false, gathered.all_bytes(s.p) and true or nil } do
     local shape = s.of(copied);
     (shape.planes and band_candidates or row_candidates)(s, shape, function(schedule)
       schedule.copies, schedule.fetch = copied, far(s.p, s.m)
-      add(schedule)
+      if grouped and schedule.rows == 16 and not schedule.across then with_windows(s, schedule, add)
+      else add(schedule) end
     end)
   end
 end
@@ -207,8 +221,8 @@ end
 ---- what the generator asks for ---------------------------------------------------------------------------------------
 
 local gathers = { refused = refused, candidates = candidates, misfit = misfit }
-function gathers.cycles(s, schedule) return estimate.gathering(s, s.of(schedule.copies), schedule) end
-function gathers.stages(s, schedule) return gathering.stages(s, s.of(schedule.copies), schedule) end
+function gathers.cycles(s, schedule) return estimate.gathering(s, s.seen(schedule), schedule) end
+function gathers.stages(s, schedule) return gathering.stages(s, s.seen(schedule), schedule) end
 
 -- of(copied): the shape of the problem, or of what is left of it when its pixels are moved; each is made once.
 function gathers.shape(p, target)
@@ -218,6 +232,13 @@ function gathers.shape(p, target)
     known[key] = known[key] or gathering.shape(p, copied)
     known[key].target, known[key].lanes = target, s.lanes
     return known[key]
+  end
+  function s.seen(schedule)
+    local shape = s.of(schedule.copies)
+    if not schedule.window then return shape end
+    local child = window.child(shape, schedule.groups)
+    child.m = s.m
+    return child
   end
   return s
 end
@@ -229,6 +250,12 @@ function sums.misfit(s, schedule) return tile_misfit(s, schedule, schedule.input
 local direct = family.new { name = "direct", forms = forms, gathers = gathers, sums = sums }
 
 -- For readers of emitted C.
+local told = { { "window", "what a task reads of some groups' channels is moved together first;" },
+  { "copies", "the input pixels that the stride leaves are moved together first;" },
+  { "across", "the next rows are fetched while all output channels of these are computed;" },
+  { "stream", "the output is written past the caches;" },
+  { "fetch", "the panel of weights comes from far and is fetched early;" } }
+
 function direct.explain(p, s, target)
   if s.inputs then
     return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; "):format(s.inputs, s.vectors)
@@ -241,10 +268,7 @@ function direct.explain(p, s, target)
   if s.groups then
     add("%d groups stand in the lanes side by side, each lane takes the input of its own;", s.groups)
   end
-  if s.copies then add "the input pixels that the stride leaves are moved together first;" end
-  if s.across then add "the next rows are fetched while all output channels of these are computed;" end
-  if s.stream then add "the output is written past the caches;" end
-  if s.fetch then add "the panel of weights comes from far and is fetched early;" end
+  for _, row in ipairs(told) do if s[row[1]] then add(row[2]) end end
   local length = gathering.shape(p, s.copies).p.output[3]
   if length ~= p.output[3] then add("pixels that lie one behind the other are taken as rows of " .. length .. ";") end
   if s.splits then

@@ -109,7 +109,8 @@ local function kernel(s, axes, variant, column, o)
       { "v", lanes } },
     held = held, passing = passing,
     ending = { epilogue = s.later and bare or p, temporary = s.schedule.groups and "passing" or "held",
-      stream = s.schedule.stream, residual = s.residual and "residual", bias = s.bias and { pointer = "bias", { "v", lanes } },
+      stream = s.schedule.stream, residual = s.residual and "residual",
+      bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
     body = { { zero = {} }, taps(s, axes, variant, column), { finish = { "epilogue", "stored" } },
       { clear = axes.zeros or {} } } }

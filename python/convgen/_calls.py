@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _plan
 from ._arrays import checked, launch, output, pitch, plain, readable
-from ._problem import Names, Problem, is_sequence, layout_of
+from ._problem import DTYPE_NEEDED, DTYPES, Names, Problem, is_sequence, layout_of
 
 KEPT = 4096
 _kept: dict[tuple, "Call"] = {}
@@ -61,8 +61,8 @@ def common_dtype(**arrays: Any) -> np.dtype:
     first = next(iter(arrays))
     for name, array in arrays.items():
         array = plain(name, array)
-        if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-            raise TypeError(f"{name} of shape {array.shape} has dtype {array.dtype}; float32 or float64 in the machine's byte order is needed")
+        if array.dtype not in DTYPES:
+            raise TypeError(f"{name} of shape {array.shape} has dtype {array.dtype}; {DTYPE_NEEDED}")
         if array.dtype != arrays[first].dtype:
             raise TypeError(f"{name} has dtype {array.dtype} and {first} has {arrays[first].dtype}; all arrays of a call need the same one")
     return arrays[first].dtype

@@ -16,8 +16,8 @@ PRELU = 4  # of convgen_activation
 TRANSPOSED = 1  # of convgen_op
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 ACCURACIES = ("loop", "proven", "2x", "8x")
-_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # by convgen_type
+DTYPE_NEEDED = " or ".join(t.name for t in DTYPES) + " in the machine's byte order is needed"
 _LAYOUTS = ({"nhwc", "channels_last", "nwc", "ndhwc"}, {"nchw", "channels_first", "ncw", "ncdhw"})
 _LARGEST = 2**31 - 1  # of a stride, pad or dilation; sizes are checked by the library
 
@@ -64,7 +64,7 @@ class Problem:
             raise ValueError(f"rank is {rank!r}; this problem has {least} to 3 spatial dimensions")
         put = super().__setattr__
         put("text", text), put("rank", rank), put("_raw", raw)
-        put("direction", DIRECTIONS[raw.direction]), put("dtype", _DTYPES[raw.type])
+        put("direction", DIRECTIONS[raw.direction]), put("dtype", DTYPES[raw.type])
         put("layout", ("NHWC", "NCHW")[raw.layout])
         put("has_bias", bool(raw.bias)), put("residual", bool(raw.epilogue.residual))
         put("slope", raw.epilogue.activation == PRELU)
@@ -158,16 +158,16 @@ def layout_of(layout: Any) -> int:
 
 def accuracy_of(accuracy: Any) -> int:
     if accuracy not in ACCURACIES:
-        raise ValueError(f"accuracy is {accuracy!r}; 'loop', 'proven', '2x' or '8x' is allowed")
+        raise ValueError(f"accuracy is {accuracy!r}; {', '.join(map(repr, ACCURACIES[:-1]))} or {ACCURACIES[-1]!r} is allowed")
     return ACCURACIES.index(accuracy)
 
 
 def type_of(name: str, dtype: Any) -> int:
-    """0: float32, 1: float64."""
+    """The place of a dtype in DTYPES."""
     try:
-        return _TYPES[np.dtype(dtype)]
-    except (KeyError, TypeError):
-        raise TypeError(f"{name} has dtype {dtype}; float32 or float64 in the machine's byte order is needed") from None
+        return DTYPES.index(np.dtype(dtype))
+    except (ValueError, TypeError):
+        raise TypeError(f"{name} has dtype {dtype}; {DTYPE_NEEDED}") from None
 
 
 def _pads(padding: Any, rank: int, sizes, kernel, stride, dilation) -> list[tuple[int, int]]:

@@ -346,35 +346,41 @@ static cg_status make_data(cg_trial *t, const cg_kernel *k)
     return cg_set_make(t, SKETCH);
 }
 
+/* What is looked at: places of each output, and windows of a transform's; the problem may run whole. */
+typedef struct sight {
+    bool whole;
+    places c[2], windows;
+} sight;
+
 /* Poisoned as far as they are looked at; of a problem that runs whole, all of them. */
-static void poison_outputs(const cg_trial *t, bool whole, const places *c, const places *windows)
+static void poison_outputs(const cg_trial *t, const sight *s)
 {
     for (int i = 0; i < cg_output_count(&t->p); i++)
-        if (whole) cg_fill_words(output_at(t, i, 0), t->bytes[cg_output_tensor(&t->p, i)], poisons[OUTPUT].word);
-        else poison_places(t, i, &c[i]);
-    if (!whole) poison_places(t, false, windows);
+        if (s->whole) cg_fill_words(output_at(t, i, 0), t->bytes[cg_output_tensor(&t->p, i)], poisons[OUTPUT].word);
+        else poison_places(t, i, &s->c[i]);
+    if (!s->whole) poison_places(t, false, &s->windows);
     else cg_old_put(&t->p, &t->sets[SKETCH].o);
 }
 
-static cg_status judge_output(cg_trial *t, const cg_kernel *k, bool bias, bool whole, places *c, places *windows, cg_verdict *v)
+static cg_status judge_output(cg_trial *t, const cg_kernel *k, bool bias, sight *s, cg_verdict *v)
 {
-    if (k->source.chains || bias) return judge_sums(t, k, bias, c, v);
-    keep_window(t, whole, windows);
-    return judge_transform(t, c, windows, v);
+    if (k->source.chains || bias) return judge_sums(t, k, bias, &s->c[bias], v);
+    keep_window(t, s->whole, &s->windows);
+    return judge_transform(t, &s->c[bias], &s->windows, v);
 }
 
 cg_status cg_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
     bool whole = is_small(t) && cg_problem_sizes(&t->p).macs <= most_macs, ends = whole || k->source.stage[computes(k)].ends <= affordable_tasks(t, k);
-    places c[2], windows = windows_of(t);
-    for (int i = 0; i < cg_output_count(&t->p); i++) c[i] = places_of(t, i);
+    sight s = {.whole = whole, .windows = windows_of(t)};
+    for (int i = 0; i < cg_output_count(&t->p); i++) s.c[i] = places_of(t, i);
     cg_status status = make_data(t, k);
-    if (!status) poison_outputs(t, whole, c, &windows);
+    if (!status) poison_outputs(t, &s);
     if (!status) status = run_some(t, k, par, whole, v);
     if (status || !v->ok || (!k->source.chains && whole && !all_written(t, v))) return status;
     for (int i = 0; i < cg_output_count(&t->p) && !status && v->ok; i++) {
-        v->ok = keep_written(t, i, whole, ends && (!i || whole), &c[i], v);
-        if (v->ok) status = judge_output(t, k, i, whole, &c[i], &windows, v);
+        v->ok = keep_written(t, i, whole, ends && (!i || whole), &s.c[i], v);
+        if (v->ok) status = judge_output(t, k, i, &s, v);
     }
     return status;
 }

@@ -138,18 +138,22 @@ bool cg_stage_is_last(const cg_kernel *k, int stage)
     return true;
 }
 
-/* Of tasks at the ends of parts, as many as are wanted: the last one, the first one, and what is evenly between. */
-static long end_task(const cg_stage *s, long wanted, long i)
+/* Tasks at the ends of a stage's parts: those that it states, else the first and the last one. */
+static long all_ends(const cg_stage *s)
 {
-    static const long corners = 2;
-    long count = s->ends ? s->ends : s->tasks < corners ? s->tasks : corners, n = wanted > 1 ? i * (count - 1) / (wanted - 1) : count - 1;
-    return s->ends ? s->end[n] : n ? s->tasks - 1 : 0;
+    return s->ends ? s->ends : s->tasks < 2 ? s->tasks : 2;
 }
 
 static long end_count(const cg_stage *s, long most)
 {
-    long count = s->ends ? s->ends : s->tasks < 2 ? s->tasks : 2;
-    return count < most ? count : most;
+    return all_ends(s) < most ? all_ends(s) : most;
+}
+
+/* The i-th of as many as are wanted: the first one, the last one, and what is evenly between; of one, the last. */
+static long end_task(const cg_stage *s, long wanted, long i)
+{
+    long n = wanted > 1 ? i * (all_ends(s) - 1) / (wanted - 1) : all_ends(s) - 1;
+    return s->ends ? s->end[n] : n ? s->tasks - 1 : 0;
 }
 
 cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, cg_ends *ends)
@@ -160,10 +164,11 @@ cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *pac
     for (int i = 0; i < k->source.stage_count && !status; i++) {
         const cg_stage *s = &k->source.stage[i];
         if (s->pack && packed) continue;
-        long tasks = cg_stage_is_last(k, i) ? end_count(s, ends->most) : 1;
+        bool some = cg_stage_is_last(k, i);
+        long tasks = some ? end_count(s, ends->most) : 1;
         for (long j = 0; j < tasks && !(status = cg_in_time()); j++) {
-            long first = cg_stage_is_last(k, i) ? end_task(s, tasks, j) : 0, last = cg_stage_is_last(k, i) ? first + 1 : s->tasks;
-            k->stage[i](&call, scratch, first, last);
+            long first = some ? end_task(s, tasks, j) : 0;
+            k->stage[i](&call, scratch, first, some ? first + 1 : s->tasks);
         }
         if (i == ends->counted) ends->ran = tasks;
     }

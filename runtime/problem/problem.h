@@ -111,6 +111,14 @@ long double cg_activation_exact(const convgen_epilogue *e, convgen_type type, do
 double cg_activation_steepest(const convgen_epilogue *e, double slope);
 bool cg_activation_rounds(convgen_activation a);
 
+/* Functions as programs have them: of n values in place, with a kernel's bits; and exactly. */
+typedef struct cg_math_row {
+    const char *name;
+    void (*of[CG_TYPES])(int64_t n, void *y);
+    long double (*exact)(long double x);
+} cg_math_row;
+extern const cg_math_row cg_math[CG_FUNCTION_COUNT];
+
 /* ---- notation.c: the text of a problem, read and written --------------------------------------------------------- */
 
 /* The state of a list reader: options hold from their place on. */

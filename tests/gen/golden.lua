@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "ecc37dd9648b8740" },
+  direct    = { version = 4, hash = "af8914027a0372e7" },
   planar    = { version = 5, hash = "64676d4284130307" },
   depthwise = { version = 4, hash = "4ffb9ba485c97a0a" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
@@ -44,7 +44,7 @@ end
 local more = {
   direct = { like(pointwise, { marked = ".across" }), like(pointwise, { marked = ".across", pass = "backward_data" }),
     like(pointwise, { marked = ".ahead", pass = "backward_weights" }), { groups = 5, ic = 20, oc = 20, marked = "lanes." },
-    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" } },
+    { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" }, { groups = 5, ic = 20, oc = 20, marked = "window/" } },
   depthwise = { { groups = 20, ic = 20, oc = 60, pass = "backward_data" },
     { groups = 20, ic = 20, oc = 60, layout = "nchw", bias = true,
       epilogue = { residual = true, activation = "clamp", lo = -0.5, hi = 2.0 } },
