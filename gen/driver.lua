@@ -170,7 +170,8 @@ function Body:comment(s) self:line("/* %s */", s) end
 
 -- What a count is in all calls, or false; for readers (lower/legible.lua).
 local function note(formal, value)
-  if formal.always == nil then formal.always = value or false elseif formal.always ~= value then formal.always = false end
+  if formal.always == nil then formal.always = value or false end
+  if formal.always ~= value then formal.always = false end
 end
 
 function Body:argument(kernel, i, actual)

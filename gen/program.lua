@@ -236,7 +236,7 @@ end
 function Program:count(name) return argument(self, name, { kind = "count" }) end
 function Program:table(name) return argument(self, name, { kind = "table", bytes = 8 }) end
 
--- indices: it is one of an array of the hint's name, and axes what they are called; its own name has them behind the hint.
+-- indices: it is one of an array of the hint's name, and has them in its own behind the hint; axes: what they are of.
 function Program:vector(hint, indices, axes)
   local name, vectors = indices and hint .. table.concat(indices, "_") or hint, self.vectors
   local v = { kind = "register", program = self, name = claim(self, name), hint = hint, indices = indices, axes = axes }

@@ -1,6 +1,7 @@
 -- strides.lua: what steps through a problem's tensors are called in C that people read.
 --
--- By tensor, {name, elements}, large ones first; a step of one element has no name, and of equal ones the innermost has.
+-- By tensor, {name, elements}, large ones first; a step of one element has no name, nor has one beyond an int, and of
+-- equal ones the innermost has.
 local dual, view = require "dual", require "view"
 local strides = {}
 
@@ -9,7 +10,7 @@ local function named(prefix, where, axes)
   local list, seen = {}, { [1] = true, [0] = true }
   for axis in axes:gmatch "%S+" do
     local n = where[axis]
-    if not seen[n] then list[#list + 1] = { prefix .. "_" .. axis:upper(), n } end
+    if not seen[n] and n < 1 << 31 then list[#list + 1] = { prefix .. "_" .. axis:upper(), n } end
     seen[n] = true
   end
   table.sort(list, function(a, b) return a[2] > b[2] end)

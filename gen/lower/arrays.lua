@@ -1,8 +1,8 @@
 -- arrays.lua: the registers of a finished program as elements of arrays.
 --
 -- arrays.find(k) answers with the array of each register and slot, by what it is: { array, indices }. An array has name
--- and axes, what its indices are called, where its program says so. Registers of one name that it tells apart by numbers
--- alone are one, where one begins when the other has ended, or else elements in order.
+-- and axes, what its indices are called, where its program says so. Registers of one name that nothing but a number
+-- tells apart are one, where one begins when the other has ended, or else elements in order.
 local registers = require "registers"
 local arrays = {}
 

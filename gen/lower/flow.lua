@@ -168,7 +168,8 @@ local function loop(s, out, op)
     s.depth = s.depth + 1
     walk(s, op.body, body)
     s.depth = s.depth - 1
-    if #body > 0 then out[#out + 1] = { loop = op, body = with_scopes(s, body), first = first, last = s.position + 1 } end
+    body = #body > 0 and with_scopes(s, body)
+    if body then out[#out + 1] = { loop = op, body = body, first = first, last = s.position + 1 } end
   end
   s.position = s.position + 1
 end
@@ -183,7 +184,8 @@ function walk(s, ops, out)
 end
 
 function flow.tree(k)
-  local s = { k = k, advances = {}, serves = {}, places = {}, last = {}, depths = {}, begun = {}, depth = 0, position = 0 }
+  local s = { k = k, advances = {}, serves = {}, places = {}, last = {}, depths = {}, begun = {} }
+  s.depth, s.position = 0, 0
   local list = {}
   find_advances(s, k.body, 0)
   walk(s, k.body, list)

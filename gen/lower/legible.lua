@@ -2,8 +2,8 @@
 --
 -- The operations are those of c.lua's text, in the same order; but registers stand in arrays, what repeats in loops,
 -- strides have names, and there are no loops of one turn or dead steps of pointers. libtcc, which unrolls nothing and
--- computes every index anew, is better served with c.lua's. kernel(k, strides, used) gives a function. strides: lists of
--- { name, elements } by what a pointer is into (strides.lua); `used` collects those that occur, by name.
+-- computes every index anew, is better served with c.lua's. kernel(k, strides, used) gives a function. strides: lists
+-- of { name, elements } by what a pointer is into (strides.lua); `used` collects those that occur, by name.
 local program, c, template = require "program", require "lower/c", require "template"
 local arrays, flow, roll = require "lower/arrays", require "lower/flow", require "lower/roll"
 local legible = {}
@@ -113,7 +113,7 @@ local function declared_registers(s)
   return list
 end
 
----- numbers in loops: { constant, { step, loop }, ... } -----------------------------------------------------------------
+---- numbers in loops: { constant, { step, loop }, ... } ---------------------------------------------------------------
 
 -- "3", "m", "2 - m", "4 * m + 1": steps as spelled says.
 local function sum_text(number, spelled)
@@ -196,7 +196,7 @@ local function register_text(array, numbers)
   return text
 end
 
----- operations as c.lua spells them -------------------------------------------------------------------------------------
+---- operations as c.lua spells them -----------------------------------------------------------------------------------
 
 -- An operand as c.lua takes it; next_number gives its numbers in order.
 local function shown(s, x, at, next_number)
@@ -236,7 +236,7 @@ local function operation_text(s, node, first, loops)
   return c.operation(s.k, op)
 end
 
----- lines -----------------------------------------------------------------------------------------------------------------
+---- lines -------------------------------------------------------------------------------------------------------------
 
 local function put(s, text) s.lines[#s.lines + 1] = ("    "):rep(s.depth) .. text end
 

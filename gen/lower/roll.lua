@@ -1,8 +1,8 @@
 -- lower/roll.lua: statements that repeat with equal steps of their numbers -> one loop.
 --
 -- A list of nodes: a statement has a key, equal for statements that differ in nothing but numbers, and these numbers,
--- `at` (what each is: `of`); what has no key stays where it is. roll.list answers with a shorter list in which runs have
--- become nodes {count, body, steps}: `at` is the numbers of the first turn's statements one behind the other, `steps`
+-- `at` (what each is: `of`); what has no key stays where it is. roll.list answers with a shorter list in which runs
+-- have become nodes {count, body, steps}: `at` is the numbers of the first turn's statements one behind the other, `steps`
 -- what each grows by from turn to turn. Such a node is a statement again, so that loops come to stand in loops. The
 -- order of what is done does not change.
 local roll = {}
@@ -57,21 +57,28 @@ local function rolled(list, first, count, n, steps, text)
     of = concatenated(list, first, count, "of"), key = ("%d(%s)%s"):format(n, table.concat(keys, " "), text) }
 end
 
--- The list with runs of turns of `count` nodes as loops, where these are fewer lines; and whether there were any.
+-- The loop of what begins at node i with turns of `count` nodes, where it is fewer lines; and the node behind it.
+local function loop_at(list, i, count)
+  local n, steps, text = turns(list, i, count)
+  if n == 1 then return nil end
+  local node, before = rolled(list, i, count, n, steps, text), 0
+  for at = i, i + n * count - 1 do before = before + (list[at].lines or 1) end
+  if node.lines < before then return node, i + n * count end
+end
+
+-- The list with turns of `count` nodes as loops; and whether there were any. (Most nodes are not like the one `count`
+-- behind them: that is found out first.)
 local function pass(list, count)
-  local out, i, found = {}, 1, false
-  while i <= #list do
-    local n, steps, text = turns(list, i, count)
-    local node = n > 1 and rolled(list, i, count, n, steps, text)
-    local before = 0
-    for at = i, node and i + n * count - 1 or 0 do before = before + (list[at].lines or 1) end
-    if node and node.lines < before then
-      out[#out + 1], i, found = node, i + n * count, true
-    else
-      out[#out + 1], i = list[i], i + 1
+  local out, i, size, found = {}, 1, #list, false
+  while i <= size do
+    local node, key, behind = list[i], list[i].key, i + 1
+    if key and i + count <= size and list[i + count].key == key then
+      local loop, next_one = loop_at(list, i, count)
+      if loop then node, behind, found = loop, next_one, true end
     end
+    out[#out + 1], i = node, behind
   end
-  return out, found
+  return found and out or list, found
 end
 
 -- Short turns first: these are the inner loops.
