@@ -42,9 +42,9 @@ static void pack0(const float *weights, float *panel) {
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels, but at this border:
- * tap 0 only for pixels 1..7; the others would read padding. */
+/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels, but at this border: tap 0
+ * only for pixels 1..7; the others would read padding. */
 static void tile1(const float *src, const float *panel, const float *bias, float *dst, long rows) {
     vec a, acc[8], w0;
     unrolled for (int m = 0; m < 8; m++) vzero(acc[m]);
@@ -89,8 +89,8 @@ static void tile1(const float *src, const float *panel, const float *bias, float
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels. */
+/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
 static void tile2(const float *src, const float *panel, const float *bias, float *dst, long rows) {
     vec a, acc[8], w0;
     unrolled for (int m = 0; m < 8; m++) vzero(acc[m]);

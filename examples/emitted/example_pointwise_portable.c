@@ -41,8 +41,8 @@ static void pack0(const float *weights, float *panel) {
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..5, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels. */
+/* acc[m][v] += x[m] * w[v] for m = 0..5, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
 static void tile1(const float *src, const float *panel, const float *bias, float *dst) {
     vec a, acc[6][2], wv[2];
     unrolled for (int m = 0; m < 6; m++)
@@ -70,8 +70,8 @@ static void tile1(const float *src, const float *panel, const float *bias, float
         }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..4, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels. */
+/* acc[m][v] += x[m] * w[v] for m = 0..4, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
 static void tile2(const float *src, const float *panel, const float *bias, float *dst) {
     vec a, acc[5][2], wv[2];
     unrolled for (int m = 0; m < 5; m++)

@@ -33,7 +33,7 @@ end
 local function about(variant, column, to)
   local ragged = column.last < column.width // column.vectors
   local text = ("acc[m][v] += x[m] * w[v] for m = 0..%d, neighbouring pixels of a row of %s, and v = 0..%d, vectors "
-    .. "of its channels%s. `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for "
+    .. "of its channels%s. Its caller leaves out taps outside the input along d and h; along w all lie inside, for "
     .. "all pixels"):format(variant.size - 1, to.base, column.vectors - 1,
     ragged and (" (%d lanes of the last)"):format(column.last) or "")
   local borders = borders_of(variant)
