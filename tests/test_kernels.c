@@ -272,12 +272,12 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
 
 /* All that the grammars have: what the families print of legal schedules. A new mark belongs here. */
 static const struct { const char *family, *pass, *words; } grammar[] = {
-    {"depthwise", "data", "p+ p1 r+ r1 row stream"},
-    {"depthwise", "forward", "p+ p1 r+ r1 row stream"},
-    {"depthwise", "weights", "h+ h1 p+ p1 v+ v1 w+ w1"},
-    {"direct", "data", "across fetch p+ p1 rows+ rows1 stream v+ v1"},
+    {"depthwise", "data", "moved p+ p1 r+ r1 row stream"},
+    {"depthwise", "forward", "moved p+ p1 r+ r1 row stream"},
+    {"depthwise", "weights", "h+ h1 moved p+ p1 v+ v1 w+ w1"},
+    {"direct", "data", "across fetch g+ lanes p+ p1 rows+ rows1 stream v+ v1 window"},
     {"direct", "data1", "fetch p+ p1 planes rows+ rows1 s+ s1 v+ v1"},
-    {"direct", "forward", "across fetch gather p+ p1 rows+ rows1 stream v+ v1"},
+    {"direct", "forward", "across fetch g+ gather lanes p+ p1 rows+ rows1 stream v+ v1 window"},
     {"direct", "forward1", "fetch p+ p1 planes rows+ rows1 s+ s1 v+ v1"},
     {"direct", "weights", "ahead fetch gather i+ i1 panel v+ v1"},
     {"planar", "data", "c+ c1 rows+ v+ v1"},

@@ -24,7 +24,8 @@ local function take(s, x, at, put)
 end
 
 local function statement(s, node)
-  local op, keys = node.op, { node.op.op, node.op.first or "", node.op.count or "" }
+  local op = node.op
+  local keys = { op.op, op.first or "", op.count or "", op.step or "", op.skip or "" } -- what rows of operations leave out
   local out = { op = op, places = node.at, at = {}, of = {} }
   local function put(key, number, of)
     keys[#keys + 1] = key
@@ -267,6 +268,7 @@ local write_rolled
 local function write_turn(s, node, head, first, loops)
   local alone = #node.body == 1 and node.body[1]
   local text = alone and not alone.steps and operation_text(s, alone, first, loops)
+  text = text and (text:find(";.") and "{ " .. text .. " }" or text) -- an operation may take two
   if text and #text + #head + 4 * s.depth < 118 then return put(s, head .. " " .. text) end
   local bare = alone and alone.steps
   put(s, bare and head or head .. " {")
