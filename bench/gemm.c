@@ -2,7 +2,7 @@
  *
  * As somebody would write it with care: rows of one image at a time, no copy at all for a dense 1x1, bias written first and
  * added to by the product, gradients of weights summed over images by the product itself.
- * Limit: one group (a depthwise product is a row at a time: nobody's choice), no clamp, no residual. */
+ * Limit: convolutions of one group (a depthwise product is a row at a time: nobody's choice), no clamp, no residual. */
 #include "contest.h"
 #include <cblas.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static void *gemm_make(const task *t, int variant)
 {
     (void)variant;
     state *s = calloc(1, sizeof *s);
-    if (!s || t->p.groups > 1 || t->p.epilogue.residual || t->p.epilogue.activation == CONVGEN_CLAMP) return free(s), NULL;
+    if (!s || t->p.op != CONVGEN_CONVOLUTION || t->p.groups > 1 || t->p.epilogue.residual || t->p.epilogue.activation == CONVGEN_CLAMP) return free(s), NULL;
     openblas_set_num_threads(set.threads);
     s->t = t, s->pixels = product(t->p.out), s->taps = product(t->p.kernel), s->depth = s->taps * t->p.in_channels;
     s->direct = dense_pointwise(&t->p);

@@ -1,4 +1,4 @@
-/* onednn.c: oneDNN's convolutions as contestants; the only file that sees dnnl.h.
+/* onednn.c: oneDNN's convolutions and deconvolutions as contestants; the only file that sees dnnl.h.
  *
  * Three variants: blocked or whatever layout it likes best (any), activations in the problem's own layout (weights always
  * as it likes), and its Winograd where it has one. Reorders are done in load and fetch, not timed.
@@ -25,19 +25,20 @@ typedef const_dnnl_memory_desc_t reference;
 #define release(md) dnnl_memory_desc_destroy(md)
 #define append_eltwise(ops, kind, a, b) dnnl_post_ops_append_eltwise(ops, kind, a, b)
 
-static dnnl_status_t primitive_desc(dnnl_primitive_desc_t *out, convgen_pass pass, dnnl_prop_kind_t prop, dnnl_alg_kind_t alg,
-                                    const dnnl_memory_desc_t *md, bool bias, const spaces *s, dnnl_primitive_desc_t hint,
-                                    dnnl_primitive_attr_t attr, dnnl_engine_t engine)
-{
-    if (pass == CONVGEN_FORWARD)
-        return dnnl_convolution_forward_primitive_desc_create(out, engine, prop, alg, md[SRC], md[WEIGHTS], bias ? md[BIAS] : NULL, md[DST],
-                                                              s->stride, s->dilation, s->left, s->right, attr);
-    if (pass == CONVGEN_BACKWARD_DATA)
-        return dnnl_convolution_backward_data_primitive_desc_create(out, engine, alg, md[SRC], md[WEIGHTS], md[DST], s->stride, s->dilation,
-                                                                    s->left, s->right, hint, attr);
-    return dnnl_convolution_backward_weights_primitive_desc_create(out, engine, alg, md[SRC], md[WEIGHTS], bias ? md[BIAS] : NULL, md[DST],
-                                                                   s->stride, s->dilation, s->left, s->right, hint, attr);
-}
+#define PRIMITIVE_DESC(kind)                                                                                                          \
+    static dnnl_status_t kind##_desc(dnnl_primitive_desc_t *out, convgen_pass pass, dnnl_prop_kind_t prop, dnnl_alg_kind_t alg,         \
+                                     const dnnl_memory_desc_t *md, bool bias, const spaces *s, dnnl_primitive_desc_t hint,              \
+                                     dnnl_primitive_attr_t attr, dnnl_engine_t engine)                                                 \
+    {                                                                                                                                  \
+        if (pass == CONVGEN_FORWARD)                                                                                                   \
+            return dnnl_##kind##_forward_primitive_desc_create(out, engine, prop, alg, md[SRC], md[WEIGHTS], bias ? md[BIAS] : NULL,   \
+                                                               md[DST], s->stride, s->dilation, s->left, s->right, attr);              \
+        if (pass == CONVGEN_BACKWARD_DATA)                                                                                             \
+            return dnnl_##kind##_backward_data_primitive_desc_create(out, engine, alg, md[SRC], md[WEIGHTS], md[DST], s->stride,       \
+                                                                     s->dilation, s->left, s->right, hint, attr);                      \
+        return dnnl_##kind##_backward_weights_primitive_desc_create(out, engine, alg, md[SRC], md[WEIGHTS], bias ? md[BIAS] : NULL,    \
+                                                                    md[DST], s->stride, s->dilation, s->left, s->right, hint, attr);   \
+    }
 #else
 typedef const dnnl_memory_desc_t *reference;
 #define OF(md) (&(md))
@@ -46,25 +47,29 @@ typedef const dnnl_memory_desc_t *reference;
 #define release(md) ((void)(md))
 #define append_eltwise(ops, kind, a, b) dnnl_post_ops_append_eltwise(ops, 1, kind, a, b)
 
-static dnnl_status_t primitive_desc(dnnl_primitive_desc_t *out, convgen_pass pass, dnnl_prop_kind_t prop, dnnl_alg_kind_t alg,
-                                    const dnnl_memory_desc_t *md, bool bias, const spaces *s, dnnl_primitive_desc_t hint,
-                                    dnnl_primitive_attr_t attr, dnnl_engine_t engine)
-{
-    const dnnl_memory_desc_t *bias_md = bias ? &md[BIAS] : NULL;
-    dnnl_convolution_desc_t cd;
-    dnnl_status_t bad;
-    if (pass == CONVGEN_FORWARD)
-        bad = dnnl_dilated_convolution_forward_desc_init(&cd, prop, alg, &md[SRC], &md[WEIGHTS], bias_md, &md[DST], s->stride, s->dilation,
-                                                         s->left, s->right);
-    else if (pass == CONVGEN_BACKWARD_DATA)
-        bad = dnnl_dilated_convolution_backward_data_desc_init(&cd, alg, &md[SRC], &md[WEIGHTS], &md[DST], s->stride, s->dilation, s->left,
-                                                               s->right);
-    else
-        bad = dnnl_dilated_convolution_backward_weights_desc_init(&cd, alg, &md[SRC], &md[WEIGHTS], bias_md, &md[DST], s->stride,
-                                                                  s->dilation, s->left, s->right);
-    return bad ? bad : dnnl_primitive_desc_create(out, &cd, attr, engine, hint);
-}
+#define PRIMITIVE_DESC(kind)                                                                                                          \
+    static dnnl_status_t kind##_desc(dnnl_primitive_desc_t *out, convgen_pass pass, dnnl_prop_kind_t prop, dnnl_alg_kind_t alg,         \
+                                     const dnnl_memory_desc_t *md, bool bias, const spaces *s, dnnl_primitive_desc_t hint,              \
+                                     dnnl_primitive_attr_t attr, dnnl_engine_t engine)                                                 \
+    {                                                                                                                                  \
+        const dnnl_memory_desc_t *bias_md = bias ? &md[BIAS] : NULL;                                                                   \
+        dnnl_##kind##_desc_t cd;                                                                                                       \
+        dnnl_status_t bad;                                                                                                             \
+        if (pass == CONVGEN_FORWARD)                                                                                                   \
+            bad = dnnl_dilated_##kind##_forward_desc_init(&cd, prop, alg, &md[SRC], &md[WEIGHTS], bias_md, &md[DST], s->stride,        \
+                                                          s->dilation, s->left, s->right);                                            \
+        else if (pass == CONVGEN_BACKWARD_DATA)                                                                                        \
+            bad = dnnl_dilated_##kind##_backward_data_desc_init(&cd, alg, &md[SRC], &md[WEIGHTS], &md[DST], s->stride, s->dilation,    \
+                                                                s->left, s->right);                                                   \
+        else                                                                                                                           \
+            bad = dnnl_dilated_##kind##_backward_weights_desc_init(&cd, alg, &md[SRC], &md[WEIGHTS], bias_md, &md[DST], s->stride,     \
+                                                                   s->dilation, s->left, s->right);                                   \
+        return bad ? bad : dnnl_primitive_desc_create(out, &cd, attr, engine, hint);                                                   \
+    }
 #endif
+
+PRIMITIVE_DESC(convolution)
+PRIMITIVE_DESC(deconvolution)
 
 /* ---- the contestants ---- */
 
@@ -118,7 +123,7 @@ static dnnl_memory_desc_t dense(int n, const dnnl_dims_t dims, const int *order)
 static dnnl_memory_desc_t tensor_desc(const task *t, int slot, bool any)
 {
     const convgen_problem *p = &t->p;
-    bool last = p->layout == CONVGEN_NHWC, grouped = p->groups > 1;
+    bool last = p->layout == CONVGEN_NHWC, grouped = p->groups > 1, turned = slot == WEIGHTS && p->op == CONVGEN_TRANSPOSED;
     const int64_t *space = slot == SRC ? p->in : slot == DST ? p->out : p->kernel;
     dnnl_dims_t dims = {p->out_channels};
     int n = 0, order[6] = {0}, at = 0;
@@ -133,10 +138,12 @@ static dnnl_memory_desc_t tensor_desc(const task *t, int slot, bool any)
     if (slot != WEIGHTS) order[at++] = 0;
     if (!last) /* n, c, spatial; g, o, i, spatial */
         for (int i = slot == WEIGHTS ? 0 : 1; i < lead; i++) order[at++] = i;
+    if (!last && turned) order[at - 2] = lead - 1, order[at - 1] = lead - 2; /* g, i, o, spatial */
     for (int i = lead; i < n; i++) order[at++] = i;
     if (last && slot == WEIGHTS) { /* spatial, i, g, o */
-        order[at++] = lead - 1;
-        for (int i = 0; i < lead - 1; i++) order[at++] = i;
+        order[at++] = turned ? lead - 2 : lead - 1; /* transposed: spatial, o, g, i */
+        for (int i = 0; i < lead - 2; i++) order[at++] = i;
+        order[at++] = turned ? lead - 1 : lead - 2;
     } else if (last)
         order[at++] = 1;
     return dense(n, dims, any ? NULL : order);
@@ -183,17 +190,20 @@ static dnnl_primitive_attr_t epilogue(const convgen_problem *p)
 static bool describe(peer *k, convgen_pass pass, dnnl_prop_kind_t prop, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
 {
     const convgen_problem *p = &k->t->p;
-    dnnl_alg_kind_t alg = k->variant == WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
+    bool turned = p->op == CONVGEN_TRANSPOSED;
+    dnnl_alg_kind_t alg = turned ? dnnl_deconvolution_direct : k->variant == WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
+    if (turned && k->variant == WINOGRAD) return false;
     dnnl_memory_desc_t md[SLOTS];
     spaces s;
     for (int i = volume(k->t) ? 0 : 1, n = 0; i < 3; i++, n++) {
-        int64_t over = (p->out[i] - 1) * p->stride[i] + (p->kernel[i] - 1) * p->dilation[i] + 1 - p->in[i] - p->pad[i];
+        int64_t windows = turned ? p->in[i] : p->out[i], room = turned ? p->out[i] : p->in[i];
+        int64_t over = (windows - 1) * p->stride[i] + (p->kernel[i] - 1) * p->dilation[i] + 1 - room - p->pad[i];
         s.stride[n] = p->stride[i], s.dilation[n] = p->dilation[i] - 1, s.left[n] = p->pad[i];
-        s.right[n] = over > 0 ? over : 0; /* a stride may leave trailing pixels unread */
+        s.right[n] = over > 0 || turned ? over : 0; /* a stride may leave trailing pixels unread; an output padding is below 0 */
     }
     for (int i = 0; i < SLOTS; i++) md[i] = wanted_desc(k, i);
     dnnl_primitive_attr_t attr = epilogue(p);
-    dnnl_status_t bad = primitive_desc(out, pass, prop, alg, md, k->t->count[BIAS], &s, hint, attr, engine);
+    dnnl_status_t bad = (turned ? deconvolution_desc : convolution_desc)(out, pass, prop, alg, md, k->t->count[BIAS], &s, hint, attr, engine);
     dnnl_primitive_attr_destroy(attr);
     for (int i = 0; i < SLOTS; i++) release(md[i]);
     return !bad;

@@ -182,7 +182,7 @@ LOOP(double, loop_f64)
 
 static void *loop_make(const task *t, int variant)
 {
-    bool fit = t->flops / 2 <= set.loop_limit && !t->p.epilogue.residual && t->p.epilogue.activation != CONVGEN_CLAMP;
+    bool fit = t->p.op == CONVGEN_CONVOLUTION && t->flops / 2 <= set.loop_limit && !t->p.epilogue.residual && t->p.epilogue.activation != CONVGEN_CLAMP;
     (void)variant;
     return fit ? (void *)t : NULL;
 }

@@ -165,12 +165,13 @@ static bool task_set_up(task *t, const char *text)
     if (p->pass != CONVGEN_BACKWARD_WEIGHTS) p->weights = CONVGEN_WEIGHTS_FIXED;
     convgen_problem_format(p, t->text, sizeof t->text);
     t->element = p->type == CONVGEN_F32 ? sizeof(float) : sizeof(double);
-    int64_t kernel = product(p->kernel) * (p->in_channels / p->groups);
+    bool turned = p->op == CONVGEN_TRANSPOSED; /* each pixel of its input meets all taps */
+    int64_t kernel = product(p->kernel) * ((turned ? p->out_channels : p->in_channels) / p->groups);
     t->count[SRC] = (size_t)(p->batch * p->in_channels * product(p->in));
     t->count[DST] = (size_t)(p->batch * p->out_channels * product(p->out));
-    t->count[WEIGHTS] = (size_t)(kernel * p->out_channels);
+    t->count[WEIGHTS] = (size_t)(kernel * (turned ? p->in_channels : p->out_channels));
     t->count[BIAS] = p->bias ? (size_t)p->out_channels : 0;
-    t->flops = 2.0 * (double)kernel * (double)t->count[DST];
+    t->flops = 2.0 * (double)kernel * (double)t->count[turned ? SRC : DST];
     for (int i = 0; i < SLOTS; i++) {
         if (t->count[i] && !(t->at[i] = pages(t->count[i] * t->element))) die("%s: no memory", text);
     }

@@ -159,11 +159,11 @@ static const entry *find_same(const entry *all, int i)
 
 static int bench_all(const cli_arguments *a, convgen_context *c, entry *all, int count)
 {
-    bool estimate = a->effort && strcmp(a->effort, "estimate") == 0;
+    int how = CLI_SAMPLE | (a->effort && strcmp(a->effort, "estimate") == 0 ? CLI_ESTIMATE : 0);
     for (int i = 0; i < count; i++) {
         all[i].np = &a->problems.at[i];
         all[i].same = find_same(all, i);
-        if (cli_plan(c, a, all[i].np, estimate, true, &all[i].outcome, &all[i].plan))
+        if (cli_plan(c, a, all[i].np, how, &all[i].outcome, &all[i].plan))
             return cli_failed(a);
     }
     if (time_all(a, all, count))

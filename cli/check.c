@@ -180,7 +180,7 @@ static int prepare(const cli_arguments *a, convgen_context *c, const cg_judge *j
     const cg_record *r = &l->outcome.record;
     char label[CG_TEXT];
     cli_progress("verifying %s", cli_label(l->np, label));
-    if (cli_plan(c, a, l->np, true, false, &l->outcome, &l->plan))
+    if (cli_plan(c, a, l->np, CLI_ESTIMATE, &l->outcome, &l->plan))
         return cli_failed(a);
     cg_request request = { .problem = &l->np->problem, .target = r->target, .form = r->form, .threads = r->threads };
     cg_status status = verify(judge, &request, r->schedule, r->compiler, &l->result);

@@ -93,9 +93,9 @@ void cli_why_unlisted(convgen_context *c, const cg_request *r, const char *name,
 cg_status cli_unlisted(convgen_context *c, const cg_request *r, const char *name); /* CONVGEN_NO_CANDIDATE */
 /* The legal schedule of that name; NULL: the one with the best estimate. */
 cg_status cli_choose(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, const char *name, cg_outcome *out);
-/* --schedule, else the record, else (`estimate`) the best estimate; else a sentence that names `convgen tune`. sample: as cli_sample. */
-cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, bool sample,
-                   cg_outcome *outcome, convgen_plan **out);
+/* --schedule, else the record, else (CLI_ESTIMATE) the best estimate; else a sentence that names `convgen tune`. CLI_SAMPLE: as cli_sample. */
+enum { CLI_ESTIMATE = 1, CLI_SAMPLE = 2 };
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, int how, cg_outcome *outcome, convgen_plan **out);
 /* Measured FMA peak of `threads` threads, GFLOP/s; 0 when it cannot be measured. */
 double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads);
 /* machine.c: what the store does not have of rates and bandwidth is measured, kept where that can be, and is the context's machine's. */

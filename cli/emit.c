@@ -319,7 +319,7 @@ static const cli_option options[] = {
     OPTION("--target", "T,T", CLI_TEXT, AT(targets),
            CG_TARGET_LIST ": chosen among at run time; portable is always in (default: the best of this machine)", .choices = CG_TARGET_WORDS),
     OPTION("--form", "FORM", CLI_TEXT, AT(form),
-           "c (the default), or asm: x86 kernels as the instructions that libtcc's form is tuned in", .choices = "c asm"),
+           "c (the default), or asm: kernels as the instructions that libtcc's form is tuned in", .choices = "c asm"),
     OPTION("--threads", "T", CLI_TEXT, AT(sharing),
            "none (the default), or openmp: calls take a number of threads", .choices = "none openmp"),
     OPTION("--machine", "FILE", CLI_TEXT, AT(machine),

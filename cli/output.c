@@ -286,6 +286,7 @@ void cli_json_result_begin(const cli_result *r)
         const char *key, *value;
     } texts[] = {
         { "name", r->np->name },           { "problem", r->record->problem },
+        { "op", cg_op_name(p->op) },
         { "dir", cg_pass_name(p) },        { "dt", cg_type_name(p->type) },
         { "tag", cg_tag_name(p->layout) }, { "weights", cg_weights_name(p->weights) },
         { "accuracy", cg_accuracy_name(p->accuracy) }, { "target", r->record->target },

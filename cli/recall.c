@@ -25,7 +25,7 @@ cg_status cli_request(convgen_context *c, const cli_arguments *a, const cg_named
             return status;
     }
     *out = (cg_request){ .problem = &np->problem, .machine = &c->machine, .target = target->name, .form = cg_form(target, cli_compiler(a)),
-                         .threads = np->threads ? np->threads : 1 };
+                         .threads = np->threads ? np->threads : 1, .unrolls = strcmp(cli_compiler(a), "tcc") != 0 };
     return CONVGEN_OK;
 }
 
@@ -172,11 +172,10 @@ static cg_status not_built(cg_status status)
     return cg_fail(status, "%s; `convgen tune --again` makes a new record", said);
 }
 
-cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, bool estimate, bool sample,
-                   cg_outcome *outcome, convgen_plan **out)
+cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_problem *np, int how, cg_outcome *outcome, convgen_plan **out)
 {
-    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : remembered(c, a, np, sample, outcome);
-    if (status == CONVGEN_NO_RECORD && estimate)
+    cg_status status = a->schedule ? cli_choose(c, a, np, a->schedule, outcome) : remembered(c, a, np, how & CLI_SAMPLE, outcome);
+    if (status == CONVGEN_NO_RECORD && how & CLI_ESTIMATE)
         status = cli_choose(c, a, np, NULL, outcome);
     if (status)
         return status;
@@ -184,22 +183,29 @@ cg_status cli_plan(convgen_context *c, const cli_arguments *a, const cg_named_pr
     return outcome->recalled ? not_built(status) : status;
 }
 
-/* One process asks for few pairs, but once a table row: they are kept. */
+typedef struct peak_of {
+    char target[16]; /* "": this place is free */
+    convgen_type type;
+    double value;
+} peak_of;
+
+static bool is_of(const peak_of *p, const char *target, convgen_type type)
+{
+    return !strcmp(p->target, target) && p->type == type;
+}
+
+/* One process asks for few pairs, but once a table row: they are kept; the last place is for whichever comes. */
 double cli_peak(convgen_context *c, const char *target, convgen_type type, int threads)
 {
-    static struct {
-        char target[16];
-        convgen_type type;
-        double value;
-    } known[8];
-    int i = 0;
-    while (i < 7 && known[i].target[0] && (strcmp(known[i].target, target) != 0 || known[i].type != type))
-        i++;
-    if (strcmp(known[i].target, target) != 0 || known[i].type != type) {
-        snprintf(known[i].target, sizeof known[i].target, "%s", target);
-        known[i].type = type;
-        if (cg_context_peak(c, target, type, &known[i].value))
-            known[i].value = 0;
+    static peak_of known[8];
+    peak_of *p = known, *last = known + sizeof known / sizeof *known - 1;
+    while (p < last && p->target[0] && !is_of(p, target, type))
+        p++;
+    if (!is_of(p, target, type)) {
+        snprintf(p->target, sizeof p->target, "%s", target);
+        p->type = type;
+        if (cg_context_peak(c, target, type, &p->value))
+            p->value = 0;
     }
-    return known[i].value * threads;
+    return p->value * threads;
 }

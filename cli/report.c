@@ -154,14 +154,14 @@ static bool is_timed(const cli_report_row *row) { return row->record && row->rec
 /* peak: of each type, 0: none is drawn. Dots, then the roofs' names, then numbers. */
 static void dots(cg_buffer *b, const cli_report_row *rows, int count, const plot_axis *x, const plot_axis *y, const double peak[CG_TYPES])
 {
-    static const char *const class_of[CG_TYPES] = { "best", "first" };
+    static const char *const class_of[] = { "best", "first" }; /* by turns */
     plot_spots taken = { cg_calloc((size_t)count * 2 + CG_TYPES, sizeof *taken.at), 0 };
     for (int i = 0; i < count && taken.at; i++) {
         if (!is_timed(&rows[i]))
             continue;
         plot_spot s = { plot_place(x, flops(&rows[i]) / bytes(&rows[i])), plot_place(y, cli_gflops(rows[i].np, rows[i].record->ns_min)), 4, 4 };
         taken.at[taken.count++] = s;
-        cg_buffer_printf(b, "<circle class=%s cx='%.1f' cy='%.1f' r='5'><title>", class_of[rows[i].np->problem.type], s.x, s.y);
+        cg_buffer_printf(b, "<circle class=%s cx='%.1f' cy='%.1f' r='5'><title>", class_of[rows[i].np->problem.type % 2], s.x, s.y);
         label(b, i, &rows[i]);
         cg_buffer_printf(b, "</title></circle>");
     }

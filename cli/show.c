@@ -4,20 +4,19 @@
 #include "cli.h"
 #include <string.h>
 
-static const char *const stages[] = { "schedules", "program", "driver", "source", "code" };
+static const char *const stages[] = CG_SHOWN_NAMES;
 
 static int check_stage(const cli_arguments *a)
 {
-    size_t i = 0, count = sizeof stages / sizeof stages[0];
-    while (a->stage && i < count && strcmp(a->stage, stages[i]) != 0)
+    int i = 0;
+    while (a->stage && i < CG_SHOWN_COUNT && strcmp(a->stage, stages[i]) != 0)
         i++;
-    if (i == count)
-        return cli_usage(a, "--stage=%s: the stages are schedules, program, driver, source and code", a->stage);
+    if (i == CG_SHOWN_COUNT)
+        return cli_usage(a, "--stage=%s: the stages are " CG_SHOWN_LIST, a->stage);
     if (a->schedule && i == 0)
-        return cli_usage(a, "--schedule=%s is for --stage=program, driver, source and code; without one all schedules are listed",
-                         a->schedule);
-    if (a->all && a->stage && strcmp(a->stage, stages[0]) != 0)
-        return cli_usage(a, "--all is for --stage=schedules: it lists also those that their estimates leave out");
+        return cli_usage(a, "--schedule=%s is for the stages behind --stage=%s, which lists all schedules", a->schedule, stages[0]);
+    if (a->all && i > 0)
+        return cli_usage(a, "--all is for --stage=%s: it lists also those that their estimates leave out", stages[0]);
     return CLI_DONE;
 }
 
@@ -63,7 +62,7 @@ static const cli_option options[] = {
     OPTION("--schedule", "NAME", CLI_NAMES, 0, "this schedule, not the remembered or estimated one"),
     OPTION("--all", NULL, CLI_FLAG, AT(all), "for --stage=schedules: also the legal ones that their estimates leave out"),
     OPTION("--stage", "STAGE", CLI_TEXT, AT(stage),
-           "schedules (the default), program, driver, source or code", .choices = "schedules program driver source code"),
+           CG_SHOWN_LIST "; the first is the default", .choices = CG_SHOWN_WORDS),
     CLI_STORE,
     { .name = NULL },
 };

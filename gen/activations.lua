@@ -13,7 +13,7 @@
 --                            hi; temp: a register that may be overwritten, with the channel's slope where `slopes`
 --   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua counts);
 --                            without: it is a limit, and rounds nothing
---   exact                    a C expression of x, lo and hi (of which lo is the slope): LIKE(f) is a function of <math.h>
+--   exact                    C of x, lo and hi (lo: the slope): LIKE(f) is a function of <math.h>
 --   means                    words for emitted files, of which %1 and %2 are the parameters
 --   steepest                 C of lo: a difference of x grows by no more; what a formula does beside does not count
 --   span                     the x between which it hides nothing, where it is flat elsewhere: {lo, hi}, or a function
@@ -126,7 +126,8 @@ local function tanh(k, y)
   k:bor(y, quotient, sign)
 end
 
--- tail: of the normal distribution beyond t, from exp(-t^2 / 2) = scale * (1 + part)
+-- tail, rest: of the normal distribution beyond t, from exp(-t^2 / 2) = scale * (1 + part); rest is what the quotient
+-- lost in rounding
 local function tail_beyond(k, t, part, scale, sign)
   local c = polynomials[k.type]
   local small, under = horner(k, "small", c.mills_over, t), horner(k, "under", c.mills_under, t)
@@ -141,8 +142,11 @@ local function tail_beyond(k, t, part, scale, sign)
   k:fma(lost, part, over)
   k:add(lost, lost, over)
   k:mul(lost, lost, scale)
-  k:div(lost, lost, under)
-  return lost
+  local inverse = new(k, "inverse", "div", constant(k, "one", 1), under)
+  local tail = new(k, "tail", "mul", lost, inverse)
+  k:fnma(lost, tail, under)
+  k:mul(lost, lost, inverse)
+  return tail, lost
 end
 
 -- max(x, 0) - |x| * tail(|x|): the tail by its ratio to exp(-x^2 / 2), whose exponent is a pair.
@@ -156,8 +160,9 @@ local function gelu(k, y)
   local rest = new(k, "rest", "bxor", square, sign)
   k:fma(rest, half, t)
   local part, scale = exponential(k, square, rest)
-  local tail = tail_beyond(k, t, part, scale, sign)
+  local tail, lost = tail_beyond(k, t, part, scale, sign)
   rectify(k, y)
+  k:fma(y, far, lost)
   k:fma(y, far, tail)
 end
 
@@ -186,7 +191,8 @@ local list = {
       local a, b = -e.hi / e.lo, (1 - e.hi) / e.lo
       return e.lo ~= 0 and { lo = math.min(a, b), hi = math.max(a, b) } or { lo = 0, hi = 0 }
     end,
-    legal = { { "isfinite(lo) && isfinite(hi)", "hardsigmoid with %g and %g: both must be finite numbers", "lo, hi" } } },
+    legal = {
+      { "isfinite(lo) && isfinite(hi)", "hardsigmoid with %g and %g: both must be finite numbers", "lo, hi" } } },
   { name = "hardswish", program = hardswish, registers = 2, steepest = "1.5",
     exact = "x <= -3 ? 0 : x * LIKE(fmin)(x + 3, 6) / 6", means = "then . * min(max(. + 3, 0), 6) / 6" },
   { name = "silu", program = silu, registers = 6, steepest = "1.1", means = "then . / (1 + exp(-.))",

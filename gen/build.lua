@@ -1,7 +1,7 @@
 -- build.lua: what a schedule's stages are built in: the problem, the target, what else they have in common, and the
 -- kernels so far, in the order in which they are made. Bodies run where their stage is made and ask for kernels by key:
 -- each is made once. Numbers tell kernels of one hint apart; a name is taken before the kernel is added.
-local types = require "types"
+local program, types = require "program", require "types"
 local build = {}
 local Build = {}
 Build.__index = Build
@@ -40,5 +40,10 @@ end
 
 -- A kernel without a key.
 function Build:new(hint, make) return self:kernel({}, hint, make) end
+
+-- Finished kernels' pointers are to what the tensors of a problem are stored as.
+function build.stored(p, kernels)
+  for _, kernel in ipairs(kernels) do program.stored(kernel, function(base) return types.of(p, base) end) end
+end
 
 return build

@@ -5,21 +5,26 @@ local targets = require "targets"
 local types, parts = require "types", require "parts"
 local space = require "space"
 local driver = require "driver"
+local dual = require "dual"
 local program = require "program"
 local template = require "template"
 local lower_c = require "lower/c"
+local legible = require "lower/legible"
+local strides = require "strides"
 local lower_machine = require "lower/machine"
 local emit = require "emit"
+local accumulate = require "rewrite/accumulate"
 
 local convgen = {}
 
--- The problem with what families derive from it: multiply-adds (padded taps counted), threads to share the work among.
+-- The problem as families see it, with what they derive from it: multiply-adds (padded taps counted), threads to share
+-- the work among.
 local function prepare(request)
-  local p = request.problem
+  local p = dual.of(request.problem)
   p.threads = request.threads or 1
   local k, o = p.kernel, p.output
   p.macs = 1.0 * p.batch * o[1] * o[2] * o[3] * p.oc * (p.ic // p.groups) * k[1] * k[2] * k[3]
-  return p
+  return accumulate.problem(p)
 end
 
 function convgen.targets()
@@ -67,9 +72,12 @@ local function build(request, name)
   if not form then return nil, why_not end
   local family, schedule = space.parse(name)
   if not family then return nil, schedule .. "; `convgen show PROBLEM --stage=schedules` lists them" end
-  local result, why = family.stages(prepare(request), schedule, targets[request.target], request.machine)
+  local problem = prepare(request)
+  local result, why = family.stages(problem, schedule, targets[request.target], request.machine)
   if not result then return nil, why end
-  result.family, result.schedule = family, schedule
+  result.family, result.schedule, result.problem = family, schedule, problem
+  dual.complete(result, problem)
+  accumulate.stages(result, problem)
   return result
 end
 
@@ -79,10 +87,19 @@ local function kernels_text(request, result, text)
   return table.concat(list, "\n")
 end
 
-local function stages_text(request, result)
+-- Kernels in C for people, and for compilers that unroll loops, which libtcc does not.
+local function legible_kernels(request, result)
+  local all, used, list = strides.of(request.problem), {}, {}
+  for i, kernel in ipairs(result.kernels) do list[i] = legible.kernel(kernel, all, used) end
+  return strides.text(used) .. table.concat(list, "\n")
+end
+
+local function stages_text(request, result, fewer)
   local list = {}
   local function c_type(name) return types.c(types.of(request.problem, name)) end
-  for i, stage in ipairs(result.stages) do list[i] = driver.print(stage, c_type) end
+  for i, stage in ipairs(result.stages) do
+    list[i] = driver.print(stage, c_type, dual.slots(request.problem, stage), fewer)
+  end
   return table.concat(list, "\n")
 end
 
@@ -93,11 +110,14 @@ local function beyond(form, result) return form == lower_c and form.beyond(resul
 
 local function source_text(request, name, result)
   local form = form_of(request)
+  local unrolls = form == lower_c and request.unrolls
   return template.fill("kernel.c.in", {
     PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
-    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result),
+    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result)
+      .. (unrolls and legible.prelude() or ""),
     SLOPE = parts.slopes(request.problem) and "\n    void *slope; /* one for each channel */" or "",
-    KERNELS = kernels_text(request, result, form.kernel), STAGES = stages_text(request, result),
+    KERNELS = unrolls and legible_kernels(request, result) or kernels_text(request, result, form.kernel),
+    STAGES = stages_text(request, result, unrolls),
   })
 end
 
@@ -107,7 +127,7 @@ function convgen.source(request, name)
   local stages = {}
   for i, stage in ipairs(result.stages) do
     stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch,
-      pack = stage.pack, ends = stage.ends, shares = stage.shares }
+      pack = stage.pack, ends = stage.ends, shares = stage.shares, once = stage.once }
   end
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }
@@ -124,7 +144,7 @@ local function figures_of(request, s, meanings)
   if not family or not family.figures then return "" end
   meanings[1] = family.figures_mean
   return ("%s  %s"):format((" "):rep(46 - #s.name),
-    family.figures(request.problem, schedule, targets[request.target], request.machine))
+    family.figures(prepare(request), schedule, targets[request.target], request.machine))
 end
 
 local function show_schedules(request)
@@ -158,12 +178,15 @@ local views = {
   code = show_code,
 }
 
+-- What can be looked at, in the pipeline's order. The first lists schedules, the others are of one.
+convgen.shown = { "schedules", "program", "driver", "source", "code" }
+
 -- One stage of the pipeline as text; without a schedule the best estimate's.
 function convgen.show(request, name, stage)
-  if stage == "schedules" then return show_schedules(request) end
+  if stage == convgen.shown[1] then return show_schedules(request) end
   local view = views[stage]
   if not view then
-    return nil, ("'%s' is no stage; the stages are: schedules, program, driver, source, code"):format(stage)
+    return nil, ("'%s' is no stage; the stages are: %s"):format(stage, table.concat(convgen.shown, ", "))
   end
   name = name or convgen.schedules(request)[1].name
   local result, why = build(request, name)

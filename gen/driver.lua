@@ -168,13 +168,22 @@ end
 
 function Body:comment(s) self:line("/* %s */", s) end
 
+-- What a count is in all calls, or false; for readers (lower/legible.lua).
+local function note(formal, value)
+  if formal.always == nil then formal.always = value or false end
+  if formal.always ~= value then formal.always = false end
+end
+
 function Body:argument(kernel, i, actual)
   local formal = kernel.args[i]
   local counts = getmetatable(actual) == Expr or math.type(actual) == "integer"
   if actual == nil or counts ~= (formal.kind == "count") then
     error(("kernel %s: argument %d (%s) must be a %s"):format(kernel.name, i, formal.name, formal.kind), 0)
   end
-  if formal.kind == "count" then return self:text(actual) end
+  if formal.kind == "count" then
+    note(formal, constant(lift(actual)))
+    return self:text(actual)
+  end
   local base, offset = actual[1], lift(actual[2] or 0)
   self.used[base.base], formal.bases = true, formal.bases or {}
   formal.bases[base.base] = true
@@ -194,7 +203,16 @@ function Body:call(kernel, args)
   for i, formal in ipairs(kernel.args) do
     list[i] = self:argument(kernel, i, args[named and formal.name or i])
   end
-  self:line("%s(%s);", kernel.name, table.concat(list, ", "))
+  self.lines[#self.lines + 1] = { kernel = kernel, arguments = list, indent = ("    "):rep(self.depth) }
+end
+
+-- A call's line; without counts that are the same in all calls of the kernel, if so asked.
+local function call_text(call, fewer)
+  local list = {}
+  for i, formal in ipairs(call.kernel.args) do
+    if not (fewer and formal.always) then list[#list + 1] = call.arguments[i] end
+  end
+  return ("%s%s(%s);"):format(call.indent, call.kernel.name, table.concat(list, ", "))
 end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
@@ -308,29 +326,29 @@ function driver.stage(spec)
   return stage
 end
 
--- Says where a stage finds what it calls a name: {name = {base, at: so many elements on}}, in memory that stages share
--- or that has packed weights.
-function driver.place(stage, places)
-  stage.places = places
-  for name, place in pairs(places) do
-    stage.shares = stage.shares or place.base == "shared" and stage.body.used[name] or false
-  end
+-- Where a base is that stands elsewhere: {name of another one, elements from there}.
+local function moved(place, c_type, slot)
+  local member = slot(place[1])
+  return place[2] == 0 and "call->" .. member or ("(%s *)call->%s + %d"):format(c_type(member), member, place[2])
 end
 
--- The C text of a stage; c_type(name) is the type in C of what a base holds.
-function driver.print(stage, c_type)
+-- The C text of a stage; slot(name) is the member of cg_call that a base's name stands for, c_type(slot) the type in C
+-- of what it holds. stage.elsewhere: bases that are not what their name says, see `moved`. fewer: calls are of kernels
+-- that lower/legible.lua has made, which have fewer arguments.
+function driver.print(stage, c_type, slot, fewer)
   local d = stage.body
   local declared = "void %s(const cg_call *call, void *scratch_memory, long first, long last)"
   local head, uses_call = { declared:format(stage.symbol), "{" }, false
   for _, name in ipairs(bases) do
-    local from, place = name == "scratch" and "scratch_memory" or "call->" .. name, (stage.places or {})[name]
-    if place then from = ("(%s *)call->%s + %d"):format(c_type(name), place.base, place.at) end
-    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(name), name, from) end
+    local member, place = slot(name), stage.elsewhere and stage.elsewhere[name]
+    local from = name == "scratch" and "scratch_memory" or place and moved(place, c_type, slot) or "call->" .. member
+    if d.used[name] then head[#head + 1] = ("    %s *%s = %s;"):format(c_type(member), name, from) end
     if d.used[name] and name ~= "scratch" then uses_call = true end
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end
   if not uses_call then head[#head + 1] = "    (void)call;" end
-  return table.concat(head, "\n") .. "\n" .. table.concat(d.lines, "\n") .. "\n}\n"
+  for _, line in ipairs(d.lines) do head[#head + 1] = type(line) == "table" and call_text(line, fewer) or line end
+  return table.concat(head, "\n") .. "\n}\n"
 end
 
 return driver

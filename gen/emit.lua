@@ -8,9 +8,12 @@ local targets = require "targets"
 local types = require "types"
 local template = require "template"
 local driver = require "driver"
+local dual = require "dual"
 local words = require "emit_words"
 local frames = require "emit_frames"
-local lower = { c = require "lower/c", machine = require "lower/machine" }
+local strides = require "strides"
+local lower = { c = require "lower/c", legible = require "lower/legible",
+  machine = require "lower/machine" }
 
 local emit = {}
 
@@ -45,9 +48,6 @@ local function name_layers(network)
     layers = true }
   for _, layer in ipairs(network.layers) do
     local p, said = layer.problem, layer.name ~= "" and layer.name
-    if p.epilogue.activation == "prelu" then
-      return nil, ("%s: emitted files have no slope for each channel yet; leaky:SLOPE has one for all"):format(p.text)
-    end
     local suffix = pass_suffix[p.pass]
     if said and given[said .. suffix] then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
@@ -87,9 +87,13 @@ local function head(network, layer, kernel, result)
   put("%s: %s for %s.\n", kernel.file, layer.id, kernel.target)
   put("  %s, %s\n", words.pass(p), p.text)
   for _, line in ipairs(words.mathematics(p)) do put("    %s", line) end
+  if result.problem.asked then
+    put("  The code is %s of the convolution that reads dst and writes src: these are its names.",
+      words.pass(result.problem))
+  end
   put ""
   titled("schedule", { kernel.schedule .. ", " .. kernel.from })
-  if family.explain then titled("", family.explain(p, result.schedule, targets[kernel.target])) end
+  if family.explain then titled("", family.explain(result.problem, result.schedule, targets[kernel.target])) end
   titled("stages", stage_words(result))
   titled("error", words.certificate(p, kernel))
   put("\nMade by convgen %s; belongs to whoever made it.", network.version)
@@ -115,6 +119,13 @@ local function kernels_text(result, text, target)
   return table.concat(list, "\n")
 end
 
+-- Kernels in C behind the strides that they name.
+local function legible_text(p, result)
+  local all, used = strides.of(p), {}
+  local text = kernels_text(result, function(kernel) return lower.legible.kernel(kernel, all, used) end)
+  return strides.text(used) .. text
+end
+
 -- Without variables that nobody reads: drivers name every index of a task; with signs as people write them.
 local function tidied(text)
   text = text:gsub("%+ %-(%d)", "- %1"):gsub(" %* 1 ([/+]) ", " %1 ")
@@ -131,10 +142,12 @@ local function tidied(text)
   return table.concat(lines)
 end
 
-local function stages_text(p, result)
+local function stages_text(p, result, in_c)
   local list = {}
   local function c_type(name) return words.c_type(p, name) end
-  for i, stage in ipairs(result.stages) do list[i] = "static " .. tidied(driver.print(stage, c_type)) end
+  for i, stage in ipairs(result.stages) do
+    list[i] = "static " .. tidied(driver.print(stage, c_type, dual.slots(p, stage), in_c))
+  end
   return table.concat(list, "\n")
 end
 
@@ -158,7 +171,7 @@ local function vec_header(network, p, target, put)
   if not network.headers[name] then
     local macro = (network.guard .. "_VEC_" .. type_name .. "_" .. target.name):upper()
     put(name, ("#ifndef %s\n#define %s\n%s\n#endif\n"):format(macro, macro,
-      (lower.c.prelude(type_name, target):gsub("\n$", ""))))
+      ((lower.c.prelude(type_name, target) .. lower.legible.prelude()):gsub("\n$", ""))))
     network.headers[name] = true
   end
   return ('#include "%s"\n'):format(name)
@@ -197,8 +210,8 @@ local function write_kernel(network, layer, kernel, build, put)
     HEAD = head(network, layer, kernel, result), PREFIX = network.prefix, OPEN = open, CLOSE = close,
     INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels)
       or instructions,
-    KERNELS = kernels_text(result, in_c and lower.c.kernel or lower.machine.assembly, target),
-    STAGES = stages_text(p, result), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
+    KERNELS = in_c and legible_text(p, result) or kernels_text(result, lower.machine.assembly, target),
+    STAGES = stages_text(p, result, in_c), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),
   }):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
   return true

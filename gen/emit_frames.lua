@@ -6,6 +6,7 @@
 local targets = require "targets"
 local activations, parts, types = require "activations", require "parts", require "types"
 local template = require "template"
+local dual = require "dual"
 local words = require "emit_words"
 
 local frames = {}
@@ -128,7 +129,10 @@ local function layer_comment(network, layer)
   lines[2] = " *"
   for _, line in ipairs(words.mathematics(p)) do put("    %s", line) end
   lines[#lines + 1] = " *"
-  for _, o in ipairs(layer.operands) do put("  %-13s%s %s", o.name, types.c(o.type), words.shape(o.shape)) end
+  for _, o in ipairs(layer.operands) do
+    local apart = o.apart and (", %d elements from a pixel to the next"):format(o.apart) or ""
+    put("  %-13s%s %s%s", o.name, types.c(o.type), words.shape(o.shape), apart)
+  end
   put("  layout     %s", words.layout(p))
   certificates(network, layer, put)
   if layer.same ~= layer then put("The same kernels as %s's.", layer.same.id) end
@@ -268,16 +272,40 @@ local function checked_activations(network)
     end
   end
   return { ACTIVATE = template.fill("standalone_activate.in", { CASES = table.concat(cases, "\n") }), FIRST = " == 1",
-    ACTIVATED = "\n    activate(l, t, element, &s);", EXACT = " && l->activation < 3" }
+    ACTIVATED = "\n    activate(l, t, element, s);", EXACT = " && l->activation < 3" }
+end
+
+-- What the two programs know of slices and of gradients that are added to, where there are any.
+local function any_slices(network)
+  for _, layer in ipairs(network.layers) do
+    local p = layer.problem
+    if p.accumulate or (p.src_stride or 0) + (p.dst_stride or 0) > 0 then return true end
+  end
+end
+
+local function checked_slices(network, values)
+  local any = any_slices(network)
+  local all = any and { SLICES = template.fill("standalone_slices.in", {}), RUN = "with_slices", ON = "l, ",
+    THREADS = "", BETWEEN = "between ? between : ", CONST = "",
+    ADDED = "\n        if (l->adds) add(l, &s, old_value(i), 1);" }
+    or { SLICES = "", RUN = "l->run", ON = "", THREADS = ", THREADS", BETWEEN = "", CONST = "const ", ADDED = "" }
+  for name, text in pairs(all) do values[name] = text end
+  return values
+end
+
+local function timed_slices(network)
+  local function pitch(i, channels) return ("(l->apart[%d] ? l->apart[%d] : %s)"):format(i, i, channels) end
+  if any_slices(network) then return { SRC = pitch(0, "l->ic"), DST = pitch(1, "l->oc") } end
+  return { SRC = "l->ic", DST = "l->oc" }
 end
 
 -- A function that calls a layer whose operands stand in an array.
 local function adapter(network, layer)
-  local threads = network.and_threads
+  local threads, slot_of = network.and_threads, dual.slots(layer.problem, {})
   local function run(suffix, packed)
     local list = {}
     for i, o in ipairs(layer.operands) do
-      list[i] = packed and o.slot == "weights" and "t[PACKED]" or ("(%s)t[%s]"):format(pointer_to(o), o.slot:upper())
+      list[i] = packed and o.slot == "weights" and "t[PACKED]" or ("(%s)t[%s]"):format(pointer_to(o), slot_of(o.slot):upper())
     end
     return ("%s%s(%s, t[WORKSPACE]%s);"):format(layer.called, suffix, table.concat(list, ", "), threads)
   end
@@ -291,26 +319,30 @@ end
 
 -- The fields of a row, in the order of standalone_layers.h.in.
 local function row(network, layer)
-  local p, e, budgets = layer.problem, layer.problem.epilogue, {}
+  local p, e, budgets = dual.of(layer.problem), layer.problem.epilogue, {}
   local function flag(x) return x and 1 or 0 end
   for i, kernel in ipairs(layer.kernels) do budgets[i] = kernel.chains > 0 and 0 or words.budget(p) end
   local lines = {
-    { ('"%s"'):format(layer.id), "run_" .. layer.id, p.pass:upper(), types.rows[p.type].number,
-      flag(p.layout == "nchw"), flag(p.bias), e.residual_last and 2 or flag(e.residual), activations.rows[e.activation].number,
-      number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc },
+    { ('"%s"'):format(layer.id), "run_" .. layer.id, p.pass:upper(), flag(p.asked), types.rows[p.type].number,
+      flag(p.layout == "nchw"), flag(layer.problem.bias), e.residual_last and 2 or flag(e.residual),
+      activations.rows[e.activation].number, number(e.lo), number(e.hi), p.batch, p.groups, p.ic, p.oc },
     { braces(p.input), braces(p.output), braces(p.kernel), braces(p.stride), braces(p.dilation), braces(p.pad) },
     { layer.packs and layer.macro .. "_PACKED" or 0,
       layer.macro .. "_WORKSPACE" .. (network.openmp and "(THREADS)" or ""),
-      flag(p.weights == "fixed"), layer.multiplicity, braces(budgets) },
+      flag(p.weights == "fixed"), layer.multiplicity, braces(budgets),
+      network.slices and braces { p.src_stride, p.dst_stride } or nil, network.slices and flag(p.accumulate) or nil },
   }
   for i, line in ipairs(lines) do lines[i] = table.concat(line, ", ") end
   return ("    { %s },"):format(table.concat(lines, ",\n      "))
 end
 
 local function layers_h(network)
+  network.slices = any_slices(network)
   return template.fill("standalone_layers.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, TARGETS = #network.targets, THREADS = network.openmp and 2 or 1,
     NAMES = '"' .. table.concat(network.targets, '", "') .. '"',
+    SLICES = network.slices and "\n    long apart[2]; /* of src and dst that are slices: elements from pixel to "
+      .. "pixel */\n    int adds;      /* to what outputs have */" or "",
     ADAPTERS = lines_of(network.layers, function(layer) return adapter(network, layer) end),
     ROWS = lines_of(network.layers, function(layer) return row(network, layer) end),
   })
@@ -408,8 +440,8 @@ function frames.write(network, put)
   put(prefix .. "_internal.h", tidied(internal(network)))
   put(prefix .. ".c", tidied(dispatch(network)))
   put(prefix .. "_layers.h", layers_h(network))
-  program("_selfcheck.c", checked_activations(network))
-  program("_benchmark.c", {})
+  program("_selfcheck.c", checked_slices(network, checked_activations(network)))
+  program("_benchmark.c", timed_slices(network))
   put(prefix .. ".txt", list(network))
   put("CMakeLists.txt", tidied(cmake(network)))
   put("README.md", readme(network))

@@ -3,7 +3,8 @@
 -- Here no code is made; a layer is what emit.lua reads: name, problem, kernels.
 local types = require "types"
 local accuracies = require "accuracies"
-local activations = require "activations"
+local activations, parts = require "activations", require "parts"
+local dual = require "dual"
 local words = {}
 
 local axis_names = { "d", "h", "w" }
@@ -27,7 +28,8 @@ local function image(p, sizes, channels)
   return shape
 end
 
-local function weights_shape(p)
+local function weights_shape(asked)
+  local p = dual.of(asked)
   local icg, shape = p.ic // p.groups, {}
   if p.layout == "nchw" then shape = { p.oc, icg } end
   for _, i in ipairs(axes_of(p)) do shape[#shape + 1] = p.kernel[i] end
@@ -36,7 +38,7 @@ local function weights_shape(p)
 end
 
 local pass_words = { forward = "forward", backward_data = "backward data", backward_weights = "backward weights" }
-function words.pass(p) return pass_words[p.pass] end
+function words.pass(p) return (p.op == "transposed" and "transposed, " or "") .. pass_words[p.pass] end
 
 -- The type of an operand in C.
 function words.c_type(p, slot) return types.c(types.of(p, slot)) end
@@ -44,7 +46,7 @@ function words.c_type(p, slot) return types.c(types.of(p, slot)) end
 -- By pass, in the order of parameters: the member of cg_call, the parameter's name, and written, where it is an output.
 local parameters = {
   forward = { { "src", "src" }, { "weights", "weights" }, { "bias", "bias" }, { "residual", "residual" },
-    { "dst", "dst", true } },
+    { "slope", "slope" }, { "dst", "dst", true } },
   backward_data = { { "dst", "diff_dst" }, { "weights", "weights" }, { "src", "diff_src", true } },
   backward_weights = { { "src", "src" }, { "dst", "diff_dst" }, { "weights", "diff_weights", true },
     { "bias", "diff_bias", true } },
@@ -53,11 +55,13 @@ local parameters = {
 function words.operands(p)
   local dst, list = image(p, p.output, p.oc), {}
   local shapes = { src = image(p, p.input, p.ic), dst = dst, weights = weights_shape(p), bias = p.bias and { p.oc },
-    residual = p.epilogue.residual and dst }
+    residual = p.epilogue.residual and dst, slope = parts.slopes(p) and { p.oc } }
+  local apart = { src = p.src_stride, dst = p.dst_stride, residual = p.dst_stride }
   for _, row in ipairs(parameters[p.pass]) do
     local slot, name, written = table.unpack(row)
     if shapes[slot] then
-      list[#list + 1] = { slot = slot, name = name, written = written, shape = shapes[slot], type = types.of(p, slot) }
+      list[#list + 1] = { slot = slot, name = name, written = written, shape = shapes[slot], type = types.of(p, slot),
+        apart = (apart[slot] or 0) > 0 and apart[slot] or nil }
     end
   end
   return list
@@ -75,10 +79,12 @@ end
 function words.layout(p)
   local space, taps = {}, {}
   for n, i in ipairs(axes_of(p)) do space[n], taps[n] = axis_names[i], "k" .. axis_names[i] end
-  local image, weights = "[n][%s][channel]", "[%s][input channel][output channel]"
-  if p.layout == "nchw" then image, weights = "[n][channel][%s]", "[output channel][input channel][%s]" end
+  local one, all = "input", "output" -- channels of a group, and of all groups
+  if p.op == "transposed" then one, all = all, one end
+  local image, weights = "[n][%s][channel]", ("[%%s][%s channel][%s channel]"):format(one, all)
+  if p.layout == "nchw" then image, weights = "[n][channel][%s]", ("[%s channel][%s channel][%%s]"):format(all, one) end
   return ("%s; weights %s%s"):format(image:format(table.concat(space, "][")), weights:format(table.concat(taps, "][")),
-    p.groups > 1 and ", input channels of a group" or "")
+    p.groups > 1 and (", %s channels of a group"):format(one) or "")
 end
 
 ---- mathematics -------------------------------------------------------------------------------------------------------
@@ -90,11 +96,12 @@ local function plus(text, number)
   return ("%s %s %d"):format(text, number < 0 and "-" or "+", math.abs(number))
 end
 
--- The input position under tap k of output o.
+-- The input position under tap k of output o; transposed, the output position of input i.
 local function position(p, i)
   local a = axis_names[i]
-  if p.kernel[i] == 1 then return plus(scaled("o" .. a, p.stride[i]), -p.pad[i]) end
-  return plus(scaled("o" .. a, p.stride[i]) .. " + " .. scaled("k" .. a, p.dilation[i]), -p.pad[i])
+  local of = (p.op == "transposed" and "i" or "o") .. a
+  if p.kernel[i] == 1 then return plus(scaled(of, p.stride[i]), -p.pad[i]) end
+  return plus(scaled(of, p.stride[i]) .. " + " .. scaled("k" .. a, p.dilation[i]), -p.pad[i])
 end
 
 local function indices(p, channel, spatial)
@@ -119,21 +126,41 @@ local function terms_of(p)
   return t
 end
 
+-- The same of a transposed one, whose channel c is one of a group.
+local function transposed_terms_of(p)
+  local ocg, t = p.oc // p.groups, terms_of(p)
+  t.to = p.groups > 1 and (ocg == 1 and "g" or ("g*%d + c"):format(ocg)) or "c"
+  t.w = (p.layout == "nchw" and "weights[i, c, %s]" or "weights[%s, c, i]"):format(t.over:gsub(",", ", "))
+  t.src, t.dst = "src" .. indices(p, "i", t.inputs), "dst" .. indices(p, t.to, t.positions)
+  t.whole = "dst" .. indices(p, t.to, t.outputs)
+  return t
+end
+
+-- What is done with the sums of a forward pass.
+local function after_sums(p, channel, t, put)
+  local e = p.epilogue
+  local residual, activation = e.residual and "+ residual" .. indices(p, channel, t.outputs), activations.words(e)
+  if residual and not e.residual_last then put("    %s", residual) end
+  if activation then put("%s", activation) end
+  if e.residual_last then put("then %s", residual) end
+end
+
+-- Where `places` are at the positions under taps.
+local function where(t, places)
+  local list = {}
+  for n, place in ipairs(places) do list[n] = ("%s = %s"):format(place, t.positions[n]) end
+  return table.concat(list, " and ")
+end
+
 local mathematics = {
   forward = function(p, t, put)
-    local e = p.epilogue
     put("%s = %ssum over %s,i of", t.dst, p.bias and "bias[c] + " or "", t.over)
     put("    %s * %s", t.src, t.w)
-    local residual, activation = e.residual and "+ residual" .. indices(p, "c", t.outputs), activations.words(e)
-    if residual and not e.residual_last then put("    %s", residual) end
-    if activation then put("%s", activation) end
-    if e.residual_last then put("then %s", residual) end
+    after_sums(p, "c", t, put)
   end,
   backward_data = function(p, t, put)
-    local where = {}
-    for n, input in ipairs(t.inputs) do where[n] = ("%s = %s"):format(input, t.positions[n]) end
     put("diff_src%s = sum over %s,c, where an output has", indices(p, t.from, t.inputs), t.over)
-    put("    %s, of", table.concat(where, " and "))
+    put("    %s, of", where(t, t.inputs))
     put("    diff_%s * %s", t.dst, t.w)
   end,
   backward_weights = function(p, t, put)
@@ -143,16 +170,38 @@ local mathematics = {
   end,
 }
 
+local transposed = {
+  forward = function(p, t, put)
+    put("%s = %ssum over %s,i, where an input has", t.whole, p.bias and ("bias[%s] + "):format(t.to) or "", t.over)
+    put("    %s, of", where(t, t.outputs))
+    put("    %s * %s", t.src, t.w)
+    after_sums(p, t.to, t, put)
+  end,
+  backward_data = function(_, t, put)
+    put("diff_%s = sum over %s,c of", t.src, t.over)
+    put("    diff_%s * %s", t.dst, t.w)
+  end,
+  backward_weights = function(p, t, put)
+    put("diff_%s = sum over n,%s of", t.w, table.concat(t.inputs, ","))
+    put("    %s * diff_%s", t.src, t.dst)
+    if p.bias then put("diff_bias[%s] = sum over n,%s of diff_%s", t.to, t.pixels, t.whole) end
+  end,
+}
+
 -- Lines of a formula.
 function words.mathematics(p)
-  local lines, icg, ocg = {}, p.ic // p.groups, p.oc // p.groups
+  local lines, back = {}, p.op == "transposed"
   local function put(text, ...) lines[#lines + 1] = text:format(...) end
-  mathematics[p.pass](p, terms_of(p), put)
+  if back then transposed[p.pass](p, transposed_terms_of(p), put) else mathematics[p.pass](p, terms_of(p), put) end
+  if p.accumulate then put "added to what is there, after all sums" end
+  local c = dual.of(p)
+  local icg, ocg, all, one, what = c.ic // p.groups, c.oc // p.groups, "c", "i", "input"
+  if back then all, one, what = "i", "c", "output" end
   if p.groups > 1 and icg == 1 and ocg == 1 then
-    put "with each channel alone: g = c, i = 0"
+    put("with each channel alone: g = %s, %s = 0", all, one)
   elseif p.groups > 1 then
-    put("in %d groups: i goes over the %d input channel%s of the group g = c / %d, whole-numbered", p.groups, icg,
-      icg == 1 and "" or "s", ocg)
+    put("in %d groups: %s goes over the %d %s channel%s of the group g = %s / %d, whole-numbered", p.groups, one, icg,
+      what, icg == 1 and "" or "s", all, ocg)
   end
   return lines
 end
@@ -160,11 +209,12 @@ end
 ---- errors ------------------------------------------------------------------------------------------------------------
 
 -- The most terms of one output.
-function words.terms(p)
-  local taps = p.kernel[1] * p.kernel[2] * p.kernel[3]
-  if p.pass == "backward_weights" then return p.batch * p.output[1] * p.output[2] * p.output[3] end
-  if p.pass == "backward_data" then return p.oc // p.groups * taps end
-  return p.ic // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0)
+function words.terms(asked)
+  local p = dual.of(asked)
+  local taps, more = p.kernel[1] * p.kernel[2] * p.kernel[3], p.accumulate and 1 or 0
+  if p.pass == "backward_weights" then return p.batch * p.output[1] * p.output[2] * p.output[3] + more end
+  local channels = p.pass == "backward_data" and p.oc or p.ic
+  return channels // p.groups * taps + (p.bias and 1 or 0) + (p.epilogue.residual and 1 or 0) + more
 end
 
 function words.budget(p) return accuracies[p.accuracy].budget end
@@ -173,7 +223,8 @@ local function proven(p, chains)
   local k, u = words.terms(p), types.rows[types.computed(p)].digits
   local bound = ("|error| <= g * sum |a||b| with g = K u / (1 - K u), K = %d, u = 2^-%d"):format(k, u)
   if p.pass == "backward_weights" then
-    return { "blocks of at most 512 output pixels are chains of fused multiply-adds, added in order:",
+    return { ("blocks of at most 512 %s pixels are chains of fused multiply-adds, added in order:"):format(
+        p.op == "transposed" and "input" or "output"),
       "the same bits everywhere; " .. bound }
   elseif chains == 1 then
     return { "an output is one chain of fused multiply-adds over taps, then channels, the bias last:",

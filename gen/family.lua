@@ -16,9 +16,7 @@
 local build = require "build"
 local cost = require "cost"
 local names = require "names"
-local program = require "program"
 local registers = require "registers"
-local types = require "types"
 local view = require "view"
 local family = {}
 
@@ -90,8 +88,8 @@ local function built(f, p, schedule, target)
   if not way then return nil, s end
   local stages, packed, shared, tile = way.stages(build.new(s.p, target, s), schedule)
   if s.why then return nil, s.why end
+  build.stored(p, s.kernels)
   for _, kernel in ipairs(s.kernels) do
-    program.stored(kernel, function(base) return types.of(p, base) end)
     local map, cannot = registers.allocate(kernel, target)
     if not map then return nil, cannot end
   end

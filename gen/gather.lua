@@ -61,24 +61,30 @@ function gather.axes(p)
   return { of(p, 1), of(p, 2), of(p, 3) }
 end
 
--- The phases of all axes together, {d, h, w} each; empty: nothing contributes to its outputs (never so forward).
-function gather.phases(axes)
-  local list = {}
+-- The phases of all axes together, {d, h, w} each; empty: its outputs are zero, since nothing contributes to them (never
+-- so forward) or is done with them.
+function gather.phases(s)
+  local list, axes = {}, s.axes
   for _, d in ipairs(axes[1]) do
     for _, h in ipairs(axes[2]) do
-      for _, w in ipairs(axes[3]) do list[#list + 1] = { d, h, w, empty = d.taps * h.taps * w.taps == 0 } end
+      for _, w in ipairs(axes[3]) do
+        list[#list + 1] = { d, h, w, empty = not s.finished and d.taps * h.taps * w.taps == 0 }
+      end
     end
   end
   return list
 end
 
+-- Whether something is done with a sum before it is stored.
+function gather.finished(p) return p.bias or p.epilogue.residual or p.epilogue.activation ~= "none" end
+
 -- What is asked of such a problem: its units, axes, the views that are read and written, and whether a bias and a
 -- residual are added.
 function gather.shape(p, target)
-  local s, forward = view.units(p, target), p.pass == "forward"
-  s.p, s.forward, s.axes, s.from, s.to = p, forward, gather.axes(p), view.gathered(p)
-  s.bias, s.residual = forward and p.bias, forward and p.epilogue.residual
-  s.slope = forward and parts.slopes(p)
+  local s, e = view.units(p, target), p.epilogue
+  s.p, s.forward, s.axes, s.from, s.to = p, p.pass == "forward", gather.axes(p), view.gathered(p)
+  s.bias, s.residual, s.slope = p.bias, e.residual, parts.slopes(p)
+  s.finished = gather.finished(p)
   return s
 end
 

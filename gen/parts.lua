@@ -23,11 +23,11 @@ function parts.epilogue(k, p, acc, temp, with)
   if p.epilogue.residual_last then add(with.residual) end
 end
 
--- Whether a forward pass reads a slope for each channel.
+-- Whether a slope for each channel is read.
 function parts.slopes(p) return activations.of(p).slopes end
 
 -- Whether its last steps are beyond what turns results back: that knows no channel's slope.
-function parts.turned_slopes(p) return parts.slopes(p) and p.pass == "forward" and p.epilogue.residual end
+function parts.turned_slopes(p) return parts.slopes(p) and p.epilogue.residual end
 
 ---- sizes -------------------------------------------------------------------------------------------------------------
 

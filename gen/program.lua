@@ -161,6 +161,7 @@ program.operations = {
   muladd    = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" } }, -- d * x + y: a step of a polynomial
   band = of_bits, bor = of_bits, bxor = of_bits,
   shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
+  down      = { "d", "x", "bits", reads = { "x" }, writes = { "d" } },
   move      = unary,
   insert    = { "d", "part", "a", reads = { "d", "a" }, writes = { "d" }, converts = true },
   extract   = also(to_memory, { "a", "x", "part" }),
@@ -191,7 +192,7 @@ end
 -- Names that C or vec.h.in use for themselves; so are those that begin with cg_.
 for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int
   long register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-  asm vec vmem vset vfence vfma_all fma fmaf unix linux]]):gmatch "%S+" do
+  asm vec vmem vset vfence vfma_all fma fmaf unix linux unrolled]]):gmatch "%S+" do
   reserved[word] = true
 end
 for name, row in pairs(program.operations) do
@@ -235,14 +236,16 @@ end
 function Program:count(name) return argument(self, name, { kind = "count" }) end
 function Program:table(name) return argument(self, name, { kind = "table", bytes = 8 }) end
 
-function Program:vector(hint)
-  local v, vectors = { kind = "register", program = self, name = claim(self, hint) }, self.vectors
+-- indices: it is one of an array of the hint's name, and has them in its own behind the hint; axes: what they are of.
+function Program:vector(hint, indices, axes)
+  local name, vectors = indices and hint .. table.concat(indices, "_") or hint, self.vectors
+  local v = { kind = "register", program = self, name = claim(self, name), hint = hint, indices = indices, axes = axes }
   vectors[#vectors + 1], self.kinds[v] = v, "register"
   return v
 end
 
 function Program:slot(hint)
-  local s = { kind = "slot", program = self, name = claim(self, hint or "slot" .. #self.slots) }
+  local s = { kind = "slot", program = self, name = claim(self, hint or "slot" .. #self.slots), hint = hint or "slot" }
   table.insert(self.slots, s)
   self.kinds[s] = "slot"
   return s
@@ -370,7 +373,7 @@ function Program:advance(p, elements)
 end
 
 local function new_pointer(k, hint, from)
-  local p = { kind = "pointer", program = k, name = claim(k, hint), access = from.access, type = from.type,
+  local p = { kind = "pointer", program = k, name = claim(k, hint), hint = hint, access = from.access, type = from.type,
     bytes = from.bytes, root = from.root or from }
   k.kinds[p] = "pointer"
   return p

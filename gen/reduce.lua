@@ -111,19 +111,27 @@ end
 -- name.
 local usual = { out = "diff_bias", sum = "acc%d", g = "g" }
 
+-- The register of a name such as acc0_1, which says what array it is of.
+local function chain(k, name)
+  local indices = {}
+  for digits in name:gmatch "%d+" do indices[#indices + 1] = math.tointeger(digits) end
+  return k:vector(name:match "^%a+", indices)
+end
+
 -- The chains of each place, one a block.
 local function chains_of(k, places, blocks, text)
   local chains = {}
   for v in ipairs(places) do chains[v] = {} end
   for b = 0, (blocks or 1) - 1 do
     for v = 0, #places - 1 do
-      chains[v + 1][b + 1] = k:vector(blocks and text:format(b, v) or text:format(v))
+      chains[v + 1][b + 1] = chain(k, blocks and text:format(b, v) or text:format(v))
     end
   end
   return chains
 end
 
--- Adds the sum over a block's pixels to the gradient, for the vectors `places`. how: loops for Program:nest; blocks, if
+-- Adds the sum over a block's pixels to the gradient, for the vectors `places` ({at, lanes, from: where it is read, if
+-- elsewhere}). how: loops for Program:nest; blocks, if
 -- their chains are to run beside each other, `apart` elements from one to the next; run: for vectors one behind
 -- another; whole: all of each vector is there, and the sums are new totals; words, as above.
 function reduce.bias_kernel(o, places, how)
@@ -135,7 +143,9 @@ function reduce.bias_kernel(o, places, how)
   g = g or k:vector(words.g)
   local function each(visit)
     for b = 1, how.blocks or 1 do
-      for v, place in ipairs(places) do visit(chains[v][b], (b - 1) * (how.apart or 0) + place.at, place.lanes) end
+      for v, place in ipairs(places) do
+        visit(chains[v][b], (b - 1) * (how.apart or 0) + (place.from or place.at), place.lanes)
+      end
     end
   end
   local step = places[1].lanes
@@ -171,7 +181,8 @@ end
 
 -- Where channels-last planes begin.
 function reduce.plane_at(p)
-  return function(n, od, c) return (n * p.output[1] + od) * (p.output[2] * p.output[3] * p.oc) + c end
+  local plane = view.dst(p).d
+  return function(n, od, c) return (n * p.output[1] + od) * plane + c end
 end
 
 -- Calls kernel(diff_dst, bias, rows, columns) for each block of a plane; dst: its view.
@@ -183,17 +194,26 @@ function reduce.sum_blocks(p, kernel, dst)
   end
 end
 
--- The gradient of the bias of channels-last data as a stage of its own, built in b.
+-- The vectors of a column tile; channels-first, where the channels of a pixel are apart, of a lane each.
+local function bias_places(tile, lanes, dst)
+  local places = reduce.vectors(tile, lanes)
+  for _, place in ipairs(dst.c > 1 and places or {}) do place.from = place.at * dst.c end
+  return places
+end
+
+-- The gradient of the bias as a stage of its own, built in b.
 function reduce.bias_stage(b)
-  local p, lanes, dst, list = b.p, parts.lanes_of(b.p, b.target), view.dst(b.p), {}
-  local wide = math.min(4, (p.oc + lanes - 1) // lanes)
+  local p, dst, list, last = b.p, view.dst(b.p), {}, b.p.layout == "nhwc"
+  local lanes = last and parts.lanes_of(p, b.target) or 1
+  local wide = math.min(last and 4 or 8, (p.oc + lanes - 1) // lanes)
   local loops = { { count = "rows", steps = { dst.h }, names = { "y" } }, { count = "columns", steps = { dst.w } } }
   for i, run in ipairs(cut.runs_of_columns(p.oc, wide, lanes)) do
-    local places, zero = reduce.vectors(run.tile, lanes), b:named "zero"
+    local places, zero = bias_places(run.tile, lanes, dst), b:named "zero"
     local sum = b:add(reduce.bias_kernel(b:named "bias", places, { loops = loops }))
     list[i] = reduce.bias_part(p, { index = { "tile", run.count }, zero = b:add(reduce.zero_kernel(zero, places)),
       channel = function(d, tile) return d:let("c", (tile + run.index) * (wide * lanes)) end,
-      at = reduce.plane_at(p), blocks = reduce.sum_blocks(p, sum, dst) })
+      at = last and reduce.plane_at(p) or function(n, od, c) return view.at(dst, { n = n, c = c, d = od }) end,
+      blocks = reduce.sum_blocks(p, sum, dst) })
   end
   return driver.stage { name = "bias", parts = list }
 end
@@ -213,10 +233,11 @@ end
 -- What sums a run of equal tiles of channels: {first, count, width, zero, one, many, together}.
 local function bias_tile(b, run, width, lanes)
   local p, step, places = b.p, reduce.block_rows(b.p.output[3]), reduce.vectors(run.tile, lanes)
+  local dst = view.dst(p)
   local together = blocks_together(p, run.tile.vectors, b.target)
   local function sum(what, blocks)
-    return b:add(reduce.bias_kernel(b:named(what), places, { blocks = blocks, apart = step * p.output[3] * p.oc,
-      loops = { { count = "pixels", steps = { p.oc } } }, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
+    return b:add(reduce.bias_kernel(b:named(what), places, { blocks = blocks, apart = step * dst.h,
+      loops = { { count = "pixels", steps = { dst.w } } }, words = { out = "diff_bias", sum = "acc%d_%d", g = "g" } }))
   end
   return { first = run.index * width, count = run.count, width = width, together = together,
     zero = b:add(reduce.zero_kernel(b:named "zero", places)),
@@ -236,7 +257,7 @@ end
 
 -- Once the last block of several that are summed together has come: adds them to the bias' gradient at channel c.
 function reduce.add_block(d, p, tile, plane, block, c)
-  local step, row = reduce.block_rows(p.output[3]), p.output[3] * p.oc
+  local step, row = reduce.block_rows(p.output[3]), view.dst(p).h
   local together = tile.together * step
   local done = p.output[2] // together * together -- rows that go together
   local function call(kernel, first, rows)

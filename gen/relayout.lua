@@ -36,18 +36,22 @@ local function many_neighbours(k, elements, pointers, move)
   if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
 end
 
--- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to}. whole:
--- the last vector is written whole, zeros behind the elements. many: neighbours in a loop. finish = a problem: the
--- residual, which stands as the copy does, and the activation of it come before the store.
+-- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to} (or
+-- {from, residual, to}). whole: the last vector is written whole, zeros behind the elements. many: neighbours in a
+-- loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come before the
+-- store.
 function relayout.copy(view, o)
   local k, from, to, residual = begin(view, o)
   local move = mover(k, view)
-  k:nest({ from, to }, view.loops or {}, function(a, b)
+  k:nest(residual and { from, residual, to } or { from, to }, view.loops or {}, function(...)
+    local pointers = { ... }
     if view.many then
-      if view.loops then a, b = k:copy("x", a), k:copy("y", b) end
-      return many_neighbours(k, view.elements, residual and { a, residual, b } or { a, b }, move)
+      for i, p in ipairs(view.loops and pointers or {}) do
+        pointers[i] = k:copy(i == 1 and "x" or i == #pointers and "y" or "z", p)
+      end
+      return many_neighbours(k, view.elements, pointers, move)
     end
-    for at = 0, view.elements - 1, k.lanes do move({ a, b }, at, math.min(k.lanes, view.elements - at)) end
+    for at = 0, view.elements - 1, k.lanes do move(pointers, at, math.min(k.lanes, view.elements - at)) end
   end)
   return k:finish()
 end
@@ -61,7 +65,7 @@ end
 
 local function registers_for(k)
   local r = {}
-  for i = 1, k.part do r[i] = k:vector("r" .. i) end
+  for i = 1, k.part do r[i] = k:vector("r", { i }) end
   return r
 end
 
@@ -99,8 +103,8 @@ local function single(k, view, c, first, last, move)
 end
 
 -- All pixels of all channels, a part's channels at once, the last of which overlap those before. sides: {name, pointer,
--- on_pixels}. move(pointers, c, pixels that may be moved so, pixels) moves a vector of pixels, one(pixel's place,
--- row's) what it may not.
+-- on_pixels}. move(pointers, c, pixels that may be moved so, pixels, channels of these that have been moved) moves a
+-- vector of pixels, one(pixel's place, row's) what it may not.
 local function turn(k, view, sides, move, one)
   local function copies(first)
     local list = {}
@@ -116,7 +120,7 @@ local function turn(k, view, sides, move, one)
     if whole > 0 then
       local pointers = copies()
       k:loop(whole, function()
-        move(pointers, c, k.lanes, k.lanes)
+        move(pointers, c, k.lanes, k.lanes, group - c)
         advance(pointers, k.lanes)
       end)
     end
@@ -126,7 +130,7 @@ local function turn(k, view, sides, move, one)
       if safe > 0 then
         local pointers = copies()
         advance(pointers, first)
-        move(pointers, c, safe, count)
+        move(pointers, c, safe, count, group - c)
       end
       single(k, view, c, first + safe, first + count, one)
     end
@@ -151,16 +155,17 @@ end
 -- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector (exact: as many elements as
 -- pixels). repeats: {of from, of to}, the elements between one such block and the next, as many as the count says.
 -- finish = a problem: its residual, which has rows as well, and its activation come before the store (every element
--- moves a part's channels at a time: none is beyond the limit).
+-- moves a part's channels at a time: none is beyond the limit); once: none is stored twice, as where the rows are their
+-- own residual.
 function relayout.to_rows(view, o)
   local k, from, to, residual = begin(view, o,
     "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes.")
   local times = view.repeats and k:count "times"
   local r, temp = registers_for(k), residual and k:vector "temp"
   local sides = { { "a", from, true }, { "b", to }, residual and { "with", residual } or nil }
-  local function move(at, c, pixels)
+  local function move(at, c, pixels, _, moved)
     load_turned(k, view, r, at[1], c, pixels)
-    for i = 1, math.min(k.part, view.channels) do
+    for i = view.once and moved + 1 or 1, math.min(k.part, view.channels) do
       local row, count = (c + i - 1) * view.row, view.exact and pixels
       local with = temp and { residual = k:at(at[3], row), first = 0, count = count }
       if temp then parts.epilogue(k, view.finish, r[i], temp, with) end

@@ -81,12 +81,15 @@ local function count(t, operand, reach)
   return n
 end
 
-local function register_name(t, operand)
-  local words = {}
-  if type(operand.indices) == "function" then words = { operand.indices(t.index) } else
-    for i, axis in ipairs(operand.indices or operand) do words[i] = t.index[operand.indices and axis or axis[1]] end
+-- Of a register that is one of many: the operand's name, its indices and what axes these are of.
+local function numbered(t, operand)
+  local indices, axes = {}, {}
+  if type(operand.indices) == "function" then return operand.register, { operand.indices(t.index) } end
+  for i, axis in ipairs(operand.indices or operand) do
+    axes[i] = operand.indices and axis or axis[1]
+    indices[i] = t.index[axes[i]]
   end
-  return operand.register .. table.concat(words, "_")
+  return operand.register, indices, axes
 end
 
 -- The register of an operand at the index; r: from now on.
@@ -98,8 +101,9 @@ local function register(t, operand, r)
   end
   local known = t.known[operand] or {}
   t.known[operand] = known
-  known[key] = r or known[key] or t.k:vector(passing and operand.register or register_name(t, operand))
-  return known[key]
+  r = r or known[key] or passing and t.k:vector(operand.register) or t.k:vector(numbered(t, operand))
+  known[key] = r
+  return r
 end
 
 local function offset(t, operand)

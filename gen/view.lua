@@ -15,10 +15,12 @@ function view.units(p, target)
 end
 
 -- all: channels; channels: those of a group; memory: where it is. neighbours: pixels of a row stand beside each other.
-local function image(p, base, all, size)
+-- pitch: where it is a slice of the channels of a wider tensor, elements from pixel to pixel.
+local function image(p, base, all, size, pitch)
   local last, pixels, channels = p.layout == "nhwc", size[1] * size[2] * size[3], all // p.groups
-  local w, c = last and all or 1, last and 1 or pixels
-  return { base = base, memory = base, all = all, channels = channels, size = size, n = all * pixels, g = channels * c,
+  local each = last and (pitch or 0) > 0 and pitch or all
+  local w, c = last and each or 1, last and 1 or pixels
+  return { base = base, memory = base, all = all, channels = channels, size = size, n = each * pixels, g = channels * c,
     c = c, d = size[2] * size[3] * w, h = size[3] * w, w = w, neighbours = w == 1 }
 end
 
@@ -27,8 +29,8 @@ function view.moved(v, memory, w)
   return setmetatable({ memory = memory, w = w, h = v.size[3] * w, d = v.size[2] * v.size[3] * w }, { __index = v })
 end
 
-function view.src(p) return image(p, "src", p.ic, p.input) end
-function view.dst(p) return image(p, "dst", p.oc, p.output) end
+function view.src(p) return image(p, "src", p.ic, p.input, p.src_stride) end
+function view.dst(p) return image(p, "dst", p.oc, p.output, p.dst_stride) end
 
 -- Of forward and backward data: what is read, and what is written.
 function view.gathered(p)

@@ -1,8 +1,8 @@
 /* contract.c: the layout of convgen.h's structs, which programs outside, and the Python package, are compiled against.
  *
- * A size or a place that changes stops the build. A new field fills a hole, or stands last: in convgen_epilogue there is one of three bytes after
- * `residual`; in convgen_problem one of four bytes after `weights`, of seven after `bias` and after `accumulate`, where what an operation is goes;
- * convgen_tensors grows behind `workspace`, by pointers that are read only where a plan needs them; what has a struct_size grows at its end. */
+ * A size or a place that changes stops the build. A new field fills a hole, or stands last: in convgen_epilogue there is one of two bytes
+ * after `residual_last`; in convgen_problem one of four bytes after `weights`, of seven after `bias`, of three after `accumulate`;
+ * convgen_tensors grows behind `slope`, by pointers that are read only where a plan needs them; what has a struct_size grows at its end. */
 #include "convgen.h"
 
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has " #bytes " bytes");
@@ -11,7 +11,7 @@
 #if UINTPTR_MAX > UINT32_MAX /* where pointers have 64 bits */
 
 SIZE(convgen_epilogue, 24)
-AT(convgen_epilogue, residual, 0) AT(convgen_epilogue, activation, 4) AT(convgen_epilogue, lo, 8) AT(convgen_epilogue, hi, 16)
+AT(convgen_epilogue, residual, 0) AT(convgen_epilogue, residual_last, 1) AT(convgen_epilogue, activation, 4) AT(convgen_epilogue, lo, 8) AT(convgen_epilogue, hi, 16)
 
 SIZE(convgen_problem, 256)
 AT(convgen_problem, pass, 0) AT(convgen_problem, type, 4) AT(convgen_problem, layout, 8) AT(convgen_problem, accuracy, 12)
@@ -20,7 +20,7 @@ AT(convgen_problem, in_channels, 40) AT(convgen_problem, out_channels, 48) AT(co
 AT(convgen_problem, out, 80) AT(convgen_problem, kernel, 104) AT(convgen_problem, stride, 128)
 AT(convgen_problem, dilation, 152) AT(convgen_problem, pad, 176) AT(convgen_problem, bias, 200)
 AT(convgen_problem, epilogue, 208) AT(convgen_problem, src_pixel_stride, 232) AT(convgen_problem, dst_pixel_stride, 240)
-AT(convgen_problem, accumulate, 248)
+AT(convgen_problem, accumulate, 248) AT(convgen_problem, op, 252)
 
 SIZE(convgen_options, 56)
 AT(convgen_options, struct_size, 0) AT(convgen_options, threads, 8) AT(convgen_options, target, 16)
@@ -29,6 +29,7 @@ AT(convgen_options, user, 48)
 
 AT(convgen_tensors, src, 0) AT(convgen_tensors, weights, 8) AT(convgen_tensors, bias, 16) AT(convgen_tensors, dst, 24)
 AT(convgen_tensors, residual, 32) AT(convgen_tensors, packed, 40) AT(convgen_tensors, workspace, 48)
+AT(convgen_tensors, slope, 56)
 
 SIZE(convgen_info, 136)
 AT(convgen_info, problem, 0) AT(convgen_info, family, 8) AT(convgen_info, schedule, 16) AT(convgen_info, form, 24)
@@ -51,5 +52,6 @@ AT(convgen_errors, vs_loop, 248)
 #endif
 
 _Static_assert(sizeof(convgen_pass) == sizeof(int) && sizeof(convgen_type) == sizeof(int) && sizeof(convgen_layout) == sizeof(int)
-               && sizeof(convgen_accuracy) == sizeof(int) && sizeof(convgen_weights) == sizeof(int) && sizeof(convgen_activation) == sizeof(int),
+               && sizeof(convgen_accuracy) == sizeof(int) && sizeof(convgen_weights) == sizeof(int) && sizeof(convgen_activation) == sizeof(int)
+               && sizeof(convgen_op) == sizeof(int),
                "enumerations are as large as int");

@@ -9,6 +9,10 @@
  *   backward data     diff_src[n,x,i]     = sum over o,k with o*s + k*d - p = x, and over c, of diff_dst[n,o,c] * weights[k,i,c]
  *   backward weights  diff_weights[k,i,c] = sum over n,o of src[n, o*s + k*d - p, i] * diff_dst[n,o,c]
  *                     diff_bias[c]        = sum over n,o of diff_dst[n,o,c]
+ *
+ * A transposed convolution (op) writes what a convolution reads: dst[n, i*s + k*d - p, c] += src[n,i,b] * weights[k,c,b]. Its passes are
+ * those of the convolution whose src is its dst: forward is that one's backward data, and so on; src, dst, in, out, channels, bias and
+ * epilogue are its own.
  */
 #ifndef CONVGEN_H
 #define CONVGEN_H
@@ -33,7 +37,7 @@ typedef enum convgen_status {
     CONVGEN_OK,
     CONVGEN_BAD_ARGUMENT,   /* NULL, misaligned or overlapping pointers, an option out of range */
     CONVGEN_BAD_PROBLEM,    /* text that does not parse, or a problem that has no meaning */
-    CONVGEN_UNSUPPORTED,    /* reserved fields, an unknown or unavailable target */
+    CONVGEN_UNSUPPORTED,    /* strides of channels-first data, an unknown or unavailable target */
     CONVGEN_NO_MEMORY,
     CONVGEN_NO_RECORD,      /* CONVGEN_RECALL and nothing trusted is remembered */
     CONVGEN_NO_CANDIDATE,   /* no schedule survived */
@@ -48,6 +52,7 @@ typedef struct convgen_context convgen_context;
 typedef struct convgen_plan convgen_plan;
 
 /* Zero is the default everywhere. */
+typedef enum { CONVGEN_CONVOLUTION, CONVGEN_TRANSPOSED } convgen_op;
 typedef enum { CONVGEN_FORWARD, CONVGEN_BACKWARD_DATA, CONVGEN_BACKWARD_WEIGHTS } convgen_pass;
 typedef enum { CONVGEN_F32, CONVGEN_F64 } convgen_type;
 typedef enum { CONVGEN_NHWC, CONVGEN_NCHW } convgen_layout;
@@ -82,7 +87,12 @@ typedef struct convgen_epilogue {
  * Channels-last tensors: src [batch, d, h, w, in_channels], dst [batch, od, oh, ow, out_channels],
  * weights [kd, kh, kw, in_channels/groups, out_channels]. Channels-first: src [batch, in_channels, d, h, w],
  * dst [batch, out_channels, od, oh, ow], weights [out_channels, in_channels/groups, kd, kh, kw]. bias [out_channels].
- * All dense. */
+ * Weights of a transposed convolution: channels-last [kd, kh, kw, out_channels/groups, in_channels], channels-first
+ * [in_channels, out_channels/groups, kd, kh, kw], as TensorFlow and PyTorch have them.
+ * Dense, but that src and dst of channels-last data may each be a slice of the channels of a wider tensor: then src_pixel_stride or
+ * dst_pixel_stride says how many elements are from one pixel's first channel to the next one's, in memory order over batch, d, h, w. What lies
+ * between the channels of two pixels is neither read into results nor written, and behind the last pixel's channels nothing is touched. The
+ * gradient of a tensor has its stride, and so has the residual dst's. */
 typedef struct convgen_problem {
     convgen_pass pass;
     convgen_type type;
@@ -92,11 +102,14 @@ typedef struct convgen_problem {
     int64_t batch, groups, in_channels, out_channels;
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3]; /* d, h, w. 0 means 1 (batch, groups, in, kernel, stride,
                                                                         dilation) or computed with `pad` on both sides (out);
-                                                                        dilation 1 = dense; pad is the leading one, may be negative */
+                                                                        dilation 1 = dense; pad is the leading one, may be negative.
+                                                                        TRANSPOSED: out is at most what the last tap reaches and an
+                                                                        output padding below the larger of stride and dilation */
     bool bias;                                                        /* forward and backward weights only */
     convgen_epilogue epilogue;                                        /* forward only */
-    int64_t src_pixel_stride, dst_pixel_stride; /* reserved: non-zero is CONVGEN_UNSUPPORTED */
-    bool accumulate;                            /* reserved: true is CONVGEN_UNSUPPORTED */
+    int64_t src_pixel_stride, dst_pixel_stride; /* elements; 0: dense, else at least the channels; channels-first must have 0 */
+    bool accumulate;                            /* of a gradient, and of the bias' beside it: what the tensor has is added last, after all sums */
+    convgen_op op;
 } convgen_problem;
 
 /* Parses one problem in benchdnn's notation with options before it, e.g. "--dir=BWD_D --dt=f64 mb10ic3ih100oc10kh5ph2".

@@ -17,6 +17,7 @@ enum { IDLE = 64 };
 
 typedef struct cg_slot {
     size_t bytes, alignment;
+    cg_pixels pixels; /* of a tensor */
 } cg_slot;
 
 /* Idle workspaces. Slots are taken and given by one atomic exchange each, so a fork of the host finds no lock held. */
@@ -46,7 +47,7 @@ static const char *slot_name(int slot) { return slot == PACKED ? "packed" : slot
 
 static void need(convgen_plan *plan, int slot, size_t bytes, size_t alignment)
 {
-    plan->slot[slot] = (cg_slot){bytes, alignment};
+    plan->slot[slot] = (cg_slot){.bytes = bytes, .alignment = alignment};
     plan->needs |= BIT(slot);
 }
 
@@ -59,19 +60,32 @@ static void describe_slots(convgen_plan *plan)
     cg_roles(p, role);
     for (int i = 0; i < CG_TENSORS; i++) {
         if (role[i] != CG_ABSENT) need(plan, i, bytes[i], element);
+        plan->slot[i].pixels = cg_tensor_pixels(p, i);
         if (role[i] == CG_RESULT) plan->writes |= BIT(i);
     }
     /* A kernel that reads weights as they are still has a packed form for the caller: a copy. So `packed` always replaces them. */
     plan->packs = plan->kernel.source.packed > 0;
     size_t packed = plan->packs ? plan->kernel.source.packed : plan->slot[CG_WEIGHTS].bytes;
-    plan->slot[PACKED] = (cg_slot){role[CG_WEIGHTS] == CG_RESULT ? 0 : packed, 64};
-    plan->slot[WORKSPACE] = (cg_slot){cg_kernel_workspace(&plan->kernel, plan->parallel.threads), 64};
+    plan->slot[PACKED] = (cg_slot){.bytes = role[CG_WEIGHTS] == CG_RESULT ? 0 : packed, .alignment = 64};
+    plan->slot[WORKSPACE] = (cg_slot){.bytes = cg_kernel_workspace(&plan->kernel, plan->parallel.threads), .alignment = 64};
 }
 
-static bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+static size_t common(size_t a, size_t b) /* divisor */
+{
+    for (size_t rest; b; a = b, b = rest) rest = a % b;
+    return a;
+}
+
+/* Whether an element is in both. Slices share none where what one has of a period, which both have, lies between what the other has of it. */
+static bool overlap(const void *a, const cg_slot *a_slot, const void *b, const cg_slot *b_slot)
 {
     uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
-    return x < y + b_bytes && y < x + a_bytes;
+    if (x >= y + b_slot->bytes || y >= x + a_slot->bytes) return false;
+    size_t period = common(a_slot->pixels.apart, b_slot->pixels.apart);
+    if (!period) return true;
+    size_t from = y >= x ? (y - x) % period : (period - (x - y) % period) % period, one = a_slot->pixels.apart ? a_slot->pixels.bytes : a_slot->bytes;
+    size_t other = b_slot->pixels.apart ? b_slot->pixels.bytes : b_slot->bytes;
+    return from < one || other > period - from;
 }
 
 static cg_status check_pointers(const convgen_plan *plan, void *const at[SLOTS], unsigned used)
@@ -92,7 +106,7 @@ static cg_status check_overlaps(const convgen_plan *plan, void *const at[SLOTS],
     for (int w = 0; w < SLOTS; w++) {
         if (!(writes & BIT(w))) continue;
         for (int s = 0; s < SLOTS; s++) {
-            if (s == w || !(used & BIT(s)) || !overlap(at[w], plan->slot[w].bytes, at[s], plan->slot[s].bytes)) continue;
+            if (s == w || !(used & BIT(s)) || !overlap(at[w], &plan->slot[w], at[s], &plan->slot[s])) continue;
             if (w == CG_DST && s == CG_RESIDUAL && at[w] == at[s]) continue;
             return cg_fail(CONVGEN_BAD_ARGUMENT, "%s overlaps %s, and is written%s", slot_name(w), slot_name(s),
                            w == CG_DST && s == CG_RESIDUAL ? "; only exactly the same place is allowed" : "");
@@ -181,7 +195,7 @@ static cg_status build(convgen_plan *plan)
     cg_status status = cg_script_target(c->script, &c->machine, r->target, &target);
     if (status != CONVGEN_OK) return status;
     cg_request request = {.problem = &plan->problem, .machine = &c->machine, .target = r->target, .form = r->form, .threads = r->threads};
-    status = cg_kernel_new(c->script, &request, r->schedule, r->compiler, target.flags, &plan->kernel, why);
+    status = cg_kernel_new(c->script, &request, &(cg_making){r->schedule, r->compiler, target.flags}, &plan->kernel, why);
     if (status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && why[0])
         cg_fail(status, "schedule %s of \"%s\" cannot be built: %s", r->schedule, r->problem, why);
     return status;

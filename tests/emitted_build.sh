@@ -14,7 +14,7 @@ cmake --build "$work/build" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 CONVGEN_STORE=/dev/null "$convgen" emit --batch="$work/net/net.txt" --prefix=net -o "$work/again" 2>/dev/null
 diff -r "$work/net" "$work/again"
 # A kernel that is off by one tap, one that writes beyond its output, and one whose sums begin at NaN must fail.
-for change in 's/vzero(acc\([0-9_]*\))/vset(acc\1, 0.0 \/ 0.0)/' 's/vload(w1, w + 4)/vload(w1, w + 5)/' 's/vstore_range(\(dst[^;]*\), 0, 2)/vstore_range(\1, 0, 3)/'; do
+for change in 's/vzero(acc\(\[[^)]*\))/vset(acc\1, 0.0 \/ 0.0)/' 's/\(vload(wv\[v\], w + v \* LANES\))/\1 + 1)/' 's/vstore_range(\(dst[^;]*\), 0, 2)/vstore_range(\1, 0, 3)/'; do
   wrong=$work/wrong
   rm -rf "$wrong" && cp -r "$work/net" "$wrong"
   sed -i "$change" "$wrong"/net_*_portable.c

@@ -56,7 +56,7 @@ expect 'tune' convgen tu
 expect '--version' convgen --v
 expect "$(xargs <<<"$verbs") --help --version --man --completion" convgen ''
 expect '--effort=' convgen tune --ef
-expect '--seconds= --store=' convgen tune --s
+expect '--seconds= --store= --src-stride=' convgen tune --s
 expect 'measure exhaustive' convgen tune --effort =
 expect 'recall' convgen bench --effort = r
 expect '--effort=exhaustive' convgen tune --effort=ex

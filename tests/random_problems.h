@@ -38,6 +38,15 @@ static inline void random_epilogue(uint64_t *state, convgen_epilogue *e)
     if (e->activation == CONVGEN_HARDSIGMOID) e->lo = 0.2, e->hi = 0.5;
 }
 
+/* Slices of channels, gradients that are added to what is there: each now and then, where it has a meaning. */
+static inline void random_slices(uint64_t *state, convgen_problem *p)
+{
+    bool last = p->layout == CONVGEN_NHWC;
+    if (last && random_in(state, 0, 1)) p->src_pixel_stride = p->in_channels + random_size(state, 9, 40);
+    if (last && random_in(state, 0, 1)) p->dst_pixel_stride = p->out_channels + random_size(state, 9, 40);
+    if (p->pass != CONVGEN_FORWARD) p->accumulate = random_in(state, 0, 1);
+}
+
 static inline void random_axis(uint64_t *state, convgen_problem *p, int axis, int64_t most)
 {
     p->in[axis] = random_size(state, most / 2 + 1, most);
@@ -58,6 +67,12 @@ static inline void random_point(uint64_t *state, convgen_problem *p, int rank)
         p->stride[axis] = random_in(state, 1, 2);
         p->out[axis] = (p->in[axis] - 1) / p->stride[axis] + 1;
     }
+}
+
+/* One in four is the transposed convolution that has its products; before bias and epilogue are drawn. */
+static inline void sometimes_transposed(uint64_t *state, convgen_problem *p)
+{
+    if (!random_in(state, 0, 3)) *p = cg_dual_of(p, CONVGEN_TRANSPOSED);
 }
 
 /* A normalised problem of at most about `macs` multiply-adds. One in seven has many channels (wide panels, weights that are far), one
@@ -85,6 +100,7 @@ static inline convgen_problem random_problem(uint64_t *state, double macs)
         const int64_t *most = large ? (const int64_t[]){1100, 48} : wide ? (const int64_t[]){12, 6, 3} : (const int64_t[]){40, 14, 6};
         for (int axis = 3 - rank; axis < 3; axis++) random_axis(state, &p, axis, most[rank - 1]);
         if (pointwise) random_point(state, &p, rank);
+        sometimes_transposed(state, &p);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && random_in(state, 0, 1)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;

@@ -103,7 +103,7 @@ static void run_schedule(const cg_request *r, const cg_schedule *s, known *a, ui
     cg_room room;
     cg_parallel parallel = {.threads = r->threads, .parallel_for = in_turn};
     convgen_problem_format(r->problem, text, sizeof text);
-    ck_assert_msg(!cg_kernel_new(script, r, s->name, "tcc", "", &kernel, why), "seed %llu: %s %s: %s", (unsigned long long)seed, text, s->name, why);
+    ck_assert_msg(!cg_kernel_new(script, r, &(cg_making){s->name, "tcc", ""}, &kernel, why), "seed %llu: %s %s: %s", (unsigned long long)seed, text, s->name, why);
     ck_assert_int_eq(cg_trial_new(r->problem, false, &trial), CONVGEN_OK);
     ck_assert_int_eq(cg_trial_data(trial, &o), CONVGEN_OK);
     ck_assert_int_eq(cg_trial_room(trial, &kernel, &parallel, &room), CONVGEN_OK);

@@ -63,7 +63,7 @@ static void verify_schedule(const cg_request *r, const char *schedule, const cha
     char text[CG_TEXT], why[CG_WHY] = "";
     convgen_problem_format(r->problem, text, sizeof text);
     cg_kernel kernel;
-    cg_status status = cg_kernel_new(script, r, schedule, compiler, flags, &kernel, why);
+    cg_status status = cg_kernel_new(script, r, &(cg_making){schedule, compiler, flags}, &kernel, why);
     ck_assert_msg(status == CONVGEN_OK, "seed %llu: %s, %s on %s (%s form) by %s does not build: %s (%s)", (unsigned long long)seed,
                   text, schedule, r->target, r->form, compiler, why, cg_error_text());
     cg_parallel parallel = {.threads = threads};
@@ -162,6 +162,7 @@ static void verify_random(convgen_problem (*make)(uint64_t *state, double macs),
     for (int family = 0; family < FAMILIES; family++) {
         while (strstr(of, families[family]) && verified[family] < wanted) {
             convgen_problem p = make(&state, macs);
+            if (!random_in(&state, 0, 2)) random_slices(&state, &p);
             const char *target = target_of((uint64_t)random_in(&state, 0, 2));
             verify_families(&p, &state, target, form_for(target, random_in(&state, 0, 3) > 0), "tcc", "", seed);
         }
@@ -205,6 +206,7 @@ static convgen_problem transformable_problem(uint64_t *state, double macs)
             int64_t room = p.in[axis] + p.pad[axis] + random_in(state, -2, 6) * p.dilation[axis] - reach - 1;
             p.out[axis] = room < 0 ? 1 : room / p.stride[axis] + 1;
         }
+        sometimes_transposed(state, &p);
         p.bias = p.pass != CONVGEN_BACKWARD_DATA && random_in(state, 0, 1);
         if (p.pass == CONVGEN_FORWARD && !random_in(state, 0, 2)) random_epilogue(state, &p.epilogue);
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= macs) return p;
@@ -222,6 +224,7 @@ static convgen_problem depthwise_problem(uint64_t *state, double macs)
         p.layout = CONVGEN_NHWC;
         p.groups = p.in_channels = random_size(state, 12, 70);
         p.out_channels = p.in_channels * (random_in(state, 0, 3) ? random_in(state, 1, 7) : random_in(state, 1, 40));
+        if (p.op == CONVGEN_TRANSPOSED) p.in_channels = p.out_channels, p.out_channels = p.groups;
         if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= 5 * macs) return p;
     }
 }
@@ -250,7 +253,7 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
 {
     static const char *const passes[] = {"forward", "data", "weights"};
     char pass[12], name[CG_TEXT], *rest;
-    snprintf(pass, sizeof pass, "%s%s", passes[p->pass], p->layout == CONVGEN_NCHW ? "1" : "");
+    snprintf(pass, sizeof pass, "%s%s", passes[cg_dual(p).pass], p->layout == CONVGEN_NCHW ? "1" : "");
     snprintf(name, sizeof name, "%s", s->name);
     for (char *word = strtok_r(name, "./", &rest); word; word = strtok_r(NULL, "./", &rest)) {
         if (!strcmp(word, s->family)) continue;
@@ -269,13 +272,13 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
 
 /* All that the grammars have: what the families print of legal schedules. A new mark belongs here. */
 static const struct { const char *family, *pass, *words; } grammar[] = {
-    {"depthwise", "data", "p+ p1 r+ r1 row stream"},
-    {"depthwise", "forward", "p+ p1 r+ r1 row stream"},
-    {"depthwise", "weights", "h+ h1 p+ p1 v+ v1 w+ w1"},
-    {"direct", "data", "across fetch p+ p1 rows+ rows1 stream v+ v1"},
-    {"direct", "data1", "fetch p+ p1 planes rows+ rows1 s+ s1 v+ v1"},
-    {"direct", "forward", "across fetch gather p+ p1 rows+ rows1 stream v+ v1"},
-    {"direct", "forward1", "fetch p+ p1 planes rows+ rows1 s+ s1 v+ v1"},
+    {"depthwise", "data", "moved p+ p1 r+ r1 row stream"},
+    {"depthwise", "forward", "moved p+ p1 r+ r1 row stream"},
+    {"depthwise", "weights", "h+ h1 moved p+ p1 v+ v1 w+ w1"},
+    {"direct", "data", "across fetch fold g+ lanes p+ p1 ranges rows+ rows1 stream v+ v1 window"},
+    {"direct", "data1", "fetch fold p+ p1 planes rows+ rows1 s+ s1 turned v+ v1"},
+    {"direct", "forward", "across fetch g+ gather lanes p+ p1 rows+ rows1 stream v+ v1 window"},
+    {"direct", "forward1", "fetch p+ p1 planes rows+ rows1 s+ s1 turned v+ v1"},
     {"direct", "weights", "ahead fetch gather i+ i1 panel v+ v1"},
     {"planar", "data", "c+ c1 rows+ v+ v1"},
     {"planar", "data1", "c+ c1 panel rows+ v+ v1"},
@@ -473,7 +476,7 @@ START_TEST(threads_change_no_bit)
         ck_assert_int_eq(cg_script_schedules(script, &r, &list), CONVGEN_OK);
         char why[CG_WHY];
         cg_kernel kernel;
-        ck_assert_int_eq(cg_kernel_new(script, &r, schedule_for_threads(&list), "tcc", "", &kernel, why), CONVGEN_OK);
+        ck_assert_int_eq(cg_kernel_new(script, &r, &(cg_making){schedule_for_threads(&list), "tcc", ""}, &kernel, why), CONVGEN_OK);
         cg_sizes n = cg_problem_sizes(&p);
         size_t bytes[5] = {n.src * n.element, n.weights * n.element, n.bias * n.element, n.dst * n.element, n.dst * n.element};
         void *data[5], *before = NULL;
@@ -487,7 +490,7 @@ START_TEST(threads_change_no_bit)
         int out = p.pass == CONVGEN_FORWARD ? 3 : p.pass == CONVGEN_BACKWARD_DATA ? 0 : 1;
         for (int threads = 1; threads <= 3; threads++) {
             cg_parallel parallel = {.threads = threads};
-            cg_operands o = {{data[0], data[1], data[2], data[3], data[4], NULL}};
+            cg_operands o = {.at = {data[0], data[1], data[2], data[3], data[4]}};
             void *workspace = cg_aligned(cg_kernel_workspace(&kernel, threads));
             memset(data[out], 0xff, bytes[out]);
             cg_kernel_run(&kernel, &parallel, &o, NULL, workspace);

@@ -121,7 +121,7 @@ static void verify(const cg_request *r, const char *name, uint64_t seed)
     cg_verdict verdict;
     convgen_problem_format(r->problem, text, sizeof text);
     cg_parallel parallel = {.threads = 1};
-    ck_assert_msg(cg_kernel_new(script, r, name, "tcc", "", &kernel, why) == CONVGEN_OK, "seed %llu: %s: %s", (unsigned long long)seed, name, why);
+    ck_assert_msg(cg_kernel_new(script, r, &(cg_making){name, "tcc", ""}, &kernel, why) == CONVGEN_OK, "seed %llu: %s: %s", (unsigned long long)seed, name, why);
     ck_assert_int_eq(cg_trial_new(r->problem, true, &trial), CONVGEN_OK);
     cg_status status = cg_verify(trial, &kernel, &parallel, CG_VERIFY_FULL, &verdict);
     bool inexact = !kernel.source.chains && verdict.inexact;

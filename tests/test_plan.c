@@ -153,7 +153,58 @@ START_TEST(create_misused)
     ck_assert_int_eq(convgen_plan_create(context, &p, CONVGEN_ESTIMATE, 0, &plan), CONVGEN_BAD_PROBLEM);
     p.in_channels = 1;
     p.accumulate = true;
-    ck_assert_int_eq(convgen_plan_create(context, &p, CONVGEN_ESTIMATE, 0, &plan), CONVGEN_UNSUPPORTED);
+    ck_assert_int_eq(convgen_plan_create(context, &p, CONVGEN_ESTIMATE, 0, &plan), CONVGEN_BAD_PROBLEM);
+}
+END_TEST
+
+/* Both slices of one buffer of eight channels: they are read and written in place where they share none. */
+START_TEST(slices_of_one_buffer)
+{
+    enum { WIDE = 8, IN = 3, OUT = 4, PIXELS = 25 };
+    convgen_plan *plan = plan_in(context, "--dir=FWD_D --src-stride=8 --dst-stride=8 mb1ic3ih5oc4oh5kh3ph1"), *dense = plan_in(context, "--dir=FWD_D mb1ic3ih5oc4oh5kh3ph1");
+    data d = data_of("--dir=FWD_D mb1ic3ih5oc4oh5kh3ph1");
+    float wide[PIXELS * WIDE], *src = d.t.src, *dst = d.t.dst;
+    for (int i = 0; i < PIXELS * WIDE; i++) wide[i] = i % WIDE < IN ? src[i / WIDE * IN + i % WIDE] : NAN;
+    convgen_tensors t = {.src = wide, .weights = d.t.weights, .dst = wide + IN + 1};
+    ck_assert_msg(convgen_run(plan, &t) == CONVGEN_OK && convgen_run(dense, &d.t) == CONVGEN_OK, "%s", convgen_error(NULL));
+    for (int i = 0; i < PIXELS * WIDE; i++) {
+        int c = i % WIDE;
+        float want = c < IN ? src[i / WIDE * IN + c] : c > IN ? dst[i / WIDE * OUT + c - IN - 1] : NAN;
+        ck_assert_msg(wide[i] == want || (isnan(want) && isnan(wide[i])), "channel %d of pixel %d is %g and not %g", c, i / WIDE, (double)wide[i], (double)want);
+    }
+    t.dst = wide + IN - 1;
+    refused(convgen_run(plan, &t), CONVGEN_BAD_ARGUMENT, "dst overlaps src");
+    t.src = wide + 1, t.dst = wide + WIDE - OUT + 2; /* round the end of a pixel */
+    refused(convgen_run(plan, &t), CONVGEN_BAD_ARGUMENT, "dst overlaps src");
+    t.src = wide + 4, t.dst = wide;
+    ck_assert_int_eq(convgen_run(plan, &t), CONVGEN_OK);
+    data_free(&d);
+    convgen_plan_free(plan);
+    convgen_plan_free(dense);
+}
+END_TEST
+
+/* Twice, the second time onto the first: what is there is added once. */
+START_TEST(gradients_are_added_to_what_is_there)
+{
+    static const char *const texts[] = {"--dir=BWD_D %s mb1ic3ih5oc4oh5kh3ph1", "--dir=BWD_WB %s mb1ic3ih5oc4oh5kh3ph1", "--dir=BWD_D --tag=nchw %s mb2ic5ih9oc7kh3ph1sh2"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char plain[CG_TEXT], adds[CG_TEXT];
+        snprintf(plain, sizeof plain, texts[i], ""), snprintf(adds, sizeof adds, texts[i], "--accumulate");
+        convgen_plan *first = plan_in(context, plain), *second = plan_in(context, adds);
+        data d = data_of(plain);
+        int out = i == 1 ? 1 : 0, count = (int)(d.bytes[out] / 4), biases = i == 1 ? (int)(d.bytes[2] / 4) : 0;
+        float *got = out ? d.t.weights : d.t.src, *bias = d.t.bias, *want = cg_malloc((size_t)(count + biases) * sizeof *want);
+        ck_assert_int_eq(convgen_run(first, &d.t), CONVGEN_OK);
+        for (int k = 0; k < count + biases; k++) want[k] = k < count ? got[k] + got[k] : bias[k - count] + bias[k - count];
+        ck_assert_int_eq(convgen_run(second, &d.t), CONVGEN_OK);
+        for (int k = 0; k < count + biases; k++)
+            ck_assert_msg(want[k] == (k < count ? got[k] : bias[k - count]), "%s: element %d is not twice the sum", adds, k);
+        cg_free(want);
+        data_free(&d);
+        convgen_plan_free(first);
+        convgen_plan_free(second);
+    }
 }
 END_TEST
 
@@ -705,6 +756,8 @@ int main(void)
     tcase_add_test(t, options_are_copied);
     tcase_add_test(t, create_misused);
     tcase_add_test(t, run_misused);
+    tcase_add_test(t, slices_of_one_buffer);
+    tcase_add_test(t, gradients_are_added_to_what_is_there);
     tcase_add_test(t, gradients_of_bias_overlap_nothing);
     tcase_add_loop_test(t, the_same_bits_for_any_thread_count, 0, PROBLEMS);
     tcase_add_loop_test(t, packed_replaces_weights, 0, PROBLEMS);

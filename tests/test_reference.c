@@ -40,6 +40,7 @@ static convgen_problem random_problem(void)
             p.out[i] = room < 0 ? 0 : room / p.stride[i] + 1;
         } while (p.out[i] < 1);
     }
+    if (!pick(0, 2)) p = cg_dual_of(&p, CONVGEN_TRANSPOSED);
     p.bias = p.pass != CONVGEN_BACKWARD_DATA && pick(0, 1);
     if (p.pass == CONVGEN_FORWARD && pick(0, 1))
         p.epilogue = (convgen_epilogue){.residual = pick(0, 1), .activation = pick(0, 2), .lo = -0.3, .hi = 0.7};
@@ -188,9 +189,30 @@ static void naive_backward_weights(const convgen_problem *p, const cg_operands *
             }
 }
 
+static void naive(const convgen_problem *p, const cg_operands *t, style s, bool bias, sum *out);
+
+/* dst[n, i*s + k*d - p, c] += src[n,i,b] * weights[k,c,b], then bias and epilogue; a convolution that reads dst and writes src. */
+static void naive_transposed(const convgen_problem *p, const cg_operands *t, style s, sum *out)
+{
+    static const convgen_pass passes[] = {CONVGEN_BACKWARD_DATA, CONVGEN_FORWARD, CONVGEN_BACKWARD_WEIGHTS};
+    convgen_problem c = *p;
+    cg_operands of = *t;
+    int64_t pixels = count3(p->out);
+    c.op = CONVGEN_CONVOLUTION, c.pass = passes[p->pass], c.bias = false, c.epilogue = (convgen_epilogue){.activation = CONVGEN_NONE};
+    c.in_channels = p->out_channels, c.out_channels = p->in_channels, of.src = t->dst, of.dst = t->src;
+    memcpy(c.in, p->out, sizeof c.in), memcpy(c.out, p->in, sizeof c.out);
+    naive(&c, &of, s, false, out);
+    for (int64_t e = 0; p->pass == CONVGEN_FORWARD && e < p->batch * pixels * p->out_channels; e++) {
+        if (p->bias) add(p, s, &out[e], get(p, t->bias, (p->layout == CONVGEN_NHWC ? e : e / pixels) % p->out_channels));
+        if (p->epilogue.residual) add(p, s, &out[e], get(p, t->residual, e));
+        activate(p, &out[e]);
+    }
+}
+
 static void naive(const convgen_problem *p, const cg_operands *t, style s, bool bias, sum *out)
 {
-    if (p->pass == CONVGEN_FORWARD) naive_forward(p, t, s, out);
+    if (p->op == CONVGEN_TRANSPOSED && !bias) naive_transposed(p, t, s, out);
+    else if (p->pass == CONVGEN_FORWARD) naive_forward(p, t, s, out);
     else if (p->pass == CONVGEN_BACKWARD_DATA) naive_backward_data(p, t, s, out);
     else naive_backward_weights(p, t, s, bias, out);
 }
@@ -207,9 +229,9 @@ static void *random_tensor(const convgen_problem *p, int64_t count)
 static cg_operands random_operands(const convgen_problem *p)
 {
     int64_t in = p->in_channels / p->groups, dst = p->batch * count3(p->out) * p->out_channels;
-    return (cg_operands){{random_tensor(p, p->batch * count3(p->in) * p->in_channels),
+    return (cg_operands){.at = {random_tensor(p, p->batch * count3(p->in) * p->in_channels),
                           random_tensor(p, count3(p->kernel) * in * p->out_channels), random_tensor(p, p->out_channels),
-                          random_tensor(p, dst), random_tensor(p, dst), NULL}};
+                          random_tensor(p, dst), random_tensor(p, dst)}};
 }
 
 static void free_operands(cg_operands *t)
@@ -224,8 +246,8 @@ static void compare_values(const convgen_problem *p, const cg_operands *t, cg_or
     sum *want = calloc((size_t)count, sizeof *want);
     void *got = malloc((size_t)count * 8), *some = malloc((size_t)part * 8);
     naive(p, t, s, bias, want);
-    ck_assert_int_eq(cg_reference(p, t, order, 1, bias, 0, count, got), CONVGEN_OK);
-    ck_assert_int_eq(cg_reference(p, t, order, 1, bias, first, part, some), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(p, t, order, 1, (cg_outputs){bias, 0, count}, got), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(p, t, order, 1, (cg_outputs){bias, first, part}, some), CONVGEN_OK);
     for (int64_t i = 0; i < count; i++)
         ck_assert_msg(get(p, got, i) == want[i].value, "order %d, output %ld: %.17g, naive %.17g, seed %lu", order, (long)i,
                       get(p, got, i), want[i].value, seed);
@@ -242,8 +264,8 @@ static void compare_exact(const convgen_problem *p, const cg_operands *t, bool b
     double *high = malloc((size_t)count * 8), *low = malloc((size_t)count * 8), *magnitude = malloc((size_t)count * 8);
     void *rounded = malloc((size_t)count * 8);
     naive(p, t, QUAD, bias, want);
-    ck_assert_int_eq(cg_reference_exact(p, t, bias, 0, count, high, low, magnitude, terms), CONVGEN_OK);
-    ck_assert_int_eq(cg_reference(p, t, CG_EXACT, 1, bias, 0, count, rounded), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference_exact(p, t, (cg_outputs){bias, 0, count}, (cg_exact_sums){high, low, magnitude, terms}), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(p, t, CG_EXACT, 1, (cg_outputs){bias, 0, count}, rounded), CONVGEN_OK);
     for (int64_t i = 0; i < count; i++) {
         __float128 error = (__float128)high[i] + low[i] - want[i].exact;
         double allowed = (p->type == CONVGEN_F32 ? 1e-14 : 1e-29) * (double)want[i].magnitude;
@@ -306,7 +328,7 @@ START_TEST(course_is_numpys_sum)
         }
         memcpy(&want, &numpy_sums[i].sum, 4);
         cg_operands t = {.src = data, .weights = ones};
-        ck_assert_int_eq(cg_reference(&p, &t, CG_COURSE, 1, false, 0, 1, &got), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference(&p, &t, CG_COURSE, 1, (cg_outputs){false, 0, 1}, &got), CONVGEN_OK);
         ck_assert_msg(got == want, "%ld terms: %.9g, numpy %.9g", (long)n, (double)got, (double)want);
         free(data), free(ones);
     }
@@ -324,9 +346,9 @@ START_TEST(chains_are_added_pairwise)
         part[c] = fma(a[i], b[i], part[c]);
     }
     cg_operands t = {.src = a, .weights = b};
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 4, false, 0, 1, &got), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 4, (cg_outputs){false, 0, 1}, &got), CONVGEN_OK);
     ck_assert(got == (part[0] + part[1]) + (part[2] + part[3]));
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 65, false, 0, 1, &got), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 65, (cg_outputs){false, 0, 1}, &got), CONVGEN_BAD_ARGUMENT);
 }
 END_TEST
 
@@ -337,7 +359,7 @@ START_TEST(exact_is_more_than_double)
     double a[] = {1e16, 3, -1e16, 0x1p-60}, b[] = {1, 0x1p-55, 1, 1}, high, low, magnitude;
     int64_t terms;
     cg_operands t = {.src = a, .weights = b};
-    ck_assert_int_eq(cg_reference_exact(&p, &t, false, 0, 1, &high, &low, &magnitude, &terms), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference_exact(&p, &t, (cg_outputs){false, 0, 1}, (cg_exact_sums){&high, &low, &magnitude, &terms}), CONVGEN_OK);
     ck_assert(high + low == 3 * 0x1p-55 + 0x1p-60);
     ck_assert_int_eq(terms, 4);
 }
@@ -355,7 +377,7 @@ START_TEST(exact_pairs_are_clamped)
     p.epilogue = (convgen_epilogue){.activation = CONVGEN_CLAMP, .lo = -1, .hi = 1};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cg_operands t = {.src = (void *)rows[i].from, .weights = ones};
-        ck_assert_int_eq(cg_reference_exact(&p, &t, false, 0, 1, &high, &low, &magnitude, &terms), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference_exact(&p, &t, (cg_outputs){false, 0, 1}, (cg_exact_sums){&high, &low, &magnitude, &terms}), CONVGEN_OK);
         ck_assert_msg(high == rows[i].high && low == rows[i].low, "row %zu: %g + %g", i, high, low);
     }
 }
@@ -381,10 +403,10 @@ static void one_block_sum(int64_t n, int64_t d, int64_t h, int64_t w)
                 total[0] += part[0], total[1] += part[1];
             }
     cg_operands t = {.src = a, .dst = b};
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, 0, 1, &got[0]), CONVGEN_OK);
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, true, 0, 1, &got[1]), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 0, 1}, &got[0]), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){true, 0, 1}, &got[1]), CONVGEN_OK);
     ck_assert_msg(got[0] == total[0] && got[1] == total[1], "%ldx%ldx%ld", (long)d, (long)h, (long)w);
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 4, false, 0, 1, &got[0]), CONVGEN_OK); /* blocks are its split */
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 4, (cg_outputs){false, 0, 1}, &got[0]), CONVGEN_OK); /* blocks are its split */
     ck_assert_msg(got[0] == total[0], "%ldx%ldx%ld in 4 chains", (long)d, (long)h, (long)w);
     free(a), free(b);
 }
@@ -406,7 +428,7 @@ START_TEST(relu_keeps_nan)
     cg_operands t = {.src = &a, .weights = &b};
     for (int i = 0; i < 3; i++) {
         p.epilogue = (convgen_epilogue){.activation = i, .lo = -1, .hi = 1};
-        ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, 0, 1, &got), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 0, 1}, &got), CONVGEN_OK);
         ck_assert(isnan(got));
     }
 }
@@ -417,13 +439,13 @@ START_TEST(ranges_and_memory)
     convgen_problem p = dot(9, CONVGEN_F32);
     float a[9] = {0}, b[9] = {0}, got;
     cg_operands t = {.src = a, .weights = b};
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, 0, 2, &got), CONVGEN_BAD_ARGUMENT);
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, -1, 1, &got), CONVGEN_BAD_ARGUMENT);
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, true, 0, 1, &got), CONVGEN_BAD_ARGUMENT);
-    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, false, 1, 0, &got), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 0, 2}, &got), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, -1, 1}, &got), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){true, 0, 1}, &got), CONVGEN_BAD_ARGUMENT);
+    ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 1, 0}, &got), CONVGEN_OK);
     for (long n = 1, status = CONVGEN_NO_MEMORY; status; n++) {
         cg_fail_allocation = n;
-        status = cg_reference(&p, &t, CG_CANONICAL, 1, false, 0, 1, &got);
+        status = cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 0, 1}, &got);
         ck_assert_int_eq(status, cg_fail_allocation ? CONVGEN_OK : CONVGEN_NO_MEMORY);
         cg_fail_allocation = 0;
     }
@@ -447,20 +469,51 @@ START_TEST(a_deadline_ends_it)
     ck_assert_int_eq(convgen_problem_parse("--dir=FWD_D mb1ic1024iw64oc64kw1", &p), CONVGEN_OK);
     cg_clock = one_second_each;
     cg_deadline_set(1e9);
-    for (int i = 0; i < 20; i++) ck_assert_int_eq(cg_reference(&p, &o, CG_LOOP, 1, false, 0, 64 * 64, dst), CONVGEN_OK);
+    for (int i = 0; i < 20; i++) ck_assert_int_eq(cg_reference(&p, &o, CG_LOOP, 1, (cg_outputs){false, 0, 64 * 64}, dst), CONVGEN_OK);
     ck_assert(cg_now() < 10);
     cg_deadline_set(0);
     int before = 0;
-    while (before < 1000 && !cg_reference_exact(&p, &o, false, 0, 64, high, low, magnitude, terms)) before++;
+    while (before < 1000 && !cg_reference_exact(&p, &o, (cg_outputs){false, 0, 64}, (cg_exact_sums){high, low, magnitude, terms})) before++;
     ck_assert_int_lt(before, 1000); /* short calls add up */
     ck_assert_int_gt(before, 1);
-    ck_assert_int_eq(cg_reference(&p, &o, CG_LOOP, 1, false, 0, 64, dst), CONVGEN_OK);
+    ck_assert_int_eq(cg_reference(&p, &o, CG_LOOP, 1, (cg_outputs){false, 0, 64}, dst), CONVGEN_OK);
     p.layout = CONVGEN_NCHW; /* row by row */
     cg_status status = CONVGEN_OK;
-    for (int i = 0; i < 5 && !status; i++) status = cg_reference(&p, &o, CG_CANONICAL, 1, false, 0, 64 * 64, dst);
+    for (int i = 0; i < 5 && !status; i++) status = cg_reference(&p, &o, CG_CANONICAL, 1, (cg_outputs){false, 0, 64 * 64}, dst);
     ck_assert_int_eq(status, CONVGEN_CANCELLED);
     cg_deadline_set(INFINITY);
     cg_clock = NULL;
+}
+END_TEST
+
+/* Copies of integers in the other type have the same sums, which come back as they were. */
+START_TEST(another_type)
+{
+    for (int i = 0; i < 200; i++) {
+        seed = stream;
+        convgen_problem p = random_problem();
+        p.epilogue.lo = -3, p.epilogue.hi = 4;
+        cg_operands t = random_operands(&p);
+        cg_role role[CG_TENSORS];
+        size_t bytes[CG_TENSORS];
+        cg_tensor_bytes(&p, bytes);
+        cg_roles(&p, role);
+        for (int j = 0; j < CG_TENSORS; j++)
+            for (size_t k = 0; role[j] == CG_INPUT && k < bytes[j] / cg_element(&p, j); k++) cg_put(p.type, t.at[j], (int64_t)k, (double)pick(-4, 4));
+        int64_t count = cg_output_elements(&p, false);
+        void *want = malloc((size_t)count * 8), *got = malloc((size_t)count * 8), *back = malloc((size_t)count * 8);
+        cg_retyped r;
+        convgen_type other = p.type == CONVGEN_F32 ? CONVGEN_F64 : CONVGEN_F32;
+        ck_assert_int_eq(cg_retyped_new(&p, &t, other, &r), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference(&p, &t, CG_CANONICAL, 1, (cg_outputs){false, 0, count}, want), CONVGEN_OK);
+        ck_assert_int_eq(cg_reference(&r.p, &r.o, CG_CANONICAL, 1, (cg_outputs){false, 0, count}, got), CONVGEN_OK);
+        cg_retype(other, got, p.type, back, count);
+        for (int64_t k = 0; k < count; k++)
+            ck_assert_msg(get(&p, back, k) == get(&p, want, k), "output %ld: %g and %g, seed %lu", (long)k, get(&p, back, k), get(&p, want, k), seed);
+        cg_retyped_free(&r);
+        free(want), free(got), free(back);
+        free_operands(&t);
+    }
 }
 END_TEST
 
@@ -492,6 +545,7 @@ int main(void)
     tcase_add_test(t, relu_keeps_nan);
     tcase_add_test(t, ranges_and_memory);
     tcase_add_test(t, a_deadline_ends_it);
+    tcase_add_test(t, another_type);
     tcase_add_test(t, places);
     return test_run(s);
 }

@@ -87,7 +87,7 @@ static cg_kernel kernel_of(const char *text, const char *family)
                     .form = cg_form(&context->target, "tcc"), .threads = 1};
     ck_assert_int_eq(cg_script_schedules(context->script, &r, &list), CONVGEN_OK);
     int i = first_of(&list, family);
-    ck_assert_msg(i >= 0 && !cg_kernel_new(context->script, &r, list.at[i].name, "tcc", context->target.flags, &k, why), "%s: no %s", text, family);
+    ck_assert_msg(i >= 0 && !cg_kernel_new(context->script, &r, &(cg_making){list.at[i].name, "tcc", context->target.flags}, &k, why), "%s: no %s", text, family);
     cg_free(list.at);
     return k;
 }
@@ -186,7 +186,7 @@ START_TEST(large_tasks_are_cut)
     ck_assert_int_eq(judge.verify(judge.self, &job, &r), CONVGEN_OK);
     ck_assert_msg(r.verdict.ok, "%s of %s: %s", job.schedule, heavy[_i], r.verdict.why);
     cg_kernel whole;
-    ck_assert(!cg_kernel_new(context->script, &request, job.schedule, "tcc", context->target.flags, &whole, r.verdict.why));
+    ck_assert(!cg_kernel_new(context->script, &request, &(cg_making){job.schedule, "tcc", context->target.flags}, &whole, r.verdict.why));
     ck_assert_msg(r.verdict.macs <= 3 * affordable(&whole), "%s of %s: %.3g multiply-adds in %ld tasks on %s", job.schedule, heavy[_i],
                   r.verdict.macs, r.verdict.tasks, r.verdict.on);
     cg_kernel_free(&whole);

@@ -189,7 +189,7 @@ START_TEST(a_stage_without_its_function)
     cg_script *s;
     ck_assert_int_eq(source_of("return {" GOOD "}", NULL, why), CONVGEN_OK);
     ck_assert_int_eq(cg_script_new(&s), CONVGEN_OK);
-    ck_assert_int_eq(cg_kernel_new(s, &request, "a.b", "tcc", "", &k, why), CONVGEN_INTERNAL);
+    ck_assert_int_eq(cg_kernel_new(s, &request, &(cg_making){"a.b", "tcc", ""}, &k, why), CONVGEN_INTERNAL);
     ck_assert_msg(strstr(why, "no function f") != NULL, "%s", why);
     ck_assert(!k.code && !k.source.text);
     cg_script_free(s);

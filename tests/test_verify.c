@@ -161,21 +161,21 @@ static void recompute_without_nan(cg_operands *o, void *out)
     float without[count];
     for (int64_t i = 0; i < count; i++) without[i] = isnan(((float *)o->weights)[i]) ? 0 : ((float *)o->weights)[i];
     o->weights = without;
-    cg_reference(&now, o, CG_CANONICAL, now_chains, false, 0, cg_output_elements(&now, false), out);
+    cg_reference(&now, o, CG_CANONICAL, now_chains, (cg_outputs){false, 0, cg_output_elements(&now, false)}, out);
 }
 
 static void reference_stage(const cg_call *call, void *scratch, long first, long last)
 {
-    cg_operands o = {{call->src, call->weights, call->bias, call->dst, call->residual, NULL}};
+    cg_operands o = {.at = {call->src, call->weights, call->bias, call->dst, call->residual}};
     void *out[3] = {call->dst, call->src, call->weights};
     (void)scratch, (void)first, (void)last;
     cg_order order = broken == NO_FMA || broken == LOOP ? CG_LOOP : broken == NOISE ? CG_EXACT : CG_CANONICAL;
-    cg_reference(&now, &o, order, now_chains, false, 0, cg_output_elements(&now, false), out[now.pass]);
+    cg_reference(&now, &o, order, now_chains, (cg_outputs){false, 0, cg_output_elements(&now, false)}, out[now.pass]);
     if (broken == NOISE) add_noise(call, out[now.pass]);
     if (broken == SKIPS_WEIGHT_NAN) recompute_without_nan(&o, out[now.pass]);
     if (spread > 1) spread_nans(call->dst);
     if (now.pass == CONVGEN_BACKWARD_WEIGHTS && now.bias) {
-        cg_reference(&now, &o, broken == NO_FMA || broken == BIAS_IN_ONE_CHAIN ? CG_LOOP : CG_CANONICAL, 1, true, 0, now.out_channels, call->bias);
+        cg_reference(&now, &o, broken == NO_FMA || broken == BIAS_IN_ONE_CHAIN ? CG_LOOP : CG_CANONICAL, 1, (cg_outputs){true, 0, now.out_channels}, call->bias);
         if (broken == LAST_ONLY) ((float *)call->bias)[now.out_channels - 1] += 1;
     }
 }
@@ -461,6 +461,57 @@ static const char *const problems[] = {
     "--dir=BWD_WB --dt=f64 mb2ic3id3ih5iw4oc4kd2kh3kw1",
     "mb1ic1ih1oc1kh1",
 };
+
+/* By the reference, of slices and onto what is there; or with a fault. */
+static enum { RIGHT, WRITES_BETWEEN, WRITES_BETWEEN_INPUTS, READS_BETWEEN, READS_BEHIND, ADDS_NOTHING, ADDS_TWICE, SLIPS } slip;
+
+static void copy_pixels(cg_pixels s, char *wide, char *dense, bool back)
+{
+    for (int64_t i = 0; i < s.count; i++, wide += s.apart, dense += s.bytes) memcpy(back ? wide : dense, back ? dense : wide, s.bytes);
+}
+
+static void slice_stage(const cg_call *call, void *scratch, long first, long last)
+{
+    enum { ROOM = 4096 };
+    static char dense[2][ROOM], sums[ROOM];
+    bool forward = now.pass == CONVGEN_FORWARD;
+    char *const wide[2] = {call->src, call->dst};
+    cg_pixels s[2] = {cg_tensor_pixels(&now, CG_SRC), cg_tensor_pixels(&now, CG_DST)}, *out = &s[forward];
+    convgen_problem p = cg_problem_dense(&now);
+    (void)scratch, (void)first, (void)last;
+    for (int i = 0; i < 2; i++) copy_pixels(s[i], wide[i], dense[i], false);
+    if (slip == READS_BETWEEN) memcpy(dense[!forward], wide[!forward] + s[!forward].bytes, 4);
+    cg_operands o = {.at = {dense[0], call->weights, call->bias, dense[1]}, .old = {dense[!forward ? 0 : 1]}};
+    p.accumulate = now.accumulate && slip != ADDS_NOTHING;
+    ck_assert_int_eq(cg_reference(&p, &o, CG_CANONICAL, 1, (cg_outputs){false, 0, cg_output_elements(&p, false)}, sums), CONVGEN_OK);
+    for (size_t i = 0; i < (size_t)out->count * out->bytes / 4 && slip == ADDS_TWICE; i++) ((float *)sums)[i] += ((float *)dense[forward])[i];
+    copy_pixels(*out, wide[forward], sums, true);
+    if (slip == WRITES_BETWEEN) memset(wide[forward] + out->bytes, 0, 4);
+    if (slip == WRITES_BETWEEN_INPUTS) memset(wide[!forward] + s[!forward].apart * 2 - 4, 0, 4);
+    if (slip == READS_BEHIND) memcpy(sums, wide[!forward] + (size_t)s[!forward].count * s[!forward].apart - 4, 4), memcpy(wide[forward], sums, 4);
+}
+
+START_TEST(slices_are_looked_at_between)
+{
+    static const char *const texts[] = {"--src-stride=5 --dst-stride=7 mb2ic3ih6iw5oc4kh3kw3ph1pw1",
+                                        "--dir=BWD_D --src-stride=5 --dst-stride=7 --accumulate mb2ic3ih6iw5oc4kh3kw3ph1pw1"};
+    for (int text = 0; text < 2; text++)
+        for (slip = RIGHT; slip < SLIPS; slip++) {
+            cg_trial *t;
+            cg_verdict v;
+            now = problem(texts[text]);
+            if ((slip == ADDS_NOTHING || slip == ADDS_TWICE) && !now.accumulate) continue;
+            cg_kernel k = {.source = {.stage_count = 1, .chains = 1, .stage = {{.name = "compute", .tasks = 1}}}, .stage = {slice_stage}};
+            for (int level = CG_VERIFY_SAMPLE; level <= CG_VERIFY_FULL; level++) {
+                ck_assert_int_eq(cg_trial_new(&now, false, &t), CONVGEN_OK);
+                ck_assert_msg(cg_verify(t, &k, &serial, (cg_verify_level)level, &v) == CONVGEN_OK, "%s", cg_error_text());
+                ck_assert_msg(v.ok == (slip == RIGHT), "%s, fault %d, level %d: %s", texts[text], slip, level, v.why);
+                if (slip == WRITES_BETWEEN || slip == WRITES_BETWEEN_INPUTS) ck_assert_ptr_nonnull(strstr(v.why, "wrote between the channels of"));
+                cg_trial_free(t);
+            }
+        }
+}
+END_TEST
 
 START_TEST(all_passes)
 {
@@ -944,6 +995,7 @@ int main(void)
     tcase_add_test(t, a_deadline_ends_verification);
     tcase_add_test(t, half_made_data_is_not_used);
     tcase_add_test(t, right_kernels_pass);
+    tcase_add_test(t, slices_are_looked_at_between);
     tcase_add_test(t, broken_kernels_are_refused);
     tcase_add_test(t, fixed_weights_are_packed_elsewhere);
     tcase_add_test(t, a_nan_among_the_weights_must_show);

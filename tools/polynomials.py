@@ -5,6 +5,8 @@
 
 expm1   (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2, by powers of r from 0 on
 reduction, limits: what exp(x) is brought to a power of two and a small rest by, and where its arguments are kept
+log     2 atanh(s) / s - 2 by powers of s^2 from 1 on: log((1 + s) / (1 - s)) where that is from sqrt(1/2) to sqrt(2)
+erf     -log(erfc(t)) / t is its value at 0, two numbers, and t over / under, until erf is 1
 mills   exp(t^2 / 2) * erfc(t / sqrt(2)) / 2 for t >= 0, what exp leaves of the normal distribution's tail, is SHARE / (1 + t) +
         over / under: the second is small, so that the rounding of `under`, which both have below, hardly matters
         (the tail's relative error matters to where it is 2^-20, from there on its absolute one)
@@ -19,7 +21,8 @@ SHARE = mp.mpf(15) / 32
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIGITS = {"f32": 24, "f64": 53}
 
-# Where exp(-x) is 0, where it is infinite, where exp(-x^2 / 2) is 0 in the type.
+# Where exp(x) is 0 and infinite; where exp(-x) is 0, where it is infinite, where exp(-x^2 / 2) is 0 in the type.
+EXP_LIMITS = {"f32": ["-104.0", "89.0"], "f64": ["-746.0", "710.0"]}
 LIMITS = {"f32": ["88.0", "-89.0", "13.25"], "f64": ["709.0", "-710.0", "37.66"]}
 
 
@@ -116,6 +119,22 @@ def mills(digits, over, under, reach):
     return error, {"mills_over": a, "mills_under": b}
 
 
+def log(digits, degree):
+    reach = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1))**2 * mp.mpf("1.001")
+    fit = Fit(lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, lambda z: z / 2, chebyshev(mp.mpf(0), reach, 60), degree, 0)
+    error, (over, _) = fit.round(digits)
+    return error, {"log": over}
+
+
+def erf(digits, over, under, limit):
+    first = 2 / mp.sqrt(mp.pi)
+    fit = Fit(lambda t: (-mp.log(mp.erfc(t)) / t - first) / t, lambda t: t * t * mp.erfc(t) / mp.erf(t),
+              chebyshev(mp.mpf(0), mp.mpf(limit), 150), over, under)
+    error, (a, b) = fit.round(digits)
+    high = rounded(first, digits)
+    return error, {"erf_over": a, "erf_under": b, "erf_first": [high, rounded(first - high, digits)], "erf_limit": [mp.mpf(limit)]}
+
+
 def reduction(digits):
     """1 / log(2), log(2) and what its rounding leaves."""
     high = rounded(mp.log(2), digits)
@@ -144,12 +163,13 @@ def lua(tables):
 
 
 def main():
-    plans = {"f32": [(expm1, 5), (mills, 4, 5, 7.5)], "f64": [(expm1, 10), (mills, 8, 9, 9.8)]}
+    plans = {"f32": [(expm1, 5), (log, 2), (erf, 3, 3, "3.9375"), (mills, 5, 5, 7.5)],
+             "f64": [(expm1, 10), (log, 6), (erf, 8, 8, "5.9375"), (mills, 8, 9, 9.8)]}
     tables = {}
     for type_name, rows in plans.items():
         digits, tables[type_name] = DIGITS[type_name], {}
         tables[type_name]["reduction"] = [hexadecimal(x, digits) for x in reduction(digits)]
-        tables[type_name]["limits"] = LIMITS[type_name]
+        tables[type_name].update(limits=LIMITS[type_name], exp_limits=EXP_LIMITS[type_name])
         for make, *sizes in rows:
             error, lists = make(digits, *sizes)
             print(type_name, ", ".join(lists), "error 2^%s" % mp.nstr(mp.log(error, 2), 4))

@@ -1,6 +1,6 @@
 -- steps.lua: what a program of gen/activations.lua or gen/functions.lua does to one number, as a function in C.
 --
--- It takes the operations of program.lua that these use, and writes each as it is defined for a lane; fma, bits and up are
+-- It takes the operations of program.lua that these use, and writes each as it is defined for a lane; fma, bits, up and down are
 -- macros of who includes it, with the type behind their names. max and min give y where one of the two is NaN.
 local types = require "types"
 local steps = {}
@@ -8,7 +8,7 @@ local steps = {}
 local means = {
   zero = "0", move = "x", add = "x + y", sub = "x - y", mul = "x * y", div = "x / y",
   max = "x > y ? x : y", min = "x < y ? x : y", fma = "fma_T(x, y, d)", fnma = "fma_T(-x, y, d)", muladd = "fma_T(d, x, y)",
-  band = "bits_T(x, &, y)", bor = "bits_T(x, |, y)", bxor = "bits_T(x, ^, y)", shift = "up_T(x, y)",
+  band = "bits_T(x, &, y)", bor = "bits_T(x, |, y)", bxor = "bits_T(x, ^, y)", shift = "up_T(x, y)", down = "down_T(x, y)",
 }
 
 local Steps = {}

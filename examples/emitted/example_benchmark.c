@@ -28,12 +28,13 @@ static void get_operands(const layer *l, void *t[OPERANDS])
 {
     const size_t e = l->f64 ? 8 : 4, src = (size_t)(l->batch * l->ic * volume(l->in)), dst = (size_t)(l->batch * l->oc * volume(l->out));
     const size_t weights = (size_t)(l->oc * (l->ic / l->groups) * volume(l->kernel));
-    const size_t bytes[OPERANDS] = { src * e, weights * e, (size_t)l->oc * e, dst * e, dst * e, l->packed, l->workspace };
+    const size_t channels = (size_t)(l->transposed ? l->ic : l->oc), out = l->transposed ? src : dst;
+    const size_t bytes[OPERANDS] = { src * e, weights * e, channels * e, dst * e, out * e, channels * e, l->packed, l->workspace };
     for (int slot = 0; slot < OPERANDS; slot++) {
         char *base = calloc(bytes[slot] + 64, 1); /* kept until the end */
         if (!base) exit((fprintf(stderr, "no memory for %zu bytes\n", bytes[slot]), 1));
         t[slot] = base + (64 - (uintptr_t)base % 64) % 64;
-        for (size_t i = 0; slot <= RESIDUAL && i < bytes[slot] / e; i++) {
+        for (size_t i = 0; slot < PACKED && i < bytes[slot] / e; i++) {
             const double x = (double)((i * 2654435761u >> 7) % 2001) / 1000 - 1;
             if (l->f64) ((double *)t[slot])[i] = x;
             else ((float *)t[slot])[i] = (float)x;

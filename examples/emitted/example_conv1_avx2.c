@@ -22,213 +22,102 @@
 #endif
 #include "example_vec_f32_avx2.h"
 
+/* Elements from one to the next along an axis; LANES: of a vector. */
+enum {
+    DST_W = 8,
+    LANES = 8,
+    SRC_H = 96,
+    SRC_W = 3,
+    WEIGHTS_I = 8,
+};
+
 /* Copies the columns of weights that one tile uses into a panel, which it then reads from front to back. */
-static void pack0(const float *weights, float *panel, long rows) {
+static void pack0(const float *weights, float *panel) {
     vec r;
-    for (long i = 0; i < rows; i++) {
+    for (long i = 0; i < 27; i++) {
         vload(r, weights);
         vstore(panel, r);
-        weights += 8;
-        panel += 8;
+        weights += WEIGHTS_I;
+        panel += LANES;
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels, but at this border:
- * tap 0 only for pixels 1..7; the others would read padding. */
-static void tile1(const float *src, const float *panel, const float *bias, float *dst, long planes, long rows) {
-    vec a, acc0_0, acc1_0, acc2_0, acc3_0, acc4_0, acc5_0, acc6_0, acc7_0, w0;
-    vzero(acc0_0);
-    vzero(acc1_0);
-    vzero(acc2_0);
-    vzero(acc3_0);
-    vzero(acc4_0);
-    vzero(acc5_0);
-    vzero(acc6_0);
-    vzero(acc7_0);
-    for (long i = 0; i < planes; i++) {
-        const float *row = src;
-        const float *row_weights = panel;
-        for (long j = 0; j < rows; j++) {
+/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels, but at this border: tap 0
+ * only for pixels 1..7; the others would read padding. */
+static void tile1(const float *src, const float *panel, const float *bias, float *dst, long rows) {
+    vec a, acc[8], w0;
+    unrolled for (int m = 0; m < 8; m++) vzero(acc[m]);
+    const float *row = src;
+    const float *row_weights = panel;
+    for (long j = 0; j < rows; j++) {
+        {
             const float *x = row;
             const float *w = row_weights;
             for (long l = 0; l < 3; l++) {
                 vload(w0, w);
-                vbroadcast(a, x + 6);
-                vfma(acc1_0, w0, a);
-                vbroadcast(a, x + 12);
-                vfma(acc2_0, w0, a);
-                vbroadcast(a, x + 18);
-                vfma(acc3_0, w0, a);
-                vbroadcast(a, x + 24);
-                vfma(acc4_0, w0, a);
-                vbroadcast(a, x + 30);
-                vfma(acc5_0, w0, a);
-                vbroadcast(a, x + 36);
-                vfma(acc6_0, w0, a);
-                vbroadcast(a, x + 42);
-                vfma(acc7_0, w0, a);
+                unrolled for (int m = 1; m < 8; m++) {
+                    vbroadcast(a, x + m * 2 * SRC_W);
+                    vfma(acc[m], w0, a);
+                }
                 x += 1;
-                w += 8;
+                w += LANES;
             }
-            const float *x_2 = row;
-            const float *w_2 = row_weights;
-            x_2 += 3;
-            w_2 += 24;
-            for (long l = 0; l < 6; l++) {
-                vload(w0, w_2);
-                vbroadcast(a, x_2);
-                vfma(acc0_0, w0, a);
-                vbroadcast(a, x_2 + 6);
-                vfma(acc1_0, w0, a);
-                vbroadcast(a, x_2 + 12);
-                vfma(acc2_0, w0, a);
-                vbroadcast(a, x_2 + 18);
-                vfma(acc3_0, w0, a);
-                vbroadcast(a, x_2 + 24);
-                vfma(acc4_0, w0, a);
-                vbroadcast(a, x_2 + 30);
-                vfma(acc5_0, w0, a);
-                vbroadcast(a, x_2 + 36);
-                vfma(acc6_0, w0, a);
-                vbroadcast(a, x_2 + 42);
-                vfma(acc7_0, w0, a);
-                x_2 += 1;
-                w_2 += 8;
-            }
-            row += 96;
-            row_weights += 72;
         }
-        src += 3072;
-        panel += 216;
+        {
+            const float *x = row + SRC_W;
+            const float *w = row_weights + 3 * LANES;
+            for (long l = 0; l < 6; l++) {
+                vload(w0, w);
+                unrolled for (int m = 0; m < 8; m++) {
+                    vbroadcast(a, x + m * 2 * SRC_W);
+                    vfma(acc[m], w0, a);
+                }
+                x += 1;
+                w += LANES;
+            }
+        }
+        row += SRC_H;
+        row_weights += 9 * LANES;
     }
-    vload(w0, bias);
-    vadd(acc0_0, acc0_0, w0);
-    vzero(w0);
-    vmax(acc0_0, w0, acc0_0);
-    vstore(dst, acc0_0);
-    vload(w0, bias);
-    vadd(acc1_0, acc1_0, w0);
-    vzero(w0);
-    vmax(acc1_0, w0, acc1_0);
-    vstore(dst + 8, acc1_0);
-    vload(w0, bias);
-    vadd(acc2_0, acc2_0, w0);
-    vzero(w0);
-    vmax(acc2_0, w0, acc2_0);
-    vstore(dst + 16, acc2_0);
-    vload(w0, bias);
-    vadd(acc3_0, acc3_0, w0);
-    vzero(w0);
-    vmax(acc3_0, w0, acc3_0);
-    vstore(dst + 24, acc3_0);
-    vload(w0, bias);
-    vadd(acc4_0, acc4_0, w0);
-    vzero(w0);
-    vmax(acc4_0, w0, acc4_0);
-    vstore(dst + 32, acc4_0);
-    vload(w0, bias);
-    vadd(acc5_0, acc5_0, w0);
-    vzero(w0);
-    vmax(acc5_0, w0, acc5_0);
-    vstore(dst + 40, acc5_0);
-    vload(w0, bias);
-    vadd(acc6_0, acc6_0, w0);
-    vzero(w0);
-    vmax(acc6_0, w0, acc6_0);
-    vstore(dst + 48, acc6_0);
-    vload(w0, bias);
-    vadd(acc7_0, acc7_0, w0);
-    vzero(w0);
-    vmax(acc7_0, w0, acc7_0);
-    vstore(dst + 56, acc7_0);
+    unrolled for (int m = 0; m < 8; m++) {
+        vload(w0, bias);
+        vadd(acc[m], acc[m], w0);
+        vzero(w0);
+        vmax(acc[m], w0, acc[m]);
+        vstore(dst + m * DST_W, acc[m]);
+    }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels. */
-static void tile2(const float *src, const float *panel, const float *bias, float *dst, long planes, long rows) {
-    vec a, acc0_0, acc1_0, acc2_0, acc3_0, acc4_0, acc5_0, acc6_0, acc7_0, w0;
-    vzero(acc0_0);
-    vzero(acc1_0);
-    vzero(acc2_0);
-    vzero(acc3_0);
-    vzero(acc4_0);
-    vzero(acc5_0);
-    vzero(acc6_0);
-    vzero(acc7_0);
-    for (long i = 0; i < planes; i++) {
-        const float *row = src;
-        const float *row_weights = panel;
-        for (long j = 0; j < rows; j++) {
-            const float *x = row;
-            const float *w = row_weights;
-            for (long l = 0; l < 9; l++) {
-                vload(w0, w);
-                vbroadcast(a, x);
-                vfma(acc0_0, w0, a);
-                vbroadcast(a, x + 6);
-                vfma(acc1_0, w0, a);
-                vbroadcast(a, x + 12);
-                vfma(acc2_0, w0, a);
-                vbroadcast(a, x + 18);
-                vfma(acc3_0, w0, a);
-                vbroadcast(a, x + 24);
-                vfma(acc4_0, w0, a);
-                vbroadcast(a, x + 30);
-                vfma(acc5_0, w0, a);
-                vbroadcast(a, x + 36);
-                vfma(acc6_0, w0, a);
-                vbroadcast(a, x + 42);
-                vfma(acc7_0, w0, a);
-                x += 1;
-                w += 8;
+/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
+static void tile2(const float *src, const float *panel, const float *bias, float *dst, long rows) {
+    vec a, acc[8], w0;
+    unrolled for (int m = 0; m < 8; m++) vzero(acc[m]);
+    const float *row = src;
+    const float *row_weights = panel;
+    for (long j = 0; j < rows; j++) {
+        const float *x = row;
+        const float *w = row_weights;
+        for (long l = 0; l < 9; l++) {
+            vload(w0, w);
+            unrolled for (int m = 0; m < 8; m++) {
+                vbroadcast(a, x + m * 2 * SRC_W);
+                vfma(acc[m], w0, a);
             }
-            row += 96;
-            row_weights += 72;
+            x += 1;
+            w += LANES;
         }
-        src += 3072;
-        panel += 216;
+        row += SRC_H;
+        row_weights += 9 * LANES;
     }
-    vload(w0, bias);
-    vadd(acc0_0, acc0_0, w0);
-    vzero(w0);
-    vmax(acc0_0, w0, acc0_0);
-    vstore(dst, acc0_0);
-    vload(w0, bias);
-    vadd(acc1_0, acc1_0, w0);
-    vzero(w0);
-    vmax(acc1_0, w0, acc1_0);
-    vstore(dst + 8, acc1_0);
-    vload(w0, bias);
-    vadd(acc2_0, acc2_0, w0);
-    vzero(w0);
-    vmax(acc2_0, w0, acc2_0);
-    vstore(dst + 16, acc2_0);
-    vload(w0, bias);
-    vadd(acc3_0, acc3_0, w0);
-    vzero(w0);
-    vmax(acc3_0, w0, acc3_0);
-    vstore(dst + 24, acc3_0);
-    vload(w0, bias);
-    vadd(acc4_0, acc4_0, w0);
-    vzero(w0);
-    vmax(acc4_0, w0, acc4_0);
-    vstore(dst + 32, acc4_0);
-    vload(w0, bias);
-    vadd(acc5_0, acc5_0, w0);
-    vzero(w0);
-    vmax(acc5_0, w0, acc5_0);
-    vstore(dst + 40, acc5_0);
-    vload(w0, bias);
-    vadd(acc6_0, acc6_0, w0);
-    vzero(w0);
-    vmax(acc6_0, w0, acc6_0);
-    vstore(dst + 48, acc6_0);
-    vload(w0, bias);
-    vadd(acc7_0, acc7_0, w0);
-    vzero(w0);
-    vmax(acc7_0, w0, acc7_0);
-    vstore(dst + 56, acc7_0);
+    unrolled for (int m = 0; m < 8; m++) {
+        vload(w0, bias);
+        vadd(acc[m], acc[m], w0);
+        vzero(w0);
+        vmax(acc[m], w0, acc[m]);
+        vstore(dst + m * DST_W, acc[m]);
+    }
 }
 
 static void stage_pack(const cg_call *call, void *scratch_memory, long first, long last)
@@ -237,7 +126,7 @@ static void stage_pack(const cg_call *call, void *scratch_memory, long first, lo
     float *packed = call->packed;
     (void)scratch_memory;
     for (long task = first; task < last; task++) {
-        pack0(weights, packed, 27);
+        pack0(weights, packed);
     }
 }
 
@@ -255,8 +144,8 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
             const long with = row_first * 72;
             const long here = (j * 2 - 1 + row_first) * 96 - 3;
             const long there = j * 128;
-            tile1(src + here, packed + with, bias, dst + there, 1, row_count);
-            tile2(src + here + 48, packed + with, bias, dst + there + 64, 1, row_count);
+            tile1(src + here, packed + with, bias, dst + there, row_count);
+            tile2(src + here + 48, packed + with, bias, dst + there + 64, row_count);
         }
     }
 }

@@ -19,258 +19,108 @@
 
 #include "example_vec_f32_portable.h"
 
+/* Elements from one to the next along an axis; LANES: of a vector. */
+enum {
+    DST_W = 8,
+    LANES = 4,
+    SRC_H = 96,
+    SRC_W = 3,
+    WEIGHTS_I = 8,
+};
+
 /* Copies the columns of weights that one tile uses into a panel, which it then reads from front to back. */
-static void pack0(const float *weights, float *panel, long rows) {
+static void pack0(const float *weights, float *panel) {
     vec r;
-    for (long i = 0; i < rows; i++) {
+    for (long i = 0; i < 27; i++) {
         vload(r, weights);
         vstore(panel, r);
-        vload(r, weights + 4);
-        vstore(panel + 4, r);
-        weights += 8;
-        panel += 8;
+        vload(r, weights + LANES);
+        vstore(panel + LANES, r);
+        weights += WEIGHTS_I;
+        panel += 2 * LANES;
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..5, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels, but at this border:
- * tap 0 only for pixels 1..5; the others would read padding. */
-static void tile1(const float *src, const float *panel, const float *bias, float *dst, long planes, long rows) {
-    vec a, acc0_0, acc0_1, acc1_0, acc1_1, acc2_0, acc2_1, acc3_0, acc3_1, acc4_0, acc4_1, acc5_0;
-    vec acc5_1, w0, w1;
-    vzero(acc0_0);
-    vzero(acc0_1);
-    vzero(acc1_0);
-    vzero(acc1_1);
-    vzero(acc2_0);
-    vzero(acc2_1);
-    vzero(acc3_0);
-    vzero(acc3_1);
-    vzero(acc4_0);
-    vzero(acc4_1);
-    vzero(acc5_0);
-    vzero(acc5_1);
-    for (long i = 0; i < planes; i++) {
-        const float *row = src;
-        const float *row_weights = panel;
-        for (long j = 0; j < rows; j++) {
+/* acc[m][v] += x[m] * w[v] for m = 0..5, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels, but at this border: tap 0
+ * only for pixels 1..5; the others would read padding. */
+static void tile1(const float *src, const float *panel, const float *bias, float *dst, long rows) {
+    vec a, acc[6][2], wv[2];
+    unrolled for (int m = 0; m < 6; m++)
+        unrolled for (int v = 0; v < 2; v++) vzero(acc[m][v]);
+    const float *row = src;
+    const float *row_weights = panel;
+    for (long j = 0; j < rows; j++) {
+        {
             const float *x = row;
             const float *w = row_weights;
             for (long l = 0; l < 3; l++) {
-                vload(w0, w);
-                vload(w1, w + 4);
-                vbroadcast(a, x + 6);
-                vfma(acc1_0, w0, a);
-                vfma(acc1_1, w1, a);
-                vbroadcast(a, x + 12);
-                vfma(acc2_0, w0, a);
-                vfma(acc2_1, w1, a);
-                vbroadcast(a, x + 18);
-                vfma(acc3_0, w0, a);
-                vfma(acc3_1, w1, a);
-                vbroadcast(a, x + 24);
-                vfma(acc4_0, w0, a);
-                vfma(acc4_1, w1, a);
-                vbroadcast(a, x + 30);
-                vfma(acc5_0, w0, a);
-                vfma(acc5_1, w1, a);
+                unrolled for (int v = 0; v < 2; v++) vload(wv[v], w + v * LANES);
+                unrolled for (int m = 1; m < 6; m++) {
+                    vbroadcast(a, x + m * 2 * SRC_W);
+                    unrolled for (int v = 0; v < 2; v++) vfma(acc[m][v], wv[v], a);
+                }
                 x += 1;
-                w += 8;
+                w += 2 * LANES;
             }
-            const float *x_2 = row;
-            const float *w_2 = row_weights;
-            x_2 += 3;
-            w_2 += 24;
-            for (long l = 0; l < 6; l++) {
-                vload(w0, w_2);
-                vload(w1, w_2 + 4);
-                vbroadcast(a, x_2);
-                vfma(acc0_0, w0, a);
-                vfma(acc0_1, w1, a);
-                vbroadcast(a, x_2 + 6);
-                vfma(acc1_0, w0, a);
-                vfma(acc1_1, w1, a);
-                vbroadcast(a, x_2 + 12);
-                vfma(acc2_0, w0, a);
-                vfma(acc2_1, w1, a);
-                vbroadcast(a, x_2 + 18);
-                vfma(acc3_0, w0, a);
-                vfma(acc3_1, w1, a);
-                vbroadcast(a, x_2 + 24);
-                vfma(acc4_0, w0, a);
-                vfma(acc4_1, w1, a);
-                vbroadcast(a, x_2 + 30);
-                vfma(acc5_0, w0, a);
-                vfma(acc5_1, w1, a);
-                x_2 += 1;
-                w_2 += 8;
-            }
-            row += 96;
-            row_weights += 72;
         }
-        src += 3072;
-        panel += 216;
+        {
+            const float *x = row + SRC_W;
+            const float *w = row_weights + 6 * LANES;
+            for (long l = 0; l < 6; l++) {
+                unrolled for (int v = 0; v < 2; v++) vload(wv[v], w + v * LANES);
+                unrolled for (int m = 0; m < 6; m++) {
+                    vbroadcast(a, x + m * 2 * SRC_W);
+                    unrolled for (int v = 0; v < 2; v++) vfma(acc[m][v], wv[v], a);
+                }
+                x += 1;
+                w += 2 * LANES;
+            }
+        }
+        row += SRC_H;
+        row_weights += 18 * LANES;
     }
-    vload(w0, bias);
-    vadd(acc0_0, acc0_0, w0);
-    vzero(w0);
-    vmax(acc0_0, w0, acc0_0);
-    vstore(dst, acc0_0);
-    vload(w1, bias + 4);
-    vadd(acc0_1, acc0_1, w1);
-    vzero(w1);
-    vmax(acc0_1, w1, acc0_1);
-    vstore(dst + 4, acc0_1);
-    vload(w0, bias);
-    vadd(acc1_0, acc1_0, w0);
-    vzero(w0);
-    vmax(acc1_0, w0, acc1_0);
-    vstore(dst + 8, acc1_0);
-    vload(w1, bias + 4);
-    vadd(acc1_1, acc1_1, w1);
-    vzero(w1);
-    vmax(acc1_1, w1, acc1_1);
-    vstore(dst + 12, acc1_1);
-    vload(w0, bias);
-    vadd(acc2_0, acc2_0, w0);
-    vzero(w0);
-    vmax(acc2_0, w0, acc2_0);
-    vstore(dst + 16, acc2_0);
-    vload(w1, bias + 4);
-    vadd(acc2_1, acc2_1, w1);
-    vzero(w1);
-    vmax(acc2_1, w1, acc2_1);
-    vstore(dst + 20, acc2_1);
-    vload(w0, bias);
-    vadd(acc3_0, acc3_0, w0);
-    vzero(w0);
-    vmax(acc3_0, w0, acc3_0);
-    vstore(dst + 24, acc3_0);
-    vload(w1, bias + 4);
-    vadd(acc3_1, acc3_1, w1);
-    vzero(w1);
-    vmax(acc3_1, w1, acc3_1);
-    vstore(dst + 28, acc3_1);
-    vload(w0, bias);
-    vadd(acc4_0, acc4_0, w0);
-    vzero(w0);
-    vmax(acc4_0, w0, acc4_0);
-    vstore(dst + 32, acc4_0);
-    vload(w1, bias + 4);
-    vadd(acc4_1, acc4_1, w1);
-    vzero(w1);
-    vmax(acc4_1, w1, acc4_1);
-    vstore(dst + 36, acc4_1);
-    vload(w0, bias);
-    vadd(acc5_0, acc5_0, w0);
-    vzero(w0);
-    vmax(acc5_0, w0, acc5_0);
-    vstore(dst + 40, acc5_0);
-    vload(w1, bias + 4);
-    vadd(acc5_1, acc5_1, w1);
-    vzero(w1);
-    vmax(acc5_1, w1, acc5_1);
-    vstore(dst + 44, acc5_1);
+    unrolled for (int m = 0; m < 6; m++)
+        unrolled for (int v = 0; v < 2; v++) {
+            vload(wv[v], bias + v * LANES);
+            vadd(acc[m][v], acc[m][v], wv[v]);
+            vzero(wv[v]);
+            vmax(acc[m][v], wv[v], acc[m][v]);
+            vstore(dst + m * DST_W + v * LANES, acc[m][v]);
+        }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..4, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels.
- * `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for all pixels. */
-static void tile2(const float *src, const float *panel, const float *bias, float *dst, long planes, long rows) {
-    vec a, acc0_0, acc0_1, acc1_0, acc1_1, acc2_0, acc2_1, acc3_0, acc3_1, acc4_0, acc4_1, w0;
-    vec w1;
-    vzero(acc0_0);
-    vzero(acc0_1);
-    vzero(acc1_0);
-    vzero(acc1_1);
-    vzero(acc2_0);
-    vzero(acc2_1);
-    vzero(acc3_0);
-    vzero(acc3_1);
-    vzero(acc4_0);
-    vzero(acc4_1);
-    for (long i = 0; i < planes; i++) {
-        const float *row = src;
-        const float *row_weights = panel;
-        for (long j = 0; j < rows; j++) {
-            const float *x = row;
-            const float *w = row_weights;
-            for (long l = 0; l < 9; l++) {
-                vload(w0, w);
-                vload(w1, w + 4);
-                vbroadcast(a, x);
-                vfma(acc0_0, w0, a);
-                vfma(acc0_1, w1, a);
-                vbroadcast(a, x + 6);
-                vfma(acc1_0, w0, a);
-                vfma(acc1_1, w1, a);
-                vbroadcast(a, x + 12);
-                vfma(acc2_0, w0, a);
-                vfma(acc2_1, w1, a);
-                vbroadcast(a, x + 18);
-                vfma(acc3_0, w0, a);
-                vfma(acc3_1, w1, a);
-                vbroadcast(a, x + 24);
-                vfma(acc4_0, w0, a);
-                vfma(acc4_1, w1, a);
-                x += 1;
-                w += 8;
+/* acc[m][v] += x[m] * w[v] for m = 0..4, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels. Its
+ * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
+static void tile2(const float *src, const float *panel, const float *bias, float *dst, long rows) {
+    vec a, acc[5][2], wv[2];
+    unrolled for (int m = 0; m < 5; m++)
+        unrolled for (int v = 0; v < 2; v++) vzero(acc[m][v]);
+    const float *row = src;
+    const float *row_weights = panel;
+    for (long j = 0; j < rows; j++) {
+        const float *x = row;
+        const float *w = row_weights;
+        for (long l = 0; l < 9; l++) {
+            unrolled for (int v = 0; v < 2; v++) vload(wv[v], w + v * LANES);
+            unrolled for (int m = 0; m < 5; m++) {
+                vbroadcast(a, x + m * 2 * SRC_W);
+                unrolled for (int v = 0; v < 2; v++) vfma(acc[m][v], wv[v], a);
             }
-            row += 96;
-            row_weights += 72;
+            x += 1;
+            w += 2 * LANES;
         }
-        src += 3072;
-        panel += 216;
+        row += SRC_H;
+        row_weights += 18 * LANES;
     }
-    vload(w0, bias);
-    vadd(acc0_0, acc0_0, w0);
-    vzero(w0);
-    vmax(acc0_0, w0, acc0_0);
-    vstore(dst, acc0_0);
-    vload(w1, bias + 4);
-    vadd(acc0_1, acc0_1, w1);
-    vzero(w1);
-    vmax(acc0_1, w1, acc0_1);
-    vstore(dst + 4, acc0_1);
-    vload(w0, bias);
-    vadd(acc1_0, acc1_0, w0);
-    vzero(w0);
-    vmax(acc1_0, w0, acc1_0);
-    vstore(dst + 8, acc1_0);
-    vload(w1, bias + 4);
-    vadd(acc1_1, acc1_1, w1);
-    vzero(w1);
-    vmax(acc1_1, w1, acc1_1);
-    vstore(dst + 12, acc1_1);
-    vload(w0, bias);
-    vadd(acc2_0, acc2_0, w0);
-    vzero(w0);
-    vmax(acc2_0, w0, acc2_0);
-    vstore(dst + 16, acc2_0);
-    vload(w1, bias + 4);
-    vadd(acc2_1, acc2_1, w1);
-    vzero(w1);
-    vmax(acc2_1, w1, acc2_1);
-    vstore(dst + 20, acc2_1);
-    vload(w0, bias);
-    vadd(acc3_0, acc3_0, w0);
-    vzero(w0);
-    vmax(acc3_0, w0, acc3_0);
-    vstore(dst + 24, acc3_0);
-    vload(w1, bias + 4);
-    vadd(acc3_1, acc3_1, w1);
-    vzero(w1);
-    vmax(acc3_1, w1, acc3_1);
-    vstore(dst + 28, acc3_1);
-    vload(w0, bias);
-    vadd(acc4_0, acc4_0, w0);
-    vzero(w0);
-    vmax(acc4_0, w0, acc4_0);
-    vstore(dst + 32, acc4_0);
-    vload(w1, bias + 4);
-    vadd(acc4_1, acc4_1, w1);
-    vzero(w1);
-    vmax(acc4_1, w1, acc4_1);
-    vstore(dst + 36, acc4_1);
+    unrolled for (int m = 0; m < 5; m++)
+        unrolled for (int v = 0; v < 2; v++) {
+            vload(wv[v], bias + v * LANES);
+            vadd(acc[m][v], acc[m][v], wv[v]);
+            vzero(wv[v]);
+            vmax(acc[m][v], wv[v], acc[m][v]);
+            vstore(dst + m * DST_W + v * LANES, acc[m][v]);
+        }
 }
 
 static void stage_pack(const cg_call *call, void *scratch_memory, long first, long last)
@@ -279,7 +129,7 @@ static void stage_pack(const cg_call *call, void *scratch_memory, long first, lo
     float *packed = call->packed;
     (void)scratch_memory;
     for (long task = first; task < last; task++) {
-        pack0(weights, packed, 27);
+        pack0(weights, packed);
     }
 }
 
@@ -297,9 +147,9 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
             const long with = row_first * 72;
             const long here = (j * 2 - 1 + row_first) * 96 - 3;
             const long there = j * 128;
-            tile1(src + here, packed + with, bias, dst + there, 1, row_count);
+            tile1(src + here, packed + with, bias, dst + there, row_count);
             for (long w = 6; w < 16; w += 5) {
-                tile2(src + here + w * 6, packed + with, bias, dst + there + w * 8, 1, row_count);
+                tile2(src + here + w * 6, packed + with, bias, dst + there + w * 8, row_count);
             }
         }
     }

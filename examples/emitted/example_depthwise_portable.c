@@ -17,316 +17,150 @@
 
 #include "example_vec_f32_portable.h"
 
+/* Elements from one to the next along an axis; LANES: of a vector. */
+enum {
+    DST_H = 128,
+    DST_W = 8,
+    LANES = 4,
+    SRC_H = 128,
+    SRC_W = 8,
+    WEIGHTS_I = 8,
+    WEIGHTS_KH = 24,
+};
+
 /* A row of tiles of 3 x 2 outputs (acc[row][pixel]) of one vector of channels, for 2 vectors one after another. An input
  * vector is loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie
  * inside. */
 static void rows0(const float *src, const float *weights, const float *bias, float *dst) {
-    vec x, acc0_0, acc0_1, acc1_0, acc1_1, acc2_0, acc2_1, w0_0, w0_1, w0_2, w1_0, w1_1;
-    vec w1_2, w2_0, w2_1, w2_2;
+    vec x, acc[3][2], w[3][3];
     for (long i = 0; i < 2; i++) {
-        vload(w0_0, weights);
-        vload(w0_1, weights + 8);
-        vload(w0_2, weights + 16);
-        vload(w1_0, weights + 24);
-        vload(w1_1, weights + 32);
-        vload(w1_2, weights + 40);
-        vload(w2_0, weights + 48);
-        vload(w2_1, weights + 56);
-        vload(w2_2, weights + 64);
-        const float *place = src;
-        float *out = dst;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vzero(acc2_0);
-            vzero(acc2_1);
-            vload(x, place);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vfma(acc2_0, w0_1, x);
-            vfma(acc2_1, w0_0, x);
-            vload(x, place + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc2_0, w0_2, x);
-            vfma(acc2_1, w0_1, x);
-            vload(x, place + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vfma(acc2_1, w0_2, x);
-            vload(x, place + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vfma(acc2_0, w1_1, x);
-            vfma(acc2_1, w1_0, x);
-            vload(x, place + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc2_0, w1_2, x);
-            vfma(acc2_1, w1_1, x);
-            vload(x, place + 272);
-            vfma(acc1_1, w2_2, x);
-            vfma(acc2_1, w1_2, x);
-            vload(x, place + 384);
-            vfma(acc2_0, w2_1, x);
-            vfma(acc2_1, w2_0, x);
-            vload(x, place + 392);
-            vfma(acc2_0, w2_2, x);
-            vfma(acc2_1, w2_1, x);
-            vfma(acc2_1, w2_2, vmem(place + 400));
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out + 136, acc1_1);
-            vload(x, bias);
-            vadd(acc2_0, acc2_0, x);
-            vzero(x);
-            vmax(acc2_0, x, acc2_0);
-            vstore(out + 256, acc2_0);
-            vload(x, bias);
-            vadd(acc2_1, acc2_1, x);
-            vzero(x);
-            vmax(acc2_1, x, acc2_1);
-            vstore(out + 264, acc2_1);
+        unrolled for (int kh = 0; kh < 3; kh++)
+            unrolled for (int kw = 0; kw < 3; kw++) vload(w[kh][kw], weights + kh * WEIGHTS_KH + kw * WEIGHTS_I);
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[r][m]);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W - SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[1][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[0][kw - m], x);
         }
-        const float *place_2 = src;
-        float *out_2 = dst;
-        place_2 += 16;
-        out_2 += 16;
+        vload(x, src + 2 * SRC_W);
+        unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[1 - r][2], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + SRC_H - SRC_W);
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[r][m], w[2 - r][kw - m], x);
+        }
+        vload(x, src + SRC_H + 2 * SRC_W);
+        unrolled for (int r = 0; r < 3; r++) vfma(acc[r][1], w[2 - r][2], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + 2 * SRC_H - SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[1][kw - m], x);
+        }
+        vload(x, src + 2 * SRC_H + 2 * SRC_W);
+        unrolled for (int r = 1; r < 3; r++) vfma(acc[r][1], w[3 - r][2], x);
+        vload(x, src + 3 * SRC_H);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][1 - m], x);
+        vload(x, src + 3 * SRC_H + SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][2 - m], x);
+        vfma(acc[2][1], w[2][2], vmem(src + 3 * SRC_H + 2 * SRC_W));
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W, acc[r][m]);
+            }
+        const float *place = src + 2 * SRC_W;
+        float *out = dst + 2 * DST_W;
         for (long j = 0; j < 6; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vzero(acc2_0);
-            vzero(acc2_1);
-            vload(x, place_2 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_2);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_2 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_2 + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place_2 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vfma(acc2_0, w0_0, x);
-            vload(x, place_2 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vfma(acc2_0, w0_1, x);
-            vfma(acc2_1, w0_0, x);
-            vload(x, place_2 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc2_0, w0_2, x);
-            vfma(acc2_1, w0_1, x);
-            vload(x, place_2 + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vfma(acc2_1, w0_2, x);
-            vload(x, place_2 + 248);
-            vfma(acc1_0, w2_0, x);
-            vfma(acc2_0, w1_0, x);
-            vload(x, place_2 + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vfma(acc2_0, w1_1, x);
-            vfma(acc2_1, w1_0, x);
-            vload(x, place_2 + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc2_0, w1_2, x);
-            vfma(acc2_1, w1_1, x);
-            vload(x, place_2 + 272);
-            vfma(acc1_1, w2_2, x);
-            vfma(acc2_1, w1_2, x);
-            vfma(acc2_0, w2_0, vmem(place_2 + 376));
-            vload(x, place_2 + 384);
-            vfma(acc2_0, w2_1, x);
-            vfma(acc2_1, w2_0, x);
-            vload(x, place_2 + 392);
-            vfma(acc2_0, w2_2, x);
-            vfma(acc2_1, w2_1, x);
-            vfma(acc2_1, w2_2, vmem(place_2 + 400));
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_2, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_2 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_2 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_2 + 136, acc1_1);
-            vload(x, bias);
-            vadd(acc2_0, acc2_0, x);
-            vzero(x);
-            vmax(acc2_0, x, acc2_0);
-            vstore(out_2 + 256, acc2_0);
-            vload(x, bias);
-            vadd(acc2_1, acc2_1, x);
-            vzero(x);
-            vmax(acc2_1, x, acc2_1);
-            vstore(out_2 + 264, acc2_1);
-            place_2 += 16;
-            out_2 += 16;
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) vzero(acc[r][m]);
+            vload(x, place - SRC_W);
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[1 - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, place + kw * SRC_W - SRC_W);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[1][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[0][kw - m], x);
+            }
+            vload(x, place + 2 * SRC_W);
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[1 - r][2], x);
+            vload(x, place + SRC_H - SRC_W);
+            unrolled for (int r = 0; r < 3; r++) vfma(acc[r][0], w[2 - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, place + kw * SRC_W + SRC_H - SRC_W);
+                unrolled for (int r = 0; r < 3; r++)
+                    unrolled for (int m = 0; m < 2; m++) vfma(acc[r][m], w[2 - r][kw - m], x);
+            }
+            vload(x, place + SRC_H + 2 * SRC_W);
+            unrolled for (int r = 0; r < 3; r++) vfma(acc[r][1], w[2 - r][2], x);
+            vload(x, place + 2 * SRC_H - SRC_W);
+            unrolled for (int r = 1; r < 3; r++) vfma(acc[r][0], w[3 - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, place + kw * SRC_W + 2 * SRC_H - SRC_W);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[1][kw - m], x);
+            }
+            vload(x, place + 2 * SRC_H + 2 * SRC_W);
+            unrolled for (int r = 1; r < 3; r++) vfma(acc[r][1], w[3 - r][2], x);
+            vfma(acc[2][0], w[2][0], vmem(place + 3 * SRC_H - SRC_W));
+            vload(x, place + 3 * SRC_H);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][1 - m], x);
+            vload(x, place + 3 * SRC_H + SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][2 - m], x);
+            vfma(acc[2][1], w[2][2], vmem(place + 3 * SRC_H + 2 * SRC_W));
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) {
+                    vload(x, bias);
+                    vadd(acc[r][m], acc[r][m], x);
+                    vzero(x);
+                    vmax(acc[r][m], x, acc[r][m]);
+                    vstore(out + r * DST_H + m * DST_W, acc[r][m]);
+                }
+            place += 2 * SRC_W;
+            out += 2 * DST_W;
         }
-        const float *place_3 = src;
-        float *out_3 = dst;
-        place_3 += 112;
-        out_3 += 112;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vzero(acc2_0);
-            vzero(acc2_1);
-            vload(x, place_3 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_3);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_3 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_3 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vfma(acc2_0, w0_0, x);
-            vload(x, place_3 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vfma(acc2_0, w0_1, x);
-            vfma(acc2_1, w0_0, x);
-            vload(x, place_3 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc2_0, w0_2, x);
-            vfma(acc2_1, w0_1, x);
-            vload(x, place_3 + 248);
-            vfma(acc1_0, w2_0, x);
-            vfma(acc2_0, w1_0, x);
-            vload(x, place_3 + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vfma(acc2_0, w1_1, x);
-            vfma(acc2_1, w1_0, x);
-            vload(x, place_3 + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc2_0, w1_2, x);
-            vfma(acc2_1, w1_1, x);
-            vfma(acc2_0, w2_0, vmem(place_3 + 376));
-            vload(x, place_3 + 384);
-            vfma(acc2_0, w2_1, x);
-            vfma(acc2_1, w2_0, x);
-            vload(x, place_3 + 392);
-            vfma(acc2_0, w2_2, x);
-            vfma(acc2_1, w2_1, x);
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_3, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_3 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_3 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_3 + 136, acc1_1);
-            vload(x, bias);
-            vadd(acc2_0, acc2_0, x);
-            vzero(x);
-            vmax(acc2_0, x, acc2_0);
-            vstore(out_3 + 256, acc2_0);
-            vload(x, bias);
-            vadd(acc2_1, acc2_1, x);
-            vzero(x);
-            vmax(acc2_1, x, acc2_1);
-            vstore(out_3 + 264, acc2_1);
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[r][m]);
+        vload(x, src + SRC_H - 3 * SRC_W);
+        unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[1 - r][0], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + SRC_H - 3 * SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[1][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[0][kw - m], x);
         }
-        src += 4;
-        weights += 4;
-        dst += 4;
-        bias += 4;
+        vload(x, src + 2 * SRC_H - 3 * SRC_W);
+        unrolled for (int r = 0; r < 3; r++) vfma(acc[r][0], w[2 - r][0], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + 2 * SRC_H - 3 * SRC_W);
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[r][m], w[2 - r][kw - m], x);
+        }
+        vload(x, src + 3 * SRC_H - 3 * SRC_W);
+        unrolled for (int r = 1; r < 3; r++) vfma(acc[r][0], w[3 - r][0], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + 3 * SRC_H - 3 * SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[1][kw - m], x);
+        }
+        vfma(acc[2][0], w[2][0], vmem(src + 4 * SRC_H - 3 * SRC_W));
+        vload(x, src + 4 * SRC_H - 2 * SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][1 - m], x);
+        vload(x, src + 4 * SRC_H - SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][2 - m], x);
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W + DST_H - 2 * DST_W, acc[r][m]);
+            }
+        src += LANES;
+        weights += LANES;
+        dst += LANES;
+        bias += LANES;
     }
 }
 
@@ -334,334 +168,151 @@ static void rows0(const float *src, const float *weights, const float *bias, flo
  * vector is loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie
  * inside. */
 static void rows1(const float *src, const float *weights, const float *bias, float *dst) {
-    vec x, acc0_0, acc0_1, acc1_0, acc1_1, acc2_0, acc2_1, w0_0, w0_1, w0_2, w1_0, w1_1;
-    vec w1_2, w2_0, w2_1, w2_2;
+    vec x, acc[3][2], w[3][3];
     for (long i = 0; i < 2; i++) {
-        vload(w0_0, weights);
-        vload(w0_1, weights + 8);
-        vload(w0_2, weights + 16);
-        vload(w1_0, weights + 24);
-        vload(w1_1, weights + 32);
-        vload(w1_2, weights + 40);
-        vload(w2_0, weights + 48);
-        vload(w2_1, weights + 56);
-        vload(w2_2, weights + 64);
-        const float *place = src;
-        float *out = dst;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vzero(acc2_0);
-            vzero(acc2_1);
-            vload(x, place - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vfma(acc0_1, w0_2, vmem(place - 112));
-            vload(x, place);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vfma(acc2_0, w0_1, x);
-            vfma(acc2_1, w0_0, x);
-            vload(x, place + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc2_0, w0_2, x);
-            vfma(acc2_1, w0_1, x);
-            vload(x, place + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vfma(acc2_1, w0_2, x);
-            vload(x, place + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vfma(acc2_0, w1_1, x);
-            vfma(acc2_1, w1_0, x);
-            vload(x, place + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc2_0, w1_2, x);
-            vfma(acc2_1, w1_1, x);
-            vload(x, place + 272);
-            vfma(acc1_1, w2_2, x);
-            vfma(acc2_1, w1_2, x);
-            vload(x, place + 384);
-            vfma(acc2_0, w2_1, x);
-            vfma(acc2_1, w2_0, x);
-            vload(x, place + 392);
-            vfma(acc2_0, w2_2, x);
-            vfma(acc2_1, w2_1, x);
-            vfma(acc2_1, w2_2, vmem(place + 400));
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out + 136, acc1_1);
-            vload(x, bias);
-            vadd(acc2_0, acc2_0, x);
-            vzero(x);
-            vmax(acc2_0, x, acc2_0);
-            vstore(out + 256, acc2_0);
-            vload(x, bias);
-            vadd(acc2_1, acc2_1, x);
-            vzero(x);
-            vmax(acc2_1, x, acc2_1);
-            vstore(out + 264, acc2_1);
+        unrolled for (int kh = 0; kh < 3; kh++)
+            unrolled for (int kw = 0; kw < 3; kw++) vload(w[kh][kw], weights + kh * WEIGHTS_KH + kw * WEIGHTS_I);
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[r][m]);
+        vload(x, src - SRC_H);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+        vload(x, src - (SRC_H - SRC_W));
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+        vfma(acc[0][1], w[0][2], vmem(src - (SRC_H - 2 * SRC_W)));
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W - SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[1][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[0][kw - m], x);
         }
-        const float *place_2 = src;
-        float *out_2 = dst;
-        place_2 += 16;
-        out_2 += 16;
+        vload(x, src + 2 * SRC_W);
+        unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[1 - r][2], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + SRC_H - SRC_W);
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[r][m], w[2 - r][kw - m], x);
+        }
+        vload(x, src + SRC_H + 2 * SRC_W);
+        unrolled for (int r = 0; r < 3; r++) vfma(acc[r][1], w[2 - r][2], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + 2 * SRC_H - SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[1][kw - m], x);
+        }
+        vload(x, src + 2 * SRC_H + 2 * SRC_W);
+        unrolled for (int r = 1; r < 3; r++) vfma(acc[r][1], w[3 - r][2], x);
+        vload(x, src + 3 * SRC_H);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][1 - m], x);
+        vload(x, src + 3 * SRC_H + SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][2 - m], x);
+        vfma(acc[2][1], w[2][2], vmem(src + 3 * SRC_H + 2 * SRC_W));
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W, acc[r][m]);
+            }
+        const float *place = src + 2 * SRC_W;
+        float *out = dst + 2 * DST_W;
         for (long j = 0; j < 6; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vzero(acc2_0);
-            vzero(acc2_1);
-            vfma(acc0_0, w0_0, vmem(place_2 - 136));
-            vload(x, place_2 - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place_2 - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vfma(acc0_1, w0_2, vmem(place_2 - 112));
-            vload(x, place_2 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_2);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_2 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_2 + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place_2 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vfma(acc2_0, w0_0, x);
-            vload(x, place_2 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vfma(acc2_0, w0_1, x);
-            vfma(acc2_1, w0_0, x);
-            vload(x, place_2 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc2_0, w0_2, x);
-            vfma(acc2_1, w0_1, x);
-            vload(x, place_2 + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vfma(acc2_1, w0_2, x);
-            vload(x, place_2 + 248);
-            vfma(acc1_0, w2_0, x);
-            vfma(acc2_0, w1_0, x);
-            vload(x, place_2 + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vfma(acc2_0, w1_1, x);
-            vfma(acc2_1, w1_0, x);
-            vload(x, place_2 + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc2_0, w1_2, x);
-            vfma(acc2_1, w1_1, x);
-            vload(x, place_2 + 272);
-            vfma(acc1_1, w2_2, x);
-            vfma(acc2_1, w1_2, x);
-            vfma(acc2_0, w2_0, vmem(place_2 + 376));
-            vload(x, place_2 + 384);
-            vfma(acc2_0, w2_1, x);
-            vfma(acc2_1, w2_0, x);
-            vload(x, place_2 + 392);
-            vfma(acc2_0, w2_2, x);
-            vfma(acc2_1, w2_1, x);
-            vfma(acc2_1, w2_2, vmem(place_2 + 400));
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_2, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_2 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_2 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_2 + 136, acc1_1);
-            vload(x, bias);
-            vadd(acc2_0, acc2_0, x);
-            vzero(x);
-            vmax(acc2_0, x, acc2_0);
-            vstore(out_2 + 256, acc2_0);
-            vload(x, bias);
-            vadd(acc2_1, acc2_1, x);
-            vzero(x);
-            vmax(acc2_1, x, acc2_1);
-            vstore(out_2 + 264, acc2_1);
-            place_2 += 16;
-            out_2 += 16;
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) vzero(acc[r][m]);
+            vfma(acc[0][0], w[0][0], vmem(place - (SRC_H + SRC_W)));
+            vload(x, place - SRC_H);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+            vload(x, place - (SRC_H - SRC_W));
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+            vfma(acc[0][1], w[0][2], vmem(place - (SRC_H - 2 * SRC_W)));
+            vload(x, place - SRC_W);
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[1 - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, place + kw * SRC_W - SRC_W);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[1][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[0][kw - m], x);
+            }
+            vload(x, place + 2 * SRC_W);
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[1 - r][2], x);
+            vload(x, place + SRC_H - SRC_W);
+            unrolled for (int r = 0; r < 3; r++) vfma(acc[r][0], w[2 - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, place + kw * SRC_W + SRC_H - SRC_W);
+                unrolled for (int r = 0; r < 3; r++)
+                    unrolled for (int m = 0; m < 2; m++) vfma(acc[r][m], w[2 - r][kw - m], x);
+            }
+            vload(x, place + SRC_H + 2 * SRC_W);
+            unrolled for (int r = 0; r < 3; r++) vfma(acc[r][1], w[2 - r][2], x);
+            vload(x, place + 2 * SRC_H - SRC_W);
+            unrolled for (int r = 1; r < 3; r++) vfma(acc[r][0], w[3 - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, place + kw * SRC_W + 2 * SRC_H - SRC_W);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[1][kw - m], x);
+            }
+            vload(x, place + 2 * SRC_H + 2 * SRC_W);
+            unrolled for (int r = 1; r < 3; r++) vfma(acc[r][1], w[3 - r][2], x);
+            vfma(acc[2][0], w[2][0], vmem(place + 3 * SRC_H - SRC_W));
+            vload(x, place + 3 * SRC_H);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][1 - m], x);
+            vload(x, place + 3 * SRC_H + SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][2 - m], x);
+            vfma(acc[2][1], w[2][2], vmem(place + 3 * SRC_H + 2 * SRC_W));
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) {
+                    vload(x, bias);
+                    vadd(acc[r][m], acc[r][m], x);
+                    vzero(x);
+                    vmax(acc[r][m], x, acc[r][m]);
+                    vstore(out + r * DST_H + m * DST_W, acc[r][m]);
+                }
+            place += 2 * SRC_W;
+            out += 2 * DST_W;
         }
-        const float *place_3 = src;
-        float *out_3 = dst;
-        place_3 += 112;
-        out_3 += 112;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vzero(acc2_0);
-            vzero(acc2_1);
-            vfma(acc0_0, w0_0, vmem(place_3 - 136));
-            vload(x, place_3 - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place_3 - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vload(x, place_3 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_3);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_3 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_3 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vfma(acc2_0, w0_0, x);
-            vload(x, place_3 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vfma(acc2_0, w0_1, x);
-            vfma(acc2_1, w0_0, x);
-            vload(x, place_3 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc2_0, w0_2, x);
-            vfma(acc2_1, w0_1, x);
-            vload(x, place_3 + 248);
-            vfma(acc1_0, w2_0, x);
-            vfma(acc2_0, w1_0, x);
-            vload(x, place_3 + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vfma(acc2_0, w1_1, x);
-            vfma(acc2_1, w1_0, x);
-            vload(x, place_3 + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc2_0, w1_2, x);
-            vfma(acc2_1, w1_1, x);
-            vfma(acc2_0, w2_0, vmem(place_3 + 376));
-            vload(x, place_3 + 384);
-            vfma(acc2_0, w2_1, x);
-            vfma(acc2_1, w2_0, x);
-            vload(x, place_3 + 392);
-            vfma(acc2_0, w2_2, x);
-            vfma(acc2_1, w2_1, x);
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_3, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_3 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_3 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_3 + 136, acc1_1);
-            vload(x, bias);
-            vadd(acc2_0, acc2_0, x);
-            vzero(x);
-            vmax(acc2_0, x, acc2_0);
-            vstore(out_3 + 256, acc2_0);
-            vload(x, bias);
-            vadd(acc2_1, acc2_1, x);
-            vzero(x);
-            vmax(acc2_1, x, acc2_1);
-            vstore(out_3 + 264, acc2_1);
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[r][m]);
+        vfma(acc[0][0], w[0][0], vmem(src - 3 * SRC_W));
+        vload(x, src - 2 * SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+        vload(x, src - SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+        vload(x, src + SRC_H - 3 * SRC_W);
+        unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[1 - r][0], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + SRC_H - 3 * SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[1][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[0][kw - m], x);
         }
-        src += 4;
-        weights += 4;
-        dst += 4;
-        bias += 4;
+        vload(x, src + 2 * SRC_H - 3 * SRC_W);
+        unrolled for (int r = 0; r < 3; r++) vfma(acc[r][0], w[2 - r][0], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + 2 * SRC_H - 3 * SRC_W);
+            unrolled for (int r = 0; r < 3; r++)
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[r][m], w[2 - r][kw - m], x);
+        }
+        vload(x, src + 3 * SRC_H - 3 * SRC_W);
+        unrolled for (int r = 1; r < 3; r++) vfma(acc[r][0], w[3 - r][0], x);
+        unrolled for (int kw = 1; kw < 3; kw++) {
+            vload(x, src + kw * SRC_W + 3 * SRC_H - 3 * SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][kw - m], x);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[1][kw - m], x);
+        }
+        vfma(acc[2][0], w[2][0], vmem(src + 4 * SRC_H - 3 * SRC_W));
+        vload(x, src + 4 * SRC_H - 2 * SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][1 - m], x);
+        vload(x, src + 4 * SRC_H - SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[2][m], w[2][2 - m], x);
+        unrolled for (int r = 0; r < 3; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W + DST_H - 2 * DST_W, acc[r][m]);
+            }
+        src += LANES;
+        weights += LANES;
+        dst += LANES;
+        bias += LANES;
     }
 }
 
@@ -669,240 +320,111 @@ static void rows1(const float *src, const float *weights, const float *bias, flo
  * vector is loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie
  * inside. */
 static void rows2(const float *src, const float *weights, const float *bias, float *dst) {
-    vec x, acc0_0, acc0_1, acc1_0, acc1_1, w0_0, w0_1, w0_2, w1_0, w1_1, w1_2, w2_0;
-    vec w2_1, w2_2;
+    vec x, acc[2][2], w[3][3];
     for (long i = 0; i < 2; i++) {
-        vload(w0_0, weights);
-        vload(w0_1, weights + 8);
-        vload(w0_2, weights + 16);
-        vload(w1_0, weights + 24);
-        vload(w1_1, weights + 32);
-        vload(w1_2, weights + 40);
-        vload(w2_0, weights + 48);
-        vload(w2_1, weights + 56);
-        vload(w2_2, weights + 64);
-        const float *place = src;
-        float *out = dst;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vload(x, place - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vfma(acc0_1, w0_2, vmem(place - 112));
-            vload(x, place);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vload(x, place + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vload(x, place + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vload(x, place + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vload(x, place + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc1_1, w2_2, vmem(place + 272));
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out + 136, acc1_1);
+        unrolled for (int kh = 0; kh < 3; kh++)
+            unrolled for (int kw = 0; kw < 3; kw++) vload(w[kh][kw], weights + kh * WEIGHTS_KH + kw * WEIGHTS_I);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[0][m]);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[1][m]);
+        vload(x, src - SRC_H);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+        vload(x, src - (SRC_H - SRC_W));
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+        vfma(acc[0][1], w[0][2], vmem(src - (SRC_H - 2 * SRC_W)));
+        unrolled for (int kh = 1; kh < 3; kh++) {
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, src + kh * SRC_H + kw * SRC_W - (SRC_H + SRC_W));
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[kh][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[kh - 1][kw - m], x);
+            }
+            vload(x, src + kh * SRC_H - (SRC_H - 2 * SRC_W));
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[kh - r][2], x);
         }
-        const float *place_2 = src;
-        float *out_2 = dst;
-        place_2 += 16;
-        out_2 += 16;
+        vload(x, src + 2 * SRC_H);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][1 - m], x);
+        vload(x, src + 2 * SRC_H + SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][2 - m], x);
+        vfma(acc[1][1], w[2][2], vmem(src + 2 * SRC_H + 2 * SRC_W));
+        unrolled for (int r = 0; r < 2; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W, acc[r][m]);
+            }
+        const float *place = src + 2 * SRC_W;
+        float *out = dst + 2 * DST_W;
         for (long j = 0; j < 6; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vfma(acc0_0, w0_0, vmem(place_2 - 136));
-            vload(x, place_2 - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place_2 - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vfma(acc0_1, w0_2, vmem(place_2 - 112));
-            vload(x, place_2 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_2);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_2 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_2 + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place_2 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vload(x, place_2 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vload(x, place_2 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vload(x, place_2 + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vfma(acc1_0, w2_0, vmem(place_2 + 248));
-            vload(x, place_2 + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vload(x, place_2 + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vfma(acc1_1, w2_2, vmem(place_2 + 272));
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_2, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_2 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_2 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_2 + 136, acc1_1);
-            place_2 += 16;
-            out_2 += 16;
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[0][m]);
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[1][m]);
+            vfma(acc[0][0], w[0][0], vmem(place - (SRC_H + SRC_W)));
+            vload(x, place - SRC_H);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+            vload(x, place - (SRC_H - SRC_W));
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+            vfma(acc[0][1], w[0][2], vmem(place - (SRC_H - 2 * SRC_W)));
+            unrolled for (int kh = 1; kh < 3; kh++) {
+                vload(x, place + kh * SRC_H - (SRC_H + SRC_W));
+                unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[kh - r][0], x);
+                unrolled for (int kw = 1; kw < 3; kw++) {
+                    vload(x, place + kh * SRC_H + kw * SRC_W - (SRC_H + SRC_W));
+                    unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[kh][kw - m], x);
+                    unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[kh - 1][kw - m], x);
+                }
+                vload(x, place + kh * SRC_H - (SRC_H - 2 * SRC_W));
+                unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[kh - r][2], x);
+            }
+            vfma(acc[1][0], w[2][0], vmem(place + 2 * SRC_H - SRC_W));
+            vload(x, place + 2 * SRC_H);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][1 - m], x);
+            vload(x, place + 2 * SRC_H + SRC_W);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][2 - m], x);
+            vfma(acc[1][1], w[2][2], vmem(place + 2 * SRC_H + 2 * SRC_W));
+            unrolled for (int r = 0; r < 2; r++)
+                unrolled for (int m = 0; m < 2; m++) {
+                    vload(x, bias);
+                    vadd(acc[r][m], acc[r][m], x);
+                    vzero(x);
+                    vmax(acc[r][m], x, acc[r][m]);
+                    vstore(out + r * DST_H + m * DST_W, acc[r][m]);
+                }
+            place += 2 * SRC_W;
+            out += 2 * DST_W;
         }
-        const float *place_3 = src;
-        float *out_3 = dst;
-        place_3 += 112;
-        out_3 += 112;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vfma(acc0_0, w0_0, vmem(place_3 - 136));
-            vload(x, place_3 - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place_3 - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vload(x, place_3 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_3);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_3 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_3 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vload(x, place_3 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vload(x, place_3 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vfma(acc1_0, w2_0, vmem(place_3 + 248));
-            vload(x, place_3 + 256);
-            vfma(acc1_0, w2_1, x);
-            vfma(acc1_1, w2_0, x);
-            vload(x, place_3 + 264);
-            vfma(acc1_0, w2_2, x);
-            vfma(acc1_1, w2_1, x);
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_3, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_3 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_3 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_3 + 136, acc1_1);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[0][m]);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[1][m]);
+        vfma(acc[0][0], w[0][0], vmem(src - 3 * SRC_W));
+        vload(x, src - 2 * SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+        vload(x, src - SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+        unrolled for (int kh = 1; kh < 3; kh++) {
+            vload(x, src + kh * SRC_H - 3 * SRC_W);
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[kh - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, src + kh * SRC_H + kw * SRC_W - 3 * SRC_W);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[kh][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[kh - 1][kw - m], x);
+            }
         }
-        src += 4;
-        weights += 4;
-        dst += 4;
-        bias += 4;
+        vfma(acc[1][0], w[2][0], vmem(src + 3 * SRC_H - 3 * SRC_W));
+        vload(x, src + 3 * SRC_H - 2 * SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][1 - m], x);
+        vload(x, src + 3 * SRC_H - SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[2][2 - m], x);
+        unrolled for (int r = 0; r < 2; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W + DST_H - 2 * DST_W, acc[r][m]);
+            }
+        src += LANES;
+        weights += LANES;
+        dst += LANES;
+        bias += LANES;
     }
 }
 
@@ -910,218 +432,95 @@ static void rows2(const float *src, const float *weights, const float *bias, flo
  * vector is loaded once and used by all outputs that its taps reach; outputs at the borders have only the taps that lie
  * inside. */
 static void rows3(const float *src, const float *weights, const float *bias, float *dst) {
-    vec x, acc0_0, acc0_1, acc1_0, acc1_1, w0_0, w0_1, w0_2, w1_0, w1_1, w1_2, w2_0;
-    vec w2_1, w2_2;
+    vec x, acc[2][2], w[3][3];
     for (long i = 0; i < 2; i++) {
-        vload(w0_0, weights);
-        vload(w0_1, weights + 8);
-        vload(w0_2, weights + 16);
-        vload(w1_0, weights + 24);
-        vload(w1_1, weights + 32);
-        vload(w1_2, weights + 40);
-        vload(w2_0, weights + 48);
-        vload(w2_1, weights + 56);
-        vload(w2_2, weights + 64);
-        const float *place = src;
-        float *out = dst;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vload(x, place - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vfma(acc0_1, w0_2, vmem(place - 112));
-            vload(x, place);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vload(x, place + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vload(x, place + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out + 136, acc1_1);
+        unrolled for (int kh = 0; kh < 3; kh++)
+            unrolled for (int kw = 0; kw < 3; kw++) vload(w[kh][kw], weights + kh * WEIGHTS_KH + kw * WEIGHTS_I);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[0][m]);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[1][m]);
+        vload(x, src - SRC_H);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+        vload(x, src - (SRC_H - SRC_W));
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+        vfma(acc[0][1], w[0][2], vmem(src - (SRC_H - 2 * SRC_W)));
+        unrolled for (int kh = 1; kh < 3; kh++) {
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, src + kh * SRC_H + kw * SRC_W - (SRC_H + SRC_W));
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[kh][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[kh - 1][kw - m], x);
+            }
+            vload(x, src + kh * SRC_H - (SRC_H - 2 * SRC_W));
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[kh - r][2], x);
         }
-        const float *place_2 = src;
-        float *out_2 = dst;
-        place_2 += 16;
-        out_2 += 16;
+        unrolled for (int r = 0; r < 2; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W, acc[r][m]);
+            }
+        const float *place = src + 2 * SRC_W;
+        float *out = dst + 2 * DST_W;
         for (long j = 0; j < 6; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vfma(acc0_0, w0_0, vmem(place_2 - 136));
-            vload(x, place_2 - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place_2 - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vfma(acc0_1, w0_2, vmem(place_2 - 112));
-            vload(x, place_2 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_2);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_2 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_2 + 16);
-            vfma(acc0_1, w1_2, x);
-            vfma(acc1_1, w0_2, x);
-            vload(x, place_2 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vload(x, place_2 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vload(x, place_2 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vload(x, place_2 + 144);
-            vfma(acc0_1, w2_2, x);
-            vfma(acc1_1, w1_2, x);
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_2, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_2 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_2 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_2 + 136, acc1_1);
-            place_2 += 16;
-            out_2 += 16;
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[0][m]);
+            unrolled for (int m = 0; m < 2; m++) vzero(acc[1][m]);
+            vfma(acc[0][0], w[0][0], vmem(place - (SRC_H + SRC_W)));
+            vload(x, place - SRC_H);
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+            vload(x, place - (SRC_H - SRC_W));
+            unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+            vfma(acc[0][1], w[0][2], vmem(place - (SRC_H - 2 * SRC_W)));
+            unrolled for (int kh = 1; kh < 3; kh++) {
+                vload(x, place + kh * SRC_H - (SRC_H + SRC_W));
+                unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[kh - r][0], x);
+                unrolled for (int kw = 1; kw < 3; kw++) {
+                    vload(x, place + kh * SRC_H + kw * SRC_W - (SRC_H + SRC_W));
+                    unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[kh][kw - m], x);
+                    unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[kh - 1][kw - m], x);
+                }
+                vload(x, place + kh * SRC_H - (SRC_H - 2 * SRC_W));
+                unrolled for (int r = 0; r < 2; r++) vfma(acc[r][1], w[kh - r][2], x);
+            }
+            unrolled for (int r = 0; r < 2; r++)
+                unrolled for (int m = 0; m < 2; m++) {
+                    vload(x, bias);
+                    vadd(acc[r][m], acc[r][m], x);
+                    vzero(x);
+                    vmax(acc[r][m], x, acc[r][m]);
+                    vstore(out + r * DST_H + m * DST_W, acc[r][m]);
+                }
+            place += 2 * SRC_W;
+            out += 2 * DST_W;
         }
-        const float *place_3 = src;
-        float *out_3 = dst;
-        place_3 += 112;
-        out_3 += 112;
-        for (long j = 0; j < 1; j++) {
-            vzero(acc0_0);
-            vzero(acc0_1);
-            vzero(acc1_0);
-            vzero(acc1_1);
-            vfma(acc0_0, w0_0, vmem(place_3 - 136));
-            vload(x, place_3 - 128);
-            vfma(acc0_0, w0_1, x);
-            vfma(acc0_1, w0_0, x);
-            vload(x, place_3 - 120);
-            vfma(acc0_0, w0_2, x);
-            vfma(acc0_1, w0_1, x);
-            vload(x, place_3 - 8);
-            vfma(acc0_0, w1_0, x);
-            vfma(acc1_0, w0_0, x);
-            vload(x, place_3);
-            vfma(acc0_0, w1_1, x);
-            vfma(acc0_1, w1_0, x);
-            vfma(acc1_0, w0_1, x);
-            vfma(acc1_1, w0_0, x);
-            vload(x, place_3 + 8);
-            vfma(acc0_0, w1_2, x);
-            vfma(acc0_1, w1_1, x);
-            vfma(acc1_0, w0_2, x);
-            vfma(acc1_1, w0_1, x);
-            vload(x, place_3 + 120);
-            vfma(acc0_0, w2_0, x);
-            vfma(acc1_0, w1_0, x);
-            vload(x, place_3 + 128);
-            vfma(acc0_0, w2_1, x);
-            vfma(acc0_1, w2_0, x);
-            vfma(acc1_0, w1_1, x);
-            vfma(acc1_1, w1_0, x);
-            vload(x, place_3 + 136);
-            vfma(acc0_0, w2_2, x);
-            vfma(acc0_1, w2_1, x);
-            vfma(acc1_0, w1_2, x);
-            vfma(acc1_1, w1_1, x);
-            vload(x, bias);
-            vadd(acc0_0, acc0_0, x);
-            vzero(x);
-            vmax(acc0_0, x, acc0_0);
-            vstore(out_3, acc0_0);
-            vload(x, bias);
-            vadd(acc0_1, acc0_1, x);
-            vzero(x);
-            vmax(acc0_1, x, acc0_1);
-            vstore(out_3 + 8, acc0_1);
-            vload(x, bias);
-            vadd(acc1_0, acc1_0, x);
-            vzero(x);
-            vmax(acc1_0, x, acc1_0);
-            vstore(out_3 + 128, acc1_0);
-            vload(x, bias);
-            vadd(acc1_1, acc1_1, x);
-            vzero(x);
-            vmax(acc1_1, x, acc1_1);
-            vstore(out_3 + 136, acc1_1);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[0][m]);
+        unrolled for (int m = 0; m < 2; m++) vzero(acc[1][m]);
+        vfma(acc[0][0], w[0][0], vmem(src - 3 * SRC_W));
+        vload(x, src - 2 * SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][1 - m], x);
+        vload(x, src - SRC_W);
+        unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[0][2 - m], x);
+        unrolled for (int kh = 1; kh < 3; kh++) {
+            vload(x, src + kh * SRC_H - 3 * SRC_W);
+            unrolled for (int r = 0; r < 2; r++) vfma(acc[r][0], w[kh - r][0], x);
+            unrolled for (int kw = 1; kw < 3; kw++) {
+                vload(x, src + kh * SRC_H + kw * SRC_W - 3 * SRC_W);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[0][m], w[kh][kw - m], x);
+                unrolled for (int m = 0; m < 2; m++) vfma(acc[1][m], w[kh - 1][kw - m], x);
+            }
         }
-        src += 4;
-        weights += 4;
-        dst += 4;
-        bias += 4;
+        unrolled for (int r = 0; r < 2; r++)
+            unrolled for (int m = 0; m < 2; m++) {
+                vload(x, bias);
+                vadd(acc[r][m], acc[r][m], x);
+                vzero(x);
+                vmax(acc[r][m], x, acc[r][m]);
+                vstore(dst + r * DST_H + m * DST_W + DST_H - 2 * DST_W, acc[r][m]);
+            }
+        src += LANES;
+        weights += LANES;
+        dst += LANES;
+        bias += LANES;
     }
 }
 

@@ -79,6 +79,14 @@ static void finish(const layer *l, sum *s)
     }
 }
 
+/* What is done with a sum of channel c. */
+static void epilogue(const layer *l, void *const t[OPERANDS], long c, long element, sum *s)
+{
+    if (l->bias) add(l, s, at(l, t[BIAS], c), 1);
+    if (l->residual) add(l, s, at(l, t[RESIDUAL], element), 1);
+    finish(l, s);
+}
+
 static sum forward(const layer *l, void *const t[OPERANDS], long element)
 {
     sum s = { 0, 0, 0, 0, 0 };
@@ -94,9 +102,7 @@ static sum forward(const layer *l, void *const t[OPERANDS], long element)
         for (long i = 0; inside && i < icg; i++)
             add(l, &s, at(l, t[SRC], image(l, l->in, l->ic, n, x, g * icg + i)), at(l, t[WEIGHTS], weight(l, k, i, c)));
     }
-    if (l->bias) add(l, &s, at(l, t[BIAS], c), 1);
-    if (l->residual) add(l, &s, at(l, t[RESIDUAL], element), 1);
-    finish(l, &s);
+    epilogue(l, t, c, element, &s);
     return s;
 }
 
@@ -116,6 +122,7 @@ static sum backward_data(const layer *l, void *const t[OPERANDS], long element)
         for (long c = g * ocg; inside && c < (g + 1) * ocg; c++)
             add(l, &s, at(l, t[DST], image(l, l->out, l->oc, n, o, c)), at(l, t[WEIGHTS], weight(l, k, ci % icg, c)));
     }
+    epilogue(l, t, ci, element, &s);
     return s;
 }
 
@@ -144,11 +151,12 @@ static sum backward_weights(const layer *l, void *const t[OPERANDS], long elemen
 static sum bias_gradient(const layer *l, void *const t[OPERANDS], long c)
 {
     sum s = { 0, 0, 0, 0, 0 };
+    const long *const size = l->transposed ? l->in : l->out;
     long o[3];
     for (long n = 0; n < l->batch; n++)
-        for (long pixel = 0; pixel < volume(l->out); pixel++) {
-            split(pixel, l->out, o);
-            add(l, &s, at(l, t[DST], image(l, l->out, l->oc, n, o, c)), 1);
+        for (long pixel = 0; pixel < volume(size); pixel++) {
+            split(pixel, size, o);
+            add(l, &s, at(l, t[l->transposed ? SRC : DST], image(l, size, l->transposed ? l->ic : l->oc, n, o, c)), 1);
         }
     return s;
 }
@@ -162,9 +170,10 @@ static long elements(const layer *l, int slot)
     switch (slot) {
     case SRC: return l->batch * l->ic * volume(l->in);
     case WEIGHTS: return l->oc * (l->ic / l->groups) * volume(l->kernel);
-    case BIAS: return l->bias ? l->oc : 0;
+    case BIAS: return !l->bias ? 0 : l->transposed ? l->ic : l->oc;
     case DST: return l->batch * l->oc * volume(l->out);
-    case RESIDUAL: return l->residual ? l->batch * l->oc * volume(l->out) : 0;
+    case RESIDUAL: return l->residual ? elements(l, l->transposed ? SRC : DST) : 0;
+    case SLOPE: return l->activation != 4 ? 0 : l->transposed ? l->ic : l->oc;
     default: return 0;
     }
 }
@@ -199,7 +208,7 @@ static void *aligned(char **base, size_t bytes)
 static void get_memory(const layer *l, memory *m)
 {
     const size_t e = element_size(l);
-    for (int slot = SRC; slot <= RESIDUAL; slot++) {
+    for (int slot = SRC; slot < PACKED; slot++) {
         const size_t bytes = (size_t)elements(l, slot) * e;
         m->base[slot] = get(bytes + e + GUARD);
         m->at[slot] = bytes ? m->base[slot] + (is_output(l, slot) ? GUARD / 2 + e : GUARD + e) : NULL;
@@ -225,7 +234,7 @@ static int fill(const layer *l, const memory *m, int integers, int only_look)
 {
     int same = 1;
     state = 20111;
-    for (int slot = SRC; slot <= RESIDUAL; slot++)
+    for (int slot = SRC; slot < PACKED; slot++)
         for (long i = 0; i < elements(l, slot); i++) {
             const double x = random_number(integers);
             if (is_output(l, slot)) break;
@@ -239,7 +248,7 @@ static int fill(const layer *l, const memory *m, int integers, int only_look)
 /* Outputs and the workspace are NaNs; so are the guards. */
 static void poison(const layer *l, const memory *m)
 {
-    for (int slot = SRC; slot <= RESIDUAL; slot++)
+    for (int slot = SRC; slot < PACKED; slot++)
         if (is_output(l, slot)) memset(m->base[slot], 0xFF, (size_t)elements(l, slot) * element_size(l) + element_size(l) + GUARD);
     memset(m->at[PACKED], 0xFF, l->packed + GUARD);
     memset(m->at[WORKSPACE], 0xFF, l->workspace + GUARD);
@@ -255,7 +264,7 @@ static int untouched(const void *from, const void *to)
 /* What was written beside what may be, or NULL. */
 static const char *overwritten(const layer *l, const memory *m)
 {
-    for (int slot = SRC; slot <= RESIDUAL; slot++) {
+    for (int slot = SRC; slot < PACKED; slot++) {
         const char *const first = m->at[slot], *const last = first ? first + (size_t)elements(l, slot) * element_size(l) : NULL;
         if (is_output(l, slot) && first && !(untouched(m->base[slot], first) && untouched(last, last + GUARD / 2)))
             return "it wrote outside of its output";
@@ -315,7 +324,7 @@ static const char *check_run(const layer *l, const memory *m, int target, int in
     if (beside) return beside;
     if (!fill(l, m, integers, 1)) return "it changed what it may only read";
     memset(f, 0, sizeof *f);
-    for (int slot = SRC; slot <= RESIDUAL; slot++)
+    for (int slot = SRC; slot < PACKED; slot++)
         if (is_output(l, slot) && m->at[slot]) check_tensor(l, m, slot, integers, l->budget[target], f);
     if (f->wrong) {
         snprintf(why, sizeof why, "%ld of %ld outputs are wrong%s, the first is %.9g in place of %.9g", f->wrong, f->checked,

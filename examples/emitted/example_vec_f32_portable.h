@@ -197,4 +197,12 @@ typedef float vec[4];
     for (int cg_lane = 0; cg_lane < 4; cg_lane++) \
         if ((cg_lane + (phase)) / (times) < (elements)) cg_at(d, cg_lane) = (p)[(cg_lane + (phase)) / (times)]; }
 #endif
+/* Before a loop over vectors that stand in an array: unrolled, they are registers. */
+#if defined(__clang__)
+#define unrolled _Pragma("unroll")
+#elif defined(__GNUC__) && !defined(__TINYC__)
+#define unrolled _Pragma("GCC unroll 64")
+#else
+#define unrolled
+#endif
 #endif

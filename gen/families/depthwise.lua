@@ -1,15 +1,17 @@
--- depthwise.lua: every channel alone (groups = channels), channels-last, channels in the lanes.
+-- depthwise.lua: every channel alone (groups = channels), channels in the lanes.
 --
 -- Forward and backward data are in depthwise_gather.lua, backward weights in depthwise_gradient.lua; here are the names
 -- of schedules, the space and its estimate. The canonical order holds. With a channel multiplier the lanes are output
 -- channels, and backward data, which sums over those of an input channel, has input channels in the lanes: see
 -- depthwise_gather.lua.
 local activations, family = require "activations", require "family"
+local parts = require "parts"
 local cut = require "tiles"
 local reduce = require "reduce"
 local axes = require "families/depthwise_axis"
 local gathering = require "families/depthwise_gather"
 local gradient = require "families/depthwise_gradient"
+local lane_groups = require "rewrite/lanes"
 
 -- Of the text of all kernels of a schedule: multiply-adds, and runs of rows that a gradient's kernel has arguments for.
 local most_operations, most_row_runs, most_parts = 6000, 12, 16
@@ -18,14 +20,15 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 -- depthwise.r2.p4: tiles of 2 rows and 4 pixels, all weights of a plane in registers. depthwise.row.p12: one row, its
 -- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one.
 -- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
--- step.
+-- step. lanes.g4/depthwise.h1.w3.v1.p8: the same of 4 groups of few channels, which share the lanes.
 
 local forms = {
-  { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } } } },
-  { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } } } },
-  { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } } } },
-  { sums = true,
-    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } } } },
+  { { "depthwise", fields = { { "r", "rows" }, { "p", "pixels" } }, marks = { "moved" } } },
+  { { "depthwise", fields = { { "row", flag = "row" }, { "p", "pixels" } }, marks = { "moved" } } },
+  { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved" } } },
+  { sums = true, lane_groups.node,
+    { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } },
+      marks = { "moved" } } },
 }
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
@@ -33,8 +36,12 @@ local forms = {
 local function refused(s)
   local p = s.p
   local taps, most = math.max(p.kernel[2], p.kernel[3]), most_operations // 4 -- of the smallest tile, four pixels
-  return family.first { { p.layout ~= "nhwc", "depthwise needs channels-last data" },
-    { p.groups ~= p.ic, "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
+  local several = p.groups ~= p.ic
+  return family.first {
+    { several and p.layout ~= "nhwc" and p.pass == "backward_weights",
+      "groups of few channels need channels-last data" },
+    { several and (p.groups == 1 or p.pass ~= "backward_weights"),
+      "depthwise needs a group for each of the %d channels, not %d", p.ic, p.groups },
     { taps > most, "an axis of %d taps, depthwise takes at most %d", taps, most } }
 end
 
@@ -47,6 +54,13 @@ end
 
 local function free_registers(s) return s.target.registers - other_registers(s) end
 local function registers(s, beside) return family.registers(beside + other_registers(s), s.target) end
+
+-- Backward weights of groups of several channels.
+local function sums_refused(s)
+  local pays = s.members == 1
+  if not pays then lane_groups.each_tile(s, s.lanes, function() pays = true end) end
+  return family.first { { not pays, "groups of %d channels fill their lanes alone", s.ocg } }
+end
 
 local function text(operations)
   return { operations > most_operations, "its kernels would have %d multiply-adds, at most %d", operations,
@@ -66,8 +80,8 @@ local function gradient_text(s, schedule)
     for _, run in ipairs(r.runs) do rows = rows + run.taps + extra end
     operations = operations + rows * (columns.row.uses + #columns.row)
   end)
-  for _, part in ipairs(axes.channel_parts(s, schedule.vectors)) do vectors = vectors + part.vectors end
-  return operations * vectors
+  for _, part in ipairs(gradient.parts(s, schedule)) do vectors = vectors + part.vectors end
+  return operations * vectors * s.members
 end
 
 local function gathering_misfit(s, schedule)
@@ -75,6 +89,7 @@ local function gathering_misfit(s, schedule)
   local weights = schedule.streamed and 1 or (schedule.rows and p.kernel[2] or 1) * p.kernel[3] * s.members
   local room = activations.room(p, s.target) -- sums wait while one is finished, weights do not
   local why = family.first {
+    { schedule.moved and s.moves, "what is read is laid out anyway" },
     { schedule.pixels % w ~= 0 or (schedule.rows or h) % h ~= 0,
       "tiles must be multiples of the strides %d and %d", h, w },
     registers(s, (schedule.rows or 1) * schedule.pixels + weights),
@@ -86,8 +101,18 @@ local function gathering_misfit(s, schedule)
     text(gathering_text(tiled)) }
 end
 
+-- Beside the sums of groups in the lanes: the pattern, and what that may need.
+local function gradient_registers(s, schedule)
+  local beside = schedule.groups and lane_groups.pattern_registers(s, schedule.groups, s.lanes) or other_registers(s)
+  return family.registers(gradient.registers(s, schedule) + beside, s.target)
+end
+
 local function gradient_misfit(s, schedule)
-  local why = family.first { registers(s, gradient.registers(s.p, schedule)) }
+  local several = s.members > 1
+  local why = family.first { { (schedule.groups ~= nil) ~= several, "groups of several channels share the lanes" },
+    { schedule.moved and (s.moves or several), "what is read is laid out anyway, or not at all" },
+    table.unpack(schedule.groups and lane_groups.tile_misfits(s, schedule, s.lanes) or {}) }
+    or family.first { gradient_registers(s, schedule) }
   if why then return why end
   local rows = {}
   for i, r in ipairs(gradient.rectangles(s, schedule)) do
@@ -108,11 +133,11 @@ end
 
 local function vectors_of(s) return (s.channels + s.lanes - 1) // s.lanes end
 
--- What one vector of channels reads and writes of lines, whose halves and quarters other vectors take `near` bytes
--- later: n of them come from what costs `far` a line.
+-- What one vector of channels reads and writes of lines: n vectors of what costs `far` a line. Where it does not stand
+-- alone (dense), other vectors take halves and quarters of the lines `near` bytes later.
 local function count_lines(t, s, n, far, near)
   local share = math.min(1, s.target.bits // 8 / LINE)
-  t.lines = t.lines + n * (share * far + (1 - share) * t.m.line(near))
+  t.lines = t.lines + n * (share * far + (near and (1 - share) * t.m.line(near) or 0))
 end
 
 -- Counts the row of tiles of one vector of channels, `times`; rows are those of one tile, {uses, reached, size}.
@@ -123,16 +148,18 @@ local function count_row(t, s, schedule, rows, times, far)
     local v, n = run.variant, times * run.count
     local reached = axes.reached(s.pixels, v)
     local weights = held and 0 or rows.uses * s.p.kernel[3]
-    local loads = schedule.streamed and (v.uses + s.p.kernel[3]) * rows.uses or rows.reached * reached + weights
-    t:steps(n, rows.uses * v.uses * s.members, loads * slots, rows.uses * v.uses * s.members)
+    local lines = rows.reached * reached + weights
+    t:steps(n, rows.uses * v.uses * s.members, (schedule.streamed and (v.uses + s.p.kernel[3]) * rows.uses or lines) *
+      slots, rows.uses * v.uses * s.members)
     t:stores(n * rows.size * v.size * slots)
     t:loops(n)
+    if not s.moves then t:crowds(n, lines, s.pixel * s.size) end
     positions, outputs = positions + run.count * reached, outputs + run.count * v.size
   end
   local width = math.min(positions, s.pixels.inputs // s.pixels.down)
   local input, output = rows.reached * width * s.members, rows.size * outputs
-  count_lines(t, s, times * input, far.read, (input + output) * LINE)
-  count_lines(t, s, times * output, far.store, (input + output) * LINE)
+  count_lines(t, s, times * input, far.read, not s.moves and (input + output) * LINE)
+  count_lines(t, s, times * output, far.store, not s.planar and (input + output) * LINE)
 end
 
 -- The rows of tiles of an image: {uses, reached, size, count}.
@@ -148,8 +175,28 @@ local function kinds_of(s)
   return kinds
 end
 
+-- What laying out, and putting back, costs: all channels of an image, `times`.
+local function count_moves(t, s, times)
+  local all = (s.from.n + s.to.n) * s.p.batch * s.size
+  if not s.planar and s.members == 1 then
+    local chunk, pitch = math.min(s.target.bits // 8 // s.multiplier, s.from.all * s.size), s.from.all * s.size
+    return t:copy(times * s.from.n // s.from.all * vectors_of(s), { chunk = chunk, pitch = pitch, own = all })
+  end
+  local moved = (s.from.n + (s.planar and s.to.n * (s.residual and 2 or 1) or 0)) * s.size
+  t:turns(times * moved / 16)
+  t:read(times, { chunk = s.from.n * s.size, pitch = s.from.n * s.size, own = all })
+  if s.planar then t:write(times, s.to.n * s.size, s.to.n * s.size, all) end
+end
+
+-- Bytes that pass until a row of tiles reads again what the one before it did: of all channels, or of one vector that
+-- stands alone.
+local function band_of(s, rows)
+  if not s.moves then return (rows.reached * s.from.h + rows.size * s.to.h) * s.size end
+  return rows.reached * s.in_row * s.size + rows.size * s.to.size[3] * (s.planar and s.lanes * s.size or LINE)
+end
+
 -- A row of tiles is made for all channels before the next one: what it reads again of the one before comes from the
--- second cache or beyond when the channels are many.
+-- second cache or beyond when the channels are many. A vector that was laid out passes through all rows.
 local function gathering_cycles(shape, schedule)
   local s, p, m = gathering.tiled(shape, schedule), shape.p, shape.m
   local t = m.tally()
@@ -157,62 +204,101 @@ local function gathering_cycles(shape, schedule)
   for _, axis in ipairs(s.axes[1]) do planes = planes + axis.outputs * math.max(axis.taps, 1) end
   for _, rows in ipairs(kinds) do read = read + rows.count * rows.reached end
   local fresh, all = math.min(read, s.from.size[2]) / math.max(read, 1), (s.from.n + s.to.n) * p.batch * size
+  local alone = gathering.scratch(s) -- what one vector reads and writes there
   for _, rows in ipairs(kinds) do
-    local n, band = p.batch * planes * rows.count, (rows.reached * s.from.h + rows.size * s.to.h) * size
-    local far = { read = fresh * m.line(all) + (1 - fresh) * m.line(band), store = m.store(all) }
+    local n = p.batch * planes * rows.count
+    local far = { read = fresh * m.line(s.moves and alone or all) + (1 - fresh) * m.line(band_of(s, rows)),
+      store = m.store(s.planar and alone or all) }
     count_row(t, s, schedule, rows, n * vectors_of(s), far)
-    t:calls(n * #s.parts)
+    t:calls(n * (s.moves and vectors_of(s) or #s.parts))
     tasks = tasks + n
   end
   if s.moves then
-    t:turns(s.from.n * p.batch * size / 16)
+    count_moves(t, s, p.batch)
     tasks = p.batch * vectors_of(s)
   end
-  return t:cycles() / math.min(p.threads, tasks)
+  local packed = s.moves and p.weights == "changing" and m.pack(parts.weight_bytes(p), parts.weight_bytes(p)) or 0
+  return t:cycles() / math.min(p.threads, tasks) + packed / p.threads
 end
 
 -- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
 local function count_run(t, s, schedule, r, run, times)
-  local slots = crossing(s)
+  local slots, members = crossing(s), s.members
+  local loaded = schedule.groups and lane_groups.pattern_loads(s, schedule.groups, s.lanes) * members or slots
   for _, chunk in ipairs(r.chunks) do
     for _, column in ipairs(chunk.columns.row) do
       local v, n = column.variant, times * run.count * chunk.count * column.count
-      local fmas = run.taps * v.uses + (r.bias and v.size or 0)
-      t:steps(n, fmas, (run.taps * axes.reached(chunk.columns.axis, v) + v.size) * slots, fmas)
+      local fmas = run.taps * v.uses * members + (r.bias and v.size or 0)
+      local reached = run.taps * axes.reached(chunk.columns.axis, v)
+      t:steps(n, fmas, reached * loaded + v.size * slots, fmas)
+      if not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
   end
 end
 
--- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
-local function gradient_cycles(s, schedule)
-  local p, t, size = s.p, s.m.tally(), s.size
-  local planes, groups = p.batch * p.output[1] * p.kernel[1], vectors_of(s) / schedule.vectors
-  local chunk = math.min(schedule.vectors * s.lanes, s.channels) * size
-  local all, output = (s.src.n + s.dst.n) * p.batch * size, p.output[2] * p.output[3]
-  for _, r in ipairs(gradient.rectangles(s, schedule)) do
-    local rows, width = 0, math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
-    for _, run in ipairs(r.runs) do
-      count_run(t, s, schedule, r, run, planes * vectors_of(s))
-      rows = rows + run.count * run.taps
-    end
-    local once = math.min(rows, p.input[2])
-    local lines = math.max(chunk, LINE)
-    local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
-    local function read(n, pitch, own, others)
-      t:read(planes * groups * n, { chunk = chunk, pitch = pitch * size, own = own, others = others })
-    end
-    read(once * width, s.src.w, image, math.max(all - image, 0))
-    read(output, s.dst.w, image, math.max(all - image, 0))
-    read((rows - once) * width, s.src.w, row)
-    t:calls(planes * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks * groups)
+-- What a rectangle reads, of all planes: its input once and again for other rows of taps, and the gradient. image, row:
+-- lines that pass in one of each; far: bytes after which both are read for the first time.
+local function count_rectangle(t, s, r, count, o)
+  local p, rows = s.p, 0
+  local width = math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
+  for _, run in ipairs(r.runs) do rows = rows + run.count * run.taps end
+  local once, output = math.min(rows, p.input[2]), p.output[2] * p.output[3]
+  local lines = math.max(o.chunk, s.laid and 0 or LINE)
+  local image, row = (once * width + output) * lines, (r.rows.size * width + p.output[3]) * lines
+  local function read(n, pitch, own, others)
+    t:read(count * n, { chunk = o.chunk, pitch = pitch * s.size, own = own, others = others })
   end
+  local share = s.laid and 1 or math.min(o.chunk / LINE, 1) -- other groups take the rest of a line an image later
+  local others = s.laid and 0 or math.max(o.all - image, 0)
+  read(share * once * width, s.src.w, image, others)
+  read(share * output, s.dst.w, image, others)
+  read((1 - share) * once * width, s.src.w, image)
+  read((1 - share) * output, s.dst.w, image)
+  read((rows - once) * width, s.src.w, row)
+  t:calls(count * p.output[2] / math.min(reduce.block_rows(p.output[3]), p.output[2]) * #r.chunks)
+end
+
+-- What laying out both tensors costs, `times`: they are written as well.
+local function count_laid(t, s, schedule, times)
+  for _, tensor in ipairs { s.outside.src, s.outside.dst } do
+    local bytes, all = tensor.n * s.p.batch * s.size, (s.outside.src.n + s.outside.dst.n) * s.p.batch * s.size
+    t.work = t.work + times * bytes / LINE * t.m.store(s.in_scratch.all * s.size)
+    if s.moves then
+      t:turns(times * bytes / 16)
+      t:read(times, { chunk = bytes, pitch = bytes, own = all })
+    else
+      local chunk = math.min(schedule.vectors * s.lanes, tensor.all) * s.size
+      t:copy(times * bytes / chunk, { chunk = chunk, pitch = tensor.all * s.size, own = all })
+    end
+  end
+end
+
+-- How many times the vectors of a schedule's tile the channels are.
+local function tiles_of(s, schedule)
+  if schedule.groups then return lane_groups.columns(s, schedule.groups, s.lanes).all end
+  return vectors_of(s) / schedule.vectors
+end
+
+-- Vectors of channels pass through all pixels before the next ones do; each rectangle of taps reads them anew.
+local function gradient_cycles(shape, schedule)
+  local s = gradient.laid(shape, schedule)
+  local p, t, size = s.p, s.m.tally(), s.size
+  local planes, groups = p.batch * p.output[1] * p.kernel[1], tiles_of(s, schedule)
+  local o = { all = (shape.src.n + shape.dst.n) * p.batch * size,
+    chunk = (schedule.groups and schedule.groups * s.ocg or math.min(schedule.vectors * s.lanes, s.channels)) * size }
+  for _, r in ipairs(gradient.rectangles(s, schedule)) do
+    for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * groups * schedule.vectors) end
+    count_rectangle(t, s, r, planes * groups, o)
+  end
+  if s.laid then count_laid(t, s, schedule, p.kernel[1]) end
   return t:cycles() / math.min(p.threads, math.ceil(groups))
 end
 
 ---- the space ---------------------------------------------------------------------------------------------------------
 
+-- Calls add() with each size of tiles, and once more with what is read laid out first, where it may stand in place.
 local function gathering_candidates(s, add)
   local free, kh, kw = free_registers(s), s.p.kernel[2], s.p.kernel[3] * s.members -- weights in a row of taps
   local step, unit, none = s.lines.down, s.pixels.down, true
@@ -222,6 +308,8 @@ local function gathering_candidates(s, add)
     if most < 1 then return end
     fields.pixels, none = cut.even_size(units, most) * unit, false
     add(fields)
+    if s.moves then return end
+    add { rows = fields.rows, row = fields.row, streamed = fields.streamed, pixels = fields.pixels, moved = true }
   end
   for rows = step, math.min(4 * step, s.lines.outputs + step - 1), step do
     local most = (free - kh * kw) // rows
@@ -232,16 +320,33 @@ local function gathering_candidates(s, add)
   if none then try(unit, { streamed = true }) end
 end
 
+-- Of groups that share the lanes: as many taps of a row as fit, and rows of them.
+local function lane_candidates(s, add)
+  local p = s.p
+  lane_groups.each_tile(s, s.lanes, function(groups, v)
+    for _, width in ipairs { p.kernel[3], (p.kernel[3] + 1) // 2, 1 } do
+      for _, height in ipairs { p.kernel[2], 1 } do
+        local schedule = { groups = groups, vectors = v, height = height, width = cut.even_size(p.kernel[3], width),
+          pixels = cut.even_size(math.min(p.output[3], reduce.block), 8) }
+        if not family.first { gradient_registers(s, schedule) } then return add(schedule) end
+      end
+    end
+  end, true)
+end
+
 local function gradient_candidates(s, add)
+  if s.members > 1 then return lane_candidates(s, add) end
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
-    add { height = cut.even_size(kh, height), width = cut.even_size(kw, width),
-      pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
+    for i = 1, s.moves and 1 or 2 do
+      add { height = cut.even_size(kh, height), width = cut.even_size(kw, width), moved = i == 2 or nil,
+        pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
+    end
   end
   -- As many rows of taps as fit.
   local function most_height(width, v, pixels)
-    local beside = gradient.registers(p, { height = 0, width = width, vectors = v, pixels = pixels })
+    local beside = gradient.registers(s, { height = 0, width = width, vectors = v, pixels = pixels })
     return math.max(math.min((free - beside) // (v * width), kh), 0)
   end
   for _, width in ipairs { kw, (kw + 1) // 2, math.min(kw, 4), 1 } do
@@ -258,5 +363,5 @@ end
 return family.new { name = "depthwise", forms = forms, refused = refused,
   gathers = { shape = gathering.shape, candidates = gathering_candidates, misfit = gathering_misfit,
     cycles = gathering_cycles, stages = gathering.stages },
-  sums = { shape = gradient.shape, candidates = gradient_candidates, misfit = gradient_misfit,
+  sums = { shape = gradient.shape, refused = sums_refused, candidates = gradient_candidates, misfit = gradient_misfit,
     cycles = gradient_cycles, stages = gradient.stages } }

@@ -128,8 +128,8 @@ function axes.source(first, lanes, multiplier)
 end
 
 -- The channels of a shape by tasks: as many whole vectors as are wanted, one, and the ragged one, those alike together,
--- which begin with an input channel as the first one does: {first, lanes, vectors, count, step: from one to the next,
--- source: of the first one's first vector}.
+-- which begin with an input channel as the first one does: {first, lanes, vectors, count, step, from: from one to the
+-- next, in outputs and inputs, source: of the first one's first vector}.
 function axes.channel_parts(s, vectors)
   local list, lanes, whole, rest = {}, s.lanes, s.channels // s.lanes, s.channels % s.lanes
   local function add(start, part_lanes, part_vectors, count)
@@ -138,7 +138,8 @@ function axes.channel_parts(s, vectors)
     for i = 0, math.min(period, count) - 1 do
       local first = start + i * width
       list[#list + 1] = { first = first, lanes = part_lanes, vectors = part_vectors, step = period * width,
-        count = (count - i + period - 1) // period, source = axes.source(first, part_lanes, s.multiplier) }
+        from = period * width // s.multiplier, count = (count - i + period - 1) // period,
+        source = axes.source(first, part_lanes, s.multiplier) }
     end
   end
   add(0, lanes, vectors, whole // vectors)

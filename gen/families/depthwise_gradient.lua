@@ -1,7 +1,11 @@
 -- depthwise_gradient.lua: the part of the depthwise family for backward weights: the taps of a rectangle of the kernel,
 -- an accumulator each, in one pass over a block of output pixels, with the bias gradient beside them.
 --
--- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are.
+-- Each tap's chain runs over its own valid pixels of the block, row-major. Tensors are read where they are, or a task
+-- lays out both planes of its channels first, [pixel][lane], and then takes all rectangles: where data are
+-- channels-first, and where rectangles are many or the pixels of a vector meet in few sets of the nearest cache.
+-- Groups of few channels share the lanes (rewrite/lanes.lua): an accumulator is a tap and an input channel of each
+-- group.
 --
 -- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that
 -- are new to the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in
@@ -16,6 +20,9 @@ local cut = require "tiles"
 local tile = require "tile"
 local view = require "view"
 local axes = require "families/depthwise_axis"
+local moves = require "families/depthwise_moves"
+local parts = require "parts"
+local lane_groups = require "rewrite/lanes"
 local depthwise_gradient = {}
 
 ---- the shape: which output rows and pixels a rectangle of taps may use -----------------------------------------------
@@ -30,9 +37,39 @@ function depthwise_gradient.shape(p, target)
   local s, planes = view.units(p, target), axes.forward(p, 1)
   local low, high = cut.inner(planes)
   s.p, s.src, s.dst, s.weights, s.cache = p, view.src(p), view.dst(p), view.weights(p), {}
-  s.channels, s.pixel, s.multiplier = p.oc, p.ic, p.oc // p.ic
-  s.bias_beside = p.bias and planes.taps == 1 and low == 0 and high == planes.outputs -- one tap that sees all planes
+  s.channels, s.pixel, s.multiplier, s.members = p.oc, s.src.w, p.oc // p.ic, s.icg
+  s.from, s.to, s.target, s.moves = s.src, s.dst, target, p.layout == "nchw"
+  -- One tap that sees all planes; groups have a stage for it.
+  s.bias_beside = p.bias and s.members == 1 and planes.taps == 1 and low == 0 and high == planes.outputs
   return s
+end
+
+-- The shape where planes of a schedule's vectors are laid out, gradients of channels-first weights too; in_scratch:
+-- where they are, in elements. Otherwise the shape as it is.
+function depthwise_gradient.laid(s, schedule)
+  if not (s.moves or schedule.moved) then return s end
+  local p, width = s.p, schedule.vectors * s.lanes
+  local pitch = moves.pitch(s, schedule.vectors)
+  local function rows(pixels, elements) return { w = elements, h = pixels * elements } end
+  local t = { laid = true, src = rows(p.input[3], pitch), dst = rows(p.output[3], width), outside = s }
+  if s.moves then t.weights = { kw = width, kh = p.kernel[3] * width } end
+  local dst = parts.round_up(p.input[2] * t.src.h, 64 // s.size)
+  local weights = dst + p.output[2] * t.dst.h
+  t.in_scratch = { dst = dst, weights = weights, all = weights + (s.moves and p.kernel[2] * t.weights.kh or 0) }
+  return setmetatable(t, { __index = s })
+end
+
+-- The parts of the channels, see axes.channel_parts; column: the tile of whole groups.
+function depthwise_gradient.parts(s, schedule)
+  if not schedule.groups then return axes.channel_parts(s, schedule.vectors) end
+  local list = {}
+  for i, run in ipairs(lane_groups.columns(s, schedule.groups, s.lanes)) do
+    local before = run.index * schedule.groups
+    list[i] = { first = before * s.ocg, lanes = run.tile.last, vectors = run.tile.vectors, count = run.count,
+      step = run.tile.channels, from = schedule.groups * s.icg, column = run.tile,
+      source = { first = before * s.icg, phase = 0 } }
+  end
+  return list
 end
 
 -- A row's columns in chunks of a block, equal neighbours together: {first, count, columns = {axis, row of tiles,
@@ -97,9 +134,11 @@ function depthwise_gradient.each_kernel(rectangles, visit)
 end
 
 -- The registers that a schedule needs beside the input vector: sums, and gradients that wait for their last tap.
-function depthwise_gradient.registers(p, schedule)
-  local waiting = math.min(schedule.pixels, (schedule.width - 1) * p.dilation[3] // p.stride[3] + 1)
-  return schedule.vectors * (schedule.height * schedule.width + (p.bias and 1 or 0) + waiting)
+function depthwise_gradient.registers(s, schedule)
+  local p, waiting = s.p, nil
+  waiting = math.min(schedule.pixels, (schedule.width - 1) * p.dilation[3] // p.stride[3] + 1)
+  local bias = p.bias and s.members == 1 and 1 or 0
+  return schedule.vectors * (schedule.height * schedule.width * s.members + bias + waiting)
 end
 
 ---- the kernel --------------------------------------------------------------------------------------------------------
@@ -118,15 +157,19 @@ local function load_nodes(nodes, r, vectors, state, last)
   state.next = math.max(state.next, last + 1)
 end
 
--- What passes of a position: for each row of taps and vector of channels an input vector.
+-- What passes of a position: for each row of taps, vector of channels and input channel of a group an input vector.
 local function position_terms(s, row_taps, position, part)
   local list = {}
+  local function add(kh, v, i)
+    local from, uses = part.column and { first = 0 } or axes.source(part.source.phase + v * s.lanes, part.lanes,
+      s.multiplier), {}
+    for n, use in ipairs(position.uses) do uses[n] = { v = v, kh = kh, kw = use.tap, i = i, m = use.output } end
+    list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
+      uses = uses, phase = from.phase, elements = from.elements, skip = i }
+  end
   for _, kh in ipairs(row_taps) do
     for v = 0, part.vectors - 1 do
-      local from, uses = axes.source(part.source.phase + v * s.lanes, part.lanes, s.multiplier), {}
-      for i, use in ipairs(position.uses) do uses[i] = { v = v, kh = kh, kw = use.tap, m = use.output } end
-      list[#list + 1] = { at = { src = kh * s.p.dilation[2] * s.src.h + position.at * s.src.w + from.first },
-        uses = uses, phase = from.phase, elements = from.elements }
+      for i = 0, s.members - 1 do add(kh, v, i) end
     end
   end
   return { multiply = { terms = list } }
@@ -160,16 +203,23 @@ local function row_nodes(s, r, columns, run, part)
   return list
 end
 
+local function sums_of(s, part)
+  local sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
+    { "kw", s.weights.kw }, last = part.lanes }
+  if part.column then sums[4] = { "i", s.weights.i } end
+  return sums
+end
+
 local function operands(s, r, part)
   return { registers = { "passing" }, body = {}, ending = { temporary = "passing" },
     arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" },
       r.bias and { "diff_bias", "inout" } },
-    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, m = s.p.output[3] },
-    sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
-      { "kw", s.weights.kw }, last = part.lanes },
+    sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, i = s.members, m = s.p.output[3] },
+    sums = sums_of(s, part),
     held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
     passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
-      once = part.lanes == s.lanes and s.multiplier == 1 },
+      load = part.column and lane_groups.load(s, part.column, s.lanes),
+      once = part.lanes == s.lanes and s.multiplier == 1 and s.members == 1 },
     beside = r.bias and { pointer = "diff_bias", register = "acc_bias", { "v", s.lanes }, last = part.lanes } or nil }
 end
 
@@ -199,7 +249,12 @@ end
 
 -- Zeroes rows x columns taps, of all vectors of a part.
 local function zero_kernel(s, key, part, rows, columns)
-  return s:kernel(("%s %d %d %d"):format(key, part.lanes, rows, columns), "zero", function(o)
+  local vectors = part.column and part.vectors or 0 -- else an argument says so
+  return s:kernel(("%s %d %d %d %d"):format(key, part.lanes, vectors, rows, columns), "zero", function(o)
+    if part.column then
+      local inputs = reduce.rows(reduce.vectors(part.column, s.lanes), s.members, s.weights.i)
+      return reduce.zero_kernel(o, reduce.rows(reduce.rows(inputs, columns, s.weights.kw), rows, s.weights.kh))
+    end
     local row = reduce.rows({ { at = 0, lanes = part.lanes } }, columns, s.weights.kw)
     return reduce.zero_kernel(o, reduce.rows(row, rows, s.weights.kh), { step = part.lanes })
   end)
@@ -213,21 +268,21 @@ local function bias_kernel(s, part, columns)
   end)
 end
 
----- the stage ---------------------------------------------------------------------------------------------------------
+---- tasks -------------------------------------------------------------------------------------------------------------
 
 -- Calls the kernels of a rectangle for the block of rows from `first` on; at: where the source, diff_dst, weights and
--- bias of the part begin.
+-- bias of the part begin, {base, offset} each.
 local function call_block(d, s, r, kernels, first, at)
   local p, counts = s.p, {}
   for i, run in ipairs(r.runs) do
     local last = driver.min(first + reduce.block_rows(p.output[3]), run.first + run.count)
     counts[i] = d:let("rows", driver.max(last - driver.max(first, run.first), 0))
   end
+  local function moved(base, by) return { base[1], base[2] + by } end
   for _, chunk in ipairs(r.chunks) do
     d:run("column", chunk, reduce.block, function(column)
-      local args = { src = { d.src, at.src + first * (p.stride[2] * s.src.h) + column * (p.stride[3] * s.src.w) },
-        diff_dst = { d.dst, at.dst + first * s.dst.h + column * s.dst.w },
-        diff_weights = { d.weights, at.weights }, diff_bias = { d.bias, at.bias } }
+      local args = { src = moved(at.src, first * (p.stride[2] * s.src.h) + column * (p.stride[3] * s.src.w)),
+        diff_dst = moved(at.dst, first * s.dst.h + column * s.dst.w), diff_weights = at.weights, diff_bias = at.bias }
       for i, count in ipairs(counts) do args["rows" .. i] = count end
       d:call(kernels[chunk.columns], args)
     end)
@@ -246,55 +301,138 @@ local function kernels_of(s, r, part)
   return use
 end
 
+local function zero_sums(d, r, part, use, at)
+  d:call(use.zero, { at.weights, not part.column and part.vectors or nil })
+  if r.bias then d:call(use.zero_bias, { at.bias, part.vectors }) end
+end
+
+-- Where a rectangle's first row of taps begins in a plane of the source.
+local function first_row(s, r) return (r.rows.first * s.p.dilation[2] - s.p.pad[2]) * s.src.h end
+
 -- The tasks of a rectangle and a part of the channels.
 local function compute_part(s, r, part)
   local p, use = s.p, kernels_of(s, r, part)
   return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
-    local at = { bias = d:let("c", group * part.step + part.first) }
-    at.weights = d:let("to", ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * p.oc + at.bias)
-    d:call(use.zero, { { d.weights, at.weights }, part.vectors })
-    if r.bias then d:call(use.zero_bias, { { d.bias, at.bias }, part.vectors }) end
+    local channel = d:let("c", group * part.step + part.first)
+    local at = { bias = { d.bias, channel } }
+    at.weights = { d.weights, d:let("to",
+      ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * s.weights.kw + channel) }
+    zero_sums(d, r, part, use, at)
     reduce.planes(d, p, function(n, od)
-      at.src = d:let("from", gather.seen_at(p, 1, od, kd, n * p.input[1]) * s.src.d +
-        (r.rows.first * p.dilation[2] - p.pad[2]) * s.src.h + group * (part.step // s.multiplier) + part.source.first)
-      at.dst = d:let("with", (n * p.output[1] + od) * s.dst.d + at.bias)
+      at.src = { d.src, d:let("from", gather.seen_at(p, 1, od, kd, n * p.input[1]) * s.src.d + first_row(s, r) +
+        group * part.from + part.source.first) }
+      at.dst = { d.dst, d:let("with", (n * p.output[1] + od) * s.dst.d + channel) }
       reduce.each_block(d, p, function(first) call_block(d, s, r, use.of, first, at) end)
     end, low, high)
   end }
 end
 
--- The bias alone, where no rectangle of taps passes over every output.
-local function bias_part(s, part)
+---- tasks that lay out their planes -----------------------------------------------------------------------------------
+
+-- How a part's planes, and channels-first weights, are moved.
+local function movers(s, part, i)
+  local p, outside, width = s.p, s.outside, part.lanes * part.vectors
+  local function plane(tensor, size, channels, pitch)
+    return { pixels = size[2] * size[3], channels = channels, members = 1, pixel = tensor.w, channel = tensor.c,
+      pitch = pitch, row = 0 }
+  end
+  local inputs = axes.source(part.source.phase, width, s.multiplier).elements
+  local m = { src = moves.into(s, "source" .. i, plane(outside.src, p.input, inputs, s.src.w)),
+    dst = moves.into(s, "gradients" .. i, plane(outside.dst, p.output, width, s.dst.w)) }
+  m.weights = s.moves and moves.out(s, "result" .. i, { pixels = p.kernel[2] * p.kernel[3], channels = width,
+    members = 1, pixel = 1, channel = s.taps, pitch = s.dst.w })
+  return m
+end
+
+-- Where a task's sums of a rectangle go.
+local function sums_at(d, s, r, kd, channel)
+  local p, tap = s.p, r.rows.first * s.p.kernel[3] + r.columns.first
+  local weights = s.moves and { d.scratch, s.in_scratch.weights + tap * s.weights.kw }
+    or { d.weights, (kd * (p.kernel[2] * p.kernel[3]) + tap) * s.weights.kw + channel }
+  return { bias = { d.bias, channel }, weights = weights, src = { d.scratch, first_row(s, r) },
+    dst = { d.scratch, s.in_scratch.dst } }
+end
+
+-- The tasks of a part of the channels.
+local function laying_part(s, rectangles, part, move)
+  local p, use, outside = s.p, {}, s.outside
+  for i, r in ipairs(rectangles) do use[i] = kernels_of(s, r, part) end
+  return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
+    local low, high = gather.valid_outputs(d, p, 1, kd, "od")
+    local channel = d:let("c", group * part.step + part.first)
+    local source = group * part.from + part.source.first
+    for i, r in ipairs(rectangles) do zero_sums(d, r, part, use[i], sums_at(d, s, r, kd, channel)) end
+    reduce.planes(d, p, function(n, od)
+      move.src(d, { d.src, n * outside.src.n + gather.seen_at(p, 1, od, kd) * outside.src.d + source * outside.src.c },
+        { d.scratch, 0 })
+      move.dst(d, { d.dst, n * outside.dst.n + od * outside.dst.d + channel * outside.dst.c },
+        { d.scratch, s.in_scratch.dst })
+      for i, r in ipairs(rectangles) do
+        local at = sums_at(d, s, r, kd, channel)
+        reduce.each_block(d, p, function(first) call_block(d, s, r, use[i].of, first, at) end)
+      end
+    end, low, high)
+    if move.weights then
+      move.weights(d, { d.scratch, s.in_scratch.weights },
+        { d.weights, channel * s.taps + kd * (p.kernel[2] * p.kernel[3]) })
+    end
+  end }
+end
+
+---- the bias alone, where no rectangle of taps passes over every output -----------------------------------------------
+
+-- A plane of the gradient, and where it is for the kernels: as it is, or laid out.
+local function plane_of(s, move)
+  if not s.laid then return reduce.plane_at(s.p), function(d, with) return { d.dst, with } end end
+  local dst = s.outside.dst
+  return function(n, od, c) return n * dst.n + od * dst.d + c * dst.c end, function(d, with)
+    move.dst(d, { d.dst, with }, { d.scratch, s.in_scratch.dst })
+    return { d.scratch, driver.expr(s.in_scratch.dst) }
+  end
+end
+
+local function bias_part(s, part, move)
   local p, chunks, kernels = s.p, cut.runs_of_columns(s.p.output[3], 1, reduce.block), {}
   for i, chunk in ipairs(chunks) do kernels[i] = bias_kernel(s, part, chunk.tile.channels) end
+  local plane_at, plane = plane_of(s, move)
   return reduce.bias_part(p, { index = { "group", part.count }, zero = zero_kernel(s, "zero bias", part, 1, 1),
-    counts = part.vectors, at = reduce.plane_at(p),
+    counts = part.vectors, at = plane_at,
     channel = function(d, group) return d:let("c", group * part.step + part.first) end,
     blocks = function(d, with, c)
+      local at_plane = plane(d, with)
       reduce.each_block(d, p, function(at)
         local rows = d:let("rows", driver.min(driver.expr(p.output[2]) - at, reduce.block_rows(p.output[3])))
         for i, chunk in ipairs(chunks) do
           d:run("column", { first = chunk.tile.first, count = chunk.count }, reduce.block, function(column)
-            d:call(kernels[i], { { d.dst, with + at * s.dst.h + column * s.dst.w }, { d.bias, c }, part.vectors,
-              rows })
+            d:call(kernels[i], { { at_plane[1], at_plane[2] + at * s.dst.h + column * s.dst.w }, { d.bias, c },
+              part.vectors, rows })
           end)
         end
       end)
     end })
 end
 
+---- the stage ---------------------------------------------------------------------------------------------------------
+
 -- The stages of a schedule; see family.lua.
 function depthwise_gradient.stages(s, schedule)
-  local rectangles, list, bias = depthwise_gradient.rectangles(s, schedule), {}, {}
-  local channels = axes.channel_parts(s, schedule.vectors)
-  for _, part in ipairs(s.p.bias and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
-  for _, r in ipairs(rectangles) do
+  s = depthwise_gradient.laid(s, schedule)
+  local rectangles, list, bias, move = depthwise_gradient.rectangles(s, schedule), {}, {}, {}
+  local channels, beside = depthwise_gradient.parts(s, schedule), s.p.bias and s.members == 1
+  for i, part in ipairs(s.laid and channels or {}) do move[i] = movers(s, part, i) end
+  for _, part in ipairs(beside and channels or {}) do zero_kernel(s, "zero bias", part, 1, 1) end
+  for i, part in ipairs(s.laid and channels or {}) do list[i] = laying_part(s, rectangles, part, move[i]) end
+  for _, r in ipairs(s.laid and {} or rectangles) do
     for _, part in ipairs(channels) do list[#list + 1] = compute_part(s, r, part) end
   end
-  local stages = { driver.stage { name = "compute", parts = list } }
-  for i, part in ipairs(s.p.bias and not rectangles[1].bias and channels or {}) do bias[i] = bias_part(s, part) end
-  if bias[1] then stages[2] = driver.stage { name = "bias", parts = bias } end
+  local scratch = s.laid and s.in_scratch.all * s.size or nil
+  local stages = { driver.stage { name = "compute", parts = list, scratch = scratch } }
+  if s.p.bias and not beside then stages[2] = reduce.bias_stage(s) end
+  for i, part in ipairs(beside and not rectangles[1].bias and channels or {}) do
+    bias[i] = bias_part(s, part, move[i])
+  end
+  if bias[1] then stages[2] = driver.stage { name = "bias", parts = bias, scratch = scratch } end
   return stages
 end
 

@@ -18,21 +18,23 @@ local planes = require "rewrite/planes"
 local turned = require "rewrite/turned"
 local gradient = require "families/direct_gradient"
 local lane_groups = require "rewrite/lanes"
+local window = require "rewrite/window"
 
 local most_variants, most_parts = 12, 16
 
----- schedules: [turned/][gather/][planes.s2/][lanes.g4/][fold/][ranges/]direct.p7.v4.rows4 -----------------------------
+---- schedules: [turned/][gather/][planes.s2/][window/][lanes.g4/][fold/][ranges/]direct.p7.v4.rows4 -------------------
 ---- and [turned/][gather/][panel/]direct.i8.v2 --------------------------------------------------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `turned` lays channels-first data out as a
 -- whole before; `gather` moves the pixels of a strided 1x1 together; `planes` lays out channels-first data, for shares
--- of the column tiles; `lanes` puts whole groups side by side; `ranges` finds out at run time which taps there are, as
--- does `fold`, which has a stride's pixels in the lanes; `panel` moves the output channels of a tile of backward weights
--- together. .fetch fetches early what comes from far: the weights' panel, the gradient's lines. For activations in
--- memory: .across takes a task's pixels through all column tiles and fetches the next ones meanwhile, .stream writes
--- past the caches, .ahead fetches what the next tile sums.
+-- of the column tiles; `window` moves what a task reads of some groups' channels together; `lanes` puts whole groups
+-- side by side; `ranges` finds out at run time which taps there are, as does `fold`, which has a stride's pixels in the
+-- lanes; `panel` moves the output channels of a tile of backward weights together. .fetch fetches early what comes from
+-- far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
+-- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
+-- sums.
 
 local forms = {
-  { turned.node, gathered.node, planes.node, lane_groups.node, fold.node, ranges.node, { "direct",
+  { turned.node, gathered.node, planes.node, window.node, lane_groups.node, fold.node, ranges.node, { "direct",
     marks = { "fetch", "across", "stream" }, fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
   { sums = true, turned.node, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
     { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
@@ -99,7 +101,7 @@ end
 local function ranges_misfit(s, schedule)
   local both = schedule.fold and schedule.ranges
   return schedule.fold and fold.refused(s.p) or family.first {
-    { both or schedule.copies or schedule.groups or schedule.across or schedule.stream, "ranges have no other ways beside them" } }
+    { both or schedule.copies or schedule.groups or schedule.window or schedule.across or schedule.stream, "ranges have no other ways beside them" } }
 end
 
 -- Why a schedule cannot be, or nil.
@@ -111,8 +113,10 @@ local function misfit(s, schedule)
   if why then return why end
   if schedule.fold or schedule.ranges then return ranges_misfit(s, schedule) end
   local phases, shape = phases_of(s), s.of(schedule)
-  return family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } }
-    or shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
+  why = family.first { { phases > most_parts, "needs %d phases, at most %d", phases, most_parts } }
+    or schedule.window and family.first(window.misfits(shape, schedule))
+  if why then return why end
+  return shape.planes and bands_misfit(shape, schedule, s.target) or variants_misfit(shape, schedule)
 end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
@@ -195,6 +199,16 @@ local function row_candidates(s, shape, add)
   end)
 end
 
+-- A schedule as it is, and with the windows of its groups moved together.
+local function with_windows(s, schedule, add)
+  add(schedule)
+  window.each_size(s.of { window = true, groups = schedule.groups }, function(rows)
+    local with = { window = true, rows = rows }
+    for key, value in pairs(schedule) do with[key] = with[key] or value end
+    add(with)
+  end)
+end
+
 -- Whole groups side by side in the lanes.
 local function lane_candidates(s, add)
   local shape = s.of {}
@@ -202,9 +216,8 @@ local function lane_candidates(s, add)
   lane_groups.each_tile(shape, s.lanes, function(groups, v)
     local most = most_rows(s, v, lane_groups.other_registers(shape, groups, s.lanes))
     for _, pixels in ipairs { most, most // 2 } do
-      for _, rows in ipairs(pixels > 0 and { 4, 16 } or {}) do
-        add { groups = groups, pixels = cut.even_size(outputs, pixels), vectors = v, rows = rows }
-      end
+      local schedule = { groups = groups, pixels = cut.even_size(outputs, math.max(pixels, 1)), vectors = v, rows = 16 }
+      if pixels > 0 then with_windows(s, schedule, add) end
     end
   end)
 end
@@ -230,13 +243,15 @@ end
 -- added.
 local function usual_candidates(s, add)
   local beyond_them = phases_of(s) > most_parts
+  local grouped = s.p.layout == "nhwc" and s.p.groups > 1
   if not beyond_them then lane_candidates(s, add) end
   for _, copied in ipairs(beyond_them and {} or { false, gathered.all_bytes(s.p) and true or nil }) do
     local shape = s.of { copies = copied };
     (shape.planes and band_candidates or row_candidates)(s, shape, function(schedule)
       schedule.copies, schedule.fetch = copied, far(s.p, s.m)
       beyond_them = beyond_them or misfit(s, schedule) ~= nil
-      add(schedule)
+      if grouped and schedule.rows == 16 and not schedule.across then with_windows(s, schedule, add)
+      else add(schedule) end
     end)
   end
   return beyond_them
@@ -275,7 +290,10 @@ function gathers.shape(p, target)
         or gathering.shape(p, schedule.copies)
       known[key].target, known[key].lanes = target, s.lanes
     end
-    return known[key]
+    if not schedule.window then return known[key] end
+    local child = window.child(known[key], schedule.groups)
+    child.m = s.m
+    return child
   end
   return s
 end
@@ -294,6 +312,14 @@ end
 local direct = family.new { name = "direct", forms = forms, gathers = turned.way(gathers), sums = turned.way(sums) }
 
 -- For readers of emitted C.
+local told = { { "window", "what a task reads of some groups' channels is moved together first;" },
+  { "copies", "the input pixels that the stride leaves are moved together first;" },
+  { "across", "the next rows are fetched while all output channels of these are computed;" },
+  { "stream", "the output is written past the caches;" },
+  { "fetch", "the panel of weights comes from far and is fetched early;" },
+  { "ranges", "which taps a pixel has is found out at run time: those that have all go in tiles;" },
+  { "fold", "the pixels between two strides stand in the lanes, beside the channels;" } }
+
 function direct.explain(p, s, target)
   if s.inputs then
     return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; "):format(s.inputs, s.vectors)
@@ -306,12 +332,7 @@ function direct.explain(p, s, target)
   if s.groups then
     add("%d groups stand in the lanes side by side, each lane takes the input of its own;", s.groups)
   end
-  if s.copies then add "the input pixels that the stride leaves are moved together first;" end
-  if s.across then add "the next rows are fetched while all output channels of these are computed;" end
-  if s.stream then add "the output is written past the caches;" end
-  if s.fetch then add "the panel of weights comes from far and is fetched early;" end
-  if s.ranges then add "which taps a pixel has is found out at run time: those that have all go in tiles;" end
-  if s.fold then add "the pixels between two strides stand in the lanes, beside the channels;" end
+  for _, row in ipairs(told) do if s[row[1]] then add(row[2]) end end
   local length = (s.fold or s.ranges) and p.output[3] or gathering.shape(p, s.copies).p.output[3]
   if length ~= p.output[3] then add("pixels that lie one behind the other are taken as rows of " .. length .. ";") end
   if s.splits then

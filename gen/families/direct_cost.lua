@@ -6,6 +6,7 @@ local copies = require "rewrite/gather"
 local gathering = require "families/direct_gather"
 local planes = require "rewrite/planes"
 local lanes = require "rewrite/lanes"
+local window = require "rewrite/window"
 local direct_cost = {}
 
 local pixels_of, activations = parts.pixels, parts.activation_bytes
@@ -22,6 +23,7 @@ local function count_steps(t, s, schedule, run)
         local fmas, loads = lanes.count(s, axis, row.variant, run.tile, s.lanes)
         t:steps(times * c.seen * row.count, fmas, loads, fmas)
         t:loops(times * c.seen * row.count)
+        t:crowds(times * c.seen * row.count, row.variant.size, axis.step * s.from.w * s.size)
       end
       for _, segment in ipairs(schedule.groups and {} or row.variant.segments) do
         local rows, n = segment.last - segment.first + 1, times * c.seen * row.count
@@ -67,32 +69,49 @@ local function count_lines(t, s, schedule, order, tiles, panel)
   local c, p, chunk, pitch, shared = s.counts, s.p, s.chunk, s.from.w * s.size, schedule.groups
   counts.panels(t, { first = order.panels, all = order.often, panel = panel, far = order.far,
     near = schedule.pixels * chunk, fetched = schedule.fetch })
-  counts.input(t, s, { times = shared and tiles or p.groups, chunk = chunk, pitch = pitch, units = c.w.read, once = c.w.once,
-    passes = shared and 1 or tiles, first = order.first, next = order.next, panel = panel, fetched = schedule.across })
+  counts.input(t, s, { times = shared and tiles or p.groups, chunk = chunk, pitch = pitch, units = c.w.read,
+    once = c.w.once, passes = shared and 1 or tiles, first = order.first, next = order.next, panel = panel,
+    fetched = schedule.across })
   local again = p.batch * s.apart * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
   t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end
 
--- whole: of the problem; s: of what its tiles see.
-function direct_cost.gathering(whole, s, schedule)
-  local p, t, runs, width, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0
-  s.counts = s.counts or counts.of(s.axes)
-  s.apart, s.chunk = schedule.groups and 1 or p.groups, (schedule.groups or 1) * s.from.channels * s.size
-  for _, run in ipairs(runs) do
-    width, often = math.max(width, run.tile.width), often + count_steps(t, s, schedule, run)
-    count_stores(t, s, schedule, run)
+-- Counts what tasks move together or lay out before their tiles are computed.
+local function count_moves(t, s, schedule, order, tiles)
+  local p, c, all = s.p, s.counts, activations(s.p)
+  if schedule.window then
+    window.plan(s, schedule.rows)
+    local n = (schedule.groups and tiles or p.groups) * window.pixels(s)
+    t:read(n, { chunk = s.chunk, pitch = s.source.w * s.size, own = c.d.once * c.h.once * c.w.once * s.chunk,
+      others = order.first })
+    t:stores(n * s.chunk / (s.lanes * s.size))
+    t:loops(n)
+    order.first, order.next = s.scratch, s.scratch
   end
-  local rows, all = s.taps * s.from.channels * s.size, activations(p)
-  local packed = rows * parts.round_up(s.to.channels, whole.lanes) * p.groups
-  local order = order_of(s, schedule, runs.all, packed)
-  order.often = often
-  count_lines(t, s, schedule, order, runs.all, rows * width)
   if s.planes then
-    t:read(1, { chunk = all, pitch = all, own = all, others = packed })
+    t:read(1, { chunk = all, pitch = all, own = all, others = order.packed })
     t:turns(p.batch * p.groups * planes.moved(s) * s.size / 16)
   end
   local copied = schedule.copies and gathering.copied_bytes(p)
   if copied then t:copy(1, { chunk = copied, pitch = copied, own = all }) end
+end
+
+-- whole: of the problem; s: of what its tiles see.
+function direct_cost.gathering(whole, s, schedule)
+  local p, t, runs, width, wide, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0, 0
+  s.counts = s.counts or counts.of(s.axes)
+  s.apart, s.chunk = schedule.groups and 1 or p.groups, (schedule.groups or 1) * s.from.channels * s.size
+  for _, run in ipairs(runs) do
+    width, wide = math.max(width, run.tile.width), wide + run.count * run.tile.width
+    often = often + count_steps(t, s, schedule, run)
+    count_stores(t, s, schedule, run)
+  end
+  local rows = s.taps * s.from.channels * s.size
+  local packed = rows * wide * s.apart
+  local order = order_of(s, schedule, runs.all, packed)
+  order.often, order.packed = often, packed
+  count_moves(t, s, schedule, order, runs.all)
+  count_lines(t, s, schedule, order, runs.all, rows * width)
   return counts.shared(t, p, order.tasks, packed)
 end
 

@@ -14,6 +14,7 @@ local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
 local lanes = require "rewrite/lanes"
 local planes = require "rewrite/planes"
+local window = require "rewrite/window"
 local tile = require "families/direct_tile"
 local direct_gather = { copied_bytes = gathered.all_bytes }
 
@@ -50,7 +51,7 @@ end
 
 -- The phases of a shape's axes; many are not listed before they are known to be few.
 function direct_gather.phases(s)
-  s.phases = s.phases or gather.phases(s.axes)
+  s.phases = s.phases or gather.phases(s)
   return s.phases
 end
 
@@ -156,7 +157,7 @@ local function writes_zeros(s)
     if not axes.empty and sole then return false end
     sole = sole or not axes.empty and axes
   end
-  if not sole or #s.phases == 1 or #s.phases > 8 then return false end
+  if not sole or #s.phases == 1 or #s.phases > 8 or s.residual then return false end
   sole.zeros = {}
   for _, axes in ipairs(s.phases) do
     local function apart(k) return axes[k].start - sole[k].start end
@@ -174,6 +175,71 @@ local function in_place(s)
   for _, run in ipairs(s.runs) do
     for _, axes in ipairs(phases) do
       if not axes.empty then list[#list + 1] = compute_part(s, axes, run) end
+    end
+  end
+  return list
+end
+
+---- windows of some groups' channels, which a task moves together -----------------------------------------------------
+
+-- The column tiles of a task: those of its group, or the one of several groups.
+local function window_tiles(s, d, at, number, run, visit)
+  if s.schedule.groups then
+    at.channel, at.panel = d:let("channel", number * s.step), d:let("panel", s.panels.at(0, number))
+    return visit(run)
+  end
+  for _, each in ipairs(s.runs) do
+    d:loop("tile", each.index, each.index + each.count, 1, function(index)
+      at.channel = d:let("channel", at.g * s.to.channels + index * s.step)
+      at.panel = d:let("panel", s.panels.at(at.g, index))
+      visit(each)
+    end)
+  end
+end
+
+local function moved_together(s, at, low)
+  local axis, to = at.axis, s.to
+  function at.input(row)
+    return (gather.input_at(axis, at.jd, at.plane) - low.plane) * s.from.d + (row - low.row) * s.from.h
+  end
+  function at.output(row)
+    return (at.n * to.size[1] + at.jd * axis.stride + axis.start) * to.d + row * to.h + at.channel
+  end
+end
+
+-- Tasks over groups, or tiles of them, image, plane and band. A task computes all phases of its rows.
+local function window_part(s, axis, phases, run, band)
+  local groups = s.schedule.groups
+  local channels = groups and run.tile.channels // s.to.channels * s.from.channels or s.from.channels
+  local kernel = window.kernel(s, channels)
+  local function body(d, n, jd, i, g)
+    local number, at = g + run.index, { g = g, n = n, jd = jd, axis = axis }
+    at.first, at.reads = d:let("first", i * band.size + band.first), number * s.from.w
+    at.plane, at.planes = gather.tap_range(d, axis, jd, "plane")
+    moved_together(s, at, window.read(s, d, at, band, kernel))
+    window_tiles(s, d, at, number, run, function(each)
+      for _, axes in ipairs(phases) do
+        local last = driver.min(at.first + band.size, axes[2].outputs)
+        if not axes.empty then tile.rows(s, d, axes.tiles[each], at, at.first, last) end
+      end
+    end)
+  end
+  return { body = body, indices = { { "n", s.p.batch }, { "jd", axis.outputs }, { "band", band.count },
+    { "g", groups and run.count or s.p.groups } } }
+end
+
+local function in_windows(s)
+  local list = {}
+  for _, axes in ipairs(s.phases) do
+    axes.tiles = {}
+    for _, run in ipairs(axes.empty and {} or s.runs) do axes.tiles[run] = tile.tiles(s, axes, run) end
+    if axes.empty then list[#list + 1] = zero_part(s, axes) end
+  end
+  for _, axis in ipairs(s.axes[1]) do
+    local phases = {}
+    for _, axes in ipairs(s.phases) do if axes[1] == axis then phases[#phases + 1] = axes end end
+    for _, run in ipairs(s.schedule.groups and s.runs or { { index = 0 } }) do
+      for _, band in ipairs(s.bands) do list[#list + 1] = window_part(s, axis, phases, run, band) end
     end
   end
   return list
@@ -268,9 +334,10 @@ function direct_gather.stages(b, shape, schedule)
   s.panels = panel_layout(s, runs)
   for i, run in ipairs(runs) do pack[i] = direct_gather.pack_part(s, run, direct_gather.packing(s, run.tile)) end
   if s.planes then planes.plan(s, schedule, s.width) end
-  local compute = (s.planes and in_bands or in_place)(s)
+  if schedule.window then window.plan(s, schedule.rows) end
+  local compute = (s.planes and in_bands or schedule.window and in_windows or in_place)(s)
   local stages = { driver.stage { name = "pack", pack = true, parts = pack },
-    driver.stage { name = "compute", parts = compute, scratch = s.planes and s.planes.scratch } }
+    driver.stage { name = "compute", parts = compute, scratch = s.planes and s.planes.scratch or s.scratch } }
   if schedule.copies then table.insert(stages, 2, gathered.stage(b)) end
   return stages, s.panels.elements * s.size, schedule.copies and gathered.all_bytes(b.p)
 end

@@ -29,7 +29,7 @@ end
 local function gradient_kernel(b, inputs, run, o)
   local p, lanes, column, diff, ahead, fetch = b.p, b.lanes, run.tile, run.diff, b.ahead, {}
   for i = 0, (ahead or 0) - 1 do
-    for v = 0, column.vectors - 1 do fetch[#fetch + 1] = { "following", i * p.oc + v * lanes, 2 } end
+    for v = 0, column.vectors - 1 do fetch[#fetch + 1] = { "following", i * b.dst.w + v * lanes, 2 } end
   end
   local step = { loop = "columns", steps = { { "src", b.read.w }, { "diff_dst", diff.w } }, { load = {} },
     ahead and { fetch = { { "src", inputs, 2 } } }, { multiply = {} } }
@@ -160,7 +160,8 @@ local function seen_by_tap(b, d, run, block, at)
 end
 
 local function call_gradient(b, d, kind, here, at)
-  local ahead = b.ahead and here.following + driver.min((at.m + kind.before) * b.ahead, here.columns - b.ahead) * b.p.oc
+  local ahead = b.ahead
+    and here.following + driver.min((at.m + kind.before) * b.ahead, here.columns - b.ahead) * b.dst.w
   d:call(kind.gradient, { src = b.copy and { d.scratch, at.i } or { d.src, here.from + at.i }, diff_dst = here.with,
     diff_weights = { d.weights, at.to }, following = { d.dst, ahead }, rows = here.rows, columns = here.columns })
 end

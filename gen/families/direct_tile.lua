@@ -33,7 +33,7 @@ end
 local function about(variant, column, to)
   local ragged = column.last < column.width // column.vectors
   local text = ("acc[m][v] += x[m] * w[v] for m = 0..%d, neighbouring pixels of a row of %s, and v = 0..%d, vectors "
-    .. "of its channels%s. `planes` and `rows` of taps lie inside the input along d and h; along w all taps do, for "
+    .. "of its channels%s. Its caller leaves out taps outside the input along d and h; along w all lie inside, for "
     .. "all pixels"):format(variant.size - 1, to.base, column.vectors - 1,
     ragged and (" (%d lanes of the last)"):format(column.last) or "")
   local borders = borders_of(variant)
@@ -114,7 +114,7 @@ function direct_tile.program(s, what, o)
       bias = s.bias and { pointer = "bias", { "v", lanes } },
       slope = s.slope and { pointer = "slope", { "v", lanes } } },
     body = { { zero = {} }, what.taps,
-      { finish = what.finish or p.pass == "forward" and { "epilogue", "stored" } or { "stored" } },
+      { finish = what.finish or { "epilogue", "stored" } },
       { clear = what.zeros or {} } } }
 end
 
@@ -125,26 +125,35 @@ end
 
 ---- phases ----------------------------------------------------------------------------------------------------------
 
--- All channels of a row of a phase's outputs become zero.
-local function zero_row(to, axis, o)
+-- All channels of a row of a phase's outputs become zero; or zero is added to what is there, which leaves no -0.
+local function zero_row(channels, adds, to, axis, o)
   local k = program.new(o)
-  local output, zero, lanes = k:pointer("output", "out"), k:vector "zero", k.lanes
-  local whole, rest, wide = to.w // lanes, to.w % lanes, 4
+  local output, zero, lanes = k:pointer("output", adds and "inout" or "out"), k:vector "zero", k.lanes
+  local whole, rest, wide, sum = channels // lanes, channels % lanes, 4, adds and k:vector "sum"
+  local function put(at, count)
+    if adds then
+      k:load(sum, at, 0, count)
+      k:add(sum, sum, zero)
+    end
+    k:store(at, sum or zero, 0, count)
+  end
   k:zero(zero)
   k:loop(axis.outputs, function()
     local at = k:copy("at", output)
     k:loop(whole // wide, function()
-      for v = 0, wide - 1 do k:store(k:at(at, v * lanes), zero) end
+      for v = 0, wide - 1 do put(k:at(at, v * lanes)) end
       k:advance(at, wide * lanes)
     end)
-    for v = 0, whole % wide - 1 do k:store(k:at(at, v * lanes), zero) end
-    if rest > 0 then k:store(k:at(at, whole % wide * lanes), zero, 0, rest) end
+    for v = 0, whole % wide - 1 do put(k:at(at, v * lanes)) end
+    if rest > 0 then put(k:at(at, whole % wide * lanes), rest) end
     k:advance(output, axis.stride * to.w)
   end)
   return k:finish()
 end
 
-function direct_tile.zero_kernel(s, axis) return s:add(zero_row(s.to, axis, s:named "zero")) end
+function direct_tile.zero_kernel(s, axis)
+  return s:add(zero_row(s.planes and s.to.w or s.to.all, s.residual, s.to, axis, s:named "zero"))
+end
 
 ---- rows of tiles ---------------------------------------------------------------------------------------------------
 

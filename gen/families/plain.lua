@@ -2,7 +2,9 @@
 --
 -- It is the slow certain one: any pass, layout, rank, stride, pad, dilation, group. Its kernels have one lane.
 local names = require "names"
+local build = require "build"
 local driver = require "driver"
+local program = require "program"
 local gather = require "gather"
 local cost = require "cost"
 local reduce = require "reduce"
@@ -74,6 +76,20 @@ local function tap_kernel(p, dst, weights)
     begin = { load = {}, of = "sums" }, ends = { "stored" } })
 end
 
+-- What is done with the whole sum, which waits in scratch: a residual may be where it goes.
+local function finish_kernel(p)
+  local k, with = program.new(named(p, "plain_finish")), {}
+  local function pointer(name, there) return there and k:pointer(name, "in") end
+  local sum, bias, slope = pointer("sum", true), pointer("bias", p.bias), pointer("slope", parts.slopes(p))
+  local residual, to = pointer("residual", p.epilogue.residual), k:pointer("diff_src", "out")
+  for name, from in pairs { bias = bias, slope = slope, residual = residual } do with[name] = from and k:at(from) end
+  local acc, temp = k:vector "acc", k:vector "x"
+  k:load(acc, k:at(sum))
+  parts.epilogue(k, p, acc, temp, with)
+  k:store(k:at(to), acc)
+  return k:finish()
+end
+
 -- One block of one weight's gradient, added to what is there.
 local function block_kernel(p, src, dst)
   return chain(p, { name = "plain_block", arguments = { { "src", "in" }, { "diff_dst", "in" }, { "out", "inout" },
@@ -84,8 +100,8 @@ end
 
 ---- passes ------------------------------------------------------------------------------------------------------------
 
-local function stage(indices, body)
-  return driver.stage { name = "compute", parts = { { indices = indices, body = body } } }
+local function stage(indices, body, scratch)
+  return driver.stage { name = "compute", parts = { { indices = indices, body = body } }, scratch = scratch }
 end
 
 local function forward(p)
@@ -126,27 +142,31 @@ end
 
 local function backward_data(p)
   local src, dst, weights, icg = view.src(p), view.dst(p), view.weights(p), p.ic // p.groups
-  local tap, zero = tap_kernel(p, dst, weights), zero_kernel(p)
+  local tap, zero, finish = tap_kernel(p, dst, weights), zero_kernel(p), gather.finished(p) and finish_kernel(p)
   local function one_input(d, at, g, i)
     local to = d:let("to", view.at(src, at))
-    d:call(zero, { { d.src, to } })
+    local sum = finish and { d.scratch } or { d.src, to }
+    d:call(zero, { sum })
     each_tap(d, p, 1, at.d, function(kd, od)
       each_tap(d, p, 2, at.h, function(kh, oh)
         each_tap(d, p, 3, at.w, function(kw, ow)
           d:call(tap, { { d.dst, view.at(dst, { n = at.n, g = g, d = od, h = oh, w = ow }) },
-            { d.weights, view.at(weights, { g = g, kd = kd, kh = kh, kw = kw, i = i }) }, { d.src, to } })
+            { d.weights, view.at(weights, { g = g, kd = kd, kh = kh, kw = kw, i = i }) }, sum })
         end)
       end)
     end)
+    if not finish then return end
+    d:call(finish, { sum = sum, bias = { d.bias, at.c }, slope = { d.slope, at.c }, residual = { d.residual, to },
+      diff_src = { d.src, to } })
   end
-  return { tap, zero }, { stage({ { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } },
+  return { tap, zero, finish or nil }, { stage({ { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } },
     function(d, n, g, id, ih)
       d:loop("iw", 0, p.input[3], 1, function(iw)
         d:loop("i", 0, icg, 1, function(i)
           one_input(d, { n = n, c = g * icg + i, d = id, h = ih, w = iw }, g, i)
         end)
       end)
-    end) }
+    end, finish and types.bytes(types.computed(p))) }
 end
 
 local function bias_stage(p, zero, dst, kernels)
@@ -198,6 +218,7 @@ local passes = { forward = forward, backward_data = backward_data, backward_weig
 -- Kernels, stages, bytes of packed weights and of shared memory.
 function plain.stages(p, _, _)
   local kernels, stages = passes[p.pass](p)
+  build.stored(p, kernels)
   return { kernels = kernels, stages = stages, packed = 0, shared = 0 }
 end
 

@@ -106,7 +106,8 @@ end
 
 local function window_misfit(p)
   return family.first { { p.layout ~= "nhwc", "a window in the lanes is for channels-last data" },
-    { p.groups > 1 or p.dilation[3] > 1, "a window in the lanes needs one group and no dilation along w" } }
+    { p.groups > 1 or p.dilation[3] > 1, "a window in the lanes needs one group and no dilation along w" },
+    { (p.src_stride or 0) > 0, "a window in the lanes needs pixels side by side, src is a slice of channels" } }
 end
 
 -- The most pixels of a row that see some taps only of a piece of so many; known once for all schedules.

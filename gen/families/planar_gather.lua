@@ -11,6 +11,7 @@ local cut = require "tiles"
 local flatten = require "rewrite/flatten"
 local tile = require "tile"
 local relayout = require "relayout"
+local view = require "view"
 local planar_gather = {}
 
 local round_up = parts.round_up
@@ -150,8 +151,7 @@ local function tile_kernel(o, s, axes, variant, m)
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(m - 1)
-  local slope = s.forward and parts.slopes(p)
-  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, slope and { "slope", "in" },
+  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, s.slope and { "slope", "in" },
     residual and { "residual", "in" }, { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
   o.sums = { pointer = "output", register = "acc", { "c", s.write.c }, { "v", s.lanes },
@@ -159,10 +159,10 @@ local function tile_kernel(o, s, axes, variant, m)
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
-    slope = slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
+    slope = s.slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
     value = bias and { pointer = "bias", { "c", 1 } } }
   o.body = { { zero = {} }, taps(s, axes, variant, m),
-    { finish = { bias and "biased", s.forward and not s.finishes and "epilogue", "stored" } } }
+    { finish = { bias and "biased", not s.finishes and "epilogue", "stored" } } }
   return tile.kernel(o)
 end
 
@@ -206,6 +206,11 @@ local function most(axes, measure)
   return n
 end
 
+-- A row of the output in scratch, all channels of its pixels side by side.
+local function line_of(to)
+  return to.neighbours and to or view.moved(to, "scratch", to.all)
+end
+
 -- The scratch for blocks of so many rows: as many planes and rows of the input as a block may need; where the output's
 -- rows begin, and where a residual follows, the output as pixels; elements of all.
 local function lay_out(s, rows)
@@ -218,7 +223,19 @@ local function lay_out(s, rows)
   if s.moves_in then s.read.d = s.in_row * lines end
   s.out = s.moves_in and planes * s.read.d + s.lanes or 0
   s.pixels = s.out + (s.moves_out and s.to.all * s.write.c or 0)
+  s.line = s.finishes and line_of(s.to)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
+end
+
+-- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it: from a line
+-- in scratch, where all stand side by side.
+local function finishing(s)
+  local to, o = s.to, { register = "acc", many = true, finish = s.p }
+  o.elements = (to.neighbours and 1 or to.all) * to.size[3]
+  if not to.neighbours and to.w > to.all then
+    o.elements, o.loops = to.all, { { count = to.size[3], steps = { to.all, to.w, to.w } } }
+  end
+  return o
 end
 
 -- How rows of the input get to scratch, the residues of each, and rows of the output from there, with all their phases.
@@ -236,10 +253,9 @@ local function add_moves(s)
     return list
   end
   s.input = s.moves_in and moves("to_rows", s.from, residues, s.step, s.in_pitch)
-  s.output = s.moves_out and moves("to_pixels", s.to, s.axes[3], s.phases, s.out_pitch)
-  -- Residual and activation over a row of pixels' channels, when the tiles could not do it.
-  s.finish = s.finishes and s:add(relayout.copy({ register = "acc", elements = s.to.all * s.to.size[3], many = true,
-    finish = s.p }, s:called "finish"))
+  local to = s.finishes and s.line or s.to
+  s.output = s.moves_out and moves("to_pixels", to, s.axes[3], s.phases, s.out_pitch)
+  s.finish = s.finishes and s:add(relayout.copy(finishing(s), s:called "finish"))
 end
 
 ---- tasks -------------------------------------------------------------------------------------------------------------
@@ -271,13 +287,17 @@ end
 
 -- The outputs of a row, from scratch; with a residual as pixels first.
 local function move_out(d, s, there)
+  local function finish(to)
+    d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, to }, { d[s.to.base], to } })
+  end
   for _, move in ipairs(s.output) do
     d:loop("channel", 0, move.count, 1, function(i)
       d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, s.finishes and
         { d.scratch, s.pixels + move.outside } or { d[s.to.base], there + i * s.to.c + move.outside } })
+      if s.finish and s.to.neighbours then finish(there + i * s.to.c) end
     end)
   end
-  if s.finish then d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, there }, { d.dst, there } }) end
+  if s.finish and not s.to.neighbours then finish(there) end
 end
 
 -- Where the input, weights and output of the row begin that is worked on.

@@ -188,7 +188,7 @@ local function part(w, schedule)
   local p, run, inputs, own, last = w.p, w.run, w.inputs, w.own_taps, w.channels_last
   w.vectors, w.width = run.tile.vectors, run.tile.width
   w.all_taps = own and p.kernel[3] or w.taps
-  w.diff, w.tap, w.input = last and p.oc or w.width, last and inputs.size or 1, last and 1 or w.all_taps
+  w.diff, w.tap, w.input = last and w.dst.w or w.width, last and inputs.size or 1, last and 1 or w.all_taps
   w.totals = w.all_taps * inputs.size * w.width
   w.diff_at = w.totals + (last and 0 or w.width) -- after the bias
   add_kernels(w, schedule)

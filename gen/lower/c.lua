@@ -60,9 +60,13 @@ function c.beyond(programs)
 end
 
 ---- kernels ---------------------------------------------------------------------------------------------------------
-local function address(a) return program.offset_text(a.pointer.name, a.offset) end
+local function address(a) return a.text or program.offset_text(a.pointer.name, a.offset) end
 
-local function pointer_to(p) return ("%s%s *"):format(p.access == "in" and "const " or "", types.c(p.type)) end
+local function pointer_to(p)
+  return ("%s%s *"):format(p.access == "in" and "const " or "", types.c(p.type))
+end
+
+c.pointer_to = pointer_to
 
 local function number(x)
   if x == math.huge then return "(1.0 / 0.0)" end
@@ -132,7 +136,8 @@ local spell = {
   comment = function(_, op) return ("/* %s */"):format(op.text) end,
 }
 
-local function operation(k, op)
+-- One operation, whose operands may have names and texts of their own.
+function c.operation(k, op)
   local own, y = spell[op.op], op.y
   if own then return own(k, op) end
   if not (y and y.all) then return by_row(k, op, "v" .. op.op) end
@@ -150,22 +155,22 @@ local function block(k, lines, ops, indent)
       block(k, lines, op.body, indent .. "    ")
       lines[#lines + 1] = indent .. "}"
     else
-      lines[#lines + 1] = indent .. operation(k, op)
+      lines[#lines + 1] = indent .. c.operation(k, op)
     end
   end
 end
 
--- A kernel's parameters, in whatever form it is.
-function c.parameters(k)
+-- A kernel's parameters, in whatever form it is; without counts that are the same in all calls, if so asked.
+function c.parameters(k, fewer)
   local words, args = { count = "long ", table = "const long *" }, {}
-  for i, a in ipairs(k.args) do
-    args[i] = (words[a.kind] or pointer_to(a)) .. a.name
+  for _, a in ipairs(k.args) do
+    if not (fewer and a.always) then args[#args + 1] = (words[a.kind] or pointer_to(a)) .. a.name end
   end
   return #args > 0 and table.concat(args, ", ") or "void"
 end
 
 -- Declarations of up to 12 names a line; only of those that occur.
-local function declarations(lines, names)
+function c.declarations(lines, names)
   for i = 1, #names, 12 do
     lines[#lines + 1] = ("    vec %s;"):format(table.concat(names, ", ", i, math.min(i + 11, #names)))
   end
@@ -183,7 +188,7 @@ function c.kernel(k)
     end
   end
   names[#names + 1] = k.temporary
-  declarations(lines, names)
+  c.declarations(lines, names)
   for _, a in ipairs(k.args) do
     if not k.used[a] then lines[#lines + 1] = ("    (void)%s;"):format(a.name) end
   end

@@ -4,15 +4,19 @@
 --
 -- A block is the pixels whose taps begin with one input, from the first residue on: a row's first and last block may be
 -- cut. The last tap is one of the first residues only, so the lanes are of two classes; no weight is zero.
+local family, gather, view = require "family", require "gather", require "view"
 local fold = {}
 
 fold.node = { "fold", when = "fold" } -- in a schedule's name
 
 -- Why a problem cannot be folded, or nil.
 function fold.refused(p)
-  if p.pass ~= "backward_data" or p.stride[3] == 1 then return "fold is for backward data with a stride along w" end
-  if p.groups > 1 then return "fold needs one group, not " .. p.groups end
-  if p.dilation[3] > 1 then return ("fold needs no dilation along w, not %d"):format(p.dilation[3] - 1) end
+  return family.first {
+    { p.pass ~= "backward_data" or p.stride[3] == 1, "fold is for backward data with a stride along w" },
+    { p.groups > 1, "fold needs one group, not %d", p.groups },
+    { p.dilation[3] > 1, "fold needs no dilation along w, not %d", p.dilation[3] - 1 },
+    { gather.finished(p), "fold stores sums as they are, without a bias, a residual or an activation" },
+    { view.src(p).w ~= p.ic, "fold needs pixels side by side, not %d elements apart", view.src(p).w } }
 end
 
 -- The lanes of a row: classes {lane: the first, channels: so many lanes, columns: of taps}.

@@ -3,6 +3,7 @@
 local driver = require "driver"
 local parts = require "parts"
 local relayout = require "relayout"
+local view = require "view"
 local gather = {}
 
 gather.node = { "gather", when = "copies" } -- in a schedule's name
@@ -38,17 +39,17 @@ function gather.child(p) return setmetatable({ input = p.output, stride = { 1, 1
 
 -- rows x columns pixels, the strides of the problem apart.
 function gather.kernel(b)
-  local p = b.p
+  local p, src = b.p, view.src(b.p)
   return b:add(relayout.copy({ from = "src", to = "out", elements = p.ic, many = true,
     about = "Moves pixels together: rows x columns of those that the stride leaves, an odd number of cache lines "
-      .. "apart.", loops = { { count = "rows", steps = { p.stride[2] * p.input[3] * p.ic }, names = { "from" } },
-      { count = "columns", steps = { p.stride[3] * p.ic, gather.pitch(p) } } } }, b:called "copy"))
+      .. "apart.", loops = { { count = "rows", steps = { p.stride[2] * src.h }, names = { "from" } },
+      { count = "columns", steps = { p.stride[3] * src.w, gather.pitch(p) } } } }, b:called "copy"))
 end
 
 -- All pixels into the shared memory, a row of output pixels a task.
 function gather.stage(b)
   local p, kernel = b.p, gather.kernel(b)
-  local row, rows = p.input[3] * p.ic, p.output[2]
+  local row, rows = view.src(p).h, p.output[2]
   local function body(d, n, od, at)
     d:call(kernel, { { d.src, (n * p.input[1] + od * p.stride[1]) * (p.input[2] * row) + at * (p.stride[2] * row) },
       { d.shared, ((n * p.output[1] + od) * rows + at) * (p.output[3] * gather.pitch(p)) }, 1, p.output[3] })

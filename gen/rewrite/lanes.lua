@@ -26,19 +26,20 @@ local function groups_of(s, column, v, width)
   return first, last // s.to.channels - first + 1, from - first * s.to.channels
 end
 
--- How lanes take their elements: by a permutation of one load, or one element after the other.
-local function permuted(s, count, width) return count > 2 and count * s.from.channels <= width end
-local function within(s, part)
+-- How lanes take their elements: by a permutation of one load, which may be one within parts, or one element after the
+-- other.
+local function within(s)
   local c = s.from.channels
-  return c == s.to.channels and part % c == 0
+  return c == s.to.channels and s.part % c == 0
 end
+local function permuted(s, count, width) return (count > 2 or within(s)) and count * s.from.channels <= width end
 
 -- Loads of a vector's pattern, and whether it needs a register beside.
 local function pattern(s, column, v, width)
   local _, count = groups_of(s, column, v, width)
   if count == 1 then return 1, false end
   if not permuted(s, count, width) then return count, not s.target.mask_registers end
-  local whole = within(s, s.part) and (column.last == width or v < column.vectors - 1)
+  local whole = within(s) and (column.last == width or v < column.vectors - 1)
   return whole and 1 or 2, not whole
 end
 
@@ -86,7 +87,7 @@ end
 
 -- So many places of a tile that its products come from in turn: as many sums as the arithmetic has under way.
 local function streams_of(s, axis, size, vectors)
-  local uses = (axis.taps + axis.step - 1) // axis.step * vectors
+  local uses = math.max((axis.taps + axis.step - 1) // axis.step, 1) * vectors
   return math.min((s.target.fma * s.target.latency + uses - 1) // uses, size)
 end
 
@@ -155,34 +156,52 @@ local function most_taps(s)
   return most
 end
 
--- Registers beside the sums: weights of a row of taps, the pattern, and what that may need.
-function lanes.other_registers(s, groups, width)
+-- For patterns: a register, and one that they, or what is stored of a vector, may need.
+function lanes.pattern_registers(s, groups, width)
   local column = lanes.columns(s, groups, width)[1].tile
-  local ragged, beside = s.to.all % width ~= 0 and not s.target.mask_registers, false
+  local beside = s.to.all % width ~= 0 and not s.target.mask_registers
   for v = 0, column.vectors - 1 do beside = beside or select(2, pattern(s, column, v, width)) end
-  return most_taps(s) * column.vectors + 1 + ((ragged or beside) and 1 or 0)
+  return beside and 2 or 1
 end
 
--- Rows of refusals of a schedule.
-function lanes.misfits(s, schedule, width)
+-- Those beside the sums: weights of a row of taps, and patterns.
+function lanes.other_registers(s, groups, width)
+  return most_taps(s) * lanes.vectors(s, groups, width) + lanes.pattern_registers(s, groups, width)
+end
+
+-- Loads of a pattern, on average of a tile's vectors.
+function lanes.pattern_loads(s, groups, width)
+  local column, loads = lanes.columns(s, groups, width)[1].tile, 0
+  for v = 0, column.vectors - 1 do loads = loads + pattern(s, column, v, width) end
+  return loads / column.vectors
+end
+
+-- Rows of refusals of a schedule's tiles; and of one that gathers.
+function lanes.tile_misfits(s, schedule, width)
   local groups, vectors = schedule.groups, lanes.vectors(s, schedule.groups, width)
-  local operations = schedule.pixels * most_taps(s) * s.from.channels * vectors
   return { { s.p.layout ~= "nhwc", "groups share the lanes of channels-last data" },
     { groups > s.p.groups, "has %d groups, fewer than its tiles", s.p.groups },
-    { vectors ~= schedule.vectors, "tiles of %d groups are %d vectors", groups, vectors },
-    { schedule.across or schedule.fetch, "fetches nothing ahead where groups share the lanes" },
-    { operations > most_operations, "a row of taps is %d multiply-adds, at most %d", operations, most_operations } }
+    { vectors ~= schedule.vectors, "tiles of %d groups are %d vectors", groups, vectors } }
 end
 
--- Calls visit(groups, vectors) for tiles that fill their lanes better than those before, or than groups alone do. (Of
--- groups with one input channel depthwise makes less.)
-function lanes.each_tile(s, width, visit)
+function lanes.misfits(s, schedule, width)
+  local rows = lanes.tile_misfits(s, schedule, width)
+  local operations = schedule.pixels * most_taps(s) * s.from.channels * schedule.vectors
+  rows[4] = { schedule.across or schedule.fetch, "fetches nothing ahead where groups share the lanes" }
+  rows[5] = { operations > most_operations, "a row of taps is %d multiply-adds, at most %d", operations,
+    most_operations }
+  return rows
+end
+
+-- Calls visit(groups, vectors) for tiles that fill their lanes better than those before (all: or as well), or than
+-- groups alone do. (Of groups with one input channel depthwise makes less.)
+function lanes.each_tile(s, width, visit, all)
   local c, p = s.to.channels, s.p
   local best = c / ((c + width - 1) // width * width)
   for v = 1, p.layout == "nhwc" and p.groups < p.ic and most_vectors or 0 do
     local groups = math.min(v * width // c, s.p.groups)
     local filled = groups * c / (v * width)
-    if groups > 1 and filled > best and lanes.vectors(s, groups, width) == v then
+    if groups > 1 and (filled > best or all and v > 1 and filled == best) and lanes.vectors(s, groups, width) == v then
       visit(groups, v)
       best = filled
     end

@@ -39,7 +39,7 @@ end
 
 -- Where the input begins that `outputs` neighbouring outputs of an axis's phases gather from, and how much of it there
 -- is.
-local function window(axes, outputs)
+function planes.window(axes, outputs)
   local low, high
   for _, axis in ipairs(axes) do
     if axis.taps > 0 then
@@ -53,15 +53,15 @@ local function window(axes, outputs)
 end
 
 -- The window of output `first` and those after it, moved into the input: its size is the same everywhere.
-local function begin(w, first)
+function planes.begin(w, first)
   return driver.max(driver.min(driver.expr(first) * w.step + w.low, w.inputs - w.count), 0)
 end
 
 -- Bands of the rows of the first phase, the longest: runs of {first, size, count, results: rows of the output, window}.
-local function bands(s, rows)
+function planes.bands(s, rows)
   local axes, list, stride, size = s.axes[2], {}, s.axes[2][1].stride, s.to.size[2]
   for i, run in ipairs(cut.pieces_about(axes[1].outputs, rows, 0, size // stride)) do
-    list[i] = { first = run.first, size = run.size, count = run.count, window = window(axes, run.size),
+    list[i] = { first = run.first, size = run.size, count = run.count, window = planes.window(axes, run.size),
       results = math.min(run.size * stride, size - run.first * stride) }
   end
   return list
@@ -70,9 +70,9 @@ end
 -- Completes the shape for a schedule: its bands, and both buffers in the scratch.
 function planes.plan(s, schedule, width)
   local plan, rows, depth = s.planes, 0, 0
-  plan.splits, plan.bands = schedule.splits or 1, bands(s, schedule.rows)
+  plan.splits, plan.bands = schedule.splits or 1, planes.bands(s, schedule.rows)
   for _, band in ipairs(plan.bands) do rows = math.max(rows, band.window.count) end
-  for _, axis in ipairs(s.axes[1]) do depth = math.max(depth, window({ axis }, 1).count) end
+  for _, axis in ipairs(s.axes[1]) do depth = math.max(depth, planes.window({ axis }, 1).count) end
   s.from.d = rows * s.from.h
   s.to.w, s.to.h = width, s.to.size[3] * width
   plan.out = parts.round_up(depth * s.from.d, 64 // s.size)
@@ -102,7 +102,8 @@ function planes.moved(s)
   local sum, results = 0, s.to.size[1] * s.to.size[2] * s.to.size[3] * s.to.channels
   for _, axis in ipairs(s.axes[1]) do
     for _, band in ipairs(s.planes.bands) do
-      sum = sum + axis.outputs * window({ axis }, 1).count * band.count * band.window.count * s.axes[3][1].inputs
+      sum = sum + axis.outputs * planes.window({ axis }, 1).count * band.count * band.window.count *
+        s.axes[3][1].inputs
     end
   end
   return sum * s.planes.every[3] * s.planes.splits * s.from.channels + results
@@ -129,7 +130,7 @@ local function turning(s, what, tensor, pixels, channels)
         limit = (pixels - 1) * tensor.w + parts.round_up(run.size, 16 // s.size),
         row = tensor.size[1] * tensor.size[2] * tensor.size[3] }
       if what == "planes" then
-        view.exact, view.finish = true, s.later and s.p
+        view.exact, view.finish, view.once = true, s.later and s.p, s.later
         return relayout.to_rows(view, o)
       end
       view.every = s.planes.every[3]
@@ -160,8 +161,9 @@ end
 
 -- Lays out the band's window; answers where it begins: {plane, row}. at: g, n, jd, first (row), and the axis along d.
 function planes.read(s, d, at, band)
-  local runs, depth = readers(s, band), window({ at.axis }, 1)
-  local low = { plane = d:let("low_plane", begin(depth, at.jd)), row = d:let("low_row", begin(band.window, at.first)) }
+  local runs, depth = readers(s, band), planes.window({ at.axis }, 1)
+  local low = { plane = d:let("low_plane", planes.begin(depth, at.jd)),
+    row = d:let("low_row", planes.begin(band.window, at.first)) }
   if #runs > 0 and depth.count > 0 then d:comment "The rows of the input that this task needs, as pixels." end
   for _, run in ipairs(runs) do
     local function lines(plane, c)

@@ -2,7 +2,7 @@
 -- it so; the result is turned back. It closes what no band of rows in a task's scratch can do: rows that are too long,
 -- and all that channels-last data have a way for.
 --
--- The problem that is left reads and writes its tensors in that memory (driver.lua, places), and its packing finds
+-- The problem that is left reads and writes its tensors in that memory (driver.lua, elsewhere), and its packing finds
 -- channels-last weights behind the panels.
 local build = require "build"
 local driver = require "driver"
@@ -38,10 +38,10 @@ end
 -- The tensors that a pass reads and the one that it writes, in shared memory, and how much there is of it.
 local function tensors(p)
   local src, dst, line = image(view.src(p), p.batch), image(view.dst(p), p.batch), 64 // parts.size_of(p)
-  local residual = p.pass == "forward" and p.epilogue.residual and setmetatable({ name = "residual" }, { __index = dst })
-  local by_pass = { forward = { { src, residual or nil }, dst }, backward_data = { { dst }, src },
+  local by_pass = { forward = { { src }, dst }, backward_data = { { dst }, src },
     backward_weights = { { src, dst }, weights(p) } }
   local inputs, output = table.unpack(by_pass[p.pass])
+  if p.epilogue.residual then inputs[2] = setmetatable({ name = "residual" }, { __index = output }) end
   local list, at = table.move(inputs, 1, #inputs, 2, { output }), 0
   for _, m in ipairs(list) do
     m.at, at = at, at + parts.round_up(m.elements, line)
@@ -91,7 +91,15 @@ local function turned_weights(b, packed)
   local m = weights(b.p)
   local origin = parts.round_up(packed, 64) // b.size
   local stage = driver.stage { name = "turn_weights", pack = true, parts = turning(b, {}, m, "packed", origin) }
-  return stage, { base = "packed", at = origin }, (origin + m.elements) * b.size
+  return stage, { "packed", origin }, (origin + m.elements) * b.size
+end
+
+-- Says where a stage finds its tensors.
+local function place(stage, places)
+  stage.elsewhere = places
+  for name, at in pairs(places) do
+    stage.shares = stage.shares or at[1] == "shared" and stage.body.used[name] or false
+  end
 end
 
 -- The stages of a schedule of the problem that is left, with those that turn before and after them.
@@ -100,13 +108,13 @@ local function stages_of(b, way, child, schedule)
   c.kernels = b.kernels
   local stages, packed, _, tile = way.stages(c, schedule)
   local places = {}
-  for _, m in ipairs(t.all) do places[m.name] = { base = "shared", at = m.at } end
+  for _, m in ipairs(t.all) do places[m.name] = { "shared", m.at } end
   for _, m in ipairs(t.inputs) do turning(b, moves, m, "shared", m.at) end
   b.why = c.why
   if b.p.pass ~= "backward_weights" then list[1], places.weights, packed = turned_weights(b, packed) end
   list[#list + 1] = driver.stage { name = "turn", parts = moves }
   for _, stage in ipairs(stages) do
-    driver.place(stage, places)
+    place(stage, places)
     table.insert(list, stage.pack and #list or #list + 1, stage)
   end
   list[#list + 1] = driver.stage { name = "turn_back", parts = turning(b, {}, t.output, "shared", t.output.at, true) }

@@ -64,7 +64,7 @@ local function predicted_error(p, tiles, chunk)
   -- Outputs of padding alone are small, and then the only ones that a clamp leaves; the loop makes them without any
   -- error.
   if clamp and (h.some < h.outputs or w.some < w.outputs) then return math.huge end
-  local added = (p.pass == "forward" and p.bias and 1 or 0) + (e.residual and 1 or 0)
+  local added = (p.bias and 1 or 0) + (e.residual and 1 or 0)
   local terms = reduced(p) * phases
   local sums = math.max(terms / (chunk or terms), 1)
   return errors.predict(h, w, reduced(p), errors.chains(terms / sums, sums), added, clamp)

@@ -11,8 +11,8 @@ from typing import Any, Optional
 import numpy as np
 
 from . import _plan
-from ._arrays import checked, launch, output, plain, readable
-from ._problem import Names, Problem, is_sequence
+from ._arrays import checked, launch, output, pitch, plain, readable
+from ._problem import DTYPE_NEEDED, DTYPES, Names, Problem, is_sequence, layout_of
 
 KEPT = 4096
 _kept: dict[tuple, "Call"] = {}
@@ -61,8 +61,8 @@ def common_dtype(**arrays: Any) -> np.dtype:
     first = next(iter(arrays))
     for name, array in arrays.items():
         array = plain(name, array)
-        if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-            raise TypeError(f"{name} of shape {array.shape} has dtype {array.dtype}; float32 or float64 in the machine's byte order is needed")
+        if array.dtype not in DTYPES:
+            raise TypeError(f"{name} of shape {array.shape} has dtype {array.dtype}; {DTYPE_NEEDED}")
         if array.dtype != arrays[first].dtype:
             raise TypeError(f"{name} has dtype {array.dtype} and {first} has {arrays[first].dtype}; all arrays of a call need the same one")
     return arrays[first].dtype
@@ -75,19 +75,25 @@ def shape_of(name: str, shape: Any) -> tuple[int, ...]:
         raise TypeError(f"{name} is {shape!r}; a shape (a tuple of integers) is needed") from None
 
 
+def pitches(layout: Any, src: Any, dst: Any) -> tuple[int, int]:
+    """Elements from pixel to pixel of arrays that are slices of channels; 0 of others, which are copied where they must be."""
+    found = pitch(src), pitch(dst)
+    return found if found != (0, 0) and layout_of(layout) == 0 else (0, 0)
+
+
 # ---- the three passes ----
 
 
 def forward(call: Call, names: Names, x: Any, w: Any, b: Any, residual: Any = None, out: Any = None,
             slope: Any = None) -> np.ndarray:
-    x, w = readable(names.src, x), readable(names.weights, w)
+    x, w = readable(names.src, x, call.problem.src_stride), readable(names.weights, w)
     if b is not None:
         b = readable(names.bias, b)
     if residual is not None or call.problem.residual:
         residual = _residual(call, residual)
     if slope is not None or call.problem.slope:
         slope = _slope(call, slope)
-    dst = output("out", out, call.shapes.dst, call.dtype)
+    dst = output("out", out, call.shapes.dst, call.dtype, call.problem.dst_stride)
     launch(call.handle, x, w, b, dst, residual, slope=slope)
     return dst
 
@@ -95,7 +101,7 @@ def forward(call: Call, names: Names, x: Any, w: Any, b: Any, residual: Any = No
 def _residual(call: Call, residual: Any) -> np.ndarray:
     if not call.problem.residual:
         raise ValueError("residual is given, but the epilogue does not add it; epilogue='residual' or 'residual+relu' does")
-    return checked("residual", residual, call.shapes.dst, call.dtype)
+    return checked("residual", residual, call.shapes.dst, call.dtype, call.problem.dst_stride)
 
 
 def _slope(call: Call, slope: Any) -> np.ndarray:
@@ -105,11 +111,11 @@ def _slope(call: Call, slope: Any) -> np.ndarray:
 
 
 def backward_data(call: Call, names: Names, dy: Any, w: Any, out: Any = None) -> np.ndarray:
-    dy, w = readable(names.dst, dy), readable(names.weights, w)
-    dx = output("out", out, call.shapes.src, call.dtype)
+    dy, w = readable(names.dst, dy, call.problem.dst_stride), readable(names.weights, w)
+    dx = output("out", out, call.shapes.src, call.dtype, call.problem.src_stride, call.problem.accumulate)
     launch(call.handle, dx, w, None, dy)
     return dx
 
 
 def backward_weights(call: Call, names: Names, dy: Any, x: Any, dw: np.ndarray, db: Optional[np.ndarray]) -> None:
-    launch(call.handle, readable(names.src, x), dw, db, readable(names.dst, dy))
+    launch(call.handle, readable(names.src, x, call.problem.src_stride), dw, db, readable(names.dst, dy, call.problem.dst_stride))

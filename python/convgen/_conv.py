@@ -16,7 +16,11 @@ in / groups, kernel height, kernel width). 1 and 3 dimensions likewise. float32 
     accuracy           "loop" (about as good as a plain loop; may transform), "proven" (sums in a stated order: within the a-priori
                        bound, exact on small integers, the same bits on every machine), "2x", "8x": docs/numerics.md
     threads            of this call; unless a kernel was tuned for one number of threads, any number gives the same bits
-    out                where the result goes: C-contiguous, of the right shape and dtype
+    out                where the result goes: of the right shape and dtype, C-contiguous or a slice of channels
+    accumulate         of a gradient: it is added to what `out` has, after all sums
+
+Channels last, x, the result (dy) and a residual may each be a slice of the channels of a C-contiguous array, as wide[..., 16:48] is: it is
+read and written in place, without a copy, and the other channels stay as they are.
 
 The first call of a kind takes milliseconds to recall or estimate a kernel; convgen.tune finds the fastest. Wrong arguments
 raise ValueError or TypeError with the shapes in the sentence.
@@ -28,7 +32,7 @@ from typing import Any, Optional, Sequence, Union
 import numpy as np
 
 from . import _arrays, _calls
-from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, FORWARD, Names, Padding, Problem, assemble
+from ._problem import BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, FORWARD, Names, Padding, Problem, assemble, assemble_transposed
 
 Whole = Union[int, Sequence[int]]
 Array = np.ndarray
@@ -40,20 +44,22 @@ def _keywords(stride, padding, dilation, groups, layout, accuracy) -> dict[str, 
 
 
 def _forward(rank, x, w, b, stride, padding, dilation, groups, layout, epilogue, residual, accuracy, threads, out, slope):
-    words = (stride, padding, dilation, groups, layout, accuracy, epilogue, threads)
+    apart = _calls.pitches(layout, x, out)
+    words = (stride, padding, dilation, groups, layout, accuracy, epilogue, threads, apart)
     key, call = _calls.find(_FORWARD[rank], x, w, b, None, words)
     if call is None:
         dtype = _calls.common_dtype(x=x, w=w, **({} if b is None else {"b": b}))
         problem = assemble(FORWARD, x.shape, w.shape, None, dtype, bias=b is not None, epilogue=epilogue, rank=rank,
-                           **_keywords(*words[:6]))
+                           pitches=apart, **_keywords(*words[:6]))
         if b is not None and b.shape != problem.shapes.bias:
             raise ValueError(f"b has shape {b.shape}; {problem.shapes.bias} is needed for w of shape {w.shape}")
         call = _calls.make(key, problem, threads)
     return _calls.forward(call, _NAMES, x, w, b, residual, out, slope)
 
 
-def _backward_data(rank, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out):
-    words = (stride, padding, dilation, groups, layout, accuracy, threads)
+def _backward_data(rank, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate):
+    apart = _calls.pitches(layout, out, dy)
+    words = (stride, padding, dilation, groups, layout, accuracy, threads, apart, accumulate)
     if type(x_shape) is not tuple:
         x_shape = _calls.shape_of("x_shape", x_shape)
     key, call = _calls.find(_DATA[rank], dy, w, None, x_shape, words)
@@ -61,13 +67,14 @@ def _backward_data(rank, dy, w, x_shape, stride, padding, dilation, groups, layo
         dtype = _calls.common_dtype(dy=dy, w=w)
         x_shape = _calls.shape_of("x_shape", x_shape)
         problem = assemble(BACKWARD_DATA, x_shape, w.shape, dy.shape, dtype, bias=False, rank=rank, names=_SHAPE_NAMES,
-                           **_keywords(*words[:6]))
+                           pitches=apart, accumulate=accumulate, **_keywords(*words[:6]))
         call = _calls.make(key, problem, threads)
     return _calls.backward_data(call, _NAMES, dy, w, out)
 
 
-def _backward_weights(rank, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out):
-    words = (stride, padding, dilation, groups, layout, accuracy, threads)
+def _backward_weights(rank, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate):
+    apart = _calls.pitches(layout, x, dy)
+    words = (stride, padding, dilation, groups, layout, accuracy, threads, apart, accumulate)
     if type(w_shape) is not tuple:
         w_shape = _calls.shape_of("w_shape", w_shape)
     key, call = _calls.find(_WEIGHTS[rank, bool(bias)], dy, x, None, w_shape, words)
@@ -75,10 +82,10 @@ def _backward_weights(rank, dy, x, w_shape, bias, stride, padding, dilation, gro
         dtype = _calls.common_dtype(dy=dy, x=x)
         w_shape = _calls.shape_of("w_shape", w_shape)
         problem = assemble(BACKWARD_WEIGHTS, x.shape, w_shape, dy.shape, dtype, bias=bool(bias), rank=rank,
-                           names=Names(weights="w_shape"), **_keywords(*words[:6]))
+                           pitches=apart, accumulate=accumulate, names=Names(weights="w_shape"), **_keywords(*words[:6]))
         call = _calls.make(key, problem, threads)
     wanted = [("dw", call.shapes.weights), ("db", call.shapes.bias)] if bias else [("dw", call.shapes.weights)]
-    outs = _arrays.outputs(out, wanted, call.dtype)
+    outs = _arrays.outputs(out, wanted, call.dtype, 0, call.problem.accumulate)
     _calls.backward_weights(call, _NAMES, dy, x, outs[0], outs[1] if bias else None)
     return (outs[0], outs[1]) if bias else outs[0]
 
@@ -99,16 +106,16 @@ def conv2d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, 
 
 def conv2d_backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0,
                          dilation: Whole = 1, groups: int = 1, layout: str = "NHWC", accuracy: str = "loop", threads: int = 1,
-                         out: Optional[Array] = None) -> Array:
+                         out: Optional[Array] = None, accumulate: bool = False) -> Array:
     """The gradient of conv2d's x, of shape x_shape, from the gradient dy of its result; a transposed convolution of dy."""
-    return _backward_data(2, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out)
+    return _backward_data(2, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate)
 
 
 def conv2d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias: bool = False, stride: Whole = 1,
                             padding: Padding = 0, dilation: Whole = 1, groups: int = 1, layout: str = "NHWC",
-                            accuracy: str = "loop", threads: int = 1, out: Any = None) -> Any:
+                            accuracy: str = "loop", threads: int = 1, out: Any = None, accumulate: bool = False) -> Any:
     """The gradient of conv2d's w, of shape w_shape, from the gradient dy of its result; with bias=True (dw, db)."""
-    return _backward_weights(2, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out)
+    return _backward_weights(2, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate)
 
 
 def conv1d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, padding: Padding = 0, dilation: Whole = 1,
@@ -121,16 +128,16 @@ def conv1d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, 
 
 def conv1d_backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0,
                          dilation: Whole = 1, groups: int = 1, layout: str = "NWC", accuracy: str = "loop", threads: int = 1,
-                         out: Optional[Array] = None) -> Array:
+                         out: Optional[Array] = None, accumulate: bool = False) -> Array:
     """As conv2d_backward_data, of one dimension."""
-    return _backward_data(1, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out)
+    return _backward_data(1, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate)
 
 
 def conv1d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias: bool = False, stride: Whole = 1,
                             padding: Padding = 0, dilation: Whole = 1, groups: int = 1, layout: str = "NWC",
-                            accuracy: str = "loop", threads: int = 1, out: Any = None) -> Any:
+                            accuracy: str = "loop", threads: int = 1, out: Any = None, accumulate: bool = False) -> Any:
     """As conv2d_backward_weights, of one dimension."""
-    return _backward_weights(1, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out)
+    return _backward_weights(1, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate)
 
 
 def conv3d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, padding: Padding = 0, dilation: Whole = 1,
@@ -143,25 +150,26 @@ def conv3d(x: Array, w: Array, b: Optional[Array] = None, *, stride: Whole = 1, 
 
 def conv3d_backward_data(dy: Array, w: Array, x_shape: Sequence[int], *, stride: Whole = 1, padding: Padding = 0,
                          dilation: Whole = 1, groups: int = 1, layout: str = "NDHWC", accuracy: str = "loop", threads: int = 1,
-                         out: Optional[Array] = None) -> Array:
+                         out: Optional[Array] = None, accumulate: bool = False) -> Array:
     """As conv2d_backward_data, of three dimensions."""
-    return _backward_data(3, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out)
+    return _backward_data(3, dy, w, x_shape, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate)
 
 
 def conv3d_backward_weights(dy: Array, x: Array, w_shape: Sequence[int], *, bias: bool = False, stride: Whole = 1,
                             padding: Padding = 0, dilation: Whole = 1, groups: int = 1, layout: str = "NDHWC",
-                            accuracy: str = "loop", threads: int = 1, out: Any = None) -> Any:
+                            accuracy: str = "loop", threads: int = 1, out: Any = None, accumulate: bool = False) -> Any:
     """As conv2d_backward_weights, of three dimensions."""
-    return _backward_weights(3, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out)
+    return _backward_weights(3, dy, x, w_shape, bias, stride, padding, dilation, groups, layout, accuracy, threads, out, accumulate)
 
 
 def problem(x: Any, w: Any, b: Any = None, *, direction: str = FORWARD, dtype: Any = None, stride: Whole = 1, padding: Padding = 0,
             dilation: Whole = 1, groups: int = 1, layout: str = "NHWC", epilogue: Optional[str] = None,
-            accuracy: str = "loop") -> Problem:
+            accuracy: str = "loop", transposed: bool = False, output_padding: Whole = 0, accumulate: bool = False) -> Problem:
     """The problem of a conv1d, conv2d or conv3d call (by x's dimensions) or of a gradient of it: for plan, tune and certificate.
+    transposed: of conv_transpose1d, 2d or 3d, which have an output_padding.
 
     x and w are arrays, or shapes with a dtype. b is anything but None where there is a bias: read by "forward", computed by
-    "backward_weights", nothing to "backward_data".
+    "backward_weights", nothing to "backward_data". An x that is a slice of channels is one of the problem too.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction is {direction!r}; {', '.join(map(repr, DIRECTIONS))} are allowed")
@@ -171,5 +179,8 @@ def problem(x: Any, w: Any, b: Any = None, *, direction: str = FORWARD, dtype: A
         if not arrays:
             raise TypeError("x and w are shapes; dtype=numpy.float32 or numpy.float64 is needed with them")
         dtype = _calls.common_dtype(**arrays)
-    return assemble(direction, shapes[0], shapes[1], None, dtype, bias=b is not None and direction != BACKWARD_DATA, epilogue=epilogue,
-                    **_keywords(stride, padding, dilation, groups, layout, accuracy))
+    keywords = dict(_keywords(stride, padding, dilation, groups, layout, accuracy), epilogue=epilogue, accumulate=accumulate,
+                    bias=b is not None and direction != BACKWARD_DATA, pitches=_calls.pitches(layout, x, None))
+    if transposed:
+        return assemble_transposed(direction, shapes[0], shapes[1], None, dtype, output_padding=output_padding, **keywords)
+    return assemble(direction, shapes[0], shapes[1], None, dtype, **keywords)

@@ -33,7 +33,7 @@ class RawProblem(Structure):
         ("batch", c_int64), ("groups", c_int64), ("in_channels", c_int64), ("out_channels", c_int64),
         ("input", DIMENSIONS), ("output", DIMENSIONS), ("kernel", DIMENSIONS), ("stride", DIMENSIONS), ("dilation", DIMENSIONS),
         ("pad", DIMENSIONS), ("bias", c_bool), ("epilogue", Epilogue), ("src_pixel_stride", c_int64),
-        ("dst_pixel_stride", c_int64), ("accumulate", c_bool),
+        ("dst_pixel_stride", c_int64), ("accumulate", c_bool), ("op", c_int),
     ]
 
 

@@ -228,7 +228,7 @@ class Plan:
         backward weights  plan(src, dst=...)                      -> the gradient of weights, with bias (dw, db)
 
     Weights that were given to convgen.plan are packed in it and not given again. `out` is where the result goes (a pair for
-    (dw, db)): C-contiguous, of the right shape and dtype.
+    (dw, db)): C-contiguous (or a slice of channels, as the problem has it), of the right shape and dtype.
     """
 
     def __init__(self, problem: Problem, kernel: Kernel, weights: Optional[np.ndarray] = None):
@@ -245,10 +245,11 @@ class Plan:
             if name in needed:
                 shapes = self.problem.shapes
                 shape = {"residual": shapes.dst, "slope": shapes.bias}.get(name) or getattr(shapes, name)
-                given[name] = _arrays.checked(name, array, shape, self.problem.dtype)
+                given[name] = _arrays.checked(name, array, shape, self.problem.dtype, _stride(self.problem, name))
             elif array is not None:
                 raise ValueError(f"{name} is not read by this plan: {self._why_not(name)}")
-        outs = _arrays.outputs(out, [(name, getattr(self.problem.shapes, name)) for name in results], self.problem.dtype)
+        outs = _arrays.outputs(out, [(name, getattr(self.problem.shapes, name)) for name in results], self.problem.dtype,
+                               _stride(self.problem, results[0]), self.problem.accumulate)
         given.update(zip(results, outs))
         _arrays.launch(self._kernel.handle, *(given[name] for name in ("src", "weights", "bias", "dst", "residual")), self._packed,
                        given["slope"])
@@ -289,6 +290,11 @@ class Plan:
 
 def _figures(raw: _library.RawFigures) -> Figures:
     return Figures(raw.ulp_max, raw.ulp_mean, raw.normwise, raw.of_bound)
+
+
+def _stride(problem: Problem, name: str) -> int:
+    """Elements from pixel to pixel of a tensor that is a slice of channels, else 0."""
+    return {"src": problem.src_stride, "dst": problem.dst_stride, "residual": problem.dst_stride}.get(name, 0)
 
 
 def _results(problem: Problem) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from . import _library
 
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "forward", "backward_data", "backward_weights"
 PRELU = 4  # of convgen_activation
+TRANSPOSED = 1  # of convgen_op
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 ACCURACIES = ("loop", "proven", "2x", "8x")
-_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # by convgen_type
+DTYPE_NEEDED = " or ".join(t.name for t in DTYPES) + " in the machine's byte order is needed"
 _LAYOUTS = ({"nhwc", "channels_last", "nwc", "ndhwc"}, {"nchw", "channels_first", "ncw", "ncdhw"})
 _LARGEST = 2**31 - 1  # of a stride, pad or dilation; sizes are checked by the library
 
@@ -40,7 +41,8 @@ class Problem:
     arrays; when it is not given, that is 3 for a problem that has depth, else 2.
     """
 
-    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "shapes", "_raw")
+    __slots__ = ("text", "rank", "direction", "dtype", "layout", "has_bias", "residual", "slope", "src_stride", "dst_stride",
+                 "accumulate", "shapes", "_raw")
 
     def __init__(self, text: str, rank: Optional[int] = None):
         self._fill(_library.parse(_want_text(text)), rank)
@@ -62,10 +64,11 @@ class Problem:
             raise ValueError(f"rank is {rank!r}; this problem has {least} to 3 spatial dimensions")
         put = super().__setattr__
         put("text", text), put("rank", rank), put("_raw", raw)
-        put("direction", DIRECTIONS[raw.direction]), put("dtype", _DTYPES[raw.type])
+        put("direction", DIRECTIONS[raw.direction]), put("dtype", DTYPES[raw.type])
         put("layout", ("NHWC", "NCHW")[raw.layout])
         put("has_bias", bool(raw.bias)), put("residual", bool(raw.epilogue.residual))
         put("slope", raw.epilogue.activation == PRELU)
+        put("src_stride", raw.src_pixel_stride), put("dst_stride", raw.dst_pixel_stride), put("accumulate", bool(raw.accumulate))
         put("shapes", _shapes(raw, rank))
 
     def with_fixed_weights(self) -> "Problem":
@@ -105,11 +108,13 @@ def _shapes(raw: _library.RawProblem, rank: int) -> Shapes:
     def space(sizes):
         return tuple(sizes[3 - rank:])
 
-    inner = raw.in_channels // raw.groups
+    inner, outer = raw.in_channels // raw.groups, raw.out_channels  # a transposed convolution's weights are its dual's
+    if raw.op == TRANSPOSED:
+        inner, outer = raw.out_channels // raw.groups, raw.in_channels
     if raw.layout == 0:
-        return Shapes((raw.batch, *space(raw.input), raw.in_channels), (*space(raw.kernel), inner, raw.out_channels),
+        return Shapes((raw.batch, *space(raw.input), raw.in_channels), (*space(raw.kernel), inner, outer),
                       (raw.out_channels,), (raw.batch, *space(raw.output), raw.out_channels))
-    return Shapes((raw.batch, raw.in_channels, *space(raw.input)), (raw.out_channels, inner, *space(raw.kernel)),
+    return Shapes((raw.batch, raw.in_channels, *space(raw.input)), (outer, inner, *space(raw.kernel)),
                   (raw.out_channels,), (raw.batch, raw.out_channels, *space(raw.output)))
 
 
@@ -153,16 +158,16 @@ def layout_of(layout: Any) -> int:
 
 def accuracy_of(accuracy: Any) -> int:
     if accuracy not in ACCURACIES:
-        raise ValueError(f"accuracy is {accuracy!r}; 'loop', 'proven', '2x' or '8x' is allowed")
+        raise ValueError(f"accuracy is {accuracy!r}; {', '.join(map(repr, ACCURACIES[:-1]))} or {ACCURACIES[-1]!r} is allowed")
     return ACCURACIES.index(accuracy)
 
 
 def type_of(name: str, dtype: Any) -> int:
-    """0: float32, 1: float64."""
+    """The place of a dtype in DTYPES."""
     try:
-        return _TYPES[np.dtype(dtype)]
-    except (KeyError, TypeError):
-        raise TypeError(f"{name} has dtype {dtype}; float32 or float64 in the machine's byte order is needed") from None
+        return DTYPES.index(np.dtype(dtype))
+    except (ValueError, TypeError):
+        raise TypeError(f"{name} has dtype {dtype}; {DTYPE_NEEDED}") from None
 
 
 def _pads(padding: Any, rank: int, sizes, kernel, stride, dilation) -> list[tuple[int, int]]:
@@ -233,10 +238,11 @@ def _axes(rank: int, first: int) -> str:
     return f"(batch, channels, {space})" if first else f"(batch, {space}, channels)"
 
 
-def _weights(name: str, shape: tuple[int, ...], rank: int, first: int) -> tuple[tuple[int, ...], int, int]:
-    """(kernel, channels in of a group, channels out)."""
+def _weights(name: str, shape: tuple[int, ...], rank: int, first: int, inner: str = "in",
+             outer: str = "out") -> tuple[tuple[int, ...], int, int]:
+    """(kernel, channels in of a group, channels out); of a transposed convolution channels out of a group, channels in."""
     if len(shape) != rank + 2:
-        form = "(channels out, channels in, kernel...)" if first else "(kernel..., channels in, channels out)"
+        form = f"(channels {outer}, channels {inner}, kernel...)" if first else f"(kernel..., channels {inner}, channels {outer})"
         raise ValueError(f"{name} has shape {shape}; {rank + 2} dimensions are needed: {form}")
     if min(shape) < 1:
         raise ValueError(f"{name} has shape {shape}; every size must be at least 1")
@@ -253,14 +259,19 @@ class Names(NamedTuple):
     dst: str = "dy"
 
 
-def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], dtype: Any, *, bias: bool, stride: Any, padding: Any,
-             dilation: Any, groups: Any, layout: Any, epilogue: Any = None, accuracy: Any = "loop", fixed: bool = False,
-             rank: Optional[int] = None, names: Names = Names()) -> Problem:
-    """The problem of these shapes; `dst`, where it is given, is checked against what follows from the rest."""
-    rank = len(src) - 2 if rank is None else rank
-    first = layout_of(layout)
+def _rank_of(names: Names, src: tuple, rank: Optional[int], layout: Any) -> tuple[int, int]:
+    """(spatial dimensions, the layout's number)."""
+    rank, first = len(src) - 2 if rank is None else rank, layout_of(layout)
     if not 1 <= rank <= 3:
         raise ValueError(f"{names.src} has shape {src}; 3 to 5 dimensions are needed: {_axes(2, first)} with 1 to 3 sizes between")
+    return rank, first
+
+
+def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], dtype: Any, *, bias: bool, stride: Any, padding: Any,
+             dilation: Any, groups: Any, layout: Any, epilogue: Any = None, accuracy: Any = "loop", fixed: bool = False,
+             rank: Optional[int] = None, names: Names = Names(), pitches: tuple[int, int] = (0, 0), accumulate: Any = False) -> Problem:
+    """The problem of these shapes; `dst`, where it is given, is checked against what follows from the rest."""
+    rank, first = _rank_of(names, src, rank, layout)
     batch, channels, sizes = _split(names.src, src, rank, first)
     kernel, inner, out_channels = _weights(names.weights, weights, rank, first)
     groups = whole("groups", groups, 1)
@@ -280,8 +291,15 @@ def assemble(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], d
         direction=DIRECTIONS.index(direction), type=type_of(names.src, dtype), layout=first, accuracy=accuracy_of(accuracy),
         weights=int(fixed), batch=batch, groups=groups, in_channels=channels, out_channels=out_channels,
         input=_dimensions(sizes, 1), output=_dimensions(out, 1), kernel=_dimensions(kernel, 1), stride=_dimensions(stride, 1),
-        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue))
+        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue),
+        src_pixel_stride=pitches[0], dst_pixel_stride=pitches[1], accumulate=_flag("accumulate", accumulate))
     return Problem._of(raw, rank)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; True or False is needed")
+    return value
 
 
 def _outputs(names, src, weights, sizes, kernel, stride, dilation, pads) -> tuple[int, ...]:
@@ -291,3 +309,56 @@ def _outputs(names, src, weights, sizes, kernel, stride, dilation, pads) -> tupl
         raise ValueError(f"{names.weights} of shape {weights} with dilation {dilation} does not fit into {names.src} of shape {src} with padding "
                          f"{tuple(pads)}")
     return out
+
+
+# ---- transposed convolutions ----
+
+
+def assemble_transposed(direction: str, src: tuple, weights: tuple, dst: Optional[tuple], dtype: Any, *, bias: bool, stride: Any,
+                        padding: Any, output_padding: Any, dilation: Any, groups: Any, layout: Any, epilogue: Any = None,
+                        accuracy: Any = "loop", rank: Optional[int] = None, names: Names = Names(), pitches: tuple[int, int] = (0, 0),
+                        accumulate: Any = False) -> Problem:
+    """As assemble: the problem of a transposed convolution of these shapes."""
+    rank, first = _rank_of(names, src, rank, layout)
+    batch, channels, sizes = _split(names.src, src, rank, first)
+    kernel, inner, in_channels = _weights(names.weights, weights, rank, first, "out", "in")
+    groups = whole("groups", groups, 1)
+    if channels != in_channels:
+        raise ValueError(f"{names.src} has shape {src}, that is {channels} channels; {names.weights} of shape {weights} needs {in_channels}")
+    if in_channels % groups:
+        raise ValueError(f"groups is {groups}; it must divide the {in_channels} channels in of {names.weights}, shape {weights}")
+    stride, dilation = per_dimension("stride", stride, rank), per_dimension("dilation", dilation, rank)
+    pads, out = _written(names, src, weights, padding, output_padding, sizes, kernel, stride, dilation)
+    out_channels = inner * groups
+    expected = (batch, out_channels, *out) if first else (batch, *out, out_channels)
+    if dst is not None and dst != expected:
+        raise ValueError(f"{names.dst} has shape {dst}; {expected} follows from {names.src} of shape {src}, {names.weights} of shape {weights}, "
+                         f"stride {stride}, padding {tuple(pads)}, output_padding {output_padding} and dilation {dilation}")
+    raw = _library.RawProblem(
+        op=TRANSPOSED, direction=DIRECTIONS.index(direction), type=type_of(names.src, dtype), layout=first, accuracy=accuracy_of(accuracy),
+        batch=batch, groups=groups, in_channels=channels, out_channels=out_channels,
+        input=_dimensions(sizes, 1), output=_dimensions(out, 1), kernel=_dimensions(kernel, 1), stride=_dimensions(stride, 1),
+        dilation=_dimensions(dilation, 1), pad=_dimensions([p[0] for p in pads], 0), bias=bias, epilogue=epilogue_of(epilogue),
+        src_pixel_stride=pitches[0], dst_pixel_stride=pitches[1], accumulate=_flag("accumulate", accumulate))
+    return Problem._of(raw, rank)
+
+
+def _written(names, src, weights, padding, output_padding, sizes, kernel, stride, dilation) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+    """(pads, outputs): what the taps reach without the pads, and the output padding behind it; "same": size * stride."""
+    rank = len(sizes)
+    more = per_dimension("output_padding", output_padding, rank, 0)
+    for m, s, d in zip(more, stride, dilation):
+        if m >= max(s, d):
+            raise ValueError(f"output_padding is {output_padding!r}; below the larger of stride {stride} and dilation {dilation} is allowed")
+    reached = [(n - 1) * s + (k - 1) * d + 1 for n, k, s, d in zip(sizes, kernel, stride, dilation)]
+    if isinstance(padding, str) and padding.lower() == "same":
+        if any(more):
+            raise ValueError(f"output_padding is {output_padding!r}; with padding='same' only 0 is allowed: there are size * stride outputs")
+        over = [r - n * s for r, n, s in zip(reached, sizes, stride)]
+        pads = [(max(o, 0) // 2, o - max(o, 0) // 2) for o in over]
+    else:
+        pads = _pads(padding, rank, sizes, kernel, stride, dilation)
+    out = tuple(r - before - after + m for r, (before, after), m in zip(reached, pads, more))
+    if min(out) < 1:
+        raise ValueError(f"padding {tuple(pads)} leaves nothing of what {names.weights} of shape {weights} makes of {names.src} of shape {src}")
+    return pads, out

@@ -4,12 +4,14 @@
     python3 -m convgen.onnx model.onnx --batch 4 --size 640x640 --dim frames=16
 
 Needs python3-onnx, for the model and its shape inference. Conv of 1 to 3 spatial dimensions with groups, dilations, strides,
-any pads and auto_pad becomes a forward pass; ConvTranspose the backward pass of data of the convolution it transposes. Everything
-else is left out, and named on stderr. Names are kept. The model's tensors are channels-first; the list says channels-last, for
+any pads and auto_pad becomes a forward pass, ConvTranspose one of a transposed convolution (--op=deconv), both with the activation and the
+sum with a tensor of their shape that follow where nothing else reads what is between (--unfused: without).
+Everything else is left out, and named on stderr. Names are kept. The model's tensors are channels-first; the list says channels-last, for
 which there are the fastest kernels, unless --tag nchw asks for the model's own order.
 """
 import argparse
 import collections
+import math
 import os
 import subprocess
 import sys
@@ -118,7 +120,7 @@ def infer_shapes(model, path):
 def attributes(node):
     values = {}
     for a in node.attribute:
-        values[a.name] = list(a.ints) if a.ints else a.s.decode() if a.s else a.i
+        values[a.name] = list(a.ints) if a.ints else a.s.decode() if a.s else a.f if a.type == a.FLOAT else a.i
     return values
 
 
@@ -156,6 +158,10 @@ def halves(total, auto):
     return (large, small) if auto == "SAME_LOWER" else (small, large)
 
 
+def direction_of(node):
+    return "FWD_B" if len(node.input) > 2 and node.input[2] else "FWD_D"
+
+
 def convolution(node, shapes):
     kind, x, w, rank = tensors_of(node, shapes)
     a, strides, dilations, pads, auto = lists_of(node, rank, w[2:])
@@ -172,11 +178,10 @@ def convolution(node, shapes):
             first, last = (0, 0) if auto == "VALID" else (pads[i], pads[rank + i])
             out = (size + first + last - reach) // s + 1
         axes.append((name, size, out, w[2 + i], s, first, dilations[i] - 1))
-    return "FWD_B" if len(node.input) > 2 and node.input[2] else "FWD_D", kind, groups, x[0], x[1], w[0], axes
+    return "conv", direction_of(node), kind, groups, x[0], x[1], w[0], axes
 
 
 def transposed(node, shapes):
-    """Y of ConvTranspose is what the backward pass of the convolution Y -> X computes."""
     kind, x, w, rank = tensors_of(node, shapes)
     a, strides, dilations, pads, auto = lists_of(node, rank, w[2:])
     groups, more, wanted = a.get("group", 1), a.get("output_padding") or [0] * rank, a.get("output_shape")
@@ -193,20 +198,186 @@ def transposed(node, shapes):
         else:
             first, last = (0, 0) if auto == "VALID" else (pads[i], pads[rank + i])
             size = whole - first - last
-        axes.append((name, size, x[2 + i], w[2 + i], s, first, dilations[i] - 1))
-    return "BWD_D", kind, groups, x[0], w[1] * groups, x[1], axes
+        if size > whole - more[i] - first + max(s, dilations[i]) - 1:
+            raise LeftOut("its output is beyond what its taps and an output padding reach")
+        axes.append((name, x[2 + i], size, w[2 + i], s, first, dilations[i] - 1))
+    return "deconv", direction_of(node), kind, groups, x[0], x[1], w[1] * groups, axes
 
 
 READERS = {"Conv": convolution, "ConvTranspose": transposed}
 
 
 def text(problem):
-    _, _, groups, batch, ic, oc, axes = problem
+    *_, groups, batch, ic, oc, axes = problem
     if any(not 0 < n <= MOST for _, size, out, *_ in axes for n in (size, out)):
         raise LeftOut("an input or output would have no elements")
     words = {"i": 1, "o": 2, "k": 3, "s": 4, "p": 5, "d": 6}
     spelled = lambda letter: "".join(f"{letter}{axis[0]}{axis[words[letter]]}" for axis in axes)
     return (f"g{groups}" if groups > 1 else "") + f"mb{batch}ic{ic}" + spelled("i") + f"oc{oc}" + "".join(map(spelled, "okspd"))
+
+
+# ---- what follows a convolution ------------------------------------------------------------------------------------------
+
+# Values are products: a number and a tuple of factors, which are X or (what, a value, numbers...). How nodes make them of values:
+X, FORMS = "x", {
+    "Relu": lambda a, v: form("limit", v[0], 0.0, math.inf),
+    "Clip": lambda a, v: form("limit", v[0], *limits(a, v)),
+    "LeakyRelu": lambda a, v: form("leaky", v[0], a.get("alpha", 0.01)),
+    "PRelu": lambda a, v: form("leaky", v[0], v[1]),
+    "HardSigmoid": lambda a, v: form("hardsigmoid", v[0], a.get("alpha", 0.2), a.get("beta", 0.5)),
+    "HardSwish": lambda a, v: product(v[0], form("hardsigmoid", v[0], 1 / 6, 0.5)),
+    "Gelu": lambda a, v: form("gelu", v[0]) if a.get("approximate", "none") == "none" else None,
+    "Sigmoid": lambda a, v: form("sigmoid", v[0]),
+    "Tanh": lambda a, v: form("tanh", v[0]),
+    "Erf": lambda a, v: form("erf", v[0]),
+    "Add": lambda a, v: with_number(v, lambda x, n: form("plus", x, n)),
+    "Max": lambda a, v: with_number(v, lambda x, n: form("limit", x, n, math.inf)) if len(v) == 2 else None,
+    "Min": lambda a, v: with_number(v, lambda x, n: form("limit", x, -math.inf, n)) if len(v) == 2 else None,
+    "Mul": lambda a, v: with_number(v, lambda x, n: (x[0] * n, x[1])) or product(*v),
+    "Div": lambda a, v: (v[0][0] / v[1], v[0][1]) if is_value(v[0]) and isinstance(v[1], float) and v[1] else None,
+}
+MOST_NODES = 8  # of an activation
+
+
+def is_value(v):
+    return isinstance(v, tuple)
+
+
+def form(what, value, *numbers):
+    known = is_value(value) and all(isinstance(n, (float, str)) for n in numbers)
+    return (1.0, ((what, value, *numbers),)) if known else None
+
+
+def limits(a, v):
+    """Of Clip: inputs, or attributes before opset 11."""
+    given = [v[i] if len(v) > i and v[i] is not None else a.get(name, free) for i, name, free in ((1, "min", -math.inf), (2, "max", math.inf))]
+    largest = 3.4028234e38
+    return [math.copysign(math.inf, g) if isinstance(g, float) and abs(g) > largest else g for g in given]
+
+
+def with_number(v, make):
+    for value, number in (v, v[::-1]) if len(v) == 2 else ():
+        if is_value(value) and isinstance(number, float):
+            return make(value, number)
+    return None
+
+
+def product(a, b):
+    return (a[0] * b[0], tuple(sorted(a[1] + b[1], key=repr))) if is_value(a) and is_value(b) else None
+
+
+def like(a, b):
+    """Whether two values are one, their numbers as near as f32 has them; None in the second is any number."""
+    if isinstance(b, tuple):
+        return isinstance(a, tuple) and len(a) == len(b) and all(map(like, a, b))
+    return isinstance(a, (float, str)) if b is None else a == b or isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-6)
+
+
+def value_of(*factors, times=1.0):
+    return times, tuple(sorted(factors, key=repr))
+
+
+def spelled(number):
+    """As short as it is told from its neighbours in f32."""
+    import numpy
+
+    return str(numpy.float32(number)).removesuffix(".0")
+
+
+def word_of(value):
+    """The command's word for an activation, or None."""
+    x = value_of(X)
+    fixed = {
+        "relu": [value_of(("limit", x, 0.0, math.inf))], "sigmoid": [value_of(("sigmoid", x))], "tanh": [value_of(("tanh", x))],
+        "silu": [value_of(X, ("sigmoid", x))], "prelu": [value_of(("leaky", x, "channels"))],
+        "hardswish": [value_of(X, ("hardsigmoid", x, 1 / 6, 0.5)), value_of(X, ("limit", value_of(("plus", x, 3.0)), 0.0, 6.0), times=1 / 6)],
+        "gelu": [value_of(("gelu", x)), value_of(X, ("plus", value_of(("erf", value_of(X, times=0.5**0.5))), 1.0), times=0.5)],
+    }
+    for word, forms in fixed.items():
+        if any(like(value, f) for f in forms):
+            return word
+    if value[0] != 1.0 or len(value[1]) != 1 or value[1][0] == X:
+        return None
+    what, inner, *numbers = value[1][0]
+    if any(isinstance(n, str) for n in numbers):
+        return None
+    if what == "limit" and numbers[1] == math.inf and like(inner, value_of(("leaky", x, None))) and inner[1][0][2] != "channels":
+        return f"leaky:{spelled(inner[1][0][2])}:{spelled(numbers[0])}"
+    word = {"limit": "clamp", "leaky": "leaky", "hardsigmoid": "hardsigmoid"}.get(what)
+    if inner != x or not word or (what == "limit" and not numbers[0] <= numbers[1]):
+        return None
+    return ":".join([word, *map(spelled, numbers)])
+
+
+class Graph:
+    """Who makes and who reads a tensor; numbers that are known."""
+
+    def __init__(self, graph, shapes):
+        from onnx import numpy_helper
+
+        self.nodes, self.shapes, self.numbers = graph.node, shapes, {}
+        self.place = {out: i for i, node in enumerate(graph.node) for out in node.output}
+        self.readers = collections.defaultdict(list)
+        for i, node in enumerate(graph.node):
+            for name in set(node.input):
+                self.readers[name].append(i)
+        self.results = {out.name for out in graph.output}
+        constants = {i.name: i for i in graph.initializer}
+        for node in graph.node:
+            constants.update((node.output[0], a.t) for a in node.attribute if node.op_type == "Constant" and a.name == "value")
+        self.constants = set(constants)
+        for name, t in constants.items():
+            if math.prod(t.dims) == 1 and t.data_location == 0 and t.data_type in TYPES:
+                self.numbers[name] = float(numpy_helper.to_array(t).reshape(()))
+
+    def operand(self, name, sizes):
+        """A number, "channels" where a constant has one for each, or None."""
+        own = self.shapes.get(name, (0, []))[1]
+        along = [sizes[1]] + [1] * (len(sizes) - 2)  # from the end, as shapes are broadcast
+        if name in self.constants and own and ([1] * len(sizes) + own)[-len(along):] == along and math.prod(own) == sizes[1] > 1:
+            return "channels"
+        return self.numbers.get(name)
+
+    def activation(self, tensor, sizes):
+        """(word, nodes, what it makes) of the longest one that reads the tensor; nothing else reads what is within."""
+        values, inside, best = {tensor: (1.0, (X,))}, [], None
+        for i in range(self.place[tensor] + 1, len(self.nodes)):
+            node = self.nodes[i]
+            if not any(name in values for name in node.input) or node.op_type not in FORMS or len(inside) == MOST_NODES:
+                continue
+            operands = [values.get(name, self.operand(name, sizes)) for name in node.input]
+            value = FORMS[node.op_type](attributes(node), operands) if node.domain in ("", "ai.onnx") else None
+            if value is None:
+                continue
+            inside.append(i)
+            values[node.output[0]] = value
+            outer = [name for name in values if name in self.results or not self.readers[name] or set(self.readers[name]) - set(inside)]
+            if outer == [node.output[0]] and word_of(value):
+                best = word_of(value), list(inside), node.output[0]
+        return best
+
+    def residual(self, tensor, sizes, before):
+        """(node, what it makes) of a sum with a tensor of the same shape that is made before a place."""
+        readers = self.readers[tensor]
+        node = self.nodes[readers[0]] if len(readers) == 1 and tensor not in self.results else None
+        if node is None or node.op_type not in ("Add", "Sum") or len(node.input) != 2 or node.input[0] == node.input[1]:
+            return None
+        other = node.input[node.input[0] == tensor]
+        same = self.shapes.get(other, (0, []))[1] == sizes and other not in self.constants
+        return (readers[0], node.output[0]) if same and self.place.get(other, -1) < before else None
+
+    def epilogue(self, node):
+        """(words of the command, nodes that they stand for) of what follows a convolution."""
+        tensor, at, words, nodes = node.output[0], self.place[node.output[0]], [], []
+        sizes = self.shapes.get(tensor, (0, []))[1]  # of all that follows as well
+        while sizes and 0 not in sizes:
+            found = None if any(w != "residual" for w in words) else self.activation(tensor, sizes)
+            summed = None if found or "residual" in words else self.residual(tensor, sizes, at)
+            if not found and not summed:
+                break
+            word, more, tensor = found or ("residual", [summed[0]], summed[1])
+            words, nodes = words + [word], nodes + more
+        return "+".join(words), nodes
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------------
@@ -226,13 +397,17 @@ def unique_name(node, taken):
     return name
 
 
-def layers(model, shapes, say):
-    """(options, problem and name), in the model's order."""
-    taken, others = set(), collections.Counter()
-    for node in model.graph.node:
+def counted(nodes):
+    return ", ".join(f"{n} {op}" for op, n in sorted(collections.Counter(node.op_type for node in nodes).items()))
+
+
+def layers(model, shapes, fuse, say):
+    """(op, direction, type, epilogue, problem and name), in the model's order."""
+    taken, others, fused, graph = set(), [], set(), Graph(model.graph, shapes)
+    for i, node in enumerate(model.graph.node):
         reader = READERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if not reader:
-            others[node.op_type] += 1
+            others.append(i)
             continue
         try:
             problem = reader(node, shapes)
@@ -240,23 +415,28 @@ def layers(model, shapes, say):
         except LeftOut as e:
             say(f"left out {node.op_type} {label(node)}: {e}")
             continue
-        if node.op_type == "ConvTranspose":
-            say(f"{label(node)}: ConvTranspose is taken as backward data" + ("; its bias is left out" if len(node.input) > 2 else ""))
-        yield problem[0], problem[1], f'{line}n"{unique_name(node, taken)}"'
-    if others:
-        say("left out, being no convolutions: " + ", ".join(f"{n} {op}" for op, n in sorted(others.items())))
+        words, nodes = graph.epilogue(node) if fuse else ("", [])
+        fused.update(nodes)
+        yield *problem[:3], words or "none", f'{line}n"{unique_name(node, taken)}"'
+    nodes = model.graph.node
+    if fused:
+        say("done by the convolutions before them: " + counted(nodes[i] for i in fused))
+    if set(others) - fused:
+        say("left out, being no convolutions: " + counted(nodes[i] for i in others if i not in fused))
 
 
-def write_list(model, path, tag, shapes, out, say):
-    lines, before = [], None
-    for direction, kind, line in layers(model, shapes, say):
-        if (direction, kind) != before:
-            lines.append(f"--dir={direction} --dt={kind} --tag={tag}")
-            before = direction, kind
+def write_list(model, a, shapes, out, say):
+    lines, before = [], ("conv", None, None, "none")
+    for *options, line in layers(model, shapes, not a.unfused, say):
+        op, direction, kind, words = options = tuple(options)
+        if options != before:
+            lines.append((f"--op={op} " if op != before[0] else "") + f"--dir={direction} --dt={kind} --tag={a.tag}"
+                         + (f" --epilogue={words}" if words != before[3] else ""))
+            before = options
         lines.append(line)
     if not lines:
-        raise Refused(f"{path} has no convolution that can be listed")
-    out.write(f"# The convolutions of {os.path.basename(path)}, by python3 -m convgen.onnx.\n" + "\n".join(lines) + "\n")
+        raise Refused(f"{a.model} has no convolution that can be listed")
+    out.write(f"# The convolutions of {os.path.basename(a.model)}, by python3 -m convgen.onnx.\n" + "\n".join(lines) + "\n")
 
 
 # ---- the command -------------------------------------------------------------------------------------------------------------
@@ -281,12 +461,13 @@ def main(words=None):
     parser.add_argument("--size", type=lambda w: [positive(n) for n in w.split("x")], default=[], metavar="HxW", help="the free spatial dimensions")
     parser.add_argument("--dim", type=named_size, action="append", default=[], metavar="NAME=N", help="a free dimension by its name; may be repeated")
     parser.add_argument("--tag", choices=("nhwc", "nchw"), default="nhwc", help="the order of tensors that the list says (default nhwc)")
+    parser.add_argument("--unfused", action="store_true", help="convolutions alone, without what follows them")
     a = parser.parse_args(words)
     say = lambda sentence: print(f"convgen.onnx: {sentence}", file=sys.stderr)
     try:
         model = load(a.model)
         input_sizes(model, a.batch, a.size, dict(a.dim))
-        write_list(model, a.model, a.tag, infer_shapes(model, a.model), sys.stdout, say)
+        write_list(model, a, infer_shapes(model, a.model), sys.stdout, say)
     except Refused as e:
         say(e)
         return 1

@@ -48,11 +48,11 @@ typedef struct answers {
 } answers;
 
 struct cg_pool {
-    convgen_problem p;
+    convgen_problem p, asked; /* dense; as kernels have it */
     cg_role role_of[CG_TENSORS];
     size_t bytes[CG_TENSORS];
     convgen_type type; /* of outputs */
-    cg_operands o;
+    cg_operands o, given;
     int64_t filled; /* kind and run that the tensors hold; -1: none */
     answers of[CONVGEN_DATA_KINDS];
 };
@@ -61,18 +61,23 @@ cg_status cg_pool_new(const convgen_problem *p, cg_pool **out)
 {
     cg_pool *pool = *out = cg_calloc(1, sizeof *pool);
     if (!pool) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a pool of outputs");
-    pool->p = *p;
+    pool->p = cg_problem_dense(p);
+    pool->asked = *p;
     pool->filled = -1;
     pool->type = cg_output_type(p, false);
     cg_roles(p, pool->role_of);
-    cg_tensor_bytes(p, pool->bytes);
+    cg_tensor_bytes(&pool->p, pool->bytes);
     return CONVGEN_OK;
 }
 
 void cg_pool_free(cg_pool *pool)
 {
     if (!pool) return;
-    for (int i = 0; i < CG_TENSORS; i++) cg_free(pool->o.at[i]);
+    for (int i = 0; i < CG_TENSORS; i++) {
+        if (pool->given.at[i] != pool->o.at[i]) cg_free(pool->given.at[i]);
+        cg_free(pool->o.at[i]);
+    }
+    cg_free((void *)pool->o.old[0]);
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) {
         cg_free(pool->of[i].at);
         cg_free(pool->of[i].group);
@@ -82,14 +87,39 @@ void cg_pool_free(cg_pool *pool)
 
 /* ---- data -------------------------------------------------------------------------------------------------------------- */
 
+static cg_status make_tensor(size_t bytes, void **at)
+{
+    if (!*at) *at = cg_aligned(bytes);
+    return *at ? CONVGEN_OK : cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", bytes);
+}
+
 static cg_status make_tensors(cg_pool *pool)
 {
-    for (int i = 0; i < CG_TENSORS; i++) {
-        if (pool->role_of[i] == CG_ABSENT || pool->o.at[i]) continue;
-        pool->o.at[i] = cg_aligned(pool->bytes[i]);
-        if (!pool->o.at[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for an operand of %zu bytes", pool->bytes[i]);
+    size_t wide[CG_TENSORS];
+    void *old = (void *)pool->o.old[0]; /* of no bias: its gradient is no transform's */
+    cg_status status = CONVGEN_OK;
+    cg_tensor_bytes(&pool->asked, wide);
+    for (int i = 0; i < CG_TENSORS && !status; i++) {
+        if (pool->role_of[i] == CG_ABSENT) continue;
+        status = make_tensor(pool->bytes[i], &pool->o.at[i]);
+        if (cg_is_slice(&pool->asked, i)) status = status ? status : make_tensor(wide[i], &pool->given.at[i]);
+        else pool->given.at[i] = pool->o.at[i];
     }
-    return CONVGEN_OK;
+    if (!status && pool->p.accumulate) status = make_tensor(pool->bytes[cg_output_tensor(&pool->p, false)], &old);
+    pool->o.old[0] = old;
+    return status;
+}
+
+/* The kernel's answer on the data that are there. */
+static cg_status answer(cg_pool *pool, const cg_kernel *k, const cg_parallel *par, const cg_room *room)
+{
+    static const uint32_t between = 0x7FF4D4D4;
+    int output = cg_output_tensor(&pool->p, false);
+    if (pool->p.accumulate) memcpy(pool->o.at[output], pool->o.old[0], pool->bytes[output]);
+    cg_slices_put(&pool->asked, &pool->o, &pool->given, between);
+    cg_status status = cg_kernel_answer(k, par, &pool->given, room);
+    if (!status) (void)cg_slices_take(&pool->asked, &pool->given, &pool->o, between);
+    return status;
 }
 
 static cg_status fill(cg_pool *pool, convgen_data kind, int64_t run)
@@ -98,6 +128,8 @@ static cg_status fill(cg_pool *pool, convgen_data kind, int64_t run)
     if (pool->filled == wanted) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS; i++)
         if (pool->role_of[i] == CG_INPUT) cg_fill(&pool->p, kind, i, pool->o.at[i], pool->bytes[i], (uint64_t)run);
+    int output = cg_output_tensor(&pool->p, false);
+    if (pool->p.accumulate) cg_fill(&pool->p, kind, output, (void *)pool->o.old[0], pool->bytes[output], (uint64_t)run);
     cg_status status = cg_in_time();
     pool->filled = status ? -1 : wanted;
     return status;
@@ -110,9 +142,11 @@ static double square(double x)
     return x * x;
 }
 
+/* Of the place that cg_output_place tells. */
 static int64_t channels_of(const convgen_problem *p)
 {
-    return p->pass == CONVGEN_BACKWARD_DATA ? p->in_channels : p->out_channels;
+    convgen_problem c = cg_dual(p);
+    return c.pass == CONVGEN_BACKWARD_DATA ? c.in_channels : c.out_channels;
 }
 
 static void add(sums *s, double exact, double loop_error)
@@ -129,8 +163,9 @@ static cg_status take_range(cg_pool *pool, answers *a, int64_t first, int64_t n)
     const convgen_problem *p = &pool->p;
     double high[RANGE], low[RANGE], magnitude[RANGE], loop[RANGE];
     int64_t terms[RANGE], place[5];
-    cg_status status = cg_reference_exact(p, &pool->o, false, first, n, high, low, magnitude, terms);
-    if (!status) status = cg_reference(p, &pool->o, CG_LOOP, 1, false, first, n, loop);
+    cg_outputs some = {false, first, n};
+    cg_status status = cg_reference_exact(p, &pool->o, some, (cg_exact_sums){high, low, magnitude, terms});
+    if (!status) status = cg_reference(p, &pool->o, CG_LOOP, 1, some, loop);
     for (int64_t i = 0; i < n && !status; i++) {
         cg_output_place(p, false, first + i, place);
         int group = (int)(place[4] * a->groups / channels_of(p));
@@ -238,7 +273,7 @@ cg_status cg_pool_measure(cg_pool *pool, convgen_data kind, const cg_kernel *k, 
     if (!error2) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for the errors of %d groups of channels", a->groups);
     for (int64_t run = 0; run < a->runs && !status; run++) {
         status = fill(pool, kind, run);
-        if (!status) status = cg_kernel_answer(k, par, &pool->o, room);
+        if (!status) status = answer(pool, k, par, room);
         if (!status) add_errors(pool, a, error2, &from);
     }
     if (!status) read_ratio(pool, a, error2, out);

@@ -105,11 +105,12 @@ cg_status cg_measure_outputs(const convgen_problem *p, const cg_operands *o, boo
     memset(m, 0, sizeof *m);
     cg_status status = room_new(&r, (size_t)(s->length < s->total ? s->length : s->total));
     for (int64_t i = 0; i < s->ranges && !status; i++) {
-        int64_t first, n = cg_spread_range(s, i, &first);
-        status = cg_reference_exact(p, o, bias, first, n, r.high, r.low, r.magnitude, r.terms);
-        if (!status) status = cg_reference(p, o, CG_LOOP, 1, bias, first, n, r.loop);
-        if (!status) status = cg_reference(p, o, CG_COURSE, 1, bias, first, n, r.course);
-        if (!status) measure_range(m, cg_output_type(p, bias), &r, got, first, n);
+        cg_outputs some = {.bias = bias};
+        some.count = cg_spread_range(s, i, &some.first);
+        status = cg_reference_exact(p, o, some, (cg_exact_sums){r.high, r.low, r.magnitude, r.terms});
+        if (!status) status = cg_reference(p, o, CG_LOOP, 1, some, r.loop);
+        if (!status) status = cg_reference(p, o, CG_COURSE, 1, some, r.course);
+        if (!status) measure_range(m, cg_output_type(p, bias), &r, got, some.first, some.count);
     }
     room_free(&r);
     return status;
@@ -161,11 +162,8 @@ cg_status cg_certificate(const convgen_problem *p, const cg_kernel *k, const cg_
     out->budget = k && !k->source.chains ? cg_budget(p->accuracy) : NAN;
     for (int i = 0; i < CONVGEN_DATA_KINDS; i++) out->vs_loop[i] = NAN;
     cg_status status = cg_trial_new(p, false, &t);
-    if (!status) status = cg_trial_data(t, &data);
-    if (!status && k && !(status = cg_room_fit(k, par, p, &room))) {
-        cg_room_poison(k, par, &room);
-        status = cg_kernel_answer(k, par, &data, &room);
-    }
+    if (!status && k && !(status = cg_room_fit(k, par, p, &room))) cg_room_poison(k, par, &room);
+    if (!status) status = cg_trial_answer(t, k, par, &room, &data);
     if (status || (status = certify(p, k, &data, false, &m, f))) goto done;
     out->outputs = m.outputs, out->terms = m.terms;
     out->plan = f[0], out->loop = f[1], out->course = f[2];

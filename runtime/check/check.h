@@ -6,25 +6,50 @@
 
 /* ---- reference.c: what the answer is ----------------------------------------------------------------------------- */
 
-/* Element index ranges of one output tensor: for backward weights `bias_gradient` chooses diff_bias. */
+/* Operands are dense, whatever strides the problem has (slices.c), and o->old is added last of a problem that accumulates.
+ * Elements [first, first+count) of one output tensor: the pass's, or, of backward weights, the bias gradient. */
+typedef struct cg_outputs {
+    bool bias;
+    int64_t first, count;
+} cg_outputs;
 typedef enum { CG_EXACT, CG_LOOP, CG_COURSE, CG_CANONICAL } cg_order;
-/* Writes outputs [first, first+count) (linear elements of the pass's output tensor) to `out` in the problem's type, epilogue
- * included. CG_CANONICAL is the fma chain (blocks of CG_BLOCK output pixels for backward weights), `chains` as the schedule
+/* Writes those outputs to `out` in the problem's type, epilogue included. CG_CANONICAL is the fma chain (blocks of CG_BLOCK output pixels for backward weights), `chains` as the schedule
  * states. CG_EXACT in f32 sums in double, in f64 in double-double, rounded at the end. */
-cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, bool bias_gradient,
-                       int64_t first, int64_t count, void *out);
-/* The exact values as an unevaluated pair (high + low), sum |a||b| (with |bias| and |residual|) and the count of terms. */
-cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, bool bias_gradient, int64_t first, int64_t count,
-                             double *high, double *low, double *magnitude, int64_t *terms);
+cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, cg_outputs which, void *out);
+/* Where exact values go: an unevaluated pair (high + low), sum |a||b| (with |bias| and |residual|) and the count of terms. */
+typedef struct cg_exact_sums {
+    double *high, *low, *magnitude;
+    int64_t *terms;
+} cg_exact_sums;
+cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_outputs which, cg_exact_sums to);
 int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient);
 void cg_output_sizes(const convgen_problem *p, bool bias_gradient, int64_t size[5]); /* of its axes as they are stored, fastest last */
-/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel}. */
+/* Where an element of the output tensor is: {batch, d, h, w, channel}, of weights {input channel, d, h, w, output channel} of the dual. */
 void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t element, int64_t at[5]);
 int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient); /* the most terms of one output; bias and residual count */
 /* Backward weights sum one chain of fma from zero per block, and add the blocks in order from zero. Blocks: within each (n, od)
  * plane, rows are taken `cg_block_rows` at a time; where ow > CG_BLOCK a block is a part of a row of at most CG_BLOCK pixels. */
 enum { CG_BLOCK = 512 };
 static inline int64_t cg_block_rows(int64_t ow) { return ow >= CG_BLOCK ? 1 : CG_BLOCK / ow; }
+
+/* ---- retyped.c: a problem in another type -------------------------------------------------------------------------- */
+
+typedef struct cg_retyped {
+    convgen_problem p;
+    cg_operands o; /* copies of the inputs */
+} cg_retyped;
+cg_status cg_retyped_new(const convgen_problem *p, const cg_operands *o, convgen_type type, cg_retyped *r);
+void cg_retyped_free(cg_retyped *r);
+void cg_retype(convgen_type from, const void *data, convgen_type to, void *out, int64_t count);
+
+/* ---- slices.c: dense operands, and what a kernel is given of them ------------------------------------------------- */
+
+bool cg_is_slice(const convgen_problem *p, int tensor); /* its memory is not the dense one */
+/* Spreads the tensors that are slices, results too, and puts a word everywhere between their pixels. */
+void cg_slices_put(const convgen_problem *p, const cg_operands *dense, const cg_operands *given, uint32_t between);
+/* Collects results that are slices. A tensor of which something changed that is no result: an input, or what lies between; -1: none. */
+int cg_slices_take(const convgen_problem *p, const cg_operands *given, const cg_operands *dense, uint32_t between);
+void cg_old_put(const convgen_problem *p, const cg_operands *dense); /* into the outputs of a problem that accumulates */
 
 /* ---- data.c: the numbers that kernels are judged on -------------------------------------------------------------- */
 
@@ -64,7 +89,9 @@ double cg_sample_excess(const convgen_problem *p, const cg_kernel *k); /* by how
 /* Borrowed from the trial, for the timer: its problem; uniform random operands, each at the start of a page, as large tensors
  * are in most programs; a room. */
 const convgen_problem *cg_trial_problem(const cg_trial *t);
-cg_status cg_trial_data(cg_trial *t, cg_operands *out);
+cg_status cg_trial_data(cg_trial *t, cg_operands *out); /* as kernels are given them */
+/* What the kernel makes of these data (NULL: none), with them, dense. */
+cg_status cg_trial_answer(cg_trial *t, const cg_kernel *k, const cg_parallel *par, const cg_room *room, cg_operands *dense);
 cg_status cg_trial_room(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_room *out); /* fits that kernel */
 
 /* ---- cut.c: a large problem -> a small one with the same schedules ----------------------------------------------- */

@@ -3,6 +3,7 @@
  * Images first, then rows: kernels depend on neither, but where a schedule's tiles must cover the rows. Then groups; channels last: the
  * error of a transform is larger where there are fewer, so then the widest budget holds, which is narrow enough for what is wrong; that the
  * problem's own admits the schedule has been predicted of the whole. What a tensor's border is stays: lengths are cut with the pads as they are.
+ * A transposed convolution is cut as its dual.
  * Limit: a kernel of many taps stays whole, so that a problem which is large for its taps alone is cut as far as the rest goes. */
 #include "check/check.h"
 #include <math.h>
@@ -49,14 +50,28 @@ static int64_t shorter(const convgen_problem *p, int axis, double by)
     return length < all ? length : all;
 }
 
+/* Of slices as much as before is between pixels. */
+static void set_channels(convgen_problem *p, int64_t in, int64_t out)
+{
+    if (p->src_pixel_stride) p->src_pixel_stride += in - p->in_channels;
+    if (p->dst_pixel_stride) p->dst_pixel_stride += out - p->out_channels;
+    p->in_channels = in, p->out_channels = out;
+}
+
+/* Less of what is between them, as far from whole vectors. */
+static int64_t nearer(int64_t stride, int64_t channels)
+{
+    int64_t between = stride - channels;
+    return stride && between > 32 ? channels + 16 + between % 16 : stride;
+}
+
 static void halve_channels(convgen_problem *p)
 {
     int64_t icg = p->in_channels / p->groups, ocg = p->out_channels / p->groups;
     if (p->groups > 1) p->groups = (p->groups + 1) / 2;
     else if (icg > ocg) icg = (icg + 1) / 2;
     else ocg = (ocg + 1) / 2;
-    p->in_channels = icg * p->groups;
-    p->out_channels = ocg * p->groups;
+    set_channels(p, icg * p->groups, ocg * p->groups);
 }
 
 static bool fewer_channels(const convgen_problem *p, const convgen_problem *cut)
@@ -75,11 +90,20 @@ static int halve_longest(convgen_problem *p)
     return axis;
 }
 
-bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
+/* Back from the dual that was cut. */
+static bool legal(const convgen_problem *p, convgen_problem *out)
+{
+    *out = cg_dual_of(out, p->op);
+    return cg_problem_normalise(out) == CONVGEN_OK;
+}
+
+static bool cut_down(const convgen_problem *p, int number, convgen_problem *out)
 {
     int64_t batch = p->batch, fewer = (int64_t)((double)batch / fmax(excess(p), 1));
     int axis = -1;
     *out = *p;
+    out->src_pixel_stride = nearer(p->src_pixel_stride, p->in_channels);
+    out->dst_pixel_stride = nearer(p->dst_pixel_stride, p->out_channels);
     out->batch = fewer > 1 ? fewer : 1;
     for (int i = 0; i < 3 && excess(out) > 1; i++) {
         int64_t length = shorter(out, i, excess(out));
@@ -92,7 +116,13 @@ bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
     if (axis < 0 && out->batch > number) out->batch -= number; /* others, where a schedule is not for the first */
     else if (axis >= 0 && out->out[axis] > number) set_length(out, axis, out->out[axis] - number);
     else return false;
-    return cg_problem_normalise(out) == CONVGEN_OK;
+    return true;
+}
+
+bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
+{
+    convgen_problem c = cg_dual(p);
+    return cut_down(&c, number, out) && legal(p, out);
 }
 
 /* Fewer channels, `least` or more, with what is beyond a multiple of the step, a tile's size times some number, as it is. The rest of
@@ -125,19 +155,24 @@ static double fewer_pixels(convgen_problem *p, double by, int number)
 enum { SUMMED = 16, KEPT = 336 }; /* steps: of a vector; of tiles of 2, 3, 4, 6, 7, 8, 12, 14, 16, 21, 24 and 28 */
 static const int64_t least_terms[] = {16, 130, 260, 520}; /* more than a chunk of a sum has, for schedules that have chunks */
 
-bool cg_cut_sums(const convgen_problem *p, double by, int number, convgen_problem *out)
+static void cut_sums(const convgen_problem *p, double by, int number, convgen_problem *out)
 {
     int64_t channels[2] = {p->in_channels / p->groups, p->out_channels / p->groups};
     bool weights = p->pass == CONVGEN_BACKWARD_WEIGHTS;
     int summed = p->pass == CONVGEN_BACKWARD_DATA;
     *out = *p;
-    if (number >= (int)(sizeof least_terms / sizeof *least_terms)) return false;
     if (weights) by = fewer_pixels(out, by, number);
     else channels[summed] = fewer(channels[summed], SUMMED, least_terms[number], &by);
     for (int i = 0; i < 2 && by > 1; i++)
         if (weights || i != summed) channels[i] = fewer(channels[i], KEPT, 64, &by);
-    out->in_channels = channels[0] * p->groups;
-    out->out_channels = channels[1] * p->groups;
+    set_channels(out, channels[0] * p->groups, channels[1] * p->groups);
     if (out->accuracy != CONVGEN_PROVEN) out->accuracy = CONVGEN_8X; /* a transform's error is larger where sums are short */
-    return cg_problem_normalise(out) == CONVGEN_OK && cg_problem_sizes(out).macs < cg_problem_sizes(p).macs;
+}
+
+bool cg_cut_sums(const convgen_problem *p, double by, int number, convgen_problem *out)
+{
+    convgen_problem c = cg_dual(p);
+    if (number >= (int)(sizeof least_terms / sizeof *least_terms)) return false;
+    cut_sums(&c, by, number, out);
+    return legal(p, out) && cg_problem_sizes(out).macs < cg_problem_sizes(p).macs;
 }

@@ -1,6 +1,7 @@
 /* reference.c: what the answer is.
  *
- * The one place with the index arithmetic of the three passes. An output "row" is a set of outputs that share their list of
+ * The one place with the index arithmetic of the three passes, which is a convolution's: a transposed one is taken as its dual
+ * (cg_dual), but for its bias gradient, which sums its own diff_dst. An output "row" is a set of outputs that share their list of
  * terms a[t] * b[t]: all channels of a group at one pixel (forward, backward data), all output channels of a group at one tap
  * and input channel (backward weights), all channels (bias gradient, whose a is 1). A row's terms are listed as element offsets
  * in canonical order; reference_sums.h sums such a list in each of the orders, once per type.
@@ -42,14 +43,14 @@ typedef struct pairs {
     double high[WIDTH], low[WIDTH], magnitude[WIDTH];
 } pairs;
 
-/* What is wanted of outputs [first, first+count): values in an order, or exact pairs. */
+/* What is wanted of outputs [first, first+count): values in an order, or exact sums. */
 typedef struct wanted {
     cg_order order;
     int chains;
     int64_t first, count;
+    const void *old; /* what is added last; NULL: nothing */
     void *out;
-    double *high, *low, *magnitude;
-    int64_t *terms;
+    cg_exact_sums exact;
 } wanted;
 
 typedef struct piece {
@@ -122,6 +123,7 @@ typedef struct tensor {
     const unsigned char *order;
 } tensor;
 
+/* `which` of the problem's tensors. */
 static tensor tensor_of(const convgen_problem *p, const cg_operands *o, int which, int64_t outer, const int64_t space[3], int64_t channels)
 {
     tensor t = {o->at[which], cg_tensor_type(p, which), {outer, space[0], space[1], space[2], channels}, {0},
@@ -183,7 +185,8 @@ static void *tensor_relaid(tensor *t, int axis)
 /* ---- rows and their terms ------------------------------------------------------------------------------------------- */
 
 typedef struct task {
-    const convgen_problem *p;
+    const convgen_problem *p; /* as it was asked */
+    convgen_problem c;        /* the convolution that it is computed as */
     const cg_operands *o;
     bool bias_gradient;
     tensor src, weights, dst, out; /* out has no data */
@@ -201,12 +204,17 @@ static int64_t product3(const int64_t s[3])
     return s[0] * s[1] * s[2];
 }
 
-int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient)
+static convgen_problem computed_as(const convgen_problem *p, bool bias_gradient) { return bias_gradient ? *p : cg_dual(p); }
+
+static int64_t sum_terms(const convgen_problem *p, bool bias_gradient)
 {
-    if (bias_gradient || p->pass == CONVGEN_BACKWARD_WEIGHTS) return p->batch * product3(p->out);
-    if (p->pass == CONVGEN_BACKWARD_DATA) return product3(p->kernel) * (p->out_channels / p->groups);
-    return product3(p->kernel) * (p->in_channels / p->groups) + p->bias + p->epilogue.residual;
+    convgen_problem c = computed_as(p, bias_gradient);
+    if (bias_gradient || c.pass == CONVGEN_BACKWARD_WEIGHTS) return c.batch * product3(c.out);
+    int64_t channels = c.pass == CONVGEN_BACKWARD_DATA ? c.out_channels : c.in_channels;
+    return product3(c.kernel) * (channels / c.groups) + (p->pass == CONVGEN_FORWARD ? p->bias + p->epilogue.residual : 0);
 }
+
+int64_t cg_reference_terms(const convgen_problem *p, bool bias_gradient) { return sum_terms(p, bias_gradient) + p->accumulate; }
 
 static int64_t block_parts(const convgen_problem *p)
 {
@@ -219,18 +227,21 @@ static cg_operands no_operands;
 static void task_shape(task *k, const convgen_problem *p, const cg_operands *o, bool bias_gradient)
 {
     static const int64_t point[3] = {1, 1, 1};
-    int64_t in = p->in_channels / p->groups, out = p->out_channels / p->groups;
     memset(k, 0, sizeof *k);
+    const convgen_problem *c = &k->c;
     k->p = p;
+    k->c = computed_as(p, bias_gradient);
     k->o = o;
     k->bias_gradient = bias_gradient;
-    k->src = tensor_of(p, o, CG_SRC, p->batch, p->in, p->in_channels);
-    k->weights = tensor_of(p, o, CG_WEIGHTS, in, p->kernel, p->out_channels);
-    k->dst = tensor_of(p, o, CG_DST, p->batch, p->out, p->out_channels);
+    int64_t in = c->in_channels / c->groups, out = c->out_channels / c->groups;
+    int src = bias_gradient ? CG_SRC : cg_dual_tensor(p, CG_SRC), dst = bias_gradient ? CG_DST : cg_dual_tensor(p, CG_DST);
+    k->src = tensor_of(p, o, src, c->batch, c->in, c->in_channels);
+    k->weights = tensor_of(p, o, CG_WEIGHTS, in, c->kernel, c->out_channels);
+    k->dst = tensor_of(p, o, dst, c->batch, c->out, c->out_channels);
     k->b_axis = CHANNEL;
     k->outputs = out;
     k->listed[0] = -1;
-    switch (p->pass) {
+    switch (c->pass) {
     case CONVGEN_FORWARD: k->a = &k->src, k->b = &k->weights, k->out = k->dst; break;
     case CONVGEN_BACKWARD_DATA:
         k->a = &k->dst, k->b = &k->weights, k->out = k->src;
@@ -240,8 +251,8 @@ static void task_shape(task *k, const convgen_problem *p, const cg_operands *o, 
     case CONVGEN_BACKWARD_WEIGHTS: k->a = &k->src, k->b = &k->dst, k->out = k->weights; break;
     }
     if (bias_gradient) {
-        k->out = tensor_of(p, o, CG_BIAS, 1, point, p->out_channels);
-        k->outputs = p->out_channels;
+        k->out = tensor_of(p, o, CG_BIAS, 1, point, c->out_channels);
+        k->outputs = c->out_channels;
     }
 }
 
@@ -257,7 +268,7 @@ static cg_status task_new(task *k, const convgen_problem *p, const cg_operands *
 {
     task_shape(k, p, o, bias_gradient);
     size_t room = (size_t)cg_reference_terms(p, bias_gradient), blocks = 1;
-    if (bias_gradient || p->pass == CONVGEN_BACKWARD_WEIGHTS) blocks = (size_t)block_parts(p);
+    if (bias_gradient || p->pass == CONVGEN_BACKWARD_WEIGHTS) blocks = (size_t)block_parts(&k->c);
     k->list.a = cg_malloc(room * sizeof(int64_t));
     k->list.b = cg_malloc(room * sizeof(int64_t));
     k->list.ends = cg_malloc(blocks * sizeof(int64_t));
@@ -302,7 +313,7 @@ static inline int64_t output_of(const convgen_problem *p, int axis, int64_t x, i
 /* Forward and backward data: taps in row-major order, then the channels of group 0. */
 static void list_pixel(task *k, const int64_t at[AXES])
 {
-    const convgen_problem *p = k->p;
+    const convgen_problem *p = &k->c;
     bool forward = p->pass == CONVGEN_FORWARD;
     int64_t (*other)(const convgen_problem *, int, int64_t, int64_t) = forward ? input_of : output_of;
     int64_t channels = forward ? k->weights.size[OUTER] : p->out_channels / p->groups;
@@ -325,7 +336,7 @@ static void list_pixel(task *k, const int64_t at[AXES])
 /* Backward weights: one part of one row of output pixels, y[W] <= ow < end; a bias gradient has no input and takes all. */
 static void list_line(task *k, const int64_t tap[AXES], int64_t y[AXES], int64_t end)
 {
-    const convgen_problem *p = k->p;
+    const convgen_problem *p = &k->c;
     int64_t x[AXES] = {y[OUTER]};
     if (k->bias_gradient) {
         for (; y[W] < end; y[W]++) add_term(&k->list, 0, tensor_offset(&k->dst, y));
@@ -342,7 +353,7 @@ static void list_line(task *k, const int64_t tap[AXES], int64_t y[AXES], int64_t
 /* Backward weights: planes, in them blocks, in them pixels, for input channel 0. */
 static void list_pixels(task *k, const int64_t tap[AXES])
 {
-    const convgen_problem *p = k->p;
+    const convgen_problem *p = &k->c;
     int64_t rows = cg_block_rows(p->out[2]), y[AXES] = {0};
     for (y[OUTER] = 0; y[OUTER] < p->batch; y[OUTER]++)
         for (y[D] = 0; y[D] < p->out[0]; y[D]++)
@@ -361,7 +372,7 @@ static void list_pixels(task *k, const int64_t tap[AXES])
  * shift of the two tensors, so that neighbours share a list. */
 static row task_row(task *k, const int64_t at[AXES], int64_t group, int chains)
 {
-    const convgen_problem *p = k->p;
+    const convgen_problem *p = &k->c;
     bool pixel = p->pass != CONVGEN_BACKWARD_WEIGHTS;
     int64_t key[4] = {pixel ? at[OUTER] : 0, at[D], at[H], at[W]};
     if (memcmp(key, k->listed, sizeof key) != 0) {
@@ -441,16 +452,17 @@ static void finish_exact(const task *k, const wanted *w, const piece *at, const 
     const convgen_problem *p = k->p;
     bool forward = p->pass == CONVGEN_FORWARD;
     arithmetic[p->type].exact(r, j, at->n, sums);
-    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : 0);
+    int64_t terms = r->list->count + (forward ? p->bias + p->epilogue.residual : w->old != NULL);
     for (int64_t i = 0; i < at->n; i++) {
         int64_t place = at->element + i * at->stride - w->first;
         if (forward) pair_finish(k, at, (double)(terms ? terms : 1), sums, i);
-        else pair_normalise(sums, i);
-        if (w->high) {
-            w->high[place] = sums->high[i];
-            w->low[place] = sums->low[i];
-            w->magnitude[place] = sums->magnitude[i];
-            w->terms[place] = terms;
+        else if (w->old) pair_add(sums, i, cg_get(cg_output_type(p, k->bias_gradient), w->old, at->element + i * at->stride));
+        if (!forward) pair_normalise(sums, i);
+        if (w->exact.high) {
+            w->exact.high[place] = sums->high[i];
+            w->exact.low[place] = sums->low[i];
+            w->exact.magnitude[place] = sums->magnitude[i];
+            w->exact.terms[place] = terms;
         } else {
             cg_put(cg_output_type(p, k->bias_gradient), w->out, place, sums->high[i]);
         }
@@ -526,6 +538,28 @@ static cg_status put(const convgen_problem *p, const cg_operands *o, bool bias_g
     return k.late ? cg_in_time() : CONVGEN_OK;
 }
 
+/* The sums of what is stored otherwise are those of copies in the type that is computed in; their results are rounded. */
+static cg_status put_retyped(const convgen_problem *p, const cg_operands *o, bool bias_gradient, const wanted *w)
+{
+    cg_retyped r;
+    wanted own = *w;
+    convgen_type type = cg_computed(p->type);
+    void *sums = w->out ? cg_malloc((size_t)w->count * cg_types[type].bytes + 1) : NULL;
+    if (w->out && !sums) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %lld sums", (long long)w->count);
+    own.out = sums;
+    cg_status status = cg_retyped_new(p, o, type, &r);
+    if (!status) status = put(&r.p, &r.o, bias_gradient, &own);
+    if (!status && sums) cg_retype(type, sums, cg_output_type(p, bias_gradient), w->out, w->count);
+    cg_retyped_free(&r);
+    cg_free(sums);
+    return status;
+}
+
+static cg_status answer(const convgen_problem *p, const cg_operands *o, bool bias_gradient, const wanted *w)
+{
+    return (cg_computed(p->type) == p->type ? put : put_retyped)(p, o, bias_gradient, w);
+}
+
 /* ---- what the others see ------------------------------------------------------------------------------------------------- */
 
 int64_t cg_output_elements(const convgen_problem *p, bool bias_gradient)
@@ -549,34 +583,34 @@ void cg_output_place(const convgen_problem *p, bool bias_gradient, int64_t eleme
     tensor_place(&k.out, element, at);
 }
 
-static cg_status check_range(const convgen_problem *p, bool bias_gradient, int64_t first, int64_t count)
+static cg_status check_range(const convgen_problem *p, cg_outputs which)
 {
-    if (bias_gradient && p->pass != CONVGEN_BACKWARD_WEIGHTS)
+    int64_t first = which.first, count = which.count;
+    if (which.bias && p->pass != CONVGEN_BACKWARD_WEIGHTS)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "only backward weights have a bias gradient");
-    int64_t all = cg_output_elements(p, bias_gradient);
+    int64_t all = cg_output_elements(p, which.bias);
     if (first < 0 || count < 0 || first > all - count)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "outputs %lld to %lld are outside the tensor of %lld", (long long)first,
                        (long long)(first + count), (long long)all);
     return CONVGEN_OK;
 }
 
-cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, bool bias_gradient,
-                       int64_t first, int64_t count, void *out)
+cg_status cg_reference(const convgen_problem *p, const cg_operands *o, cg_order order, int chains, cg_outputs which, void *out)
 {
-    cg_status status = check_range(p, bias_gradient, first, count);
+    cg_status status = check_range(p, which);
     if (status) return status;
     if (chains > MAX_CHAINS || chains < 0)
         return cg_fail(CONVGEN_BAD_ARGUMENT, "%d chains: a sum is split into 1 to %d", chains, MAX_CHAINS);
     if (p->pass == CONVGEN_BACKWARD_WEIGHTS) chains = 1; /* blocks are its split */
-    wanted w = {.order = order, .chains = chains, .first = first, .count = count, .out = out};
-    return put(p, o, bias_gradient, &w);
+    wanted w = {.order = order, .chains = chains, .first = which.first, .count = which.count, .old = p->accumulate ? o->old[which.bias] : NULL, .out = out};
+    return answer(p, o, which.bias, &w);
 }
 
-cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, bool bias_gradient, int64_t first, int64_t count,
-                             double *high, double *low, double *magnitude, int64_t *terms)
+cg_status cg_reference_exact(const convgen_problem *p, const cg_operands *o, cg_outputs which, cg_exact_sums to)
 {
-    cg_status status = check_range(p, bias_gradient, first, count);
+    cg_status status = check_range(p, which);
     if (status) return status;
-    wanted w = {CG_EXACT, 1, first, count, NULL, high, low, magnitude, terms};
-    return put(p, o, bias_gradient, &w);
+    wanted w = {.order = CG_EXACT, .chains = 1, .first = which.first, .count = which.count, .old = p->accumulate ? o->old[which.bias] : NULL,
+                .exact = to};
+    return answer(p, o, which.bias, &w);
 }

@@ -163,6 +163,7 @@ static void FN(put)(const convgen_problem *p, const cg_operands *o, const wanted
     T y[WIDTH];
     FN(sum)(r, w->order, j, at->n, y);
     FN(finish)(p, o, at->channel, at->element, at->stride, at->n, y);
+    for (int64_t i = 0; w->old && i < at->n; i++) y[i] += ((const T *)w->old)[at->element + i * at->stride];
     for (int64_t i = 0; i < at->n; i++) ((T *)w->out)[at->element + i * at->stride - w->first] = y[i];
 }
 

@@ -143,19 +143,41 @@ static char *output_at(const cg_trial *t, bool bias, int64_t element)
     return t->sets[SKETCH].tensor[cg_output_tensor(&t->p, bias)].data + (size_t)element * cg_types[cg_output_type(&t->p, bias)].bytes;
 }
 
+/* What an output of a place is added to: -0 shows any sum; every second one, and not the last of the tensor, has a value, which shows that
+ * it is added. */
+static void put_old(const cg_trial *t, bool bias, run place)
+{
+    convgen_type type = cg_output_type(&t->p, bias);
+    for (int64_t i = place.first; i < place.first + place.n; i++) {
+        bool value = i % 2 && i + 1 < cg_output_elements(&t->p, bias);
+        cg_put(type, (void *)t->sets[SKETCH].o.old[bias], i, value ? (double)(1 + cg_mix((uint64_t)i) % 1024) / 1024 : -0.0);
+        cg_put(type, output_at(t, bias, 0), i, cg_get(type, t->sets[SKETCH].o.old[bias], i));
+    }
+}
+
 static void poison_places(const cg_trial *t, bool bias, const places *c)
 {
     for (int i = 0; i < c->count; i++)
-        cg_fill_words(output_at(t, bias, c->at[i].first), (size_t)c->at[i].n * cg_types[cg_output_type(&t->p, bias)].bytes, poisons[OUTPUT].word);
+        if (t->p.accumulate) put_old(t, bias, c->at[i]);
+        else cg_fill_words(output_at(t, bias, c->at[i].first), (size_t)c->at[i].n * cg_types[cg_output_type(&t->p, bias)].bytes, poisons[OUTPUT].word);
+}
+
+/* Whether an output is as it was before the run. */
+static bool never_written(const cg_trial *t, bool bias, bool whole, int64_t element)
+{
+    size_t bytes = cg_types[cg_output_type(&t->p, bias)].bytes;
+    const char *got = output_at(t, bias, element);
+    if (!t->p.accumulate) return cg_never_written(t, got);
+    return !whole && !memcmp(got, (const char *)t->sets[SKETCH].o.old[bias] + (size_t)element * bytes, bytes);
 }
 
 /* The run of written outputs from the first written one of a place on; n 0: none. */
-static run written(const cg_trial *t, bool bias, run place)
+static run written(const cg_trial *t, bool bias, bool whole, run place)
 {
     run r = place;
-    while (r.n && cg_never_written(t, output_at(t, bias, r.first))) r.first++, r.n--;
+    while (r.n && never_written(t, bias, whole, r.first)) r.first++, r.n--;
     for (int64_t i = 0; i < r.n; i++)
-        if (cg_never_written(t, output_at(t, bias, r.first + i))) r.n = i;
+        if (never_written(t, bias, whole, r.first + i)) r.n = i;
     return r;
 }
 
@@ -165,9 +187,9 @@ static bool keep_written(cg_trial *t, bool bias, bool whole, bool must, places *
     int kept = 0;
     int64_t outputs = 0, end[2] = {0, cg_output_elements(&t->p, bias) - 1};
     for (int i = 0; i < 2 && must; i++)
-        if (cg_never_written(t, output_at(t, bias, end[i]))) return cg_unwritten(t, SKETCH, bias, end[i], v), false;
+        if (never_written(t, bias, whole, end[i])) return cg_unwritten(t, SKETCH, bias, end[i], v), false;
     for (int i = 0; i < c->count && outputs < c->outputs; i++) {
-        run r = written(t, bias, c->at[i]);
+        run r = written(t, bias, whole, c->at[i]);
         if (whole && r.n < c->length) return cg_unwritten(t, SKETCH, bias, c->at[i].first + (r.first == c->at[i].first ? r.n : 0), v), false;
         if (r.n) c->at[kept++] = r;
         outputs += r.n;
@@ -178,7 +200,7 @@ static bool keep_written(cg_trial *t, bool bias, bool whole, bool must, places *
 }
 
 /* Keeps what was written in the widest window that has enough of it, or in the one that has most. */
-static void keep_window(const cg_trial *t, places *c)
+static void keep_window(const cg_trial *t, bool whole, places *c)
 {
     places best = {.count = 0};
     int64_t most = 0;
@@ -186,7 +208,7 @@ static void keep_window(const cg_trial *t, places *c)
         places here = {.count = 0};
         int64_t outputs = 0;
         for (int i = w * IN_WINDOW; i < (w + 1) * IN_WINDOW && outputs < c->outputs; i++) {
-            run r = written(t, false, c->at[i]);
+            run r = written(t, false, whole, c->at[i]);
             if (r.n) here.at[here.count++] = r;
             outputs += r.n;
         }
@@ -216,18 +238,21 @@ static long affordable_tasks(const cg_trial *t, const cg_kernel *k)
 
 static cg_status run_some(cg_trial *t, const cg_kernel *k, const cg_parallel *par, bool whole, cg_verdict *v)
 {
-    cg_operands o = t->sets[SKETCH].o;
+    cg_operands o = t->sets[SKETCH].given;
     cg_parallel one = {.threads = 1};
     cg_status status = cg_bench_fit(t, k, whole ? par->threads : 1, true, poisons[UNWRITTEN].word);
     if (!status) status = pack(t, k, whole ? par : &one, &o);
+    cg_ends ends = {.most = affordable_tasks(t, k), .counted = computes(k), .ran = v->tasks};
     double start = cg_now();
+    cg_set_put(t, &t->sets[SKETCH], false);
     if (!status && whole) status = cg_kernel_run_in_time(k, par, &o, t->bench.packed.data, t->bench.workspace.data);
     else if (!status)
-        status = cg_kernel_run_ends(k, &o, t->bench.packed.data, t->bench.workspace.data, affordable_tasks(t, k), computes(k), &v->tasks);
+        status = cg_kernel_run_ends(k, &o, t->bench.packed.data, t->bench.workspace.data, &ends);
     v->seconds = cg_now() - start;
+    v->tasks = ends.ran;
     v->macs = whole ? all_macs(&t->p, k) : macs_of_task(&t->p, k) * (double)v->tasks;
     v->filled = t->filled;
-    if (!status) v->ok = cg_untouched(t, SKETCH, false, v);
+    if (!status) v->ok = cg_taken(t, &t->sets[SKETCH], false, v) && cg_untouched(t, SKETCH, false, v);
     return status;
 }
 
@@ -239,8 +264,9 @@ static cg_status judge_sums(cg_trial *t, const cg_kernel *k, bool bias, const pl
     cg_status status = CONVGEN_OK;
     int chains = k->source.chains ? k->source.chains : 1;
     for (int i = 0; i < c->count && !status && v->ok; i++) {
-        status = cg_reference(&t->p, &t->sets[SKETCH].o, CG_CANONICAL, chains, bias, c->at[i].first, c->at[i].n, want);
-        if (!status) v->ok = cg_same_sums(t, SKETCH, bias, want, c->at[i].first, c->at[i].n, v);
+        cg_outputs some = {bias, c->at[i].first, c->at[i].n};
+        status = cg_reference(&t->p, &t->sets[SKETCH].o, CG_CANONICAL, chains, some, want);
+        if (!status) v->ok = cg_same_sums(t, SKETCH, some, want, v);
     }
     return status;
 }
@@ -259,8 +285,9 @@ static cg_status add_squares(cg_trial *t, run r, squares *whole, squares *rim)
     double high[WIDEST], low[WIDEST], magnitude[WIDEST], loop[WIDEST];
     int64_t terms[WIDEST], most = cg_reference_terms(&t->p, false);
     const cg_operands *o = &t->sets[SKETCH].o;
-    cg_status status = cg_reference_exact(&t->p, o, false, r.first, r.n, high, low, magnitude, terms);
-    if (!status) status = cg_reference(&t->p, o, CG_LOOP, 1, false, r.first, r.n, loop);
+    cg_outputs some = {false, r.first, r.n};
+    cg_status status = cg_reference_exact(&t->p, o, some, (cg_exact_sums){high, low, magnitude, terms});
+    if (!status) status = cg_reference(&t->p, o, CG_LOOP, 1, some, loop);
     for (int64_t i = 0; i < r.n && !status; i++) {
         squares *of = terms[i] * 4 >= most * 3 ? whole : rim;
         of->mine += square((cg_get(cg_output_type(&t->p, false), output_at(t, false, r.first), i) - high[i]) - low[i]);
@@ -319,34 +346,41 @@ static cg_status make_data(cg_trial *t, const cg_kernel *k)
     return cg_set_make(t, SKETCH);
 }
 
+/* What is looked at: places of each output, and windows of a transform's; the problem may run whole. */
+typedef struct sight {
+    bool whole;
+    places c[2], windows;
+} sight;
+
 /* Poisoned as far as they are looked at; of a problem that runs whole, all of them. */
-static void poison_outputs(const cg_trial *t, bool whole, const places *c, const places *windows)
+static void poison_outputs(const cg_trial *t, const sight *s)
 {
     for (int i = 0; i < cg_output_count(&t->p); i++)
-        if (whole) cg_fill_words(output_at(t, i, 0), t->bytes[cg_output_tensor(&t->p, i)], poisons[OUTPUT].word);
-        else poison_places(t, i, &c[i]);
-    if (!whole) poison_places(t, false, windows);
+        if (s->whole) cg_fill_words(output_at(t, i, 0), t->bytes[cg_output_tensor(&t->p, i)], poisons[OUTPUT].word);
+        else poison_places(t, i, &s->c[i]);
+    if (!s->whole) poison_places(t, false, &s->windows);
+    else cg_old_put(&t->p, &t->sets[SKETCH].o);
 }
 
-static cg_status judge_output(cg_trial *t, const cg_kernel *k, bool bias, places *c, places *windows, cg_verdict *v)
+static cg_status judge_output(cg_trial *t, const cg_kernel *k, bool bias, sight *s, cg_verdict *v)
 {
-    if (k->source.chains || bias) return judge_sums(t, k, bias, c, v);
-    keep_window(t, windows);
-    return judge_transform(t, c, windows, v);
+    if (k->source.chains || bias) return judge_sums(t, k, bias, &s->c[bias], v);
+    keep_window(t, s->whole, &s->windows);
+    return judge_transform(t, &s->c[bias], &s->windows, v);
 }
 
 cg_status cg_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
     bool whole = is_small(t) && cg_problem_sizes(&t->p).macs <= most_macs, ends = whole || k->source.stage[computes(k)].ends <= affordable_tasks(t, k);
-    places c[2], windows = windows_of(t);
-    for (int i = 0; i < cg_output_count(&t->p); i++) c[i] = places_of(t, i);
+    sight s = {.whole = whole, .windows = windows_of(t)};
+    for (int i = 0; i < cg_output_count(&t->p); i++) s.c[i] = places_of(t, i);
     cg_status status = make_data(t, k);
-    if (!status) poison_outputs(t, whole, c, &windows);
+    if (!status) poison_outputs(t, &s);
     if (!status) status = run_some(t, k, par, whole, v);
     if (status || !v->ok || (!k->source.chains && whole && !all_written(t, v))) return status;
     for (int i = 0; i < cg_output_count(&t->p) && !status && v->ok; i++) {
-        v->ok = keep_written(t, i, whole, ends && (!i || whole), &c[i], v);
-        if (v->ok) status = judge_output(t, k, i, &c[i], &windows, v);
+        v->ok = keep_written(t, i, whole, ends && (!i || whole), &s.c[i], v);
+        if (v->ok) status = judge_output(t, k, i, &s, v);
     }
     return status;
 }

@@ -105,18 +105,18 @@ cg_status cg_trial_new(const convgen_problem *p, bool guards, cg_trial **out)
     cg_trial *t = cg_calloc(1, sizeof *t);
     *out = t;
     if (!t) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a trial");
-    t->p = *p;
+    t->p = cg_problem_dense(p);
+    t->asked = *p;
     t->guards = guards;
     cg_roles(p, t->role_of);
-    cg_tensor_bytes(p, t->bytes);
+    cg_tensor_bytes(&t->p, t->bytes);
     return CONVGEN_OK;
 }
 
 void cg_set_free(set *s)
 {
-    for (int i = 0; i < CG_TENSORS; i++) cg_block_free(&s->tensor[i]);
-    cg_free(s->expected[0]);
-    cg_free(s->expected[1]);
+    for (int i = 0; i < CG_TENSORS; i++) cg_block_free(&s->tensor[i]), cg_block_free(&s->wide[i]);
+    for (int i = 0; i < 2; i++) cg_free(s->expected[i]), cg_free((void *)s->o.old[i]);
     memset(s, 0, sizeof *s);
 }
 
@@ -261,6 +261,47 @@ void cg_set_hash(const cg_trial *t, set *s)
     s->hashed = true;
 }
 
+static cg_status make_block(const cg_trial *t, kind which, int tensor, size_t bytes, block *b)
+{
+    size_t element = cg_element(&t->p, tensor);
+    if (which == SKETCH && !t->whole) return cg_block_vast(b, bytes, true, element, t->guards);
+    return cg_block_fit(b, bytes, which == RANDOM || which == SKETCH, element, t->guards || which == PLAIN);
+}
+
+/* A tensor; and of a slice the memory that a kernel is given. */
+static cg_status make_tensor(const cg_trial *t, kind which, int tensor, set *s)
+{
+    size_t wide[CG_TENSORS];
+    cg_tensor_bytes(&t->asked, wide);
+    cg_status status = make_block(t, which, tensor, t->bytes[tensor], &s->tensor[tensor]);
+    s->o.at[tensor] = s->given.at[tensor] = s->tensor[tensor].data;
+    if (status || !cg_is_slice(&t->asked, tensor)) return status;
+    status = make_block(t, which, tensor, wide[tensor], &s->wide[tensor]);
+    s->given.at[tensor] = s->wide[tensor].data;
+    return status;
+}
+
+/* What outputs are added to. Of a problem that is not filled it is zero but where outputs are looked at (sample.c). */
+static cg_status make_old(cg_trial *t, kind which, set *s)
+{
+    const cg_type_row *type = &cg_types[t->p.type];
+    bool zero = which == SKETCH && !t->whole;
+    for (int i = 0; i < cg_output_count(&t->p) && t->p.accumulate; i++) {
+        int tensor = cg_output_tensor(&t->p, i);
+        size_t bytes = t->bytes[tensor];
+        void *old = zero ? cg_calloc(bytes, 1) : cg_malloc(bytes);
+        s->o.old[i] = old;
+        if (!old) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %zu bytes that outputs are added to", bytes);
+        if (which == INTEGERS || which == SMALL) cg_fill_integers(&t->p, tensor, old, bytes, which == SMALL ? type->careful : type->exact);
+        else if (!zero) cg_fill(&t->p, CONVGEN_UNIFORM, tensor, old, bytes, 0);
+    }
+    return CONVGEN_OK;
+}
+
+static uint32_t between(bool integers) { return integers ? (uint32_t)LARGE : poisons[BETWEEN].word; }
+void cg_set_put(const cg_trial *t, set *s, bool integers) { cg_slices_put(&t->asked, &s->o, &s->given, between(integers)); }
+int cg_set_take(const cg_trial *t, set *s, bool integers) { return cg_slices_take(&t->asked, &s->given, &s->o, between(integers)); }
+
 cg_status cg_set_make(cg_trial *t, kind which)
 {
     set *s = &t->sets[which];
@@ -268,11 +309,9 @@ cg_status cg_set_make(cg_trial *t, kind which)
     if (s->made) return CONVGEN_OK;
     for (int i = 0; i < CG_TENSORS && !status; i++) {
         if (t->role_of[i] == CG_ABSENT) continue;
-        if ((status = cg_in_time())) break; /* of GBs each takes seconds */
-        if (which == SKETCH && !t->whole) status = cg_block_vast(&s->tensor[i], t->bytes[i], true, cg_element(&t->p, i), t->guards);
-        else status = cg_block_fit(&s->tensor[i], t->bytes[i], which == RANDOM || which == SKETCH, cg_element(&t->p, i), t->guards || which == PLAIN);
-        s->o.at[i] = s->tensor[i].data;
+        if (!(status = cg_in_time())) status = make_tensor(t, which, i, s); /* of GBs each takes seconds */
     }
+    if (!status) status = make_old(t, which, s);
     if (!status && which == SKETCH) status = set_sketch(t, s);
     else if (!status) set_fill(t, which, s);
     if (!status) status = cg_in_time(); /* late, they are not whole */
@@ -283,8 +322,24 @@ cg_status cg_set_make(cg_trial *t, kind which)
 
 cg_status cg_trial_data(cg_trial *t, cg_operands *out)
 {
+    set *s = &t->sets[PLAIN];
     cg_status status = cg_set_make(t, PLAIN);
-    *out = t->sets[PLAIN].o;
+    if (!status) {
+        cg_old_put(&t->p, &s->o);
+        cg_set_put(t, s, false);
+    }
+    *out = s->given;
+    return status;
+}
+
+cg_status cg_trial_answer(cg_trial *t, const cg_kernel *k, const cg_parallel *par, const cg_room *room, cg_operands *dense)
+{
+    cg_operands given;
+    set *s = &t->sets[PLAIN];
+    cg_status status = cg_trial_data(t, &given);
+    if (!status && k) status = cg_kernel_answer(k, par, &given, room);
+    if (!status && k) (void)cg_set_take(t, s, false);
+    *dense = s->o;
     return status;
 }
 

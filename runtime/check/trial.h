@@ -14,8 +14,9 @@ static const struct {
     {0x7FF5A5A5, "was never written"},
     {0x7FF6B6B6, "comes from workspace that was never written"},
     {0x7FF7C7C7, "comes from memory beyond an operand"},
+    {0x7FF4D4D4, "comes from between the channels of a slice"},
 };
-enum { OUTPUT, UNWRITTEN, BEYOND, POISONS };
+enum { OUTPUT, UNWRITTEN, BEYOND, BETWEEN, POISONS };
 enum { LARGE = 0x7E5A5A5A }; /* a large number: maxima and comparisons lose a NaN */
 
 typedef struct block {
@@ -53,9 +54,9 @@ typedef struct poison {
 /* One problem's operands, with what they give. */
 typedef struct set {
     bool made, hashed;
-    block tensor[CG_TENSORS];
+    block tensor[CG_TENSORS], wide[CG_TENSORS]; /* dense; what a kernel is given of a slice */
     uint64_t hash[CG_TENSORS];
-    cg_operands o;
+    cg_operands o, given;
     void *expected[2]; /* the output, the bias gradient */
     int chains;        /* of expected */
     poison nan;        /* INTEGERS */
@@ -68,7 +69,7 @@ typedef struct bench {
 } bench;
 
 struct cg_trial {
-    convgen_problem p;
+    convgen_problem p, asked; /* dense, which all is judged by; as kernels have it */
     bool guards;
     cg_role role_of[CG_TENSORS];
     size_t bytes[CG_TENSORS];
@@ -85,6 +86,8 @@ struct cg_trial {
 cg_status cg_set_make(cg_trial *t, kind which); /* once */
 void cg_set_hash(const cg_trial *t, set *s);    /* of the inputs: only a full check compares them */
 void cg_set_free(set *s);
+void cg_set_put(const cg_trial *t, set *s, bool integers);  /* as kernels are given it, before a run */
+int cg_set_take(const cg_trial *t, set *s, bool integers);  /* after it: see cg_slices_take */
 poison cg_poison_place(const cg_trial *t, set *s, double value, uint64_t seed); /* in the data, at a place that the seed chooses */
 void cg_poison_take_back(const cg_trial *t, set *s, const poison *n);
 
@@ -93,9 +96,10 @@ void cg_poison_take_back(const cg_trial *t, set *s, const poison *n);
 const void *cg_output_of(const cg_trial *t, kind which, bool bias); /* of cg_output_count: the pass's tensor, the bias gradient */
 cg_status cg_refuse(cg_verdict *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool cg_never_written(const cg_trial *t, const void *value); /* an output that still has the poison */
-/* Elements [first, first+n) of an output against the canonical ones, as bits. */
-bool cg_same_sums(cg_trial *t, kind which, bool bias, const void *want, int64_t first, int64_t n, cg_verdict *v);
+/* Outputs against the canonical ones, as bits. */
+bool cg_same_sums(cg_trial *t, kind which, cg_outputs some, const void *want, cg_verdict *v);
 cg_status cg_unwritten(cg_trial *t, kind which, bool bias, int64_t element, cg_verdict *v); /* refuses it */
+bool cg_taken(cg_trial *t, set *s, bool integers, cg_verdict *v); /* slices */
 bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v); /* zones, and inputs where these were hashed */
 cg_status cg_bench_fit(cg_trial *t, const cg_kernel *k, int threads, bool right, uint32_t word); /* a poisoned workspace */
 cg_status cg_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v); /* sample.c */

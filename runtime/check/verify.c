@@ -32,10 +32,11 @@ static void say_place(const convgen_problem *p, bool bias, int64_t element, char
 {
     int64_t x[5];
     cg_output_place(p, bias, element, x);
+    int in = p->op == CONVGEN_TRANSPOSED ? 4 : 0;
     if (bias) snprintf(text, size, "bias gradient %" PRId64, element);
     else if (p->pass == CONVGEN_BACKWARD_WEIGHTS)
         snprintf(text, size, "output %" PRId64 " (kd %" PRId64 ", kh %" PRId64 ", kw %" PRId64 ", i %" PRId64 ", c %" PRId64 ")",
-                 element, x[1], x[2], x[3], x[0], x[4]);
+                 element, x[1], x[2], x[3], x[in], x[4 - in]);
     else
         snprintf(text, size, "output %" PRId64 " (n %" PRId64 ", d %" PRId64 ", h %" PRId64 ", w %" PRId64 ", c %" PRId64 ")",
                  element, x[0], x[1], x[2], x[3], x[4]);
@@ -94,14 +95,15 @@ static int64_t first_unequal(convgen_type type, const void *got, const void *wan
     return n;
 }
 
-static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *got, const void *want, int64_t i, int64_t element,
-                               cg_verdict *v)
+/* An element of an output: what is there is not `want`. */
+static cg_status refuse_output(cg_trial *t, kind which, bool bias, int64_t element, double want, cg_verdict *v)
 {
     char where[160];
     const set *s = &t->sets[which];
+    const void *got = cg_output_of(t, which, bias);
     convgen_type type = cg_output_type(&t->p, bias);
-    double a = cg_get(type, got, i), b = cg_get(type, want, i);
-    const char *means = isnan(a) ? poison_means(type, (const char *)got + (size_t)i * cg_types[type].bytes) : NULL;
+    double a = cg_get(type, got, element);
+    const char *means = isnan(a) ? poison_means(type, (const char *)got + (size_t)element * cg_types[type].bytes) : NULL;
     say_place(&t->p, bias, element, where, sizeof where);
     if (means) return cg_refuse(v, "%s %s (%s data)", where, means, is_random(which) ? "random" : "integer");
     if (which == INTEGERS && isnan(a) && s->weight_nan >= 0)
@@ -110,31 +112,29 @@ static cg_status refuse_output(cg_trial *t, kind which, bool bias, const void *g
     if (which == INTEGERS && isnan(a))
         return cg_refuse(v, "%s is NaN: the NaN at element %" PRId64 " of %s spread beyond its receptive field", where,
                       s->nan.element, cg_tensor_name(s->nan.tensor));
-    if (which == SMALL) return cg_refuse(v, "%s is %.17g and not %.17g after rounding (integer data)", where, a, b);
-    return cg_refuse(v, "%s is %.17g, the canonical order gives %.17g (%s data)", where, a, b,
+    if (which == SMALL) return cg_refuse(v, "%s is %.17g and not %.17g after rounding (integer data)", where, a, want);
+    return cg_refuse(v, "%s is %.17g, the canonical order gives %.17g (%s data)", where, a, want,
                   is_random(which) ? "random" : "integer");
 }
 
-/* Elements [first, first+n) of a tensor against want[0..n). */
-static bool compare(cg_trial *t, kind which, bool bias, const void *got, const void *want, int64_t first, int64_t n,
-                    same_fn *equal, cg_verdict *v)
+/* Those outputs against as many of `want`. */
+static bool compare(cg_trial *t, kind which, cg_outputs some, const void *want, same_fn *equal, cg_verdict *v)
 {
-    convgen_type type = cg_output_type(&t->p, bias);
-    const void *from = (const char *)got + (size_t)first * cg_types[type].bytes;
-    int64_t i = first_unequal(type, from, want, 0, n, equal);
-    if (i < n) refuse_output(t, which, bias, from, want, i, first + i, v);
-    return i == n;
+    convgen_type type = cg_output_type(&t->p, some.bias);
+    const char *got = (const char *)cg_output_of(t, which, some.bias) + (size_t)some.first * cg_types[type].bytes;
+    int64_t i = first_unequal(type, got, want, 0, some.count, equal);
+    if (i < some.count) refuse_output(t, which, some.bias, some.first + i, cg_get(type, want, i), v);
+    return i == some.count;
 }
 
-bool cg_same_sums(cg_trial *t, kind which, bool bias, const void *want, int64_t first, int64_t n, cg_verdict *v)
+bool cg_same_sums(cg_trial *t, kind which, cg_outputs some, const void *want, cg_verdict *v)
 {
-    return compare(t, which, bias, cg_output_of(t, which, bias), want, first, n, same, v);
+    return compare(t, which, some, want, same, v);
 }
 
 cg_status cg_unwritten(cg_trial *t, kind which, bool bias, int64_t element, cg_verdict *v)
 {
-    const void *got = cg_output_of(t, which, bias);
-    return refuse_output(t, which, bias, got, got, element, element, v);
+    return refuse_output(t, which, bias, element, NAN, v);
 }
 
 static cg_status set_expect(cg_trial *t, set *s, int chains)
@@ -145,7 +145,7 @@ static cg_status set_expect(cg_trial *t, set *s, int chains)
         if (!s->expected[i]) s->expected[i] = cg_malloc((size_t)count * cg_types[cg_output_type(&t->p, i)].bytes);
         if (!s->expected[i]) return cg_fail(CONVGEN_NO_MEMORY, "no memory for %" PRId64 " expected outputs", count);
         s->chains = 0;
-        cg_status status = cg_reference(&t->p, &s->o, CG_CANONICAL, chains, i, 0, count, s->expected[i]);
+        cg_status status = cg_reference(&t->p, &s->o, CG_CANONICAL, chains, (cg_outputs){i, 0, count}, s->expected[i]);
         if (status) return status;
     }
     s->chains = chains;
@@ -170,7 +170,7 @@ static cg_status run_once(const cg_kernel *k, const cg_parallel *par, const cg_o
 {
     cg_operands given = *o;
     if (b->packed.data) {
-        cg_kernel_pack(k, par, o->weights, b->packed.data, b->workspace.data);
+        cg_kernel_pack(k, par, given.weights, b->packed.data, b->workspace.data);
         cg_fill_words(b->workspace.data, b->workspace.size, word);
         given.weights = NULL;
     }
@@ -187,6 +187,14 @@ static bool overrun(const block *b, const char *name, cg_verdict *v)
     return where;
 }
 
+/* Collects the results that are slices; false: something was written that is none. */
+bool cg_taken(cg_trial *t, set *s, bool integers, cg_verdict *v)
+{
+    int tensor = cg_set_take(t, s, integers);
+    if (tensor >= 0) cg_refuse(v, "wrote between the channels of %s%s", cg_tensor_name(tensor), t->role_of[tensor] == CG_INPUT ? ", or into them" : "");
+    return tensor < 0;
+}
+
 /* Zones and inputs after a run. A damaged set is made afresh for the next candidate. */
 bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
 {
@@ -194,13 +202,23 @@ bool cg_untouched(cg_trial *t, kind which, bool inputs, cg_verdict *v)
     const bench *b = &t->bench;
     bool bad = overrun(&b->workspace, "the workspace", v) || overrun(&b->packed, "the packed weights", v);
     if (bad) return false;
-    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], cg_tensor_name(i), v);
+    for (int i = 0; i < CG_TENSORS && !bad; i++) bad = overrun(&s->tensor[i], cg_tensor_name(i), v) || overrun(&s->wide[i], cg_tensor_name(i), v);
     for (int i = 0; i < CG_TENSORS && !bad && inputs; i++) {
         bad = t->role_of[i] == CG_INPUT && cg_fast_hash(s->tensor[i].data, t->bytes[i]) != s->hash[i];
         if (bad) cg_refuse(v, "wrote into its input %s", cg_tensor_name(i));
     }
     if (bad) cg_set_free(s);
     return !bad;
+}
+
+/* A residual may stand where the outputs go: kernels meet it there among random data, and apart among the others. */
+static void put_in_place(const cg_trial *t, cg_operands *given)
+{
+    size_t bytes[CG_TENSORS];
+    if (!t->p.epilogue.residual || !given->residual) return;
+    cg_tensor_bytes(&t->asked, bytes);
+    memcpy(given->dst, given->residual, bytes[CG_DST]);
+    given->residual = given->dst;
 }
 
 static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_parallel *par, bool inputs, cg_verdict *v)
@@ -214,9 +232,13 @@ static cg_status run_on(cg_trial *t, kind which, const cg_kernel *k, const cg_pa
             if (t->role_of[i] == CG_RESULT)
                 cg_fill_words(s->tensor[i].data, t->bytes[i], integers ? LARGE : poisons[OUTPUT].word);
         double seconds;
-        status = run_once(k, par, &s->o, &t->bench, word, &seconds);
+        cg_old_put(&t->p, &s->o);
+        cg_set_put(t, s, integers);
+        cg_operands given = s->given;
+        if (which == RANDOM) put_in_place(t, &given);
+        status = run_once(k, par, &given, &t->bench, word, &seconds);
         if (which == RANDOM) v->seconds = seconds;
-        if (!status) v->ok = cg_untouched(t, which, inputs, v);
+        if (!status) v->ok = cg_taken(t, s, integers, v) && cg_untouched(t, which, inputs, v);
     }
     return status;
 }
@@ -257,7 +279,7 @@ static cg_status judge_figures(cg_trial *t, const cg_kernel *k, const void *got,
 static void compare_all(cg_trial *t, kind which, bool bias, same_fn *equal, cg_verdict *v)
 {
     const set *s = &t->sets[which];
-    v->ok = compare(t, which, bias, cg_output_of(t, which, bias), s->expected[bias], 0, cg_output_elements(&t->p, bias), equal, v);
+    v->ok = compare(t, which, (cg_outputs){bias, 0, cg_output_elements(&t->p, bias)}, s->expected[bias], equal, v);
 }
 
 /* All outputs of one kind of data. */
@@ -286,6 +308,7 @@ typedef struct reach {
     int64_t unit, low, high, step;
 } reach;
 
+/* p: a convolution; of a transposed one its dual. */
 static reach reach_of(const convgen_problem *p, int axis, int64_t in)
 {
     int64_t s = p->stride[axis], d = p->dilation[axis], from = in + p->pad[axis];
@@ -296,8 +319,9 @@ static reach reach_of(const convgen_problem *p, int axis, int64_t in)
 }
 
 /* Whether an input at `in` reaches the output at `out` (of its receptive field; tile not NULL: or of a tile that meets it). */
-static bool reaches(const convgen_problem *p, const int64_t in[5], const int64_t out[5], const int64_t *tile)
+static bool reaches(const convgen_problem *asked, const int64_t in[5], const int64_t out[5], const int64_t *tile)
 {
+    const convgen_problem c = cg_dual(asked), *p = &c;
     int64_t icg = p->in_channels / p->groups, ocg = p->out_channels / p->groups;
     bool weights = p->pass == CONVGEN_BACKWARD_WEIGHTS, data = p->pass == CONVGEN_BACKWARD_DATA;
     if (weights ? in[4] / icg != out[4] / ocg || in[4] % icg != out[0]
@@ -312,8 +336,9 @@ static bool reaches(const convgen_problem *p, const int64_t in[5], const int64_t
 }
 
 /* How many outputs have the input in their receptive field. */
-static int64_t reached(const convgen_problem *p, const int64_t in[5])
+static int64_t reached(const convgen_problem *asked, const int64_t in[5])
 {
+    const convgen_problem c = cg_dual(asked), *p = &c;
     const int64_t *size = p->pass == CONVGEN_FORWARD ? p->out : p->pass == CONVGEN_BACKWARD_DATA ? p->in : p->kernel;
     int64_t count = (p->pass == CONVGEN_BACKWARD_DATA ? p->in_channels : p->out_channels) / p->groups;
     for (int i = 0; i < 3; i++) {
@@ -351,7 +376,7 @@ static bool may_differ(cg_trial *t, const int64_t tile[3], strays *s, const void
     bool must_show = reaches(p, s->nan.place, out, NULL) || reaches(p, s->infinite.place, out, NULL); /* counted */
     if (must_show || (near && (activated || !isfinite(value)))) return true;
     if (isfinite(value) || poison_means(type, (const char *)got + (size_t)element * cg_types[type].bytes)) {
-        refuse_output(t, SMALL, false, got, want, element, element, v);
+        refuse_output(t, SMALL, false, element, cg_get(type, want, element), v);
         return false;
     }
     say_place(p, false, element, where, sizeof where);
@@ -395,7 +420,7 @@ static bool all_written(cg_trial *t, kind which, cg_verdict *v)
     const void *got = cg_output_of(t, which, false);
     int64_t count = cg_output_elements(&t->p, false);
     for (int64_t i = 0; i < count && v->ok; i++)
-        if (isnan(cg_get(cg_output_type(&t->p, false), got, i))) refuse_output(t, which, false, got, got, i, i, v);
+        if (isnan(cg_get(cg_output_type(&t->p, false), got, i))) refuse_output(t, which, false, i, NAN, v);
     return v->ok;
 }
 
@@ -428,7 +453,7 @@ static cg_status judge_transform(cg_trial *t, const cg_kernel *k, const cg_paral
     cg_status status = judge_written(t, k, par, v);
     if (!status && v->ok) status = judge_small(t, k, par, v);
     if (!status && v->ok) status = judge_poisoned(t, k, par, v);
-    if (!status && v->ok && !t->pool) status = cg_pool_new(&t->p, &t->pool);
+    if (!status && v->ok && !t->pool) status = cg_pool_new(&t->asked, &t->pool);
     cg_room room;
     if (!status && v->ok) status = cg_trial_room(t, k, par, &room);
     if (!status && v->ok) status = cg_pool_judge(t->pool, k, par, &room, v);

@@ -58,8 +58,11 @@ typedef struct cg_kernel {
     cg_stage_fn *stage[CG_STAGES];
     bool machine; /* the form */
 } cg_kernel;
-cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule, const char *compiler, const char *flags,
-                        cg_kernel *out, char why[CG_WHY]);
+/* Which of a request's schedules, and who compiles it. */
+typedef struct cg_making {
+    const char *schedule, *compiler, *flags; /* "tcc" or "cc"; what the latter needs for the target */
+} cg_making;
+cg_status cg_kernel_new(cg_script *s, const cg_request *r, const cg_making *how, cg_kernel *out, char why[CG_WHY]);
 void cg_kernel_free(cg_kernel *k);
 static inline size_t cg_round64(size_t n) { return (n + 63) & ~(size_t)63; }
 /* Bytes of a workspace: [packed][shared][scratch x threads], each part rounded up to 64. */
@@ -70,8 +73,13 @@ void cg_kernel_run(const cg_kernel *k, const cg_parallel *par, const cg_operands
  * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
  * it takes). Without a deadline it is cg_kernel_run. */
 cg_status cg_kernel_run_in_time(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
-/* Of the stages that no other one reads from, `most` tasks of those at the ends of their parts; of the others all. *ran: of stage `counted`. */
-cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, long most, int counted, long *ran);
+/* Of the stages that no other one reads from, `most` tasks of those at the ends of their parts; of the others all. */
+typedef struct cg_ends {
+    long most;
+    int counted; /* a stage, */
+    long ran;    /* and how many tasks of it there were */
+} cg_ends;
+cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, cg_ends *ends);
 bool cg_stage_is_last(const cg_kernel *k, int stage); /* none reads from it */
 void cg_kernel_pack(const cg_kernel *k, const cg_parallel *par, const void *weights, void *packed, void *workspace);
 

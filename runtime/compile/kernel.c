@@ -13,21 +13,22 @@ static size_t scratch_bytes(const cg_kernel *k)
     return cg_round64(most);
 }
 
-cg_status cg_kernel_new(cg_script *s, const cg_request *r, const char *schedule, const char *compiler, const char *flags,
-                        cg_kernel *out, char why[CG_WHY])
+cg_status cg_kernel_new(cg_script *s, const cg_request *r, const cg_making *how, cg_kernel *out, char why[CG_WHY])
 {
     memset(out, 0, sizeof *out);
     why[0] = 0;
     out->machine = !strcmp(r->form, "machine");
-    cg_status status = cg_script_source(s, r, schedule, &out->source, why);
-    if (!status) status = cg_code_new(out->source.text, compiler, flags, &out->code, why);
+    cg_request request = *r;
+    request.unrolls = strcmp(how->compiler, "tcc") != 0;
+    cg_status status = cg_script_source(s, &request, how->schedule, &out->source, why);
+    if (!status) status = cg_code_new(out->source.text, how->compiler, how->flags, &out->code, why);
     for (int i = 0; !status && i < out->source.stage_count; i++) {
         const char *symbol = out->source.stage[i].symbol;
         void *address = cg_code_symbol(out->code, symbol);
         memcpy(&out->stage[i], &address, sizeof address); /* ISO C has no cast from data to function */
         if (address) continue;
         snprintf(why, CG_WHY, "the compiled code has no function %s", symbol);
-        status = cg_fail(CONVGEN_INTERNAL, "%s: %s", schedule, why);
+        status = cg_fail(CONVGEN_INTERNAL, "%s: %s", how->schedule, why);
     }
     cg_free(out->source.text);
     out->source.text = NULL;
@@ -86,11 +87,12 @@ static cg_status run_stages(const cg_kernel *k, const cg_parallel *par, const cg
 }
 
 /* Seconds that the stage will take, by its first task; by its second one too when the first was slow, which may only have met memory
- * for the first time. 0 where there are few tasks: that would cost too much. They are independent: running one again changes nothing. */
+ * for the first time. 0 where there are few tasks: that would cost too much. They are independent: running one again changes nothing (but of a stage
+ * that runs once). */
 static double probe(const cg_parallel *par, const cg_stage *s, stage_task *t)
 {
     double least = INFINITY, left = cg_deadline() - cg_now();
-    for (long i = 0; i < 2 && s->tasks >= PROBED; i++) {
+    for (long i = 0; i < 2 && s->tasks >= PROBED && !s->once; i++) {
         double start = cg_now();
         t->run(t->call, t->scratch, i, i + 1);
         least = fmin(least, (cg_now() - start) * (double)s->tasks / par->threads);
@@ -136,21 +138,25 @@ bool cg_stage_is_last(const cg_kernel *k, int stage)
     return true;
 }
 
-/* Of tasks at the ends of parts, as many as are wanted: the last one, the first one, and what is evenly between. */
-static long end_task(const cg_stage *s, long wanted, long i)
+/* Tasks at the ends of a stage's parts: those that it states, else the first and the last one. */
+static long all_ends(const cg_stage *s)
 {
-    static const long corners = 2;
-    long count = s->ends ? s->ends : s->tasks < corners ? s->tasks : corners, n = wanted > 1 ? i * (count - 1) / (wanted - 1) : count - 1;
-    return s->ends ? s->end[n] : n ? s->tasks - 1 : 0;
+    return s->ends ? s->ends : s->tasks < 2 ? s->tasks : 2;
 }
 
 static long end_count(const cg_stage *s, long most)
 {
-    long count = s->ends ? s->ends : s->tasks < 2 ? s->tasks : 2;
-    return count < most ? count : most;
+    return all_ends(s) < most ? all_ends(s) : most;
 }
 
-cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, long most, int counted, long *ran)
+/* The i-th of as many as are wanted: the first one, the last one, and what is evenly between; of one, the last. */
+static long end_task(const cg_stage *s, long wanted, long i)
+{
+    long n = wanted > 1 ? i * (all_ends(s) - 1) / (wanted - 1) : all_ends(s) - 1;
+    return s->ends ? s->end[n] : n ? s->tasks - 1 : 0;
+}
+
+cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *packed, void *workspace, cg_ends *ends)
 {
     cg_call call = call_of(k, o, packed, workspace);
     char *scratch = (char *)call.shared + cg_round64(k->source.shared);
@@ -158,12 +164,13 @@ cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *pac
     for (int i = 0; i < k->source.stage_count && !status; i++) {
         const cg_stage *s = &k->source.stage[i];
         if (s->pack && packed) continue;
-        long tasks = cg_stage_is_last(k, i) ? end_count(s, most) : 1;
+        bool some = cg_stage_is_last(k, i);
+        long tasks = some ? end_count(s, ends->most) : 1;
         for (long j = 0; j < tasks && !(status = cg_in_time()); j++) {
-            long first = cg_stage_is_last(k, i) ? end_task(s, tasks, j) : 0, last = cg_stage_is_last(k, i) ? first + 1 : s->tasks;
-            k->stage[i](&call, scratch, first, last);
+            long first = some ? end_task(s, tasks, j) : 0;
+            k->stage[i](&call, scratch, first, some ? first + 1 : s->tasks);
         }
-        if (i == counted) *ran = tasks;
+        if (i == ends->counted) ends->ran = tasks;
     }
     return status;
 }

@@ -68,6 +68,7 @@ typedef struct cg_request {
     const char *asked; /* a schedule that the list has to have whatever its estimate, or NULL */
     bool steady;       /* the order of ESTIMATE: the arithmetic of the first does not depend on threads, nor that of the next */
     bool all;          /* the list has to have every legal schedule */
+    bool unrolls;      /* the compiler unrolls loops: C is as people read it, registers in arrays; libtcc does not */
 } cg_request;
 /* Legal ones first, best estimate first, at most about 60 unless all are asked for; then the refused ones. cg_free(list->at). */
 cg_status cg_script_schedules(cg_script *s, const cg_request *r, cg_schedule_list *list);
@@ -82,6 +83,7 @@ typedef struct cg_stage {
     long tasks;
     size_t scratch; /* bytes a thread, 64-byte aligned */
     bool pack;      /* turns weights into packed; the only one convgen_pack runs */
+    bool once;      /* its tasks add to outputs: none may run a second time */
     bool shares;    /* reads or writes the memory that stages share */
     int ends;       /* tasks among which every part of the stage has its first and its last one; 0: not known */
     long end[CG_ENDS];

@@ -126,10 +126,11 @@ static void set_epilogue(lua_State *lua, const convgen_epilogue *e)
 
 void cg_script_push_problem(lua_State *lua, const convgen_problem *p)
 {
-    static const char *const passes[] = {"forward", "backward_data", "backward_weights"};
+    static const char *const ops[] = {"convolution", "transposed"}, *const passes[] = {"forward", "backward_data", "backward_weights"};
     char text[CG_TEXT];
     if (convgen_problem_format(p, text, sizeof text)) luaL_error(lua, "%s", cg_error_text());
-    lua_createtable(lua, 0, 20);
+    lua_createtable(lua, 0, 25);
+    cg_script_set_text(lua, "op", ops[p->op]);
     cg_script_set_text(lua, "pass", passes[p->pass]);
     cg_script_set_text(lua, "type", cg_type_name(p->type));
     cg_script_set_text(lua, "layout", cg_tag_name(p->layout));
@@ -146,6 +147,9 @@ void cg_script_push_problem(lua_State *lua, const convgen_problem *p)
     set_triple(lua, "dilation", p->dilation);
     set_triple(lua, "pad", p->pad);
     set_bool(lua, "bias", p->bias);
+    cg_script_set_integer(lua, "src_stride", p->src_pixel_stride);
+    cg_script_set_integer(lua, "dst_stride", p->dst_pixel_stride);
+    set_bool(lua, "accumulate", p->accumulate);
     set_epilogue(lua, &p->epilogue);
     cg_script_set_text(lua, "text", text);
 }
@@ -184,7 +188,7 @@ void cg_script_push_machine(lua_State *lua, const cg_machine *m)
 
 static void push_request(lua_State *lua, const cg_request *r)
 {
-    lua_createtable(lua, 0, 5);
+    lua_createtable(lua, 0, 9);
     cg_script_push_problem(lua, r->problem);
     lua_setfield(lua, -2, "problem");
     cg_script_push_machine(lua, r->machine);
@@ -195,6 +199,7 @@ static void push_request(lua_State *lua, const cg_request *r)
     if (r->asked) cg_script_set_text(lua, "asked", r->asked);
     set_bool(lua, "steady", r->steady);
     set_bool(lua, "all", r->all);
+    set_bool(lua, "unrolls", r->unrolls);
 }
 
 /* ---- targets ---- */
@@ -467,6 +472,7 @@ static void read_stage(lua_State *lua, cg_stage *out)
     out->scratch = (size_t)get_integer(lua, "scratch", 0, SIZE_LIMIT);
     out->pack = get_flag(lua, "pack");
     out->shares = get_flag(lua, "shares");
+    out->once = get_flag(lua, "once");
     read_ends(lua, out);
 }
 

@@ -74,8 +74,9 @@ static double measure(peak_fn *run, int lanes)
     return best;
 }
 
-double cg_measure_peak(const cg_machine *m, int bits, convgen_type type)
+double cg_measure_peak(const cg_machine *m, int bits, convgen_type stored)
 {
+    convgen_type type = cg_computed(stored);
     for (size_t i = 0; i < sizeof peak_rows / sizeof peak_rows[0]; i++) {
         if (peak_rows[i].bits != bits || !peak_rows[i].run[type]) continue;
         if (peak_rows[i].needs && !(cg_machine_has(m, peak_rows[i].needs) && cg_machine_has(m, peak_rows[i].also)))

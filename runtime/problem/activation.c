@@ -2,6 +2,7 @@
  *
  * All that is said of one stands in gen/activations.lua; the build makes activations.h of it: its program as a function of one number, in
  * each type, its exact value, the check of its parameters and its row here.
+ * Beside them stand the functions of gen/functions.lua, made in the same way.
  * Promise: cg_activate gives a kernel's bits on any machine: no contraction, fma only where it is written, no libm but fma. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -22,6 +23,8 @@ typedef union word_f64 { double value; uint64_t bits; } word_f64;
 #define bits_f64(x, op, y) ((word_f64){.bits = (word_f64){x}.bits op (word_f64){y}.bits}.value)
 #define up_f32(x, n) ((word_f32){.bits = (word_f32){x}.bits << (n)}.value)
 #define up_f64(x, n) ((word_f64){.bits = (word_f64){x}.bits << (n)}.value)
+#define down_f32(x, n) ((word_f32){.bits = (word_f32){x}.bits >> (n)}.value)
+#define down_f64(x, n) ((word_f64){.bits = (word_f64){x}.bits >> (n)}.value)
 
 /* Exact values are C expressions of the rows. */
 typedef long double real;
@@ -174,3 +177,22 @@ bool cg_activation_rounds(convgen_activation a)
 {
     return rows[a].rounds;
 }
+
+/* ---- functions ---------------------------------------------------------------------------------------------------------- */
+
+#define FUNCTION_OF(name)                                                                                              \
+    static void name##_of_f32(int64_t n, void *values)                                                                 \
+    {                                                                                                                  \
+        float *y = values;                                                                                             \
+        for (int64_t i = 0; i < n; i++) y[i] = name##_f32(y[i], 0, 0, 0);                                              \
+    }                                                                                                                  \
+    static void name##_of_f64(int64_t n, void *values)                                                                 \
+    {                                                                                                                  \
+        double *y = values;                                                                                            \
+        for (int64_t i = 0; i < n; i++) y[i] = name##_f64(y[i], 0, 0, 0);                                              \
+    }                                                                                                                  \
+    static long double name##_exactly(long double x) { return exact_##name(x, 0, 0); }
+FUNCTIONS(FUNCTION_OF)
+
+#define FUNCTION(name) {#name, {name##_of_f32, name##_of_f64}, name##_exactly},
+const cg_math_row cg_math[CG_FUNCTION_COUNT] = {FUNCTIONS(FUNCTION)};

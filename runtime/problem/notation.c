@@ -1,6 +1,6 @@
 /* notation.c: the text of a problem, read and written.
  *
- * The notation and its deductions are benchdnn's (oneDNN, tests/benchdnn); negative pads, --accuracy, --weights, --epilogue,
+ * The notation and its deductions are benchdnn's (oneDNN, tests/benchdnn), of its deconvolutions too; --op, negative pads, --accuracy, --weights, --epilogue,
  * --threads and --target are ours. One spelling is canonical: parse(format(p)) = p. */
 #include "problem/problem.h"
 #include <inttypes.h>
@@ -19,6 +19,7 @@ typedef struct {
 static const name_row tags[] = {{"nhwc", CONVGEN_NHWC},  {"nchw", CONVGEN_NCHW},  {"axb", CONVGEN_NHWC},
                                 {"abx", CONVGEN_NCHW},   {"nwc", CONVGEN_NHWC},   {"ncw", CONVGEN_NCHW},
                                 {"ndhwc", CONVGEN_NHWC}, {"ncdhw", CONVGEN_NCHW}, {NULL, 0}};
+static const name_row ops[] = {{"conv", CONVGEN_CONVOLUTION}, {"deconv", CONVGEN_TRANSPOSED}, {NULL, 0}};
 static const char *const accuracies[CG_ACCURACIES] = CG_ACCURACY_NAMES;
 static const name_row weightings[] = {
     {"changing", CONVGEN_WEIGHTS_CHANGING}, {"fixed", CONVGEN_WEIGHTS_FIXED}, {NULL, 0}};
@@ -46,6 +47,7 @@ static bool value_of(const name_row *rows, const char *name, int *value)
 }
 
 const char *cg_type_name(convgen_type t) { return cg_types[t].name; }
+const char *cg_op_name(convgen_op o) { return name_of(ops, (int)o); }
 const char *cg_tag_name(convgen_layout l) { return name_of(tags, (int)l); }
 const char *cg_accuracy_name(convgen_accuracy a) { return accuracies[a]; }
 const char *cg_weights_name(convgen_weights w) { return name_of(weightings, (int)w); }
@@ -106,6 +108,15 @@ static bool take_target(cg_options *o, const char *value)
     return true;
 }
 
+static bool take_src_stride(cg_options *o, const char *value) { return cg_whole_number(value, 0, CG_MOST, &o->base.src_pixel_stride); }
+static bool take_dst_stride(cg_options *o, const char *value) { return cg_whole_number(value, 0, CG_MOST, &o->base.dst_pixel_stride); }
+
+static bool take_accumulate(cg_options *o, const char *value)
+{
+    (void)value;
+    return o->base.accumulate = true;
+}
+
 static bool take_epilogue(cg_options *o, const char *value)
 {
     convgen_epilogue e;
@@ -113,6 +124,8 @@ static bool take_epilogue(cg_options *o, const char *value)
     if (read) o->base.epilogue = e;
     return read;
 }
+
+#define STRIDES "0 (the channels) or more: elements from a pixel to the next"
 
 /* All that is said of an option, here, in --help, in the manual page and in the completion. What is behind it reads one: a function, or a place
  * and its names; allowed NULL: the choices. */
@@ -123,6 +136,8 @@ static const struct {
     size_t at;
     const name_row *names;
 } option_rows[] = {
+    {{"--op", "OP", "conv (the default) or deconv: transposed, ic and ih are its input", "conv deconv"},
+     NULL, NULL, offsetof(cg_options, base.op), ops},
     {{"--dir", "DIR", "FWD_B (the default: with bias), FWD_D, FWD_I, BWD_D, BWD_W, BWD_WB", "FWD_D FWD_B FWD_I BWD_D BWD_W BWD_WB"},
      NULL, take_dir, 0, NULL},
     {{"--dt", "TYPE", CG_TYPE_LIST "; the first is the default", CG_TYPE_WORDS}, NULL, take_type, 0, NULL},
@@ -133,6 +148,10 @@ static const struct {
     {{"--weights", "W", "changing (the default) or fixed: packed once, packing not in the time", "changing fixed"},
      NULL, NULL, offsetof(cg_options, base.weights), weightings},
     {{"--epilogue", "E", "after the bias, in this order: " CG_EPILOGUE_LIST, CG_EPILOGUE_WORDS}, CG_EPILOGUE_LIST, take_epilogue, 0, NULL},
+    {{"--src-stride", "N", "src is a slice of channels: elements from one pixel to the next (default 0: the channels; nhwc)", NULL}, STRIDES,
+     take_src_stride, 0, NULL},
+    {{"--dst-stride", "N", "the same of dst, and of the residual", NULL}, STRIDES, take_dst_stride, 0, NULL},
+    {{"--accumulate", NULL, "a gradient, and that of the bias, is added to what is there", NULL}, NULL, take_accumulate, 0, NULL},
     {{"--threads", "N", "threads of one convolution, at most 1024 (default 1)", NULL}, "1 to 1024", take_threads, 0, NULL},
     {{"--target", "T", CG_TARGET_LIST "; default $CONVGEN_TARGET, else the best of this machine", CG_TARGET_WORDS},
      "a target's name, such as avx2", take_target, 0, NULL},
@@ -155,6 +174,7 @@ static const char *allowed(int option, char text[CG_WHY])
 static bool take_value(int option, cg_options *o, const char *value)
 {
     int named;
+    if (!value && option_rows[option].text.value) return false;
     if (option_rows[option].take) return option_rows[option].take(o, value);
     if (!value_of(option_rows[option].names, value, &named)) return false;
     memcpy((char *)o + option_rows[option].at, &named, sizeof named); /* enumerations are as large as int: the ABI says so */
@@ -172,8 +192,9 @@ cg_status cg_option_take(cg_options *o, const cg_options *initial, const char *w
     for (int i = 0; i < OPTIONS; i++) {
         const cg_option_text *text = &option_rows[i].text;
         char words[CG_WHY];
-        if (!text->value || strlen(text->key) != length || strncmp(text->key, word, length)) continue;
-        if (word[length] && take_value(i, o, word + length + 1)) return CONVGEN_OK;
+        if (strlen(text->key) != length || strncmp(text->key, word, length)) continue;
+        if (!text->value && word[length]) return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: %s has no value", word, text->key);
+        if (take_value(i, o, text->value && word[length] ? word + length + 1 : NULL)) return CONVGEN_OK;
         return cg_fail(CONVGEN_BAD_PROBLEM, "%.80s: allowed is %s=VALUE with %s", word, text->key, allowed(i, words));
     }
     return CONVGEN_UNSUPPORTED;
@@ -293,10 +314,13 @@ static cg_status read_fields(const char *at, fields *f, char name[CG_NAME])
     return CONVGEN_OK;
 }
 
-/* The leading pad that a given output size means: half of what is needed, none when the window already fits. */
-static int64_t deduced_pad(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t dilation)
+/* The leading pad that a given output size means: half of what is needed, none when the window already fits. (Of a transposed convolution
+ * half of what the taps reach beyond the output.) */
+static int64_t deduced_pad(const convgen_problem *p, int a)
 {
-    int64_t needed = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
+    bool transposed = p->op == CONVGEN_TRANSPOSED;
+    int64_t windows = transposed ? p->in[a] : p->out[a], room = transposed ? p->out[a] : p->in[a];
+    int64_t needed = (windows - 1) * p->stride[a] + (p->kernel[a] - 1) * p->dilation[a] + 1 - room;
     return needed > 0 ? needed / 2 : 0;
 }
 
@@ -315,7 +339,7 @@ static cg_status deduce_axis(const fields *f, int a, convgen_problem *p)
     p->in[a] = f->i[a], p->out[a] = f->o[a], p->kernel[a] = f->k[a], p->stride[a] = f->s[a],
     p->dilation[a] = f->d[a] + 1;
     bool deduced = f->o[a] && !f->pad_given[a];
-    p->pad[a] = deduced ? deduced_pad(f->i[a], f->o[a], f->k[a], f->s[a], f->d[a] + 1) : f->p[a];
+    p->pad[a] = deduced ? deduced_pad(p, a) : f->p[a];
     return CONVGEN_OK;
 }
 
@@ -388,12 +412,16 @@ static void add_epilogue(spelling *l, const convgen_epilogue *e)
 
 static void add_options(spelling *l, const convgen_problem *p)
 {
+    if (p->op != CONVGEN_CONVOLUTION) add(l, "--op=%s ", cg_op_name(p->op));
     if (p->pass != CONVGEN_FORWARD || !p->bias) add(l, "--dir=%s ", cg_pass_name(p));
     if (p->type) add(l, "--dt=%s ", cg_type_name(p->type));
     if (p->layout != CONVGEN_NHWC) add(l, "--tag=%s ", cg_tag_name(p->layout));
     if (p->accuracy != CONVGEN_LOOP) add(l, "--accuracy=%s ", cg_accuracy_name(p->accuracy));
     if (p->weights != CONVGEN_WEIGHTS_CHANGING) add(l, "--weights=%s ", cg_weights_name(p->weights));
     add_epilogue(l, &p->epilogue);
+    if (p->src_pixel_stride) add(l, "--src-stride=%" PRId64 " ", p->src_pixel_stride);
+    if (p->dst_pixel_stride) add(l, "--dst-stride=%" PRId64 " ", p->dst_pixel_stride);
+    if (p->accumulate) add(l, "--accumulate ");
 }
 
 static void add_axes(spelling *l, char letter, const int64_t size[3], int first, int64_t base)
@@ -421,8 +449,7 @@ static void add_descriptor(spelling *l, const convgen_problem *p)
     static const int64_t zero[3] = {0, 0, 0}, one[3] = {1, 1, 1};
     int first = first_axis(p);
     int64_t silent[3]; /* the pads that a reader would deduce from the output sizes */
-    for (int a = 0; a < 3; a++)
-        silent[a] = deduced_pad(p->in[a], p->out[a], p->kernel[a], p->stride[a], p->dilation[a]);
+    for (int a = 0; a < 3; a++) silent[a] = deduced_pad(p, a);
     if (p->groups > 1) add(l, "g%" PRId64, p->groups);
     add(l, "mb%" PRId64 "ic%" PRId64, p->batch, p->in_channels);
     add_axes(l, 'i', p->in, first, 0);

@@ -22,6 +22,7 @@ typedef struct cg_type_row {
     void (*write)(void *data, int64_t first, int64_t n, const double *values); /* rounded to nearest */
 } cg_type_row;
 extern const cg_type_row cg_types[CG_TYPES]; /* by convgen_type */
+convgen_type cg_computed(convgen_type type); /* what its programs, and the reference, compute in */
 
 static inline double cg_get(convgen_type type, const void *data, int64_t i)
 {
@@ -49,34 +50,50 @@ cg_status cg_problem_normalise(convgen_problem *p);
 
 /* After normalise. Element counts; index arithmetic is int64. */
 typedef struct cg_sizes {
-    int64_t src, weights, bias, dst; /* elements of each tensor, bias = out_channels */
+    int64_t src, weights, bias, dst; /* elements of each tensor without what lies between pixels, bias = out_channels */
     size_t element;                  /* bytes of one */
     double macs;                     /* multiply-adds with padded taps counted, as the field counts */
 } cg_sizes;
 cg_sizes cg_problem_sizes(const convgen_problem *p);
 bool cg_problem_equal(const convgen_problem *a, const convgen_problem *b);
 
+/* The convolution that has the same products: the problem itself, or, where it is transposed, the convolution whose src is its dst. What it
+ * is for is index arithmetic: bias and epilogue stay as they are, though such a pass of a convolution has none. And the way back. */
+convgen_problem cg_dual(const convgen_problem *p);
+convgen_problem cg_dual_of(const convgen_problem *c, convgen_op op);
+
 enum { CG_ACCURACIES = CG_ACCURACY_COUNT };
 
 /* ---- tensors.c: which tensor is what in which pass --------------------------------------------------------------- */
 
 enum { CG_SRC, CG_WEIGHTS, CG_BIAS, CG_DST, CG_RESIDUAL, CG_SLOPE, CG_TENSORS };
-typedef union cg_operands {
-    struct {
-        void *src, *weights, *bias, *dst, *residual, *slope;
+typedef struct cg_operands {
+    union {
+        struct {
+            void *src, *weights, *bias, *dst, *residual, *slope;
+        };
+        void *at[CG_TENSORS];
     };
-    void *at[CG_TENSORS];
+    const void *old[2]; /* for the references of a problem that accumulates: what was in the output, and in the bias' gradient */
 } cg_operands;
 typedef enum { CG_ABSENT, CG_INPUT, CG_RESULT } cg_role;
 const char *cg_tensor_name(int tensor); /* "src" */
 convgen_type cg_tensor_type(const convgen_problem *p, int tensor);
 size_t cg_element(const convgen_problem *p, int tensor); /* bytes of one */
 void cg_roles(const convgen_problem *p, cg_role role_of[CG_TENSORS]);
-void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]);
+/* How a tensor's pixels stand: `count` runs of so many bytes, `apart` from one to the next. A dense tensor is one run, and apart 0. */
+typedef struct cg_pixels {
+    int64_t count;
+    size_t bytes, apart;
+} cg_pixels;
+cg_pixels cg_tensor_pixels(const convgen_problem *p, int tensor);
+void cg_tensor_bytes(const convgen_problem *p, size_t bytes[CG_TENSORS]); /* from the first to the last: of slices, with what lies between */
+convgen_problem cg_problem_dense(const convgen_problem *p); /* the same of tensors that are no slices */
 int cg_output_count(const convgen_problem *p);             /* 2 where the bias has a gradient */
 int cg_output_tensor(const convgen_problem *p, bool bias); /* the pass's, or the bias gradient */
 convgen_type cg_output_type(const convgen_problem *p, bool bias);
-int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights: src, or diff_dst of backward data */
+int cg_data_tensor(const convgen_problem *p);              /* the input that is no weights; of backward weights the one that taps move over */
+int cg_dual_tensor(const convgen_problem *p, int tensor);  /* what a tensor of its dual is of the problem's, and the other way round */
 
 /* ---- activation.c: what is done with a sum before it is stored --------------------------------------------------- */
 
@@ -94,11 +111,19 @@ long double cg_activation_exact(const convgen_epilogue *e, convgen_type type, do
 double cg_activation_steepest(const convgen_epilogue *e, double slope);
 bool cg_activation_rounds(convgen_activation a);
 
+/* Functions as programs have them: of n values in place, with a kernel's bits; and exactly. */
+typedef struct cg_math_row {
+    const char *name;
+    void (*of[CG_TYPES])(int64_t n, void *y);
+    long double (*exact)(long double x);
+} cg_math_row;
+extern const cg_math_row cg_math[CG_FUNCTION_COUNT];
+
 /* ---- notation.c: the text of a problem, read and written --------------------------------------------------------- */
 
 /* The state of a list reader: options hold from their place on. */
 typedef struct cg_options {
-    convgen_problem base; /* pass, type, layout, accuracy, weights, bias, epilogue as the options say */
+    convgen_problem base; /* op, pass, type, layout, accuracy, weights, bias, epilogue as the options say */
     int64_t mb;           /* --mb, 0: as the problem says */
     int threads;          /* --threads, 0: not given */
     char target[16];      /* --target, "": not given */
@@ -124,6 +149,7 @@ typedef struct cg_named_problem {
 } cg_named_problem;
 /* The descriptor alone; the options stood before it. */
 cg_status cg_problem_parse(const char *word, const cg_options *o, cg_named_problem *out);
+const char *cg_op_name(convgen_op o);                 /* "conv", "deconv": the op */
 const char *cg_pass_name(const convgen_problem *p);   /* "FWD_D", "FWD_B", "BWD_D", "BWD_W", "BWD_WB": the dir */
 const char *cg_type_name(convgen_type t);             /* "f32" */
 const char *cg_tag_name(convgen_layout l);            /* "nhwc" */

@@ -22,3 +22,9 @@ const cg_type_row cg_types[CG_TYPES] = {
     [CONVGEN_F32] = {"f32", sizeof(float), 24, -125, 0x1p23, 0x1p16, 16, {0, 0x00400000}, read_f32, write_f32},
     [CONVGEN_F64] = {"f64", sizeof(double), 53, -1021, 0x1p50, 0x1p42, 256, {4, 0x00080000}, read_f64, write_f64}, /* little-endian */
 };
+
+convgen_type cg_computed(convgen_type type)
+{
+    static const unsigned char sums[CG_TYPES] = CG_TYPE_SUMS;
+    return (convgen_type)sums[type];
+}

@@ -292,14 +292,20 @@ static cg_status line_open(const char *line, size_t length, const char *head, cu
     return take(c, head) ? CONVGEN_OK : bad_line(why, "of another kind than expected");
 }
 
-static cg_status line_parse(const char *line, size_t length, const char *head, const field *f, int count, void *out,
-                            char why[CG_WHY])
+/* What a line begins with, and the fields that follow. */
+typedef struct line_form {
+    const char *head;
+    const field *at;
+    int count;
+} line_form;
+
+static cg_status line_parse(const char *line, size_t length, line_form form, void *out, char why[CG_WHY])
 {
     cursor c;
     length = cg_line_length(line, length);
-    cg_status status = line_open(line, length, head, &c, why);
+    cg_status status = line_open(line, length, form.head, &c, why);
     if (status) return status;
-    if (!take_fields(&c, f, count, out, why)) return CONVGEN_STORE;
+    if (!take_fields(&c, form.at, form.count, out, why)) return CONVGEN_STORE;
     return take(&c, " ") && c.at == c.end ? CONVGEN_OK : bad_line(why, "more words than expected");
 }
 
@@ -308,7 +314,7 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
     cg_record r = {0};
     const struct record_format *f = format_of(line, length);
     if (!f) f = &formats[0];
-    cg_status status = line_parse(line, length, f->head, record_fields, f->fields, &r, why);
+    cg_status status = line_parse(line, length, (line_form){f->head, record_fields, f->fields}, &r, why);
     if (status) return status;
     cg_schedule_rename(r.schedule);
     *out = r;
@@ -318,7 +324,7 @@ cg_status cg_record_parse(const char *line, size_t length, cg_record *out, char 
 cg_status cg_fact_parse(const char *line, size_t length, cg_fact *out, char why[CG_WHY])
 {
     cg_fact f = {0};
-    cg_status status = line_parse(line, length, FORMAT " fact", fact_fields, FACT_FIELDS, &f, why);
+    cg_status status = line_parse(line, length, (line_form){FORMAT " fact", fact_fields, FACT_FIELDS}, &f, why);
     if (!status) *out = f;
     return status;
 }

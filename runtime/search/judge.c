@@ -81,7 +81,7 @@ static cg_status build(cg_local *l, const convgen_problem *p, const cg_job *job,
     cg_built *b = cg_calloc(1, sizeof *b);
     if (!b) return cg_fail(CONVGEN_NO_MEMORY, "no memory for a kernel");
     cg_request request = {.problem = p, .machine = &c->machine, .target = job->target, .form = job->form, .threads = job->threads};
-    status = cg_kernel_new(c->script, &request, job->schedule, job->compiler, target.flags, &b->kernel, why);
+    status = cg_kernel_new(c->script, &request, &(cg_making){job->schedule, job->compiler, target.flags}, &b->kernel, why);
     b->job = *job;
     if (status == CONVGEN_OK) *slot = b;
     else cg_free(b);

@@ -200,7 +200,7 @@ static cg_status refused(cg_result *out, int status, double limit, bool late)
 /* Field by field: what lies between the fields of a struct is nobody's to send. */
 static void pack_problem(convgen_problem *to, const convgen_problem *p)
 {
-    to->pass = p->pass, to->type = p->type, to->layout = p->layout, to->accuracy = p->accuracy, to->weights = p->weights;
+    to->op = p->op, to->pass = p->pass, to->type = p->type, to->layout = p->layout, to->accuracy = p->accuracy, to->weights = p->weights;
     to->batch = p->batch, to->groups = p->groups, to->in_channels = p->in_channels, to->out_channels = p->out_channels;
     memcpy(to->in, p->in, sizeof p->in), memcpy(to->out, p->out, sizeof p->out), memcpy(to->kernel, p->kernel, sizeof p->kernel);
     memcpy(to->stride, p->stride, sizeof p->stride), memcpy(to->dilation, p->dilation, sizeof p->dilation);
@@ -209,6 +209,7 @@ static void pack_problem(convgen_problem *to, const convgen_problem *p)
     to->epilogue.residual = p->epilogue.residual, to->epilogue.residual_last = p->epilogue.residual_last;
     to->epilogue.activation = p->epilogue.activation;
     to->epilogue.lo = p->epilogue.lo, to->epilogue.hi = p->epilogue.hi;
+    to->src_pixel_stride = p->src_pixel_stride, to->dst_pixel_stride = p->dst_pixel_stride, to->accumulate = p->accumulate;
 }
 
 static void pack(cg_message *m, uint64_t number, cg_verb verb, const cg_job *job)

@@ -3,11 +3,12 @@ local suite = require "suite"
 local driver, build = require "driver", require "build"
 
 local function c_type() return "float" end
+local function as_it_is(name) return name end
 
 -- The loops of a stage's text as functions of first and last: {from, to} each.
 local function loops_of(stage)
   local list = {}
-  for from, to in driver.print(stage, c_type):gmatch "for %(long task = ([^,]+), stop = ([^;]+);" do
+  for from, to in driver.print(stage, c_type, as_it_is):gmatch "for %(long task = ([^,]+), stop = ([^;]+);" do
     local function number(text) return load("local first, last = ... return " .. text:gsub("/", "//"):gsub("cg_", "math.")) end
     list[#list + 1] = { number(from), number(to) }
   end
@@ -76,7 +77,7 @@ suite.case("bodies run when their stage is made, and kernels are made once, as t
   suite.equal(#b.kernels, 3)
   suite.equal(b.why, "no c")
   suite.equal(b.more, 1)
-  suite.equal(driver.print(stage, c_type):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
+  suite.equal(driver.print(stage, c_type, as_it_is):match "{\n        (.-)\n    }", "tile0();\n        tile1();\n        tile0();\n        pack2();")
 end)
 
 suite.case("a kernel is called with its arguments in order or by name", function()
@@ -84,7 +85,7 @@ suite.case("a kernel is called with its arguments in order or by name", function
   local function text(args)
     local function body(d) d:call(kernel, args(d)) end
     local stage = driver.stage { name = "test", parts = { { indices = { { "n", 2 } }, body = body } } }
-    return driver.print(stage, c_type):match "(k%b()); *\n"
+    return driver.print(stage, c_type, as_it_is):match "(k%b()); *\n"
   end
   suite.equal(text(function(d) return { { d.src, 8 }, 3 } end), "k(src + 8, 3)")
   suite.equal(text(function(d) return { rows = 3, src = { d.src }, bias = { d.bias } } end), "k(src, 3)")

@@ -40,7 +40,7 @@ local function set(words)
 end
 local memory_only = set [[load store load_mask store_mask load_one store_one stream broadcast broadcast_over insert extract insert128 extract128
   prefetch1 prefetch2 prefetch3 read write address plus_read]]
-local register_only = set "move copy plus_reg test shift both set_mask shift_up"
+local register_only = set "move copy plus_reg test shift both set_mask shift_up shift_down"
 local embedded = set "fma fnma fma_over fnma_over add sub mul max min div band bor bxor"
 local maskable = set "broadcast_over load store fma fnma fma_over fnma_over"
 
@@ -48,7 +48,7 @@ local function operands(name, row, bits)
   local is_vector = type(row.code) == "string" and row.code:find "^E?VEX"
   local top = is_vector and (row.low and 15 or (random(2) == 1 and 31 or 15)) or 15
   local o = { reg = random(0, top), imm = immediate(row) }
-  if row.op == "VMI" then o.reg = 6 end -- of the opcode
+  if row.op == "VMI" then o.reg = tonumber(row.code:match "/(%d)") end -- of the opcode
   if row.r == "k" then o.reg = random(1, 7) end
   if row.op:find "V" then o.v = random(0, top) end
   if register_only[name] or (not memory_only[name] and random(3) == 1) then

@@ -90,8 +90,7 @@ suite.case("listed names are parsed back", function()
 end)
 
 -- All that the grammar has is among those of the usual seed.
-for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "fold/direct",
-  "ranges/direct", "turned/fold/direct", "turned/ranges/direct", "panel/direct", "gather/panel/direct",
+for _, way in ipairs { "direct", "direct.across.stream", "direct.fetch", "direct.ahead", "gather/direct", "planes/direct", "lanes/direct", "window/direct", "window/lanes/direct", "fold/direct", "ranges/direct", "turned/fold/direct", "turned/ranges/direct", "lanes/depthwise", "panel/direct", "gather/panel/direct",
   "planar", "planar.panel", "depthwise", "depthwise.row", "depthwise.stream", "winograd/product", "winograd.fetch.stream/product",
   "winograd/product.half", "winograd/product.fuse", "split/winograd/product", "plain" } do
   suite.case("a random problem has " .. way, function() if seed == usual and not ways[way] then error("none has it") end end)
@@ -136,7 +135,7 @@ suite.case("the culprit is named", function()
 end)
 
 for name, expected in pairs {
-  ["nonsense"] = "in place of nonsense there may be turned, gather, planes, lanes, fold, ranges, direct, panel, planar, depthwise, split, winograd or plain",
+  ["nonsense"] = "in place of nonsense there may be turned, gather, planes, window, lanes, fold, ranges, direct, panel, planar, depthwise, split, winograd or plain",
   [""] = "it ends where there must be turned, gather, planes,",
   ["direct"] = "it ends where there must be .pN or .iN (N: 1 to 1048576)",
   ["direct.p7.v4.row4"] = "in place of .row4 there may be .rowsN",
@@ -145,13 +144,14 @@ for name, expected in pairs {
   ["direct.p1048577.v4.rows4"] = "in place of .p1048577 there may be",
   ["direct.p07.v4.rows4"] = "in place of .p07 there may be",
   ["gather/planar.c1.v1.rows1"] = "in place of gather there may be planar",
-  ["gather/product.r1.v1"] = "in place of /product there may be /planes, /lanes, /fold, /ranges, /direct or /panel",
+  ["gather/product.r1.v1"] = "in place of /product there may be /planes, /window, /lanes, /fold, /ranges, /direct or /panel",
   ["planes/direct.p7.v4.rows4"] = "in place of /direct there may be .sN",
   ["direct.p7.v4.rows4/product.r1.v1"] = "in place of /product there may be .fetch, .across, .stream or nothing",
   ["winograd.4x4.t28.s1"] = "it ends where there must be .dN, .fetch, .stream or /product",
   ["winograd.4x4+4.t28.s1/product.r1.v1"] = "in place of .4x4+4 there may be .NxN or .N+NxN+N",
   ["winograd.4x04.t28.s1/product.r1.v1"] = "in place of .4x04 there may be",
   ["winograd.4x4.t28.s1/product.r1.v1.half.fuse"] = "in place of .fuse there may be nothing",
+  ["depthwise.r2.p4.moves"] = "in place of .moves there may be .moved or nothing",
   ["plain.x"] = "in place of .x there may be nothing",
   [("x"):rep(96)] = "names have at most 95 letters",
 } do

@@ -3,6 +3,7 @@ local suite = require "suite"
 local types, targets, program, driver = require "types", require "targets", require "program", require "driver"
 local c, code, machine = require "lower/c", require "lower/code", require "lower/machine"
 local x86 = require "isa/x86"
+local convgen = require "convgen"
 local case, equal, refuses = suite.case, suite.equal, suite.refuses
 
 types.rows.half = { bytes = 2, c = "unsigned short", digits = 8, sums = "f32", pack = "<I2", number = 9 }
@@ -90,6 +91,39 @@ end)
 case("tensors of a problem have its type, what stages keep is stored as it is computed", function()
   local p = { type = "half" }
   equal(types.of(p, "src") .. types.of(p, "scratch") .. types.of(p, "packed") .. types.computed(p), "halff32f32f32")
+end)
+
+---- families ----------------------------------------------------------------------------------------------------------
+
+local function request(pass, layout)
+  local p = { text = "some", pass = pass, type = "half", layout = layout, accuracy = "2x", weights = "changing", batch = 1, groups = 1, ic = 16,
+    oc = 32, input = { 1, 8, 8 }, output = { 1, 8, 8 }, kernel = { 1, 3, 3 }, stride = { 1, 1, 1 }, dilation = { 1, 1, 1 },
+    pad = { 0, 1, 1 }, bias = pass ~= "backward_data", epilogue = { residual = false, activation = "none", lo = 0, hi = 0 } }
+  return { problem = p, target = "avx512", form = "c", threads = 1, all = true,
+    machine = { l1d = 49152, l2 = 1 << 20, l3 = 32 << 20, line = 64, cores = 2, features = {} } }
+end
+
+-- A schedule of each family, as one family's are much alike.
+local function each_family(r, visit)
+  local seen = {}
+  for _, s in ipairs(convgen.schedules(r)) do
+    local family = not s.why and s.name:match "%f[%w]%a+"
+    if family and not seen[family] then visit(s.name) end
+    if family then seen[family] = true end
+  end
+  return seen
+end
+
+case("each family's kernels convert what tensors hold, and nothing that they keep", function()
+  for _, pass in ipairs { "forward", "backward_data", "backward_weights" } do
+    for _, layout in ipairs { "nhwc", "nchw" } do
+      local seen = each_family(request(pass, layout), function(name)
+        local text = assert(convgen.show(request(pass, layout), name, "program"))
+        assert(text:find " half[,)]" and not text:find "panel: %w+ half", name)
+      end)
+      assert(seen.plain, pass)
+    end
+  end
 end)
 
 return suite.failures()

@@ -17,7 +17,7 @@ import convgen
 
 FOLDER = sys.argv[1] if len(sys.argv) > 1 else "/usr/share/libonnx-testdata/data/node"
 FORWARD = {r: getattr(convgen, f"conv{r}d") for r in (1, 2, 3)}
-BACKWARD_DATA = {r: getattr(convgen, f"conv{r}d_backward_data") for r in (1, 2, 3)}
+TRANSPOSE = {r: getattr(convgen, f"conv_transpose{r}d") for r in (1, 2, 3)}
 
 
 class Skipped(Exception):
@@ -69,7 +69,6 @@ def conv(x, w, b, a):
 
 
 def conv_transpose(x, w, b, a):
-    """The gradient of the convolution that leads from its result to x."""
     rank = x.ndim - 2
     full = [(n - 1) * s + (k - 1) * d + 1 + extra
             for n, s, k, d, extra in zip(x.shape[2:], a["stride"], w.shape[2:], a["dilation"], a["output_padding"])]
@@ -79,11 +78,10 @@ def conv_transpose(x, w, b, a):
     else:
         padding = pairs(a["pads"])
     size = [f - before - after for f, (before, after) in zip(full, padding)]
-    shape = (x.shape[0], w.shape[1] * a["groups"], *size)
-    # After the last pixel, output_padding belongs to no window: it is not padding of the forward pass.
-    forward = [(before, after - extra) for (before, after), extra in zip(padding, a["output_padding"])]
-    y = BACKWARD_DATA[rank](x, w, shape, stride=a["stride"], dilation=a["dilation"], groups=a["groups"], padding=forward, layout="NCHW")
-    return y if b is None else y + b.reshape(-1, *[1] * rank)
+    y = TRANSPOSE[rank](x, w, b, stride=a["stride"], dilation=a["dilation"], groups=a["groups"], padding=padding, layout="NCHW",
+                        output_padding=a["output_padding"])
+    assert y.shape == (x.shape[0], w.shape[1] * a["groups"], *size)
+    return y
 
 
 RUN = {"Conv": conv, "ConvTranspose": conv_transpose}

@@ -46,6 +46,35 @@ class Values(unittest.TestCase):
                 np.testing.assert_array_equal(WEIGHTS[rank](dy, x, w.shape, **k), dw)
                 self.assertEqual((y.dtype, got[0].dtype), (dtype, dtype))
 
+    def test_slices_of_channels_are_taken_in_place(self):
+        """Of one wide array, which is read and written without a copy; gradients onto what is there. `proven`: to the bit."""
+        rng = generator(self)
+        for _ in range(40):
+            c = case(rng)
+            x, w = integers(rng, c["x"]), integers(rng, c["w"])
+            rank, k, n = x.ndim - 2, c["keywords"], x.shape[-1]
+            y = CONV[rank](x, w, **k)
+            dx, dw = DATA[rank](y, w, x.shape, **k), WEIGHTS[rank](y, x, w.shape, **k)
+            with self.subTest(**c):
+                source, result = integers(rng, (*x.shape[:-1], n + 7)), integers(rng, (*y.shape[:-1], y.shape[-1] + 5))
+                source[..., 2:n + 2] = x
+                before, at = result.copy(), (..., slice(3, y.shape[-1] + 3))
+                got = CONV[rank](source[..., 2:n + 2], w, out=result[at], **k)
+                self.assertIs(got.base, result)
+                before[at] = y
+                np.testing.assert_array_equal(result, before)
+                want = source.copy()
+                want[..., 2:n + 2] += dx
+                DATA[rank](result[at], w, x.shape, out=source[..., 2:n + 2], accumulate=True, **k)
+                np.testing.assert_array_equal(source, want)
+                source[..., 2:n + 2] = x
+                sums = np.full_like(dw, 3)
+                WEIGHTS[rank](result[at], source[..., 2:n + 2], w.shape, out=sums, accumulate=True, **k)
+                np.testing.assert_array_equal(sums, dw + 3)
+                plan = convgen.plan(problem(source[..., 2:n + 2], w, **k))
+                np.testing.assert_array_equal(plan(source[..., 2:n + 2], w), y)
+                np.testing.assert_array_equal(plan(x, w), y)  # copied to where the plan wants it
+
     def test_channels_first_has_the_same_values(self):
         rng = generator(self)
         for _ in range(40):

@@ -32,6 +32,7 @@ return {
   bor         = { means = "d = x | y",         gnu = "vorp%t",        op = "RVM",  code = "VEX.L.Pt.0F.WIGt 56 /r" },
   bxor        = { means = "d = x ^ y",         gnu = "vxorp%t",       op = "RVM",  code = "VEX.L.Pt.0F.WIGt 57 /r" },
   shift_up    = { means = "v = x << imm8",     gnu = "vpsll%i",       op = "VMI",  code = "VEX.L.66.0F.WIGt 72+t /6 ib" },
+  shift_down  = { means = "v = x >> imm8",     gnu = "vpsrl%i",       op = "VMI",  code = "VEX.L.66.0F.WIGt 72+t /2 ib" },
   unpack_low  = { means = "low pairs",         gnu = "vunpcklp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 14 /r" },
   unpack_high = { means = "high pairs",        gnu = "vunpckhp%t",    op = "RVM",  code = "VEX.L.Pt.0F.WIGt 15 /r" },
   shuffle     = { means = "two of x, two of y", gnu = "vshufps",      op = "RVMI", code = "VEX.L.NP.0F.W0 C6 /r ib" },

@@ -36,10 +36,11 @@ local special = {
   insert = function(f) return encoder.form(f.bits == 512 and "insert" or "insert128", f.type, f.bits) end,
   muladd = function(f) return encoder.form("fma_over", f.type, f.bits) end,
   shift = function(f) return encoder.form("shift_up", f.type, f.bits) end,
+  down = function(f) return encoder.form("shift_down", f.type, f.bits) end,
   extract = function(f) return encoder.form(f.bits == 512 and "extract" or "extract128", f.type, f.bits) end,
 }
 local one_element = { broadcast = "load_one", zero = "zero", zero_low = "zero", move = "move", muladd = "fma_over_one",
-  band = "band", bor = "bor", bxor = "bxor", shift = "shift_up" }
+  band = "band", bor = "bor", bxor = "bxor", shift = "shift_up", down = "shift_down" }
 
 -- Read when they are asked for first.
 local function new_forms(type_name, target)
@@ -250,6 +251,7 @@ local function arithmetic(s, op)
 end
 
 local function shift(s, op) put_imm(s, s.forms.shift, 6, s.map[op.d], s.map[op.x], op.bits) end -- 6: of the opcode
+local function down(s, op) put_imm(s, s.forms.down, 2, s.map[op.d], s.map[op.x], op.bits) end
 
 ---- parts of 128 bits -----------------------------------------------------------------------------------------------
 
@@ -286,7 +288,7 @@ vectors.operations = {
   patch = patch,
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
   min = arithmetic, move = move, insert = insert, extract = extract, transpose = transpose, spill = spill, fill = fill,
-  div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift,
+  div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift, down = down,
 }
 
 -- A reader of the pool knows how far it is now.

@@ -39,6 +39,7 @@ end
 -- What all schedules of tiles share; h, w: the axes in tiles (grid.pixels).
 function gradient.tiled(p, target, h, w)
   local s = view.units(p, target)
+  s.src, s.dst = view.src(p), view.dst(p)
   s.p, s.target, s.h, s.w, s.images, s.frequencies = p, target, h, w, p.batch * p.input[1], h.size * w.size
   s.v_row = parts.round_up(s.icg, s.lanes)
   return s
@@ -97,7 +98,7 @@ local function src_kernel(s, h_tile, w_tile)
   local h, w = h_tile.windows[1], w_tile.windows[1]
   return s.build:kernel(("src %d-%d %d-%d"):format(h.low, h.high, w.low, w.high), "src", function(called)
     return transform.input(called, { h = side(s.h.scheme.BT, h.low, h.high),
-      w = side(s.w.scheme.BT, w.low, w.high), pixel = s.p.ic, row = s.p.input[3] * s.p.ic, channels = s.icg,
+      w = side(s.w.scheme.BT, w.low, w.high), pixel = s.src.w, row = s.src.h, channels = s.icg,
       apart = s.v_apart, columns = s.w.size })
   end)
 end
@@ -106,7 +107,7 @@ local function diff_kernel(s, h_tile, w_tile, channels)
   local h, w = h_tile.outputs, w_tile.outputs
   return s.build:kernel(("diff %d %d %d"):format(h, w, channels), "diff", function(called)
     return transform.input(called, { h = side(s.h.scheme.G, 0, h), w = side(s.w.scheme.G, 0, w),
-      pixel = s.p.oc, row = s.p.output[3] * s.p.oc, channels = channels, apart = s.d_apart, columns = s.w.size,
+      pixel = s.dst.w, row = s.dst.h, channels = channels, apart = s.d_apart, columns = s.w.size,
       m = { to = "D", left = "G", from = "e", right = "GT" } })
   end)
 end
@@ -168,10 +169,11 @@ local function transform_tiles(s, t, block)
     local y, x = d:let("y", t.y + (row + hr.at) * h.outputs), d:let("x", t.x + (column + wr.at) * w.outputs)
     local tile = d:let("tile", number)
     d:call(src_kernel(s, hr.tile, wr.tile), {
-      { d.src, ((n * p.input[2] + y + h.base) * p.input[3] + x + w.base) * p.ic + t.g * s.icg },
+      { d.src, ((n * p.input[2] + y + h.base) * p.input[3] + x + w.base) * s.src.w + t.g * s.icg },
       { d.scratch, tile * s.v_row } })
     d:call(diff_kernel(s, hr.tile, wr.tile, t.slice.channels), {
-      { d.dst, ((n * p.output[2] + y) * p.output[3] + x) * p.oc + t.channel }, { d.scratch, tile * s.d_row + s.d_at } })
+      { d.dst, ((n * p.output[2] + y) * p.output[3] + x) * s.dst.w + t.channel },
+      { d.scratch, tile * s.d_row + s.d_at } })
   end)
 end
 

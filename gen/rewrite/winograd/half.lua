@@ -163,7 +163,7 @@ local function rows_of(t, o, unit, n, how)
   local x, k = {}, t.k
   for i = 1, o.taps do
     local function load()
-      local r = k:vector(("h%d_%d"):format(i - 1, n))
+      local r = k:vector("h", { i - 1, n })
       k:load(r, k:at(t.pointers.h, ((i - 1) * o.vectors + n) * k.lanes))
       return r
     end

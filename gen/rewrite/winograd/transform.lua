@@ -142,7 +142,7 @@ local function by_vectors(k, o, channels, pointers)
 end
 
 -- A register for an element that is loaded: the matrix' name in small letters, row, column.
-local function element(k, m, y, x) return k:vector(("%s%d_%d"):format(m.from:lower(), y - 1, x - 1)) end
+local function element(k, m, y, x) return k:vector(m.from:lower(), { y - 1, x - 1 }) end
 
 local function all() return true end
 
@@ -201,7 +201,7 @@ end
 ---- the output: Y = AT M A, with the epilogue -------------------------------------------------------------------------
 
 local function about_output(k, p, o, m)
-  local bias = p.pass == "forward" and p.bias and " and the bias" or ""
+  local bias = p.pass ~= "backward_weights" and p.bias and " and the bias" or ""
   return ("%s: %d x %d outputs from %d x %d frequencies, of which f stands at f * %d."):format(
     heading(k, m, o.channels, bias), o.h.outputs, o.w.outputs, o.h.size, o.w.size, o.apart)
 end
@@ -209,7 +209,7 @@ end
 -- h and w: schemes; apart, columns and m as above; pixel, row, channels (of the column tile), stream; sums, sums_apart:
 -- how many there are to be added, and where.
 function transform.output(p, called, o)
-  local m, forward = o.m or { to = "Y", left = "AT", from = "M", right = "A" }, p.pass == "forward"
+  local m, gathers = o.m or { to = "Y", left = "AT", from = "M", right = "A" }, p.pass ~= "backward_weights"
   return built(called, straight.of(o.w.AT), straight.of(o.h.AT), function(k)
     local pointers = {}
     local function pointer(name, access)
@@ -217,9 +217,9 @@ function transform.output(p, called, o)
       return pointers[#pointers]
     end
     k.about = about_output(k, p, o, m)
-    local from, bias = pointer(m.from:lower(), "in"), forward and p.bias and pointer("bias", "in")
-    local slope = forward and parts.slopes(p) and pointer("slope", "in")
-    local residual, to = forward and p.epilogue.residual and pointer("residual", "in"), pointer("out", "out")
+    local from, bias = pointer(m.from:lower(), "in"), gathers and p.bias and pointer("bias", "in")
+    local slope = gathers and parts.slopes(p) and pointer("slope", "in")
+    local residual, to = gathers and p.epilogue.residual and pointer("residual", "in"), pointer("out", "out")
     local two = { m = m, first = 1, last = o.h.size, present = all }
     function two.load(fh, fw)
       local r, at = element(k, m, fh, fw), place(o, o.h, o.w, fh, fw)
@@ -230,7 +230,7 @@ function transform.output(p, called, o)
     function two.finish(column, results)
       for row, r in ipairs(results) do
         local at = (row - 1) * o.row + (column - 1) * o.pixel
-        if forward then
+        if gathers then
           local with = { bias = bias and k:at(bias), slope = slope and k:at(slope),
             residual = residual and k:at(residual, at), first = 0, count = two.lanes }
           parts.epilogue(k, p, r, k:vector "e", with)
