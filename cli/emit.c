@@ -78,7 +78,7 @@ static cg_status add_target(desk *d, const char *name)
     return CONVGEN_OK;
 }
 
-static cg_status choose_targets(desk *d)
+static cg_status named_targets(desk *d)
 {
     static const cg_machine bare; /* lacks everything: its target is the one that runs everywhere */
     char name[16];
@@ -101,6 +101,18 @@ static cg_status choose_targets(desk *d)
             status = cg_fail(CONVGEN_UNSUPPORTED, "--target=%s: a target between two commas is missing", d->a->targets);
     }
     return status;
+}
+
+/* The portable one is the last. */
+static cg_status choose_targets(desk *d)
+{
+    cg_status status = named_targets(d);
+    if (status || !d->a->no_portable)
+        return status;
+    if (d->network.target_count == 1)
+        return cg_fail(CONVGEN_UNSUPPORTED, "--no-portable leaves no kernels: portable is the only target here; --target= takes " CG_TARGET_LIST);
+    d->network.target_count--;
+    return CONVGEN_OK;
 }
 
 static cg_status choose_machine(desk *d)
@@ -317,7 +329,8 @@ static const cli_option options[] = {
     OPTION("-o", "DIR", CLI_TEXT, AT(output), "the directory to write; it must be new or empty"),
     OPTION("--prefix", "NAME", CLI_TEXT, AT(prefix), "what all names in C and all files begin with"),
     OPTION("--target", "T,T", CLI_TEXT, AT(targets),
-           CG_TARGET_LIST ": chosen among at run time; portable is always in (default: the best of this machine)", .choices = CG_TARGET_WORDS),
+           CG_TARGET_LIST ": chosen among at run time, with portable (default: the best of this machine)", .choices = CG_TARGET_WORDS),
+    OPTION("--no-portable", NULL, CLI_FLAG, AT(no_portable), "leaves the portable kernels out: other processors get none"),
     OPTION("--form", "FORM", CLI_TEXT, AT(form),
            "c (the default), or asm: kernels as the instructions that libtcc's form is tuned in", .choices = "c asm"),
     OPTION("--threads", "T", CLI_TEXT, AT(sharing),

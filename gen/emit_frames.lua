@@ -51,9 +51,14 @@ end
 
 local function special_groups(network)
   local list = groups(network)
-  list[#list] = nil -- the last target is of any processor
+  if not list[#list].isa then list[#list] = nil end -- the last target is of any processor
   return list
 end
+
+-- Whether there may be no kernel for a processor: the portable ones are left out.
+local function bare(network) return targets[network.targets[#network.targets]].isa ~= nil end
+local function if_bare(network, text, otherwise) return bare(network) and text or otherwise or "" end
+local no_kernel = "    if (!k) return; /* there is none for this processor */\n"
 
 local function rows(group, text)
   return lines_of(group, function(target) return text(table.unpack(target)) end)
@@ -143,6 +148,8 @@ local function header(network)
   return template.fill("standalone.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, VERSION = network.version,
     TARGET_NAMES = '"' .. table.concat(network.targets, '", "') .. '"',
+    NONE = if_bare(network, " NULL: there is no kernel for this processor, and a layer leaves its\n"
+      .. " * outputs as they are. So ask before the first call."),
     THREADS = network.openmp and " `threads` is how many may work on a call: 1 or more." or "",
     LIST = lines_of(network.layers,
       function(layer) return (" *   %-28s %s"):format(layer.called, layer.problem.text) end),
@@ -169,6 +176,7 @@ local function internal(network)
     CONDITIONS = lines_of(special, function(group)
       return template.fill("standalone_condition.in", { NAME = group.emitted.name, MACRO = group.condition,
         DEFINED = group.emitted.defined, AND_ELF = asm and " && defined(__ELF__)" or "",
+        OTHERS = if_bare(network, "nothing else has any", "all else gets the portable ones"),
         ONLY_ELF = asm and ": they are assembly, called as System V has it" or "" })
     end),
     KERNELS = all_rows(network, function(_, i)
@@ -189,12 +197,16 @@ end
 
 local function choice(network)
   local special = special_groups(network)
-  local without = template.fill("standalone_no_choice.in", {})
+  local last = if_bare(network, "(void)t, 0", "t == PORTABLE")
+  local without = template.fill("standalone_no_choice.in", { LAST = last,
+    ONLY = if_bare(network, "TARGETS", "PORTABLE") })
   if #special == 0 then return without end
   local conditions = lines_of(special, function(group) return group.condition end)
   local function text(group) return enclosed(group, tests(group)) end
   return template.fill("standalone_choice.in", {
     CONDITION = conditions:gsub("\n", " || "), WITHOUT = without,
+    LAST = if_bare(network, "0", last),
+    SOME = if_bare(network, "t < TARGETS && "),
     TESTS = #special == 1 and tests(special[1]) or lines_of(special, text),
   })
 end
@@ -217,8 +229,10 @@ local function definition(network, layer)
     list[#list + 1] = ("%s\n{\n    %s%s);\n}\n"):format(table.remove(prototype, 1), text, threads)
   end
   if layer.same == layer then
-    list[1] = ("static const %s_kernel *const %s_kernels[TARGETS] = {\n%s\n};\n"):format(network.prefix, layer.called,
-      all_rows(network, function(_, i) return ("    &%s,"):format(layer.kernels[i].symbol) end))
+    list[1] = ("static const %s_kernel *const %s_kernels[%s] = {\n%s%s\n};\n"):format(network.prefix, layer.called,
+      if_bare(network, "TARGETS + 1", "TARGETS"),
+      all_rows(network, function(_, i) return ("    &%s,"):format(layer.kernels[i].symbol) end),
+      if_bare(network, "\n    NULL,"))
   end
   define(("run(%s, %s, workspace, PACK | COMPUTE"):format(kernels, call(layer)))
   if layer.packs then
@@ -233,7 +247,9 @@ local function dispatch(network)
   return template.fill("standalone.c.in", {
     PREFIX = prefix, VERSION = network.version,
     ENUM = all_rows(network, function(name) return "    " .. name:upper() .. "," end),
-    NAMES = all_rows(network, function(name) return ('    "%s",'):format(name) end),
+    NAMES = all_rows(network, function(name) return ('    "%s",'):format(name) end)
+      .. if_bare(network, "\n    NULL,"),
+    ROOM = if_bare(network, "TARGETS + 1", "TARGETS"), UNLESS = if_bare(network, no_kernel),
     CHOICE = choice(network) .. template.fill("standalone_choose.in", { PREFIX = prefix }),
     THREADS_PARAMETER = parameter,
     SHARING = network.openmp and
@@ -241,7 +257,7 @@ local function dispatch(network)
     RUN_STAGE = network.openmp and "share(&k->stage[i], &call, scratch, k->scratch, threads);"
       or "k->stage[i].run(&call, scratch, 0, k->stage[i].tasks);",
     PACKING = network.packs and template.fill("standalone_packing.in", { PREFIX = prefix, PARAMETER = parameter,
-      THREADS = threads }) or "",
+      THREADS = threads, UNLESS = if_bare(network, no_kernel) }) or "",
     INCLUDE = network.packs and "#include <string.h>\n" or "",
     LAYERS = lines_of(network.layers, function(layer) return definition(network, layer) end),
   })
@@ -423,6 +439,8 @@ local function readme(network)
         return ("| %s | %s | `%s` | %s |"):format(layer.id, network.targets[i], kernel.schedule, kernel.from)
       end)
     end),
+    BARE = if_bare(network, " --no-portable"), FMA = if_bare(network, "",
+      "; the portable kernels also fma or fmaf (`-lm`) where the processor has no such instruction"),
     MACHINE = network.elsewhere and " --machine=FILE" or "", KEY = network.key, FLAGS = flagged, FORM_WORDS = form,
     OPENMP = network.openmp and ("Threads are OpenMP's; `-D%s_SERIAL` compiles without. "):format(network.guard) or "",
   })
@@ -440,8 +458,12 @@ function frames.write(network, put)
   put(prefix .. "_internal.h", tidied(internal(network)))
   put(prefix .. ".c", tidied(dispatch(network)))
   put(prefix .. "_layers.h", layers_h(network))
-  program("_selfcheck.c", checked_slices(network, checked_activations(network)))
-  program("_benchmark.c", timed_slices(network))
+  local checked, timed = checked_slices(network, checked_activations(network)), timed_slices(network)
+  checked.OR_NONE = if_bare(network, ' ? best : "none"')
+  timed.UNLESS = if_bare(network, ("    if (!%s_target()) {\n        fputs(\"no kernel is for this processor\\n\", stderr);\n"
+    .. "        return 1;\n    }\n"):format(prefix))
+  program("_selfcheck.c", checked)
+  program("_benchmark.c", timed)
   put(prefix .. ".txt", list(network))
   put("CMakeLists.txt", tidied(cmake(network)))
   put("README.md", readme(network))

@@ -30,6 +30,23 @@ refuses "--form=elf: the forms are" 2 -o new --prefix=net --form=elf $p
 refuses "--threads=4: emit takes none or openmp" 2 -o new --prefix=net --threads=4 $p
 refuses "no target is called mips; there are avx512" 1 -o new --prefix=net --target=mips $p
 refuses "a target between two commas is missing" 1 -o new --prefix=net --target=avx2,,avx512 $p
+refuses "--no-portable leaves no kernels" 1 -o new --prefix=net --target=portable --no-portable $p
+# Without the portable kernels a processor may have none: the library says so, and leaves outputs as they are.
+"$convgen" emit -o bare --prefix=net --target=avx2 --no-portable "$p"n'"a"' >out 2>err || { echo "FAILED: --no-portable"; cat err; failed=1; }
+if ls bare/*portable* 2>/dev/null || grep -i portable bare/net.h bare/net.c; then echo "FAILED: portable kernels are left"; failed=1; fi
+cat >main.c <<'END'
+#include "bare/net.h"
+int main(void)
+{
+    float none[1] = { 7 };
+    net_a(none, none, none, none, 0);
+    return net_target() || net_choose("avx2") != -1 || none[0] != 7;
+}
+END
+cc -std=c11 -Wall -Wextra -Wpedantic -Werror -D__TINYC__ -I. -o bare_none main.c bare/net.c bare/net_*_avx2.c && ./bare_none ||
+  { echo "FAILED: no kernel for a processor is not said"; failed=1; }
+cc -std=c11 -O1 -mavx2 -mfma -ffp-contract=off -o bare_check bare/net.c bare/net_selfcheck.c bare/net_*_avx2.c -lm || failed=1
+if grep -q avx2 /proc/cpuinfo; then ./bare_check || { echo "FAILED: the self-check without portable kernels"; failed=1; }; fi
 printf '%sn"a"\n--dir=BWD_D %sn"a"\n' $p $p >passes.txt
 "$convgen" emit -o passes --prefix=net --batch=passes.txt >out 2>err || { echo "FAILED: one name in two passes"; cat err; failed=1; }
 printf '%sn"a"\nmb2%sn"a"\n' $p ic3ih5oc4kh3ph1 >twice.txt
