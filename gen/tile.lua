@@ -228,13 +228,15 @@ function nodes.fetch(t, node)
   for _, at in ipairs(node.fetch) do t.k:prefetch(t.k:at(t.pointers[at[1]], at[2]), at[3]) end
 end
 
+-- Registers that an activation takes.
+local function room(t) return t.ending.epilogue and activations.room(t.ending.epilogue, t.k.target) or 0 end
+
 -- The sums in order; and, by number, stack slots in which some of them wait, where an activation needs more registers
 -- than all leave. What is summed afterwards, and what is overwritten, have registers of their own then: the same ones
 -- would stay taken.
 local function gather(t, sums, node)
-  local k, e, list, slots = t.k, t.ending.epilogue, {}, {}
+  local k, list, slots, needs = t.k, {}, {}, room(t)
   each(t, sums, node.reach or {}, function() list[#list + 1] = register(t, sums) end)
-  local needs = e and activations.room(e, k.target) or 0
   local live = #list - 1 + needs + count(t, t.held, {}) + 1 -- what is held, what passes
   if needs == 0 or live <= k.target.registers then return list, slots end
   for i = math.max(1, #list - (live - k.target.registers) + 1), #list do
@@ -260,6 +262,7 @@ function nodes.finish(t, node)
     local sum = slots[n] and filled(t, slots[n]) or list[n]
     for ending in entries(node.finish) do (endings[ending] or ending)(t, sum, node) end
   end)
+  if room(t) > 0 then t.known[sums], t.known[t.passing], t.known[t[t.ending.temporary]] = nil, nil, nil end
 end
 
 -- Places so far from the sums' become zero; the first sum is done with.
