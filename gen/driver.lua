@@ -234,12 +234,12 @@ local function holder(stage, part, task)
   return math.max(((task + 1) * stage.tasks - rounding + part.count - 1) // part.count - 1, 0)
 end
 
--- The tasks that hold the first and the last one of each part, in order: who runs these alone has seen all kinds of
--- work.
+-- The tasks that hold the first and the last one of each part, and those that it names besides, in order: who runs
+-- these alone has seen all kinds of work, and the ends of what is written.
 local function ends_of(stage)
   local list, seen = {}, {}
   for _, part in ipairs(stage.parts) do
-    for _, task in ipairs { 0, part.count - 1 } do
+    for _, task in ipairs { 0, part.count - 1, table.unpack(part.besides) } do
       local at = holder(stage, part, task)
       if not seen[at] then seen[at], list[#list + 1] = true, at end
     end
@@ -300,8 +300,8 @@ local function new_body()
 end
 
 -- spec: name; pack (bool); scratch (bytes a thread); parts: list of {what=comment, indices={{name, count}...},
--- body=function(d, ...)}, which runs here. The tasks of a part are numbered row-major over its indices; parts come one
--- after another.
+-- body=function(d, ...), besides={tasks that write the first and the last element, where its first and last task do
+-- not}}, which runs here. The tasks of a part are numbered row-major over its indices; parts come one after another.
 --
 -- A share [first, last) of the stage's tasks is the same share of each part, so that threads get as much of the long
 -- tasks as of the short ones. What does not divide is rounded by what the number of tasks before, its bits mirrored,
@@ -315,7 +315,7 @@ function driver.stage(spec)
     for _, index in ipairs(part.indices) do count = count * index[2] end
     if count > 0 then
       stage.parts[#stage.parts + 1] = { count = count, before = stage.tasks, what = part.what, indices = part.indices,
-        body = part.body }
+        body = part.body, besides = part.besides or {} }
       stage.tasks = stage.tasks + count
     end
   end

@@ -196,6 +196,46 @@ START_TEST(large_tasks_are_cut)
 }
 END_TEST
 
+/* Results whose first and last element are not in the first and last task of any part: a wrong refusal here is a slow plan. */
+static const char *const scattered[] = {
+    "--dir=BWD_D --dt=f32 mb1ic3ih384oc52oh27kh14sh14",
+    "--dir=BWD_D --dt=f32 --tag=nchw mb1ic3ih384oc52oh27kh14sh14",
+    "--dir=BWD_D --dt=f32 mb2ic5ih233oc19kh9sh7ph2",
+    "--dir=BWD_D --dt=f32 g3mb1ic63ih233oc39kh9sh7ph2",
+    "--dir=BWD_D --dt=f32 mb1ic2iw80000oc9kw64sw32pw16",
+    "--dir=BWD_D --dt=f32 --tag=nchw mb1ic50ih150oc70kh9sh7ph2",
+    "--op=deconv --dir=FWD_B --dt=f32 --epilogue=residual+relu mb1ic53ih27oc3kh14sh14",
+    "--dir=FWD_B --dt=f32 mb1ic9iw30000oc21kw301pw150",
+    "--dir=FWD_B --dt=f32 --tag=nchw mb1ic9iw30000oc21kw301pw150",
+};
+
+START_TEST(ends_are_met_wherever_they_are)
+{
+    cg_judge judge;
+    convgen_problem p;
+    cg_schedule_list list;
+    cg_result r;
+    int looked_at = 0;
+    ck_assert(!convgen_problem_parse(scattered[_i], &p) && !cg_problem_normalise(&p));
+    cg_request request = {.problem = &p, .machine = &context->machine, .target = context->target.name,
+                          .form = cg_form(&context->target, "tcc"), .threads = 1, .steady = true};
+    ck_assert_int_eq(cg_script_schedules(context->script, &request, &list), CONVGEN_OK);
+    ck_assert_int_eq(cg_judge_local(context, false, &judge), CONVGEN_OK);
+    for (int i = 0; i < list.count && looked_at < 12; i++) {
+        cg_job job = {.problem = p, .compiler = "tcc", .threads = 1, .level = CG_VERIFY_SAMPLE};
+        if (list.at[i].why[0]) continue;
+        strcpy(job.schedule, list.at[i].name), strcpy(job.target, request.target), strcpy(job.form, request.form);
+        ck_assert_int_eq(judge.verify(judge.self, &job, &r), CONVGEN_OK);
+        ck_assert_msg(r.verdict.ok, "%s of %s: %s", job.schedule, scattered[_i], r.verdict.why);
+        looked_at++;
+    }
+    ck_assert_int_gt(looked_at, 1);
+    judge.forget(judge.self);
+    cg_free(judge.self);
+    cg_free(list.at);
+}
+END_TEST
+
 /* The same taps, strides and rest of a vector; fewer terms. */
 START_TEST(sums_are_cut)
 {
@@ -223,6 +263,7 @@ int main(void)
     tcase_add_loop_test(c, right_kernels_pass_in_bounds, 0, LARGE);
     tcase_add_loop_test(c, wrong_ones_are_refused, 0, LARGE);
     tcase_add_loop_test(c, large_tasks_are_cut, 0, (int)(sizeof heavy / sizeof *heavy));
+    tcase_add_loop_test(c, ends_are_met_wherever_they_are, 0, (int)(sizeof scattered / sizeof *scattered));
     tcase_add_test(c, sums_are_cut);
     return test_run(suite);
 }

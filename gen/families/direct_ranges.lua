@@ -200,6 +200,25 @@ local function row(c, d, at, x)
   (c.fold and folded or unfolded)(c, d, at)
 end
 
+-- The lane of a class that a row's first or last element is in.
+local function lane_of_end(c, last)
+  if not c.fold then return last and c.channels - 1 or 0 end
+  return ((last and c.p.input[3] * c.p.ic - 1 or 0) + c.fold.shift) % c.pitch - c.lane
+end
+
+-- The task that writes the first or the last element of the result, if it is one of these.
+local function task_of_end(c, run, indices, size, last)
+  local lane, rows = lane_of_end(c, last), c.lines[2]
+  local number, x = lane // c.width - run.index, last and rows.positions - 1 or 0
+  if lane < 0 or lane >= c.channels or number < 0 or number >= run.count then return end
+  local at = { tile = number, residue = x % rows.residues, block = x // rows.residues // size }
+  local task = 0
+  for _, index in ipairs(indices) do
+    task = task * index[2] + (at[index[1]] or last and index[2] - 1 or 0)
+  end
+  return task
+end
+
 -- Tasks over group, column tile, residue along h, image, plane and block of rows that are alike: they use the same part
 -- of the panel.
 local function compute_part(c, run)
@@ -210,7 +229,9 @@ local function compute_part(c, run)
   local indices = { { "g", c.p.groups }, { "tile", run.count }, { "residue", math.min(apart, rows.positions) },
     { "n", c.p.batch }, { "jd", c.to.size[1] }, { "block", (outputs + size - 1) // size } }
   local tiles, pixel = kernel(c, run, c.schedule.pixels), kernel(c, run, 1)
-  return { indices = indices, body = function(d, g, number, residue, n, jd, block)
+  local besides = { task_of_end(c, run, indices, size, false) }
+  besides[#besides + 1] = task_of_end(c, run, indices, size, true)
+  return { indices = indices, besides = besides, body = function(d, g, number, residue, n, jd, block)
     local index = number + run.index
     local at = { run = run, number = number, g = g, n = n, jd = jd, tile = tiles, pixel = pixel, width = width,
       panel = d:let("panel", c.panels.at(g, index)), lane = d:let("lane", index * c.width + c.lane) }

@@ -369,9 +369,16 @@ static cg_status judge_output(cg_trial *t, const cg_kernel *k, bool bias, sight 
     return judge_transform(t, &s->c[bias], &s->windows, v);
 }
 
+/* Whether the tensor's ends are written: by tasks that are run, or because all are whose results another stage finishes. */
+static bool meets_ends(const cg_trial *t, const cg_kernel *k)
+{
+    int i = computes(k);
+    return !cg_stage_is_last(k, i) || k->source.stage[i].ends <= affordable_tasks(t, k);
+}
+
 cg_status cg_sample(cg_trial *t, const cg_kernel *k, const cg_parallel *par, cg_verdict *v)
 {
-    bool whole = is_small(t) && cg_problem_sizes(&t->p).macs <= most_macs, ends = whole || k->source.stage[computes(k)].ends <= affordable_tasks(t, k);
+    bool whole = is_small(t) && cg_problem_sizes(&t->p).macs <= most_macs, ends = whole || meets_ends(t, k);
     sight s = {.whole = whole, .windows = windows_of(t)};
     for (int i = 0; i < cg_output_count(&t->p); i++) s.c[i] = places_of(t, i);
     cg_status status = make_data(t, k);

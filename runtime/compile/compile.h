@@ -73,7 +73,7 @@ void cg_kernel_run(const cg_kernel *k, const cg_parallel *par, const cg_operands
  * CONVGEN_CANCELLED: the deadline has passed, or a run of it would end beyond it (then cg_late is false, and the sentence says how long
  * it takes). Without a deadline it is cg_kernel_run. */
 cg_status cg_kernel_run_in_time(const cg_kernel *k, const cg_parallel *par, const cg_operands *o, void *packed, void *workspace);
-/* Of the stages that no other one reads from, `most` tasks of those at the ends of their parts; of the others all. */
+/* Of the stages that no other one reads from, tasks at the ends of their parts, at most `most` of the counted one; of the others all tasks. */
 typedef struct cg_ends {
     long most;
     int counted; /* a stage, */

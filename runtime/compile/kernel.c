@@ -165,7 +165,7 @@ cg_status cg_kernel_run_ends(const cg_kernel *k, const cg_operands *o, void *pac
         const cg_stage *s = &k->source.stage[i];
         if (s->pack && packed) continue;
         bool some = cg_stage_is_last(k, i);
-        long tasks = some ? end_count(s, ends->most) : 1;
+        long tasks = some ? end_count(s, i == ends->counted ? ends->most : CG_ENDS) : 1;
         for (long j = 0; j < tasks && !(status = cg_in_time()); j++) {
             long first = some ? end_task(s, tasks, j) : 0;
             k->stage[i](&call, scratch, first, some ? first + 1 : s->tasks);
