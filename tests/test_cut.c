@@ -129,8 +129,8 @@ START_TEST(what_is_cut)
         if (cg_problem_normalise(&p) || !cg_cut_needed(&p)) continue;
         i++;
         char text[CG_TEXT], small[CG_TEXT];
+        convgen_problem_format(&p, text, sizeof text);
         for (int number = 0; number < 3 && cg_cut_down(&p, number, &cut); number++) {
-            convgen_problem_format(&p, text, sizeof text);
             ck_assert_int_eq(convgen_problem_format(&cut, small, sizeof small), CONVGEN_OK);
             ck_assert_msg(operand_bytes(&cut) <= 17e6, "seed %llu: %s is cut to %s, %.0f MB", (unsigned long long)seed, text, small,
                           operand_bytes(&cut) / 1e6);

@@ -119,10 +119,22 @@ static bool cut_down(const convgen_problem *p, int number, convgen_problem *out)
     return true;
 }
 
+/* A transposed convolution reaches all that it writes: axes of which less than one pixel would be left are longer. */
+static void keep_reachable(const convgen_problem *dual, convgen_problem *cut)
+{
+    for (int i = 0; i < 3; i++) {
+        if (cut->in[i] > 1 || dual->in[i] == 1) continue;
+        int64_t away = (dual->in[i] - 1) / dual->stride[i];
+        cut->out[i] = dual->out[i] - away, cut->in[i] = dual->in[i] - away * dual->stride[i];
+    }
+}
+
 bool cg_cut_down(const convgen_problem *p, int number, convgen_problem *out)
 {
     convgen_problem c = cg_dual(p);
-    return cut_down(&c, number, out) && legal(p, out);
+    if (!cut_down(&c, number, out)) return false;
+    if (p->op == CONVGEN_TRANSPOSED) keep_reachable(&c, out);
+    return legal(p, out);
 }
 
 /* Fewer channels, `least` or more, with what is beyond a multiple of the step, a tile's size times some number, as it is. The rest of
