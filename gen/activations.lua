@@ -11,7 +11,7 @@
 --   legal                    what they must be: C, a sentence that says what they are not, and what fills that in
 --   program(k, y, e, temp)   puts it into a program: y, a register, becomes what is stored; e has the parameters lo and
 --                            hi; temp: a register that may be overwritten, with the channel's slope where `slopes`
---   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua counts);
+--   registers                how many it needs beside y, on the target that needs most (tests/gen/activations.lua);
 --                            without: it is a limit, and rounds nothing
 --   exact                    C of x, lo and hi (lo: the slope): LIKE(f) is a function of <math.h>
 --   means                    words for emitted files, of which %1 and %2 are the parameters

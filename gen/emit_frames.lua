@@ -321,7 +321,8 @@ local function adapter(network, layer)
   local function run(suffix, packed)
     local list = {}
     for i, o in ipairs(layer.operands) do
-      list[i] = packed and o.slot == "weights" and "t[PACKED]" or ("(%s)t[%s]"):format(pointer_to(o), slot_of(o.slot):upper())
+      list[i] = packed and o.slot == "weights" and "t[PACKED]"
+        or ("(%s)t[%s]"):format(pointer_to(o), slot_of(o.slot):upper())
     end
     return ("%s%s(%s, t[WORKSPACE]%s);"):format(layer.called, suffix, table.concat(list, ", "), threads)
   end
@@ -460,8 +461,8 @@ function frames.write(network, put)
   put(prefix .. "_layers.h", layers_h(network))
   local checked, timed = checked_slices(network, checked_activations(network)), timed_slices(network)
   checked.OR_NONE = if_bare(network, ' ? best : "none"')
-  timed.UNLESS = if_bare(network, ("    if (!%s_target()) {\n        fputs(\"no kernel is for this processor\\n\", stderr);\n"
-    .. "        return 1;\n    }\n"):format(prefix))
+  timed.UNLESS = if_bare(network, ("    if (!%s_target()) {\n        fputs(\"no kernel is for this processor\\n\", "
+    .. "stderr);\n        return 1;\n    }\n"):format(prefix))
   program("_selfcheck.c", checked)
   program("_benchmark.c", timed)
   put(prefix .. ".txt", list(network))

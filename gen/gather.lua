@@ -61,8 +61,8 @@ function gather.axes(p)
   return { of(p, 1), of(p, 2), of(p, 3) }
 end
 
--- The phases of all axes together, {d, h, w} each; empty: its outputs are zero, since nothing contributes to them (never
--- so forward) or is done with them.
+-- The phases of all axes together, {d, h, w} each; empty: its outputs are zero, since nothing contributes to them
+-- (never so forward) or is done with them.
 function gather.phases(s)
   local list, axes = {}, s.axes
   for _, d in ipairs(axes[1]) do

@@ -29,6 +29,12 @@ function parts.slopes(p) return activations.of(p).slopes end
 -- Whether its last steps are beyond what turns results back: that knows no channel's slope.
 function parts.turned_slopes(p) return parts.slopes(p) and p.epilogue.residual end
 
+---- words for readers of emitted C ------------------------------------------------------------------------------------
+
+-- "v = 0..3", of one "v = 0"; "4 vectors", "1 vector".
+function parts.span(name, n) return n == 1 and name .. " = 0" or ("%s = 0..%d"):format(name, n - 1) end
+function parts.plural(n, what) return ("%d %s%s"):format(n, what, n == 1 and "" or "s") end
+
 ---- sizes -------------------------------------------------------------------------------------------------------------
 
 -- Bytes of an element, and elements of a vector of the target.

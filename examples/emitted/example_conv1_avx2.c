@@ -7,7 +7,7 @@
  *     then max(0, .)
  *
  *   schedule  direct.p8.v1.rows16, the best estimate: no record
- *             tiles of at most 8 pixels of a row x 1 vectors of 8 channels stay in registers through all taps;
+ *             tiles of at most 8 pixels of a row x 1 vector of 8 channels stay in registers through all taps;
  *             a task is 16 rows of the output for a panel of weights, which stays in the caches through it
  *   stages    pack: 1 task
  *             compute: 1 task
@@ -42,7 +42,7 @@ static void pack0(const float *weights, float *panel) {
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels. Its
+/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0, vectors of its channels. Its
  * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels, but at this border: tap 0
  * only for pixels 1..7; the others would read padding. */
 static void tile1(const float *src, const float *panel, const float *bias, float *dst, long rows) {
@@ -89,7 +89,7 @@ static void tile1(const float *src, const float *panel, const float *bias, float
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0..0, vectors of its channels. Its
+/* acc[m][v] += x[m] * w[v] for m = 0..7, neighbouring pixels of a row of dst, and v = 0, vectors of its channels. Its
  * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
 static void tile2(const float *src, const float *panel, const float *bias, float *dst, long rows) {
     vec a, acc[8], w0;

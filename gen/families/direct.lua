@@ -23,7 +23,7 @@ local window = require "rewrite/window"
 local most_variants, most_parts = 12, 16
 
 ---- schedules: [turned/][gather/][planes.s2/][window/][lanes.g4/][fold/][ranges/]direct.p7.v4.rows4 -------------------
----- and [turned/][gather/][panel/]direct.i8.v2 --------------------------------------------------------------------------
+---- and [turned/][gather/][panel/]direct.i8.v2 ------------------------------------------------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `turned` lays channels-first data out as a
 -- whole before; `gather` moves the pixels of a strided 1x1 together; `planes` lays out channels-first data, for shares
 -- of the column tiles; `window` moves what a task reads of some groups' channels together; `lanes` puts whole groups
@@ -101,7 +101,8 @@ end
 local function ranges_misfit(s, schedule)
   local both = schedule.fold and schedule.ranges
   return schedule.fold and fold.refused(s.p) or family.first {
-    { both or schedule.copies or schedule.groups or schedule.window or schedule.across or schedule.stream, "ranges have no other ways beside them" } }
+    { both or schedule.copies or schedule.groups or schedule.window or schedule.across
+      or schedule.stream, "ranges have no other ways beside them" } }
 end
 
 -- Why a schedule cannot be, or nil.
@@ -322,13 +323,13 @@ local told = { { "window", "what a task reads of some groups' channels is moved 
 
 function direct.explain(p, s, target)
   if s.inputs then
-    return { ("tiles of %d input channels x %d vectors of output channels, lane by lane; "):format(s.inputs, s.vectors)
-      .. "sums over blocks of output pixels" }
+    return { ("tiles of %s x %s of output channels, lane by lane; "):format(parts.plural(s.inputs, "input channel"),
+      parts.plural(s.vectors, "vector")) .. "sums over blocks of output pixels" }
   end
   local lines = {}
   local function add(text, ...) lines[#lines + 1] = text:format(...) end
-  add("tiles of at most %d pixels of a row x %d vectors of %d channels stay in registers through all taps;", s.pixels,
-    s.vectors, parts.lanes_of(p, target))
+  add("tiles of at most %s of a row x %s of %s stay in registers through all taps;", parts.plural(s.pixels, "pixel"),
+    parts.plural(s.vectors, "vector"), parts.plural(parts.lanes_of(p, target), "channel"))
   if s.groups then
     add("%d groups stand in the lanes side by side, each lane takes the input of its own;", s.groups)
   end

@@ -1,13 +1,13 @@
 -- direct_ranges.lua: the direct family's forward and backward data where taps are ranges that are found at run time, of
 -- channels-last data: any stride, dilation and filter, with a few kernels.
 --
--- Along d and h a position finds its taps. So does it along w: of the pixels that are alike, as far apart as the stride,
--- those that see all their taps go in tiles, the others, at the borders, one by one. Folded (rewrite/fold.lua), the
--- pixels of a tile are blocks of a stride's pixels.
+-- Along d and h a position finds its taps. So does it along w: of the pixels that are alike, as far apart as the
+-- stride, those that see all their taps go in tiles, the others, at the borders, one by one. Folded (rewrite/fold.lua),
+-- the pixels of a tile are blocks of a stride's pixels.
 --
--- What a kernel is for is a class: of the lanes of a row, those with the same taps. Unfolded there is one. A class c is a
--- builder (build.lua), with lane, channels, columns as fold.lua says; line: its axis along w; pitch: elements of the result
--- from one pixel of a tile to the next; panels.
+-- What a kernel is for is a class: of the lanes of a row, those with the same taps. Unfolded there is one. A class c is
+-- a builder (build.lua), with lane, channels, columns as fold.lua says; line: its axis along w; pitch: elements of the
+-- result from one pixel of a tile to the next; panels.
 local build = require "build"
 local driver = require "driver"
 local gather = require "gather"
@@ -91,9 +91,9 @@ end
 
 -- A kernel for `size` pixels of a run of column tiles; of a cut block only its lanes [low, high).
 local function kernel(c, run, size, low, high)
-  local text = ("acc[m][v] += x[m] * w[v] for m = 0..%d, pixels %d elements apart, and v = 0..%d, vectors of channels. "
-    .. "`planes`, `rows` and `columns` of taps lie inside the input for all of them."):format(size - 1, c.pitch,
-    run.tile.vectors - 1)
+  local text = ("acc[m][v] += x[m] * w[v] for %s, pixels %d elements apart, and %s, vectors of channels. "
+    .. "`planes`, `rows` and `columns` of taps lie inside the input for all of them."):format(parts.span("m", size),
+    c.pitch, parts.span("v", run.tile.vectors))
   return c:kernel(("%d %d %d %d %d %d"):format(c.lane, run.index, run.count, size, low or 0, high or 0), "tile",
     function(o)
       return tile.program(c, { about = text, size = size, column = run.tile, columns = true,
@@ -120,8 +120,8 @@ local function seen_by(c, d, phase, j)
     { __index = phase }), "column")
 end
 
--- `count` pixels, the first of which has a phase: tiles of those that see all of its taps, the last of which covers some
--- pixels of the one before, unless it would add them a residual twice; the others one by one.
+-- `count` pixels, the first of which has a phase: tiles of those that see all of its taps, the last of which covers
+-- some pixels of the one before, unless it would add them a residual twice; the others one by one.
 local function line_of_tiles(c, d, at, phase, count)
   local size = c.schedule.pixels
   local low, high = gather.seen_by_all(d, c.line, phase, count, "pixel")

@@ -6,6 +6,7 @@
 local gather = require "gather"
 local program = require "program"
 local cut = require "tiles"
+local parts = require "parts"
 local tile = require "tile"
 local lane_groups = require "rewrite/lanes"
 local direct_tile = {}
@@ -32,9 +33,10 @@ end
 -- For readers of emitted C.
 local function about(variant, column, to)
   local ragged = column.last < column.width // column.vectors
-  local text = ("acc[m][v] += x[m] * w[v] for m = 0..%d, neighbouring pixels of a row of %s, and v = 0..%d, vectors "
+  local text = ("acc[m][v] += x[m] * w[v] for %s, neighbouring pixels of a row of %s, and %s, vectors "
     .. "of its channels%s. Its caller leaves out taps outside the input along d and h; along w all lie inside, for "
-    .. "all pixels"):format(variant.size - 1, to.base, column.vectors - 1,
+    .. "all pixels"):format(parts.span("m", variant.size), to.base,
+    parts.span("v", column.vectors),
     ragged and (" (%d lanes of the last)"):format(column.last) or "")
   local borders = borders_of(variant)
   return text .. (borders == "" and "." or ", but at this border: " .. borders .. "; the others would read padding.")
@@ -95,8 +97,8 @@ local function factors(s, axis, column, lanes)
   return lane_groups.held(s, axis, column, lanes), passing
 end
 
--- acc[m][v] over the nodes `taps`. what: about, size (the m), column, axis (along w: taps, step), apart (elements of the
--- result from one m to the next), columns (taps along w are counted too), finish (endings, if others), zeros.
+-- acc[m][v] over the nodes `taps`. what: about, size (the m), column, axis (along w: taps, step), apart (elements of
+-- the result from one m to the next), columns (taps along w are counted too), finish (endings, if others), zeros.
 function direct_tile.program(s, what, o)
   local lanes, groups = what.column.width // what.column.vectors, s.schedule.groups
   local p, from, to, column = s.p, s.from, s.to, what.column

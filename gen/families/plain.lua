@@ -159,7 +159,8 @@ local function backward_data(p)
     d:call(finish, { sum = sum, bias = { d.bias, at.c }, slope = { d.slope, at.c }, residual = { d.residual, to },
       diff_src = { d.src, to } })
   end
-  return { tap, zero, finish or nil }, { stage({ { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } },
+  local rows = { { "n", p.batch }, { "g", p.groups }, { "id", p.input[1] }, { "ih", p.input[2] } }
+  return { tap, zero, finish or nil }, { stage(rows,
     function(d, n, g, id, ih)
       d:loop("iw", 0, p.input[3], 1, function(iw)
         d:loop("i", 0, icg, 1, function(i)

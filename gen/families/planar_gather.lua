@@ -148,9 +148,9 @@ end
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
 local function tile_kernel(o, s, axes, variant, m)
   local p, bias, residual = s.p, s.bias, s.residual and not s.moves_out
-  o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..%d output channels whose "
+  o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, %s the output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
-    .. "zeros or fewer lanes."):format(m - 1)
+    .. "zeros or fewer lanes."):format(parts.span("c", m))
   o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, s.slope and { "slope", "in" },
     residual and { "residual", "in" }, { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
@@ -227,8 +227,8 @@ local function lay_out(s, rows)
   s.scratch = s.pixels + (s.finishes and round_up(s.to.all * s.to.size[3], s.lanes) or 0)
 end
 
--- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it: from a line
--- in scratch, where all stand side by side.
+-- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it: from a
+-- line in scratch, where all stand side by side.
 local function finishing(s)
   local to, o = s.to, { register = "acc", many = true, finish = s.p }
   o.elements = (to.neighbours and 1 or to.all) * to.size[3]

@@ -25,7 +25,7 @@ end
 
 local function statement(s, node)
   local op = node.op
-  local keys = { op.op, op.first or "", op.count or "", op.step or "", op.skip or "" } -- what rows of operations leave out
+  local keys = { op.op, op.first or "", op.count or "", op.step or "", op.skip or "" } -- beside the row's
   local out = { op = op, places = node.at, at = {}, of = {} }
   local function put(key, number, of)
     keys[#keys + 1] = key

@@ -2,9 +2,9 @@
 --
 -- A list of nodes: a statement has a key, equal for statements that differ in nothing but numbers, and these numbers,
 -- `at` (what each is: `of`); what has no key stays where it is. roll.list answers with a shorter list in which runs
--- have become nodes {count, body, steps}: `at` is the numbers of the first turn's statements one behind the other, `steps`
--- what each grows by from turn to turn. Such a node is a statement again, so that loops come to stand in loops. The
--- order of what is done does not change.
+-- have become nodes {count, body, steps}: `at` is the numbers of the first turn's statements one behind the other,
+-- `steps` what each grows by from turn to turn. Such a node is a statement again, so that loops come to stand in loops.
+-- The order of what is done does not change.
 local roll = {}
 
 local longest = 64 -- statements of a turn, at most

@@ -1,6 +1,6 @@
--- turned.lua: channels-first data laid out channels-last as a whole, in memory that stages share, for schedules that want
--- it so; the result is turned back. It closes what no band of rows in a task's scratch can do: rows that are too long,
--- and all that channels-last data have a way for.
+-- turned.lua: channels-first data laid out channels-last as a whole, in memory that stages share, for schedules that
+-- want it so; the result is turned back. It closes what no band of rows in a task's scratch can do: rows that are too
+-- long, and all that channels-last data have a way for.
 --
 -- The problem that is left reads and writes its tensors in that memory (driver.lua, elsewhere), and its packing finds
 -- channels-last weights behind the panels.
@@ -123,7 +123,8 @@ end
 
 ---- a way of a family -------------------------------------------------------------------------------------------------
 
--- What a way does of channels-last data done of channels-first data as well: its candidates answer whether it is wanted.
+-- What a way does of channels-last data done of channels-first data as well: its candidates answer whether it is
+-- wanted.
 function turned.way(way)
   local function child_of(s)
     if s.channels_last then return s.channels_last end

@@ -288,7 +288,8 @@ vectors.operations = {
   patch = patch,
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
   min = arithmetic, move = move, insert = insert, extract = extract, transpose = transpose, spill = spill, fill = fill,
-  div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift, down = down,
+  div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift,
+  down = down,
 }
 
 -- A reader of the pool knows how far it is now.
