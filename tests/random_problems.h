@@ -27,15 +27,22 @@ static inline int64_t random_size(uint64_t *state, int64_t small, int64_t high)
     return random_in(state, 0, 5) ? random_in(state, 1, small) : random_in(state, 1, high);
 }
 
+/* Numbers with which all that an activation does is seen; one that is not named has the first ones, or needs none. */
+static inline void usual_numbers(convgen_epilogue *e)
+{
+    e->lo = 0.2, e->hi = 0.5;
+    if (e->activation == CONVGEN_CLAMP) e->lo = -0.7, e->hi = 1.3;
+    if (e->activation == CONVGEN_LEAKY) e->hi = -0.4;
+}
+
 /* None, relu and clamp half the time; a residual before or after them. */
 static inline void random_epilogue(uint64_t *state, convgen_epilogue *e)
 {
     e->residual = random_in(state, 0, 1);
     e->activation = (convgen_activation)random_in(state, 0, random_in(state, 0, 1) ? CG_ACTIVATIONS - 1 : CONVGEN_CLAMP);
     e->residual_last = e->residual && e->activation && random_in(state, 0, 1);
-    if (e->activation == CONVGEN_CLAMP) e->lo = -0.7, e->hi = 1.3;
-    if (e->activation == CONVGEN_LEAKY) e->lo = 0.2, e->hi = random_in(state, 0, 1) ? -0.4 : -INFINITY;
-    if (e->activation == CONVGEN_HARDSIGMOID) e->lo = 0.2, e->hi = 0.5;
+    usual_numbers(e);
+    if (e->activation == CONVGEN_LEAKY && !random_in(state, 0, 1)) e->hi = -INFINITY;
 }
 
 /* Slices of channels, gradients that are added to what is there: each now and then, where it has a meaning. */

@@ -1,4 +1,4 @@
-/* test_kernels.c: every family's kernels against the reference, on random problems and on the lists.
+/* test_kernels.c: every family's kernels against the reference, on random problems, on the lists, and with every activation.
  *
  * Not the tuner's choice but a random schedule of every family, so that `plain` cannot pass for the others. Operands stand
  * between guard pages; verify compares every output. $CONVGEN_TRIALS: kernels of each family, in place of the usual number.
@@ -509,6 +509,126 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
+/* ---- every activation ------------------------------------------------------------------------------------------------------------ */
+
+/* Odd sizes, pads, parts of vectors, strides; dense, grouped, depthwise, transposed: small, for all is done with each of them. */
+static const char *const gridded[] = {"mb1ic9ih2iw3oc18kh3kw3ph1pw1", "g2mb1ic6ih3iw5oc22kh2kw3sh2sw2ph1pw1",
+                                      "g19mb1ic19ih2iw5oc19kh2kw3sw2pw1", "--op=deconv mb1ic5ih2iw3oc7kh2kw3sw2pw1"};
+enum { GRIDDED = sizeof gridded / sizeof gridded[0] };
+
+/* For what a family may have no schedule with a residual, though it has some without: any residual, or one beside a slope for each
+ * channel (parts.turned_slopes). Any other refusal is an error. */
+static const struct { const char *family; bool slopes; const char *why; } known_refusals[] = {
+    {"winograd", false, "winograd adds no residual to channels-first data"},
+    {"planar", true, "adds no residual beside a slope for each channel where it moves results"},
+    {"direct", true, "adds no residual beside a slope for each channel to channels-first data"},
+};
+
+static bool known_refusal(const convgen_problem *p, const char *family, const char *why)
+{
+    for (size_t i = 0; i < sizeof known_refusals / sizeof known_refusals[0]; i++)
+        if (!strcmp(known_refusals[i].family, family) && !strcmp(known_refusals[i].why, why) && p->epilogue.residual
+            && (p->epilogue.activation == CONVGEN_PRELU || !known_refusals[i].slopes))
+            return true;
+    return false;
+}
+
+static cg_request grid_request(const convgen_problem *p)
+{
+    static cg_target target;
+    ck_assert_msg(cg_script_target(script, &machine, getenv("CONVGEN_TARGET"), &target) == CONVGEN_OK, "%s", cg_error_text());
+    return (cg_request){.problem = p, .machine = &machine, .target = target.name, .form = cg_form(&target, "tcc"), .threads = 1};
+}
+
+/* Counts the legal schedules of each family. */
+static void count_legal(const cg_schedule_list *list, int legal[FAMILIES])
+{
+    memset(legal, 0, FAMILIES * sizeof legal[0]);
+    for (int k = 0; k < list->count; k++)
+        if (!list->at[k].why[0]) legal[family_index(list->at[k].family)]++;
+}
+
+static void count_without(convgen_problem p, int legal[FAMILIES])
+{
+    cg_schedule_list list;
+    p.epilogue = (convgen_epilogue){0};
+    cg_request r = grid_request(&p);
+    ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
+    count_legal(&list, legal);
+    cg_free(list.at);
+}
+
+static const char *refusal_of(const cg_schedule_list *list, const char *family)
+{
+    for (int k = 0; k < list->count; k++)
+        if (list->at[k].why[0] && !strcmp(list->at[k].family, family)) return list->at[k].why;
+    return "and does not say why";
+}
+
+static void compare_families(const convgen_problem *p, const cg_schedule_list *list, const int without[FAMILIES])
+{
+    int legal[FAMILIES];
+    char text[CG_TEXT];
+    convgen_problem_format(p, text, sizeof text);
+    count_legal(list, legal);
+    for (int i = 0; i < FAMILIES; i++) {
+        const char *why = refusal_of(list, families[i]);
+        ck_assert_msg(!without[i] || legal[i] || known_refusal(p, families[i], why),
+                      "%s has %d schedules without the epilogue of %s, and none with it: %s", families[i], without[i], text, why);
+    }
+}
+
+/* Every legal schedule of a problem. */
+static void verify_cell(const convgen_problem *p, const int without[FAMILIES])
+{
+    const cg_request r = grid_request(p);
+    cg_schedule_list list;
+    cg_trial *trial;
+    ck_assert_msg(cg_script_schedules(script, &r, &list) == CONVGEN_OK, "%s", cg_error_text());
+    compare_families(p, &list, without);
+    ck_assert_int_eq(cg_trial_new(p, true, &trial), CONVGEN_OK);
+    for (int k = 0; k < list.count && !list.at[k].why[0]; k++) {
+        verify_schedule(&r, list.at[k].name, "tcc", "", 1 + k % 3, trial, 0);
+        verified[family_index(list.at[k].family)]++;
+    }
+    cg_trial_free(trial);
+    cg_free(list.at);
+}
+
+/* An activation with no residual, with one before it, and with one behind it. */
+static void verify_residuals(convgen_problem p, convgen_activation activation)
+{
+    int without[FAMILIES];
+    count_without(p, without);
+    for (int residual = 0; residual < (activation ? 3 : 2); residual++) {
+        p.epilogue = (convgen_epilogue){.activation = activation, .residual = residual > 0, .residual_last = residual > 1};
+        usual_numbers(&p.epilogue);
+        ck_assert_msg(cg_problem_normalise(&p) == CONVGEN_OK, "%s", cg_error_text());
+        verify_cell(&p, without);
+    }
+}
+
+/* Activations x layouts x types x residuals x families; $CONVGEN_MARKS=1 prints how many schedules. */
+START_TEST(every_family_has_every_activation)
+{
+    for (int i = 0; i < GRIDDED * 2 * 2; i++) {
+        char text[160];
+        convgen_problem p;
+        snprintf(text, sizeof text, "--dir=FWD_B --accuracy=8x --tag=%s --dt=%s %s", i % 2 ? "nchw" : "nhwc", i / 2 % 2 ? "f64" : "f32",
+                 gridded[i / 4]);
+        ck_assert_msg(convgen_problem_parse(text, &p) == CONVGEN_OK, "%s", cg_error_text());
+        verify_residuals(p, (convgen_activation)_i);
+    }
+    const char *word = _i ? cg_activation_word((convgen_activation)_i) : "none";
+    if (getenv("CONVGEN_MARKS")) printf("%s:", word);
+    for (int i = 0; i < FAMILIES; i++) {
+        ck_assert_msg(verified[i] > 0, "no schedule of %s was verified with %s", families[i], word);
+        if (getenv("CONVGEN_MARKS")) printf(" %s %d", families[i], verified[i]);
+    }
+    if (getenv("CONVGEN_MARKS")) printf(", %d of %d transformed ones too inexact\n", inexact, transformed), fflush(stdout);
+}
+END_TEST
+
 static TCase *kernels_case(Suite *suite, const char *name, int seconds)
 {
     TCase *c = test_case(suite, name, seconds);
@@ -528,6 +648,7 @@ int main(void)
     tcase_add_test(kernels_case(suite, "random", seconds), random_problems_of_every_family);
     tcase_add_test(kernels_case(suite, "winograd", seconds), random_problems_that_can_be_transformed);
     tcase_add_test(kernels_case(suite, "depthwise", seconds), random_depthwise_problems);
+    tcase_add_loop_test(kernels_case(suite, "grid", 20), every_family_has_every_activation, 0, CG_ACTIVATIONS);
     tcase_add_test(kernels_case(suite, "marks", 300), random_problems_reach_every_mark);
     TCase *same = kernels_case(suite, "same", 900);
     tcase_add_test(same, the_system_compiler_gives_the_same);
