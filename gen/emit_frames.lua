@@ -440,6 +440,8 @@ local function readme(network)
         return ("| %s | %s | `%s` | %s |"):format(layer.id, network.targets[i], kernel.schedule, kernel.from)
       end)
     end),
+    ABSENT = if_bare(network, (" Where there is no kernel for a processor, `%s_target()` is NULL, and layers\n"
+      .. "leave their outputs as they are."):format(network.prefix)),
     BARE = if_bare(network, " --no-portable"), FMA = if_bare(network, "",
       "; the portable kernels also fma or fmaf (`-lm`) where the processor has no such instruction"),
     MACHINE = network.elsewhere and " --machine=FILE" or "", KEY = network.key, FLAGS = flagged, FORM_WORDS = form,
