@@ -477,32 +477,28 @@ START_TEST(threads_change_no_bit)
         char why[CG_WHY];
         cg_kernel kernel;
         ck_assert_int_eq(cg_kernel_new(script, &r, &(cg_making){schedule_for_threads(&list), "tcc", ""}, &kernel, why), CONVGEN_OK);
-        cg_sizes n = cg_problem_sizes(&p);
-        size_t bytes[5] = {n.src * n.element, n.weights * n.element, n.bias * n.element, n.dst * n.element, n.dst * n.element};
-        void *data[5], *before = NULL;
-        for (int k = 0; k < 5; k++) {
-            data[k] = cg_aligned(bytes[k]);
-            for (int64_t e = 0; e < (int64_t)(bytes[k] / n.element); e++) {
-                if (n.element == 4) ((float *)data[k])[e] = (float)cg_uniform(&state);
-                else ((double *)data[k])[e] = cg_uniform(&state);
-            }
+        size_t bytes[CG_TENSORS];
+        cg_operands o;
+        const int out = cg_output_tensor(&p, false);
+        cg_tensor_bytes(&p, bytes);
+        for (int k = 0; k < CG_TENSORS; k++) {
+            const convgen_type type = cg_tensor_type(&p, k);
+            o.at[k] = cg_aligned(bytes[k]);
+            for (int64_t e = 0; e < (int64_t)(bytes[k] / cg_types[type].bytes); e++) cg_put(type, o.at[k], e, cg_uniform(&state));
         }
-        int out = p.pass == CONVGEN_FORWARD ? 3 : p.pass == CONVGEN_BACKWARD_DATA ? 0 : 1;
+        void *old = cg_aligned(bytes[out]), *before = cg_aligned(bytes[out]);
+        memcpy(old, o.at[out], bytes[out]);
         for (int threads = 1; threads <= 3; threads++) {
             cg_parallel parallel = {.threads = threads};
-            cg_operands o = {.at = {data[0], data[1], data[2], data[3], data[4]}};
             void *workspace = cg_aligned(cg_kernel_workspace(&kernel, threads));
-            memset(data[out], 0xff, bytes[out]);
+            memcpy(o.at[out], old, bytes[out]);
             cg_kernel_run(&kernel, &parallel, &o, NULL, workspace);
             cg_free(workspace);
-            if (!before) {
-                before = cg_malloc(bytes[out]);
-                memcpy(before, data[out], bytes[out]);
-            }
-            ck_assert_msg(!memcmp(before, data[out], bytes[out]), "seed %llu: %d threads differ", (unsigned long long)seed, threads);
+            if (threads == 1) memcpy(before, o.at[out], bytes[out]);
+            ck_assert_msg(!memcmp(before, o.at[out], bytes[out]), "seed %llu: %d threads differ", (unsigned long long)seed, threads);
         }
-        cg_free(before);
-        for (int k = 0; k < 5; k++) cg_free(data[k]);
+        cg_free(old), cg_free(before);
+        for (int k = 0; k < CG_TENSORS; k++) cg_free(o.at[k]);
         cg_kernel_free(&kernel);
         cg_free(list.at);
     }
