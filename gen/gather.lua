@@ -124,6 +124,23 @@ function gather.tap_range(d, axis, j, name)
   return inside(d, axis, driver.expr(j) * axis.step + axis.offset, axis.taps, name)
 end
 
+-- What is read, once for all that use it, in the order of the taps: {at, uses}. visit(add): calls add(at, use).
+function gather.uses_by_place(axis, visit)
+  local list, known = {}, {}
+  visit(function(at, use)
+    if not known[at] then
+      known[at] = { at = at, uses = {} }
+      list[#list + 1] = known[at]
+    end
+    table.insert(known[at].uses, use)
+  end)
+  table.sort(list, function(a, b)
+    if axis.tap_step < 0 then return a.at > b.at end
+    return a.at < b.at
+  end)
+  return list
+end
+
 ---- phases that are found at run time ---------------------------------------------------------------------------------
 
 -- An axis of which every position of the result is an output: which taps contribute to one is found at run time.

@@ -81,6 +81,8 @@ end
 local rows = { table.unpack(activations.list, 2) } -- but none
 local text = { "/* Made by tools/facts.lua: rows of the generator's activations.lua and functions.lua. */" }
 
+for i, type_ in ipairs(elements) do if sums[i] == i - 1 then text[#text + 1] = steps.head(type_) end end
+
 local function put_values(row)
   for i, type_ in ipairs(elements) do
     if sums[i] == i - 1 then text[#text + 1] = steps.text(row.name, type_, row.program) end

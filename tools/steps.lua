@@ -1,7 +1,7 @@
 -- steps.lua: what a program of gen/activations.lua or gen/functions.lua does to one number, as a function in C.
 --
 -- It takes the operations of program.lua that these use, and writes each as it is defined for a lane; fma, bits, up and down are
--- macros of who includes it, with the type behind their names. max and min give y where one of the two is NaN.
+-- macros of steps.head, with the type behind their names; INLINE is a macro of who includes it. max and min give y where one of the two is NaN.
 local types = require "types"
 local steps = {}
 
@@ -10,6 +10,22 @@ local means = {
   max = "x > y ? x : y", min = "x < y ? x : y", fma = "fma_T(x, y, d)", fnma = "fma_T(-x, y, d)", muladd = "fma_T(d, x, y)",
   band = "bits_T(x, &, y)", bor = "bits_T(x, |, y)", bxor = "bits_T(x, ^, y)", shift = "up_T(x, y)", down = "down_T(x, y)",
 }
+
+local head = [[
+typedef union word_@ { T value; WORD bits; } word_@;
+#define fma_@ __builtin_fmaSUFFIX
+#define bits_@(x, op, y) ((word_@){.bits = (word_@){x}.bits op (word_@){y}.bits}.value)
+#define up_@(x, n) ((word_@){.bits = (word_@){x}.bits << (n)}.value)
+#define down_@(x, n) ((word_@){.bits = (word_@){x}.bits >> (n)}.value)
+]]
+
+local function suffix(type_) return type_ == "f32" and "f" or "" end -- of functions of <math.h>
+
+-- What stands once before the functions of a type.
+function steps.head(type_)
+  local word = ("uint%d_t"):format(8 * types.bytes(type_))
+  return (head:gsub("@", type_):gsub("WORD", word):gsub("SUFFIX", suffix(type_)):gsub("T value", types.c(type_) .. " value"))
+end
 
 local Steps = {}
 Steps.__index = Steps
@@ -46,7 +62,7 @@ end
 
 -- make(k, y, e, temp) puts the program of the function called `name` of a type into k.
 function steps.text(name, type_, make)
-  local k = setmetatable({ type = type_, suffix = type_ == "f32" and "f" or "", lines = {}, names = {},
+  local k = setmetatable({ type = type_, suffix = suffix(type_), lines = {}, names = {},
     taken = { y = 1, lo = 1, hi = 1, temp = 1 } }, Steps)
   local function named(word) return setmetatable({ name = word }, parameter) end
   make(k, "y", { lo = named "lo", hi = named "hi" }, "temp")

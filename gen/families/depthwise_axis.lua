@@ -58,27 +58,17 @@ end
 -- reference: {at, uses = list of {output, tap}}.
 function axes.positions(axis, variant)
   if variant.positions then return variant.positions end
-  local by_position, list = {}, {}
   local start = axes.reference(axis, variant.first)
-  for m = 0, variant.size - 1 do
-    for tap = 0, axis.taps - 1 do
-      local x = (variant.first + m) * axis.step + tap * axis.tap_step + axis.offset
-      local at = x // axis.down
-      if x % axis.down == 0 and x >= 0 and x < axis.inputs then
-        if not by_position[at] then
-          by_position[at] = { at = at - start, uses = {} }
-          list[#list + 1] = by_position[at]
-        end
-        table.insert(by_position[at].uses, { output = m, tap = tap })
+  variant.positions = gather.uses_by_place(axis, function(add)
+    for m = 0, variant.size - 1 do
+      for tap = 0, axis.taps - 1 do
+        local x = (variant.first + m) * axis.step + tap * axis.tap_step + axis.offset
+        local at = x // axis.down
+        if x % axis.down == 0 and x >= 0 and x < axis.inputs then add(at - start, { output = m, tap = tap }) end
       end
     end
-  end
-  table.sort(list, function(a, b)
-    if axis.tap_step < 0 then return a.at > b.at end
-    return a.at < b.at
   end)
-  variant.positions = list
-  return list
+  return variant.positions
 end
 
 -- The taps of positions, ascending.

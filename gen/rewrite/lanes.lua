@@ -5,6 +5,7 @@
 -- places of the tile in turn, so that these do not wait for each other. A tile is written out but for the taps along d
 -- and h.
 local cut = require "tiles"
+local gather = require "gather"
 local lanes = {}
 
 lanes.node = { "lanes", fields = { { "g", "groups" } }, when = "groups" } -- in a schedule's name
@@ -65,24 +66,15 @@ end
 
 -- The positions that pixels [first, first + size) of a variant reach, in the order of their taps: {at, uses}.
 local function positions(axis, variant, first, size)
-  local list, known = {}, {}
-  for _, seg in ipairs(variant.segments) do
-    for tap = seg.tap, seg.tap + seg.taps - 1 do
-      for m = math.max(seg.first, first), math.min(seg.last, first + size - 1) do
-        local at = m * axis.step + tap * axis.tap_step
-        if not known[at] then
-          known[at] = { at = at, uses = {} }
-          list[#list + 1] = known[at]
+  return gather.uses_by_place(axis, function(add)
+    for _, seg in ipairs(variant.segments) do
+      for tap = seg.tap, seg.tap + seg.taps - 1 do
+        for m = math.max(seg.first, first), math.min(seg.last, first + size - 1) do
+          add(m * axis.step + tap * axis.tap_step, { m = m, k = tap })
         end
-        table.insert(known[at].uses, { m = m, k = tap })
       end
     end
-  end
-  table.sort(list, function(a, b)
-    if axis.tap_step < 0 then return a.at > b.at end
-    return a.at < b.at
   end)
-  return list
 end
 
 -- So many places of a tile that its products come from in turn: as many sums as the arithmetic has under way.

@@ -15,17 +15,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef union word_f32 { float value; uint32_t bits; } word_f32;
-typedef union word_f64 { double value; uint64_t bits; } word_f64;
-#define fma_f32 __builtin_fmaf
-#define fma_f64 __builtin_fma
-#define bits_f32(x, op, y) ((word_f32){.bits = (word_f32){x}.bits op (word_f32){y}.bits}.value)
-#define bits_f64(x, op, y) ((word_f64){.bits = (word_f64){x}.bits op (word_f64){y}.bits}.value)
-#define up_f32(x, n) ((word_f32){.bits = (word_f32){x}.bits << (n)}.value)
-#define up_f64(x, n) ((word_f64){.bits = (word_f64){x}.bits << (n)}.value)
-#define down_f32(x, n) ((word_f32){.bits = (word_f32){x}.bits >> (n)}.value)
-#define down_f64(x, n) ((word_f64){.bits = (word_f64){x}.bits >> (n)}.value)
-
 /* Exact values are C expressions of the rows. */
 typedef long double real;
 #define LIKE(f) f##l

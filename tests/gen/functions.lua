@@ -17,17 +17,7 @@ local head = [[
 #include <string.h>
 #include <stdio.h>
 #include <math.h>
-typedef union word_f32 { float value; uint32_t bits; } word_f32;
-typedef union word_f64 { double value; uint64_t bits; } word_f64;
-#define fma_f32 __builtin_fmaf
-#define fma_f64 __builtin_fma
-#define bits_f32(x, op, y) ((word_f32){.bits = (word_f32){x}.bits op (word_f32){y}.bits}.value)
-#define bits_f64(x, op, y) ((word_f64){.bits = (word_f64){x}.bits op (word_f64){y}.bits}.value)
-#define up_f32(x, n) ((word_f32){.bits = (word_f32){x}.bits << (n)}.value)
-#define up_f64(x, n) ((word_f64){.bits = (word_f64){x}.bits << (n)}.value)
-#define down_f32(x, n) ((word_f32){.bits = (word_f32){x}.bits >> (n)}.value)
-#define down_f64(x, n) ((word_f64){.bits = (word_f64){x}.bits >> (n)}.value)
-typedef @T@ T;
+@STEPS@typedef @T@ T;
 enum { N = 4096 };
 static T in[N], slope[N], got[N], want[N];
 static uint64_t state = @SEED@ull;
@@ -89,7 +79,7 @@ local function source(type_, target)
         :format(k.lanes, form, k.name, form, row.name)
     end
   end
-  local start = head:gsub("@(%u+)@", { T = types.c(type_), SEED = seed })
+  local start = head:gsub("@(%u+)@", { T = types.c(type_), SEED = seed, STEPS = steps.head(type_) })
   return table.concat({ c.prelude(type_, target) .. c.beyond(list), machine.prelude(), start, table.concat(texts, "\n"),
     table.concat(main, "\n"), "    return !good;\n}\n" }, "\n")
 end
