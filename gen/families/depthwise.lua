@@ -29,7 +29,7 @@ local forms = {
   { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved", "across" } } },
   { sums = true, lane_groups.node,
     { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } },
-      marks = { "moved" } } },
+      marks = { "moved", "across" } } },
 }
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
@@ -114,6 +114,9 @@ local function gradient_misfit(s, schedule)
   local several = s.members > 1
   local why = family.first { { (schedule.groups ~= nil) ~= several, "groups of several channels share the lanes" },
     { schedule.moved and (s.moves or several), "what is read is laid out anyway, or not at all" },
+    { schedule.across and (s.moves or several or schedule.moved), "across is for pixels that are read where they are" },
+    { schedule.across and (s.multiplier > 1 or s.channels < 2 * schedule.vectors * s.lanes),
+      "across is for several vectors of channels, each of its own input" },
     table.unpack(schedule.groups and lane_groups.tile_misfits(s, schedule, s.lanes) or {}) }
     or family.first { gradient_registers(s, schedule) }
   if why then return why end
@@ -377,8 +380,10 @@ local function gradient_candidates(s, add)
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
-    for i = 1, s.moves and 1 or 2 do
+    local several = s.multiplier == 1 and s.channels >= 2 * math.min(v, vectors) * s.lanes
+    for i = 1, s.moves and 1 or several and 3 or 2 do
       add { height = cut.even_size(kh, height), width = cut.even_size(kw, width), moved = i == 2 or nil,
+        across = i == 3 or nil,
         pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
     end
   end
