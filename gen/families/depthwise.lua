@@ -160,12 +160,12 @@ local function count_steps(t, s, schedule, rows, times)
   return positions, outputs, tiles
 end
 
--- A line of an input in place, `bytes` after the last time. Nothing fetches it ahead of a vector that passes through
--- pixels alone, where these are in other pages, nor out of the second cache.
+-- A line of a tensor in place, `bytes` after the last time. Nothing fetches it ahead out of the second cache, nor from
+-- memory where a vector passes through pixels alone and these are in other pages.
 local function line_in_place(s, schedule, bytes)
-  local m, pages = s.m, math.min(s.pixel * s.size / PAGE, 1)
-  if schedule.across then return m.line(bytes) + m.lost(bytes, m.l1) * (m.asked.l2 - m.rates.l2) end
-  return m.within(bytes, bytes, m.asked) + (1 - pages) * m.beyond(bytes, m.rates) + pages * m.beyond(bytes, m.asked)
+  local m, pages = s.m, schedule.across and 0 or math.min(s.pixel * s.size / PAGE, 1)
+  return m.within(bytes, bytes, m.rates) + m.lost(bytes, m.l1) * (m.asked.l2 - m.rates.l2)
+    + (1 - pages) * m.beyond(bytes, m.rates) + pages * m.beyond(bytes, m.asked)
 end
 
 -- What a vector reads of a row of tiles: n lines, of which the share far.fresh after all that the vector, or the image,
@@ -260,6 +260,17 @@ local function gathering_cycles(shape, schedule)
   return t:cycles() / math.min(p.threads, tasks) + packed / p.threads
 end
 
+-- What a tile of one vector costs more, n times, where it is taken through a chunk of channels: its sums are loaded and
+-- stored; what the tile before it had is read again; where a vector is less than a line, the next one takes the rest.
+local function count_across(t, s, n, o)
+  t:stores(n * o.sums)
+  t:loops(n)
+  t:crowds(n, o.lines, s.pixel * s.size, true)
+  local share = math.min(1, s.target.bits // 8 / LINE)
+  t.lines = t.lines + n * o.again * share * t.m.line(o.lines * s.pitch * s.size)
+  if share < 1 then count_rest(t, s, n * o.lines * (1 - share), o.lines * LINE) end
+end
+
 -- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
 local function count_run(t, s, schedule, r, run, times)
   local slots, members = crossing(s), s.members
@@ -269,8 +280,12 @@ local function count_run(t, s, schedule, r, run, times)
       local v, n = column.variant, times * run.count * chunk.count * column.count
       local fmas = run.taps * v.uses * members + (r.bias and v.size or 0)
       local reached = run.taps * axes.reached(chunk.columns.axis, v)
-      t:steps(n, fmas, reached * loaded + v.size * slots, fmas)
-      if not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
+      local sums, columns = s.groups and r.rows.size * r.columns.size * members or 0, reached // math.max(run.taps, 1)
+      t:steps(n, fmas, reached * loaded + v.size * slots + sums, fmas)
+      if s.groups then
+        count_across(t, s, n, { sums = sums, lines = reached + v.size,
+          again = run.taps * math.max(columns - v.size * s.p.stride[3], 0) })
+      elseif not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
@@ -279,7 +294,7 @@ end
 
 -- What a rectangle reads, of all planes: its input once and again for other rows of taps, and the gradient. image, row:
 -- lines that pass in one of each; far: bytes after which both are read for the first time.
-local function count_rectangle(t, s, r, count, o)
+local function count_rectangle(t, s, schedule, r, count, o)
   local p, rows = s.p, 0
   local width = math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
   for _, run in ipairs(r.runs) do rows = rows + run.count * run.taps end
@@ -290,9 +305,13 @@ local function count_rectangle(t, s, r, count, o)
     t:read(count * n, { chunk = o.chunk, pitch = pitch * s.size, own = own, others = others })
   end
   local share = s.laid and 1 or math.min(o.chunk / LINE, 1) -- other groups take the rest of a line an image later
-  local others = s.laid and 0 or math.max(o.all - image, 0)
-  read(share * once * width, s.src.w, image, others)
-  read(share * output, s.dst.w, image, others)
+  if s.laid then
+    read(once * width, s.src.w, image)
+    read(output, s.dst.w, image)
+  else
+    t.lines = t.lines + count * (once * width + output) * math.max(o.chunk / LINE, share)
+      * line_in_place(s, schedule, o.all)
+  end
   read((1 - share) * once * width, s.src.w, image)
   read((1 - share) * output, s.dst.w, image)
   read((rows - once) * width, s.src.w, row)
@@ -326,13 +345,14 @@ local function gradient_cycles(shape, schedule)
   local p, t, size = s.p, s.m.tally(), s.size
   local planes, groups = p.batch * p.output[1] * p.kernel[1], tiles_of(s, schedule)
   local o = { all = (shape.src.n + shape.dst.n) * p.batch * size,
-    chunk = (schedule.groups and schedule.groups * s.ocg or math.min(schedule.vectors * s.lanes, s.channels)) * size }
+    chunk = (s.groups and s.pitch or schedule.groups and schedule.groups * s.ocg
+      or math.min(schedule.vectors * s.lanes, s.channels)) * size }
   for _, r in ipairs(gradient.rectangles(s, schedule)) do
     for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * groups * schedule.vectors) end
-    count_rectangle(t, s, r, planes * groups, o)
+    count_rectangle(t, s, schedule, r, planes * groups / (s.groups or 1), o)
   end
   if s.laid then count_laid(t, s, schedule, p.kernel[1]) end
-  return t:cycles() / math.min(p.threads, math.ceil(groups))
+  return t:cycles() / math.min(p.threads, math.ceil(groups / (s.groups or 1)))
 end
 
 ---- the space ---------------------------------------------------------------------------------------------------------
