@@ -18,8 +18,8 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 
 ---- schedules ---------------------------------------------------------------------------------------------------------
 -- depthwise.r2.p4: tiles of 2 rows and 4 pixels, all weights of a plane in registers. depthwise.row.p12: one row, its
--- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one. .moved: what is
--- read is laid out first. .across: in place, each tile through all channels before the next one.
+-- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one. .moved: what
+-- is read is laid out first. .across: in place, each tile through all channels before the next one.
 -- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
 -- step. lanes.g4/depthwise.h1.w3.v1.p8: the same of 4 groups of few channels, which share the lanes.
 

@@ -388,7 +388,8 @@ local function compute_part(s, r, part)
     local at = { bias = { d.bias, 0 }, pitch = s.pitch }
     if s.groups then
       group = group * each
-      at.sums, at.groups = { d.scratch, driver.expr(0) }, d:let("groups", driver.min(driver.expr(part.count) - group, each))
+      at.sums = { d.scratch, driver.expr(0) }
+      at.groups = d:let("groups", driver.min(driver.expr(part.count) - group, each))
     end
     local channel = d:let("c", group * part.step + part.first)
     at.bias[2] = channel
