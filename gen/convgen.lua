@@ -14,6 +14,8 @@ local strides = require "strides"
 local lower_machine = require "lower/machine"
 local emit = require "emit"
 local accumulate = require "rewrite/accumulate"
+local network_file, network_text = require "network/file", require "network/text"
+local network_plan = require "network/plan"
 
 local convgen = {}
 
@@ -131,6 +133,15 @@ function convgen.source(request, name)
   end
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
     chains = result.family.chains, tile = result.tile, stages = stages }
+end
+
+-- The plan of a network file, as network/plan.lua has it: request.text, its name for sentences, and `workspaces`, the
+-- bytes of each operation, which may be missing. Or nil and a sentence that names the file and the line.
+function convgen.network(request)
+  local net, why = network_file.parse(request.text, request.name)
+  if not net then return nil, why end
+  local made, why_not = network_text.caught(network_plan.of, net, request)
+  return made, why_not
 end
 
 -- The files of a network, each given to put(name, text); see emit.lua.
