@@ -118,6 +118,10 @@ typedef struct cg_integers {
     int count;
     int64_t at[CG_INDICES];
 } cg_integers;
+typedef struct cg_numbers {
+    int count;
+    double at[CG_RANK];
+} cg_numbers;
 /* A step of a chain: from a slot, from an earlier step (1 is the first), or a number. */
 typedef struct cg_step_operand {
     enum { CG_OF_SLOT, CG_OF_STEP, CG_OF_NUMBER } kind;
@@ -137,6 +141,7 @@ typedef struct cg_operation {
     int steps;
     cg_step step[CG_CHAIN];
     cg_integers axes, kernel, stride, pad, dilation, before, indices;
+    cg_numbers factors;
     bool counted;
     double epsilon, value;
 } cg_operation;

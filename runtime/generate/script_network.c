@@ -11,7 +11,7 @@ const char *const cg_slot_name[CG_SLOTS] = {"src", "weights", "residual", "bias"
 #define MOST_INTEGER (1LL << 53)
 
 /* Attributes, by the names that kernels.lua has for them. */
-enum kind { WORD, INTEGERS, NUMBER, FLAG };
+enum kind { WORD, INTEGERS, NUMBERS, NUMBER, FLAG };
 static const struct row {
     const char *name;
     enum kind kind;
@@ -20,7 +20,7 @@ static const struct row {
 #define FIELD(name, kind) {#name, kind, offsetof(cg_operation, name), sizeof(((cg_operation *)0)->name)}
     FIELD(op, WORD),         FIELD(mode, WORD),       FIELD(coordinates, WORD), FIELD(rounding, WORD),  FIELD(axes, INTEGERS),
     FIELD(kernel, INTEGERS), FIELD(stride, INTEGERS), FIELD(pad, INTEGERS),     FIELD(dilation, INTEGERS), FIELD(before, INTEGERS),
-    FIELD(indices, INTEGERS), FIELD(counted, FLAG),   FIELD(epsilon, NUMBER),   FIELD(value, NUMBER),
+    FIELD(indices, INTEGERS), FIELD(counted, FLAG),   FIELD(epsilon, NUMBER),   FIELD(value, NUMBER),      FIELD(factors, NUMBERS),
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -31,6 +31,15 @@ static void push_integers(lua_State *lua, const int64_t *at, int count)
     lua_createtable(lua, count, 0);
     for (int i = 0; i < count; i++) {
         lua_pushinteger(lua, at[i]);
+        lua_rawseti(lua, -2, i + 1);
+    }
+}
+
+static void push_numbers(lua_State *lua, const cg_numbers *list)
+{
+    lua_createtable(lua, list->count, 0);
+    for (int i = 0; i < list->count; i++) {
+        lua_pushnumber(lua, list->at[i]);
         lua_rawseti(lua, -2, i + 1);
     }
 }
@@ -52,6 +61,10 @@ static void set_row(lua_State *lua, const cg_operation *o, const struct row *r)
     case INTEGERS:
         if (!((const cg_integers *)at)->count) return;
         push_integers(lua, ((const cg_integers *)at)->at, ((const cg_integers *)at)->count);
+        break;
+    case NUMBERS:
+        if (!((const cg_numbers *)at)->count) return;
+        push_numbers(lua, at);
         break;
     case NUMBER: lua_pushnumber(lua, *(const double *)at); break;
     case FLAG: lua_pushboolean(lua, *(const bool *)at); break;
@@ -139,6 +152,16 @@ static double take_number(lua_State *lua, const char *what)
     return value;
 }
 
+static void read_numbers(lua_State *lua, const char *what, cg_numbers *list)
+{
+    list->count = cg_script_length(lua, what, CG_RANK);
+    for (int i = 0; i < list->count; i++) {
+        lua_rawgeti(lua, -1, i + 1);
+        list->at[i] = take_number(lua, what);
+    }
+    lua_pop(lua, 1);
+}
+
 static void read_row(lua_State *lua, cg_operation *o, const struct row *r)
 {
     void *at = (char *)o + r->at;
@@ -153,6 +176,7 @@ static void read_row(lua_State *lua, cg_operation *o, const struct row *r)
         cg_script_get_text(lua, r->name, at, r->size);
         return;
     case INTEGERS: list->count = read_integers(lua, r->name, list->at, CG_INDICES, -MOST_INTEGER); return;
+    case NUMBERS: read_numbers(lua, r->name, at); return;
     case NUMBER: *(double *)at = take_number(lua, r->name); return;
     case FLAG:
         *(bool *)at = lua_toboolean(lua, -1);
