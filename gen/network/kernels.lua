@@ -1,0 +1,49 @@
+-- kernels.lua: an operation of a network on views -> kernels and stages, as a family's `stages` gives them.
+--
+-- operation: { op = a row below, its attributes by name }; views: by slot (src, weights, residual, bias, slope: operands
+-- in order; dst: the result) { type, dims, strides in elements }. Axes count from 0, as in a network's file. Every view
+-- is right, views whose innermost axis has the stride 1 are fast. Results have the same bits on all targets and for any
+-- number of threads: each file says the order of its sums.
+local build = require "build"
+local driver = require "driver"
+local types = require "types"
+local elements = require "network/elements"
+local kernels = {}
+
+kernels.slots = { "src", "weights", "residual", "bias", "slope" }
+
+-- Slots that there are, and their views, with that of the result behind them.
+local function operands(views)
+  local slots, list = {}, {}
+  for _, slot in ipairs(kernels.slots) do
+    if views[slot] then slots[#slots + 1], list[#list + 1] = slot, views[slot] end
+  end
+  list[#list + 1] = views.dst
+  return slots, list
+end
+
+local function stage(parts) return { driver.stage { name = "compute", parts = parts } } end
+
+local function chain(b, operation, views)
+  local slots, list = operands(views)
+  return stage(elements.parts(b, { slots = slots, views = list, steps = operation.steps or {} }))
+end
+
+-- One row an operation: make(b, operation, views) gives its stages.
+kernels.rows = {
+  copy  = { make = chain },  -- from one view to another of the same dims
+  chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
+                             -- they are broadcast; no operand at all: a step of numbers
+}
+
+-- {kernels, stages, packed, shared}; or nil and why not.
+function kernels.build(operation, views, target, threads)
+  local row = kernels.rows[operation.op]
+  if not row then return nil, ("no kernels are there for %s"):format(tostring(operation.op)) end
+  local b = build.new({ type = views.dst.type }, target, { threads = threads or 1 })
+  local stages = row.make(b, operation, views)
+  if b.why then return nil, b.why end
+  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = types.computed(b.p) }
+end
+
+return kernels

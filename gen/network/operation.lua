@@ -1,0 +1,31 @@
+-- operation.lua: an operation on views -> source, as the runtime compiles a schedule's.
+local driver, source, targets, types = require "driver", require "source", require "targets", require "types"
+local kernels = require "network/kernels"
+local operation = {}
+
+-- What the tensor behind a slot is to a driver: elements of a type. What stages keep is stored as it is computed.
+local function c_type(views, computed)
+  return function(slot) return types.c(views[slot] and views[slot].type or computed) end
+end
+
+local function stages_text(request, result)
+  local list, of = {}, c_type(request.views, result.type)
+  for i, stage in ipairs(result.stages) do
+    list[i] = driver.print(stage, of, function(name) return name end)
+  end
+  return table.concat(list, "\n")
+end
+
+-- request: operation, views (kernels.lua), sentence, target, form, threads.
+function operation.source(request)
+  local form, why_not = source.form(request)
+  if not form then return nil, why_not end
+  local result, why = kernels.build(request.operation, request.views, targets[request.target], request.threads)
+  if not result then return nil, why end
+  local text = source.text(request, result, { problem = request.sentence, schedule = request.operation.op,
+    type = result.type, slope = true, kernels = source.kernels(request, result, form.kernel),
+    stages = stages_text(request, result) })
+  return { text = text, packed = result.packed, shared = result.shared, chains = 1, stages = source.rows(result) }
+end
+
+return operation
