@@ -244,7 +244,7 @@ static void read_steps(lua_State *lua, cg_operation *o)
     lua_pop(lua, 1);
 }
 
-static void read_view(lua_State *lua, cg_view *v)
+void cg_script_read_view(lua_State *lua, cg_view *v)
 {
     cg_script_get_text(lua, "type", v->type, sizeof v->type);
     lua_getfield(lua, -1, "dims");
@@ -270,7 +270,7 @@ void cg_script_read_operation(lua_State *lua, cg_operation *o)
     lua_getfield(lua, -1, "views");
     luaL_checktype(lua, -1, LUA_TTABLE);
     for (int i = 0; i < CG_SLOTS; i++) {
-        if (lua_getfield(lua, -1, cg_slot_name[i]) == LUA_TTABLE) read_view(lua, &o->view[i]);
+        if (lua_getfield(lua, -1, cg_slot_name[i]) == LUA_TTABLE) cg_script_read_view(lua, &o->view[i]);
         lua_pop(lua, 1);
     }
     lua_pop(lua, 1);
