@@ -113,6 +113,10 @@ function convolution.check_reached(w)
   if w.o > furthest then fail("an output size is %d, of which taps and an output padding reach %d", w.o, furthest) end
 end
 
+local kinds = { conv = true, deconv = true, linear = true }
+
+function convolution.kind_of(word) return kinds[word] and word or nil end
+
 ---- activations and epilogues -----------------------------------------------------------------------------------------
 
 local legal = {
@@ -129,7 +133,7 @@ local function parameters_of(word, row)
   local names = row.parameters or {}
   local fewest = names.absent and #names - 1 or #names
   if #numbers < fewest or #numbers > #names then
-    fail("%s has %d numbers: allowed is %s%s", word, #numbers, row.name, #names > 0 and ":" .. table.concat(names, ":") or "")
+    fail("%s has %d numbers: allowed is %s", word, #numbers, table.concat({ row.name, table.unpack(names) }, ":"))
   end
   if names.absent and #numbers == 1 then numbers[2] = -math.huge end
   return numbers

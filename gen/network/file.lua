@@ -3,21 +3,20 @@
 -- A network has
 --   layout              "nchw" or "nhwc": the order of the file's dims and axes
 --   weights             { file, bytes, hash }, or nil
---   tensors             by name: { name, type, dims, and `offset` (of the weights file), `input` or `from` (its operation) }
---   constants, inputs, outputs      names, in the file's order
+--   tensors             by name: { name, type, dims, and `offset` (of the weights file), `input` or `from` (its
+--   operation) } constants, inputs, outputs      names, in the file's order
 --   operations          in order: { op, name (its first result's), operands, results, attributes, line }
 -- Definitions stand before uses, so that there is no cycle. parse(print(n)) is n. Limits count lines and bytes.
 local text = require "network/text"
+local types = require "network/types"
 local words = require "network/words"
 local operations = require "network/operations"
 local file = {}
 
 local fail = text.fail
 local most_lines, longest_line, most_bytes = 100000, 1 << 20, 1 << 46
-local bytes = { f32 = 4, f64 = 8, i64 = 8 }
-file.bytes = bytes
 
----- a line's parts -----------------------------------------------------------------------------------------------------
+---- a line's parts ----------------------------------------------------------------------------------------------------
 
 local function skip(line, at) return line:match("^[ \t]*()", at) end
 
@@ -43,7 +42,7 @@ local function name_at(line, at, what)
   return name, after
 end
 
----- what is known of names ---------------------------------------------------------------------------------------------
+---- what is known of names --------------------------------------------------------------------------------------------
 
 local function define(net, tensor)
   local before = net.tensors[tensor.name]
@@ -56,11 +55,11 @@ local function known(net, name)
   return net.tensors[name] or fail("%s is not known here: what an operation reads is defined above it", text.name(name))
 end
 
----- lines that say what is there -----------------------------------------------------------------------------------------
+---- lines that say what is there --------------------------------------------------------------------------------------
 
 local function type_and_dims(list, what)
   local dims = list[2] and text.dims_of(list[2])
-  if not bytes[list[1]] or not dims then
+  if not types.is(list[1] or "") or not dims then
     fail("%s is %s: allowed is a type (f32, f64 or i64) and sizes such as 1x3x64x64, or scalar", what,
       table.concat(list, " "))
   end
@@ -98,9 +97,11 @@ function lines.weights(net, line, at)
 end
 
 local function check_place(net, tensor, elements)
-  local size = bytes[tensor.type]
+  local size = types.bytes(tensor.type)
   if not net.weights then fail "a tensor before the weights file: a line weights FILE bytes N comes first" end
-  if tensor.offset % size ~= 0 then fail("@%d is not a multiple of %d, the bytes of %s", tensor.offset, size, tensor.type) end
+  if tensor.offset % size ~= 0 then
+    fail("@%d is not a multiple of %d, the bytes of %s", tensor.offset, size, tensor.type)
+  end
   if elements * size > net.weights.bytes - tensor.offset then
     fail("%s is outside of the weights file: @%d and %d bytes, of %d", text.name(tensor.name), tensor.offset,
       elements * size, net.weights.bytes)
@@ -113,8 +114,11 @@ function lines.tensor(net, line, at)
   local list = split_words(line, at)
   tensor.type, tensor.dims, elements = type_and_dims(list, "the tensor")
   tensor.offset = #list == 3 and list[3]:match "^@%d+$" and text.integer_of(list[3]:sub(2), 0, most_bytes)
-  if not tensor.offset then fail("tensor %s TYPE DIMS @OFFSET: the offset in bytes is needed", text.name(tensor.name)) end
+  if not tensor.offset then
+    fail("tensor %s TYPE DIMS @OFFSET: the offset in bytes is needed", text.name(tensor.name))
+  end
   check_place(net, tensor, elements)
+  tensor.constant = true
   define(net, tensor)
   net.constants[#net.constants + 1] = tensor.name
 end
@@ -139,7 +143,7 @@ function lines.output(net, line, at)
   net.outputs[#net.outputs + 1] = name
 end
 
----- operations ------------------------------------------------------------------------------------------------------------
+---- operations --------------------------------------------------------------------------------------------------------
 
 local function results_at(line, at)
   local results, name = {}, nil
@@ -193,8 +197,12 @@ end
 
 -- Makes the results of an operation known; their sizes and type are its rule's.
 function file.add(net, o)
-  local list, type_of = operations.results(o, function(name) return known(net, name) end, net.layout)
-  for i, name in ipairs(o.results) do define(net, { name = name, type = type_of, dims = list[i], from = o }) end
+  local function tensor(name) return known(net, name) end
+  local list, type_of = operations.results(o, tensor, net.layout)
+  local constant = operations.is_constant(o, tensor)
+  for i, name in ipairs(o.results) do
+    define(net, { name = name, type = type_of, dims = list[i], from = o, constant = constant })
+  end
   net.operations[#net.operations + 1] = o
 end
 
@@ -205,9 +213,11 @@ local function take_operation(net, line)
   file.add(net, o)
 end
 
----- the whole ---------------------------------------------------------------------------------------------------------------
+---- the whole ---------------------------------------------------------------------------------------------------------
 
-function file.new() return { layout = "nchw", tensors = {}, constants = {}, inputs = {}, outputs = {}, operations = {} } end
+function file.new()
+  return { layout = "nchw", tensors = {}, constants = {}, inputs = {}, outputs = {}, operations = {} }
+end
 
 local function take_line(net, line)
   if #line > longest_line then fail("the line has %d bytes: at most %d are allowed", #line, longest_line) end

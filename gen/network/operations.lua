@@ -6,19 +6,21 @@
 --   words      what stands behind the operands (words.lua)
 --   types      what elements may be: "numbers" (f32 or f64) or "any"
 --   shape      the rule (shapes.lua)
---   kind       what the later stages do with it: "convolution", "product", "view" (elements only change their place),
---              "elements" (element by element, broadcast; a chain can have it), "window", "rows"
+--   kind       what the later stages do with it: "convolution", "product", "fold" (of constants), "view" (elements only
+--              change their place), "elements" (element by element, broadcast; a chain can have it), "window", "rows",
+--              "moves", "joins"
 local text = require "network/text"
 local words = require "network/words"
 local shapes = require "network/shapes"
 local convolution = require "network/convolution"
+local chain = require "network/chain"
 local operations = { rows = {} }
 
 local rows, fail = operations.rows, text.fail
 local needed, flag, choice, keyed, bare, lettered = words.needed, words.flag, words.choice, words.keyed, words.bare,
   words.lettered
 
----- words of one operation alone ----------------------------------------------------------------------------------------
+---- words of one operation alone --------------------------------------------------------------------------------------
 
 local function window(transposed)
   return { name = "window", shown = "DESCRIPTOR", needed = true,
@@ -45,7 +47,7 @@ local function with(list, ...)
   return all
 end
 
----- the table -------------------------------------------------------------------------------------------------------------
+---- the table ---------------------------------------------------------------------------------------------------------
 
 local axis = needed(keyed("axis", words.axis))
 local epsilon = needed(keyed("epsilon", words.number))
@@ -61,6 +63,12 @@ row("conv", { kind = "convolution", operands = { 2, 3 }, named = { "residual", "
   words = { window(false), epilogue }, shape = shapes.convolution })
 row("deconv", { kind = "convolution", operands = { 2, 3 }, named = { "residual", "slope" },
   constants = { 2, 3, "slope" }, words = { window(true), epilogue }, shape = shapes.convolution })
+row("linear", { kind = "convolution", operands = { 2, 3 }, named = { "residual", "slope" },
+  constants = { 2, 3, "slope" }, words = { epilogue }, shape = shapes.linear })
+row("fold", { kind = "fold", operands = { 2, 5 }, named = { "bias" }, constants = { 1, 2, 3, 4, 5, "bias" },
+  results = 2, shape = shapes.fold, words = { needed(choice("what", { "batchnorm", "mul", "div", "add", "sub" })),
+  keyed("of", { shown = "conv|deconv|linear", text = tostring, of = convolution.kind_of }), keyed("groups", words.size),
+  keyed("epsilon", words.number) } })
 row("gemm", { kind = "product", operands = { 2, 3 }, shape = shapes.gemm,
   words = { flag "trans_a", flag "trans_b", keyed("alpha", words.number), keyed("beta", words.number) } })
 row("matmul", { kind = "product", operands = { 2, 2 }, words = {}, shape = shapes.matmul })
@@ -77,14 +85,18 @@ row("add sub mul div max min", { kind = "elements", operands = { 2, 64 }, words 
 row("pow", { kind = "elements", operands = { 2, 2 }, words = {}, shape = shapes.power })
 row("sqrt exp log neg abs erf softplus", { kind = "elements", operands = { 1, 1 }, words = {},
   shape = shapes.same_as_first })
-row("activate", { kind = "elements", operands = { 1, 1 }, words = { needed(activation) }, shape = shapes.same_as_first })
+row("activate", { kind = "elements", operands = { 1, 1 }, words = { needed(activation) },
+  shape = shapes.same_as_first })
 row("elu", { kind = "elements", operands = { 1, 1 }, words = { needed(bare("alpha", words.number)) },
   shape = shapes.same_as_first })
 row("prelu", { kind = "elements", operands = { 2, 2 }, words = {}, shape = shapes.prelu })
 
+row("chain", { kind = "elements", operands = { 1, chain.most_operands }, words = { chain.words },
+  shape = shapes.chain })
+
 row("batchnorm", { kind = "elements", operands = { 5, 5 }, words = { epsilon }, shape = shapes.channel_norm })
 row("instancenorm", { kind = "rows", operands = { 3, 3 }, words = { epsilon }, shape = shapes.channel_norm })
-row("layernorm", { kind = "rows", operands = { 2, 3 }, words = { axis, epsilon }, shape = shapes.layernorm })
+row("layernorm", { kind = "rows", operands = { 1, 3 }, words = { axis, epsilon }, shape = shapes.layernorm })
 
 row("resize", { kind = "window", operands = { 1, 1 }, shape = shapes.resize, words = {
   needed(choice("mode", { "nearest", "linear" })), bare("factors", words.factors), lettered("o", "o", words.windows),
@@ -111,7 +123,7 @@ row("cast", { kind = "moves", operands = { 1, 1 }, types = "any", shape = shapes
 row("gather", { kind = "moves", operands = { 1, 2 }, types = "any", shape = shapes.gather, words = { axis,
   keyed("indices", words.counts) } })
 
----- what all stages ask ---------------------------------------------------------------------------------------------------
+---- what all stages ask -----------------------------------------------------------------------------------------------
 
 local function names()
   local list = {}
@@ -132,7 +144,7 @@ function operations.operands(o, visit)
   end
 end
 
----- checks -----------------------------------------------------------------------------------------------------------------
+---- checks ------------------------------------------------------------------------------------------------------------
 
 local function check_count(o, r)
   local fewest, most = r.operands[1], r.operands[2]
@@ -146,9 +158,9 @@ end
 local function check_constants(o, r, tensor)
   for _, slot in ipairs(r.constants or {}) do
     local operand = o.operands[slot] or type(slot) == "string" and o[slot]
-    if operand and (type(operand) == "number" or not tensor(operand).offset) then
-      fail("%s %s of %s must be a tensor of the weights file", type(slot) == "number" and "operand" or "the",
-        tostring(slot), o.op)
+    if type(operand) == "string" and not tensor(operand).constant or type(operand) == "number" and r.kind ~= "fold" then
+      fail("%s %s of %s must be a constant: a tensor of the weights file, or a view of one",
+        type(slot) == "number" and "operand" or "the", tostring(slot), o.op)
     end
   end
 end
@@ -173,6 +185,15 @@ local function sizes_of(o, tensor, layout)
   return s
 end
 
+-- Whether what an operation makes is known when the network is opened: views of constants, and what is folded.
+function operations.is_constant(o, tensor)
+  local constant = rows[o.op].kind == "view" or rows[o.op].kind == "fold"
+  operations.operands(o, function(operand)
+    constant = constant and (type(operand) == "number" or tensor(operand).constant)
+  end)
+  return constant
+end
+
 -- The results of an operation: a list of dims and their type. tensor(name): what is known of an operand.
 function operations.results(o, tensor, layout)
   local r = operations.row(o.op)
@@ -181,7 +202,7 @@ function operations.results(o, tensor, layout)
   local type_of = check_types(o, r, tensor)
   check_constants(o, r, tensor)
   local dims, other = r.shape(o, sizes_of(o, tensor, layout))
-  local list = o.op == "split" and dims or { dims }
+  local list = type(dims[1]) == "table" and dims or { dims }
   for _, d in ipairs(list) do text.elements(d) end
   return list, other or type_of
 end

@@ -1,8 +1,8 @@
 -- network/place.lua: where in one arena each root lies, from its first write to its last read.
 --
--- A block is { bytes, first, last }: the operations, from 1, between which it is alive, both included. No two blocks that
--- are alive at once overlap; offsets are multiples of 64. The bound is the largest sum of what is alive at once: no
--- arena is smaller.
+-- A block is { bytes, first, last }: the operations, from 1, between which it is alive, both included. No two blocks
+-- that are alive at once overlap; offsets are multiples of 64. The bound is the largest sum of what is alive at once:
+-- no arena is smaller.
 local place = {}
 
 local alignment = 64

@@ -6,62 +6,82 @@
 --     of a convolution  problem, prepare;
 --     of any other      kernel = { op, views, attributes } as network/kernels.lua has them
 --   arena_bytes, arena_lower_bound
+-- prepare: weights, a view of the weights file { type, dims, strides (elements), offset (bytes) } whose axes are
+-- those of the problem's weights: taps, then channels read and written (transposed: written and read; of `linear` no
+-- taps); bias and slope, such views of a vector, or nil; steps: what each channel's sum y is put through, in order,
+-- folded into weights and bias in double: { what, operands = numbers or vectors, epsilon }: mul y * a, div y / a, add
+-- y + a, sub y - a, batchnorm (y - mean) / sqrt(variance + epsilon) * scale + bias of { scale, bias, mean, variance
+-- }. A problem with steps has a bias, though `bias` may be nil, which is then 0.
 -- A place is { place = "input" | "output" | "arena" | "weights" | "prepared", index, offset }: bytes from the beginning
--- of input or output number `index`, of the arena or of the weights file; of "prepared" the index is the operation's, from
--- 0, and its slot says which. request.workspaces: bytes of each operation, placed as "arena" in slot "workspace".
+-- of input or output number `index`, of the arena or of the weights file; of "prepared" the index is the operation's,
+-- from 0, and its slot says which. request.workspaces: bytes of each operation, placed as "arena" in slot "workspace".
 local convolution = require "network/convolution"
+local chain = require "network/chain"
+local operations = require "network/operations"
 local layout = require "network/layout"
-local place = require "network/place"
+local arena = require "network/arena"
+local simplify, fuse = require "network/simplify", require "network/fuse"
+local types = require "network/types"
 local shapes = require "network/shapes"
 local file = require "network/file"
 local text = require "network/text"
 local plan = {}
 
-local bytes = file.bytes
-
----- convolutions -----------------------------------------------------------------------------------------------------------
+---- convolutions ------------------------------------------------------------------------------------------------------
 
 local function option(name, value) return value and value ~= 0 and ("--%s=%s "):format(name, value) or "" end
 
-local function options_of(o, type, step)
+local function options_of(o, step)
   return option("op", o.op == "deconv" and "deconv") .. option("dir", not o.operands[3] and "FWD_D")
-    .. option("dt", type ~= "f32" and type) .. "--weights=fixed "
+    .. option("dt", step.dst.type ~= "f32" and step.dst.type) .. "--weights=fixed "
     .. option("epilogue", convolution.epilogue(o.attributes.epilogue)) .. option("src-stride", step.src_pitch)
     .. option("dst-stride", step.dst_pitch)
 end
 
-local function problem_text(step, batch)
-  local o = step.from
-  local c, transposed = o.attributes.window, o.op == "deconv"
-  return options_of(o, step.dst.type, step) .. convolution.descriptor(c, c.rank, batch, transposed)
+-- A linear operation as a convolution of rank 1: its rows are pixels.
+local function pixels_of(step)
+  local src, dst = step.slots[1][2].dims, step.dst.dims
+  local rows, one = 1, { i = 1, o = 1, k = 1, s = 1, p = 0, d = 1 }
+  for i = 1, #src - 1 do rows = rows * src[i] end
+  return { g = 1, ic = src[#src], oc = dst[#dst], rank = 1, one, one,
+    { i = rows, o = rows, k = 1, s = 1, p = 0, d = 1 } }
 end
 
--- The weights' axes in the order of channels-last problems: taps, then two of channels.
-local function weights_order(net, o, rank)
-  local order = {}
-  if net.layout == "nhwc" then
-    for i = 1, rank + 2 do order[i] = i end
-    return order
-  end
-  for i = 1, rank do order[i] = i + 2 end
-  order[rank + 1], order[rank + 2] = 2, 1
+-- The weights' axes in the order of channels-last problems: taps, then channels read and written (transposed: written
+-- and read).
+local function weights_order(net, o)
+  if o.op == "linear" then return { 1, 2 } end
+  local order, rank = {}, o.attributes.window.rank
+  for i = 1, rank + 2 do order[i] = net.layout == "nhwc" and i or i + 2 end
+  if net.layout ~= "nhwc" then order[rank + 1], order[rank + 2] = 2, 1 end
   return order
 end
 
-local function as_vector(v) return v and { type = v.type, offset = v.offset * bytes[v.type], dims = v.dims,
-  strides = v.strides } end
-
-local function weights_view(v, order)
-  local w = { type = v.type, dims = {}, strides = {}, offset = v.root.at + v.offset * bytes[v.type] }
-  for i, axis in ipairs(order) do w.dims[i], w.strides[i] = v.dims[axis], v.strides[axis] end
+-- A view of the weights file, its axes in an order, for the runtime.
+local function file_view(v, order)
+  local w = { type = v.type, dims = {}, strides = {}, offset = v.root.at + v.offset * types.bytes(v.type) }
+  for i, axis in ipairs(order or { 1 }) do w.dims[i], w.strides[i] = v.dims[axis], v.strides[axis] end
   return w
 end
 
-local function slot_of(step, name)
-  for _, slot in ipairs(step.slots) do if slot[1] == name then return slot[2] end end
+-- What is done with each channel's sum, in order: { what, operands = numbers or views, epsilon }.
+local function fold_steps(list)
+  local steps = {}
+  for i, step in ipairs(list) do
+    local operands = {}
+    for j, operand in ipairs(step.operands) do
+      operands[j] = type(operand) == "number" and operand or file_view(operand)
+    end
+    steps[i] = { what = step.what, epsilon = step.epsilon, operands = operands }
+  end
+  return steps
 end
 
-local function vector_view(v) return v and weights_view(v, { 1 }) end
+local function prepare(net, step)
+  local p, o = step.prepared, step.from
+  return { weights = file_view(p.weights, weights_order(net, o)), bias = p.bias and file_view(p.bias),
+    slope = p.slope and file_view(p.slope), steps = fold_steps(p.steps) }
+end
 
 local function macs_of(o, dims)
   local c, pixels = o.attributes.window, 1.0
@@ -71,52 +91,20 @@ end
 
 local function as_problem(net, step)
   local o, dims = step.from, step.dst.dims
-  local rank = o.attributes.window.rank
-  return { problem = problem_text(step, dims[1]), macs = macs_of(o, dims),
-    prepare = { weights = weights_view(slot_of(step, "weights"), weights_order(net, o, rank)), steps = {},
-      bias = vector_view(slot_of(step, "bias")), slope = vector_view(slot_of(step, "slope")) } }
+  local c, batch = o.attributes.window, dims[1]
+  if o.op == "linear" then c, batch = pixels_of(step), 1 end
+  return { problem = options_of(o, step) .. convolution.descriptor(c, c.rank, batch, o.op == "deconv"),
+    macs = macs_of({ op = o.op, attributes = { window = c } }, { batch }), prepare = prepare(net, step) }
 end
 
----- kernels ----------------------------------------------------------------------------------------------------------------
+---- kernels -----------------------------------------------------------------------------------------------------------
 
 local function kernel_view(v) return { type = v.type, dims = v.dims, strides = v.strides } end
 
--- A step's operands: slots in order, numbers as they are.
-local function step_operands(step)
-  local list, at = {}, 0
-  for i, operand in ipairs(step.from.operands) do
-    if type(operand) == "number" then
-      list[i] = { value = operand }
-    else
-      at = at + 1
-      list[i] = step.slots[at][1]
-    end
-  end
-  return list
-end
-
-local chain = {}
-
-local function one_step(name)
-  return function(step) return { { name or step.op, table.unpack(step_operands(step)) } } end
-end
-
-function chain.activate(step)
-  local a = step.from.attributes.activation
-  return { { a.activation, "src", lo = a.lo, hi = a.hi } }
-end
-
-function chain.pow(step) return { { "pow", "src", lo = step.from.operands[2] } } end
-function chain.elu(step) return { { "elu", "src", lo = step.from.attributes.alpha } } end
-
--- src, scale, bias, mean, variance in the order of slots.
-function chain.batchnorm(step)
-  return { { "add", "slope", { value = step.from.attributes.epsilon } }, { "sqrt", 1 }, { "sub", "src", "bias" },
-    { "div", 3, 2 }, { "mul", 4, "weights" }, { "add", 5, "residual" } }
-end
-
-for name in ("add sub mul div max min sqrt exp log neg abs erf softplus prelu"):gmatch "%S+" do
-  chain[name] = one_step()
+local function chain_of(o)
+  local list = {}
+  for i, step in ipairs(chain.steps(o)) do list[i] = chain.kernel_step(step) end
+  return { op = "chain", steps = list }
 end
 
 -- Of the file's attributes to those of kernels.
@@ -171,53 +159,28 @@ function attributes.gather(_, step)
 end
 
 local function as_kernel(net, step)
-  local k = chain[step.op] and { op = "chain", steps = chain[step.op](step) }
+  local k = step.from and operations.rows[step.op].kind == "elements" and chain_of(step.from)
     or attributes[step.op] and attributes[step.op](net, step) or {}
   k.op, k.views = k.op or step.op, { dst = kernel_view(step.dst) }
   for _, slot in ipairs(step.slots) do k.views[slot[1]] = kernel_view(slot[2]) end
   return { kernel = k }
 end
 
----- where all lies -----------------------------------------------------------------------------------------------------------
-
--- Blocks of roots in the arena, and of workspaces: from the first to the last step that has them.
-local function blocks_of(steps, workspaces)
-  local list, of = {}, {}
-  local function touch(v, i)
-    local root = v.root
-    if root.place ~= "arena" then return end
-    if not of[root] then
-      of[root] = { bytes = root.elements * bytes[root.type], first = i }
-      list[#list + 1] = of[root]
-    end
-    of[root].last = i
-  end
-  for i, step in ipairs(steps) do
-    for _, slot in ipairs(step.slots) do touch(slot[2], i) end
-    touch(step.dst, i)
-    if (workspaces[i] or 0) > 0 then
-      of[step] = { bytes = workspaces[i], first = i, last = i }
-      list[#list + 1] = of[step]
-    end
-  end
-  return list, of
-end
+---- where all lies ----------------------------------------------------------------------------------------------------
 
 local function address(v, of)
-  local root, offset = v.root, v.offset * bytes[v.type]
+  local root, offset = v.root, v.offset * types.bytes(v.type)
   if root.place == "arena" then return { place = "arena", index = 0, offset = of[root].offset + offset } end
   if root.place == "weights" then return { place = "weights", index = 0, offset = root.at + offset } end
   return { place = root.place, index = root.index, offset = offset }
 end
 
-local prepared = { weights = true, bias = true, slope = true }
-
 local function places_of(step, i, of)
   local list = { dst = address(step.dst, of) }
-  local is_problem = step.from and step.src_pitch
-  for _, slot in ipairs(step.slots) do
-    list[slot[1]] = is_problem and prepared[slot[1]] and { place = "prepared", index = i - 1, offset = 0 }
-      or address(slot[2], of)
+  for _, slot in ipairs(step.slots) do list[slot[1]] = address(slot[2], of) end
+  if step.prepared then
+    local made = { place = "prepared", index = i - 1, offset = 0 }
+    list.weights, list.bias, list.slope = made, step.from.operands[3] and made, step.from.slope and made
   end
   if of[step] then list.workspace = { place = "arena", index = 0, offset = of[step].offset } end
   return list
@@ -228,14 +191,14 @@ local function moved_bytes(step)
   local function add(v)
     local count = 1
     for i, size in ipairs(v.dims) do if v.strides[i] ~= 0 then count = count * size end end
-    sum = sum + count * bytes[v.type]
+    sum = sum + count * types.bytes(v.type)
   end
   for _, slot in ipairs(step.slots) do add(slot[2]) end
   add(step.dst)
   return sum
 end
 
----- the plan -----------------------------------------------------------------------------------------------------------------
+---- the plan ----------------------------------------------------------------------------------------------------------
 
 local function ports(net, names)
   local list = {}
@@ -251,7 +214,7 @@ local function sentence(step)
 end
 
 local function operation(net, step, i, of)
-  local made = step.src_pitch and as_problem(net, step) or as_kernel(net, step)
+  local made = step.prepared and as_problem(net, step) or as_kernel(net, step)
   made.name, made.op, made.sentence = step.name, step.op, sentence(step)
   made.operands, made.bytes = places_of(step, i, of), moved_bytes(step)
   made.macs = made.macs or 0.0
@@ -259,11 +222,11 @@ local function operation(net, step, i, of)
 end
 
 function plan.of(net, request)
-  local laid = layout.of(net)
-  local blocks, of = blocks_of(laid.steps, request.workspaces or {})
-  local p = { inputs = ports(net, net.inputs), outputs = ports(net, net.outputs), weights = net.weights, operations = {} }
-  p.arena_bytes, p.arena_lower_bound = place.blocks(blocks)
-  for i, step in ipairs(laid.steps) do p.operations[i] = operation(net, step, i, of) end
+  local steps = layout.of(fuse.network(simplify.network(net))).steps
+  local laid = arena.of(steps, request.workspaces or {})
+  local p = { inputs = ports(net, net.inputs), outputs = ports(net, net.outputs), weights = net.weights,
+    operations = {}, arena_bytes = laid.bytes, arena_lower_bound = laid.bound }
+  for i, step in ipairs(steps) do p.operations[i] = operation(net, step, i, laid.of) end
   return p
 end
 

@@ -8,7 +8,7 @@ local shapes = {}
 
 local fail, shown = text.fail, text.dims
 
----- what rules share ---------------------------------------------------------------------------------------------------
+---- what rules share --------------------------------------------------------------------------------------------------
 
 -- Where the channels are, and where the first spatial axis is.
 function shapes.channel_axis(layout, rank) return layout == "nhwc" and rank - 1 or math.min(1, rank - 1) end
@@ -18,9 +18,9 @@ local function copied(dims) return table.move(dims, 1, #dims, 1, {}) end
 
 local function need(holds, ...) if not holds then fail(...) end end
 
-local function check_axis(axis, rank, what)
-  need(axis >= 0 and axis < rank, "%s %d is no axis of a tensor of %d dimensions: allowed is 0 to %d", what or "axis", axis,
-    rank, rank - 1)
+local function check_axis(axis, rank)
+  need(axis >= 0 and axis < rank, "axis %d is none of a tensor of %d dimensions: allowed is 0 to %d", axis, rank,
+    rank - 1)
 end
 
 local function same(a, b)
@@ -34,8 +34,8 @@ local function broadcast_two(a, b)
   local rank, dims = math.max(#a, #b), {}
   for i = 1, rank do
     local x, y = a[#a - rank + i] or 1, b[#b - rank + i] or 1
-    need(x == y or x == 1 or y == 1, "%s and %s do not fit together: sizes must be the same, or 1, counted from the last",
-      shown(a), shown(b))
+    need(x == y or x == 1 or y == 1,
+      "%s and %s do not fit together: sizes must be the same, or 1, counted from the last", shown(a), shown(b))
     dims[i] = math.max(x, y)
   end
   return dims
@@ -49,8 +49,8 @@ function shapes.broadcast(list)
 end
 
 local function fits_into(dims, whole, what)
-  need(#dims <= #whole and same(broadcast_two(dims, whole), whole), "%s is %s, which does not fit the tensor of %s", what,
-    shown(dims), shown(whole))
+  need(#dims <= #whole and same(broadcast_two(dims, whole), whole), "%s is %s, which does not fit the tensor of %s",
+    what, shown(dims), shown(whole))
 end
 
 -- Operands from the second on, each with one element for each channel.
@@ -63,11 +63,12 @@ local function per_channel(s, first, last, channels)
   end
 end
 
----- convolutions ---------------------------------------------------------------------------------------------------------
+---- convolutions ------------------------------------------------------------------------------------------------------
 
 local function image(s, i)
   local rank = #s[i] - 2
-  need(rank >= 1 and rank <= 3, "operand %d is %s: a batch, channels and 1 to 3 spatial sizes are needed", i, shown(s[i]))
+  need(rank >= 1 and rank <= 3, "operand %d is %s: a batch, channels and 1 to 3 spatial sizes are needed", i,
+    shown(s[i]))
   return rank, shapes.channel_axis(s.layout, #s[i]) + 1, shapes.first_spatial(s.layout) + 1
 end
 
@@ -109,12 +110,13 @@ local function check_image(c, s, rank, channel, spatial)
   need(not c.mb or c.mb == s[1][1], "mb is %d, the input has a batch of %d", c.mb or 0, s[1][1])
 end
 
-local function check_tensors(o, c, s, rank)
-  local wanted = weight_dims(c, rank, s.layout, o.op == "deconv")
-  need(same(s[2], wanted), "the weights are %s, the descriptor has %s", shown(s[2]), shown(wanted))
-  per_channel(s, 3, 3, c.oc)
-  if o.slope then need(same(s.slope, { c.oc }), "slope is %s, allowed is %d", shown(s.slope), c.oc) end
+-- The bias, and what the epilogue reads.
+local function check_epilogue(o, s, channels, dims)
+  per_channel(s, 3, 3, channels)
+  o.attributes.epilogue = o.attributes.epilogue or convolution.epilogue_of "none"
   local epilogue = o.attributes.epilogue
+  if o.slope then need(same(s.slope, { channels }), "slope is %s, allowed is %d", shown(s.slope), channels) end
+  if o.residual then need(same(s.residual, dims), "residual is %s, the result %s", shown(s.residual), shown(dims)) end
   need((epilogue.activation == "prelu") == (o.slope ~= nil), "slope=... and the activation prelu belong together")
   need((epilogue.residual or false) == (o.residual ~= nil), "residual=... and the epilogue's residual belong together")
 end
@@ -123,17 +125,48 @@ function shapes.convolution(o, s)
   local c = o.attributes.window
   local rank, channel, spatial = image(s, 1)
   c.rank = rank
-  o.attributes.epilogue = o.attributes.epilogue or convolution.epilogue_of "none"
   check_axes(c, rank)
   check_image(c, s, rank, channel, spatial)
-  check_tensors(o, c, s, rank)
+  local wanted = weight_dims(c, rank, s.layout, o.op == "deconv")
+  need(same(s[2], wanted), "the weights are %s, the descriptor has %s", shown(s[2]), shown(wanted))
   if o.op == "deconv" then for n = 1, 3 do convolution.check_reached(c[n]) end end
   local dims = image_dims(s, s[1][1], c.oc, letters(c, rank, "o"))
-  if o.residual then need(same(s.residual, dims), "residual is %s, the result %s", shown(s.residual), shown(dims)) end
+  check_epilogue(o, s, c.oc, dims)
   return dims
 end
 
----- products --------------------------------------------------------------------------------------------------------------
+-- A convolution of one pixel along the last axis: weights as a matrix, one row for each channel that is read.
+function shapes.linear(o, s)
+  local dims = copied(s[1])
+  need(#s[2] == 2 and #dims >= 1 and dims[#dims] == s[2][1], "%s times %s: the last size must be the matrix's rows",
+    shown(dims), shown(s[2]))
+  dims[#dims] = s[2][2]
+  check_epilogue(o, s, s[2][2], dims)
+  return dims
+end
+
+-- The channels that weights make.
+local function channels_made(f, w, layout)
+  local groups = f.groups or 1
+  if f.of == "linear" then return w[2] end
+  if f.of == "deconv" then return w[layout == "nhwc" and #w - 1 or 2] * groups end
+  return w[layout == "nhwc" and #w or 1]
+end
+
+-- Weights and a bias from such, and what is done with the sums.
+function shapes.fold(o, s)
+  local f, count = o.attributes, #o.operands
+  need(#o.results == 2 and count == (f.what == "batchnorm" and 5 or 2),
+    "fold makes weights and a bias, of weights and scale, bias, mean and variance, or of weights and one constant")
+  need(#s[1] >= 2, "the weights are %s", shown(s[1]))
+  local channels = channels_made(f, s[1], s.layout)
+  for i = 2, count do need(type(o.operands[i]) == "number" or same(s[i], { channels }),
+    "operand %d is %s: allowed is %d, one element for each channel", i, shown(s[i]), channels) end
+  if o.bias then need(same(s.bias, { channels }), "the bias is %s, allowed is %d", shown(s.bias), channels) end
+  return { copied(s[1]), { channels } }
+end
+
+---- products ----------------------------------------------------------------------------------------------------------
 
 function shapes.gemm(o, s)
   local a, b, f = s[1], s[2], o.attributes
@@ -161,7 +194,7 @@ function shapes.matmul(_, s)
   return dims
 end
 
----- pools ------------------------------------------------------------------------------------------------------------------
+---- pools -------------------------------------------------------------------------------------------------------------
 
 -- What is missing is 1, or 0 for pads.
 local function pool_axis(f, n)
@@ -174,10 +207,11 @@ local function pooled(w, size)
   local room = size + w.p + w.e - convolution.reach(w)
   local floor, ceil = room // w.s + 1, -(-room // w.s) + 1
   need(room >= 0, "the window reaches over %d, the input with its pads is %d", convolution.reach(w), size + w.p + w.e)
-  need(w.p < convolution.reach(w), "the leading pad %d must be less than the window's reach, %d", w.p, convolution.reach(w))
+  need(w.p < convolution.reach(w), "the leading pad %d must be less than the window's reach, %d", w.p,
+    convolution.reach(w))
   local out = w.o or floor
-  need(out == floor or out == ceil, "the output size %d is neither the floor rule's %d nor the ceil rule's %d", out, floor,
-    ceil)
+  need(out == floor or out == ceil, "the output size %d is neither the floor rule's %d nor the ceil rule's %d", out,
+    floor, ceil)
   need((out - 1) * w.s < size + w.p, "the last window begins in the trailing pad")
   return out
 end
@@ -193,7 +227,7 @@ function shapes.pool(o, s)
   return image_dims(s, s[1][1], s[1][channel], sizes)
 end
 
----- along axes ---------------------------------------------------------------------------------------------------------------
+---- along axes --------------------------------------------------------------------------------------------------------
 
 local function marked(axes, rank)
   local set = {}
@@ -224,10 +258,20 @@ function shapes.along(o, s)
   return copied(s[1])
 end
 
----- element by element ---------------------------------------------------------------------------------------------------
+---- element by element ------------------------------------------------------------------------------------------------
 
 function shapes.same_as_first(_, s) return copied(s[1]) end
 function shapes.all_broadcast(_, s) return shapes.broadcast(s) end
+
+function shapes.chain(o, s)
+  for i, step in ipairs(o.attributes.steps) do
+    for _, arg in ipairs(step.args) do
+      local missing = type(arg) == "table" and arg.operand and not s[arg.operand]
+      need(not missing, "step %d reads operand $%d, which is not there", i, missing and arg.operand or 0)
+    end
+  end
+  return shapes.broadcast(s)
+end
 
 function shapes.power(o, s)
   need(type(o.operands[2]) == "number", "pow takes a number as exponent, not a tensor")
@@ -241,7 +285,7 @@ end
 
 function shapes.cast(o, s) return copied(s[1]), o.attributes.type end
 
----- norms -------------------------------------------------------------------------------------------------------------------
+---- norms -------------------------------------------------------------------------------------------------------------
 
 function shapes.channel_norm(_, s)
   need(#s[1] >= 2, "the input is %s: a batch and channels are needed", shown(s[1]))
@@ -256,7 +300,7 @@ function shapes.layernorm(o, s)
   return copied(s[1])
 end
 
----- moved elements -----------------------------------------------------------------------------------------------------------
+---- moved elements ----------------------------------------------------------------------------------------------------
 
 local function resized_size(size, factor, given)
   if given then return given end

@@ -1,8 +1,8 @@
 -- network/views.lua: where a tensor's elements are: a view of a root.
 --
--- A root is memory of one piece: { place = "input" | "output" | "weights" | "arena", index, type, elements }. A view has
--- root, type, dims, strides and offset, both in elements; strides may be negative, 0 where one element serves all. Views
--- are values: nothing here changes one. The stride of an axis of one element says nothing.
+-- A root is memory of one piece: { place = "input" | "output" | "weights" | "arena", index, type, elements }. A view
+-- has root, type, dims, strides and offset, both in elements; strides may be negative, 0 where one element serves
+-- all. Views are values: nothing here changes one. The stride of an axis of one element says nothing.
 local shapes = require "network/shapes"
 local views = {}
 
@@ -35,8 +35,8 @@ end
 -- A tensor over all of a root of its own.
 function views.fresh(place, type, dims, order)
   local strides, elements = dense_strides(dims, order or views.natural(#dims))
-  return { root = { place = place, type = type, elements = elements }, type = type, dims = copied(dims), strides = strides,
-    offset = 0 }
+  return { root = { place = place, type = type, elements = elements }, type = type, dims = copied(dims),
+    strides = strides, offset = 0 }
 end
 
 local function with(v, dims, strides, offset)
@@ -56,13 +56,16 @@ function views.order(v)
 end
 
 -- Whether two views of tensors of one shape have their elements at the same places of one root.
-function views.same(a, b)
-  if a.root ~= b.root or a.offset ~= b.offset or not shapes.same(a.dims, b.dims) then return false end
+function views.same(a, b) return a.root == b.root and views.alike(a, b) end
+
+-- The same of two roots.
+function views.alike(a, b)
+  if a.offset ~= b.offset or not shapes.same(a.dims, b.dims) then return false end
   for i = 1, #a.dims do if a.dims[i] > 1 and a.strides[i] ~= b.strides[i] then return false end end
   return true
 end
 
----- changes ---------------------------------------------------------------------------------------------------------------
+---- changes -----------------------------------------------------------------------------------------------------------
 
 -- order: axis of the old view, from 0, for each of the new one.
 function views.transposed(v, order)
@@ -118,15 +121,29 @@ function views.reshaped(v, dims)
   return with(v, copied(dims), strides)
 end
 
----- questions -------------------------------------------------------------------------------------------------------------
+-- One axis as several: sizes from the outermost on.
+function views.divided(v, axis, sizes)
+  local dims, strides, step = copied(v.dims), copied(v.strides), v.strides[axis]
+  table.remove(dims, axis)
+  table.remove(strides, axis)
+  for i = #sizes, 1, -1 do
+    table.insert(dims, axis, sizes[i])
+    table.insert(strides, axis, step)
+    step = step * sizes[i]
+  end
+  return with(v, dims, strides)
+end
 
--- Elements from a pixel to the next of a channels-last image, whose axes from the outermost on are `pixels`, then the
--- channels; 0: dense. nil: it does not lie so.
-function views.pitch(v, pixels, channel)
+---- questions ---------------------------------------------------------------------------------------------------------
+
+-- Elements from a pixel to the next of an image whose axes lie in this order, the channels last; 0: dense. nil: it does
+-- not lie so.
+function views.pitch(v, order)
+  local channel = order[#order]
   local channels, pitch, count = v.dims[channel], nil, 1
   if channels > 1 and v.strides[channel] ~= 1 then return nil end
-  for i = #pixels, 1, -1 do
-    local size, stride = v.dims[pixels[i]], v.strides[pixels[i]]
+  for i = #order - 1, 1, -1 do
+    local size, stride = v.dims[order[i]], v.strides[order[i]]
     if size > 1 then
       pitch = pitch or stride
       if stride ~= pitch * count then return nil end
@@ -138,10 +155,22 @@ function views.pitch(v, pixels, channel)
   return pitch == channels and 0 or pitch
 end
 
+-- Whether the axes of more than one element lie in this order.
+function views.lies_in(v, order)
+  local last = math.huge
+  for _, axis in ipairs(order) do
+    if v.dims[axis] > 1 then
+      if v.strides[axis] > last then return false end
+      last = v.strides[axis]
+    end
+  end
+  return true
+end
+
 -- Whether a view covers its root, each element once.
 function views.whole(v)
   local count = 1
-  for _, size in ipairs(v.dims) do count = count * size end
+  for i, size in ipairs(v.dims) do count = v.strides[i] == 0 and size > 1 and -1 or count * size end
   return count == v.root.elements
 end
 

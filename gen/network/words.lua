@@ -1,8 +1,9 @@
 -- network/words.lua: the words behind an operation's operands: kinds of them, each read and printed.
 --
--- A kind is { name, shown, needed, read, text }: read(words, at, attributes) gives the place behind what it has read, or
--- nil: the word is not of this kind; text(value) is what is printed of attributes[name].
+-- A kind is { name, shown, needed, read, text }: read(words, at, attributes) gives the place behind what it has read,
+-- or nil: the word is not of this kind; text(value) is what is printed of attributes[name].
 local text = require "network/text"
+local types = require "network/types"
 local words = {}
 
 local fail = text.fail
@@ -94,7 +95,7 @@ words.windows = { shown = "NxN...", text = times, of = function(word) return tex
 words.pads = { shown = "NxN...", text = times, of = function(word) return text.integers_of(word, "x", 0) end }
 words.factors = { shown = "FxF...", text = times, of = function(word) return text.numbers_of(word, "x") end }
 words.type = { shown = "f32|f64|i64", text = tostring,
-  of = function(word) return (word == "f32" or word == "f64" or word == "i64") and word or nil end }
+  of = function(word) return types.is(word) and word or nil end }
 
 ---- all words of an operation -----------------------------------------------------------------------------------------
 

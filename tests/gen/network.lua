@@ -46,8 +46,8 @@ output p
 ]] })
   local ops = {}
   for i, o in ipairs(plan.operations) do ops[i] = o.op end
-  suite.equal(table.concat(ops, " "), "conv conv add maxpool")
-  suite.equal(plan.operations[2].problem, "--dir=FWD_D --weights=fixed mb1ic24ih8iw8oc24oh8ow8kh3kw3ph1pw1")
+  suite.equal(table.concat(ops, " "), "conv conv maxpool copy")
+  suite.equal(plan.operations[2].problem, "--dir=FWD_D --weights=fixed --epilogue=residual mb1ic24ih8iw8oc24oh8ow8kh3kw3ph1pw1")
   suite.equal(plan.operations[2].operands.src.offset, plan.operations[1].operands.dst.offset)
 end)
 
