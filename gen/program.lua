@@ -159,6 +159,8 @@ program.operations = {
   add = binary, sub = binary, mul = binary, max = binary, min = binary,
   div       = binary,
   muladd    = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" } }, -- d * x + y: a step of a polynomial
+  sqrt      = unary,
+  greater   = of_bits, -- all bits of a lane where x > y, else none: what band and bxor choose by
   band = of_bits, bor = of_bits, bxor = of_bits,
   shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
   down      = { "d", "x", "bits", reads = { "x" }, writes = { "d" } },

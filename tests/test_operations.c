@@ -216,7 +216,7 @@ static void try_it(const trial *t)
     void *first = cg_malloc(cg_view_bytes(v) + 1);
     for (int i = 0; i < target_count; i++)
         for (int threads = 1; threads <= 3; threads += 2) {
-            char where[2200];
+            char where[1700];
             int64_t index[CG_RANK] = {0};
             snprintf(where, sizeof where, "%s, %s, %d threads", what, targets[i].name, threads);
             memset(m.at[CG_OP_DST], POISON, cg_view_bytes(v));
@@ -289,7 +289,9 @@ static const struct step_row {
     {"exp", 1, 0, 0, 4, 0, HARD},        {"log", 1, 0, 0, 4, 0, HARD},         {"erf", 1, 0, 0, 4, 0, HARD},       {"relu", 1, 0, 0, 0, 0, HARD},
     {"clamp", 1, -1, 2, 0, 0, HARD},     {"leaky", 1, 0.1, -INFINITY, 4, 0, HARD}, {"sigmoid", 1, 0, 0, 8, 1e-6, HARD}, {"tanh", 1, 0, 0, 8, 1e-6, HARD},
     {"hardsigmoid", 1, 0.2, 0.5, 8, 1, HARD}, {"hardswish", 1, 0, 0, 8, 1, REAL}, {"silu", 1, 0, 0, 8, 1e-6, HARD},  {"gelu", 1, 0, 0, 8, 1e-6, HARD},
-    {"prelu", 2, 0, 0, 4, 0, REAL},
+    {"prelu", 2, 0, 0, 4, 0, REAL},      {"sqrt", 1, 0, 0, 0, 0, HARD},        {"elu", 1, 1.5, 0, 8, 0, HARD},     {"softplus", 1, 0, 0, 8, 0, HARD},
+    {"pow", 1, 2, 0, 1, 0, HARD},        {"pow", 1, 3, 0, 3, 0, REAL},         {"pow", 1, -1, 0, 1, 0, HARD},      {"pow", 1, 0.5, 0, 1, 0, POSITIVE},
+    {"pow", 1, -2.5, 0, 6, 0, POSITIVE}, {"pow", 1, 1.3, 0, 20, 0, POSITIVE},  {"pow", 1, 11, 0, 16, 0, REAL},     {"pow", 1, 0, 0, 0, 0, HARD},
 };
 enum { STEP_ROWS = sizeof step_rows / sizeof step_rows[0] };
 

@@ -6,8 +6,8 @@ local program, template, types = require "program", require "template", require 
 local c = {}
 
 local spellings = {
-  f32 = { fma = "fmaf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
-  f64 = { fma = "fma", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
+  f32 = { fma = "fmaf", sqrt = "sqrtf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
+  f64 = { fma = "fma", sqrt = "sqrt", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
 }
 
 ---- the prelude -----------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ function c.beyond(programs)
     local all = (k.activates or k.patterns) and values_of(k.type, k.target)
     if k.activates then
       texts[1] = template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES,
-        V = all.V, S = all.S })
+        V = all.V, S = all.S, SQRT = spellings[k.type].sqrt })
     end
     if k.patterns then
       texts[2] = template.fill("vec_patterns.h.in", { BITS = all.BITS, V = all.V, S = all.S, LANES = all.LANES,

@@ -253,6 +253,19 @@ end
 local function shift(s, op) put_imm(s, s.forms.shift, 6, s.map[op.d], s.map[op.x], op.bits) end -- 6: of the opcode
 local function down(s, op) put_imm(s, s.forms.down, 2, s.map[op.d], s.map[op.x], op.bits) end
 
+local function sqrt(s, op)
+  local d, x = s.map[op.d], s.map[op.x]
+  put(s, s.forms.sqrt, d, s.k.lanes == 1 and x or nil, x) -- of one element: with the rest of x
+end
+
+-- The mask is k0, which no range has.
+local function greater(s, op)
+  local f, d, x, y = s.forms, s.map[op.d], s.map[op.x], s.map[op.y]
+  if not s.target.mask_registers then return put_imm(s, f.greater, d, x, y, 30) end
+  put_imm(s, f.greater_mask, 0, x, y, 30)
+  put(s, f.mask_lanes, d, nil, 0)
+end
+
 ---- parts of 128 bits -----------------------------------------------------------------------------------------------
 
 local function insert(s, op)
@@ -289,7 +302,7 @@ vectors.operations = {
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
   min = arithmetic, move = move, insert = insert, extract = extract, transpose = transpose, spill = spill, fill = fill,
   div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift,
-  down = down,
+  down = down, sqrt = sqrt, greater = greater,
 }
 
 -- A reader of the pool knows how far it is now.
