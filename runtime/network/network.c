@@ -97,7 +97,7 @@ static cg_status make_plan(convgen_network *n, const cg_network_how *how, int i)
 {
     cg_runs *r = &n->runs[i];
     n->distinct++;
-    cg_status status = convgen_plan_create(n->context, &r->problem, how->effort, how->seconds, &r->plan);
+    cg_status status = cg_plan_create_for_network(n->context, &r->problem, how->effort, how->seconds, &r->plan);
     return status ? failed_at(status, &n->plan.at[i]) : CONVGEN_OK;
 }
 
