@@ -15,7 +15,7 @@ local strides = require "strides"
 local emit = require "emit"
 local accumulate = require "rewrite/accumulate"
 local network_file, network_text = require "network/file", require "network/text"
-local network_plan = require "network/plan"
+local network_plan, network_show = require "network/plan", require "network/show"
 
 local convgen = {}
 
@@ -111,6 +111,20 @@ function convgen.network(request)
   if not net then return nil, why end
   local made, why_not = network_text.caught(network_plan.of, net, request)
   return made, why_not
+end
+
+-- What can be looked at of a network, in the pipeline's order; one of these as text, of request.text (and name).
+convgen.network_shown = { "simplified", "fused", "layout", "memory" }
+
+function convgen.network_show(request, stage)
+  local net, why = network_file.parse(request.text, request.name)
+  if not net then return nil, why end
+  local view = network_show[stage]
+  if not view then
+    return nil, ("'%s' is no stage of a network; the stages are: %s"):format(stage,
+      table.concat(convgen.network_shown, ", "))
+  end
+  return network_text.caught(view, net)
 end
 
 -- The same of an operation of a network: request.operation on request.views (network/kernels.lua), request.sentence

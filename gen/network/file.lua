@@ -284,7 +284,7 @@ local function tensor_text(t)
   return ("%s %s %s %s%s"):format(t.offset and "tensor" or "input", text.name(t.name), t.type, text.dims(t.dims), place)
 end
 
--- The network as a file; note(operation): what a comment behind its line says, or nil.
+-- The network as a file; note(operation): comments below its line, or nil.
 function file.print(net, note)
   local list = {}
   local function put(line) list[#list + 1] = line end
@@ -293,8 +293,9 @@ function file.print(net, note)
   for _, name in ipairs(net.constants) do put(tensor_text(net.tensors[name])) end
   for _, name in ipairs(net.inputs) do put(tensor_text(net.tensors[name])) end
   for _, o in ipairs(net.operations) do
+    put(file.operation(o))
     local said = note and note(o)
-    put(file.operation(o) .. (said and "  # " .. said or ""))
+    if said then put(said) end
   end
   for _, name in ipairs(net.outputs) do put("output " .. text.name(name)) end
   return table.concat(list, "\n") .. "\n"

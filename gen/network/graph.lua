@@ -19,16 +19,13 @@ local function count_readers(net)
   return count
 end
 
-local function copy(o)
+-- A copy that can be changed.
+function graph.copy(value)
+  if type(value) ~= "table" then return value end
   local c = {}
-  for key, value in pairs(o) do c[key] = value end
-  c.operands = table.move(o.operands, 1, #o.operands, 1, {})
-  c.results = table.move(o.results, 1, #o.results, 1, {})
-  c.attributes = {}
-  for key, value in pairs(o.attributes) do c.attributes[key] = value end
+  for key, part in pairs(value) do c[key] = graph.copy(part) end
   return c
 end
-graph.copy = copy
 
 function graph.of(net, rules)
   local g = { net = net, rules = rules, tensors = {}, count = count_readers(net), maker = {}, output = {}, renamed = {},
@@ -124,15 +121,14 @@ end
 
 -- What outputs depend on.
 local function needed_by(list, outputs)
-  local needed, kept = {}, {}
+  local needed, wanted, kept = {}, {}, {}
   for _, name in ipairs(outputs) do needed[name] = true end
   for i = #list, 1, -1 do
-    local wanted = false
-    for _, name in ipairs(list[i].results) do wanted = wanted or needed[name] end
-    if wanted then
-      operations.operands(list[i], function(name) needed[name] = true end)
-      table.insert(kept, 1, list[i])
-    end
+    for _, name in ipairs(list[i].results) do wanted[i] = wanted[i] or needed[name] end
+    if wanted[i] then operations.operands(list[i], function(name) needed[name] = true end) end
+  end
+  for i, o in ipairs(list) do
+    if wanted[i] then kept[#kept + 1] = o end
   end
   return needed, kept
 end
@@ -156,7 +152,7 @@ end
 -- Gives every operation of a network to rules (by operation: lists of functions(g, o)); the network that comes of it.
 function graph.rewritten(net, rules)
   local g = graph.of(net, rules)
-  for _, o in ipairs(net.operations) do graph.feed(g, copy(o)) end
+  for _, o in ipairs(net.operations) do graph.feed(g, graph.copy(o)) end
   return graph.network(net, table.move(g.list, 1, #g.list, #g.first + 1, g.first))
 end
 

@@ -6,8 +6,7 @@
 -- targets and for any number of threads: each file says the order of its sums.
 local build = require "build"
 local driver = require "driver"
-local types = require "types"
-local elements = require "network/elements"
+local elements, turned = require "network/elements", require "network/turned"
 local kernels = {}
 
 kernels.slots = { "src", "weights", "residual", "bias", "slope" }
@@ -29,21 +28,29 @@ local function chain(b, operation, views)
   return stage(elements.parts(b, { slots = slots, views = list, steps = operation.steps or {} }))
 end
 
+local function copy(b, operation, views)
+  local parts = turned.parts(b, { views.src, views.dst })
+  return parts and stage(parts) or chain(b, operation, views)
+end
+
 -- One row an operation: make(b, operation, views) gives its stages.
 kernels.rows = {
-  copy  = { make = chain },  -- from one view to another of the same dims
+  copy  = { make = copy },   -- from one view to another of the same dims
   chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
                              -- they are broadcast; no operand at all: a step of numbers
 }
 
--- {kernels, stages, packed, shared}; or nil and why not.
+-- What programs compute in: integers are only moved.
+local function computed(views) return views.dst.type == "i64" and "f64" or views.dst.type end
+
+-- {kernels, stages, packed, shared, type: what is computed in}; or nil and why not.
 function kernels.build(operation, views, target, threads)
   local row = kernels.rows[operation.op]
   if not row then return nil, ("no kernels are there for %s"):format(tostring(operation.op)) end
-  local b = build.new({ type = views.dst.type }, target, { threads = threads or 1 })
+  local b = build.new({ type = computed(views) }, target, { threads = threads or 1 })
   local stages = row.make(b, operation, views)
   if b.why then return nil, b.why end
-  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = types.computed(b.p) }
+  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = b.p.type }
 end
 
 return kernels

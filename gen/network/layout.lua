@@ -5,9 +5,9 @@
 -- images, which may be slices of wider ones; what they make is channels-last. Other results lie as the first operand
 -- does. Inputs and outputs have the file's order. What a concatenation joins is written where it is joined, and an
 -- output in the caller's memory, as far as the operation that makes it can write there.
--- A step is { op, name, from (the file's operation, or nil: a copy), slots = { {slot, view}, ... }, dst = view };
--- that of a convolution has src_pitch, dst_pitch (views.pitch) and prepared = { weights, bias, slope (views), steps
--- }: what is folded into weights and bias, in order, { what, operands (views or numbers), epsilon }.
+-- A step is { op, name, of (the file's operation), from (the same, nil: a copy), slots = { {slot, view}, ... }, dst =
+-- view }; that of a convolution has src_pitch, dst_pitch (views.pitch) and prepared = { weights, bias, slope (views),
+-- steps }: what is folded into weights and bias, in order, { what, operands (views or numbers), epsilon }.
 local text = require "network/text"
 local shapes = require "network/shapes"
 local operations = require "network/operations"
@@ -18,7 +18,10 @@ local slots = { "src", "weights", "residual", "bias", "slope" }
 
 ---- steps -------------------------------------------------------------------------------------------------------------
 
-local function put(l, step) l.steps[#l.steps + 1] = step end
+local function put(l, step)
+  step.of = l.operation
+  l.steps[#l.steps + 1] = step
+end
 
 local function copy(l, from, to, name)
   put(l, { op = "copy", name = name, slots = { { "src", from } }, dst = to })
@@ -189,8 +192,9 @@ end
 
 ---- all others --------------------------------------------------------------------------------------------------------
 
--- The order of a result: that of the first operand of its rank, constants last.
+-- The order of a result: that of the first operand of its rank, constants last. (Of a product any.)
 local function order_like_operands(l, o)
+  if operations.rows[o.op].kind == "product" then return nil end
   local rank = #l.net.tensors[o.name].dims
   for _, operand in ipairs(o.operands) do
     local v = l.views[operand]
@@ -211,9 +215,10 @@ local function slots_of(l, o, as)
   return list
 end
 
-local function plain(l, o, as)
+-- as: the view of an operand as the kernel takes it; written: that of the result.
+local function plain(l, o, as, written)
   local dst = place_for(l, o.name, order_like_operands(l, o))
-  put(l, { op = o.op, name = o.name, from = o, slots = slots_of(l, o, as), dst = dst })
+  put(l, { op = o.op, name = o.name, from = o, slots = slots_of(l, o, as), dst = written and written(dst) or dst })
   settle(l, o.name, dst)
 end
 
@@ -246,10 +251,38 @@ end
 -- Along axes: the result has the operand's rank, with one element where there is one for all.
 function kinds.rows(l, o)
   local dims, f = l.net.tensors[o.operands[1]].dims, o.attributes
-  local axes = o.op:match "^reduce" and f.axes or o.op == "argmax" and { f.axis } or {}
-  local dst = place_for(l, o.name, order_like_operands(l, o))
-  put(l, { op = o.op, name = o.name, from = o, slots = slots_of(l, o, broadcast_to(l, o, dims)),
-    dst = views.reshaped(dst, with_ones(dims, axes)) or dst })
+  local axes = o.op:match "^reduce" and f.axes or o.op == "argmax" and { f.axis }
+  plain(l, o, broadcast_to(l, o, dims), axes and function(dst) return views.reshaped(dst, with_ones(dims, axes)) end)
+end
+
+-- Windows are of images whose axes are batch, channels, space.
+function kinds.window(l, o)
+  local rank, order = #l.net.tensors[o.name].dims, { 0 }
+  if l.net.layout ~= "nhwc" then return plain(l, o) end
+  for i = 1, rank - 1 do order[i + 1] = i == 1 and rank - 1 or i - 1 end
+  local function turned(v) return views.transposed(v, order) end
+  plain(l, o, turned, turned)
+end
+
+-- The last two axes are a matrix's; the others are broadcast.
+function kinds.product(l, o)
+  local dims = l.net.tensors[o.name].dims
+  plain(l, o, function(v)
+    local own = table.move(dims, 1, #dims, 1, {})
+    own[#dims - 1], own[#dims] = v.dims[#v.dims - 1], v.dims[#v.dims]
+    return views.broadcast(v, own)
+  end)
+end
+
+-- Along an axis of the operand: the result has its rank, with all indices along that axis.
+local function gather(l, o)
+  local dims, axis = l.net.tensors[o.operands[1]].dims, o.attributes.axis
+  local all, index = table.move(dims, 1, #dims, 1, {}), l.views[o.operands[2]]
+  all[axis + 1] = o.attributes.indices and #o.attributes.indices or text.elements(index.dims)
+  local dst = fresh(l, o.name)
+  put(l, { op = o.op, name = o.name, from = o, dst = views.reshaped(dst, all), slots = slots_of(l, o, function(v, at)
+    return at == 1 and v or views.reshaped(v, { all[axis + 1] })
+  end) })
   settle(l, o.name, dst)
 end
 
@@ -271,8 +304,7 @@ local function blocks(l, o, src, dst)
   return views.transposed(src, from), views.transposed(dst, to)
 end
 
-function kinds.moves(l, o)
-  if o.op ~= "depth_to_space" then return plain(l, o) end
+local function depth_to_space(l, o)
   local src = l.views[o.operands[1]]
   local dst = place_for(l, o.name, views.order(src))
   local from, to = blocks(l, o, src, dst)
@@ -280,7 +312,9 @@ function kinds.moves(l, o)
   settle(l, o.name, dst)
 end
 
-kinds.window, kinds.product = plain, plain
+local moves = { depth_to_space = depth_to_space, gather = gather }
+
+function kinds.moves(l, o) return (moves[o.op] or plain)(l, o) end
 
 ---- one pass ----------------------------------------------------------------------------------------------------------
 
@@ -309,7 +343,11 @@ local function forward(net, assigned, wholes)
   local l = { net = net, assigned = assigned, wholes = wholes or {}, views = {}, made = {}, steps = {}, images = {},
     folded = {} }
   constants_and_inputs(l)
-  for _, o in ipairs(net.operations) do kinds[operations.rows[o.op].kind](l, o) end
+  for _, o in ipairs(net.operations) do
+    l.operation = o
+    kinds[operations.rows[o.op].kind](l, o)
+  end
+  l.operation = nil
   copy_outputs(l)
   return l
 end

@@ -3,9 +3,13 @@ local driver, source, targets, types = require "driver", require "source", requi
 local kernels = require "network/kernels"
 local operation = {}
 
--- What the tensor behind a slot is to a driver: elements of a type. What stages keep is stored as it is computed.
+-- What the tensor behind a slot is to a driver: elements of a type; integers are moved as what is computed. What stages
+-- keep is stored so, too.
 local function c_type(views, computed)
-  return function(slot) return types.c(views[slot] and views[slot].type or computed) end
+  return function(slot)
+    local type = views[slot] and views[slot].type
+    return types.c(types.rows[type] and type or computed)
+  end
 end
 
 local function stages_text(request, result)

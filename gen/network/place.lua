@@ -56,7 +56,7 @@ end
 
 local function length(b) return b.last - b.first + 1 end
 
--- Orders worth trying: each is what comes first, ties by number.
+-- Orders to begin with: each is what comes first, ties by number.
 local orders = {
   function(b) return -b.bytes end,
   function(b) return -b.bytes * length(b) end,
@@ -65,26 +65,51 @@ local orders = {
 }
 
 local function sorted(blocks, key)
-  local list = table.move(blocks, 1, #blocks, 1, {})
-  table.sort(list, function(a, b)
-    local x, y = key(a), key(b)
-    return x < y or x == y and a.number < b.number
-  end)
+  local list, keys = table.move(blocks, 1, #blocks, 1, {}), {}
+  for _, b in ipairs(blocks) do keys[b] = key(b) end
+  table.sort(list, function(a, b) return keys[a] < keys[b] or keys[a] == keys[b] and a.number < b.number end)
   return list
+end
+
+-- The best so far: its bytes and the offsets.
+local function keep(best, blocks, bytes)
+  if best.bytes and best.bytes <= bytes then return end
+  best.bytes = bytes
+  for i, b in ipairs(blocks) do best[i] = b.offset end
+end
+
+-- Moves a block that reaches up to the arena's end to the front of the order.
+local function move_highest(order, bytes)
+  for i, b in ipairs(order) do
+    if b.offset + rounded(b.bytes) == bytes then
+      table.insert(order, 1, table.remove(order, i))
+      return
+    end
+  end
+end
+
+-- Tries orders, each changed where its arena was too large, while there is hope and work left: a try takes about the
+-- square of the number of blocks.
+local most_work = 20000000
+
+local function search(blocks, bound, best)
+  local tries = math.max(1, math.min(100, most_work // (#orders * #blocks * #blocks + 1)))
+  for _, key in ipairs(orders) do
+    local order = sorted(blocks, key)
+    for _ = 1, tries do
+      local bytes = in_order(order)
+      keep(best, blocks, bytes)
+      if best.bytes == bound then return end
+      move_highest(order, bytes)
+    end
+  end
 end
 
 -- Gives every block an offset; the arena's bytes and their lower bound.
 function place.blocks(blocks)
+  local best, bound = {}, place.bound(blocks)
   for i, b in ipairs(blocks) do b.number = i end
-  local best, bound = nil, place.bound(blocks)
-  for _, key in ipairs(orders) do
-    local bytes = in_order(sorted(blocks, key))
-    if not best or bytes < best.bytes then
-      best = { bytes = bytes }
-      for i, b in ipairs(blocks) do best[i] = b.offset end
-    end
-    if bytes == bound then break end
-  end
+  search(blocks, bound, best)
   for i, b in ipairs(blocks) do b.offset = best[i] end
   return best.bytes, bound
 end

@@ -110,19 +110,13 @@ end
 -- Of the file's attributes to those of kernels.
 local attributes = {}
 
-local function spatial_axes(net, rank)
-  local axes, first = {}, shapes.first_spatial(net.layout)
-  for i = 1, rank do axes[i] = first + i - 1 end
-  return axes
-end
-
-local function pool(net, step)
+local function pool(_, step)
   local f, k = step.from.attributes, { kernel = {}, stride = {}, pad = {}, dilation = {} }
   for n = 1, #f.k do
     local w = shapes.pool_axis(f, n)
     k.kernel[n], k.stride[n], k.pad[n], k.dilation[n] = w.k, w.s, w.p, w.d
   end
-  k.axes, k.counted = spatial_axes(net, #f.k), f.counted
+  k.counted = f.counted
   return k
 end
 
@@ -134,7 +128,9 @@ attributes.softmax, attributes.logsoftmax, attributes.argmax = one_axis, one_axi
 attributes.reduce_mean, attributes.reduce_max, attributes.reduce_sum = reduced, reduced, reduced
 
 function attributes.instancenorm(net, step)
-  return { axes = spatial_axes(net, #step.dst.dims - 2), epsilon = step.from.attributes.epsilon }
+  local axes, first = {}, shapes.first_spatial(net.layout)
+  for i = 1, #step.dst.dims - 2 do axes[i] = first + i - 1 end
+  return { axes = axes, epsilon = step.from.attributes.epsilon }
 end
 
 function attributes.layernorm(_, step)
@@ -143,11 +139,13 @@ function attributes.layernorm(_, step)
   return { axes = axes, epsilon = step.from.attributes.epsilon }
 end
 
-function attributes.resize(net, step)
-  local f = step.from.attributes
-  return { mode = f.mode, coordinates = f.coordinates, rounding = f.rounding, factors = f.factors,
-    axes = spatial_axes(net, #step.dst.dims - 2) }
+function attributes.resize(_, step)
+  local f, factors = step.from.attributes, nil
+  if f.factors then factors = table.move(f.factors, 1, #f.factors, 3, { 0.0, 0.0 }) end
+  return { mode = f.mode, coordinates = f.coordinates, rounding = f.rounding, factors = factors }
 end
+
+function attributes.cast() return { op = "copy" } end
 
 function attributes.pad(_, step)
   local f = step.from.attributes

@@ -419,12 +419,14 @@ end
 function shapes.gather(o, s)
   local axis, dims = o.attributes.axis, {}
   check_axis(axis, #s[1])
-  for _, index in ipairs(o.attributes.indices or {}) do
+  local indices = o.attributes.indices or {}
+  need(#indices <= 64, "%d indices are given: more than 64 need a tensor i64", #indices)
+  for _, index in ipairs(indices) do
     need(index < s[1][axis + 1], "the index %d is out of range: axis %d has %d", index, axis, s[1][axis + 1])
   end
   table.move(s[1], 1, axis, 1, dims)
-  local indices = gathered_dims(o, s)
-  table.move(indices, 1, #indices, #dims + 1, dims)
+  local more = gathered_dims(o, s)
+  table.move(more, 1, #more, #dims + 1, dims)
   return table.move(s[1], axis + 2, #s[1], #dims + 1, dims)
 end
 

@@ -28,9 +28,9 @@ local function dims_of(g, operand) return type(operand) == "string" and g.tensor
 local function is_constant(g, operand) return type(operand) == "string" and g.tensors[operand].constant end
 
 -- What an operation makes, under a name of its own.
-local function step(g, o, op, operands)
+local function step(g, o, op, operands, attributes)
   local name = graph.name(g, o.name)
-  feed(g, operation(op, name, operands))
+  feed(g, operation(op, name, operands, attributes))
   return g.renamed[name] or name
 end
 
@@ -62,6 +62,28 @@ rule("transpose", drop_where(function(o)
   for i, axis in ipairs(o.attributes.order) do if axis ~= i - 1 then return false end end
   return true
 end))
+
+-- The first axis that a slice goes backwards along.
+local function backwards(f)
+  for n, step in ipairs(f.steps or {}) do if step < 0 then return n end end
+end
+
+-- The slice along its other axes.
+local function slice_without(g, o, n)
+  if #o.attributes.axes == 1 then return o.operands[1] end
+  local f = graph.copy(o).attributes
+  for _, list in ipairs { f.axes, f.from, f.to, f.steps } do table.remove(list, n) end
+  return step(g, o, "slice", { o.operands[1] }, f)
+end
+
+-- A slice backwards gathers its elements.
+rule("slice", function(g, o)
+  local f, indices, n = o.attributes, {}, backwards(o.attributes)
+  if not n then return false end
+  for i = f.from[n], f.to[n] + 1, f.steps[n] do indices[#indices + 1] = i end
+  local x = slice_without(g, o, n)
+  return graph.replace(g, operation("gather", o.name, { x }, { axis = f.axes[n], indices = indices }))
+end)
 
 rule("slice", drop_where(function(o, dims, g)
   return all_are(o.attributes.steps, 1) and shapes.same(dims, g.tensors[o.name].dims)
@@ -136,9 +158,7 @@ end
 
 -- The operand with its last two axes exchanged.
 local function transposed(g, o, operand)
-  local name = graph.name(g, o.name)
-  feed(g, operation("transpose", name, { operand }, swapped(#dims_of(g, operand))))
-  return g.renamed[name] or name
+  return step(g, o, "transpose", { operand }, swapped(#dims_of(g, operand)))
 end
 
 -- alpha * a * b + beta * c.
@@ -161,11 +181,7 @@ rule("matmul", function(g, o)
   local a, b = dims_of(g, o.operands[1]), dims_of(g, o.operands[2])
   if #a > 1 and #b > 1 then return false end
   local dims = g.tensors[o.name].dims
-  local function matrix(operand, wanted)
-    local name = graph.name(g, o.name)
-    feed(g, operation("reshape", name, { operand }, { dims = wanted }))
-    return g.renamed[name] or name
-  end
+  local function matrix(operand, wanted) return step(g, o, "reshape", { operand }, { dims = wanted }) end
   local x = #a > 1 and o.operands[1] or matrix(o.operands[1], { 1, a[1] })
   local y = #b > 1 and o.operands[2] or matrix(o.operands[2], { b[1], 1 })
   return graph.replace(g, operation("reshape", o.name, { step(g, o, "matmul", { x, y }) }, { dims = dims }))
@@ -274,10 +290,6 @@ local function zeros_before(g, o)
   return pad, shapes.first_spatial(g.net.layout)
 end
 
-local function without(g, pad)
-  for i, o in ipairs(g.list) do if o == pad then table.remove(g.list, i) break end end
-end
-
 rule("conv", function(g, o)
   local pad, first = zeros_before(g, o)
   if not pad then return false end
@@ -288,7 +300,6 @@ rule("conv", function(g, o)
     window[n] = { i = w.i - f.before[at] - f.after[at], o = w.o, k = w.k, s = w.s, p = w.p + f.before[at], d = w.d }
   end
   o.attributes.window, o.operands[1] = window, pad.operands[1]
-  without(g, pad)
   return graph.replace(g, o)
 end)
 
@@ -303,7 +314,6 @@ rule("avgpool", function(g, o)
     if p[n] >= (a.k[n] - 1) * (a.d and a.d[n] or 1) + 1 then return false end
   end
   a.p, a.e, a.counted, o.operands[1] = p, e, true, pad.operands[1]
-  without(g, pad)
   return graph.replace(g, o)
 end)
 
