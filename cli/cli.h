@@ -119,9 +119,17 @@ typedef struct cli_arrays {
     void **inputs, **outputs, *workspace;
 } cli_arrays;
 convgen_status cli_arrays_new(const convgen_network *n, cli_arrays *out);
+/* Of a->inputs; `all` have to be there, else those that are not stay as they are. */
+int cli_arrays_read(const cli_arguments *a, const convgen_network *n, cli_arrays *x, bool all);
 void cli_arrays_fill(const convgen_network *n, cli_arrays *x, uint64_t seed); /* inputs: uniform in [-1, 1); integers are 0 */
 void cli_arrays_free(const convgen_network *n, cli_arrays *x);
 int cli_run_network(const cli_arguments *a, const convgen_network *n, const cli_arrays *x);
+/* Its distinct convolutions as problems, each as often as the network has it; nothing is compiled. */
+convgen_status cli_network_problems(const cli_arguments *a, convgen_context *c, cg_problem_list *out);
+convgen_status cli_network_problem(const cli_arguments *a, const cg_planned *o, cg_named_problem *np);
+int cli_network_bench(const cli_arguments *a, const convgen_network *n); /* network_bench.c: a table, or rows, of its operations */
+int cli_network_check(const cli_arguments *a);                          /* network_check.c */
+int cli_network_show(const cli_arguments *a);                           /* network_show.c */
 void cli_shape_text(const convgen_port *p, char text[CG_TEXT]); /* "f32 1x3x224x224" */
 
 /* ---- npy.c: arrays in files, as NumPy writes them -------------------------------------------------------------------------- */

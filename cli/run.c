@@ -9,64 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- inputs ---- */
-
-static int unknown_input(const cli_arguments *a, const convgen_network *n, const char *text)
-{
-    char names[CG_TEXT] = "";
-    size_t used = 0;
-    for (int i = 0; i < n->plan.inputs.count && used < sizeof names - 1; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%.100s", i ? ", " : "", n->inputs[i].name);
-    return cli_usage(a, "--input=%s: no input of %s is called so; --input=NAME=FILE, and the names are: %s", text, a->network, names);
-}
-
-/* The input that "NAME=FILE" names, and the file; -1: none. */
-static int input_of(const convgen_network *n, const char *text, const char **file)
-{
-    for (int i = 0; i < n->plan.inputs.count; i++) {
-        size_t length = strlen(n->inputs[i].name);
-        if (strncmp(text, n->inputs[i].name, length) == 0 && text[length] == '=') {
-            *file = text + length + 1;
-            return i;
-        }
-    }
-    return -1;
-}
-
-static int read_given(const cli_arguments *a, const convgen_network *n, cli_arrays *x, bool *is_read)
-{
-    const char *file, *end = a->inputs.text ? a->inputs.text + a->inputs.length : NULL;
-    for (const char *text = a->inputs.text; text && text < end; text += strlen(text) + 1) {
-        int i = input_of(n, text, &file);
-        if (i < 0)
-            return unknown_input(a, n, text);
-        if (is_read[i])
-            return cli_usage(a, "--input=%s: %s is given twice", text, n->inputs[i].name);
-        is_read[i] = true;
-        if (cli_npy_read(file, &n->inputs[i], x->inputs[i]))
-            return cli_failed(a);
-    }
-    return CLI_DONE;
-}
-
-static int read_inputs(const cli_arguments *a, const convgen_network *n, cli_arrays *x)
-{
-    char shape[CG_TEXT];
-    bool *is_read = cg_calloc((size_t)n->plan.inputs.count, sizeof *is_read);
-    if (!is_read)
-        return cli_wrong(a, "no memory for the inputs");
-    int status = read_given(a, n, x, is_read);
-    for (int i = 0; i < n->plan.inputs.count && !status; i++)
-        if (!is_read[i]) {
-            cli_shape_text(&n->inputs[i], shape);
-            status = cli_usage(a, "input %s (%s) is not given: --input=%s=FILE.npy", n->inputs[i].name, shape, n->inputs[i].name);
-        }
-    cg_free(is_read);
-    return status;
-}
-
-/* ---- outputs ---- */
-
 /* DIR/NAME.npy; what is no letter, digit, _ or . becomes _. */
 static void add_path(cg_buffer *path, const char *folder, const char *name, const char *ending)
 {
@@ -162,7 +104,7 @@ static int write_outputs(const cli_arguments *a, const convgen_network *n, const
 
 static int run_on(const cli_arguments *a, const convgen_network *n, cli_arrays *x)
 {
-    int status = read_inputs(a, n, x);
+    int status = cli_arrays_read(a, n, x, true);
     if (!status && check_names(a, n))
         status = cli_failed(a);
     if (!status)

@@ -153,6 +153,7 @@ typedef struct cg_operation_request {
     int threads;
 } cg_operation_request;
 cg_status cg_script_operation(cg_script *s, const cg_operation_request *r, cg_source *out, char why[CG_WHY]);
+cg_status cg_script_show_operation(cg_script *s, const cg_operation_request *r, const char *stage, cg_buffer *out);
 
 /* ---- script_plan.c: a network file -> what is to be done -------------------------------------------------------- */
 
@@ -220,7 +221,7 @@ typedef struct cg_network_request {
 /* CONVGEN_BAD_PROBLEM with a sentence that names file and line. */
 cg_status cg_script_network(cg_script *s, const cg_network_request *r, cg_network_plan *out);
 void cg_network_plan_free(cg_network_plan *plan);
-/* Text of one stage of a network for people: "simplified", "fused", "layout", "memory", "driver", "source". */
+/* Text of one stage of a network for people: "simplified", "fused", "layout", "memory"; "driver" or "source" of an operation. */
 cg_status cg_script_show_network(cg_script *s, const cg_network_request *r, const char *stage, cg_buffer *out);
 
 /* ---- script_emit.c: a network -> stand-alone files --------------------------------------------------------------- */

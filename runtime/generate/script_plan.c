@@ -266,7 +266,7 @@ static int make_shown(lua_State *lua)
 {
     plan_job *job = lua_touserdata(lua, 1);
     size_t length;
-    if (!asked(lua, job, "show_network")) return 0;
+    if (!asked(lua, job, "network_show")) return 0;
     const char *text = luaL_checklstring(lua, -1, &length);
     if (length > SHOWN) wrong(lua, "what is shown");
     cg_buffer_add(&job->shown, text, length);

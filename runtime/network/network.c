@@ -48,6 +48,17 @@ static cg_status ask(const convgen_network *n, const cg_buffer *text, const char
     return cg_script_network(c->script, &r, out);
 }
 
+cg_status cg_network_plan_of(convgen_context *c, const char *path, cg_network_plan *out)
+{
+    const convgen_network n = {.context = c};
+    cg_buffer text = {0};
+    *out = (cg_network_plan){0};
+    cg_status status = cg_network_read(path, &text);
+    if (!status) status = ask(&n, &text, path, NULL, out);
+    cg_buffer_free(&text);
+    return status;
+}
+
 static cg_status make_ports(const cg_ports *from, convgen_port **out)
 {
     *out = cg_calloc((size_t)from->count, sizeof **out);

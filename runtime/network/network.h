@@ -53,6 +53,8 @@ typedef struct cg_network_how {
     void *user;
 } cg_network_how;
 cg_status cg_network_open(convgen_context *c, const char *path, const cg_network_how *how, convgen_network **out);
+/* What is to be done, without a kernel of it, and so without workspaces in the arena. */
+cg_status cg_network_plan_of(convgen_context *c, const char *path, cg_network_plan *out);
 cg_status cg_network_read(const char *path, cg_buffer *text); /* the file, of a size that is allowed */
 /* What a run works on. */
 typedef struct cg_network_memory {
@@ -65,5 +67,19 @@ void cg_network_run_one(const convgen_network *n, int operation, const cg_networ
 int64_t cg_port_bytes(const convgen_port *p);
 convgen_type cg_type_named(const char *name); /* "i64" is CONVGEN_I64, which has no row in cg_types */
 size_t cg_type_bytes(convgen_type type);
+
+/* ---- check.c: how right its operations are ----------------------------------------------------------------------- */
+
+typedef struct cg_checked {
+    bool wrong;
+    char why[CG_WHY];
+    double normwise, vs_loop, of_bound; /* of f64 loops on the same operands; of the plain loop's, of the a-priori bound: NaN where there is none */
+} cg_checked;
+/* Runs one operation, and compares. file: the weights'. */
+cg_status cg_network_check_one(const convgen_network *n, int operation, const void *file, const cg_network_memory *m, cg_checked *out);
+/* All of it in plain loops of the network's types, where cg_network_run has kernels. */
+cg_status cg_network_run_plainly(const convgen_network *n, const void *file, const cg_network_memory *m);
+/* ||a - b|| / ||b|| of an output; b is of a network in f64 where a's is f32. */
+double cg_network_distance(const convgen_port *a_port, const void *a, const convgen_port *b_port, const void *b);
 
 #endif
