@@ -217,7 +217,7 @@ static void try_it(const trial *t)
     void *first = cg_malloc(cg_view_bytes(v) + 1);
     for (int i = 0; i < target_count; i++)
         for (int threads = 1; threads <= 3; threads += 2) {
-            char where[2000];
+            char where[2200];
             int64_t index[CG_RANK] = {0};
             snprintf(where, sizeof where, "%.1400s, %s, %d threads", what, targets[i].name, threads);
             memset(m.at[CG_OP_DST], POISON, cg_view_bytes(v));
@@ -349,10 +349,78 @@ static trial draw_chain(void)
     return t;
 }
 
+/* Some axes of a view's; at least one. */
+static void draw_axes(trial *t, int rank)
+{
+    int always = (int)drawn(0, rank - 1);
+    for (int i = 0; i < rank; i++)
+        if (i == always || one_of(3)) t->o.axes.at[t->o.axes.count++] = i;
+}
+
+/* A usual layout, with the sizes of real networks now and then, or any. */
+static cg_view draw_image(const char *type, int rank)
+{
+    int64_t dims[CG_RANK];
+    (void)draw_dims(dims, rank, rank, 24);
+    if (one_of(3)) dims[rank - 1] = drawn(1, 300);
+    return new_view(type, rank, dims);
+}
+
+static trial draw_reduce(void)
+{
+    static const char *const ops[] = {"reduce_sum", "reduce_mean", "reduce_max"};
+    trial t = new_trial(ops[drawn(0, 2)]);
+    int rank = (int)drawn(1, 4);
+    int64_t dims[CG_RANK];
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank));
+    draw_axes(&t, rank);
+    memcpy(dims, t.o.view[CG_OP_SRC].dims, sizeof dims);
+    for (int i = 0; i < t.o.axes.count; i++) dims[t.o.axes.at[i]] = 1;
+    set_view(&t, CG_OP_DST, new_view(t.o.view[CG_OP_SRC].type, rank, dims));
+    t.data = t.o.op[7] == 'm' && t.o.op[8] == 'a' ? HARD : one_of(2) ? INTEGERS : REAL;
+    if (t.data == REAL) t.rounds = 100, t.size = t.o.op[7] == 's' ? 400 : 1;
+    if (t.data == INTEGERS) t.rounds = 0.5;
+    return t;
+}
+
+static trial draw_softmax(void)
+{
+    trial t = new_trial(one_of(3) ? "logsoftmax" : "softmax");
+    int rank = (int)drawn(1, 4);
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank));
+    const cg_view *src = &t.o.view[CG_OP_SRC];
+    set_view(&t, CG_OP_DST, one_of(2) ? *src : new_view(src->type, rank, src->dims));
+    t.o.axes = (cg_integers){1, {one_of(2) ? rank - 1 : drawn(0, rank - 1)}};
+    t.rounds = 60, t.size = t.o.op[0] == 'l' ? 1 : 0;
+    return t;
+}
+
+static trial draw_norm(void)
+{
+    trial t = new_trial(one_of(2) ? "instancenorm" : "layernorm");
+    int rank = (int)drawn(2, 4), first = t.o.op[0] == 'i' ? 2 : (int)drawn(0, rank - 1);
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank < 3 && first == 2 ? 3 : rank));
+    const cg_view *src = &t.o.view[CG_OP_SRC];
+    rank = src->rank;
+    for (int i = first; i < rank; i++) t.o.axes.at[t.o.axes.count++] = i;
+    int64_t dims[CG_RANK];
+    for (int i = 0; i < rank; i++) dims[i] = (t.o.op[0] == 'i' ? i == 1 : i >= first) ? src->dims[i] : 1;
+    for (int slot = CG_OP_WEIGHTS; slot <= CG_OP_RESIDUAL; slot++) {
+        cg_view v = new_view(src->type, rank, dims);
+        for (int i = 0; i < rank; i++)
+            if (dims[i] != src->dims[i]) v.dims[i] = src->dims[i], v.strides[i] = 0;
+        if (slot == CG_OP_WEIGHTS || one_of(2)) set_view(&t, slot, v);
+    }
+    set_view(&t, CG_OP_DST, one_of(2) ? *src : new_view(src->type, rank, src->dims));
+    t.o.epsilon = 1e-3;
+    t.rounds = 200, t.size = 20;
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
-} operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}};
+} operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }

@@ -6,6 +6,7 @@
 -- number of threads: each file says the order of its sums.
 local build = require "build"
 local driver = require "driver"
+local along = require "network/along"
 local elements, turned = require "network/elements", require "network/turned"
 local kernels = {}
 
@@ -33,11 +34,18 @@ local function copy(b, operation, views)
   return parts and stage(parts) or chain(b, operation, views)
 end
 
+local reduce, softmax, norm = along.reduce, along.softmax, along.norm
+
 -- One row an operation: make(b, operation, views) gives its stages.
 kernels.rows = {
   copy  = { make = copy },   -- from one view to another of the same dims
   chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
                              -- they are broadcast; no operand at all: a step of numbers
+  -- along axes = { ... }; of the results of reductions and argmax these have one element
+  reduce_sum = { make = reduce }, reduce_mean = { make = reduce }, reduce_max = { make = reduce },
+  softmax = { make = softmax }, logsoftmax = { make = softmax },
+  -- over all positions of axes, epsilon = e; weights: the scale, residual: the bias, with src's dims by strides of 0
+  instancenorm = { make = norm }, layernorm = { make = norm },
 }
 
 -- What programs compute in: integers are only moved.
