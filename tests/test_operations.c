@@ -417,10 +417,47 @@ static trial draw_norm(void)
     return t;
 }
 
+static trial draw_pool(void)
+{
+    trial t = new_trial(one_of(2) ? "maxpool" : "avgpool");
+    int rank = (int)drawn(one_of(4) ? 3 : 4, one_of(4) ? 5 : 4), first = one_of(4) ? 1 : 2;
+    int64_t dims[CG_RANK], out[CG_RANK];
+    (void)draw_dims(dims, rank, rank, rank > 4 ? 9 : 20);
+    if (one_of(2)) dims[first == 2 ? 1 : rank - 1] = drawn(1, 90);
+    memcpy(out, dims, sizeof out);
+    for (int i = 0; i < rank - 2; i++) {
+        int axis = first + i;
+        int64_t kernel = drawn(1, 4), pad = drawn(0, kernel - 1), after = drawn(0, kernel - 1), dilation = one_of(4) ? 2 : 1, stride = drawn(1, 3);
+        int64_t reach = (kernel - 1) * dilation + 1, all = dims[axis] + pad + after;
+        if (all < reach) dims[axis] += reach - all, all = reach;
+        out[axis] = (all - reach) / stride + 1;
+        t.o.axes.at[i] = axis, t.o.kernel.at[i] = kernel, t.o.stride.at[i] = stride, t.o.pad.at[i] = pad, t.o.dilation.at[i] = dilation;
+    }
+    t.o.axes.count = t.o.kernel.count = t.o.stride.count = t.o.pad.count = t.o.dilation.count = rank - 2;
+    const char *type = draw_type();
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    set_view(&t, CG_OP_DST, new_view(type, rank, out));
+    if (one_of(2)) { /* as networks have it */
+        for (int slot = 0; slot < CG_SLOTS; slot += CG_OP_DST) {
+            cg_view *v = &t.o.view[slot];
+            int channel = first == 2 ? 1 : rank - 1;
+            int64_t step = v->dims[channel];
+            v->strides[channel] = 1;
+            for (int i = rank - 1; i >= 0; i--)
+                if (i != channel) v->strides[i] = step, step *= v->dims[i];
+        }
+    }
+    t.o.counted = one_of(2);
+    t.data = t.o.op[0] == 'm' ? HARD : REAL;
+    if (t.o.op[0] == 'a') t.rounds = 70, t.size = 4;
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
-} operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm}};
+} operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm},
+    {"pool", draw_pool}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }

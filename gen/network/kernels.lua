@@ -8,6 +8,7 @@ local build = require "build"
 local driver = require "driver"
 local along = require "network/along"
 local elements, turned = require "network/elements", require "network/turned"
+local pool = require "network/pool"
 local kernels = {}
 
 kernels.slots = { "src", "weights", "residual", "bias", "slope" }
@@ -34,13 +35,16 @@ local function copy(b, operation, views)
   return parts and stage(parts) or chain(b, operation, views)
 end
 
-local reduce, softmax, norm = along.reduce, along.softmax, along.norm
+local reduce, softmax, norm, windows = along.reduce, along.softmax, along.norm, pool.stages
 
 -- One row an operation: make(b, operation, views) gives its stages.
 kernels.rows = {
   copy  = { make = copy },   -- from one view to another of the same dims
   chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
                              -- they are broadcast; no operand at all: a step of numbers
+  -- windows along axes, of which all dims may differ: kernel, stride, pad (leading), dilation (1: dense), of each axis
+  -- one; counted: taps in the padding count
+  maxpool = { make = windows }, avgpool = { make = windows },
   -- along axes = { ... }; of the results of reductions and argmax these have one element
   reduce_sum = { make = reduce }, reduce_mean = { make = reduce }, reduce_max = { make = reduce },
   softmax = { make = softmax }, logsoftmax = { make = softmax },

@@ -190,10 +190,12 @@ typedef struct sums {
 static void add_tap(const job *j, const int64_t *index, const int64_t *tap, sums *s)
 {
     const cg_operation *o = j->o;
-    int64_t at[CG_RANK] = {index[0], index[1]};
-    for (int i = 0; i < o->kernel.count; i++) {
-        at[i + 2] = index[i + 2] * o->stride.at[i] - o->pad.at[i] + tap[i] * o->dilation.at[i];
-        if (at[i + 2] < 0 || at[i + 2] >= view(j, CG_OP_SRC)->dims[i + 2]) return;
+    int64_t at[CG_RANK];
+    memcpy(at, index, sizeof at);
+    for (int i = 0; i < o->axes.count; i++) {
+        int64_t axis = o->axes.at[i];
+        at[axis] = index[axis] * o->stride.at[i] - o->pad.at[i] + tap[i] * o->dilation.at[i];
+        if (at[axis] < 0 || at[axis] >= view(j, CG_OP_SRC)->dims[axis]) return;
     }
     double x = get(j, CG_OP_SRC, at);
     s->sum += x, s->most = larger(x, s->most), s->count++;
@@ -203,7 +205,7 @@ static bool pool(const job *j)
 {
     const cg_operation *o = j->o;
     cg_view taps = {.rank = o->kernel.count};
-    if (view(j, CG_OP_SRC)->rank != o->kernel.count + 2) return false;
+    if (taps.rank != o->axes.count || o->stride.count != taps.rank || o->pad.count != taps.rank || o->dilation.count != taps.rank) return false;
     int64_t index[CG_RANK] = {0}, all = 1;
     for (int i = 0; i < taps.rank; i++) all *= taps.dims[i] = o->kernel.at[i];
     do {
@@ -309,7 +311,9 @@ static double seen(const job *j, int axis, int64_t at)
 {
     double in = (double)view(j, CG_OP_SRC)->dims[axis], out = (double)view(j, CG_OP_DST)->dims[axis], i = (double)at;
     const char *how = j->o->coordinates;
-    double factor = axis < j->o->factors.count ? j->o->factors.at[axis] : 0;
+    double factor = 0;
+    for (int k = 0; k < j->o->factors.count && k < j->o->axes.count; k++)
+        if (j->o->axes.at[k] == axis) factor = j->o->factors.at[k];
     if (!strcmp(how, "align_corners")) return out > 1 ? i * (in - 1) / (out - 1) : 0;
     if (factor > 0 && factor * in != out) { /* cut: the factor is another than that of the sizes */
         if (!strcmp(how, "asymmetric")) return i / factor;
