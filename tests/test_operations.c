@@ -453,11 +453,77 @@ static trial draw_pool(void)
     return t;
 }
 
+static trial draw_resize(void)
+{
+    static const char *const coordinates[] = {"half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"};
+    static const char *const rounding[] = {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"};
+    trial t = new_trial("resize");
+    int rank = (int)drawn(3, one_of(4) ? 5 : 4);
+    const char *type = draw_type();
+    int64_t dims[CG_RANK], out[CG_RANK];
+    (void)draw_dims(dims, rank, rank, 12);
+    if (one_of(2)) dims[1] = drawn(1, 200);
+    memcpy(out, dims, sizeof out);
+    int64_t times = drawn(2, 3);
+    for (int i = 2; i < rank; i++) {
+        if (one_of(3)) { /* a factor that sizes are cut for */
+            t.o.factors.at[i] = one_of(2) ? 1.7 : 2.5;
+            out[i] = (int64_t)floor((double)dims[i] * t.o.factors.at[i]);
+        } else if (!one_of(4)) {
+            out[i] = one_of(3) ? drawn(1, 30) : dims[i] * times;
+        }
+    }
+    t.o.factors.count = rank;
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    set_view(&t, CG_OP_DST, new_view(type, rank, out));
+    strcpy(t.o.mode, one_of(2) ? "nearest" : "linear");
+    strcpy(t.o.coordinates, coordinates[drawn(0, 3)]);
+    strcpy(t.o.rounding, rounding[drawn(0, 3)]);
+    if (t.o.mode[0] == 'l') t.rounds = 12, t.size = 4;
+    return t;
+}
+
+static trial draw_pad(void)
+{
+    static const char *const modes[] = {"", "reflect", "edge"};
+    trial t = new_trial("pad");
+    int64_t dims[CG_RANK], out[CG_RANK];
+    int rank = draw_dims(dims, 1, 4, 12);
+    const char *type = draw_type();
+    strcpy(t.o.mode, modes[drawn(0, 2)]);
+    for (int i = 0; i < rank; i++) {
+        int64_t most = t.o.mode[0] == 'r' ? dims[i] - 1 : 4;
+        t.o.before.at[i] = one_of(2) ? 0 : drawn(0, most);
+        out[i] = dims[i] + t.o.before.at[i] + (one_of(2) ? 0 : drawn(0, most));
+    }
+    t.o.before.count = rank;
+    t.o.value = (double)drawn(-3, 3);
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    set_view(&t, CG_OP_DST, new_view(type, rank, out));
+    return t;
+}
+
+static trial draw_gather(void)
+{
+    trial t = new_trial("gather");
+    int64_t dims[CG_RANK];
+    int rank = draw_dims(dims, 1, 4, 40), axis = (int)drawn(0, rank - 1);
+    const char *type = draw_type();
+    t.o.axes = (cg_integers){1, {axis}};
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    int64_t size = dims[axis];
+    dims[axis] = drawn(1, 12);
+    set_view(&t, CG_OP_DST, new_view(type, rank, dims));
+    if (one_of(2)) set_view(&t, CG_OP_WEIGHTS, new_view("i64", 1, &dims[axis]));
+    else for (t.o.indices.count = 0; t.o.indices.count < dims[axis];) t.o.indices.at[t.o.indices.count++] = drawn(-size, size - 1);
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
 } operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm},
-    {"pool", draw_pool}};
+    {"pool", draw_pool}, {"resize", draw_resize}, {"pad", draw_pad}, {"gather", draw_gather}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }

@@ -8,7 +8,8 @@ local build = require "build"
 local driver = require "driver"
 local along = require "network/along"
 local elements, turned = require "network/elements", require "network/turned"
-local pool = require "network/pool"
+local indexed, linear = require "network/indexed", require "network/linear"
+local pad, pool = require "network/pad", require "network/pool"
 local kernels = {}
 
 kernels.slots = { "src", "weights", "residual", "bias", "slope" }
@@ -35,6 +36,22 @@ local function copy(b, operation, views)
   return parts and stage(parts) or chain(b, operation, views)
 end
 
+local function padded(b, operation, views)
+  local mode = operation.mode
+  if mode == "reflect" or mode == "edge" then return indexed.border(b, operation, views) end
+  return stage(pad.parts(b, operation, views))
+end
+
+-- Where no size differs nothing else does.
+local function resize(b, operation, views)
+  for i, size in ipairs(views.src.dims) do
+    if size ~= views.dst.dims[i] then
+      return (operation.mode == "linear" and linear.stages or indexed.nearest)(b, operation, views)
+    end
+  end
+  return copy(b, operation, views)
+end
+
 local reduce, softmax, norm, windows = along.reduce, along.softmax, along.norm, pool.stages
 
 -- One row an operation: make(b, operation, views) gives its stages.
@@ -42,9 +59,16 @@ kernels.rows = {
   copy  = { make = copy },   -- from one view to another of the same dims
   chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
                              -- they are broadcast; no operand at all: a step of numbers
-  -- windows along axes, of which all dims may differ: kernel, stride, pad (leading), dilation (1: dense), of each axis
+  -- windows along axes (without: those from 2 on), of which all dims may differ: kernel, stride, pad (leading), dilation (1: dense), of each axis
   -- one; counted: taps in the padding count
   maxpool = { make = windows }, avgpool = { make = windows },
+  -- mode = nearest | linear; coordinates, rounding as in a network's file; factors: of each axis, those of the sizes
+  -- where they are missing or 0
+  resize = { make = resize },
+  -- before = elements before src's, of each axis; mode = reflect, edge or none: then value
+  pad = { make = padded },
+  -- along axes = { a }: indices = a list, or weights: a view of i64 with one axis; what is beyond the axis is clipped
+  gather = { make = indexed.gather },
   -- along axes = { ... }; of the results of reductions and argmax these have one element
   reduce_sum = { make = reduce }, reduce_mean = { make = reduce }, reduce_max = { make = reduce },
   softmax = { make = softmax }, logsoftmax = { make = softmax },
@@ -55,14 +79,14 @@ kernels.rows = {
 -- What programs compute in: integers are only moved.
 local function computed(views) return views.dst.type == "i64" and "f64" or views.dst.type end
 
--- {kernels, stages, packed, shared, type: what is computed in}; or nil and why not.
+-- {kernels, stages, packed, shared, type: what is computed in, types: in C, of slots of which that is no tensor's}; or nil and why not.
 function kernels.build(operation, views, target, threads)
   local row = kernels.rows[operation.op]
   if not row then return nil, ("no kernels are there for %s"):format(tostring(operation.op)) end
   local b = build.new({ type = computed(views) }, target, { threads = threads or 1 })
   local stages = row.make(b, operation, views)
   if b.why then return nil, b.why end
-  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = b.p.type }
+  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = b.p.type, types = b.types or {} }
 end
 
 return kernels

@@ -213,12 +213,19 @@ local function body(o, outer)
   end
 end
 
+local function usual_axes(count)
+  local list = {}
+  for i = 1, count do list[i] = i + 1 end
+  return list
+end
+
 local function across_of(kept)
   for _, axis in ipairs(kept) do if axis.steps[1] == 1 and axis.steps[2] == 1 then return axis end end
 end
 
--- axes: of the windows; kernel, stride, pad (leading), dilation: one of each; counted.
+-- axes: of the windows, usually those behind the first two; kernel, stride, pad (leading), dilation: of each; counted.
 function pool.stages(b, operation, views)
+  operation.axes = operation.axes or usual_axes(#operation.kernel)
   local o, kept = { op = operation.op, counted = operation.counted, always = {}, inside = true },
     kept_axes(operation, views)
   o.windows, o.taps = windows_of(operation, views)
