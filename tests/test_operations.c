@@ -519,11 +519,45 @@ static trial draw_gather(void)
     return t;
 }
 
+static trial draw_argmax(void)
+{
+    trial t = new_trial("argmax");
+    int rank = (int)drawn(1, 4);
+    int64_t dims[CG_RANK];
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank));
+    memcpy(dims, t.o.view[CG_OP_SRC].dims, sizeof dims);
+    t.o.axes = (cg_integers){1, {one_of(2) ? rank - 1 : drawn(0, rank - 1)}};
+    dims[t.o.axes.at[0]] = 1;
+    set_view(&t, CG_OP_DST, new_view("i64", rank, dims));
+    t.data = one_of(3) ? HARD : one_of(2) ? INTEGERS : REAL;
+    return t;
+}
+
+static trial draw_matmul(void)
+{
+    trial t = new_trial("matmul");
+    int rank = (int)drawn(2, 4);
+    int64_t dims[CG_RANK], m = drawn(1, 45), n = drawn(1, one_of(3) ? 150 : 45), k = drawn(1, 40);
+    const char *type = draw_type();
+    for (int i = 0; i < rank - 2; i++) dims[i] = drawn(1, 3);
+    dims[rank - 2] = m, dims[rank - 1] = n;
+    set_view(&t, CG_OP_DST, new_view(type, rank, dims));
+    dims[rank - 1] = k;
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    dims[rank - 2] = k, dims[rank - 1] = n;
+    set_view(&t, CG_OP_WEIGHTS, new_view(type, rank, dims));
+    if (rank > 2 && one_of(3)) t.o.view[CG_OP_WEIGHTS].strides[0] = 0; /* shared by a batch */
+    t.data = one_of(2) ? INTEGERS : REAL;
+    if (t.data == REAL) t.rounds = 60, t.size = 40;
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
 } operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm},
-    {"pool", draw_pool}, {"resize", draw_resize}, {"pad", draw_pad}, {"gather", draw_gather}};
+    {"pool", draw_pool}, {"resize", draw_resize}, {"pad", draw_pad}, {"gather", draw_gather},
+    {"argmax", draw_argmax}, {"matmul", draw_matmul}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }

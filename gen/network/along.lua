@@ -24,12 +24,6 @@ local function sums(k, w)
   return w:together(sum, walk.add)
 end
 
-local function maxima(k, w)
-  local most = w:values("most", -math.huge)
-  w:each(function(spot) walk.max(k, most[spot.v][spot.j], w:load(spot, 1, "x")) end, true)
-  return w:together(most, walk.max)
-end
-
 local function divided(k, w, totals)
   local n = constant(k, "n", w.length)
   for _, total in ipairs(totals) do k:div(total, total, n) end
@@ -40,7 +34,7 @@ end
 local function add_product(k, sum, spot, x, y) k:fma(sum[spot.v][spot.j], x, y, 0, spot.count) end
 
 local reductions = {
-  reduce_sum = sums, reduce_max = maxima,
+  reduce_sum = sums, reduce_max = walk.maxima,
   reduce_mean = function(k, w) return divided(k, w, sums(k, w)) end,
 }
 
@@ -72,7 +66,7 @@ local function powers(k, w, most, stored)
 end
 
 local function softmax(k, w)
-  local sum = powers(k, w, maxima(k, w), true)
+  local sum = powers(k, w, walk.maxima(k, w), true)
   for _, total in ipairs(sum) do k:div(total, constant(k, "one", 1), total) end
   w:each(function(spot)
     local y = w:load(spot, w.views, "y")
@@ -82,7 +76,7 @@ local function softmax(k, w)
 end
 
 local function logsoftmax(k, w)
-  local most = maxima(k, w)
+  local most = walk.maxima(k, w)
   local sum = powers(k, w, most)
   for _, total in ipairs(sum) do log(k, total) end
   w:each(function(spot)

@@ -29,7 +29,7 @@ local function members(list, summed, want)
   return axes.merged(axes.ordered(out, 1))
 end
 
--- o: slots; views, of src first and of the result last, which may have dims of 1 where src has others; summed: axes,
+-- scattered: results are put by the caller, whatever their steps. o: slots; views, of src first and of the result last, which may have dims of 1 where src has others; summed: axes,
 -- from 0; vectors: how many may go across at a time.
 function walk.plan(b, o)
   local dims, strides, summed = o.views[1].dims, {}, {}
@@ -44,12 +44,15 @@ function walk.plan(b, o)
   if #p.summed == 0 then p.summed[1] = axes.one(views) end
   p.way = of_neighbours(p.summed[#p.summed], views) and p.summed[#p.summed].size > 1 and "along" or "across"
   for _, axis in ipairs(p.way == "across" and p.kept or {}) do
-    if of_neighbours(axis, views) and axis.steps[views] == 1 then p.across = axis end
+    if o.scattered and axis.steps[1] == 1 or of_neighbours(axis, views) and axis.steps[views] == 1 then
+      p.across = axis
+    end
   end
   if p.way == "across" and not p.across then
     p.single, p.lanes, p.across = true, 1, p.kept[#p.kept] or axes.one(views)
   end
   p.length = axes.elements(p.summed)
+  p.scratch = (p.way == "along" or o.scattered) and apart.along * types.bytes(b.p.type) or 0
   return p
 end
 
@@ -185,6 +188,13 @@ end
 function walk.add(k, total, next_) k:add(total, total, next_) end
 function walk.max(k, total, next_) steps.binary.max.write(k, total, total, next_) end
 
+-- The maximum of each line.
+function walk.maxima(k, w)
+  local most = w:values("most", -math.huge)
+  w:each(function(spot) walk.max(k, most[spot.v][spot.j], w:load(spot, 1, "x")) end, true)
+  return w:together(most, walk.max)
+end
+
 -- One element of each line.
 function Walk:put(totals)
   for v, total in ipairs(totals) do
@@ -205,7 +215,7 @@ local function kernel(p, named, counts, lines, write)
     local slot = p.slots[v]
     w.pointers[v] = k:pointer(slot or "dst", slot and "in" or p.again and "inout" or "out")
   end
-  if p.way == "along" then w.scratch = k:pointer("scratch", "inout") end
+  if p.scratch > 0 then w.scratch = k:pointer("scratch", "inout") end
   if not lines then
     write(k, w)
     return k:finish()
@@ -233,7 +243,11 @@ local function part_across(p, piece, write)
   local call = p.b:new("across", function(named) return kernel(p, named, counts_of(p, piece.size), nil, write) end)
   local list = axes.without(p.kept, p.across)
   list[#list + 1] = piece
-  return { indices = axes.indices(list), body = function(d, ...) d:call(call, arguments(d, p, list, { ... })) end }
+  return { indices = axes.indices(list), body = function(d, ...)
+    local args = arguments(d, p, list, { ... })
+    if p.scratch > 0 then args[#args + 1] = { d.scratch, 0 } end
+    d:call(call, args)
+  end }
 end
 
 local function part_along(p, write)
@@ -263,8 +277,7 @@ function walk.stage(b, o, write)
   if p.way == "along" then parts[1] = part_along(p, write) else
     for i, piece in ipairs(axes.pieces(p.across, p.lanes * o.vectors)) do parts[i] = part_across(p, piece, write) end
   end
-  return driver.stage { name = "compute", parts = parts,
-    scratch = p.way == "along" and apart.along * types.bytes(b.p.type) or 0 }
+  return driver.stage { name = "compute", parts = parts, scratch = p.scratch }
 end
 
 return walk
