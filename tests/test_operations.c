@@ -217,7 +217,7 @@ static void try_it(const trial *t)
     void *first = cg_malloc(cg_view_bytes(v) + 1);
     for (int i = 0; i < target_count; i++)
         for (int threads = 1; threads <= 3; threads += 2) {
-            char where[2000];
+            char where[2200];
             int64_t index[CG_RANK] = {0};
             snprintf(where, sizeof where, "%.1400s, %s, %d threads", what, targets[i].name, threads);
             memset(m.at[CG_OP_DST], POISON, cg_view_bytes(v));
@@ -349,10 +349,215 @@ static trial draw_chain(void)
     return t;
 }
 
+/* Some axes of a view's; at least one. */
+static void draw_axes(trial *t, int rank)
+{
+    int always = (int)drawn(0, rank - 1);
+    for (int i = 0; i < rank; i++)
+        if (i == always || one_of(3)) t->o.axes.at[t->o.axes.count++] = i;
+}
+
+/* A usual layout, with the sizes of real networks now and then, or any. */
+static cg_view draw_image(const char *type, int rank)
+{
+    int64_t dims[CG_RANK];
+    (void)draw_dims(dims, rank, rank, 24);
+    if (one_of(3)) dims[rank - 1] = drawn(1, 300);
+    return new_view(type, rank, dims);
+}
+
+static trial draw_reduce(void)
+{
+    static const char *const ops[] = {"reduce_sum", "reduce_mean", "reduce_max"};
+    trial t = new_trial(ops[drawn(0, 2)]);
+    int rank = (int)drawn(1, 4);
+    int64_t dims[CG_RANK];
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank));
+    draw_axes(&t, rank);
+    memcpy(dims, t.o.view[CG_OP_SRC].dims, sizeof dims);
+    for (int i = 0; i < t.o.axes.count; i++) dims[t.o.axes.at[i]] = 1;
+    set_view(&t, CG_OP_DST, new_view(t.o.view[CG_OP_SRC].type, rank, dims));
+    t.data = t.o.op[7] == 'm' && t.o.op[8] == 'a' ? HARD : one_of(2) ? INTEGERS : REAL;
+    if (t.data == REAL) t.rounds = 100, t.size = t.o.op[7] == 's' ? 400 : 1;
+    if (t.data == INTEGERS) t.rounds = 0.5;
+    return t;
+}
+
+static trial draw_softmax(void)
+{
+    trial t = new_trial(one_of(3) ? "logsoftmax" : "softmax");
+    int rank = (int)drawn(1, 4);
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank));
+    const cg_view *src = &t.o.view[CG_OP_SRC];
+    set_view(&t, CG_OP_DST, one_of(2) ? *src : new_view(src->type, rank, src->dims));
+    t.o.axes = (cg_integers){1, {one_of(2) ? rank - 1 : drawn(0, rank - 1)}};
+    t.rounds = 60, t.size = t.o.op[0] == 'l' ? 1 : 0;
+    return t;
+}
+
+static trial draw_norm(void)
+{
+    trial t = new_trial(one_of(2) ? "instancenorm" : "layernorm");
+    int rank = (int)drawn(2, 4), first = t.o.op[0] == 'i' ? 2 : (int)drawn(0, rank - 1);
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank < 3 && first == 2 ? 3 : rank));
+    const cg_view *src = &t.o.view[CG_OP_SRC];
+    rank = src->rank;
+    for (int i = first; i < rank; i++) t.o.axes.at[t.o.axes.count++] = i;
+    int64_t dims[CG_RANK];
+    for (int i = 0; i < rank; i++) dims[i] = (t.o.op[0] == 'i' ? i == 1 : i >= first) ? src->dims[i] : 1;
+    for (int slot = CG_OP_WEIGHTS; slot <= CG_OP_RESIDUAL; slot++) {
+        cg_view v = new_view(src->type, rank, dims);
+        for (int i = 0; i < rank; i++)
+            if (dims[i] != src->dims[i]) v.dims[i] = src->dims[i], v.strides[i] = 0;
+        if (slot == CG_OP_WEIGHTS || one_of(2)) set_view(&t, slot, v);
+    }
+    set_view(&t, CG_OP_DST, one_of(2) ? *src : new_view(src->type, rank, src->dims));
+    t.o.epsilon = 1e-3;
+    t.rounds = 200, t.size = 20;
+    return t;
+}
+
+static trial draw_pool(void)
+{
+    trial t = new_trial(one_of(2) ? "maxpool" : "avgpool");
+    int rank = (int)drawn(one_of(4) ? 3 : 4, one_of(4) ? 5 : 4), first = one_of(4) ? 1 : 2;
+    int64_t dims[CG_RANK], out[CG_RANK];
+    (void)draw_dims(dims, rank, rank, rank > 4 ? 9 : 20);
+    if (one_of(2)) dims[first == 2 ? 1 : rank - 1] = drawn(1, 90);
+    memcpy(out, dims, sizeof out);
+    for (int i = 0; i < rank - 2; i++) {
+        int axis = first + i;
+        int64_t kernel = drawn(1, 4), pad = drawn(0, kernel - 1), after = drawn(0, kernel - 1), dilation = one_of(4) ? 2 : 1, stride = drawn(1, 3);
+        int64_t reach = (kernel - 1) * dilation + 1, all = dims[axis] + pad + after;
+        if (all < reach) dims[axis] += reach - all, all = reach;
+        out[axis] = (all - reach) / stride + 1;
+        t.o.axes.at[i] = axis, t.o.kernel.at[i] = kernel, t.o.stride.at[i] = stride, t.o.pad.at[i] = pad, t.o.dilation.at[i] = dilation;
+    }
+    t.o.axes.count = t.o.kernel.count = t.o.stride.count = t.o.pad.count = t.o.dilation.count = rank - 2;
+    const char *type = draw_type();
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    set_view(&t, CG_OP_DST, new_view(type, rank, out));
+    if (one_of(2)) { /* as networks have it */
+        for (int slot = 0; slot < CG_SLOTS; slot += CG_OP_DST) {
+            cg_view *v = &t.o.view[slot];
+            int channel = first == 2 ? 1 : rank - 1;
+            int64_t step = v->dims[channel];
+            v->strides[channel] = 1;
+            for (int i = rank - 1; i >= 0; i--)
+                if (i != channel) v->strides[i] = step, step *= v->dims[i];
+        }
+    }
+    t.o.counted = one_of(2);
+    t.data = t.o.op[0] == 'm' ? HARD : REAL;
+    if (t.o.op[0] == 'a') t.rounds = 70, t.size = 4;
+    return t;
+}
+
+static trial draw_resize(void)
+{
+    static const char *const coordinates[] = {"half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"};
+    static const char *const rounding[] = {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"};
+    trial t = new_trial("resize");
+    int rank = (int)drawn(3, one_of(4) ? 5 : 4);
+    const char *type = draw_type();
+    int64_t dims[CG_RANK], out[CG_RANK];
+    (void)draw_dims(dims, rank, rank, 12);
+    if (one_of(2)) dims[1] = drawn(1, 200);
+    memcpy(out, dims, sizeof out);
+    int64_t times = drawn(2, 3);
+    for (int i = 2; i < rank; i++) {
+        if (one_of(3)) { /* a factor that sizes are cut for */
+            t.o.factors.at[i] = one_of(2) ? 1.7 : 2.5;
+            out[i] = (int64_t)floor((double)dims[i] * t.o.factors.at[i]);
+        } else if (!one_of(4)) {
+            out[i] = one_of(3) ? drawn(1, 30) : dims[i] * times;
+        }
+    }
+    t.o.factors.count = rank;
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    set_view(&t, CG_OP_DST, new_view(type, rank, out));
+    strcpy(t.o.mode, one_of(2) ? "nearest" : "linear");
+    strcpy(t.o.coordinates, coordinates[drawn(0, 3)]);
+    strcpy(t.o.rounding, rounding[drawn(0, 3)]);
+    if (t.o.mode[0] == 'l') t.rounds = 12, t.size = 4;
+    return t;
+}
+
+static trial draw_pad(void)
+{
+    static const char *const modes[] = {"", "reflect", "edge"};
+    trial t = new_trial("pad");
+    int64_t dims[CG_RANK], out[CG_RANK];
+    int rank = draw_dims(dims, 1, 4, 12);
+    const char *type = draw_type();
+    strcpy(t.o.mode, modes[drawn(0, 2)]);
+    for (int i = 0; i < rank; i++) {
+        int64_t most = t.o.mode[0] == 'r' ? dims[i] - 1 : 4;
+        t.o.before.at[i] = one_of(2) ? 0 : drawn(0, most);
+        out[i] = dims[i] + t.o.before.at[i] + (one_of(2) ? 0 : drawn(0, most));
+    }
+    t.o.before.count = rank;
+    t.o.value = (double)drawn(-3, 3);
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    set_view(&t, CG_OP_DST, new_view(type, rank, out));
+    return t;
+}
+
+static trial draw_gather(void)
+{
+    trial t = new_trial("gather");
+    int64_t dims[CG_RANK];
+    int rank = draw_dims(dims, 1, 4, 40), axis = (int)drawn(0, rank - 1);
+    const char *type = draw_type();
+    t.o.axes = (cg_integers){1, {axis}};
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    int64_t size = dims[axis];
+    dims[axis] = drawn(1, 12);
+    set_view(&t, CG_OP_DST, new_view(type, rank, dims));
+    if (one_of(2)) set_view(&t, CG_OP_WEIGHTS, new_view("i64", 1, &dims[axis]));
+    else for (t.o.indices.count = 0; t.o.indices.count < dims[axis];) t.o.indices.at[t.o.indices.count++] = drawn(-size, size - 1);
+    return t;
+}
+
+static trial draw_argmax(void)
+{
+    trial t = new_trial("argmax");
+    int rank = (int)drawn(1, 4);
+    int64_t dims[CG_RANK];
+    set_view(&t, CG_OP_SRC, draw_image(draw_type(), rank));
+    memcpy(dims, t.o.view[CG_OP_SRC].dims, sizeof dims);
+    t.o.axes = (cg_integers){1, {one_of(2) ? rank - 1 : drawn(0, rank - 1)}};
+    dims[t.o.axes.at[0]] = 1;
+    set_view(&t, CG_OP_DST, new_view("i64", rank, dims));
+    t.data = one_of(3) ? HARD : one_of(2) ? INTEGERS : REAL;
+    return t;
+}
+
+static trial draw_matmul(void)
+{
+    trial t = new_trial("matmul");
+    int rank = (int)drawn(2, 4);
+    int64_t dims[CG_RANK], m = drawn(1, 45), n = drawn(1, one_of(3) ? 150 : 45), k = drawn(1, 40);
+    const char *type = draw_type();
+    for (int i = 0; i < rank - 2; i++) dims[i] = drawn(1, 3);
+    dims[rank - 2] = m, dims[rank - 1] = n;
+    set_view(&t, CG_OP_DST, new_view(type, rank, dims));
+    dims[rank - 1] = k;
+    set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+    dims[rank - 2] = k, dims[rank - 1] = n;
+    set_view(&t, CG_OP_WEIGHTS, new_view(type, rank, dims));
+    if (rank > 2 && one_of(3)) t.o.view[CG_OP_WEIGHTS].strides[0] = 0; /* shared by a batch */
+    t.data = one_of(2) ? INTEGERS : REAL;
+    if (t.data == REAL) t.rounds = 60, t.size = 40;
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
-} operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}};
+} operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm},
+    {"pool", draw_pool}, {"resize", draw_resize}, {"pad", draw_pad}, {"gather", draw_gather},
+    {"argmax", draw_argmax}, {"matmul", draw_matmul}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }

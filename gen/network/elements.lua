@@ -87,7 +87,7 @@ local function part(b, o, list, piece)
     local row_ = d:let("row", at[#at] * rows)
     for v = 1, #o.slots + 1 do
       args[v] = { d[o.slots[v] or "dst"],
-        axes.offset(rest, at, v) + row_ * outer.steps[v] + piece.first * inner.steps[v] }
+        axes.offset(rest, at, v) + row_ * outer.steps[v] + piece.first * inner.steps[v] + (o.views[v].offset or 0) }
     end
     args[#args + 1] = driver.min(driver.expr(outer.size) - row_, rows)
     d:call(call, args)

@@ -5,15 +5,16 @@ local operation = {}
 
 -- What the tensor behind a slot is to a driver: elements of a type; integers are moved as what is computed. What stages
 -- keep is stored so, too.
-local function c_type(views, computed)
+local function c_type(views, computed, other)
   return function(slot)
+    if other[slot] then return other[slot] end
     local type = views[slot] and views[slot].type
     return types.c(types.rows[type] and type or computed)
   end
 end
 
 local function stages_text(request, result)
-  local list, of = {}, c_type(request.views, result.type)
+  local list, of = {}, c_type(request.views, result.type, result.types)
   for i, stage in ipairs(result.stages) do
     list[i] = driver.print(stage, of, function(name) return name end)
   end

@@ -17,13 +17,14 @@ local function kernel(from, to)
   end
 end
 
-local function part(b, list, from, to)
+local function part(b, list, from, to, views)
   local call = b:kernel(("turn %d %d"):format(from.size, to.size), "turn", kernel(from, to))
   local all = table.move(list, 1, #list, 1, {})
   all[#all + 1], all[#all + 2] = from, to
   return { indices = axes.indices(all), body = function(d, ...)
     local at = { ... }
-    d:call(call, { { d.src, axes.offset(all, at, 1) }, { d.dst, axes.offset(all, at, 2) } })
+    d:call(call, { { d.src, axes.offset(all, at, 1) + (views[1].offset or 0) },
+      { d.dst, axes.offset(all, at, 2) + (views[2].offset or 0) } })
   end }
 end
 
@@ -38,7 +39,7 @@ function turned.parts(b, views)
   local long = few and from.size or math.max(part_, elements.block(b, list) // math.min(wide, to.size) // part_ * part_)
   local parts, rest = {}, axes.without(list, from, to)
   for _, x in ipairs(axes.pieces(from, long)) do
-    for _, y in ipairs(axes.pieces(to, wide)) do parts[#parts + 1] = part(b, rest, x, y) end
+    for _, y in ipairs(axes.pieces(to, wide)) do parts[#parts + 1] = part(b, rest, x, y, views) end
   end
   return parts
 end
