@@ -3,7 +3,7 @@ import math
 
 import numpy
 
-from .calls import array, dims_of, dtype_of, given, integers
+from .calls import dims_of, dtype_of, given, integers
 from .constants import MOST_FOLDED
 from .elements import cast_to
 from .errors import LeftOut
@@ -15,7 +15,8 @@ from .shapes import axis_of, need
 def of_constants(f):
     """f(*arrays), of constants alone."""
     def rule(c, *operands):
-        arrays = [None if v is None else array(v, "what it reads") for v in operands]
+        need(all(v is None or v.array is not None for v in operands), "it is done of constants alone")
+        arrays = [None if v is None else v.array for v in operands]
         try:
             with numpy.errstate(all="ignore"):
                 result = f(c, *arrays)
@@ -83,6 +84,7 @@ def constant_of(c):
 
 
 def cast_like(c, x, other):
+    need(other.dtype is not None, "it makes elements of a type that is not read")
     return cast_to(c, x, other.dtype)
 
 

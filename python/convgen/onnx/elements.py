@@ -16,7 +16,14 @@ def same(op):
 
 
 def binary(op):
-    return lambda c, a, b: c.add(op, a, b)
+    """Before opset 7 the second operand's axes begin at one of the first's."""
+    def rule(c, a, b):
+        rank, axis = len(dims_of(a)), c.a.axis
+        if c.version < 7 and c.a.broadcast and axis is not None:
+            need(0 <= axis <= rank - len(dims_of(b)), f"it has no axis {axis}")
+            b = reshaped(c, b, b.dims + (1,) * (rank - axis - len(b.dims)))
+        return c.add(op, a, b)
+    return rule
 
 
 def variadic(op):
@@ -96,7 +103,9 @@ def gelu(c, x):
 
 
 def prelu(c, x, slope):
-    """A slope of (C) or (C, 1, 1) for one of (N, C, H, W)."""
+    """Before opset 7 a list has a slope for each channel."""
+    if c.version < 7 and len(slope.dims) == 1 and len(dims_of(x)) > 2:
+        slope = reshaped(c, slope, slope.dims + (1,) * (len(x.dims) - 2))
     return c.add("prelu", x, slope)
 
 
@@ -109,7 +118,8 @@ def epsilon_of(c):
 
 
 def batch_norm(c, x, *operands):
-    need(not c.a.training_mode and given(c.a.spatial, 1) == 1 and not c.wants(1), "its statistics are not constants of the model")
+    trained = c.a.is_test if c.version < 7 else not c.a.training_mode
+    need(trained and given(c.a.spatial, 1) == 1 and not c.wants(1), "its statistics are not constants of the model")
     return c.add("batchnorm", x, *operands, epsilon=epsilon_of(c))
 
 
@@ -118,9 +128,14 @@ def instance_norm(c, x, scale, bias):
 
 
 def layer_norm(c, x, scale, bias=None):
-    need(not c.wants(1) and not c.wants(2), "its mean or deviation is asked for")
     axis = axis_of(given(c.a.axis, -1), len(dims_of(x)))
-    return c.add("layernorm", x, *([scale] if bias is None else [scale, bias]), axis=axis, epsilon=epsilon_of(c))
+    y = c.add("layernorm", x, *([scale] if bias is None else [scale, bias]), axis=axis, epsilon=epsilon_of(c))
+    if not c.wants(1) and not c.wants(2):
+        return y
+    along = {"axes": list(range(axis, len(x.dims))), "keep": True}
+    mean = c.add("reduce_mean", x, **along)
+    spread = c.add("reduce_mean", c.add("pow", c.add("sub", x, mean), exponent=2.0), **along)
+    return [y, mean, reciprocal(c, c.add("sqrt", c.add("add", spread, like(x, epsilon_of(c)))))]
 
 
 def group_norm(c, x, scale, bias):
@@ -206,5 +221,6 @@ def cast(c, x):
 
 def dropout(c, x, ratio=None, training=None):
     need(not c.wants(1), "its mask is asked for")
-    need(training is None or not number(training, "its training_mode"), "it is in training mode")
+    used = c.a.is_test if c.version < 7 else training is None or not number(training, "its training_mode")
+    need(used or (ratio is not None and number(ratio, "its ratio") == 0), "it is in training mode")
     return x

@@ -33,6 +33,10 @@ class Value:
     def type(self):
         return TYPES.get(self.dtype)
 
+    @property
+    def kind(self):
+        return self.type or (self.dtype.name if self.dtype else "another type")
+
 
 def constant(array, name=None):
     array = numpy.asarray(array)
@@ -110,6 +114,6 @@ def check_operands(o):
             raise LeftOut("the shape of what it reads is not known")
         index = o.op == "gather" and i == 1
         if v.type is None or (v.type not in FLOATS and o.op not in ANY_TYPE and not index):
-            raise LeftOut(f"it reads elements of {v.dtype.name}: {'f32 and f64 are' if o.op not in ANY_TYPE else 'f32, f64 and i64 are'} allowed")
+            raise LeftOut(f"it reads elements of {v.kind}: {'f32 and f64 are' if o.op not in ANY_TYPE else 'f32, f64 and i64 are'} allowed")
         if v.type != o.operands[0].type and not index:
-            raise LeftOut(f"it reads elements of {o.operands[0].type} and {v.type}")
+            raise LeftOut(f"it reads elements of {o.operands[0].kind} and {v.kind}")

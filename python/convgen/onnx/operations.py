@@ -13,13 +13,15 @@ MANY = 2**20
 
 
 class Row:
-    def __init__(self, rule, operands=(1, 1), attributes=""):
-        self.rule, self.fewest, self.most = rule, *operands
+    def __init__(self, rule, operands=(1, 1), attributes="", several=False):
+        """several: outputs beside the first are there even where nothing reads them."""
+        self.rule, self.fewest, self.most, self.several = rule, *operands, several
         self.attributes = dict(word.split(":") for word in attributes.split())
 
 
 WINDOW = "auto_pad:string dilations:ints kernel_shape:ints pads:ints strides:ints"
 REDUCE = "axes:ints keepdims:int noop_with_empty_axes:int"
+BROADCAST = "broadcast:int axis:int"  # before opset 7
 ARG = "axis:int keepdims:int select_last_index:int"
 RESIZE = ("mode:string nearest_mode:string coordinate_transformation_mode:string cubic_coeff_a:float exclude_outside:int "
           "extrapolation_value:float antialias:int axes:ints keep_aspect_ratio_policy:string")
@@ -28,7 +30,7 @@ ROWS = {
     # convolutions and products
     "Conv": Row(w.convolution, (2, 3), WINDOW + " group:int"),
     "ConvTranspose": Row(w.transposed, (2, 3), WINDOW + " group:int output_padding:ints output_shape:ints"),
-    "Gemm": Row(m.gemm, (2, 3), "alpha:float beta:float transA:int transB:int"),
+    "Gemm": Row(m.gemm, (2, 3), "alpha:float beta:float broadcast:int transA:int transB:int"),
     "MatMul": Row(m.matmul, (2, 2)),
     # windows
     "MaxPool": Row(w.pool("maxpool"), (1, 1), WINDOW + " ceil_mode:int storage_order:int"),
@@ -38,15 +40,15 @@ ROWS = {
     "Resize": Row(w.resize, (1, 4), RESIZE),
     "Upsample": Row(w.upsample, (1, 2), "mode:string scales:floats"),
     # element by element
-    "Add": Row(e.binary("add"), (2, 2)),
-    "Sub": Row(e.binary("sub"), (2, 2)),
-    "Mul": Row(e.binary("mul"), (2, 2)),
-    "Div": Row(e.binary("div"), (2, 2)),
+    "Add": Row(e.binary("add"), (2, 2), BROADCAST),
+    "Sub": Row(e.binary("sub"), (2, 2), BROADCAST),
+    "Mul": Row(e.binary("mul"), (2, 2), BROADCAST),
+    "Div": Row(e.binary("div"), (2, 2), BROADCAST),
     "Sum": Row(e.variadic("add"), (1, MANY)),
     "Max": Row(e.variadic("max"), (1, MANY)),
     "Min": Row(e.variadic("min"), (1, MANY)),
     "Mean": Row(e.mean, (1, MANY)),
-    "Pow": Row(e.power, (2, 2)),
+    "Pow": Row(e.power, (2, 2), BROADCAST),
     "Sqrt": Row(e.same("sqrt")),
     "Exp": Row(e.same("exp")),
     "Log": Row(e.same("log")),
@@ -70,7 +72,7 @@ ROWS = {
     "Celu": Row(e.celu, (1, 1), "alpha:float"),
     "Gelu": Row(e.gelu, (1, 1), "approximate:string"),
     # norms, and along axes
-    "BatchNormalization": Row(e.batch_norm, (5, 5), "epsilon:float momentum:float spatial:int training_mode:int"),
+    "BatchNormalization": Row(e.batch_norm, (5, 5), "epsilon:float is_test:int momentum:float spatial:int training_mode:int"),
     "InstanceNormalization": Row(e.instance_norm, (3, 3), "epsilon:float"),
     "LayerNormalization": Row(e.layer_norm, (2, 3), "axis:int epsilon:float stash_type:int"),
     "GroupNormalization": Row(e.group_norm, (3, 3), "epsilon:float num_groups:int stash_type:int"),
@@ -88,7 +90,7 @@ ROWS = {
     "ArgMin": Row(e.arg(True), (1, 1), ARG),
     # elements in other places
     "Concat": Row(m.concat, (1, MANY), "axis:int"),
-    "Split": Row(m.split, (1, 2), "axis:int split:ints num_outputs:int"),
+    "Split": Row(m.split, (1, 2), "axis:int split:ints num_outputs:int", several=True),
     "Slice": Row(m.slice_, (1, 5), "starts:ints ends:ints axes:ints"),
     "Pad": Row(m.pad, (1, 4), "mode:string pads:ints value:float"),
     "Transpose": Row(m.transpose, (1, 1), "perm:ints"),
@@ -103,7 +105,7 @@ ROWS = {
     "Tile": Row(m.tile, (2, 2)),
     "Where": Row(m.where, (3, 3)),
     "Identity": Row(m.identity),
-    "Dropout": Row(e.dropout, (1, 3), "ratio:float seed:int"),
+    "Dropout": Row(e.dropout, (1, 3), "is_test:int ratio:float seed:int"),
     "Cast": Row(e.cast, (1, 1), "to:int saturate:int"),
     "CastLike": Row(n.cast_like, (2, 2), "saturate:int"),
     # what is known while the model is read

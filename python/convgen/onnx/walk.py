@@ -23,12 +23,22 @@ class Node:
         self.outputs = list(proto.output)
 
 
+def names_read(nodes):
+    """By nodes, and by the graphs within them."""
+    for node in nodes:
+        yield from node.input
+        for a in node.attribute:
+            yield from names_read(a.g.node)
+            yield from (o.name for o in a.g.output)
+
+
 class Scope:
     """Names within a graph; those of the graphs around it are known too."""
 
     def __init__(self, outer, nodes, opsets, prefix="", depth=0):
         self.values = collections.ChainMap({}, *(outer.values.maps if outer else []))
         self.nodes, self.opsets, self.prefix, self.depth = nodes, opsets, prefix, depth
+        self.read = set(names_read(nodes))  # what an unused second output is told by
         if depth > DEEPEST:
             raise Refused(f"its graphs and functions are nested more than {DEEPEST} deep")
 
@@ -52,7 +62,7 @@ class Walk:
         self.initialisers(graph, scope)
         self.inputs([i for i in graph.input if i.name not in scope.values], scope)
         self.nodes(scope, graph)
-        self.net.outputs = [(o.name, scope.get(o.name, OUTPUT)) for o in graph.output]
+        self.net.outputs = [(o.name, self.output(o.name, scope.get(o.name, OUTPUT))) for o in graph.output]
         return self.net
 
     # ---- what is there at the start ------------------------------------------------------------------------------------------
@@ -86,11 +96,19 @@ class Walk:
         dims = None if dims is None else checked_dims(dims, f"the input {tensor.name}")
         return Value(DTYPES.get(kind), dims, lost=Lost("the input", tensor.name, why) if why else None)
 
+    def output(self, name, value):
+        """A constant of other types can be no output."""
+        if value.array is None or (value.type and value.array.size):
+            return value
+        why = "it has no elements" if value.type else f"its elements are {value.kind}: f32, f64 and i64 are allowed"
+        return Value(value.dtype, value.dims, lost=Lost("the output", name, why))
+
     # ---- graphs ------------------------------------------------------------------------------------------------------------------
 
-    def nodes(self, scope, graph=None):
+    def nodes(self, scope, graph=None, outputs=()):
         for tensor in list(graph.value_info) + list(graph.output) if graph else []:
             self.stored[scope.prefix + tensor.name] = tensor
+        scope.read.update(o.name for o in graph.output) if graph else scope.read.update(outputs)
         for proto in scope.nodes:
             node = Node(proto, scope.prefix)
             operands = [scope.get(name, node) if name else None for name in proto.input]
@@ -124,7 +142,7 @@ class Walk:
     def called(self, function, node, proto, operands, scope):
         inner = Scope(None, function.called(proto), function.opsets or scope.opsets, node.label + "/", scope.depth + 1)
         inner.values.update(zip(function.inputs, operands + [None] * len(function.inputs)))
-        self.nodes(inner)
+        self.nodes(inner, outputs=function.outputs)
         return [inner.get(name, node) for name in function.outputs]
 
     def branch(self, node, proto, operands, scope):
@@ -149,10 +167,11 @@ class Walk:
             operands = operands[:-1]
         if not row.fewest <= len(operands) <= row.most or None in operands[:row.fewest]:
             raise LeftOut(f"it has {len(operands)} operands: {row.fewest} to {row.most} are allowed")
+        node.outputs = [name if name in scope.read or i == 0 or row.several else "" for i, name in enumerate(node.outputs)]
         call = Call(self.net, node, scope.version(), Attributes(proto, row.attributes), self.model.folder)
         result = row.rule(call, *operands)
         results = result if isinstance(result, list) else [result]
-        if any(proto.output[len(results):]):
+        if any(node.outputs[len(results):]):
             raise LeftOut("an output of it is asked for that is not made")
         return results
 
