@@ -110,7 +110,7 @@ function convgen.network(request)
   local net, why = network_file.parse(request.text, request.name)
   if not net then return nil, why end
   local made, why_not = network_text.caught(network_plan.of, net, request)
-  return made, why_not
+  return made, why_not and ("%s: %s"):format(request.name or "network", why_not)
 end
 
 -- What can be looked at of a network, in the pipeline's order; one of these as text, of request.text (and name).
@@ -124,7 +124,8 @@ function convgen.network_show(request, stage)
     return nil, ("'%s' is no stage of a network; the stages are: %s"):format(stage,
       table.concat(convgen.network_shown, ", "))
   end
-  return network_text.caught(view, net)
+  local shown, why_not = network_text.caught(view, net)
+  return shown, why_not and ("%s: %s"):format(request.name or "network", why_not)
 end
 
 -- The same of an operation of a network: request.operation on request.views (network/kernels.lua), request.sentence

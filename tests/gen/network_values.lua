@@ -1,5 +1,6 @@
 -- Random networks give the same numbers as they are, simplified, fused, and laid out in one arena.
 local suite = require "suite"
+local convgen = require "convgen"
 local file = require "network/file"
 local simplify = require "network/simplify"
 local fuse = require "network/fuse"
@@ -45,6 +46,26 @@ for i = 1, trials do
   suite.case(("network %d"):format(i), function()
     local ok, why = xpcall(check, debug.traceback, content, given)
     if not ok then error(content .. why, 0) end
+  end)
+end
+
+-- A text with some bytes changed, taken out or doubled is a network, or refused with the file's name; nothing else.
+local function damaged(content)
+  for _ = 1, math.random(1, 4) do
+    local at, letters = math.random(#content), "0123456789xabk,.()=\"-# \n@"
+    local n = math.random(#letters)
+    local how = { letters:sub(n, n), "", content:sub(at, at):rep(2), content:sub(at, at + 9) }
+    content = content:sub(1, at - 1) .. how[math.random(#how)] .. content:sub(at + 1)
+  end
+  return content
+end
+
+for i = 1, 4 * trials do
+  math.randomseed(seed, -i)
+  local content = damaged((random.network(i % 3 == 0 and "nhwc" or "nchw", math.random(3, 12))))
+  suite.case(("damaged network %d"):format(i), function()
+    local ok, plan, why = xpcall(convgen.network, debug.traceback, { text = content, name = "a.net" })
+    if not ok or not plan and not why:match "^a.net" then error(content .. tostring(ok and why or plan), 0) end
   end)
 end
 
