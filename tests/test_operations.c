@@ -91,7 +91,7 @@ static cg_view broadcast_view(const cg_view *of)
 typedef struct trial {
     cg_operation o;
     double rounds, size; /* the error may be so many roundings of the result plus a size; 0: none */
-    enum { REAL, INTEGERS, POSITIVE, HARD } data;
+    enum { REAL, INTEGERS, POSITIVE, HARD, LARGE } data;
 } trial;
 
 static double datum(const trial *t)
@@ -100,6 +100,7 @@ static double datum(const trial *t)
     if (t->data == HARD && one_of(3)) return hard[drawn(0, (int64_t)(sizeof hard / sizeof hard[0]) - 1)];
     if (t->data == INTEGERS) return (double)drawn(-8, 8);
     double x = cg_uniform(&state) * 4;
+    if (t->data == LARGE) return ldexp(x, (int)drawn(-3, 66)); /* beyond the integers, too */
     return t->data == POSITIVE ? fabs(x) + 0.01 : x;
 }
 
@@ -170,7 +171,7 @@ static void compare(const trial *t, memory *m, const char *what)
     cg_view *v = &exact.view[CG_OP_DST], *result = v;
     const cg_view as_it_was = t->o.view[CG_OP_DST];
     int64_t step = 1, index[CG_RANK] = {0};
-    strcpy(v->type, "f64");
+    if (v->type[0] != 'i') strcpy(v->type, "f64");
     for (int i = v->rank - 1; i >= 0; i--) v->strides[i] = step, step *= v->dims[i];
     double *expected = cg_malloc(cg_view_bytes(result) + 8);
     void *at[CG_SLOTS];
@@ -566,12 +567,24 @@ static trial draw_matmul(void)
     return t;
 }
 
+static trial draw_cast(void)
+{
+    static const char *const types[] = {"f32", "f64", "i64"};
+    trial t = new_trial("copy");
+    int64_t dims[CG_RANK];
+    int rank = draw_dims(dims, 1, 4, 20), from = (int)drawn(0, 2), to = (from + (int)drawn(1, 2)) % 3;
+    set_view(&t, CG_OP_SRC, new_view(types[from], rank, dims));
+    set_view(&t, CG_OP_DST, new_view(types[to], rank, dims));
+    t.data = one_of(2) ? HARD : LARGE;
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
 } operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm},
     {"pool", draw_pool}, {"resize", draw_resize}, {"pad", draw_pad}, {"gather", draw_gather},
-    {"argmax", draw_argmax}, {"matmul", draw_matmul}};
+    {"cast", draw_cast}, {"argmax", draw_argmax}, {"matmul", draw_matmul}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }
