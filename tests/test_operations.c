@@ -14,6 +14,7 @@ static const char *const sought[SOUGHT] = {"avx512", "avx2", "portable"};
 static cg_script *script;
 static cg_target targets[SOUGHT];
 static int target_count;
+static bool compiles; /* there is a system compiler */
 static uint64_t state;
 
 static int64_t drawn(int64_t low, int64_t high) { return low + (int64_t)(cg_random(&state) % (uint64_t)(high - low + 1)); }
@@ -28,6 +29,8 @@ static void begin(void)
     cg_machine_detect(&machine);
     ck_assert_int_eq(cg_script_new(&script), CONVGEN_OK);
     target_count = 0;
+    compiles = !system("command -v cc >/dev/null 2>&1");
+    if (!compiles) printf("skipped: cc is not installed, so that it compiles nothing here\n");
     for (int i = 0; i < SOUGHT; i++) {
         if (!cg_script_target(script, &machine, sought[i], &targets[target_count])) target_count++;
         else printf("left out: %s\n", cg_error_text());
@@ -88,7 +91,7 @@ static cg_view broadcast_view(const cg_view *of)
 typedef struct trial {
     cg_operation o;
     double rounds, size; /* the error may be so many roundings of the result plus a size; 0: none */
-    enum { REAL, INTEGERS, POSITIVE, HARD } data;
+    enum { REAL, INTEGERS, POSITIVE, HARD, LARGE } data;
 } trial;
 
 static double datum(const trial *t)
@@ -97,6 +100,7 @@ static double datum(const trial *t)
     if (t->data == HARD && one_of(3)) return hard[drawn(0, (int64_t)(sizeof hard / sizeof hard[0]) - 1)];
     if (t->data == INTEGERS) return (double)drawn(-8, 8);
     double x = cg_uniform(&state) * 4;
+    if (t->data == LARGE) return ldexp(x, (int)drawn(-3, 66)); /* beyond the integers, too */
     return t->data == POSITIVE ? fabs(x) + 0.01 : x;
 }
 
@@ -141,15 +145,15 @@ static void describe(const trial *t, char *text, size_t size)
 }
 
 /* Each thread's share is run one after another. */
-static void run_kernel(const trial *t, const cg_target *target, int threads, void *const at[CG_SLOTS], const char *what)
+static void run_kernel(const trial *t, const cg_target *target, const char *compiler, int threads, void *const at[CG_SLOTS], const char *what)
 {
     char why[CG_WHY];
     cg_source source;
     cg_kernel kernel;
     cg_parallel par = {threads, NULL, NULL};
-    cg_operation_request r = {&t->o, what, target->name, cg_form(target, "tcc"), threads};
+    cg_operation_request r = {&t->o, what, target->name, cg_form(target, compiler), threads};
     ck_assert_msg(!cg_script_operation(script, &r, &source, why), "%s, %s: %s", what, target->name, why);
-    ck_assert_msg(!cg_kernel_compile(&source, &(cg_making){t->o.op, "tcc", target->flags}, &kernel, why), "%s, %s: %s", what, target->name, why);
+    ck_assert_msg(!cg_kernel_compile(&source, &(cg_making){t->o.op, compiler, target->flags}, &kernel, why), "%s, %s: %s", what, target->name, why);
     void *workspace = cg_page_aligned(cg_kernel_workspace(&kernel, threads) + 64);
     ck_assert_ptr_nonnull(workspace);
     memset(workspace, 0xFF, cg_kernel_workspace(&kernel, threads));
@@ -167,7 +171,7 @@ static void compare(const trial *t, memory *m, const char *what)
     cg_view *v = &exact.view[CG_OP_DST], *result = v;
     const cg_view as_it_was = t->o.view[CG_OP_DST];
     int64_t step = 1, index[CG_RANK] = {0};
-    strcpy(v->type, "f64");
+    if (v->type[0] != 'i') strcpy(v->type, "f64");
     for (int i = v->rank - 1; i >= 0; i--) v->strides[i] = step, step *= v->dims[i];
     double *expected = cg_malloc(cg_view_bytes(result) + 8);
     void *at[CG_SLOTS];
@@ -206,7 +210,27 @@ static bool same_bits(const cg_view *v, const void *a, const void *b, const int6
     return !memcmp((const char *)a + at, (const char *)b + at, size) || (isnan(cg_view_get(v, a, index)) && isnan(cg_view_get(v, b, index)));
 }
 
-static void try_it(const trial *t)
+/* The kernel of a target by a compiler: nothing between the elements is written, the bits are those of `first`. */
+static void try_target(const trial *t, const cg_target *target, const char *compiler, int threads, memory *m, const void *first, const char *what)
+{
+    char where[2200];
+    const cg_view *v = &t->o.view[CG_OP_DST];
+    int64_t index[CG_RANK] = {0};
+    snprintf(where, sizeof where, "%.1400s, %s, %s, %d threads", what, target->name, compiler, threads);
+    memset(m->at[CG_OP_DST], POISON, cg_view_bytes(v));
+    run_kernel(t, target, compiler, threads, m->at, what);
+    look_between(t, m, where);
+    if (!first) {
+        compare(t, m, where);
+        return;
+    }
+    do ck_assert_msg(same_bits(v, first, m->at[CG_OP_DST], index), "%s: other bits than %s's: %.9g, %.9g", where, targets[0].name,
+                     cg_view_get(v, m->at[CG_OP_DST], index), cg_view_get(v, first, index));
+    while (cg_next_index(v, index));
+}
+
+/* by_system: a system compiler's code of the C form as well. */
+static void try_it(const trial *t, bool by_system)
 {
     char what[2048];
     memory m = {0};
@@ -215,22 +239,13 @@ static void try_it(const trial *t)
     for (int i = 0; i < CG_SLOTS; i++)
         if (t->o.view[i].type[0]) fill(t, i, &m);
     void *first = cg_malloc(cg_view_bytes(v) + 1);
-    for (int i = 0; i < target_count; i++)
-        for (int threads = 1; threads <= 3; threads += 2) {
-            char where[2200];
-            int64_t index[CG_RANK] = {0};
-            snprintf(where, sizeof where, "%.1400s, %s, %d threads", what, targets[i].name, threads);
-            memset(m.at[CG_OP_DST], POISON, cg_view_bytes(v));
-            run_kernel(t, &targets[i], threads, m.at, what);
-            look_between(t, &m, where);
-            if (i == 0 && threads == 1) {
-                compare(t, &m, where);
-                memcpy(first, m.at[CG_OP_DST], cg_view_bytes(v));
-            }
-            do ck_assert_msg(same_bits(v, first, m.at[CG_OP_DST], index), "%s: other bits than %s's: %.9g, %.9g", where, targets[0].name,
-                             cg_view_get(v, m.at[CG_OP_DST], index), cg_view_get(v, first, index));
-            while (cg_next_index(v, index));
-        }
+    try_target(t, &targets[0], "tcc", 1, &m, NULL, what);
+    memcpy(first, m.at[CG_OP_DST], cg_view_bytes(v));
+    for (int i = 0; i < target_count; i++) {
+        if (i) try_target(t, &targets[i], "tcc", 1, &m, first, what);
+        try_target(t, &targets[i], "tcc", 3, &m, first, what);
+        if (by_system) try_target(t, &targets[i], "cc", 1, &m, first, what);
+    }
     cg_free(first);
     release(&m);
 }
@@ -552,12 +567,24 @@ static trial draw_matmul(void)
     return t;
 }
 
+static trial draw_cast(void)
+{
+    static const char *const types[] = {"f32", "f64", "i64"};
+    trial t = new_trial("copy");
+    int64_t dims[CG_RANK];
+    int rank = draw_dims(dims, 1, 4, 20), from = (int)drawn(0, 2), to = (from + (int)drawn(1, 2)) % 3;
+    set_view(&t, CG_OP_SRC, new_view(types[from], rank, dims));
+    set_view(&t, CG_OP_DST, new_view(types[to], rank, dims));
+    t.data = one_of(2) ? HARD : LARGE;
+    return t;
+}
+
 static const struct {
     const char *name;
     trial (*draw)(void);
 } operations[] = {{"copy", draw_copy}, {"turn", draw_turn}, {"rows", draw_rows}, {"chain", draw_chain}, {"reduce", draw_reduce}, {"softmax", draw_softmax}, {"norm", draw_norm},
     {"pool", draw_pool}, {"resize", draw_resize}, {"pad", draw_pad}, {"gather", draw_gather},
-    {"argmax", draw_argmax}, {"matmul", draw_matmul}};
+    {"cast", draw_cast}, {"argmax", draw_argmax}, {"matmul", draw_matmul}};
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 static int trials(int usual) { return getenv("CONVGEN_TRIALS") ? atoi(getenv("CONVGEN_TRIALS")) : usual; }
@@ -567,7 +594,7 @@ START_TEST(test_steps)
 {
     for (int i = 0; i < trials(8) && wanted(step_rows[_i].name); i++) {
         trial t = draw_step(&step_rows[_i]);
-        try_it(&t);
+        try_it(&t, !i && compiles);
     }
 }
 END_TEST
@@ -576,7 +603,7 @@ START_TEST(test_operations)
 {
     for (int i = 0; i < trials(40) && wanted(operations[_i].name); i++) {
         trial t = operations[_i].draw();
-        try_it(&t);
+        try_it(&t, !i && compiles);
     }
 }
 END_TEST

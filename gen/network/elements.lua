@@ -31,6 +31,7 @@ local function maker(k, o, inner)
       values[slot] = r
     end
     local y = steps.put(k, o.steps, values)
+    if o.convert then o.convert(k, y) end
     k:store(k:at(pointers[#pointers], at * inner.steps[#pointers]), y, 0, count)
   end
 end
@@ -100,7 +101,7 @@ function elements.block(b, list)
   return math.max(least_block, math.min(block, share // least_block * least_block))
 end
 
--- Parts that write all elements. o: steps; slots: those that are read; views: theirs and, last, what is written. All
+-- Parts that write all elements. o: steps; convert(k, y): what is done with their result; slots: those that are read; views: theirs and, last, what is written. All
 -- have its dims.
 function elements.parts(b, o)
   local list = axes.merged(axes.ordered(axes.of_views(o.views), #o.views))

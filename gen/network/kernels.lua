@@ -8,7 +8,7 @@ local build = require "build"
 local driver = require "driver"
 local along = require "network/along"
 local elements, turned = require "network/elements", require "network/turned"
-local argmax = require "network/argmax"
+local argmax, cast = require "network/argmax", require "network/cast"
 local indexed, linear = require "network/indexed", require "network/linear"
 local matmul = require "network/matmul"
 local pad, pool = require "network/pad", require "network/pool"
@@ -34,6 +34,11 @@ local function chain(b, operation, views)
 end
 
 local function copy(b, operation, views)
+  if views.src.type ~= views.dst.type then
+    local stages = stage(cast.parts(b, views))
+    cast.finish(b, views)
+    return stages
+  end
   local parts = turned.parts(b, { views.src, views.dst })
   return parts and stage(parts) or chain(b, operation, views)
 end
@@ -63,7 +68,7 @@ local reduce, softmax, norm, windows = along.reduce, along.softmax, along.norm, 
 
 -- One row an operation: make(b, operation, views) gives its stages.
 kernels.rows = {
-  copy  = { make = copy },   -- from one view to another of the same dims
+  copy  = { make = copy },   -- from one view to another of the same dims, and of any type
   chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
                              -- they are broadcast; no operand at all: a step of numbers
   -- windows along axes (without: those from 2 on), of which all dims may differ: kernel, stride, pad (leading), dilation (1: dense), of each axis

@@ -1,7 +1,7 @@
 -- matmul.lua: products of two tensors, batch by batch: register tiles (tile.lua) along an axis of neighbours of the result.
 --
 -- Each sum is one chain of fma from zero over k, ascending, whichever operand has the lanes. That one is laid out in
--- panels, column by column, where its neighbours are along k.
+-- panels where its neighbours are along k, or where there are many rows, for which it is read anew.
 local relayout, tile, types = require "relayout", require "tile", require "types"
 local axes = require "network/axes"
 local matmul = {}
@@ -42,8 +42,11 @@ local function kernel(named, o, rows, size, from)
   return tile.kernel(named)
 end
 
--- Columns of what has the lanes one behind the other, `width` elements apart.
+-- Lanes of what has them, k by k, `width` elements apart.
 local function panel(named, o, size, width)
+  if o.lanes_axis.steps[1] == 1 then
+    return relayout.copy({ elements = size, loops = { { count = o.k.size, steps = { o.k.steps[1], width } } } }, named)
+  end
   return relayout.to_many_rows({ channels = o.k.size, pixels = size, pitch = o.lanes_axis.steps[1], row = width,
     exact = true }, named)
 end
@@ -57,12 +60,12 @@ local function shape(b, views)
   local o = roles(views)
   o.lanes_axis, o.lanes = o.lanes, types.lanes(b.p.type, b.target)
   local unit = o.lanes_axis.steps[3] == 1 or o.lanes_axis.size == 1
-  o.packed = unit and o.lanes_axis.steps[1] ~= 1 and o.lanes_axis.size > 1 and o.k.steps[1] == 1
   o.vectors = not unit and 1 or math.min(most_vectors, b.target.registers < 32 and 2 or most_vectors,
     (o.lanes_axis.size + o.lanes - 1) // o.lanes)
-  o.width = (unit and (o.packed or o.lanes_axis.steps[1] == 1)) and o.vectors * o.lanes or 1
-  if o.width == 1 then o.vectors = 1 end
   o.tile_rows = even(o.rows.size, math.max(1, math.min(8, (b.target.registers - 2 - o.vectors) // o.vectors)))
+  local straight = o.lanes_axis.steps[1] == 1 or o.lanes_axis.size == 1
+  o.packed = unit and (straight and o.rows.size > 4 * o.tile_rows or not straight and o.k.steps[1] == 1)
+  o.width = unit and (o.packed or straight) and o.vectors * o.lanes or 1
   return o
 end
 

@@ -59,6 +59,8 @@ return {
   div_one     = { means = "d = x / y",         gnu = "vdivs%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5E /r", tuple = "one" },
   sqrt_one    = { means = "d = root of y",     gnu = "vsqrts%t",      op = "RVM",  code = "VEX.LIG.St.0F.WIGt 51 /r", tuple = "one" },
   greater_one = { means = "d = x > y ? -1 : 0, the predicate 30", gnu = "vcmps%t", op = "RVMI", code = "VEX.LIG.St.0F.WIGt C2 /r ib", tuple = "one", low = true },
+  widen_one   = { means = "d = f32 as f64",    gnu = "vcvtss2sd",     op = "RVM",  code = "VEX.LIG.F3.0F.WIG 5A /r", tuple = "one", low = true },
+  narrow_one  = { means = "d = f64 as f32",    gnu = "vcvtsd2ss",     op = "RVM",  code = "VEX.LIG.F2.0F.WIG 5A /r", tuple = "one", low = true },
   fma_over_one = { means = "d = v*d + x",      gnu = "vfmadd213s%t",  op = "RVM",  code = "VEX.LIG.66.0F38.Wt A9 /r", tuple = "one" },
   min_one     = { means = "d = x < y ? x : y", gnu = "vmins%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5D /r", tuple = "one" },
   max_one     = { means = "d = x > y ? x : y", gnu = "vmaxs%t",       op = "RVM",  code = "VEX.LIG.St.0F.WIGt 5F /r", tuple = "one" },

@@ -305,6 +305,22 @@ vectors.operations = {
   down = down, sqrt = sqrt, greater = greater,
 }
 
+---- what is stored as another type: one f32 for an f64 ----------------------------------------------------------------
+
+local function one(s, name)
+  if s.k.lanes > 1 then error(("program %s: vectors of %s are not converted"):format(s.name, s.type), 0) end
+  return encoder.form(name, "f32", 128)
+end
+
+local function widened(s, op) put(s, one(s, "widen_one"), s.map[op.d], s.map[op.d], address(s, op.a)) end
+
+local function narrowed(s, op)
+  put(s, one(s, "narrow_one"), s.temporary, s.map[op.x], s.map[op.x])
+  put(s, one(s, "store_one"), s.temporary, nil, address(s, op.a))
+end
+
+vectors.stored = { f32 = { load = widened, broadcast = widened, store = narrowed } }
+
 -- A reader of the pool knows how far it is now.
 function vectors.fix(s, fixup, distance, symbol)
   local how, n = fixup.how, fixup.item
