@@ -3,7 +3,7 @@ import math
 
 import numpy
 
-from .calls import dims_of, dtype_of, given, integers
+from .calls import dims_of, given, integers
 from .constants import MOST_FOLDED
 from .elements import cast_to
 from .errors import LeftOut

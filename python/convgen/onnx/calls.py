@@ -3,7 +3,6 @@ import math
 
 import numpy
 
-from .errors import LeftOut
 from .model import MOST, type_name
 from .model import DTYPES
 from .network import constant
@@ -31,7 +30,7 @@ def given(value, absent):
 
 
 def array(v, what):
-    need(v.array is not None, f"{what} is not constant")
+    need(v is not None and v.array is not None, f"{what} is {'missing' if v is None else 'not constant'}")
     return v.array
 
 
@@ -45,6 +44,13 @@ def integers(v, what):
 def either(attribute, operand, what):
     """A list that is an attribute in old opsets and an operand in new ones; None: neither."""
     return integers(operand, what) if operand is not None else attribute
+
+
+def numbers(v, what):
+    """A constant list of numbers, of an operand."""
+    a = array(v, what)
+    need(a.ndim == 1 and a.dtype.kind == "f" and a.size <= 100, f"{what} are no list of numbers")
+    return a.tolist()
 
 
 def number(v, what):

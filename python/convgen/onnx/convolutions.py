@@ -201,10 +201,9 @@ def layers(net, fuse, say):
 
 def say_left_out(net, say):
     """Convolutions, and what they are lost with."""
-    for node, why, lost in net.left_out:
-        first = (lost.op, lost.label) == (node.op, node.label)
-        if first or node.op in CONVOLUTIONS:
-            say(f"left out {node.op} {node.label}: {why}" + ("" if first else f", as {lost.op} {lost.label} was left out"))
+    for lost in net.left_out:
+        if not lost.cause or lost.op in CONVOLUTIONS:
+            say(f"left out {lost.op} {lost.label}: {lost.why}" + (f", as {lost.cause.op} {lost.cause.label} was left out" if lost.cause else ""))
 
 
 def write_list(net, a, out, say):

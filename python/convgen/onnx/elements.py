@@ -4,7 +4,6 @@ import math
 import numpy
 
 from .calls import array, axes_of, dims_of, dtype_of, either, finite, given, like, number, reshaped
-from .errors import LeftOut
 from .network import constant
 from .shapes import axis_of, broadcast, need
 

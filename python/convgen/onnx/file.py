@@ -7,8 +7,7 @@ import numpy
 
 from . import spelling
 from .errors import Refused
-from .model import MOST
-from .network import Network, Operation
+from .network import Operation
 
 ALIGNED = 64
 LONGEST_NAME = 1000

@@ -3,19 +3,18 @@ MOST_SAID = 8
 
 
 def roots(net):
-    """The lost nodes that outputs need, first ones first."""
-    found = []
-    for _, value in net.outputs:
-        follow(value.lost, found)
-    return found
-
-
-def follow(lost, found):
-    if lost is None or lost in found:
-        return
-    for v in lost.reads:
-        follow(v.lost, found)
-    found.append(lost)
+    """What must be supported before all outputs can be: lost nodes that follow no other one, first ones first."""
+    found, seen, ahead = set(), set(), [value for _, value in net.outputs]
+    while ahead:
+        value = ahead.pop()
+        if not value.lost or value in seen:
+            continue
+        seen.add(value)
+        reads = value.maker.operands if value.maker else value.lost.reads
+        ahead.extend(reads)
+        if not (value.lost.cause or value.maker and any(v.lost for v in reads)):
+            found.add(value.lost)
+    return sorted(found, key=lambda lost: lost.place)
 
 
 def fed_by(value):

@@ -5,6 +5,7 @@ data lies in the model's folder or below it. What onnx itself infers or checks i
 """
 import math
 import os
+import warnings
 
 import numpy
 
@@ -211,7 +212,8 @@ def parsed(path):
     except ImportError:
         raise Refused("python3-onnx is not installed; it reads the model")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("error")  # that not all of it was read
             return onnx.ModelProto.FromString(file.read())
     except OSError as e:
         raise Refused(f"{path}: {e.strerror}")
@@ -219,8 +221,21 @@ def parsed(path):
         raise Refused(f"{path} is not a whole ONNX file")
 
 
+def texts(message):
+    """Every text in a message, and in those within."""
+    for field, value in message.ListFields():
+        values = value if field.label == field.LABEL_REPEATED else [value]
+        if field.type == field.TYPE_STRING:
+            yield from values
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in values:
+                yield from texts(inner)
+
+
 def load(path):
     proto = parsed(path)
+    if not all(isinstance(text, str) for text in texts(proto)):  # protobuf gives bytes for them, or an exception
+        raise Refused(f"{path}: a name in it is not UTF-8")
     if not proto.graph.node:
         raise Refused(f"{path} is not an ONNX model: it has no graph")
     return Model(path, proto)

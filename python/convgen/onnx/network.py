@@ -3,6 +3,7 @@
 add() folds what has constants alone by NumPy (constants.py) and checks shapes (shapes.py). What is not supported is `lost`, and
 what follows it, whose shapes may be known all the same.
 """
+import itertools
 import math
 
 import numpy
@@ -17,10 +18,12 @@ ANY_TYPE = {"depth_to_space", "concat", "split", "slice", "pad", "transpose", "r
 
 
 class Lost:
-    """A node that cannot be done, why, and what it reads."""
+    """A node that cannot be done, why, what it reads, and, where that is why, the lost one that it follows."""
 
-    def __init__(self, op, label, why, reads=()):
-        self.op, self.label, self.why, self.reads = op, label, why, list(reads)
+    count = itertools.count()
+
+    def __init__(self, op, label, why, reads=(), cause=None):
+        self.op, self.label, self.why, self.reads, self.cause, self.place = op, label, why, list(reads), cause, next(self.count)
 
 
 class Value:
@@ -73,7 +76,7 @@ MACS = {"conv": convolution_macs, "deconv": convolution_macs, "matmul": matmul_m
 class Network:
     def __init__(self):
         self.operations, self.inputs, self.outputs = [], [], []
-        self.left_out = []  # (node, why, Lost) of what has no operation
+        self.left_out = []  # the Lost that have no operation
 
     def add(self, op, operands, node, lost=None, **words):
         """The result, or a list of results where the rule has them."""

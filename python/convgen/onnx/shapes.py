@@ -17,8 +17,8 @@ def need(holds, sentence):
 
 
 def axis_of(axis, rank):
-    need(-rank <= axis < max(rank, 1), f"the axis {axis} is none of a tensor of {rank} dimensions")
-    return axis % rank if rank else 0
+    need(-rank <= axis < rank, f"the axis {axis} is none of a tensor of {rank} dimensions")
+    return axis % rank
 
 
 def broadcast(words, *dims):

@@ -66,8 +66,7 @@ def gemm(w):
 
 
 def factors_of(w):
-    """Factors that make these sizes when they are multiplied in f64; without factors the sizes themselves."""
-    return "x".join(map(single, w["factors"])) if w["factors"] else "o" + dims(w["sizes"])
+    return "x".join(map(number, w["factors"])) if w["factors"] else "o" + dims(w["sizes"])
 
 
 def resize(w):

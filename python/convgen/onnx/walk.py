@@ -4,8 +4,6 @@ A node that cannot be read is Lost with a reason; so is what follows it, but sha
 """
 import collections
 
-import numpy
-
 from . import operations, sizes
 from .calls import Call
 from .errors import LeftOut, Refused
@@ -178,8 +176,8 @@ class Walk:
     def left_out(self, node, operands, why, scope, known):
         """Shapes that the model has stored are all that is known of what it makes."""
         before = next((v.lost for v in operands if v is not None and v.lost), None)
-        lost = before if before and known else Lost(node.op, node.label, why, [v for v in operands if v is not None])
-        self.net.left_out.append((node, why, lost))
+        lost = Lost(node.op, node.label, why, [v for v in operands if v is not None], (before.cause or before) if before and known else None)
+        self.net.left_out.append(lost)
         return [self.as_stored(scope.prefix + name, lost) for name in node.outputs]
 
     def as_stored(self, name, lost):

@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from .calls import array, dims_of, finite, given, integers, list_of, reshaped
+from .calls import dims_of, given, integers, list_of, numbers
 from .errors import LeftOut
 from .model import MOST
 from .network import Lost
@@ -191,7 +191,16 @@ def resize_to(c, x, factors, sizes, words):
         return c.add("reshape", y, dims=y.dims[2:])
     if not all(unchanged[:2]):
         return resize_turned(c, x, (factors, sizes, words), unchanged)
-    return c.add("resize", x, factors=factors and factors[2:], sizes=list(sizes[2:]), **words)
+    said = factors and [said_factor(*f) for f in zip(factors[2:], x.dims[2:], sizes[2:])]
+    return c.add("resize", x, factors=said, sizes=list(sizes[2:]), **words)
+
+
+def said_factor(factor, n, size):
+    """The shortest number near a factor that makes the size when it is multiplied in f64 and rounded down, as a network file has it."""
+    for near in (float(str(numpy.float32(factor))), factor, float(numpy.nextafter(factor, math.inf)), factor * (1 + 2**-24)):
+        if math.floor(n * near) == size:
+            return near
+    raise LeftOut(f"its factor {factor} makes {size} of {n}, which a network file cannot say")
 
 
 def resize_turned(c, x, asked, unchanged):
@@ -211,15 +220,16 @@ def coordinates_of(c, x, factors):
     return "half_pixel" if given_coordinates == "half_pixel_symmetric" and whole else given_coordinates
 
 
-def sizes_kept(c, x, sizes, axes):
-    """Of keep_aspect_ratio_policy: one factor for all axes, and sizes rounded to the nearest."""
+def by_sizes(c, x, sizes, axes, words):
+    """keep_aspect_ratio_policy: one factor for all axes, and sizes rounded to the nearest."""
     policy = given(c.a.keep_aspect_ratio_policy, "stretch")
     if policy == "stretch":
-        return sizes
+        return resize_to(c, x, None, sizes, words)
     need(policy in ("not_larger", "not_smaller"), f"its keep_aspect_ratio_policy is {policy}")
-    among = axes if axes is not None else range(len(x.dims))
+    among = range(len(x.dims)) if axes is None else [axis % len(x.dims) for axis in axes]
     factor = (min if policy == "not_larger" else max)(sizes[i] / x.dims[i] for i in among)
-    return [math.floor(n * factor + 0.5) if i in [a % len(x.dims) for a in among] else n for i, n in enumerate(x.dims)]
+    factors = [factor if i in among else 1.0 for i in range(len(x.dims))]
+    return resize_to(c, x, factors, [math.floor(n * f + 0.5) for n, f in zip(x.dims, factors)], words)
 
 
 def resize(c, x, *operands):
@@ -228,16 +238,16 @@ def resize(c, x, *operands):
     need(not c.a.antialias and not c.a.exclude_outside, "antialias and exclude_outside are not done")
     if c.version < 11:
         words = resize_mode(c, "asymmetric", "floor")
-        return by_factors(c, x, checked_factors(array(operands[0], "its scales").tolist(), rank), words)
+        return by_factors(c, x, checked_factors(numbers(operands[0] if operands else None, "its scales"), rank), words)
     scales, sizes = (list(operands) + [None] * 3)[1:3]
-    factors = array(scales, "its scales").tolist() if scales is not None and scales.dims != (0,) else None
+    factors = numbers(scales, "its scales") if scales is not None and scales.dims != (0,) else None
     factors = factors and checked_factors(spread(factors, axes, [1.0] * rank), rank)
     words = resize_mode(c, coordinates_of(c, x, factors), given(c.a.nearest_mode, "round_prefer_floor"))
     if factors:
         return by_factors(c, x, factors, words)
     need(sizes is not None, "it has neither scales nor sizes")
     wanted = list_of(spread(integers(sizes, "the list of its sizes"), axes, x.dims), rank, 0, "the list of its sizes", 1)
-    return resize_to(c, x, None, sizes_kept(c, x, wanted, axes), words)
+    return by_sizes(c, x, wanted, axes, words)
 
 
 def by_factors(c, x, factors, words):
@@ -246,5 +256,5 @@ def by_factors(c, x, factors, words):
 
 def upsample(c, x, scales=None):
     """Scales are an attribute in opset 7 and 8."""
-    factors = array(scales, "its scales").tolist() if scales is not None else given(c.a.scales, [])
+    factors = numbers(scales, "its scales") if scales is not None else given(c.a.scales, [])
     return by_factors(c, x, checked_factors(factors, len(dims_of(x))), resize_mode(c, "asymmetric", "floor"))
