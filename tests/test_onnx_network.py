@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 import os
+import random
 import shutil
 import sys
 import zlib
@@ -30,7 +31,7 @@ import network_numpy  # noqa: E402
 shutil.rmtree(work, ignore_errors=True)
 os.makedirs(work)
 path, base = os.path.join(work, "model.onnx"), os.path.join(work, "net")
-failed, rng = 0, np.random.default_rng(7)
+failed, written, rng = 0, [], np.random.default_rng(7)
 
 
 def check(what, good):
@@ -80,6 +81,7 @@ def run(made, *words):
     """Exit status, the network file, what was said."""
     clean()
     if isinstance(made, onnx.ModelProto):
+        written.append(made)
         onnx.save(made, path)
     elif made is not None:
         with open(path, "wb") as f:
@@ -295,7 +297,7 @@ def test_fused_convolution():
     a = {"domain": "com.microsoft", "kernel_shape": [1, 1], "activation": "LeakyRelu", "activation_params": [0.2]}
     made = model([node("FusedConv", "x w b z", "y", **a)], [("x", [1, 3, 8, 8]), ("z", [1, 2, 8, 8])], weights={"w": real(2, 3, 1, 1), "b": real(2)}, others=["com.microsoft"])
     says("FusedConv", made, ["y.2 = conv(x, w, b) ic3ih8iw8oc2oh8ow8kh1kw1sh1sw1ph0pw0dh0dw0", "y.3 = add(y.2, z)", "y = activate(y.3) leaky:0.2"])
-    refused("com.microsoft", model([node("FusedGemm", "x", "y", domain="com.microsoft", name="fused")], others=["com.microsoft"]), "FusedGemm fused is not supported; it reads the input x")
+    refused("com.microsoft", model([node("FusedGemm", "x", "y", domain="com.microsoft", name="fused")], others=["com.microsoft"]), "com.microsoft.FusedGemm fused is not supported; it reads the input x")
 
 
 def test_transposed():
@@ -323,6 +325,8 @@ def test_dimensions():
     refused("no such position", two, "--dim 7=5 is of no use", *given, "--dim", "7=5")
     refused("no such input", two, "--dim c:1=5 is of no use", *given, "--dim", "c:1=5")
     refused("fixed", two, "the input a has 3 at position 1, which is not free", *given, "--dim", "a:1=4")
+    named = model([node("Relu", "a", "y"), node("Relu", "b", "z")], [("b", ["n", 7]), ("a", ["n", 3, 5, 5])], "y z")
+    check("a name that another input settles", "input b f32 1x7\n" in run(named)[1])
     fixed = model([node("Relu", "x", "y")], [("x", [1, 3, 48, "w"])])
     check("what is so already", run(fixed, "--dim", "2=48", "--dim", "3=320")[0] == 0 and run(fixed, "--size", "48x320")[0] == 0)
     refused("not so", fixed, "--dim 2=50 is of no use", "--dim", "2=50", "--dim", "3=320")
@@ -337,11 +341,15 @@ def test_dimensions():
 def test_lost():
     w = {"w": real(4, 3, 3, 3), "v": real(3, 3, 1, 1)}
     custom = [node("Conv", "x v", "a", name="before"), node("Swirl", "a", "b", domain="my", name="odd"), node("Conv", "b w", "y", name="after")]
-    err = refused("custom", model(custom, weights=w, others=["my"]), "Swirl odd is not supported; it reads a of Conv before\n")
-    check(f"share: {err}", "without it and what follows, 100 % of the multiply-adds whose sizes are known are supported" in err)
+    err = refused("custom", model(custom, weights=w, others=["my"]), "my.Swirl odd is not supported; it reads a of Conv before\n")
+    check(f"share: {err}", "without it and what follows, 100 % of the multiply-adds are supported (the sizes of 1 convolutions" in err)
     stored = [described("b", [1, 3, 8, 8])]
-    err = refused("custom, stored", model(custom, weights=w, others=["my"], stored=stored), "Swirl odd is not supported; it reads a of Conv before\n")
+    err = refused("custom, stored", model(custom, weights=w, others=["my"], stored=stored), "my.Swirl odd is not supported; it reads a of Conv before\n")
     check(f"share: {err}", "without it and what follows, 12.9 % of" in err)
+    lstm = [node("LSTM", "x u r", "h", hidden_size=4, name="rnn"), node("Squeeze", "h a", "s"), node("MatMul", "s m", "y")]
+    made = model(lstm, [("x", [5, 2, 3])], weights={"u": real(1, 16, 3), "r": real(1, 16, 4), "a": longs(1), "m": real(4, 10)})
+    err = refused("recurrent", made, "LSTM rnn is not supported; it reads the input x and the constant u and the constant r\n")
+    check(f"share: {err}", "0 % of the multiply-adds are supported\n" in err)
     both = model(custom + [node("Relu", "a", "z")], outputs="y z", weights=w, others=["my"])
     status, text, err = run(both)
     check(f"one output: {err}", status == 0 and text.endswith("output z\n") and "left out of" in err and "the output y" in err)
@@ -351,8 +359,11 @@ def test_lost():
     refused("an input", model([node("Relu", "x", "y")], [described("x", [2, 3], TensorProto.INT32)]), "the input x cannot be read: its elements are int32: f32, f64 and i64 are allowed")
     refused("no rank", model([node("Relu", "x", "y")], [onnx.ValueInfoProto(name="x", type=onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=1)))]),
             "the model does not say how many dimensions it has")
-    many = [node("Swirl", "x", f"t{i}", domain="my") for i in range(20)] + [node("Sum", " ".join(f"t{i}" for i in range(20)), "y")]
-    err = refused("many", model(many, others=["my"]), "and 12 nodes more")
+    total = node("Sum", " ".join(f"t{i}" for i in range(20)), "y")
+    many = model([node("Swirl", "x", f"t{i}", domain="my") for i in range(20)] + [total], others=["my"])
+    refused("many", many, "my.Swirl t0 and 19 more are not supported; the first reads the input x\n")
+    many = model([node(f"Swirl{i}", "x", f"t{i}", domain="my") for i in range(20)] + [total], others=["my"])
+    refused("many operations", many, "my.Swirl7 t7 is not supported; it reads the input x\nconvgen.onnx: and 12 operations more\n")
 
 
 ATTRIBUTES = [
@@ -401,8 +412,51 @@ def test_unwritten():
         check(f"{to}: {err.getvalue()}", status == 1 and sentence in err.getvalue())
 
 
+NUMBERS = [0, -1, 1, 2, 3, 7, 2**31 - 1, 2**31, 2**62, -2**63, 2**63 - 1]
+
+
+def messages(message):
+    yield message
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in value if field.label == field.LABEL_REPEATED else [value]:
+                yield from messages(inner)
+
+
+def fault(r, made):
+    """One wrong number, word or missing part somewhere."""
+    message = r.choice([m for m in messages(made) if m.ListFields()])
+    field, value = r.choice(message.ListFields())
+    numbers = {field.TYPE_INT32: NUMBERS[:7], field.TYPE_INT64: NUMBERS, field.TYPE_FLOAT: [0.0, -1.0, math.nan, math.inf, 1e30], field.TYPE_STRING: ["", "x", "pads", "Conv"],
+               field.TYPE_BYTES: [b"", b"\xff\xfe", b"SAME_UPPER"], field.TYPE_ENUM: list(field.enum_type.values_by_number) if field.enum_type else []}
+    if field.label != field.LABEL_REPEATED and field.type in numbers:
+        setattr(message, field.name, r.choice(numbers[field.type]))
+    elif field.label == field.LABEL_REPEATED and field.type in numbers and r.random() < 0.7:
+        value[r.randrange(len(value))] = r.choice(numbers[field.type])
+    elif field.label == field.LABEL_REPEATED:
+        del value[r.randrange(len(value))]
+
+
+def test_faults(seed):
+    """Whatever is wrong with a model: a sentence, or a file."""
+    r, models = random.Random(seed), list(written)
+    for i in range(500):
+        made = onnx.ModelProto()
+        made.CopyFrom(r.choice(models))
+        for _ in range(r.randint(1, 3)):
+            fault(r, made)
+        try:
+            status, text, err = run(made)
+            check(f"seed {seed}, fault {i}: {status} {err}", (status == 0) == (text is not None) and (status == 0 or err))
+        except Exception as e:
+            check(f"seed {seed}, fault {i}: {type(e).__name__}: {e}\n{onnx.helper.printable_graph(made.graph)[:500]}", False)
+
+
 for test in [test_file, test_names, test_outputs, test_numbers, test_rows, test_opsets, test_constants, test_arithmetic, test_inlined, test_initialisers, test_external,
              test_fused_convolution, test_transposed, test_dimensions, test_lost, test_attributes, test_graphs, test_unwritten]:
     test()
+seed = int(os.environ.get("CONVGEN_SEED") or random.SystemRandom().randrange(1 << 30))
+print("seed", seed)
+test_faults(seed)
 print("failed:", failed)
 sys.exit(failed > 0)

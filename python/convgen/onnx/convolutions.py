@@ -11,7 +11,7 @@ from . import spelling
 from .errors import Refused
 
 MOST_NODES = 8  # of an activation
-CONVOLUTIONS = ("Conv", "ConvTranspose", "FusedConv")
+CONVOLUTIONS = ("Conv", "ConvTranspose", "com.microsoft.FusedConv")
 
 # Values are products: a number and a tuple of factors, which are X or (what, a value, numbers...). How operations make them of values:
 X, FORMS = "x", {

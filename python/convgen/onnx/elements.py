@@ -36,7 +36,7 @@ def mean(c, *operands):
 
 def power(c, x, exponent):
     e = array(exponent, "its exponent")
-    need(e.size > 0 and (e == e.flat[0]).all() and broadcast({}, x.dims, e.shape) == tuple(x.dims), "its exponent is not one number")
+    need(e.size > 0 and (e == e.flat[0]).all() and broadcast({}, dims_of(x), e.shape) == tuple(x.dims), "its exponent is not one number")
     return c.add("pow", x, exponent=finite(float(e.flat[0]), "its exponent"))
 
 
@@ -103,7 +103,7 @@ def gelu(c, x):
 
 def prelu(c, x, slope):
     """Before opset 7 a list has a slope for each channel."""
-    if c.version < 7 and len(slope.dims) == 1 and len(dims_of(x)) > 2:
+    if c.version < 7 and len(dims_of(slope)) == 1 and len(dims_of(x)) > 2:
         slope = reshaped(c, slope, slope.dims + (1,) * (len(x.dims) - 2))
     return c.add("prelu", x, slope)
 

@@ -1,7 +1,7 @@
 """What goes wrong, as sentences for the user."""
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """The whole model: nothing is written."""
 
 

@@ -24,26 +24,41 @@ def fed_by(value):
     return f"{kind} {value.name}" if value.name else kind
 
 
+MULTIPLY = ("Conv", "ConvTranspose", "Gemm", "MatMul", "com.microsoft.FusedConv")
+
+
 def share(net):
-    """Of the multiply-adds that are known, in percent."""
-    whole = sum(o.macs for o in net.operations)
-    return 100 * sum(o.macs for o in net.operations if not o.lost) / whole if whole else None
+    """How much of the multiply-adds that are known can be done, in words."""
+    whole = sum(o.macs for o in net.operations) + sum(lost.macs for lost in net.left_out)
+    done = sum(o.macs for o in net.operations if not o.lost)
+    unknown = sum(lost.op in MULTIPLY for lost in net.left_out)
+    beside = f" (the sizes of {unknown} convolutions and products more are not known)" if unknown else ""
+    return f"{100 * done / whole:.3g} % of the multiply-adds are supported{beside}" if whole else ""
 
 
-def sentence(lost):
-    reads = " and ".join(map(fed_by, lost.reads[:4])) + (" and others" if len(lost.reads) > 4 else "")
-    why = "is not supported" if lost.why == "it is not supported" else f"cannot be read: {lost.why}"
-    return f"{lost.op} {lost.label} {why}" + (f"; it reads {reads}" if reads else "")
+def sentence(alike):
+    """Of nodes of one operation that are lost for one reason."""
+    first, others = alike[0], len(alike) - 1
+    reads = " and ".join(map(fed_by, first.reads[:4])) + (" and others" if len(first.reads) > 4 else "")
+    who = f"{first.op} {first.label}" + (f" and {others} more" if others else "")
+    why = ("are" if others else "is") + " not supported" if first.why == "it is not supported" else f"cannot be read: {first.why}"
+    return f"{who} {why}" + (f"; {'the first' if others else 'it'} reads {reads}" if reads else "")
+
+
+def grouped(found):
+    groups = {}
+    for lost in found:
+        groups.setdefault((lost.op, lost.why), []).append(lost)
+    return list(groups.values())
 
 
 def sentences(net):
-    """One for each, and one for the share."""
-    found = roots(net)
-    said = [sentence(lost) for lost in found[:MOST_SAID]]
-    if len(found) > MOST_SAID:
-        said.append(f"and {len(found) - MOST_SAID} nodes more")
-    part = share(net)
-    if found and part is not None:
-        without = "it" if len(found) == 1 else "them"
-        said.append(f"without {without} and what follows, {part:.3g} % of the multiply-adds whose sizes are known are supported")
+    """One for each operation, and one for the share."""
+    groups, part = grouped(roots(net)), share(net)
+    said = [sentence(alike) for alike in groups[:MOST_SAID]]
+    if len(groups) > MOST_SAID:
+        said.append(f"and {len(groups) - MOST_SAID} operations more")
+    if groups and part:
+        without = "it" if sum(map(len, groups)) == 1 else "them"
+        said.append(f"without {without} and what follows, {part}")
     return said

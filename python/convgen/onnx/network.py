@@ -24,6 +24,7 @@ class Lost:
 
     def __init__(self, op, label, why, reads=(), cause=None):
         self.op, self.label, self.why, self.reads, self.cause, self.place = op, label, why, list(reads), cause, next(self.count)
+        self.macs = 0
 
 
 class Value:

@@ -25,11 +25,19 @@ def sizes_of(word):
     return [positive(n) for n in word.split("x")]
 
 
+def whole(n, what):
+    if not isinstance(n, int) or isinstance(n, bool) or not 0 < n <= MOST:
+        raise Refused(f"{what} is {n!r}: a whole number from 1 to {MOST} is allowed")
+    return n
+
+
 class Wishes:
     """What the user asked for, and what of it was of use."""
 
     def __init__(self, batch=0, size=(), dims=None):
-        self.batch, self.size, self.dims, self.used = batch, list(size or ()), dict(dims or {}), set()
+        self.batch, self.used = batch, set()
+        self.size = [whole(n, "a size") for n in size or ()]
+        self.dims = {str(key): whole(n, f"the dimension {key}") for key, n in (dims or {}).items()}
 
     def asked(self, name, place, param):
         """The size that --dim has for a place, the more exact key first."""
@@ -79,19 +87,25 @@ def unknown_place(tensor, place):
 
 
 def settled(tensors, wishes):
-    """name -> sizes of all inputs, and the free names' sizes."""
-    sizes, names, unknown = {}, {}, []
+    """name -> sizes of all inputs, and the free names' sizes. What one input has settled holds for its name in others."""
+    sizes, names = {}, {}
     for tensor in tensors:
         dims = tensor.type.tensor_type.shape.dim
-        sizes[tensor.name] = tuple(size_at(tensor, place, wishes, len(dims)) for place in range(len(dims)))
-        unknown += [(tensor, place) for place, n in enumerate(sizes[tensor.name]) if not n]
-        names.update((d.dim_param, n) for d, n in zip(dims, sizes[tensor.name]) if d.dim_param)
-    if unknown:
-        example = " ".join(f"--dim {key}=N" for key in dict.fromkeys(key_of(*u) for u in unknown))
-        raise Refused("the model leaves these dimensions free: " + ", ".join(unknown_place(*u) for u in unknown)
-                      + f"; give them by --size HxW or {example}")
+        sizes[tensor.name] = [size_at(tensor, place, wishes, len(dims)) for place in range(len(dims))]
+        names.update((d.dim_param, n) for d, n in zip(dims, sizes[tensor.name]) if d.dim_param and n)
+    for tensor in tensors:
+        dims = tensor.type.tensor_type.shape.dim
+        sizes[tensor.name] = tuple(n or names.get(d.dim_param, 0) for d, n in zip(dims, sizes[tensor.name]))
+    check_known([(t, place) for t in tensors for place, n in enumerate(sizes[t.name]) if not n])
     check_use(tensors, wishes, sizes)
     return sizes, names
+
+
+def check_known(unknown):
+    if unknown:
+        example = " ".join(f"--dim {key}=N" for key in dict.fromkeys(key_of(*u) for u in unknown))
+        spatial = "--size HxW or " if any(place >= 2 for _, place in unknown) else ""
+        raise Refused(f"the model leaves these dimensions free: {', '.join(unknown_place(*u) for u in unknown)}; give them by {spatial}{example}")
 
 
 def key_of(tensor, place):

@@ -4,7 +4,7 @@ A node that cannot be read is Lost with a reason; so is what follows it, but sha
 """
 import collections
 
-from . import operations, sizes
+from . import operations, sizes, unsupported
 from .calls import Call
 from .errors import LeftOut, Refused
 from .model import DTYPES, STANDARD, Attributes, array_of, checked_dims, dense, label, type_name
@@ -17,7 +17,7 @@ class Node:
     """What is kept of a node: its operation, its name as the user knows it, and its results."""
 
     def __init__(self, proto, prefix):
-        self.op, self.label = proto.op_type, prefix + label(proto)
+        self.op, self.label = ("" if proto.domain in STANDARD else proto.domain + ".") + proto.op_type, prefix + label(proto)
         self.outputs = list(proto.output)
 
 
@@ -126,7 +126,7 @@ class Walk:
             inside = self.inside(node, proto, operands, scope)
             return inside if inside is not None else self.translated(node, proto, operands, scope)
         except LeftOut as e:
-            return self.left_out(node, operands, str(e), scope, known=is_known(proto))
+            return self.left_out(node, proto, operands, str(e), scope)
 
     def inside(self, node, proto, operands, scope):
         """The results of the graph or function that a node stands for; None: it is neither."""
@@ -173,20 +173,22 @@ class Walk:
             raise LeftOut("an output of it is asked for that is not made")
         return results
 
-    def left_out(self, node, operands, why, scope, known):
-        """Shapes that the model has stored are all that is known of what it makes."""
+    def left_out(self, node, proto, operands, why, scope):
+        """Shapes may be known all the same: from the model, or because the operation is."""
         before = next((v.lost for v in operands if v is not None and v.lost), None)
-        lost = Lost(node.op, node.label, why, [v for v in operands if v is not None], (before.cause or before) if before and known else None)
+        cause = (before.cause or before) if before and is_known(proto) else None
+        lost = Lost(node.op, node.label, why, [v for v in operands if v is not None], cause)
+        lost.macs = unsupported.macs_of(node, operands)
         self.net.left_out.append(lost)
-        return [self.as_stored(scope.prefix + name, lost) for name in node.outputs]
+        dims, dtype = unsupported.dims_of(node, proto, operands) + [None] * len(node.outputs), unsupported.dtype_of(node, operands)
+        return [self.as_stored(scope.prefix + name, lost) or Value(dtype, d, lost=lost) for name, d in zip(node.outputs, dims)]
 
     def as_stored(self, name, lost):
+        """What the model says of a tensor; None: not all sizes."""
         tensor = None if self.wishes.batch else self.stored.get(name)  # of the model's own batch
         t = tensor.type.tensor_type if tensor is not None and tensor.type.HasField("tensor_type") else None
-        if t is None or not t.HasField("shape"):
-            return Value(DTYPES.get(t.elem_type) if t else None, None, lost=lost)
-        dims = tuple(self.free_names.get(d.dim_param, 0) if sizes.free(d) else d.dim_value for d in t.shape.dim)
-        return Value(DTYPES.get(t.elem_type), dims if all(dims) else None, lost=lost)
+        dims = tuple(self.free_names.get(d.dim_param, 0) if sizes.free(d) else d.dim_value for d in t.shape.dim) if t and t.HasField("shape") else (0,)
+        return Value(DTYPES.get(t.elem_type), dims, lost=lost) if all(dims) else None
 
 
 def is_known(proto):
