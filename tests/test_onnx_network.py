@@ -257,7 +257,7 @@ def test_inlined():
     calls = [node("Block", "x w", "t", domain="my", alpha=0.25, name="one"), node("Block", "t w", "y", domain="my", name="two")]
     conv = "ic3ih8iw8oc3oh8ow8kh3kw3sh1sw1ph1pw1dh0dw0"
     made = model(calls, weights={"w": real(3, 3, 3, 3)}, others=["my"], functions=[block])
-    says("functions", made, [f'"one/c" = conv(x, w) {conv}', f'"one/o" = activate("one/c") leaky:0.25', f'"two/c" = conv("one/o", w) {conv}',
+    says("functions", made, [f'"one/c" = conv(x, w) {conv}', '"one/o" = activate("one/c") leaky:0.25', f'"two/c" = conv("one/o", w) {conv}',
                              'y = activate("two/c") leaky:0.01'])
     then, other = graph([node("Relu", "x", "p")], [], "p"), graph([node("Conv", "x v", "q")], [], "q", {"v": real(2, 3, 1, 1)})
     for n, wanted in (3, "y = activate(x) relu"), (4, "y = conv(x, v) ic3ih8iw8oc2oh8ow8kh1kw1sh1sw1ph0pw0dh0dw0"):
