@@ -131,6 +131,7 @@ end
 -- The same of an operation of a network: request.operation on request.views (network/kernels.lua), request.sentence
 -- says what it is.
 function convgen.operation(request) return operation.source(request) end
+function convgen.operation_show(request, stage) return operation.show(request, stage) end
 
 -- The files of a network, each given to put(name, text); see emit.lua.
 function convgen.emit(network, put) return emit.write(network, build, put) end

@@ -5,15 +5,22 @@
 -- row, or rows of rows, serves tensors of any rank. The last view is what is written. Nothing here knows an operation.
 local axes = {}
 
--- Of dims and lists of strides, one a view.
+-- Of dims and lists of strides, one a view; place: which of the dims it is.
 function axes.of(dims, strides)
   local list = {}
   for i, size in ipairs(dims) do
     local steps = {}
     for v, of in ipairs(strides) do steps[v] = of[i] end
-    if size ~= 1 then list[#list + 1] = { size = size, steps = steps } end
+    if size ~= 1 then list[#list + 1] = { size = size, steps = steps, place = i } end
   end
   return list
+end
+
+-- Of views with the dims of the last one.
+function axes.of_views(views)
+  local strides = {}
+  for v, view in ipairs(views) do strides[v] = view.strides end
+  return axes.of(views[#views].dims, strides)
 end
 
 local function together(outer, inner)
@@ -37,18 +44,18 @@ function axes.merged(list)
   return out
 end
 
--- In the order of what is written, small steps last.
-function axes.ordered(list)
-  local out, written = table.move(list, 1, #list, 1, {}), list[1] and #list[1].steps
-  for i, axis in ipairs(out) do axis.place = i end
+-- In the order of a view, small steps last.
+function axes.ordered(list, view)
+  local out = table.move(list, 1, #list, 1, {})
+  for i, axis in ipairs(out) do axis.at = i end
   table.sort(out, function(a, b)
-    local x, y = a.steps[written], b.steps[written]
-    return x > y or (x == y and a.place < b.place)
+    local x, y = a.steps[view], b.steps[view]
+    return x > y or (x == y and a.at < b.at)
   end)
   return out
 end
 
--- An axis of one element, for views that lack one.
+-- An axis of one element.
 function axes.one(views)
   local steps = {}
   for v = 1, views do steps[v] = 0 end
@@ -61,13 +68,40 @@ function axes.elements(list)
   return n
 end
 
--- An axis in blocks: the axis of the blocks and that of a block; what remains (nil: nothing) begins at `first`.
-function axes.blocks(axis, block)
-  local steps = {}
-  for v, step in ipairs(axis.steps) do steps[v] = step * block end
-  local count, rest = axis.size // block, axis.size % block
-  return { size = count, steps = steps }, { size = block, steps = axis.steps },
-    rest > 0 and { size = rest, steps = axis.steps, first = count * block } or nil
+-- The list without some of it.
+function axes.without(list, ...)
+  local out, gone = {}, {}
+  for _, axis in ipairs { ... } do gone[axis] = true end
+  for _, axis in ipairs(list) do if not gone[axis] then out[#out + 1] = axis end end
+  return out
+end
+
+-- An axis in pieces of a size, and what remains: {count, size, first, axis}; count pieces, the first one at `first`.
+function axes.pieces(axis, size)
+  local whole, rest = axis.size // size, axis.size % size
+  local list = {}
+  if whole > 0 then list[1] = { count = whole, size = size, first = 0, axis = axis } end
+  if rest > 0 then list[#list + 1] = { count = 1, size = rest, first = whole * size, axis = axis } end
+  return list
+end
+
+---- in drivers --------------------------------------------------------------------------------------------------------
+
+-- Indices of a stage's tasks: of axes, and of pieces.
+function axes.indices(list)
+  local indices = {}
+  for i, axis in ipairs(list) do indices[i] = { "i" .. i, axis.count or axis.size } end
+  return indices
+end
+
+-- The offset of a view where the indices are.
+function axes.offset(list, indices, view)
+  local sum = 0
+  for i, axis in ipairs(list) do
+    if axis.count then sum = sum + (indices[i] * axis.size + axis.first) * axis.axis.steps[view]
+    else sum = sum + indices[i] * axis.steps[view] end
+  end
+  return sum
 end
 
 return axes

@@ -31,6 +31,7 @@ local function maker(k, o, inner)
       values[slot] = r
     end
     local y = steps.put(k, o.steps, values)
+    if o.convert then o.convert(k, y) end
     k:store(k:at(pointers[#pointers], at * inner.steps[#pointers]), y, 0, count)
   end
 end
@@ -69,51 +70,47 @@ end
 
 ---- stages ------------------------------------------------------------------------------------------------------------
 
--- A part of a stage: tasks are of all axes but the two inner ones, and of some rows.
-local function part(b, o, list)
-  local inner, outer = list[#list] or axes.one(#o.slots + 1), list[#list - 1] or axes.one(#o.slots + 1)
+-- A part of a stage, that of a piece of the innermost axis: tasks are of all axes but the two inner ones, and of some
+-- rows.
+local function part(b, o, list, piece)
+  local inner, outer = { size = piece.size, steps = piece.axis.steps }, list[#list] or axes.one(#o.slots + 1)
+  local rest = axes.without(list, outer)
+  if piece.count > 1 then -- blocks of a row are rows
+    rest, outer = list, { size = piece.count, steps = {} }
+    for v, step in ipairs(inner.steps) do outer.steps[v] = step * piece.size end
+  end
   local call = b:new("elements", function(named) return kernel(named, o, outer, inner) end)
   local rows = math.max(1, math.min(outer.size, o.block // inner.size))
-  local indices, first = {}, inner.first or 0
-  for i = 1, #list - 2 do indices[i] = { "i" .. i, list[i].size } end
+  local indices = axes.indices(rest)
   indices[#indices + 1] = { "chunk", (outer.size + rows - 1) // rows }
   return { indices = indices, body = function(d, ...)
     local at, args = { ... }, {}
     local row_ = d:let("row", at[#at] * rows)
     for v = 1, #o.slots + 1 do
-      local offset = row_ * outer.steps[v] + first * inner.steps[v]
-      for i = 1, #list - 2 do offset = offset + at[i] * list[i].steps[v] end
-      args[v] = { d[o.slots[v] or "dst"], offset }
+      args[v] = { d[o.slots[v] or "dst"],
+        axes.offset(rest, at, v) + row_ * outer.steps[v] + piece.first * inner.steps[v] + (o.views[v].offset or 0) }
     end
     args[#args + 1] = driver.min(driver.expr(outer.size) - row_, rows)
     d:call(call, args)
   end }
 end
 
--- Parts that write all elements of `list`; long rows in blocks.
-local function parts_of(b, o, list)
-  local inner = list[#list]
-  if not inner or inner.size <= 2 * o.block then return { part(b, o, list) } end
-  local blocks, one, rest = axes.blocks(inner, o.block)
-  local with = table.move(list, 1, #list - 1, 1, {})
-  with[#with + 1], with[#with + 2] = blocks, one
-  local all = { part(b, o, with) }
-  if rest then
-    list = table.move(list, 1, #list - 1, 1, {})
-    list[#list + 1] = rest
-    all[2] = part(b, o, list)
-  end
-  return all
+-- Elements that a task should have.
+function elements.block(b, list)
+  local share = axes.elements(list) // (4 * b.threads)
+  return math.max(least_block, math.min(block, share // least_block * least_block))
 end
 
--- o: steps; slots: those that are read; views: theirs and, last, what is written. All have its dims.
+-- Parts that write all elements. o: steps; convert(k, y): what is done with their result; slots: those that are read; views: theirs and, last, what is written. All
+-- have its dims.
 function elements.parts(b, o)
-  local strides = {}
-  for v, view in ipairs(o.views) do strides[v] = view.strides end
-  local list = axes.merged(axes.ordered(axes.of(o.views[#o.views].dims, strides)))
-  local share = axes.elements(list) // (4 * b.threads)
-  o.block = math.max(least_block, math.min(block, share // least_block * least_block))
-  return parts_of(b, o, list)
+  local list = axes.merged(axes.ordered(axes.of_views(o.views), #o.views))
+  local inner, parts = list[#list] or axes.one(#o.views), {}
+  o.block = elements.block(b, list)
+  for i, piece in ipairs(axes.pieces(inner, inner.size > 2 * o.block and o.block or inner.size)) do
+    parts[i] = part(b, o, axes.without(list, inner), piece)
+  end
+  return parts
 end
 
 return elements

@@ -4,10 +4,14 @@
 -- step, or { value = x }: a number for all elements. lo and hi are an activation's parameters, lo an exponent, or elu's
 -- alpha. max and min keep NaN, of either operand. What stands in activations.lua and functions.lua is exact as it says
 -- there, sqrt and div are rounded once.
-local activations, functions = require "activations", require "functions"
+local activations, functions, polynomials = require "activations", require "functions", require "polynomials"
 local steps = {}
 
-local constant = functions.constant
+local constant, new, at_least = functions.constant, functions.new, functions.at_least
+local exp, log
+for _, row in ipairs(functions.list) do
+  if row.name == "exp" then exp = row.program elseif row.name == "log" then log = row.program end
+end
 
 -- Either is NaN: then the larger one by either order, in the bits of both. (Of zeros it is -0 where one of them is.)
 local function keeping(name)
@@ -38,7 +42,79 @@ local function abs(k, y)
   k:bxor(y, y, sign)
 end
 
-steps.unary = { neg = neg, abs = abs }
+local function sqrt(k, y) k:sqrt(y, y) end
+
+-- alpha (exp(x) - 1) below zero, where the difference from 1 is made of exp's parts.
+local function elu(k, y, step)
+  local zero, below = k:vector "zero", k:vector "below"
+  k:zero(zero)
+  k:min(below, zero, y)
+  k:max(y, zero, y)
+  at_least(k, -polynomials[k.type].limits[1], below)
+  local part, scale = functions.exponential(k, below)
+  local over = new(k, "over", "sub", scale, k:number(1))
+  k:fma(over, scale, part)
+  k:fma(y, over, constant(k, "alpha", step.lo))
+end
+
+-- max(x, 0) + log(1 + e), e = exp(-|x|): of 1 + e, or of half of it where that is nearer to 1.
+local function softplus(k, y)
+  local sign, zero = constant(k, "sign", -0.0), k:vector "zero"
+  local e = new(k, "e", "bor", y, sign)
+  k:zero(zero)
+  k:max(y, zero, y)
+  exp(k, e)
+  local magic = 1.5 * 2.0 ^ (k.type == "f32" and 23 or 52)
+  local high = new(k, "high", "add", e, k:number(1 - 0x1.d413cdp-1))
+  k:add(high, high, k:number(magic)) -- rounds to 0 or 1
+  k:sub(high, high, k:number(magic))
+  local half, kept = new(k, "half", "mul", high, k:number(0.5)), constant(k, "kept", 1)
+  k:sub(kept, kept, half)
+  k:mul(e, e, kept)
+  k:sub(e, e, half)
+  functions.log_around_one(k, e, high)
+  k:add(y, y, e)
+end
+
+-- y to the power n, a natural number, by squares.
+local function power_of(k, y, n)
+  local square, power = k:vector "square", nil
+  k:move(square, y)
+  while n > 0 do
+    if n % 2 == 1 then
+      if power then k:mul(power, power, square)
+      else
+        power = k:vector "power"
+        k:move(power, square)
+      end
+    end
+    n = n // 2
+    if n > 0 then k:mul(square, square, square) end
+  end
+  k:move(y, power)
+end
+
+local function invert(k, y) k:div(y, constant(k, "one", 1), y) end
+
+-- Whole exponents by products, halves by a root besides; others by exp and log, of no x below 0, whose error grows with
+-- the logarithm of the result.
+local function pow(k, y, step)
+  local size = math.abs(step.lo)
+  local whole, half = math.tointeger(size // 1), size % 1
+  if size == 0 then return k:constant(y, 1) end
+  if size >= 2.0 ^ 31 or half ~= 0 and half ~= 0.5 then
+    log(k, y)
+    k:mul(y, y, k:number(step.lo))
+    return exp(k, y)
+  end
+  local root = half > 0 and k:vector "root"
+  if root then k:sqrt(root, y) end
+  if whole > 0 then power_of(k, y, whole) else k:constant(y, 1) end
+  if root then k:mul(y, y, root) end
+  if step.lo < 0 then invert(k, y) end
+end
+
+steps.unary = { neg = neg, abs = abs, sqrt = sqrt, elu = elu, softplus = softplus, pow = pow }
 for _, row in ipairs(functions.list) do steps.unary[row.name] = row.program end
 
 for _, row in ipairs(activations.list) do

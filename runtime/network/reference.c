@@ -190,10 +190,12 @@ typedef struct sums {
 static void add_tap(const job *j, const int64_t *index, const int64_t *tap, sums *s)
 {
     const cg_operation *o = j->o;
-    int64_t at[CG_RANK] = {index[0], index[1]};
+    int64_t at[CG_RANK];
+    memcpy(at, index, sizeof at);
     for (int i = 0; i < o->kernel.count; i++) {
-        at[i + 2] = index[i + 2] * o->stride.at[i] - o->pad.at[i] + tap[i] * o->dilation.at[i];
-        if (at[i + 2] < 0 || at[i + 2] >= view(j, CG_OP_SRC)->dims[i + 2]) return;
+        int64_t axis = o->axes.count ? o->axes.at[i] : i + 2;
+        at[axis] = index[axis] * o->stride.at[i] - o->pad.at[i] + tap[i] * o->dilation.at[i];
+        if (at[axis] < 0 || at[axis] >= view(j, CG_OP_SRC)->dims[axis]) return;
     }
     double x = get(j, CG_OP_SRC, at);
     s->sum += x, s->most = larger(x, s->most), s->count++;
@@ -203,7 +205,7 @@ static bool pool(const job *j)
 {
     const cg_operation *o = j->o;
     cg_view taps = {.rank = o->kernel.count};
-    if (view(j, CG_OP_SRC)->rank != o->kernel.count + 2) return false;
+    if ((o->axes.count ? taps.rank != o->axes.count : taps.rank + 2 != view(j, CG_OP_SRC)->rank) || o->stride.count != taps.rank || o->pad.count != taps.rank || o->dilation.count != taps.rank) return false;
     int64_t index[CG_RANK] = {0}, all = 1;
     for (int i = 0; i < taps.rank; i++) all *= taps.dims[i] = o->kernel.at[i];
     do {
@@ -396,20 +398,6 @@ static bool gather(const job *j)
     return true;
 }
 
-/* Of blocks of channels: which channel stands at a place within a block. */
-static bool depth_to_space(const job *j)
-{
-    const cg_view *from = view(j, CG_OP_SRC), *to = view(j, CG_OP_DST);
-    int64_t block = j->o->kernel.at[0], index[CG_RANK] = {0};
-    if (from->rank != 4) return false;
-    do {
-        int64_t y = index[2] % block, x = index[3] % block, c = to->dims[1];
-        int64_t channel = strcmp(j->o->mode, "crd") ? (y * block + x) * c + index[1] : (index[1] * block + y) * block + x;
-        put(j, index, get(j, CG_OP_SRC, (int64_t[CG_RANK]){index[0], channel, index[2] / block, index[3] / block}));
-    } while (cg_next_index(to, index));
-    return true;
-}
-
 static bool matmul(const job *j)
 {
     int64_t index[CG_RANK] = {0};
@@ -437,7 +425,7 @@ static const struct row {
     {"copy", copy},           {"chain", chain},           {"maxpool", pool},    {"avgpool", pool},      {"reduce_sum", reduce},
     {"reduce_mean", reduce},  {"reduce_max", reduce},     {"argmax", argmax},   {"softmax", softmax},   {"logsoftmax", softmax},
     {"instancenorm", norm},   {"layernorm", norm},        {"resize", resize},   {"pad", pad},           {"gather", gather},
-    {"depth_to_space", depth_to_space}, {"matmul", matmul},
+    {"matmul", matmul},
 };
 
 cg_status cg_operation_reference(const cg_operation *o, void *const data[CG_SLOTS])
