@@ -1,4 +1,5 @@
--- axes.lua: what an operation walks over: axes {size, steps}, a step in elements for each of its views, outermost first.
+-- axes.lua: what an operation walks over: axes {size, steps}, a step in elements for each of its views, outermost
+-- first.
 --
 -- Axes of one element are dropped, and neighbours that all views step through as one are one. So a kernel that knows a
 -- row, or rows of rows, serves tensors of any rank. The last view is what is written. Nothing here knows an operation.
