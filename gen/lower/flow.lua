@@ -27,8 +27,8 @@ local function find_advances(s, ops, position)
       table.insert(s.advances[op.p], position)
     else
       for _, field in ipairs(program.operations[op.op].pointers) do
-        local x = op[field]
-        if x and x.kind ~= "register" then s.serves[x.pointer or x] = true end
+        local x, made = op[field], op.op == "copy" and field == "p"
+        if x and x.kind ~= "register" and not made then s.serves[x.pointer or x] = true end
       end
     end
   end
@@ -75,6 +75,7 @@ end
 
 local function declare(s, out, ops, i)
   local op = ops[i]
+  if op.op == "copy" and not s.serves[op.p] then return end
   local from, offset = place(s, op.from)
   local elements, steps = 0, 0
   if op.op == "copy" then elements, steps = beginning(s, ops, i, op.p) end
