@@ -52,7 +52,7 @@ struct cli_arguments {
     const char *asked; /* --schedule as it was written */
     const char *output, *prefix, *targets, *form, *sharing, *every, *draw, *seed;          /* every: of records verify */
     double seconds;                                                                        /* negative: not given */
-    bool json, again, all, cold, peers, force, strict, no_portable;
+    bool json, again, all, cold, peers, force, strict, no_portable, embed;
 };
 /* Reads the words after the verb. CLI_GO_ON, or the status to exit with (0 after --help). */
 int cli_read(cli_arguments *a, const cli_verb *verb, int count, char **words);

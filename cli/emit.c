@@ -1,4 +1,4 @@
-/* emit.c: convgen emit: a network's layers -> a directory of C that needs nothing of convgen.
+/* emit.c: convgen emit: a network's layers, or a network's file whole -> a directory of C that needs nothing of convgen.
  *
  * Here schedules are chosen: a record of the form that is emitted, else one of the other form, else the best estimate. The
  * texts are the generator's; nothing is compiled or run, but what others recorded is sampled where it can run. */
@@ -23,6 +23,11 @@ typedef struct desk {
     cg_network network;
     choice *choices; /* of layer i, target t: i * target_count + t */
     cg_emit_layer *layers;
+    cg_problem_list list; /* the layers: those of the words, or the convolutions of a network's file */
+    cg_emit_whole whole;  /* of a network's file, with its text, layer_of and weights */
+    cg_buffer text;
+    int *layer_of;
+    void *weights;
     cli_folder folder;
 } desk;
 
@@ -51,6 +56,10 @@ static int check_options(const cli_arguments *a)
         return cli_usage(a, "--form=%s: the forms are c and asm", a->form);
     if (a->sharing && strcmp(a->sharing, "none") != 0 && strcmp(a->sharing, "openmp") != 0)
         return cli_usage(a, "--threads=%s: emit takes none or openmp; a list gives layers a number of threads", a->sharing);
+    if (a->network && a->sharing && strcmp(a->sharing, "none") != 0)
+        return cli_usage(a, "--threads=%s: a network runs on the thread that calls it: none is allowed", a->sharing);
+    if (a->embed && !a->network)
+        return cli_usage(a, "--embed: only a network's file NAME.net has weights to embed");
     for (int i = 0; i < a->problems.count; i++)
         if (a->problems.at[i].target[0])
             return cli_wrong(a, "a list says --target=%s, but all layers of an emitted network have the same targets: emit's --target",
@@ -201,9 +210,60 @@ static cg_status choose(desk *d, const cg_named_problem *np, const cg_target *t,
     return status == CONVGEN_NO_RECORD ? estimate(d, np, t, why, ch) : status;
 }
 
+/* ---- a network's file -> layers ---- */
+
+/* The layer that a problem is: one of before, or a new one. */
+static cg_status layer_for(desk *d, const cg_named_problem *np, int *layer)
+{
+    for (*layer = 0; *layer < d->list.count; ++*layer)
+        if (cg_problem_equal(&d->list.at[*layer].problem, &np->problem)) {
+            d->list.at[*layer].multiplicity++;
+            return CONVGEN_OK;
+        }
+    return cg_list_add(&d->list, np);
+}
+
+static cg_status list_layers(desk *d, const cg_network_plan *plan)
+{
+    cg_status status = CONVGEN_OK;
+    d->layer_of = cg_calloc((size_t)plan->count, sizeof *d->layer_of);
+    if (!d->layer_of)
+        return cg_fail(CONVGEN_NO_MEMORY, "no memory for %d operations", plan->count);
+    for (int i = 0; i < plan->count && !status; i++) {
+        cg_named_problem np;
+        d->layer_of[i] = -1;
+        if (plan->at[i].problem && !(status = cli_network_problem(d->a, &plan->at[i], &np)))
+            status = layer_for(d, &np, &d->layer_of[i]);
+    }
+    if (!status && !d->list.count)
+        status = cg_fail(CONVGEN_UNSUPPORTED, "%s: a network without a convolution is not emitted", d->a->network);
+    return status;
+}
+
+static cg_status read_network(desk *d)
+{
+    cg_network_plan plan;
+    cg_status status = cg_network_plan_of(d->c, d->a->network, &plan);
+    if (!status)
+        status = cg_network_read(d->a->network, &d->text);
+    if (!status)
+        status = cg_weights_read(d->a->network, &plan, &d->weights);
+    if (!status)
+        status = list_layers(d, &plan);
+    size_t bytes = d->weights ? (size_t)plan.weights_bytes : 0;
+    d->whole = (cg_emit_whole){ .text = d->text.text, .name = d->a->network, .length = d->text.length, .count = plan.count,
+                                .layer_of = d->layer_of, .weights_bytes = (int64_t)bytes, .embed = d->a->embed,
+                                .hash = bytes ? cg_crc32(d->weights, bytes) : 0 };
+    d->network.whole = &d->whole;
+    cg_network_plan_free(&plan);
+    return status;
+}
+
+/* ---- layers -> schedules ---- */
+
 static cg_status choose_all(desk *d)
 {
-    const cg_problem_list *list = &d->a->problems;
+    const cg_problem_list *list = &d->list;
     cg_network *n = &d->network;
     d->choices = cg_calloc((size_t)list->count * (size_t)n->target_count, sizeof *d->choices);
     d->layers = cg_calloc((size_t)list->count, sizeof *d->layers);
@@ -274,6 +334,46 @@ static bool go_on(void *user)
     return !cli_interrupted();
 }
 
+static cg_status put_named(desk *d, const char *ending, const void *data, size_t bytes)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", d->network.prefix, ending);
+    return put(d, name, data, bytes);
+}
+
+/* As numbers of 32 bits, which have the weights' bytes where processors are little-endian. */
+static cg_status put_embedded(desk *d)
+{
+    const unsigned char *w = d->weights;
+    size_t bytes = (size_t)d->whole.weights_bytes;
+    cg_buffer text = { 0 };
+    cg_buffer_printf(&text, "/* %s_weights.c: the weights, for %s_pack. Made by convgen " CONVGEN_VERSION ". */\n#include \"%s.h\"\n\n"
+                     "#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__\n#error \"weights are little-endian\"\n#endif\n\n"
+                     "const unsigned int %s_weights[%zu] = {",
+                     d->network.prefix, d->network.prefix, d->network.prefix, d->network.prefix, (bytes + 3) / 4);
+    for (size_t i = 0; i < bytes; i += 4) {
+        uint32_t word = 0;
+        for (size_t k = 0; k < 4 && i + k < bytes; k++)
+            word |= (uint32_t)w[i + k] << 8 * k;
+        cg_buffer_printf(&text, i % 48 ? " 0x%x," : "\n    0x%x,", word);
+    }
+    cg_buffer_printf(&text, "\n};\n");
+    cg_status status = text.failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for the weights as C") : CONVGEN_OK;
+    if (!status)
+        status = put_named(d, "_weights.c", text.text, text.length);
+    cg_buffer_free(&text);
+    return status;
+}
+
+/* Its weights, as a file, and as C. */
+static cg_status put_whole(desk *d)
+{
+    if (!d->whole.weights_bytes)
+        return CONVGEN_OK;
+    cg_status status = put_named(d, ".weights", d->weights, (size_t)d->whole.weights_bytes);
+    return status || !d->whole.embed ? status : put_embedded(d);
+}
+
 static cg_status write_network(desk *d)
 {
     char mark[48];
@@ -281,6 +381,8 @@ static cg_status write_network(desk *d)
     cg_status status = cli_folder_begin(&d->folder, d->a->output, d->a->force, mark);
     if (!status)
         status = cg_script_emit(d->c->script, &d->network, put, go_on, d);
+    if (!status && d->network.whole)
+        status = put_whole(d);
     cli_progress_end();
     return status && status != CONVGEN_CANCELLED ? status : cli_folder_finish(&d->folder); /* which knows what was cancelled */
 }
@@ -292,6 +394,8 @@ static cg_status emit_all(desk *d)
         status = choose_targets(d);
     for (int t = 0; t < d->network.target_count; t++)
         d->network.target[t] = d->target[t].name;
+    if (!status && d->a->network)
+        status = read_network(d);
     if (!status)
         status = choose_all(d);
     return status ? status : write_network(d);
@@ -299,7 +403,7 @@ static cg_status emit_all(desk *d)
 
 static int run(cli_arguments *a)
 {
-    desk d = { .a = a };
+    desk d = { .a = a, .list = a->problems };
     int status = check_options(a);
     if (status)
         return status;
@@ -315,6 +419,11 @@ static int run(cli_arguments *a)
         report(&d);
         printf("%d layer%s written to %s\n", d.network.layer_count, d.network.layer_count == 1 ? "" : "s", d.folder.path);
     }
+    if (a->network)
+        cg_list_free(&d.list);
+    cg_buffer_free(&d.text);
+    cg_free(d.layer_of);
+    cg_free(d.weights);
     cli_folder_free(&d.folder);
     convgen_close(d.c);
     cg_free(d.choices);
@@ -335,6 +444,7 @@ static const cli_option options[] = {
            "c (the default), or asm: kernels as the instructions that libtcc's form is tuned in", .choices = "c asm"),
     OPTION("--threads", "T", CLI_TEXT, AT(sharing),
            "none (the default), or openmp: calls take a number of threads", .choices = "none openmp"),
+    OPTION("--embed", NULL, CLI_FLAG, AT(embed), "of a network's file: its weights are an array in C too"),
     OPTION("--machine", "FILE", CLI_TEXT, AT(machine),
            "for another machine: FILE is what `convgen machine --json` printed there"),
     OPTION("--force", NULL, CLI_FLAG, AT(force), "replace a directory that emit made"),
@@ -345,10 +455,12 @@ static const cli_option options[] = {
 };
 
 const cli_verb cli_emit = {
-    .name = "emit", .arguments = "[options] PROBLEM... | --batch=FILE -o DIR --prefix=NAME", .summary = "write C for a network that needs nothing of convgen",
+    .name = "emit", .arguments = "[options] PROBLEM... | --batch=FILE | NETWORK.net -o DIR --prefix=NAME", .summary = "write C for a network that needs nothing of convgen",
     .text =
       "Writes a directory: a header with a prototype for each layer, its kernels for each target, a self-check, a benchmark,\n"
       "CMakeLists.txt and a README. Schedules are the remembered ones, else those with the best estimate; what was tuned for\n"
-      "the other form is said. What is emitted belongs to who emits it.",
-    .options = options, .problems = true, .run = run,
+      "the other form is said. What is emitted belongs to who emits it.\n"
+      "Of a network's file: NAME_run, the whole network as one function, NAME_pack, which prepares its weights once, and\n"
+      "NAME.weights; each of its convolutions is a layer too.",
+    .options = options, .problems = true, .networks = true, .run = run,
 };

@@ -2,8 +2,9 @@
 --
 -- network: prefix; form, "c" or "asm"; openmp; machine; targets, best first, "portable" last; layers, each with name,
 -- threads, multiplicity, problem, and kernels, one a target: schedule, from (a sentence: why this one), and the
--- recorded errors that are known. put(name, text) takes one file. Names and order depend on the network alone. Of
--- families it knows their stages only.
+-- recorded errors that are known; net, where the layers are the convolutions of a network's file that is emitted whole
+-- (emit_network.lua). put(name, text) takes one file. Names and order depend on the network alone. Of families it knows
+-- their stages only.
 local targets = require "targets"
 local types = require "types"
 local template = require "template"
@@ -11,6 +12,8 @@ local driver = require "driver"
 local dual = require "dual"
 local words = require "emit_words"
 local frames = require "emit_frames"
+local whole = require "emit_network"
+local operation = require "network/operation"
 local strides = require "strides"
 local lower = { c = require "lower/c", legible = require "lower/legible",
   machine = require "lower/machine" }
@@ -42,14 +45,26 @@ local function claim(taken, base)
   return name
 end
 
--- Layers' names in C: what the list says, made valid and unique.
-local function name_layers(network)
-  local given, taken = {}, { target = true, choose = true, internal = true, selfcheck = true, benchmark = true,
-    layers = true }
+local own_names = { "target", "choose", "internal", "selfcheck", "benchmark", "layers" }
+local whole_names = { "run", "pack", "is_packed", "weights", "weights_bytes", "packed_bytes", "workspace_bytes",
+  "network", "network_selfcheck", "network_benchmark", "network_programs", "operation", "operations", "step", "place",
+  "prepare", "kernel", "stage" }
+
+local function taken_names(network)
+  local taken = {}
+  for _, name in ipairs(own_names) do taken[name] = true end
+  for _, name in ipairs(network.net and whole_names or {}) do taken[name] = true end
+  return taken
+end
+
+-- Layers' names in C: what the list says, made valid and unique among `taken`. The same name again is an error in a
+-- list.
+local function name_layers(network, taken)
+  local given = {}
   for _, layer in ipairs(network.layers) do
     local p, said = layer.problem, layer.name ~= "" and layer.name
     local suffix = pass_suffix[p.pass]
-    if said and given[said .. suffix] then
+    if said and given[said .. suffix] and not network.net then
       return nil, ("two layers are called %s (%s); give them names of their own"):format(said, words.pass(p))
     end
     if said then given[said .. suffix] = true end
@@ -100,6 +115,16 @@ local function head(network, layer, kernel, result)
   return comment(lines)
 end
 
+-- The same of an operation that is no convolution.
+local function operation_head(network, layer, kernel, result)
+  local lines = { ("%s: %s for %s.\n"):format(kernel.file, layer.id, kernel.target), "  " .. layer.sentence, "" }
+  for i, line in ipairs(stage_words(result)) do
+    lines[#lines + 1] = ("  %-10s%s"):format(i == 1 and "stages" or "", line)
+  end
+  lines[#lines + 1] = ("\nMade by convgen %s; belongs to whoever made it."):format(network.version)
+  return comment(lines)
+end
+
 -- A kernel's `about`, where its family gives one, stands before it.
 local function kernels_text(result, text, target)
   local list = {}
@@ -110,8 +135,8 @@ local function kernels_text(result, text, target)
 end
 
 -- Kernels in C behind the strides that they name.
-local function legible_text(p, result)
-  local all, used = strides.of(p), {}
+local function legible_text(all, result)
+  local used = {}
   local text = kernels_text(result, function(kernel) return lower.legible.kernel(kernel, all, used) end)
   return strides.text(used) .. text
 end
@@ -132,11 +157,13 @@ local function tidied(text)
   return table.concat(lines)
 end
 
-local function stages_text(p, result, in_c)
-  local list = {}
-  local function c_type(name) return words.c_type(p, name) end
+local function stages_text(layer, result, in_c)
+  local list, p = {}, layer.problem
+  local function in_problem(name) return words.c_type(p, name) end
+  local c_type = p and in_problem or operation.c_type(layer.operation.views, result)
   for i, stage in ipairs(result.stages) do
-    list[i] = "static " .. tidied(driver.print(stage, c_type, dual.slots(p, stage), in_c))
+    local slot = p and dual.slots(p, stage) or operation.slot
+    list[i] = "static " .. tidied(driver.print(stage, c_type, slot, in_c))
   end
   return table.concat(list, "\n")
 end
@@ -155,8 +182,7 @@ local function enclosure(network, kernel)
 end
 
 -- The line that includes the operations of vectors, whose file is written when a kernel needs it first.
-local function vec_header(network, p, target, put)
-  local type_name = types.computed(p)
+local function vec_header(network, type_name, target, put)
   local name = ("%s_vec_%s_%s.h"):format(network.prefix, type_name, target.name)
   if not network.headers[name] then
     local macro = (network.guard .. "_VEC_" .. type_name .. "_" .. target.name):upper()
@@ -169,7 +195,8 @@ end
 
 -- What the frames need to know of a kernel: sizes, names.
 local function describe(network, layer, kernel, result)
-  kernel.chains, kernel.symbol = result.family.chains, ("%s_%s_%s"):format(network.prefix, layer.id, kernel.target)
+  kernel.chains = result.family and result.family.chains
+  kernel.symbol = ("%s_%s_%s"):format(network.prefix, layer.id, kernel.target)
   kernel.packed, kernel.shared, kernel.scratch = round64(result.packed), round64(result.shared), 0
   kernel.file, kernel.stages = kernel.symbol .. ".c", #result.stages
   for _, stage in ipairs(result.stages) do
@@ -189,19 +216,33 @@ end
 local instructions = "/* The kernels are instructions, in GNU's spelling; comments tell which operation they are of. "
   .. "*/\n"
 
-local function write_kernel(network, layer, kernel, build, put)
-  local p, target = layer.problem, targets[kernel.target]
-  local result, why = build({ problem = p, machine = network.machine, target = kernel.target, form = kernel.form,
+local function build_kernel(network, layer, kernel, build)
+  if layer.operation then return whole.build(layer, targets[kernel.target]) end
+  return build({ problem = layer.problem, machine = network.machine, target = kernel.target, form = kernel.form,
     threads = layer.threads }, kernel.schedule)
+end
+
+-- What stands before the kernels, and they.
+local function kernel_texts(network, layer, kernel, result, put)
+  local p = layer.problem
+  if kernel.form ~= "c" then
+    return instructions, kernels_text(result, lower.machine.assembly, targets[kernel.target])
+  end
+  local type_name = p and types.computed(p) or result.type
+  return vec_header(network, type_name, result.kernels[1].target, put) .. lower.c.beyond(result.kernels),
+    legible_text(p and strides.of(p) or {}, result)
+end
+
+local function write_kernel(network, layer, kernel, build, put)
+  local result, why = build_kernel(network, layer, kernel, build)
   if not result then return nil, ("%s, %s: %s"):format(layer.id, kernel.target, why) end
   describe(network, layer, kernel, result)
-  local in_c, open, close = kernel.form == "c", enclosure(network, kernel)
+  local open, close = enclosure(network, kernel)
+  local include, kernels = kernel_texts(network, layer, kernel, result, put)
   put(kernel.file, (template.fill("standalone_kernel.c.in", {
-    HEAD = head(network, layer, kernel, result), PREFIX = network.prefix, OPEN = open, CLOSE = close,
-    INCLUDE = in_c and vec_header(network, p, result.kernels[1].target, put) .. lower.c.beyond(result.kernels)
-      or instructions,
-    KERNELS = in_c and legible_text(p, result) or kernels_text(result, lower.machine.assembly, target),
-    STAGES = stages_text(p, result, in_c), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
+    HEAD = (layer.problem and head or operation_head)(network, layer, kernel, result), PREFIX = network.prefix,
+    OPEN = open, CLOSE = close, INCLUDE = include, KERNELS = kernels,
+    STAGES = stages_text(layer, result, kernel.form == "c"), SYMBOL = kernel.symbol, TABLE = stage_rows(result),
     SIZES = ("%d, %d, %d, %d"):format(kernel.packed, kernel.shared, kernel.scratch, kernel.stages),
   }):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n")))
   return true
@@ -219,23 +260,40 @@ local function share_kernels(network)
   end
 end
 
-function emit.write(network, build, put)
-  local named, why = name_layers(network)
-  if not named then return nil, why end
-  network.guard, network.headers = network.prefix:upper(), {}
-  share_kernels(network)
-  for _, layer in ipairs(network.layers) do
+local function write_kernels(network, layers, build, put)
+  for _, layer in ipairs(layers) do
     for i, kernel in ipairs(layer.kernels) do
       kernel.target = network.targets[i]
       kernel.form = network.form == "asm" and targets[kernel.target].isa and "machine" or "c"
       if layer.same == layer then
-        local written
-        written, why = write_kernel(network, layer, kernel, build, put)
+        local written, why = write_kernel(network, layer, kernel, build, put)
         if not written then return nil, why end
       end
     end
     layer.kernels = layer.same.kernels
   end
+  return true
+end
+
+-- Operations of a network that is emitted whole.
+local function write_others(network, taken, build, put)
+  if not network.net then return true end
+  local function named(name) return claim(taken, valid(name) == "" and "operation" or valid(name)) end
+  local done, why = whole.begin(network, named)
+  if done then done, why = write_kernels(network, network.others, build, put) end
+  if not done then return nil, why end
+  return whole.place(network)
+end
+
+function emit.write(network, build, put)
+  local taken = taken_names(network)
+  local done, why = name_layers(network, taken)
+  if not done then return nil, why end
+  network.guard, network.headers = network.prefix:upper(), {}
+  share_kernels(network)
+  done, why = write_kernels(network, network.layers, build, put)
+  if done then done, why = write_others(network, taken, build, put) end
+  if not done then return nil, why end
   frames.write(network, put)
   return true
 end

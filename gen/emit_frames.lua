@@ -8,6 +8,7 @@ local activations, parts, types = require "activations", require "parts", requir
 local template = require "template"
 local dual = require "dual"
 local words = require "emit_words"
+local whole = require "emit_network"
 
 local frames = {}
 
@@ -21,6 +22,7 @@ local function describe(network)
   network.and_threads, network.int_threads = "", ""
   if network.openmp then network.and_threads, network.int_threads = ", threads", ", int threads" end
   network.own = {} -- layers that have kernels of their own
+  network.compiled = {} -- all that has: operations of a network too
   for _, layer in ipairs(network.layers) do
     layer.called = network.prefix .. "_" .. layer.id
     layer.macro, layer.operands = layer.called:upper(), words.operands(layer.problem)
@@ -31,6 +33,8 @@ local function describe(network)
     network.packs = network.packs or layer.packs
     if layer.same == layer then table.insert(network.own, layer) end
   end
+  table.move(network.own, 1, #network.own, 1, network.compiled)
+  for _, other in ipairs(network.others or {}) do table.insert(network.compiled, other) end
 end
 
 ---- targets of one instruction set, which other processors do not have ----------------------------------------------
@@ -194,10 +198,13 @@ end
 local function header(network)
   return template.fill("standalone.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, VERSION = network.version,
+    FROM = network.net and words.file(network.net.name) or ("the list %s.txt"):format(network.prefix),
     TARGET_NAMES = '"' .. table.concat(network.targets, '", "') .. '"',
     NONE = if_bare(network, " NULL: there is no kernel for this processor, and a layer leaves its\n"
       .. " * outputs as they are. So ask before the first call."),
     CALLS = paragraph(on_calls(network)), ERRORS = paragraph(on_errors(network)),
+    NETWORK = network.net and template.fill("standalone_network.h.in", whole.header(network)) or "",
+    STDINT = network.net and "\n#include <stdint.h>" or "",
     LIST = lines_of(network.layers,
       function(layer) return (" *   %-28s %s"):format(layer.called, layer.problem.text) end),
     LAYERS = lines_of(network.layers, function(layer)
@@ -211,12 +218,15 @@ end
 
 local function internal(network)
   local stages, special = 1, special_groups(network)
-  for _, layer in ipairs(network.layers) do stages = math.max(stages, most(layer, function(k) return k.stages end)) end
+  for _, layer in ipairs(network.compiled) do
+    stages = math.max(stages, most(layer, function(k) return k.stages end))
+  end
   local asm = network.form == "asm" and #special > 0
   return template.fill("standalone_internal.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, STAGES = stages,
-    RESIDUAL = any(network, has_residual) and ", *residual" or "",
-    SLOPE = any(network, parts.slopes) and "\n    void *slope; /* one for each channel */" or "",
+    RESIDUAL = (network.net or any(network, has_residual)) and ", *residual" or "",
+    SLOPE = (network.net or any(network, parts.slopes)) and "\n    void *slope; /* one for each channel */" or "",
+    NETWORK = network.net and template.fill("standalone_network_internal.h.in", whole.internal(network)) or "",
     CONDITIONS = lines_of(special, function(group)
       return template.fill("standalone_condition.in", { NAME = group.emitted.name, MACRO = group.condition,
         DEFINED = group.emitted.defined, AND_ELF = asm and " && defined(__ELF__)" or "",
@@ -224,7 +234,7 @@ local function internal(network)
         ONLY_ELF = asm and ": they are assembly, called as System V has it" or "" })
     end),
     KERNELS = all_rows(network, function(_, i)
-      return lines_of(network.own, function(layer)
+      return lines_of(network.compiled, function(layer)
         return ("extern const %s_kernel %s %s_HIDDEN;"):format(network.prefix, layer.kernels[i].symbol, network.guard)
       end)
     end),
@@ -266,24 +276,33 @@ local function call(layer, without)
   return ("(cg_call){ %s }"):format(table.concat(members, ", "))
 end
 
+local function kernel_table(network, layer)
+  return ("static const %s_kernel *const %s_%s_kernels[%s] = {\n%s%s\n};\n"):format(network.prefix, network.prefix,
+    layer.id, if_bare(network, "TARGETS + 1", "TARGETS"),
+    all_rows(network, function(_, i) return ("    &%s,"):format(layer.kernels[i].symbol) end),
+    if_bare(network, "\n    NULL,"))
+end
+
 local function definition(network, layer)
   local list, prototype = {}, prototypes(network, layer)
   local kernels, threads = ("%s_kernels[target()]"):format(layer.same.called), network.and_threads
   local function define(text)
     list[#list + 1] = ("%s\n{\n    %s%s);\n}\n"):format(table.remove(prototype, 1), text, threads)
   end
-  if layer.same == layer then
-    list[1] = ("static const %s_kernel *const %s_kernels[%s] = {\n%s%s\n};\n"):format(network.prefix, layer.called,
-      if_bare(network, "TARGETS + 1", "TARGETS"),
-      all_rows(network, function(_, i) return ("    &%s,"):format(layer.kernels[i].symbol) end),
-      if_bare(network, "\n    NULL,"))
-  end
+  if layer.same == layer then list[1] = kernel_table(network, layer) end
   define(("run(%s, %s, workspace, PACK | COMPUTE"):format(kernels, call(layer)))
   if layer.packs then
     define(("pack(%s, weights, %d, packed, workspace"):format(kernels, layer.weights))
     define(("run_packed(%s, %s, packed, workspace"):format(kernels, call(layer, "weights")))
   end
   return table.concat(list, "\n")
+end
+
+local function whole_dispatch(network)
+  local values = whole.dispatch(network)
+  values.TABLES = lines_of(network.others, function(other) return kernel_table(network, other) end)
+  values.UNLESS = if_bare(network, no_kernel)
+  return template.fill("standalone_network.c.in", values)
 end
 
 local function dispatch(network)
@@ -304,6 +323,7 @@ local function dispatch(network)
       THREADS = threads, UNLESS = if_bare(network, no_kernel) }) or "",
     INCLUDE = network.packs and "#include <string.h>\n" or "",
     LAYERS = lines_of(network.layers, function(layer) return definition(network, layer) end),
+    NETWORK = network.net and whole_dispatch(network) or "",
   })
 end
 
@@ -419,7 +439,7 @@ local function list(network)
 end
 
 local function files_of(network, i, indent)
-  return lines_of(network.own, function(layer) return indent .. layer.kernels[i].file end)
+  return lines_of(network.compiled, function(layer) return indent .. layer.kernels[i].file end)
 end
 
 -- Flags of the files of a group, for compilers of its processors.
@@ -432,9 +452,20 @@ local function flags(network, group)
   return template.fill("standalone_flags.in", { PROCESSORS = group.emitted.processors, FILES = files })
 end
 
+-- Tests of a network have its weights' file as their argument.
+local function whole_programs(network)
+  if not network.net then return { "selfcheck benchmark", "" } end
+  return { "selfcheck benchmark network_selfcheck network_benchmark",
+    ("add_test(NAME %s_network_selfcheck COMMAND %s_network_selfcheck\n"
+      .. "  ${CMAKE_CURRENT_SOURCE_DIR}/%s.weights)\n"):format(network.prefix, network.prefix, network.prefix) }
+end
+
 local function cmake(network)
+  local programs, test = table.unpack(whole_programs(network))
+  local embedded = network.net and network.net.embed and network.net.bytes > 0
   return template.fill("standalone_cmakelists.in", {
-    PREFIX = network.prefix,
+    PREFIX = network.prefix, PROGRAMS = programs, TEST = test,
+    EMBEDDED = embedded and ("\n  %s_weights.c"):format(network.prefix) or "",
     SOURCES = lines_of(network.targets, function(_, i) return files_of(network, i, "  ") end),
     FLAGS = lines_of(special_groups(network), function(group) return flags(network, group) end),
     OPENMP = network.openmp and ("find_package(OpenMP REQUIRED COMPONENTS C)\n"
@@ -474,6 +505,8 @@ local function readme(network)
   return template.fill("standalone_readme.in", {
     PREFIX = network.prefix, VERSION = network.version, TARGETS = table.concat(network.targets, ","),
     FORM = network.form,
+    NETWORK = network.net and template.fill("standalone_network_readme.in", whole.readme(network)) or "",
+    FROM = network.net and words.file(network.net.name) or ("--batch=%s.txt"):format(network.prefix),
     THREADS = network.openmp and "openmp" or "none", LAYER_WORDS = counted_layers(network),
     TARGET_WORDS = table.concat(network.targets, ", "),
     ORIGINS = lines_of(network.own, function(layer)
@@ -488,6 +521,15 @@ local function readme(network)
     MACHINE = network.elsewhere and " --machine=FILE" or "", KEY = network.key, FLAGS = flagged, FORM_WORDS = form,
     OPENMP = network.openmp and ("Threads are OpenMP's; `-D%s_SERIAL` compiles without. "):format(network.guard) or "",
   })
+end
+
+-- The programs of the network, whole.
+local function write_whole(network, put)
+  local prefix = network.prefix
+  put(prefix .. "_network_programs.h", template.fill("standalone_network_programs.h.in", whole.programs(network)))
+  put(prefix .. "_network_selfcheck.c", template.fill("standalone_network_selfcheck.c.in", whole.selfcheck(network)))
+  put(prefix .. "_network_benchmark.c", template.fill("standalone_network_benchmark.c.in", { PREFIX = prefix,
+    VERSION = network.version }))
 end
 
 function frames.write(network, put)
@@ -508,6 +550,7 @@ function frames.write(network, put)
     .. "stderr);\n        return 1;\n    }\n"):format(prefix))
   program("_selfcheck.c", checked)
   program("_benchmark.c", timed)
+  if network.net then write_whole(network, put) end
   put(prefix .. ".txt", list(network))
   put("CMakeLists.txt", tidied(cmake(network)))
   put("README.md", readme(network))

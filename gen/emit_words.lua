@@ -17,6 +17,9 @@ function words.wrapped(text, width)
   return lines
 end
 
+-- A file's name without its folders, as it may stand in a comment and in backquotes.
+function words.file(path) return (path:gsub("^.*/", ""):gsub("[^%w_.+ -]", "_")) end
+
 local axis_names = { "d", "h", "w" }
 
 -- The spatial axes that a problem has: those that are more than 1 everywhere, w at least.

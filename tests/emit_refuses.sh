@@ -27,6 +27,11 @@ refuses "--prefix=NAME is missing" 2 -o new $p
 refuses "no problem is given" 2 -o new --prefix=net
 for name in 9a a-b "a b" _a cg cg_x é abcdefghijabcdefghijabcdefghijabc; do refuses "--prefix=$name: at most 32" 2 -o new "--prefix=$name" $p; done
 refuses "--form=elf: the forms are" 2 -o new --prefix=net --form=elf $p
+refuses "--embed: only a network's file" 2 -o new --prefix=net --embed $p
+refuses "--threads=openmp: a network runs on the thread that calls it" 2 -o new --prefix=net --threads=openmp none.net
+refuses "cannot read none.net" 1 -o new --prefix=net none.net
+printf 'input x f32 1x2\ny = activate(x) relu\noutput y\n' >flat.net
+refuses "flat.net: a network without a convolution" 1 -o new --prefix=net flat.net
 refuses "--threads=4: emit takes none or openmp" 2 -o new --prefix=net --threads=4 $p
 refuses "no target is called mips; there are avx512" 1 -o new --prefix=net --target=mips $p
 refuses "a target between two commas is missing" 1 -o new --prefix=net --target=avx2,,avx512 $p

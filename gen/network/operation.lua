@@ -5,19 +5,20 @@ local operation = {}
 
 -- What the tensor behind a slot is to a driver: elements of a type; integers are moved as what is computed. What stages
 -- keep is stored so, too.
-local function c_type(views, computed, other)
+function operation.c_type(views, result)
   return function(slot)
-    if other[slot] then return other[slot] end
+    if result.types[slot] then return result.types[slot] end
     local type = views[slot] and views[slot].type
-    return types.c(types.rows[type] and type or computed)
+    return types.c(types.rows[type] and type or result.type)
   end
 end
 
+-- Stages name the members of cg_call.
+function operation.slot(name) return name end
+
 local function stages_text(request, result)
-  local list, of = {}, c_type(request.views, result.type, result.types)
-  for i, stage in ipairs(result.stages) do
-    list[i] = driver.print(stage, of, function(name) return name end)
-  end
+  local list, of = {}, operation.c_type(request.views, result)
+  for i, stage in ipairs(result.stages) do list[i] = driver.print(stage, of, operation.slot) end
   return table.concat(list, "\n")
 end
 

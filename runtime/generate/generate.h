@@ -104,47 +104,8 @@ cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule
 
 /* ---- script_network.c: an operation of a network on views -> source ---------------------------------------------- */
 
-enum { CG_RANK = 8, CG_CHAIN = 32, CG_STEP_OPERANDS = 8, CG_INDICES = 64 };
-/* Operands of an operation are read from cg_call's members of these names, in order; the result is dst. */
-enum { CG_OP_SRC, CG_OP_WEIGHTS, CG_OP_RESIDUAL, CG_OP_BIAS, CG_OP_SLOPE, CG_OP_DST, CG_SLOTS };
+#include "../../templates/operations.h.in" /* cg_operation and its views, which emitted self-checks have too */
 extern const char *const cg_slot_name[CG_SLOTS];
-/* Where the elements of a tensor are, from the first one on. */
-typedef struct cg_view {
-    char type[4]; /* f32, f64, i64; "": there is none */
-    int rank;
-    int64_t dims[CG_RANK], strides[CG_RANK]; /* in elements; 0 where one element serves all */
-} cg_view;
-typedef struct cg_integers {
-    int count;
-    int64_t at[CG_INDICES];
-} cg_integers;
-typedef struct cg_numbers {
-    int count;
-    double at[CG_RANK];
-} cg_numbers;
-/* A step of a chain: from a slot, from an earlier step (1 is the first), or a number. */
-typedef struct cg_step_operand {
-    enum { CG_OF_SLOT, CG_OF_STEP, CG_OF_NUMBER } kind;
-    int index;
-    double value;
-} cg_step_operand;
-typedef struct cg_step {
-    char name[16];
-    int count;
-    cg_step_operand operand[CG_STEP_OPERANDS];
-    double lo, hi; /* an activation's, an exponent, alpha */
-} cg_step;
-/* As gen/network/kernels.lua has it, which says what each operation reads of the fields; those that it does not read are zero. */
-typedef struct cg_operation {
-    char op[24], mode[16], coordinates[24], rounding[24];
-    cg_view view[CG_SLOTS];
-    int steps;
-    cg_step step[CG_CHAIN];
-    cg_integers axes, kernel, stride, pad, dilation, before, indices;
-    cg_numbers factors;
-    bool counted;
-    double epsilon, value;
-} cg_operation;
 /* The operation's source; sentence: what the text's head says. target, form as in cg_request. CONVGEN_UNSUPPORTED: there are no kernels for
  * it, why says it. */
 typedef struct cg_operation_request {
@@ -238,6 +199,16 @@ typedef struct cg_emit_layer {
     long multiplicity;
     cg_emit_kernel kernel[CG_TARGETS]; /* one for each target */
 } cg_emit_layer;
+/* A network's file, whose convolutions the layers are: it is emitted whole. */
+typedef struct cg_emit_whole {
+    const char *text, *name; /* name: of the file */
+    size_t length;
+    int count;            /* of the operations of its plan */
+    const int *layer_of;  /* of each, from 0; -1: it is no convolution */
+    int64_t weights_bytes;
+    uint32_t hash;        /* CRC-32 of the weights */
+    bool embed;           /* the weights are declared in the header */
+} cg_emit_whole;
 typedef struct cg_network {
     const char *prefix, *form; /* form: "c" or "asm" */
     bool openmp, elsewhere; /* elsewhere: the machine is not this one */
@@ -245,6 +216,7 @@ typedef struct cg_network {
     const char *target[CG_TARGETS]; /* best first, the last one needs nothing */
     int target_count, layer_count;
     const cg_emit_layer *layer;
+    const cg_emit_whole *whole; /* NULL: layers alone */
 } cg_network;
 /* Takes one file; a status ends the emission. */
 typedef cg_status cg_emit_put(void *user, const char *name, const char *text, size_t length);

@@ -47,6 +47,24 @@ static void push_layer(lua_State *lua, const cg_emit_layer *l, int targets)
     lua_setfield(lua, -2, "kernels");
 }
 
+static void push_whole(lua_State *lua, const cg_emit_whole *w)
+{
+    lua_createtable(lua, 0, 8);
+    lua_pushlstring(lua, w->text, w->length);
+    lua_setfield(lua, -2, "text");
+    cg_script_set_text(lua, "name", w->name);
+    cg_script_set_integer(lua, "bytes", w->weights_bytes);
+    cg_script_set_integer(lua, "hash", w->hash);
+    lua_pushboolean(lua, w->embed);
+    lua_setfield(lua, -2, "embed");
+    lua_createtable(lua, w->count, 0);
+    for (int i = 0; i < w->count; i++) {
+        lua_pushinteger(lua, w->layer_of[i] + 1);
+        lua_rawseti(lua, -2, i + 1);
+    }
+    lua_setfield(lua, -2, "layer_of");
+}
+
 static void push_network(lua_State *lua, const cg_network *n)
 {
     lua_createtable(lua, 0, 12);
@@ -72,6 +90,10 @@ static void push_network(lua_State *lua, const cg_network *n)
         lua_rawseti(lua, -2, i + 1);
     }
     lua_setfield(lua, -2, "layers");
+    if (n->whole) {
+        push_whole(lua, n->whole);
+        lua_setfield(lua, -2, "net");
+    }
 }
 
 /* put(name, text), for the generator. Upvalue: the job. */
