@@ -14,6 +14,8 @@ local legible = require "lower/legible"
 local strides = require "strides"
 local emit = require "emit"
 local accumulate = require "rewrite/accumulate"
+local network_file, network_text = require "network/file", require "network/text"
+local network_plan, network_show = require "network/plan", require "network/show"
 
 local convgen = {}
 
@@ -102,9 +104,34 @@ function convgen.source(request, name)
     chains = result.family.chains, tile = result.tile, stages = source.rows(result) }
 end
 
+-- The plan of a network file, as network/plan.lua has it: request.text, its name for sentences, and `workspaces`, the
+-- bytes of each operation, which may be missing. Or nil and a sentence that names the file and the line.
+function convgen.network(request)
+  local net, why = network_file.parse(request.text, request.name)
+  if not net then return nil, why end
+  local made, why_not = network_text.caught(network_plan.of, net, request)
+  return made, why_not and ("%s: %s"):format(request.name or "network", why_not)
+end
+
+-- What can be looked at of a network, in the pipeline's order; one of these as text, of request.text (and name).
+convgen.network_shown = { "simplified", "fused", "layout", "memory" }
+
+function convgen.network_show(request, stage)
+  local net, why = network_file.parse(request.text, request.name)
+  if not net then return nil, why end
+  local view = network_show[stage]
+  if not view then
+    return nil, ("'%s' is no stage of a network; the stages are: %s"):format(stage,
+      table.concat(convgen.network_shown, ", "))
+  end
+  local shown, why_not = network_text.caught(view, net)
+  return shown, why_not and ("%s: %s"):format(request.name or "network", why_not)
+end
+
 -- The same of an operation of a network: request.operation on request.views (network/kernels.lua), request.sentence
 -- says what it is.
 function convgen.operation(request) return operation.source(request) end
+function convgen.operation_show(request, stage) return operation.show(request, stage) end
 
 -- The files of a network, each given to put(name, text); see emit.lua.
 function convgen.emit(network, put) return emit.write(network, build, put) end

@@ -21,16 +21,31 @@ local function stages_text(request, result)
   return table.concat(list, "\n")
 end
 
+local function build(request)
+  return kernels.build(request.operation, request.views, targets[request.target], request.threads)
+end
+
 -- request: operation, views (kernels.lua), sentence, target, form, threads.
 function operation.source(request)
   local form, why_not = source.form(request)
   if not form then return nil, why_not end
-  local result, why = kernels.build(request.operation, request.views, targets[request.target], request.threads)
+  local result, why = build(request)
   if not result then return nil, why end
   local text = source.text(request, result, { problem = request.sentence, schedule = request.operation.op,
     type = result.type, slope = true, kernels = source.kernels(request, result, form.kernel),
     stages = stages_text(request, result) })
   return { text = text, packed = result.packed, shared = result.shared, chains = 1, stages = source.rows(result) }
+end
+
+-- Its driver or its source, for people.
+function operation.show(request, stage)
+  if stage == "source" then
+    local made, why = operation.source(request)
+    return made and made.text, why
+  end
+  local result, why = build(request)
+  if not result then return nil, why end
+  return stages_text(request, result)
 end
 
 return operation

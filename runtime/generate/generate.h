@@ -153,6 +153,76 @@ typedef struct cg_operation_request {
     int threads;
 } cg_operation_request;
 cg_status cg_script_operation(cg_script *s, const cg_operation_request *r, cg_source *out, char why[CG_WHY]);
+cg_status cg_script_show_operation(cg_script *s, const cg_operation_request *r, const char *stage, cg_buffer *out);
+
+/* ---- script_plan.c: a network file -> what is to be done -------------------------------------------------------- */
+
+/* Where an operand is: bytes from the beginning of input or output number `index`, of the arena or of the weights file. PREPARED: made of
+ * weights when a network is opened, by which slot it is says what. */
+typedef struct cg_place {
+    enum { CG_AT_NOWHERE, CG_AT_INPUT, CG_AT_OUTPUT, CG_AT_ARENA, CG_AT_WEIGHTS, CG_AT_PREPARED } kind;
+    int index;
+    int64_t offset;
+} cg_place;
+/* A tensor of the weights file: its first element is `offset` bytes from the beginning. view.type "": there is none. */
+typedef struct cg_constant {
+    cg_view view;
+    int64_t offset;
+} cg_constant;
+/* What is done per channel with a convolution's sums, its bias with them, and so is folded into its weights. Operands are numbers, or a constant
+ * with an element for each channel; batchnorm's are scale, bias, mean and variance. */
+typedef struct cg_fold {
+    enum { CG_FOLD_MUL, CG_FOLD_DIV, CG_FOLD_ADD, CG_FOLD_SUB, CG_FOLD_BATCHNORM, CG_FOLD_KINDS } op;
+    struct {
+        cg_constant of; /* its view's type "": number */
+        double number;
+    } operand[4];
+    double epsilon;
+} cg_fold;
+enum { CG_FOLDS = 16 };
+typedef struct cg_prepare {
+    cg_constant weights, bias, slope; /* axes of the weights: taps, then two of channels, as channels-last problems have them */
+    int folds;
+    cg_fold fold[CG_FOLDS];
+} cg_prepare;
+/* One operation, in the order in which they run. */
+typedef struct cg_planned {
+    char *name, *sentence, op[24];
+    char *problem;           /* a convolution: its text; else NULL */
+    cg_prepare *prepare;     /* of a convolution */
+    cg_operation *operation; /* of any other */
+    cg_place place[CG_SLOTS], workspace;
+    double macs, bytes; /* multiply-adds; what is read and written at least */
+} cg_planned;
+typedef struct cg_port {
+    char *name, type[4];
+    int rank;
+    int64_t dims[CG_RANK];
+} cg_port;
+typedef struct cg_ports {
+    int count;
+    cg_port *at;
+} cg_ports;
+typedef struct cg_network_plan {
+    cg_ports inputs, outputs;
+    char *weights, hash[9]; /* the file's name; NULL: there is none. CRC-32 in hex digits; "": not told */
+    int64_t weights_bytes, arena_bytes, arena_lower_bound;
+    int count;
+    cg_planned *at;
+} cg_network_plan;
+typedef struct cg_network_request {
+    const char *text, *name; /* of the file, for sentences */
+    size_t length;
+    const char *target, *form;
+    int threads;
+    const int64_t *workspaces; /* bytes of each operation, or NULL */
+    int count;                 /* of them */
+} cg_network_request;
+/* CONVGEN_BAD_PROBLEM with a sentence that names file and line. */
+cg_status cg_script_network(cg_script *s, const cg_network_request *r, cg_network_plan *out);
+void cg_network_plan_free(cg_network_plan *plan);
+/* Text of one stage of a network for people: "simplified", "fused", "layout", "memory"; "driver" or "source" of an operation. */
+cg_status cg_script_show_network(cg_script *s, const cg_network_request *r, const char *stage, cg_buffer *out);
 
 /* ---- script_emit.c: a network -> stand-alone files --------------------------------------------------------------- */
 

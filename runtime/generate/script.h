@@ -31,5 +31,6 @@ void cg_script_read_source(lua_State *lua, cg_source *out, cg_buffer *text);
 /* script_network.c: an operation, with its views, and back: {op, views, attributes} as gen/network/kernels.lua has them. */
 void cg_script_push_operation(lua_State *lua, const cg_operation *o);
 void cg_script_read_operation(lua_State *lua, cg_operation *o);
+void cg_script_read_view(lua_State *lua, cg_view *v); /* of the table on top */
 
 #endif

@@ -244,7 +244,7 @@ static void read_steps(lua_State *lua, cg_operation *o)
     lua_pop(lua, 1);
 }
 
-static void read_view(lua_State *lua, cg_view *v)
+void cg_script_read_view(lua_State *lua, cg_view *v)
 {
     cg_script_get_text(lua, "type", v->type, sizeof v->type);
     lua_getfield(lua, -1, "dims");
@@ -270,7 +270,7 @@ void cg_script_read_operation(lua_State *lua, cg_operation *o)
     lua_getfield(lua, -1, "views");
     luaL_checktype(lua, -1, LUA_TTABLE);
     for (int i = 0; i < CG_SLOTS; i++) {
-        if (lua_getfield(lua, -1, cg_slot_name[i]) == LUA_TTABLE) read_view(lua, &o->view[i]);
+        if (lua_getfield(lua, -1, cg_slot_name[i]) == LUA_TTABLE) cg_script_read_view(lua, &o->view[i]);
         lua_pop(lua, 1);
     }
     lua_pop(lua, 1);
@@ -280,6 +280,7 @@ void cg_script_read_operation(lua_State *lua, cg_operation *o)
 
 typedef struct operation_job {
     const cg_operation_request *request;
+    const char *stage; /* of show */
     cg_source source;
     cg_buffer text;
     char *why;
@@ -299,20 +300,52 @@ static void push_request(lua_State *lua, const cg_operation_request *r)
     cg_script_set_integer(lua, "threads", r->threads > 0 ? r->threads : 1);
 }
 
+/* Calls function(request, stage); whether it gave something, which is on top then. */
+static bool asked(lua_State *lua, operation_job *job, const char *function)
+{
+    cg_script_push_function(lua, function);
+    push_request(lua, job->request);
+    lua_pushstring(lua, job->stage); /* NULL is nil */
+    lua_call(lua, 2, 2);
+    job->refused = !lua_toboolean(lua, -2);
+    if (job->refused) cg_script_copy_why(lua, -1, job->why);
+    else lua_pop(lua, 1);
+    return !job->refused;
+}
+
 static int make_operation(lua_State *lua)
 {
     operation_job *job = lua_touserdata(lua, 1);
-    cg_script_push_function(lua, "operation");
-    push_request(lua, job->request);
-    lua_call(lua, 1, 2);
-    job->refused = !lua_toboolean(lua, -2);
-    if (job->refused) {
-        cg_script_copy_why(lua, -1, job->why);
-        return 0;
-    }
-    lua_pop(lua, 1);
-    cg_script_read_source(lua, &job->source, &job->text);
+    if (asked(lua, job, "operation")) cg_script_read_source(lua, &job->source, &job->text);
     return 0;
+}
+
+static int make_shown(lua_State *lua)
+{
+    operation_job *job = lua_touserdata(lua, 1);
+    size_t length;
+    if (!asked(lua, job, "operation_show")) return 0;
+    const char *text = luaL_checklstring(lua, -1, &length);
+    cg_buffer_add(&job->text, text, length);
+    return 0;
+}
+
+static cg_status settled(cg_status status, operation_job *job)
+{
+    if (!status && job->text.failed) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
+    if (!status && job->refused) status = cg_fail(CONVGEN_UNSUPPORTED, "%s", job->why);
+    else if (status) snprintf(job->why, CG_WHY, "%s", cg_error_text());
+    if (status) cg_buffer_free(&job->text);
+    return status;
+}
+
+cg_status cg_script_show_operation(cg_script *s, const cg_operation_request *r, const char *stage, cg_buffer *out)
+{
+    char why[CG_WHY] = "";
+    operation_job job = {.request = r, .stage = stage, .why = why};
+    cg_status status = settled(cg_script_protect(s, make_shown, &job), &job);
+    if (!status) *out = job.text;
+    return status;
 }
 
 cg_status cg_script_operation(cg_script *s, const cg_operation_request *r, cg_source *out, char why[CG_WHY])
@@ -320,14 +353,8 @@ cg_status cg_script_operation(cg_script *s, const cg_operation_request *r, cg_so
     operation_job job = {.request = r, .why = why};
     why[0] = 0;
     *out = (cg_source){0};
-    cg_status status = cg_script_protect(s, make_operation, &job);
-    if (!status && job.text.failed) status = cg_fail(CONVGEN_NO_MEMORY, "no memory for what the generator wrote");
-    if (!status && job.refused) status = cg_fail(CONVGEN_UNSUPPORTED, "%s", why);
-    else if (status) snprintf(why, CG_WHY, "%s", cg_error_text());
-    if (status) {
-        cg_buffer_free(&job.text);
-        return status;
-    }
+    cg_status status = settled(cg_script_protect(s, make_operation, &job), &job);
+    if (status) return status;
     *out = job.source;
     out->text = job.text.text;
     out->length = job.text.length;
