@@ -4,6 +4,7 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua, the estimates in
 -- direct_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds: taps, then
 -- channels; for backward weights blocks of output pixels.
+local activations = require "activations"
 local family = require "family"
 local parts = require "parts"
 local reduce = require "reduce"
@@ -42,11 +43,13 @@ local forms = {
 
 ---- what can be -------------------------------------------------------------------------------------------------------
 
--- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where
--- masks take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
+-- The registers beside the accumulators: one row of the panel, the broadcast, and, where masks take vector registers, a
+-- mask for ragged channels: of a row's ends, or beside what an activation takes; else it is in the broadcast's, which
+-- is done with when sums are stored. (A broadcast inside the fma would save that one but loads v times as often.)
 local function other_registers(s, v, folded)
-  local ragged = folded or (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
-  return v + 1 + (ragged and not s.target.mask_registers and 1 or 0)
+  local ragged = (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
+  local masked = folded or ragged and activations.room(s.p, s.target) > 0
+  return v + 1 + (masked and not s.target.mask_registers and 1 or 0)
 end
 
 local function most_rows(s, v, beside)
