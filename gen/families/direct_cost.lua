@@ -186,10 +186,11 @@ function direct_cost.ranges(whole, s, schedule)
   local tiles, often = count_classes(t, whole, s, schedule)
   local c, columns = s.counts, parts.round_up(s.to.channels, s.fold and 1 or whole.lanes)
   local packed, all = s.taps * s.chunk * columns * p.groups, activations(p)
+  local share = c.seen / (c.rows * p.kernel[1] * p.kernel[2]) -- of its panel that a row reads
   local order = { tasks = p.batch * p.groups * tiles * counts.blocks(s.axes[2], schedule.rows) * s.to.size[1],
-    panels = p.groups * tiles, far = all + packed, first = all, often = often,
+    panels = p.groups * tiles / share, far = all + packed, first = all, often = often / share,
     next = p.batch * c.d.once * c.h.once * c.w.once * s.chunk }
-  count_lines(t, s, schedule, order, tiles, packed / p.groups / tiles)
+  count_lines(t, s, schedule, order, tiles, packed / p.groups / tiles * share)
   return counts.shared(t, p, order.tasks, packed)
 end
 
