@@ -98,11 +98,11 @@ end
 
 -- whole: of the problem; s: of what its tiles see.
 function direct_cost.gathering(whole, s, schedule)
-  local p, t, runs, width, wide, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0, 0
+  local p, t, runs, wide, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0
   s.counts = s.counts or counts.of(s.axes)
   s.apart, s.chunk = schedule.groups and 1 or p.groups, (schedule.groups or 1) * s.from.channels * s.size
   for _, run in ipairs(runs) do
-    width, wide = math.max(width, run.tile.width), wide + run.count * run.tile.width
+    wide = wide + run.count * run.tile.width
     often = often + count_steps(t, s, schedule, run)
     count_stores(t, s, schedule, run)
   end
@@ -111,7 +111,7 @@ function direct_cost.gathering(whole, s, schedule)
   local order = order_of(s, schedule, runs.all, packed)
   order.often, order.packed = often, packed
   count_moves(t, s, schedule, order, runs.all)
-  count_lines(t, s, schedule, order, runs.all, rows * width)
+  count_lines(t, s, schedule, order, runs.all, rows * wide / runs.all)
   return counts.shared(t, p, order.tasks, packed)
 end
 
