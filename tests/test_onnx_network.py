@@ -178,6 +178,7 @@ ROWS = [  # operation, operands and constants, attributes, the line
     ("GlobalMaxPool", {}, {}, "reduce_max(x) axes 2,3 keep"), ("Transpose", {}, {"perm": [0, 2, 3, 1]}, "transpose(x) 0,2,3,1"),
     ("AveragePool", {}, {"kernel_shape": [3, 2], "pads": [1, 0, 0, 1], "count_include_pad": 1}, "avgpool(x) k3x2 p1x0 e0x1 counted"),
     ("MaxPool", {}, {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}, "maxpool(x) k3x3 s2x2 o4x4"),
+    ("MaxPool", {}, {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [0, 0, 2, 2], "ceil_mode": 1}, "maxpool(x) k2x2 s3x3 e2x2"),
     ("Slice", {"a": longs(-3), "b": longs(2**62), "c": longs(2)}, {}, "slice(x) axes 2 from 5 to 8"),
     ("Slice", {"a": longs(-1), "b": longs(-2**63), "c": longs(3), "d": longs(-2)}, {}, "slice(x) axes 3 from 7 to -1 steps -2"),
     ("Pad", {"a": longs(0, 0, 1, 2, 0, 0, 3, 4), "b": np.float32(-1)}, {}, "pad(x) before 0,0,1,2 after 0,0,3,4 value -1"),
@@ -222,6 +223,9 @@ def test_opsets():
     means("Upsample 7", model([node("Upsample", "x", "y", scales=[1.0, 1.0, 2.0, 3.0])], x, opset=7), lambda x: x.repeat(2, 2).repeat(3, 3))
     means("Softmax 11", model([node("Softmax", "x", "y", axis=2)], x, opset=11),
           lambda x: (lambda e: e / e.sum((2, 3), keepdims=True))(np.exp(x - x.max((2, 3), keepdims=True))))
+    says("Softmax 11, axis 1", model([node("Softmax", "x", "y")], [("x", [2, 3])], opset=11), ["y = softmax(x) axis 1"])
+    says("Softmax 11, from axis 1 on", model([node("Softmax", "x", "y")], [("x", [2, 3, 4])], opset=11),
+         ["y.2 = reshape(x) 2x12", "y.3 = softmax(y.2) axis 1", "y = reshape(y.3) 2x3x4"])
     means("Dropout 11", model([node("Dropout", "x", "y mask", ratio=0.5)], x, opset=11), lambda x: x)
 
 
@@ -253,7 +257,7 @@ def test_inlined():
     calls = [node("Block", "x w", "t", domain="my", alpha=0.25, name="one"), node("Block", "t w", "y", domain="my", name="two")]
     conv = "ic3ih8iw8oc3oh8ow8kh3kw3sh1sw1ph1pw1dh0dw0"
     made = model(calls, weights={"w": real(3, 3, 3, 3)}, others=["my"], functions=[block])
-    says("functions", made, [f'"one/c" = conv(x, w) {conv}', f'"one/o" = activate("one/c") leaky:0.25', f'"two/c" = conv("one/o", w) {conv}',
+    says("functions", made, [f'"one/c" = conv(x, w) {conv}', '"one/o" = activate("one/c") leaky:0.25', f'"two/c" = conv("one/o", w) {conv}',
                              'y = activate("two/c") leaky:0.01'])
     then, other = graph([node("Relu", "x", "p")], [], "p"), graph([node("Conv", "x v", "q")], [], "q", {"v": real(2, 3, 1, 1)})
     for n, wanted in (3, "y = activate(x) relu"), (4, "y = conv(x, v) ic3ih8iw8oc2oh8ow8kh1kw1sh1sw1ph0pw0dh0dw0"):

@@ -81,7 +81,6 @@ local function bands_misfit(s, schedule, target)
   local scratch = s.planes.scratch
   return family.first { { schedule.across, "across is for pixels that are read where they are" },
     { schedule.splits > runs.all, "has %d column tiles, fewer than its shares", runs.all },
-    { parts.turned_slopes(s.p), "adds no residual beside a slope for each channel to channels-first data" },
     { scratch > planes.most_scratch, parts.too_much_scratch(scratch, planes.most_scratch) } }
 end
 

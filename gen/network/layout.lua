@@ -40,6 +40,19 @@ local function place_for(l, name, order)
   return fresh(l, name, order)
 end
 
+-- The view of a tensor, which is made where it has been put off until somebody reads it.
+local function view_of(l, name)
+  local pending = l.pending[name]
+  if pending then
+    l.pending[name] = nil
+    local reader = l.operation
+    l.operation = pending.from
+    pending.make()
+    l.operation = reader
+  end
+  return l.views[name]
+end
+
 -- A result lies at `made`; it is copied where it must be elsewhere. Others read it there, but for an output.
 local function settle(l, name, made)
   local assigned = l.assigned[name]
@@ -53,7 +66,7 @@ end
 
 local kinds = {}
 
-local function operand_view(l, operand) return type(operand) == "number" and operand or l.views[operand] end
+local function operand_view(l, operand) return type(operand) == "number" and operand or view_of(l, operand) end
 
 -- Weights and a bias that are made when the network is opened: the weights' view has what is folded into them.
 function kinds.fold(l, o)
@@ -123,7 +136,7 @@ function change.reshape(l, o, v)
 end
 
 function kinds.view(l, o)
-  local list = change[o.op](l, o, l.views[o.operands[1]])
+  local list = change[o.op](l, o, view_of(l, o.operands[1]))
   for i, name in ipairs(o.results) do settle(l, name, list[i]) end
 end
 
@@ -138,9 +151,9 @@ local function each_part(l, o, whole, visit)
 end
 
 function kinds.joins(l, o)
-  local whole = l.wholes[o.name] or place_for(l, o.name, views.order(l.views[o.operands[1]]))
+  local whole = l.wholes[o.name] or place_for(l, o.name, views.order(view_of(l, o.operands[1])))
   each_part(l, o, whole, function(operand, part)
-    local v = l.views[operand]
+    local v = view_of(l, operand)
     if not views.same(v, part) then copy(l, v, part, o.name) end
   end)
   settle(l, o.name, whole)
@@ -157,7 +170,7 @@ local function pitch_of(l, o, v) return views.pitch(v, image_order(l, o, #v.dims
 
 -- The view as a convolution can take it; one copy serves all that read it.
 local function image(l, o, name)
-  local v = l.views[name]
+  local v = view_of(l, name)
   if pitch_of(l, o, v) then return v end
   local order = image_order(l, o, #v.dims)
   local key = name .. (o.op == "linear" and " linear" or "")
@@ -197,25 +210,26 @@ local function order_like_operands(l, o)
   if operations.rows[o.op].kind == "product" then return nil end
   local rank = #l.net.tensors[o.name].dims
   for _, operand in ipairs(o.operands) do
-    local v = l.views[operand]
+    local put_off = l.pending[operand]
+    local v = put_off and put_off.src or type(operand) == "string" and view_of(l, operand)
     if v and #v.dims == rank and v.root.place ~= "weights" then return views.order(v) end
   end
 end
 
--- Operands that are numbers are not in a slot.
+-- Operands that are numbers are not in a slot. as: as plain has it.
 local function slots_of(l, o, as)
   local list = {}
   for _, operand in ipairs(o.operands) do
     if type(operand) == "string" then
-      local v = l.views[operand] or text.fail("%s is folded: convolutions alone read it", text.name(operand))
       local slot = slots[#list + 1] or text.fail("%s has more than %d tensors as operands", o.op, #slots)
-      list[#list + 1] = { slot, as and as(v, #list + 1) or v }
+      local v = as and as(#list + 1, operand) or view_of(l, operand)
+      list[#list + 1] = { slot, v or text.fail("%s is folded: convolutions alone read it", text.name(operand)) }
     end
   end
   return list
 end
 
--- as: the view of an operand as the kernel takes it; written: that of the result.
+-- as(n, name): the view of an operand as the kernel takes it; written(view): that of the result.
 local function plain(l, o, as, written)
   local dst = place_for(l, o.name, order_like_operands(l, o))
   put(l, { op = o.op, name = o.name, from = o, slots = slots_of(l, o, as), dst = written and written(dst) or dst })
@@ -234,13 +248,38 @@ local per_channel = { batchnorm = true, instancenorm = true }
 
 -- Operands as long as the first, or as the result.
 local function broadcast_to(l, o, dims)
-  return function(v, at)
-    if per_channel[o.op] and at > 1 then return along_channels(l, v, dims) end
-    return views.broadcast(v, dims)
+  return function(at, name)
+    local v = view_of(l, name)
+    if v and per_channel[o.op] and at > 1 then return along_channels(l, v, dims) end
+    return v and views.broadcast(v, dims)
   end
 end
 
-function kinds.elements(l, o) plain(l, o, broadcast_to(l, o, l.net.tensors[o.name].dims)) end
+-- The first operand that repeats elements of another tensor and is not made yet.
+local function repeated_operand(l, o)
+  for _, operand in ipairs(o.operands) do
+    if l.pending[operand] then return l.pending[operand] end
+  end
+end
+
+-- Every spatial axis as two: what is repeated, and how often.
+local function divided_axes(v, p)
+  for i = #p.factors, 1, -1 do
+    local axis = p.first + i - 1
+    v = views.divided(v, axis, { v.dims[axis] // p.factors[i], p.factors[i] })
+  end
+  return v
+end
+
+function kinds.elements(l, o)
+  local dims, p = l.net.tensors[o.name].dims, repeated_operand(l, o)
+  local wide = broadcast_to(l, o, dims)
+  if not p or not shapes.same(p.dims, dims) then return plain(l, o, wide) end
+  plain(l, o, function(at, name)
+    local q = l.pending[name]
+    return q and shapes.same(q.factors, p.factors) and q.repeated or divided_axes(wide(at, name), p)
+  end, function(dst) return divided_axes(dst, p) end)
+end
 
 local function with_ones(dims, axes)
   local kept = table.move(dims, 1, #dims, 1, {})
@@ -256,18 +295,50 @@ function kinds.rows(l, o)
 end
 
 -- Windows are of images whose axes are batch, channels, space.
-function kinds.window(l, o)
+local function window(l, o)
   local rank, order = #l.net.tensors[o.name].dims, { 0 }
   if l.net.layout ~= "nhwc" then return plain(l, o) end
   for i = 1, rank - 1 do order[i + 1] = i == 1 and rank - 1 or i - 1 end
   local function turned(v) return views.transposed(v, order) end
-  plain(l, o, turned, turned)
+  plain(l, o, function(_, name) return turned(view_of(l, name)) end, turned)
+end
+
+-- How often the elements of each spatial axis are repeated; nil: not by whole numbers.
+local function whole_factors(l, o, first)
+  local from, to, factors = l.net.tensors[o.operands[1]].dims, l.net.tensors[o.name].dims, {}
+  local given = o.attributes.factors
+  for i = 1, #from - 2 do
+    local axis = first + i - 1
+    factors[i] = to[axis] // from[axis]
+    if to[axis] % from[axis] ~= 0 or given and given[i] ~= factors[i] then return nil end
+  end
+  return factors
+end
+
+-- Whether the nearest element, by whole factors, is that of the whole part of a quotient.
+local function repeats(f)
+  local halves = { half_pixel = true, pytorch_half_pixel = true }
+  if f.mode ~= "nearest" then return false end
+  if f.coordinates == "asymmetric" then return f.rounding == "floor" end
+  return halves[f.coordinates or "half_pixel"] and f.rounding ~= "floor" and f.rounding ~= "ceil"
+end
+
+-- An image of which elements are repeated is put off: what works element by element reads the smaller one.
+function kinds.window(l, o)
+  local first = shapes.first_spatial(l.net.layout) + 1
+  local factors = o.op == "resize" and repeats(o.attributes) and whole_factors(l, o, first)
+  if not factors or l.assigned[o.name] then return window(l, o) end
+  local src = view_of(l, o.operands[1])
+  l.pending[o.name] = { from = o, src = src, first = first, factors = factors, dims = l.net.tensors[o.name].dims,
+    repeated = views.repeated(src, first, factors), make = function() window(l, o) end }
+  l.made[o.name], l.views[o.name] = src, nil
 end
 
 -- The last two axes are a matrix's; the others are broadcast.
 function kinds.product(l, o)
   local dims = l.net.tensors[o.name].dims
-  plain(l, o, function(v)
+  plain(l, o, function(_, name)
+    local v = view_of(l, name)
     local own = table.move(dims, 1, #dims, 1, {})
     own[#dims - 1], own[#dims] = v.dims[#v.dims - 1], v.dims[#v.dims]
     return views.broadcast(v, own)
@@ -277,11 +348,11 @@ end
 -- Along an axis of the operand: the result has its rank, with all indices along that axis.
 local function gather(l, o)
   local dims, axis = l.net.tensors[o.operands[1]].dims, o.attributes.axis
-  local all, index = table.move(dims, 1, #dims, 1, {}), l.views[o.operands[2]]
+  local all, index = table.move(dims, 1, #dims, 1, {}), view_of(l, o.operands[2])
   all[axis + 1] = o.attributes.indices and #o.attributes.indices or text.elements(index.dims)
   local dst = fresh(l, o.name)
-  put(l, { op = o.op, name = o.name, from = o, dst = views.reshaped(dst, all), slots = slots_of(l, o, function(v, at)
-    return at == 1 and v or views.reshaped(v, { all[axis + 1] })
+  put(l, { op = o.op, name = o.name, from = o, dst = views.reshaped(dst, all), slots = slots_of(l, o, function(at)
+    return at == 2 and views.reshaped(index, { all[axis + 1] }) or nil
   end) })
   settle(l, o.name, dst)
 end
@@ -305,7 +376,7 @@ local function blocks(l, o, src, dst)
 end
 
 local function depth_to_space(l, o)
-  local src = l.views[o.operands[1]]
+  local src = view_of(l, o.operands[1])
   local dst = place_for(l, o.name, views.order(src))
   local from, to = blocks(l, o, src, dst)
   copy(l, from, to, o.name)
@@ -334,6 +405,7 @@ end
 -- An input or a constant that is an output as well.
 local function copy_outputs(l)
   for _, name in ipairs(l.net.outputs) do
+    view_of(l, name)
     if not l.net.tensors[name].from then copy(l, l.views[name], l.assigned[name], name) end
   end
 end
@@ -341,7 +413,7 @@ end
 -- assigned: where results must lie; wholes: where concatenations are made.
 local function forward(net, assigned, wholes)
   local l = { net = net, assigned = assigned, wholes = wholes or {}, views = {}, made = {}, steps = {}, images = {},
-    folded = {} }
+    folded = {}, pending = {} }
   constants_and_inputs(l)
   for _, o in ipairs(net.operations) do
     l.operation = o

@@ -134,6 +134,16 @@ function views.divided(v, axis, sizes)
   return with(v, dims, strides)
 end
 
+-- Every one of some axes, from the `first` on, as two: its elements, and how often each is repeated.
+function views.repeated(v, first, factors)
+  local dims, strides = copied(v.dims), copied(v.strides)
+  for i = #factors, 1, -1 do
+    table.insert(dims, first + i, factors[i])
+    table.insert(strides, first + i, 0)
+  end
+  return with(v, dims, strides)
+end
+
 ---- questions ---------------------------------------------------------------------------------------------------------
 
 -- Elements from a pixel to the next of an image whose axes lie in this order, the channels last; 0: dense. nil: it does

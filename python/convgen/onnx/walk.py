@@ -74,7 +74,8 @@ class Walk:
     def initialiser(self, tensor, array):
         if array is not None:
             return constant(array, tensor.name)
-        return Value(None, tuple(tensor.dims), lost=Lost("the constant", tensor.name, f"its elements are {type_name(tensor.data_type)}"))
+        why = f"its elements are {type_name(tensor.data_type)}"
+        return Value(None, tuple(tensor.dims), lost=Lost("the constant", tensor.name, why))
 
     def inputs(self, tensors, scope):
         dims, self.free_names = sizes.settled([t for t in tensors if t.type.tensor_type.HasField("shape")], self.wishes)
@@ -187,7 +188,9 @@ class Walk:
         """What the model says of a tensor; None: not all sizes."""
         tensor = None if self.wishes.batch else self.stored.get(name)  # of the model's own batch
         t = tensor.type.tensor_type if tensor is not None and tensor.type.HasField("tensor_type") else None
-        dims = tuple(self.free_names.get(d.dim_param, 0) if sizes.free(d) else d.dim_value for d in t.shape.dim) if t and t.HasField("shape") else (0,)
+        if t is None or not t.HasField("shape"):
+            return None
+        dims = tuple(self.free_names.get(d.dim_param, 0) if sizes.free(d) else d.dim_value for d in t.shape.dim)
         return Value(DTYPES.get(t.elem_type), dims, lost=lost) if all(dims) else None
 
 

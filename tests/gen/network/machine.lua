@@ -60,6 +60,7 @@ local function reader(run, step)
       if here then list[name] = get(run.memory, as_in_file(run.net, o, s[2]), run.laid) end
     end
     local t, dims = list[name], run.net.tensors[name].dims
+    if operations.rows[o.op].kind == "elements" then dims = run.net.tensors[o.name].dims end -- they are as long
     if t and count(t.dims) == count(dims) then t.dims = dims end
   end)
   return function(name) return list[name] or run.known[name] end

@@ -152,7 +152,8 @@ end
 function ways.resize(b, t)
   local n, c, h, w = image(b, t)
   if h > 6 or w > 6 then return end
-  return made(b, line(b, "resize(%s) nearest 2x2 asymmetric floor", t.name), image_dims(b, n, c, 2 * h, 2 * w))
+  return made(b, line(b, "resize(%s) nearest %s", t.name,
+    pick { "2x2 asymmetric floor", "2x2", ("o%dx%d round_prefer_ceil"):format(2 * h, 2 * w) }), image_dims(b, n, c, 2 * h, 2 * w))
 end
 
 function ways.depth_to_space(b, t)
