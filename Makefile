@@ -4,7 +4,8 @@ COMMANDS = gcc cmake make pkg-config objcopy:binutils
 LIBRARIES = liblua5.4-dev libtcc-dev check libc6-dev python3-numpy
 # What some tests want besides: other compilers and processors, valgrind, readers of models and pages, a locale with a decimal comma.
 TEST_PACKAGES = clang libclang-rt-dev g++ tcc qemu-user gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross \
-  libc6-dev-riscv64-cross valgrind python3-onnx groff-base mandoc locales chromium-headless-shell fonts-dejavu-core
+  libc6-dev-riscv64-cross valgrind python3-onnx libonnx-testdata groff-base mandoc locales \
+  chromium-headless-shell fonts-dejavu-core
 NETWORKS = --batch=tuned/networks/seed.txt --batch=tuned/networks/resnet50.txt
 JOBS = 2 # tests at a time
 

@@ -171,10 +171,20 @@ static int bench_all(const cli_arguments *a, convgen_context *c, entry *all, int
     return a->json ? print_json(c, all, count) : print_table(a, c, all, count);
 }
 
+static int bench_network(const cli_arguments *a)
+{
+    convgen_network *n = NULL;
+    int status = cli_network_open(a, &n) ? cli_failed(a) : cli_network_bench(a, n);
+    convgen_network_free(n);
+    return status;
+}
+
 static int check_options(const cli_arguments *a)
 {
     if (a->peers)
         return cli_wrong(a, "--peers: this command is linked with no other library; `make bench` compares with them");
+    if (a->network && (a->cold || a->schedule || a->compiler))
+        return cli_usage(a, "--cold, --schedule and --compiler are for problems; a network is timed as it runs");
     if (!a->effort || strcmp(a->effort, "recall") == 0 || strcmp(a->effort, "estimate") == 0)
         return CLI_DONE;
     return cli_usage(a, "--effort=%s: bench takes recall or estimate; `convgen tune` measures", a->effort);
@@ -184,6 +194,8 @@ static int run(cli_arguments *a)
 {
     convgen_context *c = NULL;
     int count = a->problems.count, status = check_options(a);
+    if (!status && a->network)
+        return bench_network(a);
     if (status)
         return status;
     entry *all = cg_calloc((size_t)count, sizeof *all);
@@ -205,8 +217,8 @@ static const cli_option options[] = {
     CLI_BATCH,
     CLI_COMPILER,
     OPTION("--effort", "E", CLI_TEXT, AT(effort),
-           "recall (the default) or estimate: without a record, the schedule with the best estimate", .choices = "recall estimate"),
-    OPTION("--seconds", "S", CLI_SECONDS, AT(seconds), "of timing for each problem (default 0.5)"),
+           "recall (the default of problems) or estimate (that of a network): without a record, the schedule with the best estimate", .choices = "recall estimate"),
+    OPTION("--seconds", "S", CLI_SECONDS, AT(seconds), "of timing for each problem (default 0.5), or for a network (default 2)"),
     OPTION("--cold", NULL, CLI_FLAG, AT(cold), "sweep the caches before each run"),
     OPTION("--peers", NULL, CLI_FLAG, AT(peers), "not in this command: `make bench` compares with other libraries"),
     OPTION("--schedule", "NAME", CLI_NAMES, 0, "this schedule, not the remembered or estimated one"),
@@ -216,9 +228,10 @@ static const cli_option options[] = {
 };
 
 const cli_verb cli_bench = {
-    .name = "bench", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "time what is remembered",
+    .name = "bench", .arguments = "[options] PROBLEM... | --batch=FILE | NETWORK.net", .summary = "time what is remembered",
     .text =
       "Times the remembered kernels in interleaved rounds: minimum and median of each, and the sum over all of them, each\n"
-      "counted as often as its list says.",
-    .options = options, .problems = true, .run = run,
+      "counted as often as its list says. Of a network, runs as a whole take turns with runs whose operations are timed one by\n"
+      "one: a row for each operation, the sum, and what lies between them.",
+    .options = options, .problems = true, .networks = true, .run = run,
 };

@@ -365,6 +365,8 @@ static int verify_all(const cli_arguments *a, convgen_context *c)
 static int run(cli_arguments *a)
 {
     convgen_context *c = NULL;
+    if (a->network)
+        return cli_network_check(a);
     int status = cli_open(a, &c) ? cli_failed(a) : a->all ? verify_all(a, c) : certify_all(a, c);
     convgen_close(c);
     return status;
@@ -376,7 +378,8 @@ static const cli_option options[] = {
     CLI_BATCH,
     CLI_COMPILER,
     OPTION("--all", NULL, CLI_FLAG, AT(all),
-           "verify every schedule that `convgen show` lists; exit status 1 when a legal one fails"),
+           "verify every schedule that `convgen show` lists; exit status 1 when a legal one fails. Of a network: a row for each operation"),
+    OPTION("--input", "NAME=FILE", CLI_MANY, AT(inputs), "of a network: an input's array (.npy); others are random"),
     OPTION("--schedule", "NAME", CLI_NAMES, 0, "this schedule, not the remembered or estimated one"),
     CLI_STORE,
     CLI_JSON,
@@ -384,10 +387,12 @@ static const cli_option options[] = {
 };
 
 const cli_verb cli_check = {
-    .name = "check", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "print the error of a kernel against the exact result",
+    .name = "check", .arguments = "[options] PROBLEM... | --batch=FILE | NETWORK.net", .summary = "print the error of a kernel against the exact result",
     .text =
       "The certificate: the errors of a plain loop, of np.sum's order and of the chosen kernel against the exact result, for\n"
       "each tensor that the pass computes. The kernel is the remembered one, else the one with the best estimate; one whose\n"
-      "answers fail verification is named, with exit status 1.",
-    .options = options, .problems = true, .run = run,
+      "answers fail verification is named, with exit status 1.\n"
+      "Of a network: each operation beside plain loops in f64 on the operands of a run (--all: a row each), then the outputs beside\n"
+      "those of the same network in f64 with proven kernels, and how far plain loops are from these.",
+    .options = options, .problems = true, .networks = true, .run = run,
 };

@@ -1,11 +1,11 @@
 /* cli.h: what the verbs of the convgen command promise each other.
  *
- * The command shows the inside of the library, so it may use all of it (plan.h). Results go to stdout; sentences, and progress when
+ * The command shows the inside of the library, so it may use all of it (network/network.h). Results go to stdout; sentences, and progress when
  * stderr is a terminal, to stderr. Nothing here allocates but through base/memory.c. */
 #ifndef CONVGEN_CLI_H
 #define CONVGEN_CLI_H
 
-#include "plan.h"
+#include "network/network.h"
 #include <stddef.h>
 
 enum { CLI_DONE = 0, CLI_WRONG = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 }; /* exit statuses */
@@ -14,7 +14,7 @@ enum { CLI_GO_ON = -1 };                                                    /* c
 /* ---- verbs ---- */
 
 typedef struct cli_arguments cli_arguments;
-typedef enum { CLI_FLAG, CLI_TEXT, CLI_SECONDS, CLI_LIST, CLI_NAMES } cli_kind;
+typedef enum { CLI_FLAG, CLI_TEXT, CLI_SECONDS, CLI_LIST, CLI_NAMES, CLI_MANY, CLI_OF_PROBLEMS } cli_kind; /* MANY: a cg_buffer of texts, each ended by 0 */
 typedef struct cli_option {
     const char *name, *value; /* "--seconds", "S"; value NULL: a flag */
     cli_kind kind;
@@ -27,6 +27,7 @@ typedef struct cli_verb {
     const char *name, *arguments, *summary, *text; /* arguments: what follows the name; summary: one line; text: a paragraph */
     const cli_option *options; /* its own; the last has no name */
     bool problems;             /* its words are problems */
+    bool networks;             /* or a network's file, NAME.net, alone */
     const char *words;         /* that are no problems and no options, with blanks between; NULL: none to list */
     int (*run)(cli_arguments *a);
 } cli_verb;
@@ -42,6 +43,8 @@ struct cli_arguments {
     cg_options options, initial; /* as the words so far say; as benchdnn's defaults */
     const char *idle;            /* a problem option that no problem has followed yet */
     cg_problem_list problems;
+    const char *network;         /* NULL: there is none; of its options accuracy, threads and target count */
+    cg_buffer inputs;            /* NAME=FILE each */
     const char *words[CLI_WORDS]; /* of a verb that takes no problems */
     int word_count;
     const char *store, *compiler, *target, *effort, *stage, *schedule, *problem, *machine, *report; /* NULL: not given */
@@ -73,6 +76,7 @@ const cli_option *cli_option_at(const cli_verb *verb, int n);
     OPTION("--store", "FILE", CLI_TEXT, AT(store), \
            "the store; default $CONVGEN_STORE, else $XDG_CACHE_HOME/convgen/records, else ~/.cache/convgen/records")
 #define CLI_JSON OPTION("--json", NULL, CLI_FLAG, AT(json), "one JSON object a line in place of the table")
+#define CLI_OF_A_PROBLEM(name_, value_, help_, ...) OPTION(name_, value_, CLI_OF_PROBLEMS, 0, help_, __VA_ARGS__)
 extern const char cli_notation[]; /* of problems */
 
 /* ---- manual.c: the same tables as a manual page and as bash's completion ------------------------------------------------ */
@@ -103,6 +107,35 @@ void cli_rates(convgen_context *c);
 double cli_bandwidth(convgen_context *c); /* GB/s read by one core */
 const char *cli_compiler(const cli_arguments *a);
 const char *cli_label(const cg_named_problem *np, char text[CG_TEXT]); /* its name, else the canonical text */
+
+/* ---- network.c: a network in place of problems -------------------------------------------------------------------------- */
+
+/* A context with its threads and target. */
+convgen_status cli_open_for_network(const cli_arguments *a, convgen_context **out);
+/* The network's file, opened with a->effort (NULL: estimate), in a context of its own. */
+convgen_status cli_network_open(const cli_arguments *a, convgen_network **out);
+/* Memory for its inputs, outputs and one run. */
+typedef struct cli_arrays {
+    void **inputs, **outputs, *workspace;
+} cli_arrays;
+convgen_status cli_arrays_new(const convgen_network *n, cli_arrays *out);
+/* Of a->inputs; `all` have to be there, else those that are not stay as they are. */
+int cli_arrays_read(const cli_arguments *a, const convgen_network *n, cli_arrays *x, bool all);
+void cli_arrays_fill(const convgen_network *n, cli_arrays *x, uint64_t seed); /* inputs: uniform in [-1, 1); integers are 0 */
+void cli_arrays_free(const convgen_network *n, cli_arrays *x);
+int cli_run_network(const cli_arguments *a, const convgen_network *n, const cli_arrays *x);
+/* Its distinct convolutions as problems, each as often as the network has it; nothing is compiled. */
+convgen_status cli_network_problems(const cli_arguments *a, convgen_context *c, cg_problem_list *out);
+convgen_status cli_network_problem(const cli_arguments *a, const cg_planned *o, cg_named_problem *np);
+int cli_network_bench(const cli_arguments *a, const convgen_network *n); /* network_bench.c: a table, or rows, of its operations */
+int cli_network_check(const cli_arguments *a);                          /* network_check.c */
+int cli_network_show(const cli_arguments *a);                           /* network_show.c */
+void cli_shape_text(const convgen_port *p, char text[CG_TEXT]); /* "f32 1x3x224x224" */
+
+/* ---- npy.c: arrays in files, as NumPy writes them -------------------------------------------------------------------------- */
+
+cg_status cli_npy_read(const char *path, const convgen_port *port, void *data);                      /* of exactly the port's type and shape */
+cg_status cli_npy_format(const convgen_port *port, const void *data, cg_buffer *out);                /* the file's bytes */
 
 /* ---- machine_file.c: another machine ------------------------------------------------------------------------------------ */
 

@@ -114,6 +114,20 @@ static int read_names(cli_arguments *a, const cli_option *o, const char *names)
     return a->names.failed ? cli_wrong(a, "no memory for the words") : CLI_GO_ON;
 }
 
+static int add_text(const cli_arguments *a, cg_buffer *b, const char *text)
+{
+    cg_buffer_add(b, text, strlen(text) + 1);
+    return b->failed ? cli_wrong(a, "no memory for the words") : CLI_GO_ON;
+}
+
+/* An option of problems that a verb without problems has. */
+static int read_notation(cli_arguments *a, const cli_option *o, const char *value)
+{
+    char word[CG_TEXT];
+    snprintf(word, sizeof word, "%s=%s", o->name, value);
+    return cg_option_take(&a->options, &a->initial, word) ? cli_usage(a, "%s", cg_error_text()) : CLI_GO_ON;
+}
+
 static int take(cli_arguments *a, const cli_option *o, const char *value)
 {
     if (!o->value && value)
@@ -126,6 +140,8 @@ static int take(cli_arguments *a, const cli_option *o, const char *value)
     case CLI_SECONDS: return read_seconds(a, o, value);
     case CLI_LIST: return read_list(a, value);
     case CLI_NAMES: return read_names(a, o, value);
+    case CLI_MANY: return add_text(a, (cg_buffer *)((char *)a + o->place), value);
+    case CLI_OF_PROBLEMS: return read_notation(a, o, value);
     }
     return CLI_GO_ON;
 }
@@ -162,8 +178,24 @@ static int read_option(cli_arguments *a, const char *word)
     return a->verb->problems ? read_problem_option(a, word) : unknown_option(a, word);
 }
 
+static bool is_network(const char *word)
+{
+    size_t length = strlen(word);
+    return length > 4 && strcmp(word + length - 4, ".net") == 0;
+}
+
+static int read_network(cli_arguments *a, const char *word)
+{
+    if (a->network)
+        return cli_usage(a, "%s: a second network; one at a time", word);
+    a->network = word;
+    return CLI_GO_ON;
+}
+
 static int read_word(cli_arguments *a, const char *word)
 {
+    if (a->verb->networks && is_network(word))
+        return read_network(a, word);
     if (a->verb->problems) {
         cg_named_problem np;
         if (cg_problem_parse(word, &a->options, &np) || cg_list_add(&a->problems, &np))
@@ -176,9 +208,23 @@ static int read_word(cli_arguments *a, const char *word)
     return CLI_GO_ON;
 }
 
+/* Of the options of problems a network has three. */
+static int complete_network(const cli_arguments *a)
+{
+    convgen_problem rest = a->options.base;
+    rest.accuracy = a->initial.base.accuracy;
+    if (a->problems.count)
+        return cli_usage(a, "%s and problems: a network stands alone", a->network);
+    if (memcmp(&rest, &a->initial.base, sizeof rest) || a->options.mb)
+        return cli_usage(a, "%s: of the options of problems, --accuracy, --threads and --target are those of networks", a->network);
+    return CLI_GO_ON;
+}
+
 /* What can only be said when all words are read. */
 static int complete(const cli_arguments *a)
 {
+    if (a->network)
+        return complete_network(a);
     if (!a->verb->problems)
         return CLI_GO_ON;
     if (a->problems.count == 0)
@@ -209,6 +255,7 @@ void cli_arguments_free(cli_arguments *a)
 {
     cg_list_free(&a->problems);
     cg_buffer_free(&a->names);
+    cg_buffer_free(&a->inputs);
 }
 
 convgen_status cli_open(const cli_arguments *a, convgen_context **out)

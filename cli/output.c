@@ -317,6 +317,7 @@ void cli_json_result_begin(const cli_result *r)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cli_json_number(numbers[i].key, numbers[i].value);
     cli_json_flag("complete", !r->record->cut_after);
+    cli_json_text("conditions", r->record->network ? "network" : "warm");
     json_origin("times", r->ns_min > 0, r->times_recorded);
     json_origin("errors", isfinite(r->record->error_normwise) || isfinite(r->record->error_vs_loop), r->errors_recorded);
 }

@@ -43,6 +43,7 @@ static cg_status key_of(convgen_context *c, const cli_arguments *a, const cg_nam
     snprintf(key->compiler, sizeof key->compiler, "%s", cli_compiler(a));
     snprintf(key->generator, sizeof key->generator, "%s", c->generator);
     key->threads = r.threads;
+    key->network = a->network;
     return convgen_problem_format(&np->problem, key->problem, sizeof key->problem);
 }
 

@@ -81,7 +81,7 @@ static void add_row(cli_table *t, const cg_named_problem *np, const cg_record *r
     cli_cell_time(t, r->ns_min);
     cli_cell_number(t, "%.2f", cli_gflops(np, r->ns_min));
     cli_cell_number(t, "%.2f", r->error_vs_loop);
-    cli_cell(t, "%s", r->merged ? "merged" : r->partial ? "part" : r->cut_after ? "cut" : "own");
+    cli_cell(t, "%s%s", r->merged ? "merged" : r->partial ? "part" : r->cut_after ? "cut" : "own", r->network ? ", network" : "");
     cli_cell(t, "%s", r->machine);
 }
 
@@ -263,6 +263,7 @@ static cg_status settle(desk *d, const cg_judge *judge, const cg_record *r, cons
         return CONVGEN_OK;
     job.level = -1;
     job.seconds = seconds;
+    job.network = r->network;
     cg_status status = judge->time(judge->self, &job, &timed);
     if (status || timed.status)
         return status;
@@ -405,7 +406,8 @@ const cli_verb cli_records = {
     .name = "records", .arguments = "[options] list | merge FILE | export FILE | forget | verify", .summary = "look at and change the store",
     .text =
       "  list         prints the records; lines that cannot be read are named on stderr. Column `from`: own; cut, when its\n"
-      "               search was cut short; part, when seen in the search for another accuracy; merged\n"
+      "               search was cut short; part, when seen in the search for another accuracy; merged.\n"
+      "               `network` behind it: timed as a network meets the layer, with its weights out of the caches\n"
       "  merge FILE   adds the records of FILE, marked: what was measured here stays before them, and each is sampled\n"
       "               before it is used until verify has checked it\n"
       "  export FILE  writes the records to FILE (- is stdout)\n"

@@ -44,6 +44,8 @@ static int show_one(const cli_arguments *a, convgen_context *c, const cg_named_p
 static int run(cli_arguments *a)
 {
     convgen_context *c = NULL;
+    if (a->network)
+        return cli_network_show(a);
     int status = check_stage(a);
     if (status)
         return status;
@@ -68,10 +70,11 @@ static const cli_option options[] = {
 };
 
 const cli_verb cli_show = {
-    .name = "show", .arguments = "[options] PROBLEM... --stage=STAGE", .summary = "print any stage of the way from the problem to the code",
+    .name = "show", .arguments = "[options] PROBLEM... | NETWORK.net --stage=STAGE", .summary = "print any stage of the way from the problem to the code",
     .text =
+      "Of a network the stages are " CG_NETWORK_SHOWN_LIST ", and driver and source of its operations.\n"
       "Without --schedule it shows the schedule with the best estimate. What libtcc gets on a processor with AVX2 or AVX-512\n"
       "is machine code in data directives: --stage=code lists it as instructions, and --compiler=cc shows what a system\n"
       "compiler gets instead: C.",
-    .options = options, .problems = true, .run = run,
+    .options = options, .problems = true, .networks = true, .run = run,
 };

@@ -157,7 +157,7 @@ static int recall_all(run *r)
         cg_status status = cli_recall(r->c, r->a, l->np, &found, &l->outcome);
         if (status && status != CONVGEN_NO_RECORD)
             return cli_failed(r->a);
-        l->remembered = !status && !found.other_accuracy && !found.record.partial && !found.record.cut_after; /* else a search may find a faster one */
+        l->remembered = !status && !found.other_accuracy && !found.other_conditions && !found.record.partial && !found.record.cut_after; /* else a search may find a faster one */
         l->state = l->remembered && cg_recalled_usable(&l->np->problem, &found) ? RECALLED : MISSING;
     }
     return CLI_DONE;
@@ -176,7 +176,7 @@ static cg_status tune_one(run *r, layer *l)
     cg_tuning t = { .problem = &l->np->problem, .compiler = a->compiler,
                     .effort = a->effort && strcmp(a->effort, "exhaustive") == 0 ? CONVGEN_EXHAUSTIVE : CONVGEN_MEASURE,
                     .seconds = a->seconds > 0 ? a->seconds : 0, .threads = l->np->threads ? l->np->threads : 1,
-                    .target = l->np->target[0] ? l->np->target : NULL, .again = a->again, .finish = true, .strict = true,
+                    .target = l->np->target[0] ? l->np->target : NULL, .network = a->network, .again = a->again, .finish = true, .strict = true,
                     .tried = show_tried, .go_on = go_on, .user = r };
     char label[CG_TEXT];
     r->tried = r->refused = 0;
@@ -328,22 +328,41 @@ static int check_effort(const cli_arguments *a)
                      strcmp(a->effort, "estimate") == 0 ? "; estimate never times, `convgen bench --effort=estimate` does" : "");
 }
 
+/* What it now is as a whole. */
+static int time_network(const cli_arguments *a)
+{
+    cli_arguments of = *a;
+    convgen_network *n = NULL;
+    of.effort = NULL, of.seconds = -1;
+    int status = cli_network_open(&of, &n) ? cli_failed(a) : cli_network_bench(&of, n);
+    convgen_network_free(n);
+    return status;
+}
+
+static int tune_problems(run *r)
+{
+    r->count = r->a->problems.count;
+    r->layers = cg_calloc((size_t)r->count, sizeof *r->layers);
+    if (!r->layers)
+        return cli_wrong(r->a, "no memory for %d problems", r->count);
+    for (int i = 0; i < r->count; i++)
+        r->layers[i].np = &r->a->problems.at[i];
+    return tune_all(r);
+}
+
 static int tune(cli_arguments *a)
 {
-    run r = { .a = a, .count = a->problems.count, .started = cg_now() };
+    run r = { .a = a, .started = cg_now() };
     int status = check_effort(a);
     if (status)
         return status;
-    r.layers = cg_calloc((size_t)r.count, sizeof *r.layers);
-    if (!r.layers)
-        return cli_wrong(a, "no memory for %d problems", r.count);
-    for (int i = 0; i < r.count; i++)
-        r.layers[i].np = &a->problems.at[i];
-    if (cli_open(a, &r.c))
+    if ((a->network ? cli_open_for_network : cli_open)(a, &r.c) || (a->network && cli_network_problems(a, r.c, &a->problems)))
         status = cli_failed(a);
     else
-        status = tune_all(&r);
+        status = tune_problems(&r);
     convgen_close(r.c);
+    if (a->network && !status)
+        status = time_network(a);
     cg_buffer_free(&r.report.trials);
     cg_free(r.layers);
     return status;
@@ -367,12 +386,12 @@ static const cli_option options[] = {
 };
 
 const cli_verb cli_tune = {
-    .name = "tune", .arguments = "[options] PROBLEM... | --batch=FILE", .summary = "find, verify, time and remember the fastest kernel of each problem",
+    .name = "tune", .arguments = "[options] PROBLEM... | --batch=FILE | NETWORK.net", .summary = "find, verify, time and remember the fastest kernel of each problem",
     .text =
       "Every candidate is verified and timed by a worker process; one that crashes or hangs is refused and the search goes\n"
       "on. A problem that the store remembers is recalled, not tuned. The table at the end shows, per problem: the schedule,\n"
       "its best time, GFLOP/s, the share of the measured FMA peak, the normwise error over that of the plain loop, how many\n"
       "candidates were tried (\"cut\": until the time was up) and refused, and whether these figures were measured in this run\n"
       "or are those of a record. Ctrl-C keeps what is finished.",
-    .options = options, .problems = true, .run = tune,
+    .options = options, .problems = true, .networks = true, .run = tune,
 };

@@ -7,13 +7,15 @@ local space = require "space"
 local driver = require "driver"
 local dual = require "dual"
 local program = require "program"
-local template = require "template"
+local source = require "source"
+local operation = require "network/operation"
 local lower_c = require "lower/c"
 local legible = require "lower/legible"
 local strides = require "strides"
-local lower_machine = require "lower/machine"
 local emit = require "emit"
 local accumulate = require "rewrite/accumulate"
+local network_file, network_text = require "network/file", require "network/text"
+local network_plan, network_show = require "network/plan", require "network/show"
 
 local convgen = {}
 
@@ -55,20 +57,9 @@ function convgen.schedules(request)
   return space.list(prepare(request), request.target, request.machine, request.asked, request.steady, request.all)
 end
 
-local forms = { c = lower_c, machine = lower_machine }
-
-local function form_of(request)
-  local form = forms[request.form]
-  if not form then return nil, ("form %s is not there; the forms are: c, machine"):format(request.form) end
-  if form == lower_machine and not targets[request.target].isa then
-    return nil, ("the machine form has no instruction set for %s"):format(request.target)
-  end
-  return form
-end
-
 -- The schedule's kernels and stages.
 local function build(request, name)
-  local form, why_not = form_of(request)
+  local form, why_not = source.form(request)
   if not form then return nil, why_not end
   local family, schedule = space.parse(name)
   if not family then return nil, schedule .. "; `convgen show PROBLEM --stage=schedules` lists them" end
@@ -79,12 +70,6 @@ local function build(request, name)
   dual.complete(result, problem)
   accumulate.stages(result, problem)
   return result
-end
-
-local function kernels_text(request, result, text)
-  local list = {}
-  for i, kernel in ipairs(result.kernels) do list[i] = text(kernel, targets[request.target]) end
-  return table.concat(list, "\n")
 end
 
 -- Kernels in C for people, and for compilers that unroll loops, which libtcc does not.
@@ -103,35 +88,50 @@ local function stages_text(request, result, fewer)
   return table.concat(list, "\n")
 end
 
--- Kernels decide the target that the vector functions are for: plain's have one lane wherever they run.
-local function kernel_target(result) return result.kernels[1].target end
-
-local function beyond(form, result) return form == lower_c and form.beyond(result.kernels) or "" end
-
 local function source_text(request, name, result)
-  local form = form_of(request)
+  local form, p = source.form(request), request.problem
   local unrolls = form == lower_c and request.unrolls
-  return template.fill("kernel.c.in", {
-    PROBLEM = request.problem.text, SCHEDULE = name, TARGET = request.target,
-    PRELUDE = form.prelude(types.computed(request.problem), kernel_target(result)) .. beyond(form, result)
-      .. (unrolls and legible.prelude() or ""),
-    SLOPE = parts.slopes(request.problem) and "\n    void *slope; /* one for each channel */" or "",
-    KERNELS = unrolls and legible_kernels(request, result) or kernels_text(request, result, form.kernel),
-    STAGES = stages_text(request, result, unrolls),
-  })
+  return source.text(request, result, { problem = p.text, schedule = name, type = types.computed(p),
+    slope = parts.slopes(p), beyond = unrolls and legible.prelude(),
+    kernels = unrolls and legible_kernels(request, result) or source.kernels(request, result, form.kernel),
+    stages = stages_text(request, result, unrolls) })
 end
 
 function convgen.source(request, name)
   local result, why = build(request, name)
   if not result then return nil, why end
-  local stages = {}
-  for i, stage in ipairs(result.stages) do
-    stages[i] = { name = stage.name, symbol = stage.symbol, tasks = stage.tasks, scratch = stage.scratch,
-      pack = stage.pack, ends = stage.ends, shares = stage.shares, once = stage.once }
-  end
   return { text = source_text(request, name, result), packed = result.packed, shared = result.shared,
-    chains = result.family.chains, tile = result.tile, stages = stages }
+    chains = result.family.chains, tile = result.tile, stages = source.rows(result) }
 end
+
+-- The plan of a network file, as network/plan.lua has it: request.text, its name for sentences, and `workspaces`, the
+-- bytes of each operation, which may be missing. Or nil and a sentence that names the file and the line.
+function convgen.network(request)
+  local net, why = network_file.parse(request.text, request.name)
+  if not net then return nil, why end
+  local made, why_not = network_text.caught(network_plan.of, net, request)
+  return made, why_not and ("%s: %s"):format(request.name or "network", why_not)
+end
+
+-- What can be looked at of a network, in the pipeline's order; one of these as text, of request.text (and name).
+convgen.network_shown = { "simplified", "fused", "layout", "memory" }
+
+function convgen.network_show(request, stage)
+  local net, why = network_file.parse(request.text, request.name)
+  if not net then return nil, why end
+  local view = network_show[stage]
+  if not view then
+    return nil, ("'%s' is no stage of a network; the stages are: %s"):format(stage,
+      table.concat(convgen.network_shown, ", "))
+  end
+  local shown, why_not = network_text.caught(view, net)
+  return shown, why_not and ("%s: %s"):format(request.name or "network", why_not)
+end
+
+-- The same of an operation of a network: request.operation on request.views (network/kernels.lua), request.sentence
+-- says what it is.
+function convgen.operation(request) return operation.source(request) end
+function convgen.operation_show(request, stage) return operation.show(request, stage) end
 
 -- The files of a network, each given to put(name, text); see emit.lua.
 function convgen.emit(network, put) return emit.write(network, build, put) end
@@ -158,17 +158,17 @@ local function show_schedules(request)
   return table.concat(lines, "\n") .. "\n"
 end
 
-local function show_program(request, _, result) return kernels_text(request, result, program.print) end
+local function show_program(request, _, result) return source.kernels(request, result, program.print) end
 
 -- Instructions beside the operations that they come from.
 local function show_code(request, _, result)
-  local form, why = form_of(setmetatable({ form = "machine" }, { __index = request }))
+  local form, why = source.form(setmetatable({ form = "machine" }, { __index = request }))
   if not form then return nil, why end
   if request.form ~= "machine" then
     return nil, "--stage=code lists the machine form, and a system compiler is given the C form: "
       .. "--stage=source shows that"
   end
-  return kernels_text(request, result, form.listing)
+  return source.kernels(request, result, form.listing)
 end
 
 local views = {

@@ -83,6 +83,7 @@ local rank = { ["&&"] = 1, ["=="] = 2, ["<"] = 3, ["+"] = 4, ["-"] = 4, ["*"] = 
 local function text(e, outer)
   if e.op == "const" then return tostring(e[1]) end
   if e.op == "var" then return e[1] end
+  if e.op == "entry" then return ("%s[%s]"):format(e[1], text(e[2], 0)) end
   local r = rank[e.op]
   local name = e.op == "floor_div" and e.op or "cg_" .. e.op
   if not r then return ("%s(%s, %s)"):format(name, text(e[1], 0), text(e[2], 0)) end
@@ -215,6 +216,27 @@ local function call_text(call, fewer)
   return ("%s%s(%s);"):format(call.indent, call.kernel.name, table.concat(list, ", "))
 end
 
+-- Tables of constants, which stand before the stage's loops. Integers: a function that gives the entry of an index.
+function Body:table(name, list)
+  local unique = self:fresh(name)
+  self.tables[#self.tables + 1] = ("static const long %s[] = { %s };"):format(unique, table.concat(list, ", "))
+  return function(index) return node("entry", unique, lift(index)) end
+end
+
+-- Numbers, for kernels: a base. c_type: what they are in C.
+function Body:numbers(name, list, c_type)
+  local unique, texts = self:fresh(name), {}
+  for i, x in ipairs(list) do texts[i] = ("%.17g"):format(x) end
+  self.tables[#self.tables + 1] = ("static const %s %s[] = { %s };"):format(c_type, unique, table.concat(texts, ", "))
+  return { base = unique }
+end
+
+-- The entry of an index of a base whose elements are integers.
+function Body:entry(base, index)
+  self.used[base.base] = true
+  return node("entry", base.base, lift(index))
+end
+
 ---- stages ----------------------------------------------------------------------------------------------------------
 
 -- 0, 1/2, 1/4, 3/4, 1/8 ... of `whole` for n = 0, 1, 2, 3, 4 ...
@@ -293,7 +315,7 @@ local function part_text(d, stage, part)
 end
 
 local function new_body()
-  local d = setmetatable({ lines = {}, depth = 1, taken = {}, scope = {}, used = {} }, Body)
+  local d = setmetatable({ lines = {}, depth = 1, taken = {}, scope = {}, used = {}, tables = {} }, Body)
   for _, name in ipairs(bases) do d.taken[name] = true end
   for _, name in ipairs { "call", "first", "last", "task", "stop" } do d.taken[name] = true end
   return d
@@ -347,6 +369,7 @@ function driver.print(stage, c_type, slot, fewer)
   end
   if not d.used.scratch then head[#head + 1] = "    (void)scratch_memory;" end
   if not uses_call then head[#head + 1] = "    (void)call;" end
+  for _, line in ipairs(d.tables) do head[#head + 1] = "    " .. line end
   for _, line in ipairs(d.lines) do head[#head + 1] = type(line) == "table" and call_text(line, fewer) or line end
   return table.concat(head, "\n") .. "\n}\n"
 end

@@ -100,21 +100,11 @@ local function head(network, layer, kernel, result)
   return comment(lines)
 end
 
--- Words as lines of at most so many characters.
-local function wrapped(text, width)
-  local lines = { "" }
-  for word in text:gmatch "%S+" do
-    if #lines[#lines] + #word > width and lines[#lines] ~= "" then lines[#lines + 1] = "" end
-    lines[#lines] = lines[#lines] .. (lines[#lines] == "" and "" or " ") .. word
-  end
-  return lines
-end
-
 -- A kernel's `about`, where its family gives one, stands before it.
 local function kernels_text(result, text, target)
   local list = {}
   for i, kernel in ipairs(result.kernels) do
-    list[i] = (kernel.about and comment(wrapped(kernel.about, 120)) .. "\n" or "") .. text(kernel, target)
+    list[i] = (kernel.about and comment(words.wrapped(kernel.about, 120)) .. "\n" or "") .. text(kernel, target)
   end
   return table.concat(list, "\n")
 end

@@ -115,9 +115,9 @@ end
 
 -- What is proven of each target's kernel, where it is not what was said of the one before.
 local function certificates(network, layer, put)
-  local before
+  local before, alike = nil, words.alike(layer)
   for i, kernel in ipairs(layer.kernels) do
-    local text = words.certificate(layer.problem, { chains = kernel.chains })
+    local text = words.certificate(layer.problem, { chains = kernel.chains }, alike)
     local said = table.concat(text)
     for n, line in ipairs(said ~= before and text or {}) do put("  %-10s %s", n == 1 and "error" or "", line) end
     before = said
@@ -144,13 +144,60 @@ local function layer_comment(network, layer)
   return table.concat(lines, "\n") .. " */"
 end
 
+local function any(network, has)
+  for _, layer in ipairs(network.layers) do if has(layer.problem, layer) then return true end end
+  return false
+end
+
+local function has_residual(p) return p.epilogue.residual end
+
+-- What stands in sums beside the products.
+local function added(network)
+  local list = {}
+  local function name(what, has) if any(network, has) then list[#list + 1] = what end end
+  name("bias", function(p) return p.bias and p.pass == "forward" end)
+  name("residual", has_residual)
+  name("old values", function(p) return p.accumulate end)
+  return #list > 0 and (" (and of %s)"):format(table.concat(list, " and ")) or ""
+end
+
+-- Sentences of the header, those that hold of these layers.
+local function on_calls(network)
+  return {
+    network.packs and "A layer packs its weights in every call, or once: NAME_pack, then NAME_packed in place of "
+      .. "NAME. What is packed is for this build on this kind of processor, not for a file." or "",
+    "Tensors are dense, in the order of their dimensions here, and need the alignment of their element.",
+    (network.packs and "`packed` and `workspace` are the caller's, aligned to 64 bytes, of the sizes given here in "
+      or "`workspace` is the caller's, aligned to 64 bytes, of the size given here in ") .. "bytes; of size 0, NULL",
+    "will do.",
+    ("An output overlaps no other operand%s."):format(
+      any(network, has_residual) and ", but dst may be exactly residual" or ""),
+    "Nothing is allocated; calls may run at the same time when their outputs and workspaces differ.",
+    network.openmp and "`threads` is how many may work on a call: 1 or more. A layer gives the same bits for any "
+      .. "number of threads." or "",
+  }
+end
+
+local function on_errors(network)
+  return {
+    "The code for the processor at hand is chosen at the first call. Errors: u is the unit roundoff, sum |a||b| the",
+    ("sum of the magnitudes of the products%s."):format(added(network)),
+    any(network, function(_, layer) return words.alike(layer) end)
+      and 'Where it says "the same bits everywhere", all processors give them.' or "",
+  }
+end
+
+local function paragraph(sentences)
+  return lines_of(words.wrapped(table.concat(sentences, " "), 120), function(line) return " * " .. line end)
+end
+
 local function header(network)
   return template.fill("standalone.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, VERSION = network.version,
     TARGET_NAMES = '"' .. table.concat(network.targets, '", "') .. '"',
     NONE = if_bare(network, " NULL: there is no kernel for this processor, and a layer leaves its\n"
       .. " * outputs as they are. So ask before the first call."),
-    THREADS = network.openmp and " `threads` is how many may work on a call: 1 or more." or "",
+    CALLS = paragraph(on_calls(network)), ERRORS = paragraph(on_errors(network)),
     LIST = lines_of(network.layers,
       function(layer) return (" *   %-28s %s"):format(layer.called, layer.problem.text) end),
     LAYERS = lines_of(network.layers, function(layer)
@@ -162,17 +209,14 @@ end
 
 ---- internal header and dispatch --------------------------------------------------------------------------------------
 
-local function any_slope(network)
-  for _, layer in ipairs(network.layers) do if parts.slopes(layer.problem) then return true end end
-end
-
 local function internal(network)
   local stages, special = 1, special_groups(network)
   for _, layer in ipairs(network.layers) do stages = math.max(stages, most(layer, function(k) return k.stages end)) end
   local asm = network.form == "asm" and #special > 0
   return template.fill("standalone_internal.h.in", {
     PREFIX = network.prefix, GUARD = network.guard, STAGES = stages,
-    SLOPE = any_slope(network) and "\n    void *slope; /* one for each channel */" or "",
+    RESIDUAL = any(network, has_residual) and ", *residual" or "",
+    SLOPE = any(network, parts.slopes) and "\n    void *slope; /* one for each channel */" or "",
     CONDITIONS = lines_of(special, function(group)
       return template.fill("standalone_condition.in", { NAME = group.emitted.name, MACRO = group.condition,
         DEFINED = group.emitted.defined, AND_ELF = asm and " && defined(__ELF__)" or "",
@@ -293,10 +337,7 @@ end
 
 -- What the two programs know of slices and of gradients that are added to, where there are any.
 local function any_slices(network)
-  for _, layer in ipairs(network.layers) do
-    local p = layer.problem
-    if p.accumulate or (p.src_stride or 0) + (p.dst_stride or 0) > 0 then return true end
-  end
+  return any(network, function(p) return p.accumulate or (p.src_stride or 0) + (p.dst_stride or 0) > 0 end)
 end
 
 local function checked_slices(network, values)

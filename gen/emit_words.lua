@@ -7,6 +7,16 @@ local activations, parts = require "activations", require "parts"
 local dual = require "dual"
 local words = {}
 
+-- Words as lines of at most so many characters.
+function words.wrapped(text, width)
+  local lines = { "" }
+  for word in text:gmatch "%S+" do
+    if #lines[#lines] + #word > width and lines[#lines] ~= "" then lines[#lines + 1] = "" end
+    lines[#lines] = lines[#lines] .. (lines[#lines] == "" and "" or " ") .. word
+  end
+  return lines
+end
+
 local axis_names = { "d", "h", "w" }
 
 -- The spatial axes that a problem has: those that are more than 1 everywhere, w at least.
@@ -219,16 +229,24 @@ end
 
 function words.budget(p) return accuracies[p.accuracy].budget end
 
-local function proven(p, chains)
+-- Whether all of a layer's kernels have one order of sums, and so the same bits.
+function words.alike(layer)
+  for _, kernel in ipairs(layer.kernels) do if kernel.chains ~= 1 then return false end end
+  return true
+end
+
+-- `alike` says that all targets' kernels are of this order.
+local function proven(p, chains, alike)
   local k, u = words.terms(p), types.rows[types.computed(p)].digits
+  local same = (alike and "the same bits everywhere; " or "the same bits wherever this kernel runs; ")
   local bound = ("|error| <= g * sum |a||b| with g = K u / (1 - K u), K = %d, u = 2^-%d"):format(k, u)
   if p.pass == "backward_weights" then
     return { ("blocks of at most 512 %s pixels are chains of fused multiply-adds, added in order:"):format(
         p.op == "transposed" and "input" or "output"),
-      "the same bits everywhere; " .. bound }
+      same .. bound }
   elseif chains == 1 then
     return { "an output is one chain of fused multiply-adds over taps, then channels, the bias last:",
-      "the same bits everywhere; " .. bound }
+      same .. bound }
   end
   return { ("an output is %d chains of fused multiply-adds, added pairwise;"):format(chains), bound }
 end
@@ -243,9 +261,9 @@ function words.recorded(kernel)
 end
 
 -- Lines on the error of a kernel: what is proven, and what was measured.
-function words.certificate(p, kernel)
+function words.certificate(p, kernel, alike)
   local lines
-  if kernel.chains > 0 then lines = proven(p, kernel.chains)
+  if kernel.chains > 0 then lines = proven(p, kernel.chains, alike)
   else
     local budget = words.budget(p)
     lines = { ("sums are transformed: the normwise error is held to %g times that of a plain loop,"):format(budget),

@@ -192,5 +192,5 @@ functions.list = {
 }
 
 functions.constant, functions.new, functions.at_least, functions.at_most = constant, new, at_least, at_most
-functions.horner, functions.exponential = horner, exponential
+functions.horner, functions.exponential, functions.log_around_one = horner, exponential, log_around_one
 return functions

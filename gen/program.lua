@@ -159,6 +159,8 @@ program.operations = {
   add = binary, sub = binary, mul = binary, max = binary, min = binary,
   div       = binary,
   muladd    = { "d", "x", "y", reads = { "d", "x", "y" }, writes = { "d" } }, -- d * x + y: a step of a polynomial
+  sqrt      = unary,
+  greater   = of_bits, -- all bits of a lane where x > y, else none: what band and bxor choose by
   band = of_bits, bor = of_bits, bxor = of_bits,
   shift     = { "d", "x", "bits", reads = { "x" }, writes = { "d" } }, -- up, of each lane as an integer
   down      = { "d", "x", "bits", reads = { "x" }, writes = { "d" } },
@@ -572,12 +574,13 @@ local function type_of_bases(k, p, type_of)
   return found
 end
 
--- A finished program's pointers are to what it is called with: type_of(base), a type that is computed in the program's.
+-- A finished program's pointers are to what it is called with: type_of(base), a type that is computed in the program's
+-- (of programs without vectors any).
 function program.stored(k, type_of)
   local any = false
   for _, p in ipairs(k.args) do
     local stored = p.bases and type_of_bases(k, p, type_of) or p.type
-    if types.rows[stored or k.type].sums ~= types.rows[k.type].sums then
+    if k.lanes > 1 and types.rows[stored or k.type].sums ~= types.rows[k.type].sums then
       complain(k, "the pointer %s is to %s; what is computed in %s is %s", p.name, stored, k.type,
         types.names(function(other) return other.sums == k.type end))
     end
@@ -587,7 +590,7 @@ function program.stored(k, type_of)
   for p, kind in pairs(k.kinds) do
     if kind == "pointer" and p.root then p.type, p.bytes = p.root.type, p.root.bytes end
   end
-  k.body, k.beside = convert(k, k.body), true
+  k.body, k.beside, k.allocated = convert(k, k.body), true, nil
   follow(k)
 end
 

@@ -67,11 +67,13 @@ function tally:write(n, chunk, pitch, all, stream)
   self.lines = self.lines + n * (lines * line + pages * m.rates.page)
 end
 
--- Steps that load `rows` lines, pitch bytes apart, each, which meet in few sets of the nearest cache.
-function tally:crowds(n, rows, pitch)
+-- Steps that load `rows` lines, pitch bytes apart, each, which meet in few sets of the nearest cache; once: none is used
+-- again, and what is lost was only fetched ahead.
+function tally:crowds(n, rows, pitch, once)
   local sets = math.min(rows, PAGE // math.max(LINE, math.min(pitch & -pitch, PAGE)))
-  local crowd = math.max(0, math.min(3 * (rows / sets / (self.m.l1 / PAGE) - 0.6), 1))
-  self.lines = self.lines + n * rows * crowd * self.m.asked.l3
+  local full = rows / sets / (self.m.l1 / PAGE)
+  local crowd = math.max(0, math.min(once and (full - 1) / 3 or 3 * (full - 0.6), 1))
+  self.lines = self.lines + n * rows * crowd * (once and self.m.asked.l2 or self.m.asked.l3)
 end
 
 function tally:cycles()

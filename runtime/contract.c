@@ -49,6 +49,13 @@ AT(convgen_errors, bias_outputs, 128) AT(convgen_errors, bias_terms, 136) AT(con
 AT(convgen_errors, bias_loop, 176) AT(convgen_errors, bias_course, 208) AT(convgen_errors, budget, 240)
 AT(convgen_errors, vs_loop, 248)
 
+SIZE(convgen_network_options, 32)
+AT(convgen_network_options, struct_size, 0) AT(convgen_network_options, effort, 8) AT(convgen_network_options, seconds, 16)
+AT(convgen_network_options, accuracy, 24)
+
+SIZE(convgen_port, 80)
+AT(convgen_port, name, 0) AT(convgen_port, type, 8) AT(convgen_port, rank, 12) AT(convgen_port, dims, 16)
+
 #endif
 
 _Static_assert(sizeof(convgen_pass) == sizeof(int) && sizeof(convgen_type) == sizeof(int) && sizeof(convgen_layout) == sizeof(int)

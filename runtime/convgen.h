@@ -54,7 +54,7 @@ typedef struct convgen_plan convgen_plan;
 /* Zero is the default everywhere. */
 typedef enum { CONVGEN_CONVOLUTION, CONVGEN_TRANSPOSED } convgen_op;
 typedef enum { CONVGEN_FORWARD, CONVGEN_BACKWARD_DATA, CONVGEN_BACKWARD_WEIGHTS } convgen_pass;
-typedef enum { CONVGEN_F32, CONVGEN_F64 } convgen_type;
+typedef enum { CONVGEN_F32, CONVGEN_F64, CONVGEN_I64 = 64 /* tensors of networks alone */ } convgen_type;
 typedef enum { CONVGEN_NHWC, CONVGEN_NCHW } convgen_layout;
 typedef enum { CONVGEN_LOOP, CONVGEN_PROVEN, CONVGEN_2X, CONVGEN_8X } convgen_accuracy;
 typedef enum { CONVGEN_WEIGHTS_CHANGING, CONVGEN_WEIGHTS_FIXED } convgen_weights; /* fixed: packed once, packing not in the time */
@@ -224,6 +224,40 @@ CONVGEN_API convgen_status convgen_certificate(const convgen_plan *plan, convgen
 
 /* One line: schedule, time, error. Owned by the plan. */
 CONVGEN_API const char *convgen_plan_describe(const convgen_plan *plan);
+
+/* A whole network, from its file (docs/network-file.md). */
+typedef struct convgen_network convgen_network;
+typedef struct convgen_network_options {
+    size_t struct_size; /* sizeof(convgen_network_options) */
+    convgen_effort effort;
+    double seconds; /* of MEASURE: for each distinct convolution, as of convgen_plan_create */
+    convgen_accuracy accuracy; /* of every convolution */
+} convgen_network_options;
+/* An input or an output: a dense tensor in the order of the file, dims[0] outermost. rank 0 is a scalar. */
+typedef struct convgen_port {
+    const char *name;
+    convgen_type type; /* elements of 4 bytes (F32) or 8 (F64, I64) */
+    int rank;
+    int64_t dims[8];
+} convgen_port;
+
+/* Reads the network and its weights, which lie beside it, and makes it ready to run: weights are prepared and packed here. Options NULL:
+ * ESTIMATE, LOOP. ESTIMATE takes a record where there is one; RECALL fails with CONVGEN_NO_RECORD, naming the first operation without one;
+ * threads, target and store are the context's, which the network keeps alive. A file that is not right is CONVGEN_BAD_PROBLEM, with its
+ * name, the line, and what is allowed; one that cannot be read CONVGEN_STORE. Free with convgen_network_free. */
+CONVGEN_API convgen_status convgen_network_open(convgen_context *context, const char *path, const convgen_network_options *options_or_null,
+                                                convgen_network **out);
+/* The i-th, from 0, in the order of the file; NULL past the end. Owned by the network. */
+CONVGEN_API const convgen_port *convgen_network_input(const convgen_network *network, int i);
+CONVGEN_API const convgen_port *convgen_network_output(const convgen_network *network, int i);
+/* Bytes that a run's workspace needs, for 64-byte aligned memory; may be 0. */
+CONVGEN_API size_t convgen_network_workspace(const convgen_network *network);
+/* Runs it: as many pointers as there are inputs and outputs. Alignment: of the element. An output must not overlap anything else. Thread-safe
+ * when workspaces differ or are NULL; allocates nothing when one is given, once every thread has run; NULL: one is made for the run. With
+ * CONVGEN_PROVEN the bits are the same for any number of threads and on every processor. */
+CONVGEN_API convgen_status convgen_network_run(const convgen_network *network, const void *const *inputs, void *const *outputs,
+                                               void *workspace);
+CONVGEN_API void convgen_network_free(convgen_network *network);
 
 CONVGEN_API const char *convgen_status_text(convgen_status status);
 /* This thread's last error, a sentence; "" when there was none. The context may be NULL. */

@@ -308,23 +308,36 @@ static cg_status check_create(const convgen_context *c, const convgen_problem *p
     return CONVGEN_OK;
 }
 
-convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort, double seconds,
-                                   convgen_plan **out)
+static cg_status create(convgen_context *context, cg_tuning tuning, convgen_plan **out)
 {
-    if (!out) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: out is NULL");
+    convgen_effort effort = tuning.effort;
     *out = NULL;
-    cg_status status = check_create(context, problem, effort, seconds);
+    cg_status status = check_create(context, tuning.problem, effort, tuning.seconds);
     if (status != CONVGEN_OK) return status;
     cg_outcome outcome = {0};
     cg_progress progress = {&context->options, true};
-    cg_tuning tuning = {.problem = problem, .effort = effort, .seconds = seconds, .finish = effort >= CONVGEN_MEASURE && seconds == 0,
-                        .tried = progress_tried, .go_on = progress_go_on, .user = &progress};
+    tuning.finish = effort >= CONVGEN_MEASURE && tuning.seconds == 0;
+    tuning.tried = progress_tried;
+    tuning.go_on = progress_go_on;
+    tuning.user = &progress;
     if (effort != CONVGEN_RECALL) progress_say(&progress, 0, "looking for a kernel");
     status = plan_of(context, &tuning, &outcome, out);
     bool useless = status != CONVGEN_OK && status != CONVGEN_NO_MEMORY && status != CONVGEN_NO_EXEC && outcome.recalled;
     if (!useless || effort == CONVGEN_RECALL) return status;
     tuning.again = true; /* what was remembered does not build: look again */
     return plan_of(context, &tuning, &outcome, out);
+}
+
+convgen_status convgen_plan_create(convgen_context *context, const convgen_problem *problem, convgen_effort effort, double seconds,
+                                   convgen_plan **out)
+{
+    if (!out) return cg_fail(CONVGEN_BAD_ARGUMENT, "convgen_plan_create: out is NULL");
+    return create(context, (cg_tuning){.problem = problem, .effort = effort, .seconds = seconds}, out);
+}
+
+cg_status cg_plan_create_for_network(convgen_context *c, const convgen_problem *p, convgen_effort effort, double seconds, convgen_plan **out)
+{
+    return create(c, (cg_tuning){.problem = p, .effort = effort, .seconds = seconds, .network = true}, out);
 }
 
 /* ---- using one ---- */

@@ -8,7 +8,7 @@ case "$(gcc -dumpmachine 2>/dev/null || true)" in x86_64*) ;; *) echo "skipped: 
 rm -rf "$work"
 mkdir -p "$work"
 export CONVGEN_STORE=/dev/null CONVGEN_TUNED="$work"
-"$convgen" emit --machine="$(dirname "$list")/../../examples/machine.json" --batch="$list" --prefix=net --form=asm --target=avx512,avx2 -o "$work/net" 2>"$work/said" || { cat "$work/said"; exit 1; }
+"$convgen" emit --machine="$(dirname "$0")/machines/avx2.json" --batch="$list" --prefix=net --form=asm --target=avx512,avx2 -o "$work/net" 2>"$work/said" || { cat "$work/said"; exit 1; }
 cd "$work/net"
 text=$(cat ./*.c ./*.h | wc -c)
 for file in net.c net_*_avx512.c net_*_avx2.c net_*_portable.c; do gcc -std=c11 -O2 -ffp-contract=off -Wall -Wextra -Werror -c "$file"; done

@@ -4,14 +4,14 @@
 set -eu
 cd "$1/runtime"
 set -- $2
-rooms=$(printf '%s\n' "$@" | sed -n 's|.*/runtime/\([a-z]*\)/[a-z_]*\.c\.o$|\1|p' | awk '!seen[$0]++')
+rooms=$(printf '%s\n' "$@" | sed -n 's|.*/runtime/\([a-z]*\)[/.].*|\1|p' | awk '!seen[$0]++') # a file beside the rooms is one of its own
 [ "$(echo "$rooms" | wc -l)" -gt 5 ] || { echo "no rooms among the objects"; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# number(room): its place; a file beside the rooms stands behind them all.
+# number(room): its place.
 numbers='BEGIN { n = split(rooms, r, /[ \n]+/); for (i = 1; i <= n; i++) number[r[i]] = i }
-  function place(file) { sub("/.*", "", file); return file in number ? number[file] : n + 1 }'
+  function place(file) { sub("[/.].*", "", file); return file in number ? number[file] : n + 1 }'
 
 grep -rn '^#include "' --include='*.[ch]' . | sed 's|^\./\([^:]*\):\([0-9]*\):#include "\(.*\)".*|\1 \2 \3|' |
   awk -v rooms="$rooms" "$numbers"'

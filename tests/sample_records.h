@@ -68,7 +68,7 @@ static inline bool same(const cg_record *a, const cg_record *b)
            same_number(a->ns_min, b->ns_min) && same_number(a->ns_median, b->ns_median) &&
            same_number(a->error_normwise, b->error_normwise) && same_number(a->error_vs_loop, b->error_vs_loop) &&
            same_number(a->error_vs_bound, b->error_vs_bound) && !strcmp(a->generator, b->generator) && a->partial == b->partial &&
-           a->cut_after == b->cut_after;
+           a->cut_after == b->cut_after && a->network == b->network;
 }
 
 static inline cg_store *store_at(const char *where)
@@ -111,7 +111,7 @@ static inline void says(cg_status status, const char *part)
     ck_assert_msg(strstr(cg_error_text(), part) != NULL, "\"%s\" does not say \"%s\"", cg_error_text(), part);
 }
 
-static const char future[] = "convgen3 whatever=\"will be\" sum=new\n", comment[] = "# by hand\n";
+static const char future[] = "convgen4 whatever=\"will be\" sum=new\n", comment[] = "# by hand\n";
 
 /* A store with all that can be in one: comment, record, blank, noise with NULs, damage, too long, future, a fact. */
 static inline void write_mess(void)

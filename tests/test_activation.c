@@ -48,7 +48,8 @@ static long double exactly(const subject *s, convgen_type type, double x)
     return s->function ? s->function->exact(x) : cg_activation_exact(&s->e, type, s->slope, x);
 }
 
-/* The error's share of what is allowed, and in units in the last place of normal numbers. */
+/* The error's share of what is allowed, and in units in the last place of normal numbers. (An assertion that holds leaves a mark in a file:
+ * of all numbers of f32 that would be a hundred gigabytes.) */
 typedef struct worst {
     double share, ulps, share_at, ulps_at;
 } worst;
@@ -59,12 +60,12 @@ static void judge(const subject *s, convgen_type type, double x, worst *w)
     double got = value(s, type, x), most = f32 ? (double)3.40282347e38f : 1.79769313486231571e308;
     long double y = exactly(s, type, x), size = fmaxl(fabsl(y), s->function ? 0 : ldexpl(fabsl((long double)x), -20));
     if (isnan(x) || isnan(y)) {
-        ck_assert_msg(isnan(got), "%s of %a is %a, and not NaN", s->name, x, got);
+        if (!isnan(got)) ck_abort_msg("%s of %a is %a, and not NaN", s->name, x, got);
         return;
     }
     if (isinf(x) || isinf(y) || fabsl(y) > most) { /* where rounding decides, either */
-        ck_assert_msg(got == (f32 ? (double)(float)y : (double)y) || (s->function && isfinite(y) && fabs(got) >= most), "%s of %a is %a, not %La",
-                      s->name, x, got, y);
+        bool right = got == (f32 ? (double)(float)y : (double)y) || (s->function && isfinite(y) && fabs(got) >= most);
+        if (!right) ck_abort_msg("%s of %a is %a, not %La", s->name, x, got, y);
         return;
     }
     int exponent;
@@ -94,7 +95,7 @@ START_TEST(test_every_f32)
     subject s = subject_of(_i);
     worst w = {0};
     if (!wanted(&s)) return;
-    for (uint64_t bits = 0; bits < (uint64_t)1 << 32; bits += step()) {
+    for (uint64_t bits = 0, by = step(); bits < (uint64_t)1 << 32; bits += by) {
         uint32_t low = (uint32_t)bits;
         float x;
         memcpy(&x, &low, sizeof x);

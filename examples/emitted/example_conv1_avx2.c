@@ -6,13 +6,14 @@
  *         src[n, oh*2 + kh - 1, ow*2 + kw - 1, i] * weights[kh, kw, i, c]
  *     then max(0, .)
  *
- *   schedule  direct.p8.v1.rows16, the best estimate: no record
+ *   schedule  direct.p8.v1.rows1, tuned in this form: recorded 955 ns
  *             tiles of at most 8 pixels of a row x 1 vector of 8 channels stay in registers through all taps;
- *             a task is 16 rows of the output for a panel of weights, which stays in the caches through it
+ *             a task is a row of the output for a panel of weights, which stays in the caches through it
  *   stages    pack: 1 task
- *             compute: 1 task
+ *             compute: 16 tasks
  *   error     an output is one chain of fused multiply-adds over taps, then channels, the bias last:
- *             the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 28, u = 2^-24
+ *             the same bits wherever this kernel runs; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 28, u = 2^-24
+ *             recorded, on uniform [-1, 1]: normwise 8.8e-08, 0.94 of a plain loop's, 0.087 of the bound at most
  *
  * Made by convgen 0.1.0; belongs to whoever made it. */
 #include "example_internal.h"
@@ -138,7 +139,7 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
     float *packed = call->packed;
     (void)scratch_memory;
     for (long task = first; task < last; task++) {
-        for (long j = 0; j < 16; j++) {
+        for (long j = task; j < cg_min(task + 1, 16); j++) {
             const long row_first = cg_min(cg_max(0 - (j * 2 - 1), 0), 3);
             const long row_count = cg_max(cg_min(32 - (j * 2 - 1), 3) - row_first, 0);
             const long with = row_first * 72;
@@ -153,7 +154,7 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
 const example_kernel example_conv1_avx2 = {
     896, 0, 0, 2, {
         { stage_pack, 1, 1 },
-        { stage_compute, 1, 0 },
+        { stage_compute, 16, 0 },
     }
 };
 #endif

@@ -22,7 +22,7 @@ _Static_assert(sizeof(long) == 8, "offsets are long, and need 64 bits");
 #endif
 
 typedef struct cg_call {
-    void *src, *weights, *bias, *dst, *residual;
+    void *src, *weights, *bias, *dst;
     void *packed; /* packed weights */
     void *shared; /* memory that stages share */
 } cg_call;

@@ -52,7 +52,7 @@ static void run_pointwise(void *const t[OPERANDS], int how, int threads)
 static const layer layers[] = {
     { "conv1", run_conv1, FORWARD, 0, 0, 0, 1, 0, 1, 0.0, 0.0, 1, 1, 3, 8,
       { 1, 32, 32 }, { 1, 16, 16 }, { 1, 3, 3 }, { 1, 2, 2 }, { 1, 1, 1 }, { 0, 1, 1 },
-      EXAMPLE_CONV1_PACKED, EXAMPLE_CONV1_WORKSPACE, 0, 1, { 0, 0 } },
+      EXAMPLE_CONV1_PACKED, EXAMPLE_CONV1_WORKSPACE, 0, 1, { 0, 1.25 } },
     { "depthwise", run_depthwise, FORWARD, 0, 0, 0, 1, 0, 1, 0.0, 0.0, 1, 8, 8, 8,
       { 1, 16, 16 }, { 1, 16, 16 }, { 1, 3, 3 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0, 1, 1 },
       EXAMPLE_DEPTHWISE_PACKED, EXAMPLE_DEPTHWISE_WORKSPACE, 0, 2, { 0, 0 } },

@@ -6,14 +6,15 @@
  *         src[n, oh, ow, i] * weights[kh, kw, i, c]
  *     then max(0, .)
  *
- *   schedule  direct.p6.v2.rows4, the best estimate: no record
+ *   schedule  direct.p6.v2.rows1, tuned in this form: recorded 514 ns
  *             tiles of at most 6 pixels of a row x 2 vectors of 8 channels stay in registers through all taps;
  *             pixels that lie one behind the other are taken as rows of 128;
- *             a task is 4 rows of the output for a panel of weights, which stays in the caches through it
+ *             a task is a row of the output for a panel of weights, which stays in the caches through it
  *   stages    pack: 1 task
- *             compute: 1 task
+ *             compute: 2 tasks
  *   error     an output is one chain of fused multiply-adds over taps, then channels, the bias last:
- *             the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 9, u = 2^-24
+ *             the same bits wherever this kernel runs; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 9, u = 2^-24
+ *             recorded, on uniform [-1, 1]: normwise 4.8e-08, 0.91 of a plain loop's, 0.26 of the bound at most
  *
  * Made by convgen 0.1.0; belongs to whoever made it. */
 #include "example_internal.h"
@@ -120,7 +121,7 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
     float *packed = call->packed;
     (void)scratch_memory;
     for (long task = first; task < last; task++) {
-        for (long j = 0; j < 2; j++) {
+        for (long j = task; j < cg_min(task + 1, 2); j++) {
             const long here = j * 1024;
             const long there = j * 2048;
             for (long w = 0; w < 108; w += 6) {
@@ -136,7 +137,7 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
 const example_kernel example_pointwise_avx2 = {
     512, 0, 0, 2, {
         { stage_pack, 1, 1 },
-        { stage_compute, 1, 0 },
+        { stage_compute, 2, 0 },
     }
 };
 #endif

@@ -6,14 +6,12 @@
  *         src[n, oh, ow, i] * weights[kh, kw, i, c]
  *     then max(0, .)
  *
- *   schedule  direct.p6.v2.rows4, the best estimate: no record
- *             tiles of at most 6 pixels of a row x 2 vectors of 4 channels stay in registers through all taps;
- *             pixels that lie one behind the other are taken as rows of 128;
- *             a task is 4 rows of the output for a panel of weights, which stays in the caches through it
- *   stages    pack: 2 tasks
- *             compute: 2 tasks
+ *   schedule  planar.c2.v4.rows4, tuned in this form: recorded 39.7 us
+ *   stages    pack: 8 tasks
+ *             compute: 4 tasks
  *   error     an output is one chain of fused multiply-adds over taps, then channels, the bias last:
- *             the same bits everywhere; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 9, u = 2^-24
+ *             the same bits wherever this kernel runs; |error| <= g * sum |a||b| with g = K u / (1 - K u), K = 9, u = 2^-24
+ *             recorded, on uniform [-1, 1]: normwise 4.8e-08, 0.91 of a plain loop's, 0.26 of the bound at most
  *
  * Made by convgen 0.1.0; belongs to whoever made it. */
 #include "example_internal.h"
@@ -28,75 +26,117 @@ enum {
     WEIGHTS_I = 16,
 };
 
-/* Copies the columns of weights that one tile uses into a panel, which it then reads from front to back. */
+/* Copies the weights that one tile uses into a panel, which it then reads from front to back. */
 static void pack0(const float *weights, float *panel) {
     vec r;
     for (long i = 0; i < 8; i++) {
-        vload(r, weights);
-        vstore(panel, r);
-        vload(r, weights + LANES);
-        vstore(panel + LANES, r);
+        vload_range(r, weights, 0, 2);
+        vstore_range(panel, r, 0, 2);
         weights += WEIGHTS_I;
-        panel += 2 * LANES;
+        panel += 2;
     }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..5, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels. Its
- * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
-static void tile1(const float *src, const float *panel, const float *bias, float *dst) {
-    vec a, acc[6][2], wv[2];
-    unrolled for (int m = 0; m < 6; m++)
-        unrolled for (int v = 0; v < 2; v++) vzero(acc[m][v]);
-    const float *row = src;
-    const float *row_weights = panel;
-    const float *x = row;
-    const float *w = row_weights;
-    for (long l = 0; l < 8; l++) {
-        unrolled for (int v = 0; v < 2; v++) vload(wv[v], w + v * LANES);
-        unrolled for (int m = 0; m < 6; m++) {
-            vbroadcast(a, x + m * SRC_W);
-            unrolled for (int v = 0; v < 2; v++) vfma(acc[m][v], wv[v], a);
+/* Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes. */
+static void move1(const float *from, float *to) {
+    vec r[5];
+    {
+        const float *a = from;
+        float *b = to;
+        for (long i = 0; i < 4; i++) {
+            unrolled for (int n = 1; n < 5; n++) vload(r[n], a + n * SRC_W - SRC_W);
+            vtranspose(r[1], r[2], r[3], r[4]);
+            unrolled for (int n = 1; n < 5; n++) vstore(b + n * 5 * LANES - 5 * LANES, r[n]);
+            a += 4 * SRC_W;
+            b += LANES;
         }
-        x += 1;
-        w += 2 * LANES;
     }
-    unrolled for (int m = 0; m < 6; m++)
-        unrolled for (int v = 0; v < 2; v++) {
-            vload(wv[v], bias + v * LANES);
-            vadd(acc[m][v], acc[m][v], wv[v]);
-            vzero(wv[v]);
-            vmax(acc[m][v], wv[v], acc[m][v]);
-            vstore(dst + m * DST_W + v * LANES, acc[m][v]);
+    {
+        const float *a = from;
+        float *b = to;
+        for (long i = 0; i < 4; i++) {
+            unrolled for (int n = 1; n < 5; n++) vload(r[n], a + n * SRC_W - LANES);
+            vtranspose(r[1], r[2], r[3], r[4]);
+            unrolled for (int n = 1; n < 5; n++) vstore(b + n * 5 * LANES + 15 * LANES, r[n]);
+            a += 4 * SRC_W;
+            b += LANES;
         }
+    }
 }
 
-/* acc[m][v] += x[m] * w[v] for m = 0..4, neighbouring pixels of a row of dst, and v = 0..1, vectors of its channels. Its
- * caller leaves out taps outside the input along d and h; along w all lie inside, for all pixels. */
-static void tile2(const float *src, const float *panel, const float *bias, float *dst) {
-    vec a, acc[5][2], wv[2];
-    unrolled for (int m = 0; m < 5; m++)
-        unrolled for (int v = 0; v < 2; v++) vzero(acc[m][v]);
-    const float *row = src;
-    const float *row_weights = panel;
-    const float *x = row;
-    const float *w = row_weights;
-    for (long l = 0; l < 8; l++) {
-        unrolled for (int v = 0; v < 2; v++) vload(wv[v], w + v * LANES);
-        unrolled for (int m = 0; m < 5; m++) {
-            vbroadcast(a, x + m * SRC_W);
-            unrolled for (int v = 0; v < 2; v++) vfma(acc[m][v], wv[v], a);
+/* Puts rows of channels back as pixels. */
+static void move2(const float *from, float *to) {
+    vec r[5];
+    {
+        const float *a = from;
+        float *b = to;
+        for (long i = 0; i < 4; i++) {
+            unrolled for (int n = 1; n < 5; n++) vload(r[n], a + n * 4 * LANES - 4 * LANES);
+            vtranspose(r[1], r[2], r[3], r[4]);
+            unrolled for (int n = 1; n < 5; n++) vextract(b + n * DST_W - DST_W, r[n], 0);
+            a += LANES;
+            b += 4 * DST_W;
         }
-        x += 1;
-        w += 2 * LANES;
     }
-    unrolled for (int m = 0; m < 5; m++)
-        unrolled for (int v = 0; v < 2; v++) {
-            vload(wv[v], bias + v * LANES);
-            vadd(acc[m][v], acc[m][v], wv[v]);
-            vzero(wv[v]);
-            vmax(acc[m][v], wv[v], acc[m][v]);
-            vstore(dst + m * DST_W + v * LANES, acc[m][v]);
+    {
+        const float *a = from;
+        float *b = to;
+        for (long i = 0; i < 4; i++) {
+            unrolled for (int n = 1; n < 5; n++) vload(r[n], a + n * 4 * LANES + 12 * LANES);
+            vtranspose(r[1], r[2], r[3], r[4]);
+            unrolled for (int n = 1; n < 5; n++) vextract(b + n * DST_W - (DST_W - LANES), r[n], 0);
+            a += LANES;
+            b += 4 * DST_W;
         }
+    }
+    {
+        const float *a = from;
+        float *b = to;
+        for (long i = 0; i < 4; i++) {
+            unrolled for (int n = 1; n < 5; n++) vload(r[n], a + n * 4 * LANES + 28 * LANES);
+            vtranspose(r[1], r[2], r[3], r[4]);
+            unrolled for (int n = 1; n < 5; n++) vextract(b + n * DST_W - 2 * LANES, r[n], 0);
+            a += LANES;
+            b += 4 * DST_W;
+        }
+    }
+    {
+        const float *a = from;
+        float *b = to;
+        for (long i = 0; i < 4; i++) {
+            unrolled for (int n = 1; n < 5; n++) vload(r[n], a + n * 4 * LANES + 44 * LANES);
+            vtranspose(r[1], r[2], r[3], r[4]);
+            unrolled for (int n = 1; n < 5; n++) vextract(b + n * DST_W - LANES, r[n], 0);
+            a += LANES;
+            b += 4 * DST_W;
+        }
+    }
+}
+
+/* acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, c = 0..1 the output channels whose weights are
+ * broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read zeros or fewer lanes. */
+static void tile3(const float *input, const float *panel, const float *bias, float *output) {
+    vec w, x[4], acc[2][4];
+    unrolled for (int v = 0; v < 4; v++) vzero(acc[0][v]);
+    unrolled for (int v = 0; v < 4; v++) vzero(acc[1][v]);
+    const float *row = input;
+    const float *row_weights = panel;
+    unrolled for (int n = 0; n < 8; n++) {
+        unrolled for (int v = 0; v < 4; v++) vload(x[v], row + n * 5 * LANES + v * LANES);
+        vbroadcast(w, row_weights + n * 2);
+        unrolled for (int v = 0; v < 4; v++) vfma(acc[0][v], x[v], w);
+        vbroadcast(w, row_weights + n * 2 + 1);
+        unrolled for (int v = 0; v < 4; v++) vfma(acc[1][v], x[v], w);
+    }
+    unrolled for (int c = 0; c < 2; c++) {
+        vbroadcast(w, bias + c);
+        unrolled for (int v = 0; v < 4; v++) {
+            vadd(acc[c][v], acc[c][v], w);
+            vzero(x[v]);
+            vmax(acc[c][v], x[v], acc[c][v]);
+            vstore(output + c * 4 * LANES + v * LANES, acc[c][v]);
+        }
+    }
 }
 
 static void stage_pack(const cg_call *call, void *scratch_memory, long first, long last)
@@ -105,7 +145,8 @@ static void stage_pack(const cg_call *call, void *scratch_memory, long first, lo
     float *packed = call->packed;
     (void)scratch_memory;
     for (long task = first; task < last; task++) {
-        pack0(weights + task * 8, packed + task * 64);
+        const long c = task * 2;
+        pack0(weights + c, packed + c * 8);
     }
 }
 
@@ -115,26 +156,29 @@ static void stage_compute(const cg_call *call, void *scratch_memory, long first,
     float *bias = call->bias;
     float *dst = call->dst;
     float *packed = call->packed;
-    (void)scratch_memory;
+    float *scratch = scratch_memory;
     for (long task = first; task < last; task++) {
-        const long first_2 = task * 8;
-        const long panel = task * 64;
-        for (long j = 0; j < 2; j++) {
-            const long here = j * 1024;
-            const long there = j * 2048 + first_2;
-            for (long w = 0; w < 108; w += 6) {
-                tile1(src + here + w * 8, packed + panel, bias + first_2, dst + there + w * 16);
+        const long last_2 = cg_min(task * 4 + 4, 16);
+        const long low = cg_max(task * 4, 0);
+        const long high = cg_min(last_2 - 1 + 1, 16);
+        for (long row = low; row < high; row++) {
+            const long to = (row - low) * 160;
+            move1(src + row * 128, scratch + to);
+        }
+        for (long j = task * 4; j < last_2; j++) {
+            const long here = (j - low) * 160;
+            const long there = j * 256;
+            for (long c = 0; c < 16; c += 2) {
+                tile3(scratch + here, packed + c * 8, bias + c, scratch + c * 16 + 644);
             }
-            for (long w_2 = 108; w_2 < 128; w_2 += 5) {
-                tile2(src + here + w_2 * 8, packed + panel, bias + first_2, dst + there + w_2 * 16);
-            }
+            move2(scratch + 644, dst + there);
         }
     }
 }
 
 const example_kernel example_pointwise_portable = {
-    512, 0, 0, 2, {
-        { stage_pack, 2, 1 },
-        { stage_compute, 2, 0 },
+    512, 0, 3648, 2, {
+        { stage_pack, 8, 1 },
+        { stage_compute, 4, 0 },
     }
 };

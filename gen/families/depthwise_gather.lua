@@ -119,15 +119,34 @@ local function tile_nodes(s, rows, variant)
   return { zero = { m = m } }, plane, { finish = { "epilogue", "stored" }, reach = { m = m } }
 end
 
+-- What the next vector of channels has further on, `times` of them.
+local function vector_steps(s, part, times)
+  local step = part.step * times
+  return { { s.from.base, step // s.multiplier }, { "weights", step }, { s.to.base, step },
+    s.bias and { "bias", step }, s.slope and { "slope", step }, s.residual and { "residual", step } }
+end
+
+-- The weights of a tile's rows, where they stay in registers.
+local function kept_weights(s, rows)
+  return s.one_plane and rows.run and { load = { kh = axes.taps(axes.positions(s.lines, rows.run.variant)) } } or nil
+end
+
+-- A tile, or with `across` that of each vector of channels, from which the pointers come back.
+local function turn_nodes(s, rows, run, part)
+  if not s.schedule.across then return { tile_nodes(s, rows, run.variant) } end
+  return { { loop = part.count, steps = vector_steps(s, part, 1), kept_weights(s, rows),
+    tile_nodes(s, rows, run.variant) }, steps = vector_steps(s, part, -part.count) }
+end
+
 -- A run of equal tiles of a row.
-local function run_nodes(s, rows, run)
+local function run_nodes(s, rows, run, part)
   local at, size, base = axes.reference(s.pixels, run.first), run.variant.size, s.from.base
   local input, output = (axes.reference(s.pixels, run.first + size) - at) * s.pixel, size * s.out_pixel
   local first = run.first * s.out_pixel
   return { copies = { { base, "place", at * s.pixel }, { s.to.base, "out", first },
       s.residual and { "residual", "extra", first } },
     { loop = run.count, steps = run.count > 1 and { { base, input }, { s.to.base, output },
-      s.residual and { "residual", output } } or nil, tile_nodes(s, rows, run.variant) } }
+      s.residual and { "residual", output } } or nil, turn_nodes(s, rows, run, part) } }
 end
 
 local function about(s, rows, part)
@@ -158,17 +177,17 @@ end
 
 -- rows: as rows_of has them. part: of the channels, all of whose vectors the kernel takes in turn, unless they move.
 local function row_kernel(o, s, rows, part)
-  local base, step, row = s.from.base, part.step, {}
+  local base, row = s.from.base, {}
   for key, value in pairs(operands(s, rows, part)) do o[key] = value end
   o.about = about(s, rows, part)
   o.arguments = { { base, "in" }, { "weights", "in" }, s.bias and { "bias", "in" }, s.slope and { "slope", "in" },
     s.residual and { "residual", "in" },
     { s.to.base, "out" }, not s.one_plane and { "planes", "count" }, rows.axis and { "rows", "count" } }
-  if s.one_plane and rows.run then row[1] = { load = { kh = axes.taps(axes.positions(s.lines, rows.run.variant)) } } end
-  for _, run in ipairs(s.columns) do row[#row + 1] = run_nodes(s, rows, run) end
-  row.loop = s.moves and 1 or part.count
-  row.steps = row.loop > 1 and { { base, step // s.multiplier }, { "weights", step }, { s.to.base, step },
-    s.bias and { "bias", step }, s.slope and { "slope", step }, s.residual and { "residual", step } } or nil
+  local alone = s.moves or s.schedule.across
+  row[1] = not s.schedule.across and kept_weights(s, rows) or nil
+  for _, run in ipairs(s.columns) do row[#row + 1] = run_nodes(s, rows, run, part) end
+  row.loop = alone and 1 or part.count
+  row.steps = row.loop > 1 and vector_steps(s, part, 1) or nil
   o.body = { row }
   return tile.kernel(o)
 end

@@ -11,7 +11,7 @@ local x86 = {
   incoming = { 7, 6, 2, 1, 8, 9 },
   sections = { "masks", "words" },
   operations = {},
-  stored = {},
+  stored = vectors.stored,
   fix = vectors.fix,
   emitted = { name = "x86-64", macro = "X86", defined = "defined(__x86_64__)", processors = "x86_64|AMD64",
     prepare = "    __builtin_cpu_init();\n", supports = '__builtin_cpu_supports("%s")' },

@@ -6,8 +6,8 @@ local program, template, types = require "program", require "template", require 
 local c = {}
 
 local spellings = {
-  f32 = { fma = "fmaf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
-  f64 = { fma = "fma", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
+  f32 = { fma = "fmaf", sqrt = "sqrtf", suffix = "ps", vector = "", integer = "int", part = "f32x4" },
+  f64 = { fma = "fma", sqrt = "sqrt", suffix = "pd", vector = "d", integer = "long long", part = "f64x2" },
 }
 
 ---- the prelude -----------------------------------------------------------------------------------------------------
@@ -42,6 +42,27 @@ end
 
 function c.prelude(type_name, target) return template.fill("vec.h.in", values_of(type_name, target)) end
 
+local converting = [[
+/* One element that is stored as another type. */
+#define vload_TYPE(d, p) vload(d, p)
+#define vbroadcast_TYPE(d, p) vbroadcast(d, p)
+#define vstore_TYPE(p, x) vstore(p, x)
+]]
+
+-- Of programs without vectors: the compiler converts.
+local function conversions(programs)
+  local texts, known = {}, {}
+  for _, k in ipairs(programs) do
+    for _, p in ipairs(k.args) do
+      local stored = k.lanes == 1 and p.kind == "pointer" and p.type
+      if stored and stored ~= k.type and not known[stored] then
+        texts[#texts + 1], known[stored] = (converting:gsub("TYPE", stored)), true
+      end
+    end
+  end
+  return table.concat(texts)
+end
+
 -- What stands behind it for programs that have activations, or patterns in the lanes: of the same type and target.
 function c.beyond(programs)
   local texts = { "", "" }
@@ -49,14 +70,14 @@ function c.beyond(programs)
     local all = (k.activates or k.patterns) and values_of(k.type, k.target)
     if k.activates then
       texts[1] = template.fill("vec_activations.h.in", { TYPE = all.TYPE, INTEGER = all.INTEGER, BYTES = all.BYTES,
-        V = all.V, S = all.S })
+        V = all.V, S = all.S, SQRT = spellings[k.type].sqrt })
     end
     if k.patterns then
       texts[2] = template.fill("vec_patterns.h.in", { BITS = all.BITS, V = all.V, S = all.S, LANES = all.LANES,
         WORDS = spread_words(all.BITS, all.SIZE, true) })
     end
   end
-  return table.concat(texts)
+  return table.concat(texts) .. conversions(programs)
 end
 
 ---- kernels ---------------------------------------------------------------------------------------------------------
@@ -85,14 +106,14 @@ end
 local function call(name, list) return ("%s(%s);"):format(name, table.concat(list, ", ")) end
 
 -- An operation's name, and the type's that it converts: vload_TYPE.
-local function converting(k, op, name)
+local function typed(k, op, name)
   local stored = program.conversion(k, op)
   return stored and name .. "_" .. stored or name
 end
 
 -- v and the operation's name, with its operands in order.
 local function by_row(k, op, name)
-  name = converting(k, op, name)
+  name = typed(k, op, name)
   local list = {}
   for i, field in ipairs(program.operations[op.op]) do list[i] = spelled(op[field]) end
   if not op.count then return call(name, list) end
@@ -118,10 +139,10 @@ local spell = {
   constant = named "vset", spill = named "vmove", fill = named "vmove",
   spread = function(k, op)
     if op.step then
-      return call(converting(k, op, "vspread_step"), { op.d.name, address(op.a), op.times, op.phase, op.step, op.skip,
+      return call(typed(k, op, "vspread_step"), { op.d.name, address(op.a), op.times, op.phase, op.step, op.skip,
         op.count or k.lanes })
     end
-    return call(converting(k, op, "vspread"), { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
+    return call(typed(k, op, "vspread"), { op.d.name, address(op.a), op.times, op.phase, op.count or k.lanes })
   end,
   transpose = function(_, op)
     local names = {}

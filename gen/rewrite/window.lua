@@ -95,6 +95,7 @@ function window.block_misfits(p, schedule)
   local bytes = window.block(p).bytes
   return { { p.groups == 1, "a window is of channels-last data of several groups" },
     { schedule.copies, "pixels are moved together once" },
+    { schedule.across, "across is for pixels that are read where they are" },
     { p.output[3] > reduce.block, "a window is of whole rows, of at most %d pixels", reduce.block },
     { bytes > planes.most_scratch, "needs %d bytes of scratch a thread, at most %d", bytes, planes.most_scratch } }
 end

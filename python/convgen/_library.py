@@ -60,6 +60,16 @@ class RawErrors(Structure):
                 ("bias_loop", RawFigures), ("bias_course", RawFigures), ("budget", c_double), ("vs_loop", c_double * 5)]
 
 
+class NetworkOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("effort", c_int), ("seconds", c_double), ("accuracy", c_int)]
+
+
+class RawPort(Structure):
+    """convgen_port."""
+
+    _fields_ = [("name", c_char_p), ("type", c_int), ("rank", c_int), ("dims", c_int64 * 8)]
+
+
 def candidates() -> list[str]:
     """Where the library is looked for, in order: $CONVGEN_LIBRARY (alone, when it is set), beside the package as it is installed
     (lib/python3/dist-packages/convgen -> lib), the build folder of the source tree, and what the system's loader finds."""
@@ -98,6 +108,12 @@ _PROTOTYPES = {
     "convgen_plan_info": (POINTER(Info), c_void_p),
     "convgen_plan_describe": (c_char_p, c_void_p),
     "convgen_certificate": (c_int, c_void_p, POINTER(RawErrors)),
+    "convgen_network_open": (c_int, c_void_p, c_char_p, POINTER(NetworkOptions), POINTER(c_void_p)),
+    "convgen_network_input": (POINTER(RawPort), c_void_p, c_int),
+    "convgen_network_output": (POINTER(RawPort), c_void_p, c_int),
+    "convgen_network_workspace": (c_size_t, c_void_p),
+    "convgen_network_run": (c_int, c_void_p, POINTER(c_void_p), POINTER(c_void_p), c_void_p),
+    "convgen_network_free": (None, c_void_p),
     "convgen_error": (c_char_p, c_void_p),
 }
 _library = _load()
@@ -107,6 +123,8 @@ for _name, (_result, *_arguments) in _PROTOTYPES.items():
 
 run = _library.convgen_run  # (plan, tensors) -> status: 0 or what `check` raises
 free_plan = _library.convgen_plan_free
+free_network = _library.convgen_network_free
+network_workspace = _library.convgen_network_workspace
 close = _library.convgen_close
 packed_size = _library.convgen_plan_packed
 CANCELLED = 9  # CONVGEN_CANCELLED
@@ -169,3 +187,23 @@ def certificate(plan: int) -> RawErrors:
     errors = RawErrors(struct_size=ctypes.sizeof(RawErrors))  # a newer library may know more fields after these
     check(_library.convgen_certificate(plan, byref(errors)))
     return errors
+
+
+def open_network(context: int, path: bytes, effort: int, accuracy: int) -> int:
+    handle = c_void_p()
+    options = NetworkOptions(struct_size=ctypes.sizeof(NetworkOptions), effort=effort, accuracy=accuracy)
+    check(_library.convgen_network_open(context, path, byref(options), byref(handle)))
+    return handle.value
+
+
+def network_ports(network: int, outputs: bool) -> list[RawPort]:
+    """Owned by the network."""
+    at = _library.convgen_network_output if outputs else _library.convgen_network_input
+    ports = []
+    while at(network, len(ports)):
+        ports.append(at(network, len(ports)).contents)
+    return ports
+
+
+def run_network(network: int, inputs: list[int], outputs: list[int], workspace: int) -> None:
+    check(_library.convgen_network_run(network, (c_void_p * len(inputs))(*inputs), (c_void_p * len(outputs))(*outputs), workspace or None))

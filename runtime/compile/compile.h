@@ -63,6 +63,8 @@ typedef struct cg_making {
     const char *schedule, *compiler, *flags; /* "tcc" or "cc"; what the latter needs for the target */
 } cg_making;
 cg_status cg_kernel_new(cg_script *s, const cg_request *r, const cg_making *how, cg_kernel *out, char why[CG_WHY]);
+/* A kernel of a source, which it takes, whatever becomes of it; how->schedule: its name in errors. */
+cg_status cg_kernel_compile(cg_source *taken, const cg_making *how, cg_kernel *out, char why[CG_WHY]);
 void cg_kernel_free(cg_kernel *k);
 static inline size_t cg_round64(size_t n) { return (n + 63) & ~(size_t)63; }
 /* Bytes of a workspace: [packed][shared][scratch x threads], each part rounded up to 64. */

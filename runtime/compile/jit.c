@@ -32,6 +32,8 @@ static unsigned long to_u64f(float x) { return (unsigned long)x; }
 static const cg_supplied supplied[] = {
     {"fma", (cg_function *)(double (*)(double, double, double))fma},
     {"fmaf", (cg_function *)(float (*)(float, float, float))fmaf},
+    {"sqrt", (cg_function *)(double (*)(double))sqrt},
+    {"sqrtf", (cg_function *)(float (*)(float))sqrtf},
     {"memset", (cg_function *)memset},
     {"memcpy", (cg_function *)memcpy},
     {"memmove", (cg_function *)memmove},

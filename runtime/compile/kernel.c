@@ -13,26 +13,42 @@ static size_t scratch_bytes(const cg_kernel *k)
     return cg_round64(most);
 }
 
-cg_status cg_kernel_new(cg_script *s, const cg_request *r, const cg_making *how, cg_kernel *out, char why[CG_WHY])
+/* The functions of its stages. */
+static cg_status find_stages(const char *name, cg_kernel *k, char why[CG_WHY])
 {
-    memset(out, 0, sizeof *out);
-    why[0] = 0;
-    out->machine = !strcmp(r->form, "machine");
-    cg_request request = *r;
-    request.unrolls = strcmp(how->compiler, "tcc") != 0;
-    cg_status status = cg_script_source(s, &request, how->schedule, &out->source, why);
-    if (!status) status = cg_code_new(out->source.text, how->compiler, how->flags, &out->code, why);
-    for (int i = 0; !status && i < out->source.stage_count; i++) {
-        const char *symbol = out->source.stage[i].symbol;
-        void *address = cg_code_symbol(out->code, symbol);
-        memcpy(&out->stage[i], &address, sizeof address); /* ISO C has no cast from data to function */
+    for (int i = 0; i < k->source.stage_count; i++) {
+        const char *symbol = k->source.stage[i].symbol;
+        void *address = cg_code_symbol(k->code, symbol);
+        memcpy(&k->stage[i], &address, sizeof address); /* ISO C has no cast from data to function */
         if (address) continue;
         snprintf(why, CG_WHY, "the compiled code has no function %s", symbol);
-        status = cg_fail(CONVGEN_INTERNAL, "%s: %s", how->schedule, why);
+        return cg_fail(CONVGEN_INTERNAL, "%s: %s", name, why);
     }
+    return CONVGEN_OK;
+}
+
+cg_status cg_kernel_compile(cg_source *taken, const cg_making *how, cg_kernel *out, char why[CG_WHY])
+{
+    *out = (cg_kernel){.source = *taken};
+    *taken = (cg_source){0};
+    cg_status status = cg_code_new(out->source.text, how->compiler, how->flags, &out->code, why);
+    if (!status) status = find_stages(how->schedule, out, why);
     cg_free(out->source.text);
     out->source.text = NULL;
     if (status) cg_kernel_free(out);
+    return status;
+}
+
+cg_status cg_kernel_new(cg_script *s, const cg_request *r, const cg_making *how, cg_kernel *out, char why[CG_WHY])
+{
+    *out = (cg_kernel){0};
+    why[0] = 0;
+    cg_source source;
+    cg_request request = *r;
+    request.unrolls = strcmp(how->compiler, "tcc") != 0;
+    cg_status status = cg_script_source(s, &request, how->schedule, &source, why);
+    if (!status) status = cg_kernel_compile(&source, how, out, why);
+    if (!status) out->machine = !strcmp(r->form, "machine");
     return status;
 }
 

@@ -102,6 +102,128 @@ void cg_source_free(cg_source *source);
 /* Text of one stage of the pipeline for people: "schedules", "program", "driver", "source", "code". */
 cg_status cg_script_show(cg_script *s, const cg_request *r, const char *schedule, const char *stage, cg_buffer *out);
 
+/* ---- script_network.c: an operation of a network on views -> source ---------------------------------------------- */
+
+enum { CG_RANK = 8, CG_CHAIN = 32, CG_STEP_OPERANDS = 8, CG_INDICES = 64 };
+/* Operands of an operation are read from cg_call's members of these names, in order; the result is dst. */
+enum { CG_OP_SRC, CG_OP_WEIGHTS, CG_OP_RESIDUAL, CG_OP_BIAS, CG_OP_SLOPE, CG_OP_DST, CG_SLOTS };
+extern const char *const cg_slot_name[CG_SLOTS];
+/* Where the elements of a tensor are, from the first one on. */
+typedef struct cg_view {
+    char type[4]; /* f32, f64, i64; "": there is none */
+    int rank;
+    int64_t dims[CG_RANK], strides[CG_RANK]; /* in elements; 0 where one element serves all */
+} cg_view;
+typedef struct cg_integers {
+    int count;
+    int64_t at[CG_INDICES];
+} cg_integers;
+typedef struct cg_numbers {
+    int count;
+    double at[CG_RANK];
+} cg_numbers;
+/* A step of a chain: from a slot, from an earlier step (1 is the first), or a number. */
+typedef struct cg_step_operand {
+    enum { CG_OF_SLOT, CG_OF_STEP, CG_OF_NUMBER } kind;
+    int index;
+    double value;
+} cg_step_operand;
+typedef struct cg_step {
+    char name[16];
+    int count;
+    cg_step_operand operand[CG_STEP_OPERANDS];
+    double lo, hi; /* an activation's, an exponent, alpha */
+} cg_step;
+/* As gen/network/kernels.lua has it, which says what each operation reads of the fields; those that it does not read are zero. */
+typedef struct cg_operation {
+    char op[24], mode[16], coordinates[24], rounding[24];
+    cg_view view[CG_SLOTS];
+    int steps;
+    cg_step step[CG_CHAIN];
+    cg_integers axes, kernel, stride, pad, dilation, before, indices;
+    cg_numbers factors;
+    bool counted;
+    double epsilon, value;
+} cg_operation;
+/* The operation's source; sentence: what the text's head says. target, form as in cg_request. CONVGEN_UNSUPPORTED: there are no kernels for
+ * it, why says it. */
+typedef struct cg_operation_request {
+    const cg_operation *operation;
+    const char *sentence, *target, *form;
+    int threads;
+} cg_operation_request;
+cg_status cg_script_operation(cg_script *s, const cg_operation_request *r, cg_source *out, char why[CG_WHY]);
+cg_status cg_script_show_operation(cg_script *s, const cg_operation_request *r, const char *stage, cg_buffer *out);
+
+/* ---- script_plan.c: a network file -> what is to be done -------------------------------------------------------- */
+
+/* Where an operand is: bytes from the beginning of input or output number `index`, of the arena or of the weights file. PREPARED: made of
+ * weights when a network is opened, by which slot it is says what. */
+typedef struct cg_place {
+    enum { CG_AT_NOWHERE, CG_AT_INPUT, CG_AT_OUTPUT, CG_AT_ARENA, CG_AT_WEIGHTS, CG_AT_PREPARED } kind;
+    int index;
+    int64_t offset;
+} cg_place;
+/* A tensor of the weights file: its first element is `offset` bytes from the beginning. view.type "": there is none. */
+typedef struct cg_constant {
+    cg_view view;
+    int64_t offset;
+} cg_constant;
+/* What is done per channel with a convolution's sums, its bias with them, and so is folded into its weights. Operands are numbers, or a constant
+ * with an element for each channel; batchnorm's are scale, bias, mean and variance. */
+typedef struct cg_fold {
+    enum { CG_FOLD_MUL, CG_FOLD_DIV, CG_FOLD_ADD, CG_FOLD_SUB, CG_FOLD_BATCHNORM, CG_FOLD_KINDS } op;
+    struct {
+        cg_constant of; /* its view's type "": number */
+        double number;
+    } operand[4];
+    double epsilon;
+} cg_fold;
+enum { CG_FOLDS = 16 };
+typedef struct cg_prepare {
+    cg_constant weights, bias, slope; /* axes of the weights: taps, then two of channels, as channels-last problems have them */
+    int folds;
+    cg_fold fold[CG_FOLDS];
+} cg_prepare;
+/* One operation, in the order in which they run. */
+typedef struct cg_planned {
+    char *name, *sentence, op[24];
+    char *problem;           /* a convolution: its text; else NULL */
+    cg_prepare *prepare;     /* of a convolution */
+    cg_operation *operation; /* of any other */
+    cg_place place[CG_SLOTS], workspace;
+    double macs, bytes; /* multiply-adds; what is read and written at least */
+} cg_planned;
+typedef struct cg_port {
+    char *name, type[4];
+    int rank;
+    int64_t dims[CG_RANK];
+} cg_port;
+typedef struct cg_ports {
+    int count;
+    cg_port *at;
+} cg_ports;
+typedef struct cg_network_plan {
+    cg_ports inputs, outputs;
+    char *weights, hash[9]; /* the file's name; NULL: there is none. CRC-32 in hex digits; "": not told */
+    int64_t weights_bytes, arena_bytes, arena_lower_bound;
+    int count;
+    cg_planned *at;
+} cg_network_plan;
+typedef struct cg_network_request {
+    const char *text, *name; /* of the file, for sentences */
+    size_t length;
+    const char *target, *form;
+    int threads;
+    const int64_t *workspaces; /* bytes of each operation, or NULL */
+    int count;                 /* of them */
+} cg_network_request;
+/* CONVGEN_BAD_PROBLEM with a sentence that names file and line. */
+cg_status cg_script_network(cg_script *s, const cg_network_request *r, cg_network_plan *out);
+void cg_network_plan_free(cg_network_plan *plan);
+/* Text of one stage of a network for people: "simplified", "fused", "layout", "memory"; "driver" or "source" of an operation. */
+cg_status cg_script_show_network(cg_script *s, const cg_network_request *r, const char *stage, cg_buffer *out);
+
 /* ---- script_emit.c: a network -> stand-alone files --------------------------------------------------------------- */
 
 enum { CG_TARGETS = 4 }; /* of one emitted library */

@@ -18,4 +18,19 @@ void cg_script_set_integer(lua_State *lua, const char *field, int64_t value);
 void cg_script_push_problem(lua_State *lua, const convgen_problem *p);
 void cg_script_push_machine(lua_State *lua, const cg_machine *m);
 
+/* script_ask.c: what Lua answers, as C. The value's table is on top of the stack. */
+lua_Integer cg_script_get_integer(lua_State *lua, const char *field, lua_Integer low, lua_Integer high);
+bool cg_script_get_flag(lua_State *lua, const char *field);
+void cg_script_get_text(lua_State *lua, const char *field, char *to, size_t size); /* without zeros, at most size - 1 bytes */
+int cg_script_length(lua_State *lua, const char *what, lua_Integer most);         /* of the array on top */
+void cg_script_push_entry(lua_State *lua, const char *what, int i);               /* entry i, from 0, which must be a table */
+void cg_script_copy_why(lua_State *lua, int index, char why[CG_WHY]);
+/* packed, shared, chains, stages of a source; its text goes to a buffer. */
+void cg_script_read_source(lua_State *lua, cg_source *out, cg_buffer *text);
+
+/* script_network.c: an operation, with its views, and back: {op, views, attributes} as gen/network/kernels.lua has them. */
+void cg_script_push_operation(lua_State *lua, const cg_operation *o);
+void cg_script_read_operation(lua_State *lua, cg_operation *o);
+void cg_script_read_view(lua_State *lua, cg_view *v); /* of the table on top */
+
 #endif

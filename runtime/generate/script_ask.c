@@ -11,7 +11,7 @@ enum { SOURCE_LIMIT = 16 << 20 }; /* bytes of a source, which is what jit.c take
 /* ---- reading what Lua answers: the value's table is on top of the stack ---- */
 
 /* An integer field within [low, high]. */
-static lua_Integer get_integer(lua_State *lua, const char *field, lua_Integer low, lua_Integer high)
+lua_Integer cg_script_get_integer(lua_State *lua, const char *field, lua_Integer low, lua_Integer high)
 {
     int exact;
     lua_getfield(lua, -1, field);
@@ -22,7 +22,7 @@ static lua_Integer get_integer(lua_State *lua, const char *field, lua_Integer lo
     return value;
 }
 
-static bool get_flag(lua_State *lua, const char *field)
+bool cg_script_get_flag(lua_State *lua, const char *field)
 {
     lua_getfield(lua, -1, field);
     bool flag = lua_toboolean(lua, -1);
@@ -31,7 +31,7 @@ static bool get_flag(lua_State *lua, const char *field)
 }
 
 /* A text field without zeros of at most size - 1 bytes. */
-static void get_text(lua_State *lua, const char *field, char *to, size_t size)
+void cg_script_get_text(lua_State *lua, const char *field, char *to, size_t size)
 {
     size_t length = 0;
     lua_getfield(lua, -1, field);
@@ -46,7 +46,7 @@ static void get_text(lua_State *lua, const char *field, char *to, size_t size)
 
 static void get_letters(lua_State *lua, const char *field, char *to, size_t size, const char *letters)
 {
-    get_text(lua, field, to, size);
+    cg_script_get_text(lua, field, to, size);
     if (!to[0] || strspn(to, letters) != strlen(to))
         luaL_error(lua, "gen/convgen.lua: field %s is '%s', which is not a word of letters, digits and . _ + -", field, to);
 }
@@ -58,14 +58,14 @@ static void get_word(lua_State *lua, const char *field, char *to, size_t size) {
 static void get_name(lua_State *lua, const char *field, char *to, size_t size) { get_letters(lua, field, to, size, LETTERS "/"); }
 
 /* A reason may be cut. */
-static void copy_why(lua_State *lua, int index, char why[CG_WHY])
+void cg_script_copy_why(lua_State *lua, int index, char why[CG_WHY])
 {
     const char *text = lua_type(lua, index) == LUA_TSTRING ? lua_tostring(lua, index) : "refused without a reason";
     snprintf(why, CG_WHY, "%s", text);
 }
 
 /* The length of the array on top, at most `most`. */
-static int get_length(lua_State *lua, const char *what, lua_Integer most)
+int cg_script_length(lua_State *lua, const char *what, lua_Integer most)
 {
     if (!lua_istable(lua, -1)) luaL_error(lua, "gen/convgen.lua: %s must be a table", what);
     lua_Unsigned length = lua_rawlen(lua, -1);
@@ -75,7 +75,7 @@ static int get_length(lua_State *lua, const char *what, lua_Integer most)
 }
 
 /* Pushes entry i (from 0) of the array on top; it must be a table. */
-static void push_entry(lua_State *lua, const char *what, int i)
+void cg_script_push_entry(lua_State *lua, const char *what, int i)
 {
     if (lua_rawgeti(lua, -1, i + 1) != LUA_TTABLE)
         luaL_error(lua, "gen/convgen.lua: entry %d of %s must be a table", i + 1, what);
@@ -223,7 +223,7 @@ static bool machine_suits(lua_State *lua, const cg_machine *m, char lacks[CG_WHY
 {
     lacks[0] = 0;
     lua_getfield(lua, -1, "needs");
-    int count = get_length(lua, "needs", 32);
+    int count = cg_script_length(lua, "needs", 32);
     for (int i = 0; i < count; i++) {
         lua_rawgeti(lua, -1, i + 1);
         const char *need = luaL_checkstring(lua, -1);
@@ -252,9 +252,9 @@ static void get_rates(lua_State *lua, double rate[CG_RATES])
 static void read_target(lua_State *lua, cg_target *row)
 {
     get_word(lua, "name", row->name, sizeof row->name);
-    get_text(lua, "flags", row->flags, sizeof row->flags);
-    row->bits = (int)get_integer(lua, "bits", 0, 4096);
-    row->machine = get_flag(lua, "machine");
+    cg_script_get_text(lua, "flags", row->flags, sizeof row->flags);
+    row->bits = (int)cg_script_get_integer(lua, "bits", 0, 4096);
+    row->machine = cg_script_get_flag(lua, "machine");
     get_rates(lua, row->rate);
 }
 
@@ -263,10 +263,10 @@ static int choose_target(lua_State *lua)
     target_job *job = lua_touserdata(lua, 1);
     cg_script_push_function(lua, "targets");
     lua_call(lua, 0, 1);
-    int count = get_length(lua, "targets()", 64);
+    int count = cg_script_length(lua, "targets()", 64);
     for (int i = 0; i < count && !job->known; i++) {
         cg_target row;
-        push_entry(lua, "targets()", i);
+        cg_script_push_entry(lua, "targets()", i);
         read_target(lua, &row);
         append_word(job->names, row.name);
         bool suits = !job->machine || machine_suits(lua, job->machine, job->lacks);
@@ -307,12 +307,12 @@ static void read_schedule(lua_State *lua, cg_schedule *out)
     get_name(lua, "name", out->name, sizeof out->name);
     get_word(lua, "family", out->family, sizeof out->family);
     get_name(lua, "way", out->way, sizeof out->way);
-    out->version = (int)get_integer(lua, "version", 0, INT_MAX);
-    get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
+    out->version = (int)cg_script_get_integer(lua, "version", 0, INT_MAX);
+    cg_script_get_text(lua, "arithmetic", out->arithmetic, sizeof out->arithmetic);
     lua_getfield(lua, -1, "cycles");
     out->cycles = lua_tonumber(lua, -1);
     lua_getfield(lua, -2, "why");
-    if (lua_toboolean(lua, -1)) copy_why(lua, -1, out->why);
+    if (lua_toboolean(lua, -1)) cg_script_copy_why(lua, -1, out->why);
     lua_pop(lua, 2);
 }
 
@@ -322,13 +322,13 @@ static int list_schedules(lua_State *lua)
     cg_script_push_function(lua, "schedules");
     push_request(lua, job->request);
     lua_call(lua, 1, 1);
-    int count = get_length(lua, "schedules()", INT_MAX);
+    int count = cg_script_length(lua, "schedules()", INT_MAX);
     if (count > CG_SCHEDULES && !job->request->all) /* best first: what is cut would not be tried */
         count = CG_SCHEDULES;
     job->list.at = cg_calloc((size_t)count, sizeof *job->list.at);
     if (!job->list.at) return 0;
     for (int i = 0; i < count; i++) {
-        push_entry(lua, "schedules()", i);
+        cg_script_push_entry(lua, "schedules()", i);
         read_schedule(lua, &job->list.at[i]);
         lua_pop(lua, 1);
     }
@@ -364,7 +364,7 @@ static bool was_refused(lua_State *lua, source_job *job)
         lua_pop(lua, 1);
         return false;
     }
-    copy_why(lua, -1, job->why);
+    cg_script_copy_why(lua, -1, job->why);
     job->refused = true;
     return true;
 }
@@ -389,7 +389,7 @@ static int ask_admission(lua_State *lua)
     if (was_refused(lua, job)) return 0;
     luaL_checktype(lua, -1, LUA_TTABLE);
     get_word(lua, "family", job->family, sizeof job->family);
-    job->source.chains = (int)get_integer(lua, "chains", 0, 64);
+    job->source.chains = (int)cg_script_get_integer(lua, "chains", 0, 64);
     return 0;
 }
 
@@ -453,7 +453,7 @@ cg_status cg_script_generator(cg_script *s, char versions[CG_NAME])
 static void read_ends(lua_State *lua, cg_stage *out)
 {
     lua_getfield(lua, -1, "ends");
-    int count = lua_istable(lua, -1) ? get_length(lua, "ends", INT_MAX) : 0;
+    int count = lua_istable(lua, -1) ? cg_script_length(lua, "ends", INT_MAX) : 0;
     for (int i = 0; i < count && count <= CG_ENDS; i++) {
         lua_rawgeti(lua, -1, i + 1);
         out->end[i] = (long)lua_tointeger(lua, -1);
@@ -468,11 +468,11 @@ static void read_stage(lua_State *lua, cg_stage *out)
 {
     get_word(lua, "name", out->name, sizeof out->name);
     get_word(lua, "symbol", out->symbol, sizeof out->symbol);
-    out->tasks = (long)get_integer(lua, "tasks", 0, SIZE_LIMIT);
-    out->scratch = (size_t)get_integer(lua, "scratch", 0, SIZE_LIMIT);
-    out->pack = get_flag(lua, "pack");
-    out->shares = get_flag(lua, "shares");
-    out->once = get_flag(lua, "once");
+    out->tasks = (long)cg_script_get_integer(lua, "tasks", 0, SIZE_LIMIT);
+    out->scratch = (size_t)cg_script_get_integer(lua, "scratch", 0, SIZE_LIMIT);
+    out->pack = cg_script_get_flag(lua, "pack");
+    out->shares = cg_script_get_flag(lua, "shares");
+    out->once = cg_script_get_flag(lua, "once");
     read_ends(lua, out);
 }
 
@@ -502,29 +502,33 @@ static void read_tile(lua_State *lua, int64_t tile[3])
     lua_pop(lua, 1);
 }
 
+void cg_script_read_source(lua_State *lua, cg_source *out, cg_buffer *text)
+{
+    luaL_checktype(lua, -1, LUA_TTABLE);
+    lua_getfield(lua, -1, "text");
+    take_text(lua, "text of source()", SOURCE_LIMIT, text);
+    out->packed = (size_t)cg_script_get_integer(lua, "packed", 0, SIZE_LIMIT);
+    out->shared = (size_t)cg_script_get_integer(lua, "shared", 0, SIZE_LIMIT);
+    out->chains = (int)cg_script_get_integer(lua, "chains", 0, 64);
+    if (!out->chains) read_tile(lua, out->tile);
+    lua_getfield(lua, -1, "stages");
+    out->stage_count = cg_script_length(lua, "stages", CG_STAGES);
+    for (int i = 0; i < out->stage_count; i++) {
+        cg_script_push_entry(lua, "stages", i);
+        read_stage(lua, &out->stage[i]);
+        lua_pop(lua, 1);
+    }
+    lua_pop(lua, 1);
+}
+
 static int make_source(lua_State *lua)
 {
     source_job *job = lua_touserdata(lua, 1);
-    cg_source *out = &job->source;
     cg_script_push_function(lua, "source");
     push_request(lua, job->request);
     lua_pushstring(lua, job->schedule);
     lua_call(lua, 2, 2);
-    if (was_refused(lua, job)) return 0;
-    luaL_checktype(lua, -1, LUA_TTABLE);
-    lua_getfield(lua, -1, "text");
-    take_text(lua, "text of source()", SOURCE_LIMIT, &job->text);
-    out->packed = (size_t)get_integer(lua, "packed", 0, SIZE_LIMIT);
-    out->shared = (size_t)get_integer(lua, "shared", 0, SIZE_LIMIT);
-    out->chains = (int)get_integer(lua, "chains", 0, 64);
-    if (!out->chains) read_tile(lua, out->tile);
-    lua_getfield(lua, -1, "stages");
-    out->stage_count = get_length(lua, "stages", CG_STAGES);
-    for (int i = 0; i < out->stage_count; i++) {
-        push_entry(lua, "stages", i);
-        read_stage(lua, &out->stage[i]);
-        lua_pop(lua, 1);
-    }
+    if (!was_refused(lua, job)) cg_script_read_source(lua, &job->source, &job->text);
     return 0;
 }
 

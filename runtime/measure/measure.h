@@ -34,6 +34,7 @@ typedef struct cg_stint {
     double seconds;  /* about so long; at least one run */
     double hopeless; /* after two runs longer than this many seconds there is no other; 0: never */
     bool cold;       /* caches swept before each run */
+    bool network;    /* as a network meets it: before each run, inputs are written and weights evicted */
 } cg_stint;
 /* Times the kernel on its own aligned data; repeats of one sample grow until it is measurable. The trial keeps the data. */
 cg_status cg_time(cg_trial *t, const cg_kernel *k, const cg_parallel *par, const cg_stint *stint, cg_timing *out);

@@ -24,6 +24,8 @@ typedef struct setup {
     void *packed; /* NULL: packing is in the run */
     char *sweep; /* cold: memory that displaces the caches */
     size_t sweep_size;
+    bool network;
+    const convgen_problem *problem;
 } setup;
 
 double cg_time_enough(double run, double seconds) { return run > CG_SLOW ? seconds : fmax(seconds, several * run); }
@@ -48,9 +50,41 @@ static void sweep_task(void *task, long first, long last, int thread)
             __atomic_store_n(at, (char)(__atomic_load_n(at, __ATOMIC_RELAXED) + 1), __ATOMIC_RELAXED);
 }
 
+/* Weights leave all caches. Where no instruction does that, as after a sweep: before what follows writes the inputs. */
+static void evict(setup *s, const void *data, size_t size)
+{
+#if defined(__x86_64__)
+    (void)s;
+    for (const char *at = data, *end = at + size; at < end; at += 64) __builtin_ia32_clflush(at);
+    __builtin_ia32_mfence();
+#else
+    (void)data, (void)size;
+    cg_parallel_run(s->par, s->par->threads, sweep_task, s);
+#endif
+}
+
+/* As the layer before left it. */
+static void rewrite(char *data, size_t size)
+{
+    for (volatile char *at = data, *end = at + size; at < end; at += 64) *at = *at;
+}
+
+static void meet_as_network(setup *s)
+{
+    size_t bytes[CG_TENSORS];
+    cg_role role[CG_TENSORS];
+    cg_tensor_bytes(s->problem, bytes);
+    cg_roles(s->problem, role);
+    if (s->packed) evict(s, s->packed, s->kernel->source.packed);
+    else if (role[CG_WEIGHTS] == CG_INPUT) evict(s, s->data.weights, bytes[CG_WEIGHTS]);
+    for (int i = 0; i < CG_TENSORS; i++)
+        if (role[i] == CG_INPUT && i != CG_WEIGHTS) rewrite(s->data.at[i], bytes[i]);
+}
+
 static double sample(setup *s, long repeats)
 {
-    if (s->sweep) cg_parallel_run(s->par, s->par->threads, sweep_task, s);
+    if (s->sweep && !s->network) cg_parallel_run(s->par, s->par->threads, sweep_task, s);
+    if (s->network) meet_as_network(s);
     double start = cg_now();
     for (long i = 0; i < repeats; i++) cg_kernel_run(s->kernel, s->par, &s->data, s->packed, s->room.workspace);
     return (cg_now() - start) / (double)repeats;
@@ -88,12 +122,13 @@ static void collect(setup *s, const cg_stint *stint, double *samples, cg_timing 
         return;
     }
     /* Cold runs cannot be repeated within a sample; the clock's step is small beside a cold miss. */
-    while (!s->sweep && last * (double)repeats < measurable && repeats < MAX_REPEATS && cg_now() - start < seconds) {
+    bool single = s->sweep || s->network;
+    while (!single && last * (double)repeats < measurable && repeats < MAX_REPEATS && cg_now() - start < seconds) {
         repeats *= 2;
         last = sample(s, repeats);
         out->runs += (int)repeats;
     }
-    bool far = s->packed && s->kernel->source.packed > FAR_BYTES && !s->sweep;
+    bool far = s->packed && s->kernel->source.packed > FAR_BYTES && !single;
     while (count < SAMPLES && !cg_late() && cg_now() - start < (far && count < FAR_SAMPLES ? far_longer : 1) * seconds) {
         samples[count++] = sample(s, repeats);
         out->runs += (int)repeats;
@@ -102,7 +137,16 @@ static void collect(setup *s, const cg_stint *stint, double *samples, cg_timing 
     summarise(samples, count, out);
 }
 
-static cg_status set_up(setup *s, cg_trial *t, bool cold)
+static bool sweeps(const cg_stint *stint)
+{
+#if defined(__x86_64__)
+    return stint->cold;
+#else
+    return stint->cold || stint->network;
+#endif
+}
+
+static cg_status set_up(setup *s, cg_trial *t, const cg_stint *stint)
 {
     const cg_source *source = &s->kernel->source;
     bool fixed = cg_trial_problem(t)->weights == CONVGEN_WEIGHTS_FIXED && source->packed > 0;
@@ -111,7 +155,9 @@ static cg_status set_up(setup *s, cg_trial *t, bool cold)
     if (status) return status;
     s->packed = fixed ? s->room.packed : NULL;
     s->sweep_size = sweep_bytes();
-    if (cold && !(s->sweep = cg_calloc(1, s->sweep_size)))
+    s->network = stint->network;
+    s->problem = cg_trial_problem(t);
+    if (sweeps(stint) && !(s->sweep = cg_calloc(1, s->sweep_size)))
         return cg_fail(CONVGEN_NO_MEMORY, "no memory of %zu bytes to displace the caches", s->sweep_size);
     if (fixed) cg_kernel_pack(s->kernel, s->par, s->data.weights, s->packed, s->room.workspace);
     return CONVGEN_OK;
@@ -122,7 +168,7 @@ cg_status cg_time(cg_trial *t, const cg_kernel *k, const cg_parallel *par, const
     setup s = {.kernel = k, .par = par};
     double *samples = cg_malloc(SAMPLES * sizeof *samples);
     memset(out, 0, sizeof *out);
-    cg_status status = samples ? set_up(&s, t, stint->cold) : cg_fail(CONVGEN_NO_MEMORY, "no memory for %d samples", SAMPLES);
+    cg_status status = samples ? set_up(&s, t, stint) : cg_fail(CONVGEN_NO_MEMORY, "no memory for %d samples", SAMPLES);
     if (!status) collect(&s, stint, samples, out);
     cg_free(samples);
     cg_free(s.sweep);

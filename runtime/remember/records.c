@@ -3,11 +3,12 @@
  *   convgen1 machine=... target=avx2 threads=1 problem="..." form=c compiler="tcc" family=direct version=1
  *            schedule=... ns_min=... ns_median=... error_normwise=... error_vs_loop=... error_vs_bound=... sum=<16 hex>
  *   convgen2 ... error_vs_bound=... generator=4.5.3.6.1 merged=no partial=no cut_after=0 sum=<16 hex>
+ *   convgen3 ... cut_after=0 network=yes sum=<16 hex>
  *   convgen1 fact machine=... name="..." value=... sum=<16 hex>
  *
- * (each in one line of 4096 bytes at most). A line of format 2 says which generator made it (- is unknown), whether it came from
+ * (each in one line of 4096 bytes at most). A line of format 3 was timed as a network meets its convolution, which is of its key. A line of format 2 says which generator made it (- is unknown), whether it came from
  * elsewhere and has not been checked here, whether its search was not a whole one, and after how many candidates time cut it short
- * (0: it did not). convgen 0.1 reads and writes format 1 alone and leaves lines of format 2 as they are: so two versions can share a
+ * (0: it did not). convgen 0.1 reads and writes format 1 alone and leaves lines of later formats as they are: so two versions can share a
  * store. What lacks all of these is still written in format 1, unless its schedule's name nests, which 0.1 knows nothing of.
  * The sum is FNV-1a of everything before the word "sum="; it finds damage, not malice. A record is data: its names are checked for
  * their letters, and nothing is executed. Blanks and a carriage return at the end of a line do not count. */
@@ -23,7 +24,7 @@
 
 enum { SUM_LENGTH = 4 + 16 };
 #define FORMAT "convgen1" /* of facts, and of records that need no more */
-#define LATEST "convgen2"
+#define LATEST "convgen3"
 
 /* ---- the fields of a line ------------------------------------------------------------------------------------------ */
 
@@ -51,6 +52,7 @@ static const field record_fields[] = {
     FIELD(cg_record, RATIO, error_vs_loop, 0, INFINITY), FIELD(cg_record, RATIO, error_vs_bound, 0, INFINITY),
     FIELD(cg_record, STAMP, generator, 0, 0),      FIELD(cg_record, FLAG, merged, 0, 0), /* from here on: format 2 */
     FIELD(cg_record, FLAG, partial, 0, 0),         FIELD(cg_record, COUNT, cut_after, 0, 1 << 20),
+    FIELD(cg_record, FLAG, network, 0, 0), /* format 3 */
 };
 enum {
     KEY_FIELDS = 6,
@@ -60,7 +62,7 @@ enum {
 static const struct record_format {
     const char *head;
     int fields;
-} formats[] = {{FORMAT, 14}, {LATEST, sizeof record_fields / sizeof *record_fields}};
+} formats[] = {{FORMAT, 14}, {"convgen2", 18}, {LATEST, sizeof record_fields / sizeof *record_fields}};
 
 static const field fact_fields[] = {
     FIELD(cg_fact, WORD, machine, 0, 0), FIELD(cg_fact, QUOTED, name, 0, 0), FIELD(cg_fact, NUMBER, value, -1e300, 1e300),
@@ -123,7 +125,8 @@ static void line_add(cg_buffer *b, const char *head, const field *f, int count, 
 
 void cg_record_format(const cg_record *r, cg_buffer *line)
 {
-    const struct record_format *f = &formats[r->generator[0] || r->merged || r->partial || r->cut_after || strchr(r->schedule, '/')];
+    bool more = r->generator[0] || r->merged || r->partial || r->cut_after || strchr(r->schedule, '/');
+    const struct record_format *f = &formats[r->network ? 2 : more];
     line_add(line, f->head, record_fields, f->fields, r);
 }
 
@@ -235,14 +238,14 @@ static bool take_fields(cursor *c, const field *f, int count, void *to, char why
     return true;
 }
 
-/* "convgen3 ...": of a convgen that is newer than this one. */
+/* "convgen4 ...": of a convgen that is newer than this one. */
 static bool line_is_future(const char *line, size_t length)
 {
     size_t i = strlen("convgen");
     if (length < i + 2 || memcmp(line, "convgen", i) || line[i] < '1' || line[i] > '9') return false;
     size_t start = i;
     while (i < length && line[i] >= '0' && line[i] <= '9') i++;
-    return i < length && line[i] == ' ' && !(i == start + 1 && line[start] <= '2');
+    return i < length && line[i] == ' ' && !(i == start + 1 && line[start] <= '3');
 }
 
 /* Of a record's line by its head; NULL: it has none of these. */
@@ -348,6 +351,7 @@ int cg_record_order(const void *a, const void *b)
 {
     const cg_record *x = a, *y = b;
     int order = compare_fields(record_fields, KEY_FIELDS, a, b);
+    if (!order) order = x->network - y->network;
     if (!order) order = strcmp(x->generator, y->generator);
     return order ? order : x->merged - y->merged;
 }
@@ -360,12 +364,12 @@ int cg_fact_order(const void *a, const void *b)
 /* ---- looking up ---------------------------------------------------------------------------------------------------- */
 
 /* Below CG_EXACT the key itself: what this generator measured here, another one, what was merged from elsewhere. Another number of
- * threads is further away, another compiler further than any, the other form (which runs the same program) further, another machine
+ * threads, or other conditions, are further away, another compiler further than any, the other form (which runs the same program) further, another machine
  * further still. */
 static int distance(const cg_record *key, const cg_record *r)
 {
     if (strcmp(key->target, r->target) || strcmp(key->problem, r->problem)) return INT_MAX;
-    return (strcmp(key->generator, r->generator) ? 1 : 0) + (r->merged ? 2 : 0) + CG_EXACT_KEY * abs(key->threads - r->threads) +
+    return (strcmp(key->generator, r->generator) ? 1 : 0) + (r->merged ? 2 : 0) + CG_EXACT_KEY * (abs(key->threads - r->threads) + (key->network != r->network)) +
            (strcmp(key->compiler, r->compiler) ? 1 << 24 : 0) + (strcmp(key->form, r->form) ? 1 << 26 : 0) +
            (strcmp(key->machine, r->machine) ? 1 << 28 : 0);
 }

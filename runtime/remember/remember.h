@@ -18,6 +18,7 @@ typedef struct cg_record {
     char generator[CG_NAME]; /* the versions of all families then; "": not known */
     bool merged;  /* from another store, and not checked here yet */
     bool partial; /* of a search that did not try all that a search for this problem would */
+    bool network; /* of the key: timed as a network meets it, inputs warm and weights evicted; else warm */
     int cut_after; /* 0: the search was finished; else its time was up after so many candidates */
     bool shipped; /* found in tuned/, not in the user's store; no part of the line */
 } cg_record;

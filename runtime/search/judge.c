@@ -196,7 +196,7 @@ static cg_status time_kernel(void *self, const cg_job *job, cg_result *out)
     if (status != CONVGEN_OK || !slot) return status;
     cg_parallel par = parallel_of(l, job);
     out->packed = (*slot)->kernel.source.packed;
-    cg_stint stint = {.seconds = job->seconds, .hopeless = job->hopeless, .cold = job->cold};
+    cg_stint stint = {.seconds = job->seconds, .hopeless = job->hopeless, .cold = job->cold, .network = job->network};
     return cg_time(l->trial, &(*slot)->kernel, &par, &stint, &out->timing);
 }
 

@@ -302,7 +302,7 @@ static bool faster(const cg_candidate *a, const cg_candidate *b)
 static cg_candidate *leanest(cg_tuner *u, cg_candidate *best)
 {
     cg_candidate *lean = best;
-    if (best->packed <= (size_t)u->context->machine.l2) return best;
+    if (u->tuning->network || best->packed <= (size_t)u->context->machine.l2) return best;
     for (int i = 0; i < u->count; i++) {
         cg_candidate *k = &u->at[i];
         bool near = k->survived && k->racing && k->timing.ns_min > 0 && k->timing.ns_min <= leaner_within * best->timing.ns_min;

@@ -68,7 +68,7 @@ static void accuracies(convgen_accuracy asked, convgen_accuracy out[CG_ACCURACIE
     for (int i = at + 1; i < CG_ACCURACIES; i++) out[count++] = cg_loosest_first[i];
 }
 
-cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_record *key, cg_recalled *out)
+static cg_status recall_of(convgen_context *c, const convgen_problem *p, const cg_record *key, cg_recalled *out)
 {
     asking a = {.context = c, .out = out,
                 .request = {.problem = p, .machine = &c->machine, .target = key->target, .form = key->form, .threads = key->threads}};
@@ -78,7 +78,6 @@ cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_recor
     cg_status status = CONVGEN_NO_RECORD;
     int tried = 0;
     accuracies(p->accuracy, tier);
-    *out = (cg_recalled){0};
     while (tried < CG_ACCURACIES && status == CONVGEN_NO_RECORD) {
         of.accuracy = tier[tried++];
         status = convgen_problem_format(&of, k.problem, sizeof k.problem);
@@ -92,6 +91,18 @@ cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_recor
     out->unchecked = out->record.shipped || out->record.merged;
     memcpy(out->record.problem, key->problem, sizeof out->record.problem); /* which it serves */
     return CONVGEN_OK;
+}
+
+cg_status cg_recall(convgen_context *c, const convgen_problem *p, const cg_record *key, cg_recalled *out)
+{
+    cg_record warm = *key;
+    *out = (cg_recalled){0};
+    cg_status status = recall_of(c, p, key, out);
+    if (status != CONVGEN_NO_RECORD || !key->network) return status;
+    warm.network = false;
+    status = recall_of(c, p, &warm, out);
+    out->other_conditions = !status;
+    return status;
 }
 
 /* ---- record -> sampled ---- */

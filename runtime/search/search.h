@@ -30,7 +30,7 @@ typedef struct cg_job {
     int level;      /* cg_verify_level, or -1: build only */
     double seconds, hopeless; /* of timing: as of a cg_stint */
     double deadline; /* of cg_now: then it is given up, CONVGEN_CANCELLED; 0: none */
-    bool cold;
+    bool cold, network; /* of timing: as of a cg_stint */
 } cg_job;
 typedef struct cg_result {
     cg_status status; /* not OK: refused, or nothing can go on */
@@ -54,6 +54,7 @@ cg_status cg_judge_local(convgen_context *c, bool guards, cg_judge *out); /* fre
 typedef struct cg_recalled {
     cg_record record;    /* its problem is the one asked for, whatever accuracy it was found under */
     bool other_accuracy; /* it was found under another one, which its schedule serves as well */
+    bool other_conditions; /* asked for a network's, and only the warm one is there */
     bool unchecked;      /* shipped or merged: to be sampled before it is used */
     bool stale;          /* of CONVGEN_NO_RECORD: record is one of another version of its family: a hint */
     char why[CG_WHY];    /* of CONVGEN_NO_RECORD: why what there is is not used; "": there is nothing */
@@ -98,6 +99,7 @@ typedef struct cg_tuning {
     double seconds;       /* 0: no limit; how far it binds: race.c, "time" */
     int threads;          /* 0: the context's */
     const char *target;   /* NULL: the context's */
+    bool network;         /* for a network: its conditions are of the key; a warm record is content for who does not time */
     bool again;           /* tune even when a record is there */
     bool finish;          /* a record of a search that was cut short is not recalled: the search goes on after it */
     bool strict;          /* rather nothing than later than `seconds` */

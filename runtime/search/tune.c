@@ -27,6 +27,7 @@ static cg_status key_of(cg_tuner *u, const char *wanted_target)
     snprintf(k->form, sizeof k->form, "%s", cg_form(&target, compiler));
     snprintf(k->compiler, sizeof k->compiler, "%s", compiler);
     snprintf(k->generator, sizeof k->generator, "%s", c->generator);
+    k->network = u->tuning->network;
     k->threads = u->tuning->threads ? u->tuning->threads : c->parallel.threads;
     k->error_normwise = k->error_vs_loop = k->error_vs_bound = NAN;
     return convgen_problem_format(&u->problem, k->problem, sizeof k->problem);
@@ -40,6 +41,7 @@ static void job_of(cg_tuner *u)
     memcpy(j->form, u->key.form, sizeof j->form);
     memcpy(j->compiler, u->key.compiler, sizeof j->compiler);
     j->threads = u->key.threads;
+    j->network = u->key.network;
 }
 
 static cg_status begin(cg_tuner *u, convgen_context *c, const cg_judge *judge, const cg_tuning *t, cg_outcome *out)
@@ -62,7 +64,7 @@ static bool content(const cg_tuner *u, const cg_recalled *r)
 {
     if (u->tuning->effort == CONVGEN_RECALL) return true;
     if (u->tuning->again || (u->tuning->finish && r->record.cut_after)) return false;
-    return u->tuning->effort == CONVGEN_ESTIMATE || (!r->other_accuracy && !r->record.partial);
+    return u->tuning->effort == CONVGEN_ESTIMATE || (!r->other_accuracy && !r->other_conditions && !r->record.partial);
 }
 
 static void take_recalled(cg_tuner *u, const cg_record *r)
@@ -109,7 +111,7 @@ static cg_status recall(cg_tuner *u)
         if (status != CONVGEN_NO_RECORD) return status;
     } else if (!status || (status == CONVGEN_NO_RECORD && r.stale)) {
         memcpy(u->incumbent, r.record.schedule, sizeof u->incumbent);
-        u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.record.partial;
+        u->kept = !strcmp(r.record.problem, u->key.problem) && !r.other_accuracy && !r.other_conditions && !r.record.partial;
         u->known = !status && u->kept;
         if (u->known && u->tuning->finish && !u->tuning->again) u->behind = tried_by(u, &r.record);
         if (!status) return CONVGEN_NO_RECORD;

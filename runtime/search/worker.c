@@ -222,7 +222,7 @@ static void pack(cg_message *m, uint64_t number, cg_verb verb, const cg_job *job
     snprintf(m->job.target, sizeof m->job.target, "%s", job->target);
     snprintf(m->job.form, sizeof m->job.form, "%s", job->form);
     snprintf(m->job.compiler, sizeof m->job.compiler, "%s", job->compiler);
-    m->job.threads = job->threads, m->job.level = job->level, m->job.cold = job->cold;
+    m->job.threads = job->threads, m->job.level = job->level, m->job.cold = job->cold, m->job.network = job->network;
     m->job.seconds = job->seconds, m->job.hopeless = job->hopeless;
     m->job.deadline = job->deadline; /* the clock is one for all processes */
 }

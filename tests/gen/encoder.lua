@@ -44,7 +44,7 @@ local function set(words)
 end
 local memory_only = set [[load store load_mask store_mask load_one store_one stream broadcast broadcast_over insert extract insert128 extract128
   prefetch1 prefetch2 prefetch3 read write address plus_read]]
-local register_only = set "move copy plus_reg test shift both set_mask shift_up shift_down"
+local register_only = set "mask_lanes move copy plus_reg test shift both set_mask shift_up shift_down"
 local embedded = set "fma fnma fma_over fnma_over add sub mul max min div band bor bxor"
 local maskable = set "broadcast_over load store fma fnma fma_over fnma_over"
 
@@ -56,7 +56,7 @@ local function operands(name, row, bits)
   if row.r == "k" then o.reg = random(1, 7) end
   if row.op:find "V" then o.v = random(0, top) end
   if register_only[name] or (not memory_only[name] and random(3) == 1) then
-    o.m = random(0, row.m and 15 or top)
+    o.m = random(0, row.m == "k" and 7 or row.m and 15 or top)
   else
     o.m = { base = random(0, encoder.rip), disp = any_disp() }
     o.m.all = embedded[name] and bits == 512 and random(2) == 1 or nil

@@ -151,7 +151,7 @@ for name, expected in pairs {
   ["winograd.4x4+4.t28.s1/product.r1.v1"] = "in place of .4x4+4 there may be .NxN or .N+NxN+N",
   ["winograd.4x04.t28.s1/product.r1.v1"] = "in place of .4x04 there may be",
   ["winograd.4x4.t28.s1/product.r1.v1.half.fuse"] = "in place of .fuse there may be nothing",
-  ["depthwise.r2.p4.moves"] = "in place of .moves there may be .moved or nothing",
+  ["depthwise.r2.p4.moves"] = "in place of .moves there may be .moved, .across or nothing",
   ["plain.x"] = "in place of .x there may be nothing",
   [("x"):rep(96)] = "names have at most 95 letters",
 } do

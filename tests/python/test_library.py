@@ -17,7 +17,8 @@ from convgen import _library
 
 HEADER = os.environ.get("CONVGEN_HEADER", os.path.join(os.path.dirname(__file__), "../../runtime/convgen.h"))
 STRUCTURES = {"convgen_problem": _library.RawProblem, "convgen_epilogue": _library.Epilogue, "convgen_options": _library.Options,
-              "convgen_info": _library.Info, "convgen_figures": _library.RawFigures, "convgen_errors": _library.RawErrors}
+              "convgen_info": _library.Info, "convgen_figures": _library.RawFigures, "convgen_errors": _library.RawErrors,
+              "convgen_network_options": _library.NetworkOptions, "convgen_port": _library.RawPort}
 RENAMED = {"direction": "pass", "input": "in", "output": "out"}
 
 
@@ -43,7 +44,7 @@ class Mirror(unittest.TestCase):
     def test_enumerations_and_version(self):
         with open(HEADER) as f:
             text = f.read()
-        for name, ours in (("convgen_pass", ["FORWARD", "BACKWARD_DATA", "BACKWARD_WEIGHTS"]), ("convgen_type", ["F32", "F64"]),
+        for name, ours in (("convgen_pass", ["FORWARD", "BACKWARD_DATA", "BACKWARD_WEIGHTS"]), ("convgen_type", ["F32", "F64", "I64"]),
                            ("convgen_accuracy", ["LOOP", "PROVEN", "2X", "8X"]), ("convgen_effort", [e.upper() for e in ("recall", "estimate", "measure", "exhaustive")])):
             row = re.search(r"typedef enum \{([^}]*)\} " + name, text).group(1)
             self.assertEqual(re.findall(r"CONVGEN_(\w+)", row), ours)

@@ -253,6 +253,19 @@ end
 local function shift(s, op) put_imm(s, s.forms.shift, 6, s.map[op.d], s.map[op.x], op.bits) end -- 6: of the opcode
 local function down(s, op) put_imm(s, s.forms.down, 2, s.map[op.d], s.map[op.x], op.bits) end
 
+local function sqrt(s, op)
+  local d, x = s.map[op.d], s.map[op.x]
+  put(s, s.forms.sqrt, d, s.k.lanes == 1 and x or nil, x) -- of one element: with the rest of x
+end
+
+-- The mask is k0, which no range has.
+local function greater(s, op)
+  local f, d, x, y = s.forms, s.map[op.d], s.map[op.x], s.map[op.y]
+  if not s.target.mask_registers then return put_imm(s, f.greater, d, x, y, 30) end
+  put_imm(s, f.greater_mask, 0, x, y, 30)
+  put(s, f.mask_lanes, d, nil, 0)
+end
+
 ---- parts of 128 bits -----------------------------------------------------------------------------------------------
 
 local function insert(s, op)
@@ -289,8 +302,24 @@ vectors.operations = {
   fma = arithmetic, fnma = arithmetic, add = arithmetic, sub = arithmetic, mul = arithmetic, max = arithmetic,
   min = arithmetic, move = move, insert = insert, extract = extract, transpose = transpose, spill = spill, fill = fill,
   div = arithmetic, muladd = arithmetic, band = arithmetic, bor = arithmetic, bxor = arithmetic, shift = shift,
-  down = down,
+  down = down, sqrt = sqrt, greater = greater,
 }
+
+---- what is stored as another type: one f32 for an f64 ----------------------------------------------------------------
+
+local function one(s, name)
+  if s.k.lanes > 1 then error(("program %s: vectors of %s are not converted"):format(s.name, s.type), 0) end
+  return encoder.form(name, "f32", 128)
+end
+
+local function widened(s, op) put(s, one(s, "widen_one"), s.map[op.d], s.map[op.d], address(s, op.a)) end
+
+local function narrowed(s, op)
+  put(s, one(s, "narrow_one"), s.temporary, s.map[op.x], s.map[op.x])
+  put(s, one(s, "store_one"), s.temporary, nil, address(s, op.a))
+end
+
+vectors.stored = { f32 = { load = widened, broadcast = widened, store = narrowed } }
 
 -- A reader of the pool knows how far it is now.
 function vectors.fix(s, fixup, distance, symbol)
