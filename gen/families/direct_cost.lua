@@ -71,7 +71,7 @@ local function count_lines(t, s, schedule, order, tiles, panel)
     near = schedule.pixels * chunk, fetched = schedule.fetch })
   counts.input(t, s, { times = shared and tiles or p.groups, chunk = chunk, pitch = pitch, units = c.w.read,
     once = c.w.once, passes = shared and 1 or tiles, first = order.first, next = order.next, panel = panel,
-    fetched = schedule.across })
+    fetched = schedule.across, waits = shared and "line" or "page" })
   local again = p.batch * s.apart * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
   t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end
@@ -82,10 +82,8 @@ local function count_moves(t, s, schedule, order, tiles)
   if schedule.window then
     window.plan(s, schedule.rows)
     local n = (schedule.groups and tiles or p.groups) * window.pixels(s)
-    t:read(n, { chunk = s.chunk, pitch = s.source.w * s.size, own = c.d.once * c.h.once * c.w.once * s.chunk,
+    t:copy(n, { chunk = s.chunk, pitch = s.source.w * s.size, own = c.d.once * c.h.once * c.w.once * s.chunk,
       others = order.first })
-    t:stores(n * s.chunk / (s.lanes * s.size))
-    t:loops(n)
     order.first, order.next = s.scratch, s.scratch
   end
   if s.planes then
@@ -196,19 +194,30 @@ end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
 
+-- Counts the windows of all blocks and groups, each pixel a turn of a loop.
+local function count_windows(t, p, block)
+  local w, bytes, pitch = window.block(p), p.ic // p.groups * parts.size_of(p), p.ic * parts.size_of(p)
+  local blocks = p.batch * p.output[1] * ((p.output[2] * p.output[3] + block - 1) // block)
+  local n = p.groups * blocks * w.pixels
+  t:copy(n, { chunk = bytes, pitch = pitch, own = w.pixels * 64, others = w.bytes })
+  t:loops(n)
+end
+
 -- The sums of a run of column tiles. With `across` pieces of the input channels begin in a loop; all of a pixel of
 -- diff_dst passes from one to the next, of src what a piece reads.
 local function count_sums(t, s, schedule, run)
   local p, size, block, across = s.p, s.size, counts.block(s.p), schedule.across
-  local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
+  local apart = schedule.window and s.icg or p.ic
+  local source = schedule.copies and copies.pitch(p) * size or apart * p.stride[3] * size
   local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
   for _, piece in ipairs(cut.piece_runs(s.icg, schedule.inputs)) do
     counts.sums(t, p, n * s.taps * piece.count, { rows = piece.size, vectors = v, looped = across },
       { bytes = bytes, pitch = schedule.panel and bytes or pitch, all = across and s.ocg * size },
-      { bytes = piece.size * size, all = (across and piece.size or s.icg) * size, pitch = source })
+      { bytes = piece.size * size, all = (across and piece.size or s.icg) * size, pitch = source, waits = "page" })
   end
   local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
   if schedule.panel then t:copy(n * parts.pixels(p, p.output), walk) end
+  if schedule.window then count_windows(t, p, block) end
   t:stores(n * s.taps * s.icg * parts.pixels(p, p.output) / block * v)
 end
 
