@@ -74,15 +74,16 @@ function counts.block(p)
   return rows * columns
 end
 
--- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in). lanes, rows: what
--- its operands read of a pixel: {bytes, pitch, times, all: bytes of all kernels' of it}.
+-- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in; looped: one after
+-- the other in one call). lanes, rows: what its operands read of a pixel: {bytes, pitch, times, all: bytes of all
+-- kernels' of it; of lanes those that pass from one to the next}.
 function counts.sums(t, p, n, tile, lanes, rows)
   local block, pixels, m, v = counts.block(p), n * parts.pixels(p, p.output), tile.rows, tile.vectors
   t:steps(pixels, m * v, m + v * (tile.crossing or 1), m * v)
-  t:calls(pixels / block)
-  t:loops(pixels / math.min(p.output[3], reduce.block))
+  if tile.looped then t:loops(pixels / block) else t:calls(pixels / block) end
+  if block > 1 or not tile.looped then t:loops(pixels / math.min(p.output[3], reduce.block)) end
   local fresh, times, lane_times = math.min(1, rows.bytes / 64), rows.times or 1, lanes.times or 1
-  local held, kept = block * times * 64, block * lane_times * math.max(lanes.bytes, 64)
+  local held, kept = block * times * 64, block * lane_times * math.max(lanes.all or lanes.bytes, 64)
   t:read(pixels * lane_times, { chunk = lanes.bytes, pitch = lanes.pitch, own = kept, others = held })
   local walk = { chunk = rows.bytes, pitch = rows.pitch, own = held, others = kept }
   t:read(pixels * times * (1 - fresh), walk)

@@ -164,23 +164,24 @@ end
 -- Sentences of the header, those that hold of these layers.
 local function on_calls(network)
   return {
-    network.packs and "A layer packs its weights in every call, or once: NAME_pack, then NAME_packed in place of NAME. "
-      .. "What is packed is for this build on this kind of processor, not for a file." or "",
+    network.packs and "A layer packs its weights in every call, or once: NAME_pack, then NAME_packed in place of "
+      .. "NAME. What is packed is for this build on this kind of processor, not for a file." or "",
     "Tensors are dense, in the order of their dimensions here, and need the alignment of their element.",
-    network.packs and "`packed` and `workspace` are the caller's, aligned to 64 bytes, of the sizes given here in bytes;"
-      or "`workspace` is the caller's, aligned to 64 bytes, of the size given here in bytes;", "of size 0, NULL will do.",
+    (network.packs and "`packed` and `workspace` are the caller's, aligned to 64 bytes, of the sizes given here in "
+      or "`workspace` is the caller's, aligned to 64 bytes, of the size given here in ") .. "bytes; of size 0, NULL",
+    "will do.",
     ("An output overlaps no other operand%s."):format(
       any(network, has_residual) and ", but dst may be exactly residual" or ""),
     "Nothing is allocated; calls may run at the same time when their outputs and workspaces differ.",
-    network.openmp and "`threads` is how many may work on a call: 1 or more. A layer gives the same bits for any number "
-      .. "of threads." or "",
+    network.openmp and "`threads` is how many may work on a call: 1 or more. A layer gives the same bits for any "
+      .. "number of threads." or "",
   }
 end
 
 local function on_errors(network)
   return {
-    "The code for the processor at hand is chosen at the first call. Errors: u is the unit roundoff, sum |a||b| the sum",
-    ("of the magnitudes of the products%s."):format(added(network)),
+    "The code for the processor at hand is chosen at the first call. Errors: u is the unit roundoff, sum |a||b| the",
+    ("sum of the magnitudes of the products%s."):format(added(network)),
     any(network, function(_, layer) return words.alike(layer) end)
       and 'Where it says "the same bits everywhere", all processors give them.' or "",
   }

@@ -26,9 +26,6 @@ end
 -- Whether a slope for each channel is read.
 function parts.slopes(p) return activations.of(p).slopes end
 
--- Whether its last steps are beyond what turns results back: that knows no channel's slope.
-function parts.turned_slopes(p) return parts.slopes(p) and p.epilogue.residual end
-
 ---- words for readers of emitted C ------------------------------------------------------------------------------------
 
 -- "v = 0..3", of one "v = 0"; "4 vectors", "1 vector".

@@ -590,7 +590,7 @@ function program.stored(k, type_of)
   for p, kind in pairs(k.kinds) do
     if kind == "pointer" and p.root then p.type, p.bytes = p.root.type, p.root.bytes end
   end
-  k.body, k.beside = convert(k, k.body), true
+  k.body, k.beside, k.allocated = convert(k, k.body), true, nil
   follow(k)
 end
 

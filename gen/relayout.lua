@@ -13,43 +13,51 @@ local function begin(view, o, about)
   k.about = view.about or about
   local from = k:pointer(view.from or "from", "in")
   local residual = view.finish and k:pointer("residual", "in")
-  return k, from, k:pointer(view.to or "to", "out"), residual
+  local slope = view.finish and parts.slopes(view.finish) and k:pointer("slope", "in")
+  return k, from, k:pointer(view.to or "to", "out"), residual, slope
 end
 
 ---- copies ------------------------------------------------------------------------------------------------------------
 
--- A function that moves `count` elements, `at` elements from where pointers stand: {from, residual, to} or {from, to}.
+-- What is there of {from, residual, slope, to}, and what copies of these pointers are called.
+local function copied(from, residual, slope, to)
+  if not residual then return { from, to }, { "x", "y" } end
+  if not slope then return { from, residual, to }, { "x", "z", "y" } end
+  return { from, residual, slope, to }, { "x", "z", "s", "y" }
+end
+
+-- A function that moves `count` elements, `at` elements from where pointers stand (copied).
 local function mover(k, view)
   local r, temp = k:vector(view.register or "r"), view.finish and k:vector "temp"
   return function(pointers, at, count)
     k:load(r, k:at(pointers[1], at), 0, count)
-    local with = temp and { residual = k:at(pointers[2], at), first = 0, count = count }
+    local with = temp and { residual = k:at(pointers[2], at), first = 0, count = count, slope_of_all = view.one_slope }
+    if pointers[4] then with.slope = k:at(pointers[3], view.one_slope and 0 or at) end
     if temp then parts.epilogue(k, view.finish, r, temp, with) end
     k:store(k:at(pointers[#pointers], at), r, 0, not view.whole and count or nil)
   end
 end
 
--- Neighbours by vectors in a loop.
-local function many_neighbours(k, elements, pointers, move)
-  local steps = { k.lanes, k.lanes, k.lanes }
+-- Neighbours by vectors in a loop. one_slope: of all of them.
+local function many_neighbours(k, elements, pointers, move, one_slope)
+  local steps = { k.lanes, k.lanes, k.lanes, k.lanes }
+  if one_slope and pointers[4] then steps[3] = 0 end
   k:nest(pointers, { { count = elements // k.lanes, steps = steps } }, function() move(pointers, 0, k.lanes) end)
   if elements % k.lanes > 0 then move(pointers, 0, elements % k.lanes) end
 end
 
 -- Copies of `elements` neighbours. loops: those around, as Program:nest has them, over the pointers {from, to} (or
--- {from, residual, to}). whole: the last vector is written whole, zeros behind the elements. many: neighbours in a
--- loop. finish = a problem: the residual, which stands as the copy does, and the activation of it come before the
--- store.
+-- {from, residual, to}, with slopes {from, residual, slope, to}). whole: the last vector is written whole, zeros behind
+-- the elements. many: neighbours in a loop. finish = a problem: the residual, which stands as the copy does, and the
+-- activation of it come before the store, slopes for the neighbours (one_slope: one for all).
 function relayout.copy(view, o)
-  local k, from, to, residual = begin(view, o)
-  local move = mover(k, view)
-  k:nest(residual and { from, residual, to } or { from, to }, view.loops or {}, function(...)
+  local k, from, to, residual, slope = begin(view, o)
+  local move, sides, names = mover(k, view), copied(from, residual, slope, to)
+  k:nest(sides, view.loops or {}, function(...)
     local pointers = { ... }
     if view.many then
-      for i, p in ipairs(view.loops and pointers or {}) do
-        pointers[i] = k:copy(i == 1 and "x" or i == #pointers and "y" or "z", p)
-      end
-      return many_neighbours(k, view.elements, pointers, move)
+      for i, p in ipairs(view.loops and pointers or {}) do pointers[i] = k:copy(names[i], p) end
+      return many_neighbours(k, view.elements, pointers, move, view.one_slope)
     end
     for at = 0, view.elements - 1, k.lanes do move(pointers, at, math.min(k.lanes, view.elements - at)) end
   end)
@@ -154,11 +162,11 @@ end
 
 -- Pixels to rows. Rows are written in whole vectors: row >= pixels rounded up to a vector (exact: as many elements as
 -- pixels). repeats: {of from, of to}, the elements between one such block and the next, as many as the count says.
--- finish = a problem: its residual, which has rows as well, and its activation come before the store (every element
--- moves a part's channels at a time: none is beyond the limit); once: none is stored twice, as where the rows are their
--- own residual.
+-- finish = a problem: its residual, which has rows as well, and its activation, with slopes for the channels, come
+-- before the store (every element moves a part's channels at a time: none is beyond the limit); once: none is stored
+-- twice, as where the rows are their own residual.
 function relayout.to_rows(view, o)
-  local k, from, to, residual = begin(view, o,
+  local k, from, to, residual, slope = begin(view, o,
     "Lays pixels out as rows, one for each channel, so that neighbouring pixels stand in the lanes.")
   local times = view.repeats and k:count "times"
   local r, temp = registers_for(k), residual and k:vector "temp"
@@ -167,7 +175,8 @@ function relayout.to_rows(view, o)
     load_turned(k, view, r, at[1], c, pixels)
     for i = view.once and moved + 1 or 1, math.min(k.part, view.channels) do
       local row, count = (c + i - 1) * view.row, view.exact and pixels
-      local with = temp and { residual = k:at(at[3], row), first = 0, count = count }
+      local with = temp and { residual = k:at(at[3], row), first = 0, count = count, slope_of_all = true }
+      if slope then with.slope = k:at(slope, c + i - 1) end
       if temp then parts.epilogue(k, view.finish, r[i], temp, with) end
       k:store(k:at(at[2], row), r[i], 0, count)
     end

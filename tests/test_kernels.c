@@ -512,23 +512,6 @@ static const char *const gridded[] = {"mb1ic9ih2iw3oc18kh3kw3ph1pw1", "g2mb1ic6i
                                       "g19mb1ic19ih2iw5oc19kh2kw3sw2pw1", "--op=deconv mb1ic5ih2iw3oc7kh2kw3sw2pw1"};
 enum { GRIDDED = sizeof gridded / sizeof gridded[0] };
 
-/* For what a family may have no schedule with a residual, though it has some without: any residual, or one beside a slope for each
- * channel (parts.turned_slopes). Any other refusal is an error. */
-static const struct { const char *family; bool slopes; const char *why; } known_refusals[] = {
-    {"winograd", false, "winograd adds no residual to channels-first data"},
-    {"planar", true, "adds no residual beside a slope for each channel where it moves results"},
-    {"direct", true, "adds no residual beside a slope for each channel to channels-first data"},
-};
-
-static bool known_refusal(const convgen_problem *p, const char *family, const char *why)
-{
-    for (size_t i = 0; i < sizeof known_refusals / sizeof known_refusals[0]; i++)
-        if (!strcmp(known_refusals[i].family, family) && !strcmp(known_refusals[i].why, why) && p->epilogue.residual
-            && (p->epilogue.activation == CONVGEN_PRELU || !known_refusals[i].slopes))
-            return true;
-    return false;
-}
-
 static cg_request grid_request(const convgen_problem *p)
 {
     static cg_target target;
@@ -569,7 +552,7 @@ static void compare_families(const convgen_problem *p, const cg_schedule_list *l
     count_legal(list, legal);
     for (int i = 0; i < FAMILIES; i++) {
         const char *why = refusal_of(list, families[i]);
-        ck_assert_msg(!without[i] || legal[i] || known_refusal(p, families[i], why),
+        ck_assert_msg(!without[i] || legal[i],
                       "%s has %d schedules without the epilogue of %s, and none with it: %s", families[i], without[i], text, why);
     }
 }

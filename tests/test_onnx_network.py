@@ -158,6 +158,8 @@ def test_outputs():
     says("an input", model([node("Identity", "x", "y")], [("x", [2, 3])]), ["y = reshape(x) 2x3"])
     says("twice", model([node("Relu", "x", "y"), node("Identity", "y", "z")], [("x", [2, 3])], "y z"), ["y = activate(x) relu", "z = reshape(y) 2x3"])
     says("a constant", model([node("Shape", "x", "y")], [("x", [2, 3])]), ["y = reshape(y.2) 2"])
+    says("as it is", model([node("Relu", "x", "y")], [("x", [2, 3])], "y x y"), ["y = activate(x) relu"])
+    check("once each", open(base + ".net").read().endswith("output y\noutput x\n"))
     says("unused", model([node("Relu", "x", "t"), node("Neg", "x", "y")], [("x", [2, 3])]), ["y = neg(x)"])
 
 
@@ -178,6 +180,7 @@ ROWS = [  # operation, operands and constants, attributes, the line
     ("GlobalMaxPool", {}, {}, "reduce_max(x) axes 2,3 keep"), ("Transpose", {}, {"perm": [0, 2, 3, 1]}, "transpose(x) 0,2,3,1"),
     ("AveragePool", {}, {"kernel_shape": [3, 2], "pads": [1, 0, 0, 1], "count_include_pad": 1}, "avgpool(x) k3x2 p1x0 e0x1 counted"),
     ("MaxPool", {}, {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}, "maxpool(x) k3x3 s2x2 o4x4"),
+    ("MaxPool", {}, {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [0, 0, 2, 2], "ceil_mode": 1}, "maxpool(x) k2x2 s3x3 e2x2"),
     ("Slice", {"a": longs(-3), "b": longs(2**62), "c": longs(2)}, {}, "slice(x) axes 2 from 5 to 8"),
     ("Slice", {"a": longs(-1), "b": longs(-2**63), "c": longs(3), "d": longs(-2)}, {}, "slice(x) axes 3 from 7 to -1 steps -2"),
     ("Pad", {"a": longs(0, 0, 1, 2, 0, 0, 3, 4), "b": np.float32(-1)}, {}, "pad(x) before 0,0,1,2 after 0,0,3,4 value -1"),
@@ -222,6 +225,11 @@ def test_opsets():
     means("Upsample 7", model([node("Upsample", "x", "y", scales=[1.0, 1.0, 2.0, 3.0])], x, opset=7), lambda x: x.repeat(2, 2).repeat(3, 3))
     means("Softmax 11", model([node("Softmax", "x", "y", axis=2)], x, opset=11),
           lambda x: (lambda e: e / e.sum((2, 3), keepdims=True))(np.exp(x - x.max((2, 3), keepdims=True))))
+    says("Softmax 11, axis 1", model([node("Softmax", "x", "y")], [("x", [2, 3])], opset=11), ["y = softmax(x) axis 1"])
+    says("Softmax 11, from axis 1 on", model([node("Softmax", "x", "y")], [("x", [2, 3, 4])], opset=11),
+         ["y.2 = reshape(x) 2x12", "y.3 = softmax(y.2) axis 1", "y = reshape(y.3) 2x3x4"])
+    means("Add 6", model([node("Add", "x k", "y", broadcast=1, axis=1)], x, weights={"k": np.float32([1, 2, 3, 4])}, opset=6),
+          lambda x: x + np.float32([1, 2, 3, 4]).reshape(4, 1, 1))
     means("Dropout 11", model([node("Dropout", "x", "y mask", ratio=0.5)], x, opset=11), lambda x: x)
 
 
@@ -253,7 +261,7 @@ def test_inlined():
     calls = [node("Block", "x w", "t", domain="my", alpha=0.25, name="one"), node("Block", "t w", "y", domain="my", name="two")]
     conv = "ic3ih8iw8oc3oh8ow8kh3kw3sh1sw1ph1pw1dh0dw0"
     made = model(calls, weights={"w": real(3, 3, 3, 3)}, others=["my"], functions=[block])
-    says("functions", made, [f'"one/c" = conv(x, w) {conv}', f'"one/o" = activate("one/c") leaky:0.25', f'"two/c" = conv("one/o", w) {conv}',
+    says("functions", made, [f'"one/c" = conv(x, w) {conv}', '"one/o" = activate("one/c") leaky:0.25', f'"two/c" = conv("one/o", w) {conv}',
                              'y = activate("two/c") leaky:0.01'])
     then, other = graph([node("Relu", "x", "p")], [], "p"), graph([node("Conv", "x v", "q")], [], "q", {"v": real(2, 3, 1, 1)})
     for n, wanted in (3, "y = activate(x) relu"), (4, "y = conv(x, v) ic3ih8iw8oc2oh8ow8kh1kw1sh1sw1ph0pw0dh0dw0"):
@@ -386,6 +394,7 @@ def test_graphs():
     refused("order", model([node("Relu", "t", "y"), node("Relu", "x", "t")]), "the shape of t")
     refused("twice", model([node("Relu", "x", "y"), node("Neg", "x", "y")]), "is there a second time")
     refused("operands", model([node("Add", "x", "y")]), "Add y cannot be read: it has 1 operands: 2 to 2 are allowed")
+    refused("missing", model([node("Sum", "x _ x", "y")]), "Sum y cannot be read: an operand of it is missing")
     refused("fit", model([node("Add", "x k", "y")], weights={"k": real(5)}), "its operands do not fit together: 1x3x8x8 and 5")
     refused("huge", model([node("Relu", "x", "y")], [("x", [2**31 - 1, 2**31 - 1])]), "out of range")
     refused("empty", model([node("Slice", "x a b", "y")], weights={"a": longs(0), "b": longs(0)}), "its result has no elements")
@@ -402,6 +411,22 @@ def test_graphs():
     refused("endless", model([node("F", "x", "y", domain="my")], others=["my"], functions=[endless]), "nested more than 64 deep")
 
 
+def test_models():
+    """What tests/models/make.py makes is read whole."""
+    where = importlib.util.spec_from_file_location("make", os.path.join(source, "tests", "models", "make.py"))
+    make = importlib.util.module_from_spec(where)
+    where.loader.exec_module(make)
+    counts = {"resnet50": (53, "1x1000"), "mobilenetv2": (52, "1x1000"), "unet": (19, "1x2x256x256"), "tiny": (9, "1x10")}
+    for name, (convolutions, sizes) in counts.items():
+        made = make.MODELS[name]()
+        onnx.save(made, path)
+        net = reader.read(path)
+        check(f"{name} is read", sum(o.op == "conv" for o in net.operations) == convolutions and all(not o.lost for o in net.operations))
+        check(f"{name}'s output", "x".join(map(str, net.outputs[0][1].dims)) == sizes)
+    y = network_numpy.run(net, {"input": real(1, 3, 20, 24)}, constants.FOLDS)["output"]
+    check(f"tiny's numbers: {y}", abs(y.sum() - 1) < 1e-5 and y.min() > 0 and y.max() < 0.9999)
+
+
 def test_unwritten():
     """What was there stays when nothing can be written."""
     onnx.save(model([node("Relu", "x", "y")]), path)
@@ -410,6 +435,13 @@ def test_unwritten():
         with redirect_stderr(err):
             status = command.main([path, "-o", to])
         check(f"{to}: {err.getvalue()}", status == 1 and sentence in err.getvalue())
+    clean()
+    onnx.save(model([node("Conv", "x w", "y")], weights={"w": real(4, 3, 3, 3)}), path)
+    os.mkdir(os.path.join(work, "there.net"))
+    before = sorted(os.listdir(work))
+    with redirect_stderr(io.StringIO()) as err:
+        status = command.main([path, "-o", os.path.join(work, "there")])
+    check(f"a folder: {err.getvalue()}", status == 1 and "Is a directory" in err.getvalue() and sorted(os.listdir(work)) == before)
 
 
 NUMBERS = [0, -1, 1, 2, 3, 7, 2**31 - 1, 2**31, 2**62, -2**63, 2**63 - 1]
@@ -453,7 +485,8 @@ def test_faults(seed):
 
 
 for test in [test_file, test_names, test_outputs, test_numbers, test_rows, test_opsets, test_constants, test_arithmetic, test_inlined, test_initialisers, test_external,
-             test_fused_convolution, test_transposed, test_dimensions, test_lost, test_attributes, test_graphs, test_unwritten]:
+             test_fused_convolution, test_transposed, test_dimensions, test_lost, test_attributes, test_graphs, test_models,
+             test_unwritten]:
     test()
 seed = int(os.environ.get("CONVGEN_SEED") or random.SystemRandom().randrange(1 << 30))
 print("seed", seed)

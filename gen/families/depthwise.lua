@@ -18,8 +18,8 @@ local most_operations, most_row_runs, most_parts = 6000, 12, 16
 
 ---- schedules ---------------------------------------------------------------------------------------------------------
 -- depthwise.r2.p4: tiles of 2 rows and 4 pixels, all weights of a plane in registers. depthwise.row.p12: one row, its
--- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one. .moved: what is
--- read is laid out first. .across: in place, each tile through all channels before the next one.
+-- taps a loop, a row of weights in registers. depthwise.stream.p12: the same, weights loaded one by one. .moved: what
+-- is read is laid out first. .across: in place, each tile through all channels before the next one.
 -- depthwise.h3.w3.v2.p4: backward weights, the sums of 3 x 3 taps of 2 vectors of channels in registers, 4 pixels a
 -- step. lanes.g4/depthwise.h1.w3.v1.p8: the same of 4 groups of few channels, which share the lanes.
 
@@ -29,7 +29,7 @@ local forms = {
   { { "depthwise", fields = { { "stream", flag = "streamed" }, { "p", "pixels" } }, marks = { "moved", "across" } } },
   { sums = true, lane_groups.node,
     { "depthwise", fields = { { "h", "height" }, { "w", "width" }, { "v", "vectors" }, { "p", "pixels" } },
-      marks = { "moved" } } },
+      marks = { "moved", "across" } } },
 }
 
 ---- what does not apply or fit ----------------------------------------------------------------------------------------
@@ -114,6 +114,9 @@ local function gradient_misfit(s, schedule)
   local several = s.members > 1
   local why = family.first { { (schedule.groups ~= nil) ~= several, "groups of several channels share the lanes" },
     { schedule.moved and (s.moves or several), "what is read is laid out anyway, or not at all" },
+    { schedule.across and (s.moves or several or schedule.moved), "across is for pixels that are read where they are" },
+    { schedule.across and (s.multiplier > 1 or s.channels < 2 * schedule.vectors * s.lanes),
+      "across is for several vectors of channels, each of its own input" },
     table.unpack(schedule.groups and lane_groups.tile_misfits(s, schedule, s.lanes) or {}) }
     or family.first { gradient_registers(s, schedule) }
   if why then return why end
@@ -157,12 +160,12 @@ local function count_steps(t, s, schedule, rows, times)
   return positions, outputs, tiles
 end
 
--- A line of an input in place, `bytes` after the last time. Nothing fetches it ahead of a vector that passes through
--- pixels alone, where these are in other pages, nor out of the second cache.
+-- A line of a tensor in place, `bytes` after the last time. Nothing fetches it ahead out of the second cache, nor from
+-- memory where a vector passes through pixels alone and these are in other pages.
 local function line_in_place(s, schedule, bytes)
-  local m, pages = s.m, math.min(s.pixel * s.size / PAGE, 1)
-  if schedule.across then return m.line(bytes) + m.lost(bytes, m.l1) * (m.asked.l2 - m.rates.l2) end
-  return m.within(bytes, bytes, m.asked) + (1 - pages) * m.beyond(bytes, m.rates) + pages * m.beyond(bytes, m.asked)
+  local m, pages = s.m, schedule.across and 0 or math.min(s.pixel * s.size / PAGE, 1)
+  return m.within(bytes, bytes, m.rates) + m.lost(bytes, m.l1) * (m.asked.l2 - m.rates.l2)
+    + (1 - pages) * m.beyond(bytes, m.rates) + pages * m.beyond(bytes, m.asked)
 end
 
 -- What a vector reads of a row of tiles: n lines, of which the share far.fresh after all that the vector, or the image,
@@ -257,6 +260,17 @@ local function gathering_cycles(shape, schedule)
   return t:cycles() / math.min(p.threads, tasks) + packed / p.threads
 end
 
+-- What a tile of one vector costs more, n times, where it is taken through a chunk of channels: its sums are loaded and
+-- stored; what the tile before it had is read again; where a vector is less than a line, the next one takes the rest.
+local function count_across(t, s, n, o)
+  t:stores(n * o.sums)
+  t:loops(n)
+  t:crowds(n, o.lines, s.pixel * s.size, true)
+  local share = math.min(1, s.target.bits // 8 / LINE)
+  t.lines = t.lines + n * o.again * share * t.m.line(o.lines * s.pitch * s.size)
+  if share < 1 then count_rest(t, s, n * o.lines * (1 - share), o.lines * LINE) end
+end
+
 -- Counts a rectangle's rows of one run of equal ones, for all vectors and planes.
 local function count_run(t, s, schedule, r, run, times)
   local slots, members = crossing(s), s.members
@@ -266,8 +280,12 @@ local function count_run(t, s, schedule, r, run, times)
       local v, n = column.variant, times * run.count * chunk.count * column.count
       local fmas = run.taps * v.uses * members + (r.bias and v.size or 0)
       local reached = run.taps * axes.reached(chunk.columns.axis, v)
-      t:steps(n, fmas, reached * loaded + v.size * slots, fmas)
-      if not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
+      local sums, columns = s.groups and r.rows.size * r.columns.size * members or 0, reached // math.max(run.taps, 1)
+      t:steps(n, fmas, reached * loaded + v.size * slots + sums, fmas)
+      if s.groups then
+        count_across(t, s, n, { sums = sums, lines = reached + v.size,
+          again = run.taps * math.max(columns - v.size * s.p.stride[3], 0) })
+      elseif not s.laid then t:crowds(n, reached + v.size, s.pixel * s.size) end
       t:loops(n / schedule.vectors)
     end
     t:loops(times * run.count * chunk.count / schedule.vectors)
@@ -276,7 +294,7 @@ end
 
 -- What a rectangle reads, of all planes: its input once and again for other rows of taps, and the gradient. image, row:
 -- lines that pass in one of each; far: bytes after which both are read for the first time.
-local function count_rectangle(t, s, r, count, o)
+local function count_rectangle(t, s, schedule, r, count, o)
   local p, rows = s.p, 0
   local width = math.min(p.input[3], p.output[3] * math.max(r.columns.size, p.stride[3]))
   for _, run in ipairs(r.runs) do rows = rows + run.count * run.taps end
@@ -287,9 +305,13 @@ local function count_rectangle(t, s, r, count, o)
     t:read(count * n, { chunk = o.chunk, pitch = pitch * s.size, own = own, others = others })
   end
   local share = s.laid and 1 or math.min(o.chunk / LINE, 1) -- other groups take the rest of a line an image later
-  local others = s.laid and 0 or math.max(o.all - image, 0)
-  read(share * once * width, s.src.w, image, others)
-  read(share * output, s.dst.w, image, others)
+  if s.laid then
+    read(once * width, s.src.w, image)
+    read(output, s.dst.w, image)
+  else
+    t.lines = t.lines + count * (once * width + output) * math.max(o.chunk / LINE, share)
+      * line_in_place(s, schedule, o.all)
+  end
   read((1 - share) * once * width, s.src.w, image)
   read((1 - share) * output, s.dst.w, image)
   read((rows - once) * width, s.src.w, row)
@@ -323,13 +345,14 @@ local function gradient_cycles(shape, schedule)
   local p, t, size = s.p, s.m.tally(), s.size
   local planes, groups = p.batch * p.output[1] * p.kernel[1], tiles_of(s, schedule)
   local o = { all = (shape.src.n + shape.dst.n) * p.batch * size,
-    chunk = (schedule.groups and schedule.groups * s.ocg or math.min(schedule.vectors * s.lanes, s.channels)) * size }
+    chunk = (s.groups and s.pitch or schedule.groups and schedule.groups * s.ocg
+      or math.min(schedule.vectors * s.lanes, s.channels)) * size }
   for _, r in ipairs(gradient.rectangles(s, schedule)) do
     for _, run in ipairs(r.runs) do count_run(t, s, schedule, r, run, planes * groups * schedule.vectors) end
-    count_rectangle(t, s, r, planes * groups, o)
+    count_rectangle(t, s, schedule, r, planes * groups / (s.groups or 1), o)
   end
   if s.laid then count_laid(t, s, schedule, p.kernel[1]) end
-  return t:cycles() / math.min(p.threads, math.ceil(groups))
+  return t:cycles() / math.min(p.threads, math.ceil(groups / (s.groups or 1)))
 end
 
 ---- the space ---------------------------------------------------------------------------------------------------------
@@ -377,8 +400,10 @@ local function gradient_candidates(s, add)
   local p, free, kh, kw = s.p, free_registers(s), s.p.kernel[2], s.p.kernel[3]
   local vectors = math.max(s.channels // s.lanes, 1)
   local function try(height, width, v, pixels)
-    for i = 1, s.moves and 1 or 2 do
+    local several = s.multiplier == 1 and s.channels >= 2 * math.min(v, vectors) * s.lanes
+    for i = 1, s.moves and 1 or several and 3 or 2 do
       add { height = cut.even_size(kh, height), width = cut.even_size(kw, width), moved = i == 2 or nil,
+        across = i == 3 or nil,
         pixels = cut.even_size(math.min(p.output[3], reduce.block), pixels), vectors = math.min(v, vectors) }
     end
   end

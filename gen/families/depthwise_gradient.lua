@@ -5,7 +5,8 @@
 -- lays out both planes of its channels first, [pixel][lane], and then takes all rectangles: where data are
 -- channels-first, and where rectangles are many or the pixels of a vector meet in few sets of the nearest cache.
 -- Groups of few channels share the lanes (rewrite/lanes.lua): an accumulator is a tap and an input channel of each
--- group.
+-- group. Or a task takes each tile of pixels through a chunk of neighbouring channels before the next tile, with the
+-- sums of a block in scratch: then lines are read in order.
 --
 -- Measured in AVX-512 on a Zen 5: of 3 x 3 taps a pixel of a vector of channels is 9 fma, 4.5 cycles, and 2 lines that
 -- are new to the first cache (5 with stride 2). A loop that only reads gets 60 bytes a cycle from the second cache in
@@ -22,6 +23,7 @@ local view = require "view"
 local axes = require "families/depthwise_axis"
 local moves = require "families/depthwise_moves"
 local parts = require "parts"
+local program = require "program"
 local lane_groups = require "rewrite/lanes"
 local depthwise_gradient = {}
 
@@ -44,9 +46,27 @@ function depthwise_gradient.shape(p, target)
   return s
 end
 
+-- Bytes of neighbouring channels that a task takes a tile through: lines to fetch ahead, of few enough pixels' for the
+-- nearest cache to keep what the next tile reads again.
+local chunk_bytes = 1024
+
+-- The shape where tiles go across chunks of so many `groups` of vectors; pitch: elements of a chunk, whose sums are in
+-- scratch, [tap][channel]. The bias' gradient has a stage of its own.
+local function across(s, schedule)
+  local width = schedule.vectors * s.lanes
+  local groups = math.max(s.channels // width, 1)
+  local most = math.min(math.max(chunk_bytes // s.size // width, 1), groups)
+  local chunks = (groups + most - 1) // most
+  local t = { bias_beside = false, cache = {}, groups = (groups + chunks - 1) // chunks }
+  t.pitch = t.groups * width
+  t.sums = { size = schedule.height * schedule.width * t.pitch }
+  return setmetatable(t, { __index = s })
+end
+
 -- The shape where planes of a schedule's vectors are laid out, gradients of channels-first weights too; in_scratch:
--- where they are, in elements. Otherwise the shape as it is.
+-- where they are, in elements; or where tiles go across channels. Otherwise the shape as it is.
 function depthwise_gradient.laid(s, schedule)
+  if schedule.across then return across(s, schedule) end
   if not (s.moves or schedule.moved) then return s end
   local p, width = s.p, schedule.vectors * s.lanes
   local pitch = moves.pitch(s, schedule.vectors)
@@ -188,6 +208,16 @@ local function tile_nodes(s, r, axis, variant, row_taps, part)
   return nodes
 end
 
+-- A tile of each group of vectors of a chunk, whose sums are in memory.
+local function across_nodes(s, part, tile_of)
+  local width, reach = part.vectors * s.lanes, { v = tile.span(0, part.vectors - 1) }
+  local step = { loop = "groups", steps = { { "src", width }, { "diff_dst", width }, { "sums", width } } }
+  step[1] = { of = "sums", load = reach }
+  table.move(tile_of, 1, #tile_of, 2, step)
+  step[#step + 1] = { of = "sums", finish = { "stored" }, reach = reach }
+  return { { copies = { { "src", "x" }, { "diff_dst", "y" }, { "sums", "z" } }, step } }
+end
+
 -- One row of the output in which the taps of a run are inside.
 local function row_nodes(s, r, columns, run, part)
   local list, step, row_taps = {}, s.p.stride[3] * s.src.w, run.low and tile.span(run.low, run.high) or {}
@@ -195,6 +225,7 @@ local function row_nodes(s, r, columns, run, part)
     local variant, at = column.variant, column.first - columns.start
     if variant.uses > 0 and run.low or r.bias then
       local nodes = tile_nodes(s, r, columns.axis, variant, row_taps, part)
+      if s.groups then nodes = across_nodes(s, part, nodes) end
       nodes.loop, nodes.steps = column.count, { { "src", column.count > 1 and variant.size * step or 0 },
         { "diff_dst", column.count > 1 and variant.size * s.dst.w or 0 } }
       list[#list + 1] = { copies = { { "src", "a", at * step }, { "diff_dst", "b", at * s.dst.w } }, nodes }
@@ -203,19 +234,20 @@ local function row_nodes(s, r, columns, run, part)
   return list
 end
 
-local function sums_of(s, part)
-  local sums = { pointer = "diff_weights", register = "acc", { "v", s.lanes }, { "kh", s.weights.kh },
-    { "kw", s.weights.kw }, last = part.lanes }
+local function sums_of(s, r, part)
+  local w = s.groups and { kh = r.columns.size * s.pitch, kw = s.pitch } or s.weights
+  local sums = { pointer = s.groups and "sums" or "diff_weights", register = "acc", { "v", s.lanes }, { "kh", w.kh },
+    { "kw", w.kw }, last = part.lanes }
   if part.column then sums[4] = { "i", s.weights.i } end
   return sums
 end
 
 local function operands(s, r, part)
   return { registers = { "passing" }, body = {}, ending = { temporary = "passing" },
-    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" },
+    arguments = { { "src", "in" }, { "diff_dst", "in" }, { s.groups and "sums" or "diff_weights", "inout" },
       r.bias and { "diff_bias", "inout" } },
     sizes = { v = part.vectors, kh = r.rows.size, kw = r.columns.size, i = s.members, m = s.p.output[3] },
-    sums = sums_of(s, part),
+    sums = sums_of(s, r, part),
     held = { pointer = "diff_dst", register = "g", { "m", s.dst.w }, { "v", s.lanes }, last = part.lanes },
     passing = { pointer = "src", register = "x", kind = "spread", times = s.multiplier,
       load = part.column and lane_groups.load(s, part.column, s.lanes),
@@ -236,15 +268,41 @@ local function block_kernel(o, s, r, columns, part)
     if r.bias then table.insert(o.registers, { "beside", v = { v } }) end
     table.insert(o.registers, { "sums", v = { v } })
   end
-  each_sum(o.body, function(of, reach) return { of = of, zero = reach } end)
+  if not s.groups then each_sum(o.body, function(of, reach) return { of = of, zero = reach } end) end
   for i, run in ipairs(r.runs) do
     o.arguments[i + 4] = { "rows" .. i, "count" }
     local row = row_nodes(s, r, columns, run, part)
     row.loop, row.steps = "rows" .. i, { { "src", s.p.stride[2] * s.src.h }, { "diff_dst", s.dst.h } }
     o.body[#o.body + 1] = row
   end
-  each_sum(o.body, function(of, reach) return { of = of, finish = { "added_up" }, reach = reach } end)
+  if s.groups then o.arguments[#r.runs + 5] = { "groups", "count" }
+  else each_sum(o.body, function(of, reach) return { of = of, finish = { "added_up" }, reach = reach } end) end
   return tile.kernel(o)
+end
+
+-- Adds the sums of a block to the gradient, rectangle by rectangle, and zeroes them.
+local function add_kernel(s, r, part)
+  local key = ("add %d %d %d %d"):format(part.lanes, part.vectors, r.rows.size, r.columns.size)
+  return s:kernel(key, "add", function(o)
+    local k, width = program.new(o), part.vectors * s.lanes
+    k.about = "Adds the sums of a block to the gradient; they are zero again."
+    local from, to = k:pointer("sums", "inout"), k:pointer("diff_weights", "inout")
+    local sum, temp = k:vector "sum", k:vector "temp"
+    local function names(i) return { "sums_" .. i, "to_" .. i } end
+    local loops = { { count = r.rows.size, steps = { r.columns.size * s.pitch, s.weights.kh }, names = names(1) },
+      { count = r.columns.size, steps = { s.pitch, s.weights.kw }, names = names(2) },
+      { count = "groups", steps = { width, width } } }
+    k:nest({ from, to }, loops, function(x, y)
+      for v = 0, part.vectors - 1 do
+        local lanes = v == part.vectors - 1 and part.lanes or s.lanes
+        k:load(sum, k:at(x, v * s.lanes), 0, lanes)
+        reduce.add(k, k:at(y, v * s.lanes), { sum }, temp, lanes)
+        k:zero(sum)
+        k:store(k:at(x, v * s.lanes), sum, 0, lanes)
+      end
+    end)
+    return k:finish()
+  end)
 end
 
 -- Zeroes rows x columns taps, of all vectors of a part.
@@ -284,7 +342,9 @@ local function call_block(d, s, r, kernels, first, at)
       local args = { src = moved(at.src, first * (p.stride[2] * s.src.h) + column * (p.stride[3] * s.src.w)),
         diff_dst = moved(at.dst, first * s.dst.h + column * s.dst.w), diff_weights = at.weights, diff_bias = at.bias }
       for i, count in ipairs(counts) do args["rows" .. i] = count end
+      args.sums, args.groups = at.sums, at.groups
       d:call(kernels[chunk.columns], args)
+      if at.sums then d:call(kernels.add, { at.sums, at.weights, at.groups }) end
     end)
   end
 end
@@ -293,6 +353,10 @@ end
 local function kernels_of(s, r, part)
   local use = { zero_bias = r.bias and zero_kernel(s, "zero bias", part, 1, 1), of = {},
     zero = zero_kernel(s, "zero", part, r.rows.size, r.columns.size) }
+  if s.groups then
+    use.of.add = add_kernel(s, r, part)
+    use.clear = zero_kernel(s, "clear", part, 1, 1)
+  end
   for _, chunk in ipairs(r.chunks) do
     local columns = chunk.columns
     local key = ("%d %d %d %s %p"):format(part.lanes, part.vectors, part.source.phase, r.key, columns)
@@ -302,7 +366,13 @@ local function kernels_of(s, r, part)
 end
 
 local function zero_sums(d, r, part, use, at)
-  d:call(use.zero, { at.weights, not part.column and part.vectors or nil })
+  local vectors = at.groups and at.groups * part.vectors or part.vectors
+  d:call(use.zero, { at.weights, not part.column and vectors or nil })
+  if at.sums then
+    d:loop("tap", 0, r.rows.size * r.columns.size, 1, function(tap)
+      d:call(use.clear, { { at.sums[1], tap * at.pitch }, vectors })
+    end)
+  end
   if r.bias then d:call(use.zero_bias, { at.bias, part.vectors }) end
 end
 
@@ -311,11 +381,18 @@ local function first_row(s, r) return (r.rows.first * s.p.dilation[2] - s.p.pad[
 
 -- The tasks of a rectangle and a part of the channels.
 local function compute_part(s, r, part)
-  local p, use = s.p, kernels_of(s, r, part)
-  return { indices = { { "group", part.count }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
+  local p, use, each = s.p, kernels_of(s, r, part), s.groups or 1
+  local tasks = (part.count + each - 1) // each
+  return { indices = { { "group", tasks }, { "kd", p.kernel[1] } }, body = function(d, group, kd)
     local low, high = gather.valid_outputs(d, p, 1, kd, "od")
+    local at = { bias = { d.bias, 0 }, pitch = s.pitch }
+    if s.groups then
+      group = group * each
+      at.sums = { d.scratch, driver.expr(0) }
+      at.groups = d:let("groups", driver.min(driver.expr(part.count) - group, each))
+    end
     local channel = d:let("c", group * part.step + part.first)
-    local at = { bias = { d.bias, channel } }
+    at.bias[2] = channel
     at.weights = { d.weights, d:let("to",
       ((kd * p.kernel[2] + r.rows.first) * p.kernel[3] + r.columns.first) * s.weights.kw + channel) }
     zero_sums(d, r, part, use, at)
@@ -426,7 +503,7 @@ function depthwise_gradient.stages(s, schedule)
   for _, r in ipairs(s.laid and {} or rectangles) do
     for _, part in ipairs(channels) do list[#list + 1] = compute_part(s, r, part) end
   end
-  local scratch = s.laid and s.in_scratch.all * s.size or nil
+  local scratch = s.laid and s.in_scratch.all * s.size or s.groups and s.sums.size * s.size or nil
   local stages = { driver.stage { name = "compute", parts = list, scratch = scratch } }
   if s.p.bias and not beside then stages[2] = reduce.bias_stage(s) end
   for i, part in ipairs(beside and not rectangles[1].bias and channels or {}) do

@@ -4,6 +4,7 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua, the estimates in
 -- direct_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds: taps, then
 -- channels; for backward weights blocks of output pixels.
+local activations = require "activations"
 local family = require "family"
 local parts = require "parts"
 local reduce = require "reduce"
@@ -31,22 +32,24 @@ local most_variants, most_parts = 12, 16
 -- lanes; `panel` moves the output channels of a tile of backward weights together. .fetch fetches early what comes from
 -- far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
 -- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
--- sums.
+-- sums. Of few output pixels a sum's .across takes a piece of the input channels through all column tiles.
 
 local forms = {
   { turned.node, gathered.node, planes.node, window.node, lane_groups.node, fold.node, ranges.node, { "direct",
     marks = { "fetch", "across", "stream" }, fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
   { sums = true, turned.node, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
-    { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
+    { "v", "vectors" } }, marks = { "fetch", "ahead", "across" } } },
 }
 
 ---- what can be -------------------------------------------------------------------------------------------------------
 
--- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where
--- masks take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
+-- The registers beside the accumulators: one row of the panel, the broadcast, and, where masks take vector registers, a
+-- mask for ragged channels: of a row's ends, or beside what an activation takes; else it is in the broadcast's, which
+-- is done with when sums are stored. (A broadcast inside the fma would save that one but loads v times as often.)
 local function other_registers(s, v, folded)
-  local ragged = folded or (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
-  return v + 1 + (ragged and not s.target.mask_registers and 1 or 0)
+  local ragged = (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
+  local masked = folded or ragged and activations.room(s.p, s.target) > 0
+  return v + 1 + (masked and not s.target.mask_registers and 1 or 0)
 end
 
 local function most_rows(s, v, beside)
@@ -81,7 +84,6 @@ local function bands_misfit(s, schedule, target)
   local scratch = s.planes.scratch
   return family.first { { schedule.across, "across is for pixels that are read where they are" },
     { schedule.splits > runs.all, "has %d column tiles, fewer than its shares", runs.all },
-    { parts.turned_slopes(s.p), "adds no residual beside a slope for each channel to channels-first data" },
     { scratch > planes.most_scratch, parts.too_much_scratch(scratch, planes.most_scratch) } }
 end
 
@@ -132,6 +134,10 @@ local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
 local function beyond(bytes, m) return m.line(bytes) > m.rates.l3 end
 local function thin(p, m) return math.max(table.unpack(p.kernel)) == 1 and beyond(parts.activation_bytes(p), m) end
 
+-- Sums of backward weights so short that the gradient's stores and what begins them take most of the time.
+local few = 16
+local function few_pixels(p) return reduce.one_block(p) and parts.pixels(p, p.output) <= few end
+
 -- All ways to set marks of a list: tables with each of them or without.
 local function ways(marks)
   local list = { {} }
@@ -162,10 +168,12 @@ local function sum_candidates(s, add)
   if spread(p) then marks[#marks + 1] = "panel" end
   if far(p, m) then marks[#marks + 1] = "fetch" end
   if thin(p, m) then marks[#marks + 1] = "ahead" end
+  if few_pixels(p) and s.ocg > s.lanes then marks[#marks + 1] = "across" end
   each_tile(s, s.ocg, function(v, most)
     for _, way in ipairs(ways(marks)) do
       way.inputs, way.vectors = cut.even_size(s.icg, most), v
-      add(way)
+      local short = v < math.min(3, (s.ocg + s.lanes - 1) // s.lanes)
+      if not (way.across and (way.panel or way.ahead or short)) then add(way) end
     end
   end)
 end
@@ -302,7 +310,10 @@ end
 local sums = { candidates = sum_candidates, cycles = estimate.gradient, stages = gradient.stages }
 function sums.misfit(s, schedule)
   if s.p.layout == "nchw" then return "direct's backward weights need channels-last data" end
-  return tile_misfit(s, schedule, schedule.inputs, gradient)
+  return family.first {
+    { schedule.across and not reduce.one_block(s.p), "across is for one block of output pixels" },
+    { schedule.across and (schedule.panel or schedule.ahead), "across has no panel, and fetches nothing ahead" } }
+    or tile_misfit(s, schedule, schedule.inputs, gradient)
 end
 
 -- Channels-first rows that planar takes are not turned.

@@ -195,22 +195,31 @@ end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
 
-function direct_cost.gradient(s, schedule)
-  local p, t, taps, icg, size = s.p, s.m.tally(), s.taps, s.icg, s.size
-  local all, pixels, block = activations(p), pixels_of(p, p.output), counts.block(p)
+-- The sums of a run of column tiles. With `across` pieces of the input channels begin in a loop; all of a pixel of
+-- diff_dst passes from one to the next, of src what a piece reads.
+local function count_sums(t, s, schedule, run)
+  local p, size, block, across = s.p, s.size, counts.block(s.p), schedule.across
   local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
-  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
-    local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
-    for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
-      counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },
-        { bytes = bytes, pitch = schedule.panel and bytes or pitch },
-        { bytes = piece.size * size, all = icg * size, pitch = source })
-    end
-    local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
-    if schedule.panel then t:copy(n * pixels, walk) end
-    t:write(n * taps * icg * pixels / block, bytes, pitch, parts.weight_bytes(p))
-    t:stores(n * taps * icg * pixels / block * v)
+  local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
+  for _, piece in ipairs(cut.piece_runs(s.icg, schedule.inputs)) do
+    counts.sums(t, p, n * s.taps * piece.count, { rows = piece.size, vectors = v, looped = across },
+      { bytes = bytes, pitch = schedule.panel and bytes or pitch, all = across and s.ocg * size },
+      { bytes = piece.size * size, all = (across and piece.size or s.icg) * size, pitch = source })
   end
+  local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
+  if schedule.panel then t:copy(n * parts.pixels(p, p.output), walk) end
+  t:stores(n * s.taps * s.icg * parts.pixels(p, p.output) / block * v)
+end
+
+function direct_cost.gradient(s, schedule)
+  local p, t, all = s.p, s.m.tally(), activations(s.p)
+  local rows = p.groups * s.taps * s.icg * pixels_of(p, p.output) / counts.block(p)
+  local function write(n, channels) t:write(n, channels * s.size, p.oc * s.size, parts.weight_bytes(p)) end
+  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
+    count_sums(t, s, schedule, run)
+    if not schedule.across then write(rows * run.count, run.tile.channels) end
+  end
+  if schedule.across then write(rows, s.ocg) end
   t:read(1, { chunk = all, pitch = all, own = all, others = parts.weight_bytes(p), fetched = schedule.ahead })
   return t:cycles() / p.threads
 end

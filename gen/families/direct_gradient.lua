@@ -8,6 +8,7 @@ local relayout = require "relayout"
 local cut = require "tiles"
 local tile = require "tile"
 local view = require "view"
+local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
 local direct_gradient = {}
 
@@ -23,50 +24,89 @@ end
 
 ---- kernels ---------------------------------------------------------------------------------------------------------
 
--- acc[m][v] over one block of output pixels of one tap, added to the gradient that is there if there are more. With
--- `fetch` the gradient's lines are fetched while the sum is made, with `ahead` the next channels of src, and by each
--- piece of the input channels as many pixels of a row of the next column tile, `following`.
-local function gradient_kernel(b, inputs, run, o)
-  local p, lanes, column, diff, ahead, fetch = b.p, b.lanes, run.tile, run.diff, b.ahead, {}
-  for i = 0, (ahead or 0) - 1 do
-    for v = 0, column.vectors - 1 do fetch[#fetch + 1] = { "following", i * b.dst.w + v * lanes, 2 } end
+-- The fetching of `ahead`: by each piece of the input channels as many pixels of a row of the next column tile.
+local function fetched_ahead(b, run)
+  local fetch = {}
+  for i = 0, (b.ahead or 0) - 1 do
+    for v = 0, run.tile.vectors - 1 do fetch[#fetch + 1] = { "following", i * b.dst.w + v * b.lanes, 2 } end
   end
-  local step = { loop = "columns", steps = { { "src", b.read.w }, { "diff_dst", diff.w } }, { load = {} },
-    ahead and { fetch = { { "src", inputs, 2 } } }, { multiply = {} } }
-  local row = { loop = "rows", copies = { { "src", "x" }, { "diff_dst", "y" } }, { fetch = fetch }, step,
-    steps = { { "src", b.read.h }, { "diff_dst", diff.h }, ahead and { "following", b.dst.h } } }
+  return fetch
+end
+
+-- The nodes of a tile: a sum over one block, of the lanes that are reached, added to the gradient that is there if
+-- there are more blocks. Where every tap sees all pixels of the one block, how many is known.
+local function block_sum(b, run, inputs, reach)
+  local p, diff, ahead, pixels, several = b.p, run.diff, b.ahead, b.pixels, b.pixels ~= 1
+  local step = { loop = several and (pixels or "columns"),
+    steps = several and { { "src", b.read.w }, { "diff_dst", diff.w } }, { load = reach },
+    ahead and { fetch = { { "src", inputs, 2 } } }, { multiply = reach } }
+  local row = { loop = not pixels and "rows", copies = several and { { "src", "x" }, { "diff_dst", "y" } },
+    { fetch = fetched_ahead(b, run) }, step,
+    steps = not pixels and { { "src", b.read.h }, { "diff_dst", diff.h }, ahead and { "following", b.dst.h } } }
+  if run.across and not pixels then row = { copies = { { "src", "from" }, { "diff_dst", "with" } }, row } end
+  return { { zero = reach, fetch = b.schedule.fetch and 1 }, row,
+    { finish = one_block(p) and { "stored" } or { "added", "stored" }, reach = reach } }
+end
+
+-- A piece of the input channels after the other through all column tiles: so the gradient is written in the order in
+-- which it stands in memory.
+local function pieces_across(b, run, inputs)
+  local width, channels, nodes = b.width, run.tile.channels, {}
+  local whole, rest = channels // width, channels % width
+  if whole > 0 then
+    nodes = block_sum(b, run, inputs, {})
+    nodes.loop, nodes.steps = whole, { { "diff_dst", width }, { "diff_weights", width } }
+  end
+  return { { loop = "pieces", copies = { { "diff_dst", "row" }, { "diff_weights", "to" } },
+    steps = { { "src", inputs }, { "diff_weights", inputs * b.p.oc } },
+    nodes, rest > 0 and block_sum(b, run, inputs, tile.reach(0, rest - 1, b.lanes)) } }
+end
+
+-- acc[m][v] over one block of output pixels of one tap. With `fetch` the gradient's lines are fetched while the sum is
+-- made, with `ahead` the next channels of src, and pixels of the next column tile, `following`.
+local function gradient_kernel(b, inputs, run, o)
+  local p, lanes, across = b.p, b.lanes, run.across
+  local vectors, last = across and b.schedule.vectors or run.tile.vectors, not across and run.tile.last
   return tile.kernel { name = o.name, type = o.type, target = o.target,
-    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, ahead and { "following", "in" },
-      { "rows", "count" }, { "columns", "count" } },
-    sizes = { m = inputs, v = column.vectors }, registers = { "passing", "held", "sums" },
-    sums = { pointer = "diff_weights", register = "acc", last = column.last, { "m", p.oc }, { "v", lanes } },
-    held = { pointer = "diff_dst", register = "g", last = column.last, { "v", lanes } },
+    arguments = { { "src", "in" }, { "diff_dst", "in" }, { "diff_weights", "inout" }, b.ahead and { "following", "in" },
+      across and { "pieces", "count" }, not b.pixels and { "rows", "count" }, not b.pixels and { "columns", "count" } },
+    sizes = { m = inputs, v = vectors }, registers = { "passing", "held", "sums" },
+    sums = { pointer = "diff_weights", register = "acc", last = last, { "m", p.oc }, { "v", lanes } },
+    held = { pointer = "diff_dst", register = "g", last = last, { "v", lanes } },
     passing = { pointer = "src", register = "a", { "m", 1 } }, ending = { temporary = "held" },
-    body = { { zero = {}, fetch = b.schedule.fetch and 1 }, row,
-      { finish = one_block(p) and { "stored" } or { "added", "stored" } } } }
+    body = across and pieces_across(b, run, inputs) or block_sum(b, run, inputs, {}) }
+end
+
+-- Gives a run of column tiles its kinds: runs of equal pieces of the input channels, with their kernels and how many
+-- pieces come before.
+local function add_kinds(b, run)
+  local before = 0
+  run.kinds = cut.piece_runs(b.src.channels, b.schedule.inputs)
+  for _, kind in ipairs(run.kinds) do
+    local zero = b:named "zero"
+    kind.before, before = before, kind.count -- there are two kinds at most
+    kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, run, o) end)
+    kind.zero = not one_block(b.p) and b:add(reduce.zero_kernel(zero,
+      reduce.rows(reduce.vectors(run.tile, b.lanes), kind.size, b.p.oc)))
+  end
 end
 
 -- Runs of equal column tiles, each with its panel's kernel (the block of diff_dst of one column tile, [pixel][v *
 -- lanes]: where it is, its pixels lie in few sets of the caches when the channels are many), `diff`: what tiles read of
--- it, and kinds: runs of equal pieces of the input channels, with their kernels and how many pieces come before.
+-- it, and its kinds. With `across` all are one.
 local function tile_runs(b)
-  local p, schedule, runs = b.p, b.schedule, cut.runs_of_columns(b.dst.channels, b.schedule.vectors, b.lanes)
+  local schedule, channels = b.schedule, b.dst.channels
+  local runs = schedule.across and { { tile = { channels = channels }, index = 0, count = 1, across = true } }
+    or cut.runs_of_columns(channels, schedule.vectors, b.lanes)
   for _, run in ipairs(runs) do
-    local column, before = run.tile, 0
+    local column = run.tile
     run.diff = schedule.panel and { h = b.columns * column.width, w = column.width } or b.dst
     run.panel = schedule.panel and b:new("panel", function(o)
       return relayout.copy({ from = "diff_dst", to = "out", elements = column.channels, whole = true,
         loops = { { count = "rows", steps = { b.dst.h }, names = { "y" } },
           { count = "columns", steps = { b.dst.w, column.width } } } }, o)
     end)
-    run.kinds = cut.piece_runs(b.src.channels, schedule.inputs)
-    for _, kind in ipairs(run.kinds) do
-      local zero = b:named "zero"
-      kind.before, before = before, kind.count -- there are two kinds at most
-      kind.gradient = b:new("gradient", function(o) return gradient_kernel(b, kind.size, run, o) end)
-      kind.zero = not one_block(p) and b:add(reduce.zero_kernel(zero,
-        reduce.rows(reduce.vectors(column, b.lanes), kind.size, p.oc)))
-    end
+    add_kinds(b, run)
   end
   return runs
 end
@@ -98,7 +138,7 @@ end
 
 -- Visits the tiles of a run that belong to a slice, column tile by column tile: visits.column(first output channel),
 -- tap({group, first output channel, k: its places}), and piece(kind, what tap answered, {i: the first input channel of
--- the group, to: where the gradient begins, m: number of the piece}).
+-- the group, to: where the gradient begins, m: number of the piece, count: of pieces with `across`}).
 local function each_tile(b, d, run, slice, visits)
   local p, icg, ocg, kernel, most = b.p, b.src.channels, b.dst.channels, b.p.kernel, 0
   for _, kind in ipairs(run.kinds) do most = math.max(most, kind.count) end
@@ -109,10 +149,13 @@ local function each_tile(b, d, run, slice, visits)
     d:loop(name, from, to, 1, body)
   end
   local function pieces(kind, here, to)
-    each("m", 4, kind.count, function(m)
+    local function visit(m, count)
       local i = d:let("i", m * kind.size + kind.first)
-      visits.piece(kind, here, { i = i, to = to + i * p.oc, m = m })
-    end)
+      visits.piece(kind, here, { i = i, to = to + i * p.oc, m = m, count = count })
+    end
+    if not run.across then return each("m", 4, kind.count, visit) end
+    local first, stop = range(4, kind.count)
+    visit(first, d:let("pieces", stop - first))
   end
   each("g", 1, p.groups, function(g)
     each("tile", 2, run.count, function(number)
@@ -163,7 +206,8 @@ local function call_gradient(b, d, kind, here, at)
   local ahead = b.ahead
     and here.following + driver.min((at.m + kind.before) * b.ahead, here.columns - b.ahead) * b.dst.w
   d:call(kind.gradient, { src = b.copy and { d.scratch, at.i } or { d.src, here.from + at.i }, diff_dst = here.with,
-    diff_weights = { d.weights, at.to }, following = { d.dst, ahead }, rows = here.rows, columns = here.columns })
+    diff_weights = { d.weights, at.to }, following = { d.dst, ahead }, pieces = at.count, rows = here.rows,
+    columns = here.columns })
 end
 
 -- One block {n, od, row, chunk} of pixels for all tiles of a slice, so that the block is read from the cache near the
@@ -219,6 +263,7 @@ local function move(b)
   b.copy = schedule.copies and gathered.kernel(b)
   local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
   b.ahead = schedule.ahead and (columns + pieces - 1) // pieces
+  b.pixels = schedule.across and flatten.applies(p) and rows * columns
   return b.panel_at + (schedule.panel and rows * columns * b.width or 0)
 end
 

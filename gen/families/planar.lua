@@ -62,8 +62,6 @@ end
 -- Why a schedule cannot be, or nil.
 local function misfit(s, schedule)
   local why = family.first { registers(schedule.channels, schedule.vectors, s.target),
-    { s.moves_out and parts.turned_slopes(s.p),
-      "adds no residual beside a slope for each channel where it moves results" },
     { schedule.panel and (s.moves_in or s.moves_out), "pixels that move through scratch come before channels" } }
   if why then return why end
   local variants, most = variants_of(s, schedule)

@@ -147,11 +147,11 @@ end
 
 -- acc[c][v] += x[v] * w[c]; o: what the program is. axes: those of its phase; m: channels.
 local function tile_kernel(o, s, axes, variant, m)
-  local p, bias, residual = s.p, s.bias, s.residual and not s.moves_out
+  local p, bias, residual, slope = s.p, s.bias, s.residual and not s.moves_out, s.slope and not s.finishes
   o.about = ("acc[c][v] += x[v] * w[c]: the lanes are neighbouring pixels of a row, %s the output channels whose "
     .. "weights are broadcast. `planes` and `rows` of taps lie inside the input; taps in the padding along w read "
     .. "zeros or fewer lanes."):format(parts.span("c", m))
-  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, s.slope and { "slope", "in" },
+  o.arguments = { { "input", "in" }, { "panel", "in" }, bias and { "bias", "in" }, slope and { "slope", "in" },
     residual and { "residual", "in" }, { "output", "out" }, { "planes", "count" }, { "rows", "count" } }
   o.sizes, o.registers = { c = m, v = variant.vectors }, { "passing", "held", "sums" }
   o.sums = { pointer = "output", register = "acc", { "c", s.write.c }, { "v", s.lanes },
@@ -159,7 +159,7 @@ local function tile_kernel(o, s, axes, variant, m)
   o.held = { pointer = "input", register = "x", { "v", s.lanes } }
   o.passing = { pointer = "panel", register = "w", once = true, { "c", 1 } }
   o.ending = { epilogue = p, temporary = "held", residual = residual and "residual",
-    slope = s.slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
+    slope = slope and { pointer = "slope", { "c", 1 } }, slope_of_all = true,
     value = bias and { pointer = "bias", { "c", 1 } } }
   o.body = { { zero = {} }, taps(s, axes, variant, m),
     { finish = { bias and "biased", not s.finishes and "epilogue", "stored" } } }
@@ -230,10 +230,11 @@ end
 -- Residual and activation over a row of pixels' channels, or of one channel, when the tiles could not do it: from a
 -- line in scratch, where all stand side by side.
 local function finishing(s)
-  local to, o = s.to, { register = "acc", many = true, finish = s.p }
+  local to, o = s.to, { register = "acc", many = true, finish = s.p, one_slope = s.to.neighbours }
   o.elements = (to.neighbours and 1 or to.all) * to.size[3]
-  if not to.neighbours and to.w > to.all then
-    o.elements, o.loops = to.all, { { count = to.size[3], steps = { to.all, to.w, to.w } } }
+  if not to.neighbours and (to.w > to.all or s.slope) then
+    local steps = s.slope and { to.all, to.w, 0, to.w } or { to.all, to.w, to.w }
+    o.elements, o.loops = to.all, { { count = to.size[3], steps = steps } }
   end
   return o
 end
@@ -287,17 +288,18 @@ end
 
 -- The outputs of a row, from scratch; with a residual as pixels first.
 local function move_out(d, s, there)
-  local function finish(to)
-    d:call(s.finish, { { d.scratch, s.pixels }, { d.residual, to }, { d[s.to.base], to } })
+  local function finish(to, channel)
+    d:call(s.finish, { from = { d.scratch, s.pixels }, residual = { d.residual, to }, slope = { d.slope, channel },
+      to = { d[s.to.base], to } })
   end
   for _, move in ipairs(s.output) do
     d:loop("channel", 0, move.count, 1, function(i)
       d:call(move.kernel, { { d.scratch, i * s.write.c + (s.out + move.inside) }, s.finishes and
         { d.scratch, s.pixels + move.outside } or { d[s.to.base], there + i * s.to.c + move.outside } })
-      if s.finish and s.to.neighbours then finish(there + i * s.to.c) end
+      if s.finish and s.to.neighbours then finish(there + i * s.to.c, i) end
     end)
   end
-  if s.finish and not s.to.neighbours then finish(there) end
+  if s.finish and not s.to.neighbours then finish(there, 0) end
 end
 
 -- Where the input, weights and output of the row begin that is worked on.

@@ -8,7 +8,7 @@
 --   { declare = a pointer, from = a place }             or, of an operation that picks, { declare, pick = it, from }
 --   { body, scope = true }                              what pointers stand in whose names others have as well
 -- Pointers that stay where another one is are that one, with an offset.
-local program = require "program"
+local program, registers = require "program", require "registers"
 local flow = {}
 
 -- How often a loop runs, where that is known: a count that is the same in all calls is no argument.
@@ -51,6 +51,13 @@ end
 
 local function last_use(s, pointer) return s.last[pointer] or s.k.used[pointer].last end
 
+-- The end of a pointer that is declared here: what is read in a loop is read in its last turn.
+local function end_of(s, pointer)
+  local span = { first = s.position, last = s.k.used[pointer].last }
+  registers.extend_over_loops({ span }, s.k.loop_lifetimes)
+  return span.last
+end
+
 -- The steps of a pointer among the copies and steps that directly follow an operation: these say where it begins.
 local function beginning(s, ops, i, pointer)
   local elements, steps = 0, {}
@@ -71,7 +78,7 @@ local function declare(s, out, ops, i)
   local from, offset = place(s, op.from)
   local elements, steps = 0, 0
   if op.op == "copy" then elements, steps = beginning(s, ops, i, op.p) end
-  local last = s.k.used[op.p].last
+  local last = end_of(s, op.p)
   local stays = op.op == "copy" and steps == #(s.advances[op.p] or {})
     and advances_between(s, op.from, s.position, last) + advances_between(s, from, s.position, last) == 0
   if stays then

@@ -1,8 +1,8 @@
 -- along.lua: operations along some axes: sums, means and maxima, softmax, normalisation.
 --
 -- Sums are as walk.lua has them. A maximum keeps NaN. softmax: exp(x - max) times one over their sum; logsoftmax:
--- x - max - log(sum). Normalisation: mean and then the mean of (x - mean)^2, and one over the root of that plus epsilon,
--- by which x - mean is multiplied, then by the scale with the bias added (one rounding).
+-- x - max - log(sum). Normalisation: the mean, then the mean of (x - mean)^2, and one over the root of that plus
+-- epsilon, by which x - mean is multiplied, then by the scale with the bias added (one rounding).
 local functions = require "functions"
 local walk, steps = require "network/walk", require "network/steps"
 local along = {}

@@ -1,7 +1,7 @@
 -- argmax.lua: the first place of the largest element along an axis, of NaN the first place; as integers of 64 bits.
 --
--- The maximum first; then the least place among those that have it. Places are numbers of the program's type, so an axis
--- of f32 has at most 2^24 elements.
+-- The maximum first; then the least place among those that have it. Places are numbers of the program's type, so an
+-- axis of f32 has at most 2^23 elements.
 local functions = require "functions"
 local walk = require "network/walk"
 local argmax = {}
@@ -74,6 +74,11 @@ end
 
 -- views: src, dst (i64), which is written as elements of src's type.
 function argmax.stages(b, operation, views)
+  local size = views.src.dims[operation.axes[1] + 1]
+  if size > exact[b.p.type] then
+    b.why = ("argmax of an axis of %d elements, allowed are %d"):format(size, exact[b.p.type])
+    return {}
+  end
   local words, dst = b.p.type == "f32" and 2 or 1, { dims = views.dst.dims, strides = {} }
   for i, stride in ipairs(views.dst.strides) do dst.strides[i] = stride * words end
   b.types = { dst = b.p.type == "f32" and "float" or "double" }

@@ -1,7 +1,7 @@
 -- cast.lua: copies into another type, element by element: f32 and f64, and integers of 64 bits.
 --
--- All is computed in f64, of which an integer's bits are a number's. To an integer a number is cut towards zero; NaN and
--- what is beyond the integers become the least one. From an integer to f32 there are two roundings.
+-- All is computed in f64, of which an integer's bits are a number's. To an integer a number is cut towards zero; NaN
+-- and what is beyond the integers become the least one. From an integer to f32 there are two roundings.
 local program, targets, types = require "program", require "targets", require "types"
 local functions = require "functions"
 local elements = require "network/elements"
@@ -50,7 +50,7 @@ local function cut(k, x)
   local size = new(k, "size", "bor", x, sign)
   k:bxor(size, size, sign)
   local small = new(k, "small", "greater", constant(k, "bound", 2.0 ^ 51), size)
-  local large = new(k, "large", "add", size, k:number(ones)) -- rounds to even from 2^51 on, where halves are the only rest
+  local large = new(k, "large", "add", size, k:number(ones))
   k:sub(large, large, k:number(ones))
   local more = new(k, "more", "greater", large, size)
   k:band(more, more, constant(k, "one", 1))

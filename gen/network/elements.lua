@@ -3,7 +3,7 @@
 --
 -- The innermost axis is the one that is written element by element; there each operand is a row of neighbours or one
 -- element for all. Any other view goes element by element.
-local driver, program = require "driver", require "program"
+local driver, program, registers = require "driver", require "program", require "registers"
 local axes, steps = require "network/axes", require "network/steps"
 local elements = {}
 
@@ -23,16 +23,16 @@ end
 
 -- A function that makes `count` elements, which are `at` elements on.
 local function maker(k, o, inner)
+  local written = #inner.steps
   return function(pointers, at, count)
-    local values = {}
-    for v, slot in ipairs(o.slots) do
-      local r, from = k:vector(slot), k:at(pointers[v], at * inner.steps[v])
+    local y = steps.put(k, o.steps, function(slot)
+      local r, v = k:vector(slot), o.number[slot]
+      local from = k:at(pointers[v], at * inner.steps[v])
       if inner.steps[v] == 0 then k:broadcast(r, from) else k:load(r, from, 0, count) end
-      values[slot] = r
-    end
-    local y = steps.put(k, o.steps, values)
+      return r
+    end)
     if o.convert then o.convert(k, y) end
-    k:store(k:at(pointers[#pointers], at * inner.steps[#pointers]), y, 0, count)
+    k:store(k:at(pointers[written], at * inner.steps[written]), y, 0, count)
   end
 end
 
@@ -65,20 +65,26 @@ local function kernel(named, o, outer, inner)
     row(k, o, inner, at, make)
     for v, p in ipairs(pointers) do k:advance(p, outer.steps[v]) end
   end)
-  return k:finish()
+  k:finish()
+  local fits, why = registers.allocate(k, k.target)
+  return fits and k or nil, why
 end
 
 ---- stages ------------------------------------------------------------------------------------------------------------
 
+-- The axis of rows: blocks of a row are rows, else the next axis has them.
+local function rows_of(list, piece)
+  if piece.count == 1 then return list[#list] or axes.one(#piece.axis.steps) end
+  local blocks = { size = piece.count, steps = {} }
+  for v, step in ipairs(piece.axis.steps) do blocks.steps[v] = step * piece.size end
+  return blocks
+end
+
 -- A part of a stage, that of a piece of the innermost axis: tasks are of all axes but the two inner ones, and of some
 -- rows.
 local function part(b, o, list, piece)
-  local inner, outer = { size = piece.size, steps = piece.axis.steps }, list[#list] or axes.one(#o.slots + 1)
+  local inner, outer = { size = piece.size, steps = piece.axis.steps }, rows_of(list, piece)
   local rest = axes.without(list, outer)
-  if piece.count > 1 then -- blocks of a row are rows
-    rest, outer = list, { size = piece.count, steps = {} }
-    for v, step in ipairs(inner.steps) do outer.steps[v] = step * piece.size end
-  end
   local call = b:new("elements", function(named) return kernel(named, o, outer, inner) end)
   local rows = math.max(1, math.min(outer.size, o.block // inner.size))
   local indices = axes.indices(rest)
@@ -101,11 +107,13 @@ function elements.block(b, list)
   return math.max(least_block, math.min(block, share // least_block * least_block))
 end
 
--- Parts that write all elements. o: steps; convert(k, y): what is done with their result; slots: those that are read; views: theirs and, last, what is written. All
--- have its dims.
+-- Parts that write all elements. o: steps; convert(k, y): what is done with their result; slots: those that are read;
+-- views: theirs and, last, what is written. All have its dims.
 function elements.parts(b, o)
   local list = axes.merged(axes.ordered(axes.of_views(o.views), #o.views))
   local inner, parts = list[#list] or axes.one(#o.views), {}
+  o.number = {}
+  for v, slot in ipairs(o.slots) do o.number[slot] = v end
   o.block = elements.block(b, list)
   for i, piece in ipairs(axes.pieces(inner, inner.size > 2 * o.block and o.block or inner.size)) do
     parts[i] = part(b, o, axes.without(list, inner), piece)

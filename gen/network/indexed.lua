@@ -10,11 +10,6 @@ local most_text = 64 -- stores of a kernel
 
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
-local function move(k, src, dst, count, whole, times, apart)
-  local r = k:vector "r"
-  k:load(r, src, 0, count)
-  for i = 0, times - 1 do k:store(k:at(dst.pointer, dst.offset + i * apart), r, 0, whole and nil or count) end
-end
 
 -- Pixels, as many as the count says, of `size` neighbours each, `times` times.
 local function kernel(named, o, size)
@@ -23,7 +18,9 @@ local function kernel(named, o, size)
   local lanes, times, apart = o.lanes, o.times or 1, o.inner and o.inner.steps[2] or 0
   k:loop(k:count "pixels", function()
     for at = 0, size - 1, lanes do
-      move(k, k:at(src, at), k:at(dst, at), math.min(lanes, size - at), false, times, apart)
+      local r, count = k:vector "r", math.min(lanes, size - at)
+      k:load(r, k:at(src, at), 0, count)
+      for i = 0, times - 1 do k:store(k:at(dst, at + i * apart), r, 0, count) end
     end
     k:advance(src, o.inner and o.inner.steps[1] or 0)
     k:advance(dst, times * apart)

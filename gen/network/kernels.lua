@@ -2,7 +2,8 @@
 --
 -- operation: { op = a row below, its attributes by name }; views: by slot (src, weights, residual, bias, slope:
 -- operands in order; dst: the result) { type, dims, strides in elements }. Axes count from 0, as in a network's file.
--- Every view is right, views whose innermost axis has the stride 1 are fast. Results have the same bits on all
+-- The result may lie where src does, if it is the same view, in chains, softmax and normalisation; else nothing may
+-- overlap. Every view is right, views whose innermost axis has the stride 1 are fast. Results have the same bits on all
 -- targets and for any number of threads: each file says the order of its sums.
 local build = require "build"
 local driver = require "driver"
@@ -10,6 +11,7 @@ local along = require "network/along"
 local elements, turned = require "network/elements", require "network/turned"
 local argmax, cast = require "network/argmax", require "network/cast"
 local indexed, linear = require "network/indexed", require "network/linear"
+local steps = require "network/steps"
 local matmul = require "network/matmul"
 local pad, pool = require "network/pad", require "network/pool"
 local kernels = {}
@@ -30,7 +32,8 @@ local function stage(parts) return { driver.stage { name = "compute", parts = pa
 
 local function chain(b, operation, views)
   local slots, list = operands(views)
-  return stage(elements.parts(b, { slots = slots, views = list, steps = operation.steps or {} }))
+  b.why = steps.misfit(operation.steps or {})
+  return b.why and {} or stage(elements.parts(b, { slots = slots, views = list, steps = operation.steps or {} }))
 end
 
 local function copy(b, operation, views)
@@ -71,7 +74,7 @@ kernels.rows = {
   copy  = { make = copy },   -- from one view to another of the same dims, and of any type
   chain = { make = chain },  -- steps = as steps.lua has them; views of operands have the result's dims, stride 0 where
                              -- they are broadcast; no operand at all: a step of numbers
-  -- windows along axes (without: those from 2 on), of which all dims may differ: kernel, stride, pad (leading), dilation (1: dense), of each axis
+  -- windows along axes (without: those from 2 on): kernel, stride, pad (leading), dilation (1: dense), of each axis
   -- one; counted: taps in the padding count
   maxpool = { make = windows }, avgpool = { make = windows },
   -- mode = nearest | linear; coordinates, rounding as in a network's file; factors: of each axis, those of the sizes
@@ -97,14 +100,16 @@ local function computed(operation, views)
   return views.dst.type == "i64" and "f64" or views.dst.type
 end
 
--- {kernels, stages, packed, shared, type: what is computed in, types: in C, of slots of which that is no tensor's}; or nil and why not.
+-- {kernels, stages, packed, shared, type: what is computed in, types: in C, of slots that are read as something else};
+-- or nil and why not.
 function kernels.build(operation, views, target, threads)
   local row = kernels.rows[operation.op]
   if not row then return nil, ("no kernels are there for %s"):format(tostring(operation.op)) end
   local b = build.new({ type = computed(operation, views) }, target, { threads = threads or 1 })
   local stages = row.make(b, operation, views)
   if b.why then return nil, b.why end
-  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = b.p.type, types = b.types or {} }
+  return { kernels = b.kernels, stages = stages, packed = 0, shared = b.shared or 0, type = b.p.type,
+    types = b.types or {} }
 end
 
 return kernels

@@ -18,15 +18,16 @@ local function kernel(named, o, size, steps)
   local pixels = k:count "pixels"
   k:broadcast(low, k:at(shares))
   k:broadcast(high, k:at(shares, 1))
+  local function between(at, count)
+    local x, y = k:vector "x", k:vector "y"
+    k:load(x, k:at(a, at), 0, count)
+    k:load(y, k:at(b, at), 0, count)
+    k:mul(x, x, low)
+    k:fma(x, y, high)
+    k:store(k:at(dst, at), x, 0, count)
+  end
   k:loop(pixels, function()
-    for at = 0, size - 1, o.lanes do
-      local x, y, count = k:vector "x", k:vector "y", math.min(o.lanes, size - at)
-      k:load(x, k:at(a, at), 0, count)
-      k:load(y, k:at(b, at), 0, count)
-      k:mul(x, x, low)
-      k:fma(x, y, high)
-      k:store(k:at(dst, at), x, 0, count)
-    end
+    for at = 0, size - 1, o.lanes do between(at, math.min(o.lanes, size - at)) end
     k:advance(a, steps[1])
     k:advance(b, steps[1])
     k:advance(dst, steps[2])
@@ -38,7 +39,7 @@ end
 
 -- The axes: resized ones, the others, and the one of neighbours in both.
 local function axes_of(views)
-  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides })
+  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides }, views.src.dims)
   local resized, rest, across = {}, {}, nil
   for _, axis in ipairs(list) do
     axis.inputs = views.src.dims[axis.place]
@@ -57,18 +58,17 @@ local function tables(d, o)
   end
 end
 
--- A row of the innermost resized axis' inputs, for outputs of the others from `level` on: {base, offset, how many rows
--- of scratch are taken}; made in row `slot` of scratch unless it is one of src.
-local function row(d, o, piece, level, from, outputs, slot)
-  local axis, size = o.resized[level], piece.size
-  local last = o.resized[#o.resized]
-  if level == #o.resized then return { d.src, from } end
-  local leaf = level == #o.resized - 1
-  local a = row(d, o, piece, level + 1, from + axis.low(outputs[level]) * axis.steps[1], outputs, 2 * slot)
-  local b = row(d, o, piece, level + 1, from + axis.high(outputs[level]) * axis.steps[1], outputs, 2 * slot + 1)
-  local to = { d.scratch, (slot - 1) * (last.inputs * size) }
-  d:call(leaf and piece.rows or piece.blends, { a, b, { axis.shares, outputs[level] * 2 }, to,
-    driver.expr(last.inputs) })
+-- A row of the innermost resized axis' inputs, {base, offset}, for outputs of the others from `level` on: made in row
+-- `slot` of scratch, unless it is one of src. s: the state {d, o, piece, outputs}.
+local function row(s, level, from, slot)
+  local d, resized, output = s.d, s.o.resized, s.outputs[level]
+  local axis, inputs = resized[level], resized[#resized].inputs
+  if level == #resized then return { d.src, from } end
+  local a = row(s, level + 1, from + axis.low(output) * axis.steps[1], 2 * slot)
+  local b = row(s, level + 1, from + axis.high(output) * axis.steps[1], 2 * slot + 1)
+  local to = { d.scratch, (slot - 1) * (inputs * s.piece.size) }
+  d:call(level == #resized - 1 and s.piece.rows or s.piece.blends, { a, b, { axis.shares, output * 2 }, to,
+    driver.expr(inputs) })
   return to
 end
 
@@ -94,7 +94,8 @@ local function body(o, outer)
       d:loop("piece", 0, piece.count, 1, function(i)
         local c = d:let("c", i * piece.size + piece.first)
         local at = from + c * piece.axis.steps[1]
-        pixels(d, o, piece, row(d, o, piece, 1, at, outputs, 1), to + c * piece.axis.steps[2])
+        local line = row({ d = d, o = o, piece = piece, outputs = outputs }, 1, at, 1)
+        pixels(d, o, piece, line, to + c * piece.axis.steps[2])
       end)
     end
   end
@@ -128,7 +129,8 @@ function linear.stages(b, operation, views)
   end
   local indices = axes.indices(outer)
   for i = 1, #resized - 1 do indices[#indices + 1] = { "o" .. i, resized[i].size } end
-  return { driver.stage { name = "compute", scratch = scratch, parts = { { indices = indices, body = body(o, outer) } } } }
+  local parts = { { indices = indices, body = body(o, outer) } }
+  return { driver.stage { name = "compute", scratch = scratch, parts = parts } }
 end
 
 return linear

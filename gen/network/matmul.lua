@@ -1,4 +1,5 @@
--- matmul.lua: products of two tensors, batch by batch: register tiles (tile.lua) along an axis of neighbours of the result.
+-- matmul.lua: products of two tensors, batch by batch: register tiles (tile.lua) along an axis of neighbours of the
+-- result.
 --
 -- Each sum is one chain of fma from zero over k, ascending, whichever operand has the lanes. That one is laid out in
 -- panels where its neighbours are along k, or where there are many rows, for which it is read anew.

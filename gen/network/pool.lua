@@ -151,45 +151,54 @@ local function add_kernels(b, o, piece)
   piece.clipped = not (piece.whole and o.inside) and new("clipped", clipped)
 end
 
--- Calls for pixels of a row from output `first` on, `pixels` of them, for one place of channels; ranges: of each window
--- { first tap, taps }.
-local function call(d, o, piece, at, first, pixels, ranges)
-  local last = o.windows[#o.windows]
-  local src, dst = at[1] + first * (last.step * last.steps[1]), at[2] + first * last.steps[2]
-  for i, w in ipairs(o.windows) do src = src + (ranges[i][1] * w.tap_step + w.offset) * w.steps[1] end
-  for i = 1, #o.windows - 1 do src = src + at.outputs[i] * (o.windows[i].step * o.windows[i].steps[1]) end
-  local function arguments(more)
-    local args = { { d.src, src }, { d.dst, dst }, pixels }
-    for i = 1, more and #o.windows or 0 do args[#args + 1] = ranges[i][2] end
-    return args
+-- Where src is seen, and dst, for pixels of a row from output `first` on; row: {src, dst, ranges, outputs}.
+local function places(o, row, first)
+  local src, n = row.src, #o.windows
+  for i, w in ipairs(o.windows) do
+    local output = i < n and row.outputs[i] or first
+    src = src + (output * w.step + row.ranges[i][1] * w.tap_step + w.offset) * w.steps[1]
   end
-  local all
+  return src, row.dst + first * o.windows[n].steps[2]
+end
+
+-- Whether all taps are inside: true, or a condition.
+local function all_inside(o, ranges)
+  local all = true
   for i, w in ipairs(o.windows) do
     local condition = driver.equal(ranges[i][2], w.taps)
-    if not o.always[i] then all = all and driver.all(all, condition) or condition end
+    if not o.always[i] then all = all == true and condition or driver.all(all, condition) end
   end
-  if not piece.whole then d:call(piece.clipped, arguments(true))
-  elseif not all then d:call(piece.whole, arguments())
+  return all
+end
+
+-- Calls for so many pixels; ranges: of each window { first tap, taps }.
+local function call(d, o, row, first, pixels)
+  local piece, src, dst = row.piece, places(o, row, first)
+  local some, all = { { d.src, src }, { d.dst, dst }, pixels }, all_inside(o, row.ranges)
+  for i in ipairs(o.windows) do some[#some + 1] = row.ranges[i][2] end
+  local function whole() d:call(piece.whole, { table.unpack(some, 1, 3) }) end
+  if not piece.whole then d:call(piece.clipped, some)
+  elseif all == true then whole()
   else
-    d:when(all, function() d:call(piece.whole, arguments()) end)
-    d:when(driver.equal(all, 0), function() d:call(piece.clipped, arguments(true)) end)
+    d:when(all, whole)
+    d:when(driver.equal(all, 0), function() d:call(piece.clipped, some) end)
   end
 end
 
--- A row of outputs of one piece of channels: pixels one by one where taps are outside.
-local function row(d, o, piece, at, ranges)
+-- A row of outputs of a piece of channels: pixels one by one where taps are outside.
+local function pixels(d, o, row)
   local last, n = o.windows[#o.windows], #o.windows
   local low, high = interior(last)
   local function edge(from, to)
     d:loop("x", from, to, 1, function(x)
-      ranges[n] = { gather.tap_range(d, last, x, "column") }
-      call(d, o, piece, at, x, 1, ranges)
+      row.ranges[n] = { gather.tap_range(d, last, x, "column") }
+      call(d, o, row, x, 1)
     end)
   end
   edge(0, low)
   if high > low then
-    ranges[n] = { driver.expr(0), driver.expr(last.taps) }
-    call(d, o, piece, at, driver.expr(low), high - low, ranges)
+    row.ranges[n] = { driver.expr(0), driver.expr(last.taps) }
+    call(d, o, row, driver.expr(low), high - low)
   end
   edge(high, last.outputs)
 end
@@ -197,17 +206,17 @@ end
 local function body(o, outer)
   return function(d, ...)
     local indices, ranges, outputs = { ... }, {}, {}
-    local at = { axes.offset(outer, indices, 1), axes.offset(outer, indices, 2) }
+    local src, dst = axes.offset(outer, indices, 1), axes.offset(outer, indices, 2)
     for i = 1, #o.windows - 1 do
       outputs[i] = indices[#outer + i]
       ranges[i] = { gather.tap_range(d, o.windows[i], outputs[i], "window" .. i) }
-      at[2] = at[2] + outputs[i] * o.windows[i].steps[2]
+      dst = dst + outputs[i] * o.windows[i].steps[2]
     end
     for _, piece in ipairs(o.pieces) do
       d:loop("piece", 0, piece.count, 1, function(i)
-        local from = d:let("c", i * piece.size + piece.first)
-        row(d, o, piece, { at[1] + from * piece.axis.steps[1], at[2] + from * piece.axis.steps[2], outputs = outputs },
-          ranges)
+        local c = d:let("c", i * piece.size + piece.first)
+        pixels(d, o, { piece = piece, ranges = ranges, outputs = outputs, src = src + c * piece.axis.steps[1],
+          dst = dst + c * piece.axis.steps[2] })
       end)
     end
   end

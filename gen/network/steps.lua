@@ -127,51 +127,63 @@ end
 
 ---- a chain -----------------------------------------------------------------------------------------------------------
 
--- The register of an operand.
-local function register(k, values, operand)
+-- The register of an operand. (A slot is loaded anew wherever it is read: no register waits for a later step.)
+local function register(k, chain, operand)
   if type(operand) == "table" then return constant(k, "number", operand.value) end
-  return values[operand]
+  return chain.results[operand] or chain.load(operand)
 end
 
-local function unary(k, values, step)
+-- The same in a register that may be overwritten.
+local function own(k, chain, operand)
+  local x = register(k, chain, operand)
+  if not chain.results[operand] then return x end
   local y = k:vector "y"
-  k:move(y, register(k, values, step[2]))
+  k:move(y, x)
+  return y
+end
+
+local function unary(k, chain, step)
+  local y = own(k, chain, step[2])
   steps.unary[step[1]](k, y, step)
   return y
 end
 
-local function prelu(k, values, step)
-  local y, slope = k:vector "y", k:vector "slope"
-  k:move(y, register(k, values, step[2]))
-  k:move(slope, register(k, values, step[3]))
-  activations.rows.prelu.program(k, y, nil, slope)
+local function prelu(k, chain, step)
+  local y = own(k, chain, step[2])
+  activations.rows.prelu.program(k, y, nil, own(k, chain, step[3]))
   return y
 end
 
 -- Of two or more operands, from the left.
-local function binary(k, values, step)
-  local row, x = steps.binary[step[1]], register(k, values, step[2])
+local function binary(k, chain, step)
+  local row, x = steps.binary[step[1]], register(k, chain, step[2])
   for i = 3, #step do
     local y, d = step[i], k:vector "d"
-    y = row.number and type(y) == "table" and k:number(y.value) or register(k, values, y)
+    y = row.number and type(y) == "table" and k:number(y.value) or register(k, chain, y)
     row.write(k, d, x, y)
     x = d
   end
   return x
 end
 
--- Puts a chain into a program, for the values of slots; the last step's result, which nobody else has, or the only
--- slot's where there are no steps.
-function steps.put(k, list, values)
+local function writer(name)
+  return name == "prelu" and prelu or steps.binary[name] and binary or steps.unary[name] and unary
+end
+
+-- Puts a chain into a program, load(slot) gives a register with an operand; the last step's result, which nobody else
+-- has, or src where there are no steps.
+function steps.put(k, list, load)
+  local chain = { results = {}, load = load }
   k.activates = true
-  for i, step in ipairs(list) do
-    local name = step[1]
-    if name == "prelu" then values[i] = prelu(k, values, step)
-    elseif steps.binary[name] then values[i] = binary(k, values, step)
-    elseif steps.unary[name] then values[i] = unary(k, values, step)
-    else error(("no step is called %s"):format(name), 0) end
+  for i, step in ipairs(list) do chain.results[i] = writer(step[1])(k, chain, step) end
+  return chain.results[#list] or load "src"
+end
+
+-- Why there is no program for a chain, or nil.
+function steps.misfit(list)
+  for _, step in ipairs(list) do
+    if not writer(step[1]) then return ("no step is called %s"):format(tostring(step[1])) end
   end
-  return #list > 0 and values[#list] or values.src
 end
 
 -- Whether a chain is of a few instructions alone.

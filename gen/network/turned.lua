@@ -10,10 +10,16 @@ end
 
 -- Turns one piece of both axes: `from` has neighbours where src has them, `to` where dst has them.
 local function kernel(from, to)
-  local view = { channels = from.size, pixels = to.size, pitch = to.axis.steps[1], row = from.axis.steps[2],
-    limit = (to.size - 1) * to.axis.steps[1] + from.size, exact = true }
+  local function view(channels, pixels, pitch, row)
+    return { channels = channels.size, pixels = pixels.size, pitch = pitch, row = row, exact = true,
+      limit = (pixels.size - 1) * pitch + channels.size }
+  end
+  local x, y = from.axis.steps, to.axis.steps
   return function(named)
-    return (from.size < types.part(named.type) and relayout.to_rows or relayout.to_many_rows)(view, named)
+    local few = types.part(named.type)
+    if from.size < few then return relayout.to_rows(view(from, to, y[1], x[2]), named) end
+    if to.size < few and x[2] == to.size then return relayout.to_pixels(view(to, from, x[2], y[1]), named) end
+    return relayout.to_many_rows(view(from, to, y[1], x[2]), named)
   end
 end
 

@@ -29,29 +29,39 @@ local function members(list, summed, want)
   return axes.merged(axes.ordered(out, 1))
 end
 
--- scattered: results are put by the caller, whatever their steps. o: slots; views, of src first and of the result last, which may have dims of 1 where src has others; summed: axes,
--- from 0; vectors: how many may go across at a time.
-function walk.plan(b, o)
-  local dims, strides, summed = o.views[1].dims, {}, {}
-  for v, view in ipairs(o.views) do
+-- Strides of each view along src's axes; 0 where it has one element for all.
+local function strides_of(views)
+  local strides = {}
+  for v, view in ipairs(views) do
     strides[v] = {}
-    for i, stride in ipairs(view.strides) do strides[v][i] = view.dims[i] == dims[i] and stride or 0 end
+    for i, stride in ipairs(view.strides) do strides[v][i] = view.dims[i] == views[1].dims[i] and stride or 0 end
   end
-  for _, axis in ipairs(o.summed) do summed[axis] = true end
-  local all, views = axes.of(dims, strides), #o.views
-  local p = { b = b, slots = o.slots, views = views, lanes = types.lanes(b.p.type, b.target), single = false,
-    summed = members(all, summed, true), kept = members(all, summed, false), vectors = o.vectors }
-  if #p.summed == 0 then p.summed[1] = axes.one(views) end
-  p.way = of_neighbours(p.summed[#p.summed], views) and p.summed[#p.summed].size > 1 and "along" or "across"
-  for _, axis in ipairs(p.way == "across" and p.kept or {}) do
-    if o.scattered and axis.steps[1] == 1 or of_neighbours(axis, views) and axis.steps[views] == 1 then
-      p.across = axis
+  return strides
+end
+
+-- The axis whose neighbours vectors have across, if there is one.
+local function across_of(p, o)
+  for _, axis in ipairs(p.kept) do
+    if o.scattered and axis.steps[1] == 1 or of_neighbours(axis, p.views) and axis.steps[p.views] == 1 then
+      return axis
     end
   end
-  if p.way == "across" and not p.across then
-    p.single, p.lanes, p.across = true, 1, p.kept[#p.kept] or axes.one(views)
-  end
+end
+
+-- o: slots; views, of src first and of the result last, which may have dims of 1 where src has others; summed: axes,
+-- from 0; vectors: how many may go across at a time; scattered: the caller puts results, whatever their steps are.
+local function plan(b, o)
+  local summed, views = {}, #o.views
+  for _, axis in ipairs(o.summed) do summed[axis] = true end
+  local all = axes.of(o.views[1].dims, strides_of(o.views))
+  local p = { b = b, slots = o.slots, views = views, lanes = types.lanes(b.p.type, b.target), again = o.again,
+    summed = members(all, summed, true), kept = members(all, summed, false) }
+  p.summed[1] = p.summed[1] or axes.one(views)
   p.length = axes.elements(p.summed)
+  local last = p.summed[#p.summed]
+  p.way = of_neighbours(last, views) and last.size > 1 and "along" or "across"
+  p.across = p.way == "across" and across_of(p, o)
+  if p.way == "across" and not p.across then p.lanes, p.across = 1, p.kept[#p.kept] or axes.one(views) end
   p.scratch = (p.way == "along" or o.scattered) and apart.along * types.bytes(b.p.type) or 0
   return p
 end
@@ -143,12 +153,11 @@ end
 
 function Walk:store(spot, r) self.k:store(place(self, spot, self.views), r, 0, spot.count) end
 
--- Registers of values kept apart: [v][j].
+-- Registers of values kept apart, as many as there can be: [v][j].
 function Walk:values(name, value)
-  local n = self.way == "along" and apart.along // self.lanes or apart.across
+  local each = self.way == "along" and self.lanes or 1
+  local n = math.min(apart[self.way] // each, (self.summed[#self.summed].size + each - 1) // each)
   local list = {}
-  n = math.min(n, (self.summed[#self.summed].size + (self.way == "along" and self.lanes or 1) - 1)
-    // (self.way == "along" and self.lanes or 1))
   for v = 1, self.vectors do
     list[v] = {}
     for j = 1, n do
@@ -235,7 +244,9 @@ end
 
 local function arguments(d, p, list, indices, more)
   local args = {}
-  for v = 1, p.views do args[v] = { d[p.slots[v] or "dst"], axes.offset(list, indices, v) + (more and more[v] or 0) } end
+  for v = 1, p.views do
+    args[v] = { d[p.slots[v] or "dst"], axes.offset(list, indices, v) + (more and more[v] or 0) }
+  end
   return args
 end
 
@@ -271,8 +282,7 @@ end
 -- The stage of an operation along axes, of which write(k, walk) is the program for some lines. again: it reads what it
 -- wrote.
 function walk.stage(b, o, write)
-  local p = walk.plan(b, o)
-  p.again = o.again
+  local p = plan(b, o)
   local parts = {}
   if p.way == "along" then parts[1] = part_along(p, write) else
     for i, piece in ipairs(axes.pieces(p.across, p.lanes * o.vectors)) do parts[i] = part_across(p, piece, write) end

@@ -32,6 +32,7 @@ function planes.shape(s)
   end
   s.planes = { every = every, lines = every[2] > 1 or every[3] > 1 }
   s.from.memory, s.to.memory, s.later, s.residual = "scratch", "scratch", s.residual, false
+  s.slope = s.slope and not s.later
   local few = s.from.channels * s.size < 64 -- pixels side by side: a row of taps is one loop, as of channels-last data
   s.from.w = few and s.from.channels or parts.odd_lines(s.from.channels, s.size)
   s.from.h = s.axes[3][1].inputs * s.from.w
@@ -190,7 +191,7 @@ function planes.write(s, d, at, runs)
       local to = d:let("to", element(s.to, at.n, at.channel + c, at.jd * at.axis.stride + at.axis.start,
         at.first * s.axes[2][1].stride))
       d:call(run.kernel, { from = { d.scratch, c + s.planes.out }, residual = { d.residual, to },
-        to = { d[s.to.base], to } })
+        slope = { d.slope, at.channel + c }, to = { d[s.to.base], to } })
     end)
   end
 end

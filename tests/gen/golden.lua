@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "77dffab1b5272287" },
+  direct    = { version = 4, hash = "2dd38cb92ce60322" },
   planar    = { version = 5, hash = "64676d4284130307" },
   depthwise = { version = 4, hash = "4e8abed215f09bb4" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },

@@ -1,8 +1,9 @@
--- Random programs in the machine form against the same in C: more pointers and counts than registers, arguments on the stack,
+-- Random programs in the machine form, and in the C that people read, against the same in C: more pointers and counts than registers, arguments on the stack,
 -- more ranges than mask registers, jumps of both lengths, offsets beyond 32 bits. (carry.lua has every operation.) And one program
 -- of pointers on the stack, read before and after each thing that needs rax.
 local suite = require "suite"
 local program, targets, c, machine = require "program", require "targets", require "lower/c", require "lower/machine"
+local legible, strides = require "lower/legible", require "strides"
 local registers = require "registers"
 
 local seed = math.tointeger(tonumber(os.getenv "CONVGEN_SEED")) or os.time()
@@ -61,6 +62,14 @@ local function random_program(name, type_, target)
       end
     end,
     function() k:patch(pick_from(vectors), at(ins), range()) end,
+    function() -- what can become a loop, or two
+      local from, to, a, b = pick_from(ins), pick_from(outs), random(-reach, reach), random(-20, 20)
+      for i = 0, random(2, 5) do
+        k:load(vectors[i + 1], k:at(from, a + i * b))
+        if b > 3 then k:add(vectors[i + 1], vectors[i + 1], k:memory(k:at(from, i * k.lanes))) end
+      end
+      for i = 0, random(2, 5) do k:store(k:at(to, a + i * k.lanes), vectors[i + 1]) end
+    end,
     function() k:store(at(outs), pick_from(vectors)) end,
     function() k:constant(pick_from(vectors), random(5) / 4) end,
     function() k:zero(pick_from(vectors)) end,
@@ -226,25 +235,27 @@ static T number(void) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     return (T)((double)(state >> 40) / 8388608.0 - 1.0);
 }
-static int same(const char *name) {
+static int same(const char *name) { /* after its form */
     for (int o = 0; o < 5; o++)
         for (long i = 0; i < LENGTH; i++) {
             T a = outs[0][o][i], b = outs[1][o][i];
             if (memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b)) continue;
-            fprintf(stderr, "%s: out%d[%ld] is %.9g in machine form, %.9g in C\n", name, o + 1, i - MIDDLE, (double)b, (double)a);
+            fprintf(stderr, "%s: out%d[%ld] is %.9g, %.9g in plain C\n", name, o + 1, i - MIDDLE, (double)b, (double)a);
             return 0;
         }
     return 1;
 }
 ]]
 
--- One call of a program with the outputs of one side.
-local function call(k, prefix, side, counts)
+-- One call of a program with the outputs of one side. fewer: without the counts that are the same in all calls.
+local function call(k, prefix, side, counts, fewer)
   local args = {}
-  for i, a in ipairs(k.args) do
+  for _, a in ipairs(k.args) do
     local kind, n = a.name:match "^(%a+)(%d+)$"
-    args[i] = kind == "count" and tostring(counts[n + 0]) or kind == "table" and ("tables[%d] + 8"):format(n - 1)
-      or kind == "in" and ("ins[%d] + MIDDLE"):format(n - 1) or ("outs[%d][%d] + MIDDLE"):format(side, n - 1)
+    if not (fewer and a.always) then
+      args[#args + 1] = kind == "count" and tostring(counts[n + 0]) or kind == "table" and ("tables[%d] + 8"):format(n - 1)
+        or kind == "in" and ("ins[%d] + MIDDLE"):format(n - 1) or ("outs[%d][%d] + MIDDLE"):format(side, n - 1)
+    end
   end
   return ("    %s%s(%s);"):format(prefix, k.name, table.concat(args, ", "))
 end
@@ -252,27 +263,32 @@ end
 local names = { f32 = "float", f64 = "double" }
 
 local function source(type_, target)
-  local text = { c.prelude(type_, target), machine.prelude(), "typedef " .. names[type_] .. " T;",
+  local text = { c.prelude(type_, target) .. legible.prelude(), machine.prelude(), "typedef " .. names[type_] .. " T;",
     (harness:gsub("@LENGTH@", length):gsub("@SEED@", seed .. "ull")) }
   local main = { "int main(void) {", "    int good = 1;",
     "    for (int i = 0; i < 6; i++) for (long j = 0; j < LENGTH; j++) ins[i][j] = number();",
     "    for (int i = 0; i < 5; i++) for (long j = 0; j < LENGTH; j++) outs[2][i][j] = number();",
     "    for (int i = 0; i < 2; i++) for (long j = 0; j < 64; j++) tables[i][j] = (long)(number() * 300);" }
-  local patterns
+  local patterns, used = nil, {}
   for n = type_ == "f32" and 1 or 3, programs + 2 do
     local k
     repeat k = (n < 3 and spilled_program or n == 3 and eight_ranges or random_program)("f" .. n, type_, target, n == 2) until registers.allocate(k, target)
     if k.patterns and not patterns then text[1], patterns = text[1] .. c.beyond { k }, true end
     text[#text + 1] = machine.kernel(k, targets.avx2)
     text[#text + 1] = c.kernel(k):gsub("^static void ", "static void c_")
+    text[#text + 1] = legible.kernel(k, {}, used):gsub("^static void ", "static void l_")
     for _, counts in ipairs { { 0, 1, 2, 3 }, { 2, 3, 1, -1 }, { 4, 2, 0, 1 } } do
-      main[#main + 1] = "    memcpy(outs[0], outs[2], sizeof outs[2]), memcpy(outs[1], outs[2], sizeof outs[2]);"
+      main[#main + 1] = "    memcpy(outs[0], outs[2], sizeof outs[2]);"
       main[#main + 1] = call(k, "c_", 0, counts)
-      main[#main + 1] = call(k, "", 1, counts)
-      main[#main + 1] = ('    good &= same("%s");'):format(k.name)
+      for _, form in ipairs { "", "l_" } do
+        main[#main + 1] = "    memcpy(outs[1], outs[2], sizeof outs[2]);"
+        main[#main + 1] = call(k, form, 1, counts, form == "l_")
+        main[#main + 1] = ('    good &= same("%s%s");'):format(form, k.name)
+      end
     end
   end
   main[#main + 1] = "    return !good;\n}\n"
+  table.insert(text, 2, strides.text(used))
   return table.concat(text, "\n") .. "\n" .. table.concat(main, "\n")
 end
 

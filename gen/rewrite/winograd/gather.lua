@@ -61,7 +61,8 @@ local function as_they_are(s) return s.p.pass == "forward" and not s.planes end
 function gather.frame(p, target)
   local from, to = view.gathered(p)
   return { p = p, target = target, size = parts.size_of(p), lanes = parts.lanes_of(p, target),
-    images = p.batch * p.input[1], planes = p.layout == "nchw", from = from, to = to }
+    images = p.batch * p.input[1], planes = p.layout == "nchw", from = from, to = to,
+    later = p.layout == "nchw" and p.epilogue.residual }
 end
 
 -- What all schedules of tiles share; h_plans, w_plans: those of the two axes.
@@ -110,7 +111,6 @@ function gather.misfit(s)
   if one.fetch and s.half then return "winograd fetches no input beside the products of half-transformed weights" end
   if s.half and s.h.taps == 1 then return "winograd needs taps along h to transform half of the weights" end
   if one.fetch and grid.dilated(s.p) then return "winograd does not fetch the windows of a dilation" end
-  if s.planes and s.p.epilogue.residual then return "winograd adds no residual to channels-first data" end
   if s.planes and shares then return "winograd cuts no blocks of channels-first data for threads" end
   if s.planes and (one.fetch or one.stream) then return "winograd neither fetches nor streams channels-first data" end
   if not as_they_are(s) and transposed_bytes(s, s.columns[1].tile) > gather.most_scratch then
@@ -221,7 +221,8 @@ end
 local function output_kernel(s, h_class, w_class, tile)
   local key = ("output %d %d %d %d"):format(h_class, w_class, tile.vectors, tile.last)
   return s.build:kernel(key, "output", function(called)
-    return transform.output(s.p, called, { h = s.h.schemes[h_class], w = s.w.schemes[w_class],
+    local p = s.later and planes.unfinished(s.p) or s.p
+    return transform.output(p, called, { h = s.h.schemes[h_class], w = s.w.schemes[w_class],
       pixel = s.to.w * s.w.grids.step, row = s.to.h * s.h.grids.step, channels = tile.channels, apart = s.m_apart,
       columns = s.w.size, stream = s.schedule.stream })
   end)

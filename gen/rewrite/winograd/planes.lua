@@ -2,8 +2,8 @@
 -- channels.
 --
 -- A block's window is laid out as pixels in the thread's scratch before it is transformed, and the outputs of a column
--- tile stand there as pixels before they are put into their planes. Both are transposes of 128-bit parts. Where a block
--- is as wide as a plane, its rows are one run of pixels.
+-- tile stand there as pixels before they are put into their planes, where a residual is added. Both are transposes of
+-- 128-bit parts. Where a block is as wide as a plane, its rows are one run of pixels.
 local parts = require "parts"
 local cut = require "tiles"
 local relayout = require "relayout"
@@ -49,6 +49,7 @@ local function kernel(s, tensor, pixels, channels)
   local what = tensor == s.from and "pixels" or "planes"
   local view = { channels = channels, pixels = pixels, pitch = tensor.w, limit = pixels * tensor.w,
     row = tensor.size[2] * tensor.size[3], loose = true, exact = true }
+  if tensor == s.to and s.later then view.finish, view.once = s.p, true end
   return s.build:kernel(("%s %d %d"):format(what, pixels, channels), what, function(called)
     return (tensor == s.from and relayout.to_pixels or relayout.to_rows)(view, called)
   end)
@@ -93,13 +94,17 @@ end
 
 function planes.outputs(s, image, y, x) return image * s.to.n + y * s.to.h + x * s.to.w + s.to.at end
 
+-- A problem whose residual and activation come here, not with its outputs' transform.
+function planes.unfinished(p) return setmetatable({ epilogue = { activation = "none" } }, { __index = p }) end
+
 -- The outputs of a column tile into their planes.
 function planes.write(s, t)
   local count, pixels = output_runs(s, t.block.h, t.block.w)
   each_line(t, count, function(image, line)
+    local to = element(s.to, t.image + image, t.channel, t.y + line, t.x)
     t.d:call(kernel(s, s.to, pixels, t.tile.channels), {
-      { t.d.scratch, image * s.to.n + line * s.to.h + s.to.at },
-      { t.d[s.to.base], element(s.to, t.image + image, t.channel, t.y + line, t.x) } })
+      from = { t.d.scratch, image * s.to.n + line * s.to.h + s.to.at }, to = { t.d[s.to.base], to },
+      residual = { t.d.residual, to }, slope = { t.d.slope, t.channel } })
   end)
 end
 

@@ -3,10 +3,11 @@
     python3 -m convgen.onnx model.onnx --size 640x640 > net.txt
     python3 -m convgen.onnx model.onnx --dim 0=1 --dim frames=16 -o net          net.net and net.weights
 
-Needs python3-onnx, which reads the file; shapes are inferred here. Constants are folded, functions and conditions that are constant
-inlined; nothing else is changed: a network file says what the model says (docs/network-file.md). The list has Conv of 1 to 3 spatial
-dimensions as forward passes and ConvTranspose as those of transposed convolutions (--op=deconv), with the normalisation, activation and
-sum that follow where nothing else reads what is between (--unfused: without). Everything else is left out, and named on stderr.
+Needs python3-onnx, which reads the file; shapes are inferred here. Constants are folded, functions and conditions that are
+constant inlined; nothing else is changed: a network file says what the model says (docs/network-file.md). The list has Conv of
+1 to 3 spatial dimensions as forward passes and ConvTranspose as those of transposed convolutions (--op=deconv), with the
+normalisation, activation and sum that follow where nothing else reads what is between (--unfused: without). Everything else is
+left out, and named on stderr.
 """
 import os
 

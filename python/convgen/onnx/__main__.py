@@ -7,7 +7,8 @@ import sys
 if not __package__:  # run as a folder, without the library: its modules need a package
     sys.path.pop(0)
     folder = os.path.dirname(os.path.abspath(__file__))
-    spec = importlib.util.spec_from_file_location("convgen_onnx", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
+    top = os.path.join(folder, "__init__.py")
+    spec = importlib.util.spec_from_file_location("convgen_onnx", top, submodule_search_locations=[folder])
     sys.modules["convgen_onnx"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["convgen_onnx"])
     __package__ = "convgen_onnx"
@@ -27,11 +28,13 @@ def options():
     parser = argparse.ArgumentParser(prog="convgen.onnx", description=description.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("-o", dest="output", type=base_of, metavar="NAME", help="write the network to NAME.net and NAME.weights")
-    parser.add_argument("--batch", type=sizes.positive, default=0, metavar="N", help="the first dimension of the inputs (default: the model's, 1 where it is free)")
+    parser.add_argument("--batch", type=sizes.positive, default=0, metavar="N",
+                        help="the first dimension of the inputs (default: the model's, 1 where it is free)")
     parser.add_argument("--size", type=sizes.sizes_of, default=[], metavar="HxW", help="the free spatial dimensions")
     parser.add_argument("--dim", type=sizes.named_size, action="append", default=[], metavar="KEY=N",
                         help="a free dimension by its name, its position (of all inputs), or INPUT:POSITION; may be repeated")
-    parser.add_argument("--tag", choices=("nhwc", "nchw"), default="nhwc", help="the order of tensors that the list says (default nhwc)")
+    parser.add_argument("--tag", choices=("nhwc", "nchw"), default="nhwc",
+                        help="the order of tensors that the list says (default nhwc)")
     parser.add_argument("--unfused", action="store_true", help="convolutions alone, without what follows them")
     return parser
 

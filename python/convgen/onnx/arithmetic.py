@@ -112,4 +112,5 @@ def cumsum(c, x, axis):
 
 def product(c, x, axes=None):
     axes = given(c.a.axes, axes)
-    return numpy.prod(x, axis=None if axes is None else tuple(int(a) for a in axes), keepdims=bool(given(c.a.keepdims, 1)), dtype=x.dtype)
+    along = None if axes is None else tuple(int(a) for a in axes)
+    return numpy.prod(x, axis=along, keepdims=bool(given(c.a.keepdims, 1)), dtype=x.dtype)

@@ -82,7 +82,8 @@ def dims_of(v):
 def list_of(values, count, absent, what, least=0):
     """A list with one number for each place, within bounds."""
     values = [absent] * count if values is None or not len(values) else list(values)
-    need(len(values) == count and all(least <= n <= MOST for n in values), f"{what} is {values}: {count} numbers of {least} to {MOST} are allowed")
+    need(len(values) == count and all(least <= n <= MOST for n in values),
+         f"{what} is {values}: {count} numbers of {least} to {MOST} are allowed")
     return values
 
 

@@ -1,7 +1,7 @@
 """The convolutions of a network as a list of problems that the convgen command reads, with what follows folded into them.
 
-Names are kept. A model's tensors are channels-first; the list says channels-last, for which there are the fastest kernels, unless the
-model's own order is asked for.
+Names are kept. A model's tensors are channels-first; the list says channels-last, for which there are the fastest kernels, unless
+the model's own order is asked for.
 """
 import collections
 import math
@@ -11,11 +11,12 @@ from . import spelling
 from .errors import Refused
 
 MOST_NODES = 8  # of an activation
+SCALED = ("batchnorm", "mul", "div", "add", "sub")
 CONVOLUTIONS = ("Conv", "ConvTranspose", "com.microsoft.FusedConv")
 
-# Values are products: a number and a tuple of factors, which are X or (what, a value, numbers...). How operations make them of values:
+# Values are products: a number and a tuple of factors, which are X or (what, a value, numbers...). How operations make them:
 X, FORMS = "x", {
-    "activate": lambda w, v: ACTIVATIONS[w["word"]](v[0], *w["numbers"]) if w["word"] in ACTIVATIONS else form(w["word"], v[0], *w["numbers"]),
+    "activate": lambda w, v: ACTIVATIONS.get(w["word"], lambda x, *n: form(w["word"], x, *n))(v[0], *w["numbers"]),
     "prelu": lambda w, v: form("leaky", v[0], v[1]),
     "erf": lambda w, v: form("erf", v[0]),
     "add": lambda w, v: with_number(v, lambda x, n: form("plus", x, n)),
@@ -56,7 +57,9 @@ def like(a, b):
     """Whether two values are one, their numbers as near as f32 has them; None in the second is any number."""
     if isinstance(b, tuple):
         return isinstance(a, tuple) and len(a) == len(b) and all(map(like, a, b))
-    return isinstance(a, (float, str)) if b is None else a == b or isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-6)
+    if b is None:
+        return isinstance(a, (float, str))
+    return a == b or isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-6)
 
 
 def value_of(*factors, times=1.0):
@@ -69,7 +72,8 @@ def word_of(value):
     fixed = {
         "relu": [value_of(("limit", x, 0.0, math.inf))], "sigmoid": [value_of(("sigmoid", x))], "tanh": [value_of(("tanh", x))],
         "silu": [value_of(X, ("sigmoid", x))], "prelu": [value_of(("leaky", x, "channels"))],
-        "hardswish": [value_of(X, ("hardsigmoid", x, 1 / 6, 0.5)), value_of(X, ("limit", value_of(("plus", x, 3.0)), 0.0, 6.0), times=1 / 6)],
+        "hardswish": [value_of(X, ("hardsigmoid", x, 1 / 6, 0.5)),
+                      value_of(X, ("limit", value_of(("plus", x, 3.0)), 0.0, 6.0), times=1 / 6)],
         "gelu": [value_of(("gelu", x)), value_of(X, ("plus", value_of(("erf", value_of(X, times=0.5**0.5))), 1.0), times=0.5)],
     }
     for word, forms in fixed.items():
@@ -114,13 +118,14 @@ class Graph:
         return (readers[0], self.operations[readers[0]]) if len(readers) == 1 and tensor not in self.results else (None, None)
 
     def scaled(self, tensor):
-        """(operation, what it makes) of a normalisation, or a product or sum with a constant for each channel: of weights and bias."""
+        """(operation, what it makes) of a normalisation, or of a constant for each channel: weights and bias have them."""
         i, o = self.sole_reader(tensor)
-        if o is None or not (o.op == "batchnorm" or o.op in ("mul", "div", "add", "sub") and len(o.operands) == 2) or o.results[0].dims != tensor.dims:
+        if o is None or o.op not in SCALED or o.results[0].dims != tensor.dims or o.op == "div" and o.operands[0] is not tensor:
             return None
         others = [v for v in o.operands if v is not tensor]
-        folds = all(v.array is not None for v in others) and (o.op == "batchnorm" or self.operand(others[0], tensor.dims) is not None) if others else False
-        return (i, o.results[0]) if folds and not (o.op == "div" and o.operands[0] is not tensor) else None
+        known = all(v.array is not None for v in others) if o.op == "batchnorm" else \
+            len(others) == 1 and self.operand(others[0], tensor.dims) is not None
+        return (i, o.results[0]) if known else None
 
     def activation(self, tensor):
         """(word, operations, what it makes) of the longest one that reads the tensor; nothing else reads what is within."""
@@ -145,7 +150,8 @@ class Graph:
         if o is None or o.op != "add" or len(o.operands) != 2 or o.operands[0] is o.operands[1]:
             return None
         other = o.operands[o.operands[0] is tensor]
-        return (i, o.results[0]) if other.dims == tensor.dims and other.array is None and self.place.get(other, -1) < before else None
+        there = other.dims == tensor.dims and other.array is None and self.place.get(other, -1) < before
+        return (i, o.results[0]) if there else None
 
     def epilogue(self, convolution):
         """(whether there is a bias, words of the command, operations that they stand for) of what follows a convolution."""
@@ -191,7 +197,8 @@ def layers(net, fuse, say):
         fused.update(inside)
         listed.add(i)
         problem = spelling.descriptor(o.words, o.operands[0].dims[0])
-        yield o.op, "FWD_B" if biased else "FWD_D", o.operands[0].type, words or "none", f'{problem}n"{unique_name(o.node.label, taken)}"'
+        named = f'{problem}n"{unique_name(o.node.label, taken)}"'
+        yield o.op, "FWD_B" if biased else "FWD_D", o.operands[0].type, words or "none", named
     if fused:
         say("done by the convolutions before them: " + counted(net.operations[i] for i in sorted(fused)))
     others = [o for i, o in enumerate(net.operations) if i not in fused | listed]
@@ -203,7 +210,8 @@ def say_left_out(net, say):
     """Convolutions, and what they are lost with."""
     for lost in net.left_out:
         if not lost.cause or lost.op in CONVOLUTIONS:
-            say(f"left out {lost.op} {lost.label}: {lost.why}" + (f", as {lost.cause.op} {lost.cause.label} was left out" if lost.cause else ""))
+            behind = f", as {lost.cause.op} {lost.cause.label} was left out" if lost.cause else ""
+            say(f"left out {lost.op} {lost.label}: {lost.why}{behind}")
 
 
 def write_list(net, a, out, say):

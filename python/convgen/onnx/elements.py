@@ -4,7 +4,7 @@ import math
 import numpy
 
 from .calls import array, axes_of, dims_of, dtype_of, either, finite, given, like, number, reshaped
-from .network import constant
+from .network import TYPES, constant
 from .shapes import axis_of, broadcast, need
 
 LARGEST = 3.4028234e38
@@ -36,7 +36,8 @@ def mean(c, *operands):
 
 def power(c, x, exponent):
     e = array(exponent, "its exponent")
-    need(e.size > 0 and (e == e.flat[0]).all() and broadcast({}, dims_of(x), e.shape) == tuple(x.dims), "its exponent is not one number")
+    one = e.size > 0 and (e == e.flat[0]).all() and broadcast({}, dims_of(x), e.shape) == tuple(x.dims)
+    need(one, "its exponent is not one number")
     return c.add("pow", x, exponent=finite(float(e.flat[0]), "its exponent"))
 
 
@@ -55,7 +56,9 @@ def mish(c, x):
 # ---- activations -----------------------------------------------------------------------------------------------------------
 
 def activate(c, x, word, *numbers):
-    return c.add("activate", x, word=word, numbers=tuple(finite(n, f"a number of {word}") if word != "clamp" else n for n in numbers))
+    for n in numbers if word != "clamp" else ():
+        finite(n, f"a number of {word}")
+    return c.add("activate", x, word=word, numbers=numbers)
 
 
 def activation(word, *defaults):
@@ -142,7 +145,8 @@ def group_norm(c, x, scale, bias):
     groups, dims = given(c.a.num_groups, 0), dims_of(x)
     need(len(dims) >= 3 and groups > 0 and dims[1] % groups == 0, f"its {groups} groups do not fit {dims}")
     ones, zeros = (constant(numpy.full(groups, n, x.dtype)) for n in (1, 0))
-    normed = c.add("instancenorm", c.add("reshape", x, dims=(dims[0], groups, math.prod(dims[1:]) // groups)), ones, zeros, epsilon=epsilon_of(c))
+    flat = c.add("reshape", x, dims=(dims[0], groups, math.prod(dims[1:]) // groups))
+    normed = c.add("instancenorm", flat, ones, zeros, epsilon=epsilon_of(c))
     along = [per_channel(v, dims, c.version) for v in (scale, bias)]
     return c.add("add", c.add("mul", c.add("reshape", normed, dims=dims), along[0]), along[1])
 
@@ -210,7 +214,7 @@ def global_pool(op):
 def cast_to(c, x, dtype):
     if dtype == x.dtype:
         return x
-    need(x.array is not None or dtype in (numpy.float32, numpy.float64, numpy.int64), f"it makes elements of {dtype.name}: f32, f64 and i64 are allowed")
+    need(x.array is not None or dtype in TYPES, f"it makes elements of {dtype.name}: f32, f64 and i64 are allowed")
     return c.add("cast", x, dtype=dtype)
 
 

@@ -13,6 +13,7 @@ from .errors import LeftOut, Refused
 
 MOST = 2**31 - 1
 MOST_ELEMENTS = 2**40
+MOST_DENSE = 2**28
 STANDARD = ("", "ai.onnx")
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64",
           12: "uint32", 13: "uint64"}
@@ -42,12 +43,20 @@ def checked_dims(dims, what):
     return dims
 
 
+def is_inside(folder, place):
+    """Links within the folder are followed, and stay there."""
+    if not place or os.path.isabs(place) or ".." in place.replace("\\", "/").split("/"):
+        return False
+    top, there = os.path.realpath(folder), os.path.realpath(os.path.join(folder, place))
+    return os.path.commonpath([top, there]) == top
+
+
 def external(tensor, dtype, count, folder, what):
     """Maps what lies in a file beside the model."""
     entries = {e.key: e.value for e in tensor.external_data}
-    place, offset, length = entries.get("location", ""), entries.get("offset", "0"), entries.get("length", str(count * dtype.itemsize))
-    inside = place and not os.path.isabs(place) and ".." not in place.replace("\\", "/").split("/")
-    if not inside or os.path.commonpath([os.path.realpath(folder), os.path.realpath(os.path.join(folder, place))]) != os.path.realpath(folder):
+    place, offset = entries.get("location", ""), entries.get("offset", "0")
+    length = entries.get("length", str(count * dtype.itemsize))
+    if not is_inside(folder, place):
         raise Refused(f"the data of {what} are said to be in {place!r}: a file in the model's folder is needed")
     if not (offset.isdigit() and length.isdigit()) or int(length) != count * dtype.itemsize:
         raise Refused(f"the data of {what} have the offset {offset} and length {length}: {count * dtype.itemsize} bytes are needed")
@@ -87,8 +96,10 @@ def array_of(tensor, folder):
 def dense(sparse, folder):
     values, indices = array_of(sparse.values, folder), array_of(sparse.indices, folder)
     dims = checked_dims(sparse.dims, f"the sparse constant {sparse.values.name!r}")
-    if values is None or indices is None or math.prod(dims) > 2**28:
+    if values is None or indices is None or math.prod(dims) > MOST_DENSE:
         return None
+    if values.ndim != 1 or indices.shape not in ((values.size,), (values.size, len(dims))):
+        raise Refused(f"the sparse constant {sparse.values.name!r} has not an index for each value")
     result = numpy.zeros(dims, values.dtype)
     try:
         if indices.ndim == 1:
@@ -106,8 +117,8 @@ def kind_of(a):
     """Old files do not say it."""
     if a.type in KINDS:
         return KINDS[a.type]
-    return next((kind for kind, field in FIELDS.items() if kind in ("ints", "floats", "strings") and len(getattr(a, field))), None) or \
-        next((kind for kind in ("string", "tensor", "graph", "float", "int") if a.HasField(FIELDS[kind])), "ints")
+    lists = [kind for kind in ("ints", "floats", "strings") if len(getattr(a, FIELDS[kind]))]
+    return (lists + [kind for kind in ("string", "tensor", "graph", "float", "int") if a.HasField(FIELDS[kind])] + ["ints"])[0]
 
 
 def decoded(name, text):
@@ -158,9 +169,10 @@ class Function:
 
         self.inputs, self.outputs, self.nodes = list(proto.input), list(proto.output), list(proto.node)
         self.opsets = {o.domain: o.version for o in proto.opset_import}
-        later = [f.data for f in proto.UnknownFields() if f.field_number == FUNCTION_DEFAULTS] if hasattr(proto, "UnknownFields") else []
+        later = proto.UnknownFields() if hasattr(proto, "UnknownFields") else []
         known = list(getattr(proto, "attribute_proto", []))
-        self.defaults = {a.name: a for a in known + [onnx.AttributeProto.FromString(data) for data in later]}
+        known += [onnx.AttributeProto.FromString(f.data) for f in later if f.field_number == FUNCTION_DEFAULTS]
+        self.defaults = {a.name: a for a in known}
 
     def called(self, node):
         """Its nodes, with the call's attributes in place of references."""

@@ -109,7 +109,8 @@ def part_sizes(c, x, axis, sizes):
         need(len(sizes) == count, f"it has {len(sizes)} sizes and {count} outputs")
         return list(sizes)
     count, each = given(c.a.num_outputs, count), -(-x.dims[axis] // max(count, 1))
-    need(count == len(c.node.outputs) and (x.dims[axis] == each * count or c.a.num_outputs is not None), "its input cannot be split evenly")
+    even = x.dims[axis] == each * count or c.a.num_outputs is not None
+    need(count == len(c.node.outputs) and even, "its input cannot be split evenly")
     return [each] * (count - 1) + [x.dims[axis] - each * (count - 1)]
 
 
@@ -154,10 +155,11 @@ def sliced(c, x, places):
 
 def gather(c, x, indices):
     axis, i = axis_of(given(c.a.axis, 0), len(dims_of(x))), array(indices, "its list of indices")
-    need(len(x.dims) > 0 and i.dtype.kind == "i" and ((-x.dims[axis] <= i) & (i < x.dims[axis])).all(), "an index of it is out of range")
-    i = numpy.where(i < 0, i + x.dims[axis], i).astype("int64")
+    size = x.dims[axis]
+    need(i.dtype.kind == "i" and ((-size <= i) & (i < size)).all(), "an index of it is out of range")
+    i = numpy.where(i < 0, i + size, i).astype("int64")
     if i.ndim == 0 and x.array is None:  # one: a slice
-        one = sliced(c, x, [(axis, int(i), int(i) + 1, 1)] if x.dims[axis] > 1 else [])
+        one = sliced(c, x, [(axis, int(i), int(i) + 1, 1)] if size > 1 else [])
         return reshaped(c, one, x.dims[:axis] + x.dims[axis + 1:])
     return c.add("gather", x, c.constant(i), axis=axis)
 
@@ -183,7 +185,8 @@ def pad(c, x, pads=None, value=None, axes=None):
     need(all(first < last for _, first, last, _ in cut), "its pads leave nothing")
     x = sliced(c, x, cut)
     before, after = ([max(n, 0) for n in side] for side in (before, after))
-    need(mode != "reflect" or all(max(a, b) < n for a, b, n in zip(before, after, x.dims) if a or b), "a reflected pad is as large as the tensor")
+    fits = all(max(a, b) < n for a, b, n in zip(before, after, x.dims) if a or b)
+    need(mode != "reflect" or fits, "a reflected pad is as large as the tensor")
     return c.add("pad", x, before=before, after=after, mode=mode, value=number_of) if any(before + after) else x
 
 

@@ -118,6 +118,7 @@ def check_operands(o):
             raise LeftOut("the shape of what it reads is not known")
         index = o.op == "gather" and i == 1
         if v.type is None or (v.type not in FLOATS and o.op not in ANY_TYPE and not index):
-            raise LeftOut(f"it reads elements of {v.kind}: {'f32 and f64 are' if o.op not in ANY_TYPE else 'f32, f64 and i64 are'} allowed")
+            allowed = "f32, f64 and i64 are" if o.op in ANY_TYPE else "f32 and f64 are"
+            raise LeftOut(f"it reads elements of {v.kind}: {allowed} allowed")
         if v.type != o.operands[0].type and not index:
             raise LeftOut(f"it reads elements of {o.operands[0].kind} and {v.kind}")

@@ -25,7 +25,8 @@ def broadcast(words, *dims):
     rank = max(map(len, dims))
     padded = [(1,) * (rank - len(d)) + tuple(d) for d in dims]
     result = tuple(max(column) for column in zip(*padded))
-    need(all(n in (1, most) for d in padded for n, most in zip(d, result)), "its operands do not fit together: " + " and ".join(map(shown, dims)))
+    need(all(n in (1, most) for d in padded for n, most in zip(d, result)),
+         "its operands do not fit together: " + " and ".join(map(shown, dims)))
     return result
 
 
@@ -39,7 +40,8 @@ def fits(words, x, slope):
 
 
 def per_channel(words, x, *others):
-    need(len(x) >= 2 and all(tuple(o) == (x[1],) for o in others), f"its operands {' and '.join(map(shown, others))} do not fit {shown(x)}")
+    need(len(x) >= 2 and all(tuple(o) == (x[1],) for o in others),
+         f"its operands {' and '.join(map(shown, others))} do not fit {shown(x)}")
     return x
 
 
@@ -65,7 +67,9 @@ def matmul(words, a, b):
     need(len(a) and len(b), "it multiplies a scalar")
     left, right = (1,) * (len(a) == 1) + tuple(a), tuple(b) + (1,) * (len(b) == 1)
     need(left[-1] == right[-2], f"{shown(a)} and {shown(b)} do not fit")
-    return broadcast(words, left[:-2] or (1,), right[:-2] or (1,))[:max(len(left), len(right)) - 2] + left[-2:-1] * (len(a) > 1) + right[-1:] * (len(b) > 1)
+    rank = max(len(left), len(right))
+    outer = broadcast(words, left[:-2] or (1,), right[:-2] or (1,))[:rank - 2]
+    return outer + left[-2:-1] * (len(a) > 1) + right[-1:] * (len(b) > 1)
 
 
 def pool(words, x):
@@ -102,7 +106,8 @@ def pad(words, x):
 
 
 def transpose(words, x):
-    need(sorted(words["order"]) == list(range(len(x))), f"the axes {words['order']} are not those of a tensor of {len(x)} dimensions")
+    need(sorted(words["order"]) == list(range(len(x))),
+         f"the axes {words['order']} are not those of a tensor of {len(x)} dimensions")
     return tuple(x[i] for i in words["order"])
 
 

@@ -105,16 +105,21 @@ def check_known(unknown):
     if unknown:
         example = " ".join(f"--dim {key}=N" for key in dict.fromkeys(key_of(*u) for u in unknown))
         spatial = "--size HxW or " if any(place >= 2 for _, place in unknown) else ""
-        raise Refused(f"the model leaves these dimensions free: {', '.join(unknown_place(*u) for u in unknown)}; give them by {spatial}{example}")
+        places = ", ".join(unknown_place(*u) for u in unknown)
+        raise Refused(f"the model leaves these dimensions free: {places}; give them by {spatial}{example}")
 
 
 def key_of(tensor, place):
     return tensor.type.tensor_type.shape.dim[place].dim_param or f"{tensor.name}:{place}"
 
 
+def said_place(tensor, place, dim):
+    return unknown_place(tensor, place) + ("" if free(dim) else f" = {dim.dim_value}")
+
+
 def check_use(tensors, wishes, sizes):
     for word in wishes.unused():
-        places = [unknown_place(t, i) + ("" if free(d) else f" = {d.dim_value}") for t in tensors for i, d in enumerate(t.type.tensor_type.shape.dim)]
+        places = [said_place(t, i, d) for t in tensors for i, d in enumerate(t.type.tensor_type.shape.dim)]
         raise Refused(f"{word} is of no use: the model's dimensions are {', '.join(places)}")
     for key, n in wishes.dims.items():
         if key.isdigit() and not any(len(dims) > int(key) and dims[int(key)] == n for dims in sizes.values()):

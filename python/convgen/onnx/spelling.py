@@ -56,7 +56,8 @@ def unless(words, absent):
 
 
 def pool(w):
-    letters = [letter + dims(w[letter]) for letter, usual in (("k", None), ("s", 1), ("p", 0), ("e", 0), ("d", 1)) if set(w[letter]) != {usual}]
+    usual = {"k": None, "s": 1, "p": 0, "e": 0, "d": 1}
+    letters = [letter + dims(w[letter]) for letter in usual if set(w[letter]) != {usual[letter]}]
     return " ".join(letters + (["o" + dims(w["o"])] if w["o"] else []) + (["counted"] if w.get("counted") else []))
 
 
@@ -103,5 +104,6 @@ WORDS = {
     "batchnorm": epsilon, "instancenorm": epsilon, "layernorm": lambda w: f"{axis(w)} {epsilon(w)}",
     "split": lambda w: f"{axis(w)} sizes {listed(w['sizes'])}", "slice": slice_, "pad": pad,
     "transpose": lambda w: listed(w["order"]), "reshape": lambda w: dims(w["dims"]),
-    "depth_to_space": lambda w: f"{w['block']} {w['mode']}", "cast": lambda w: {"float32": "f32", "float64": "f64", "int64": "i64"}[w["dtype"].name],
+    "depth_to_space": lambda w: f"{w['block']} {w['mode']}",
+    "cast": lambda w: {"float32": "f32", "float64": "f64", "int64": "i64"}[w["dtype"].name],
 }

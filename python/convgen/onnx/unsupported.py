@@ -1,5 +1,5 @@
-"""What is known of operations that are not supported: the shapes that they make, so that what follows them can be counted and listed, and the
-multiply-adds that they have."""
+"""What is known of operations that are not supported: the shapes that they make, so that what follows them can be counted and
+listed, and the multiply-adds that they have."""
 import math
 
 import numpy

@@ -60,7 +60,8 @@ class Walk:
         self.initialisers(graph, scope)
         self.inputs([i for i in graph.input if i.name not in scope.values], scope)
         self.nodes(scope, graph)
-        self.net.outputs = [(o.name, self.output(o.name, scope.get(o.name, OUTPUT))) for o in graph.output]
+        names = dict.fromkeys(o.name for o in graph.output)
+        self.net.outputs = [(name, self.output(name, scope.get(name, OUTPUT))) for name in names]
         return self.net
 
     # ---- what is there at the start ------------------------------------------------------------------------------------------
@@ -74,7 +75,8 @@ class Walk:
     def initialiser(self, tensor, array):
         if array is not None:
             return constant(array, tensor.name)
-        return Value(None, tuple(tensor.dims), lost=Lost("the constant", tensor.name, f"its elements are {type_name(tensor.data_type)}"))
+        why = f"its elements are {type_name(tensor.data_type)}"
+        return Value(None, tuple(tensor.dims), lost=Lost("the constant", tensor.name, why))
 
     def inputs(self, tensors, scope):
         dims, self.free_names = sizes.settled([t for t in tensors if t.type.tensor_type.HasField("shape")], self.wishes)
@@ -163,8 +165,10 @@ class Walk:
             raise LeftOut("it is not supported")
         while operands and operands[-1] is None:
             operands = operands[:-1]
-        if not row.fewest <= len(operands) <= row.most or None in operands[:row.fewest]:
+        if not row.fewest <= len(operands) <= row.most:
             raise LeftOut(f"it has {len(operands)} operands: {row.fewest} to {row.most} are allowed")
+        if None in operands[:len(operands) if row.most == operations.MANY else row.fewest]:
+            raise LeftOut("an operand of it is missing")
         node.outputs = [name if name in scope.read or i == 0 or row.several else "" for i, name in enumerate(node.outputs)]
         call = Call(self.net, node, scope.version(), Attributes(proto, row.attributes), self.model.folder)
         result = row.rule(call, *operands)
@@ -187,7 +191,9 @@ class Walk:
         """What the model says of a tensor; None: not all sizes."""
         tensor = None if self.wishes.batch else self.stored.get(name)  # of the model's own batch
         t = tensor.type.tensor_type if tensor is not None and tensor.type.HasField("tensor_type") else None
-        dims = tuple(self.free_names.get(d.dim_param, 0) if sizes.free(d) else d.dim_value for d in t.shape.dim) if t and t.HasField("shape") else (0,)
+        if t is None or not t.HasField("shape"):
+            return None
+        dims = tuple(self.free_names.get(d.dim_param, 0) if sizes.free(d) else d.dim_value for d in t.shape.dim)
         return Value(DTYPES.get(t.elem_type), dims, lost=lost) if all(dims) else None
 
 

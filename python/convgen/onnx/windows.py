@@ -71,8 +71,8 @@ def convolution(c, x, w, b=None):
     weights_known(c, w, b)
     axes = []
     for i, letter in enumerate(LETTERS[window.rank]):
-        s = window.strides[i]
-        axes.append((letter, window.sizes[i], window.room(i) // s + 1, window.kernel[i], s, window.sides(i)[0], window.dilations[i] - 1))
+        s, out = window.strides[i], window.room(i) // window.strides[i] + 1
+        axes.append((letter, window.sizes[i], out, window.kernel[i], s, window.sides(i)[0], window.dilations[i] - 1))
     return c.add("conv", x, w, *([] if b is None else [b]), axes=axes, groups=groups, inputs=x.dims[1], channels=w.dims[0])
 
 
@@ -93,12 +93,14 @@ def transposed(c, x, w, b=None):
     channels_of(c, x, groups, w.dims[0], x.dims[1])
     weights_known(c, w, b)
     more = list_of(c.a.output_padding, window.rank, 0, "its output_padding")
-    wanted = list_of(c.a.output_shape[-window.rank:], window.rank, 0, "its output_shape", 1) if c.a.output_shape else [None] * window.rank
+    wanted = c.a.output_shape[-window.rank:] if c.a.output_shape else None  # some have batch and channels as well
+    wanted = [None] * window.rank if wanted is None else list_of(wanted, window.rank, 0, "its output_shape", 1)
     axes = []
     for i, letter in enumerate(LETTERS[window.rank]):
         s, d, size = window.strides[i], window.dilations[i], window.sizes[i]
         out, first = transposed_axis(window, i, more[i], wanted[i])
-        need(out <= s * (size - 1) + window.reach(i) - first + max(s, d) - 1, "its output is beyond what its taps and an output padding reach")
+        furthest = s * (size - 1) + window.reach(i) - first + max(s, d) - 1
+        need(out <= furthest, "its output is beyond what its taps and an output padding reach")
         axes.append((letter, size, out, window.kernel[i], s, first, d - 1))
     return c.add("deconv", x, w, *([] if b is None else [b]), axes=axes, groups=groups, inputs=x.dims[1],
                  channels=w.dims[1] * groups)
@@ -156,7 +158,8 @@ def resized_size(size, factor):
 
 
 def checked_factors(factors, rank):
-    need(len(factors) == rank and all(0 < f < 1e6 for f in factors), f"its scales are {factors}: {rank} numbers above 0 are allowed")
+    need(len(factors) == rank and all(0 < f < 1e6 for f in factors),
+         f"its scales are {factors}: {rank} numbers above 0 are allowed")
     return [float(numpy.float32(f)) for f in factors]
 
 
@@ -177,7 +180,9 @@ def resize_mode(c, coordinates, rounding):
     need(mode in ("nearest", "linear", "bilinear", "trilinear"), f"its mode is {mode}: nearest and linear are allowed")
     need(coordinates in COORDINATES, f"its coordinates are {coordinates}: allowed are {', '.join(COORDINATES)}")
     need(rounding in ROUNDINGS, f"its rounding is {rounding}: allowed are {', '.join(ROUNDINGS)}")
-    return {"mode": "nearest" if mode == "nearest" else "linear", "coordinates": coordinates, "rounding": rounding if mode == "nearest" else None}
+    if mode == "nearest":
+        return {"mode": mode, "coordinates": coordinates, "rounding": rounding}
+    return {"mode": "linear", "coordinates": coordinates, "rounding": None}
 
 
 def resize_to(c, x, factors, sizes, words):
@@ -196,7 +201,7 @@ def resize_to(c, x, factors, sizes, words):
 
 
 def said_factor(factor, n, size):
-    """The shortest number near a factor that makes the size when it is multiplied in f64 and rounded down, as a network file has it."""
+    """The shortest number near a factor that makes the size when a network file's reader multiplies in f64 and rounds down."""
     for near in (float(str(numpy.float32(factor))), factor, float(numpy.nextafter(factor, math.inf)), factor * (1 + 2**-24)):
         if math.floor(n * near) == size:
             return near
