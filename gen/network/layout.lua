@@ -244,13 +244,11 @@ local function along_channels(l, v, dims)
   return views.broadcast(views.reshaped(v, shape), dims)
 end
 
-local per_channel = { batchnorm = true, instancenorm = true }
-
 -- Operands as long as the first, or as the result.
 local function broadcast_to(l, o, dims)
   return function(at, name)
     local v = view_of(l, name)
-    if v and per_channel[o.op] and at > 1 then return along_channels(l, v, dims) end
+    if v and o.op == "instancenorm" and at > 1 then return along_channels(l, v, dims) end
     return v and views.broadcast(v, dims)
   end
 end

@@ -235,6 +235,9 @@ fused("a norm over other axes", "reduce_mean axes 1 keep; sub; pow; reduce_mean 
 ---- chains -----------------------------------------------------------------------------------------------------------------------
 
 fused("a chain", "chain mul($1,$2) sigmoid(%1) add(%2,0.5)", "a = mul(x, y)\nb = activate(a) sigmoid\nd = add(b, 0.5)\noutput d\n")
+fused("a normalisation of no convolution", "reshape 4x1x1; reshape 4x1x1; reshape 4x1x1; reshape 4x1x1; chain add($5,0.1) "
+  .. "sqrt(%1) sub($1,$4) div(%3,%2) mul(%4,$2) add(%5,$3) relu(%6); conv ic4ih6iw8oc4oh6ow8kh1kw1",
+  "a = batchnorm(x, c, c, c, c) epsilon 0.1\nb = activate(a) relu\nd = conv(b, w1) ic4ih6iw8oc4oh6ow8kh1kw1\noutput d\n")
 fused("a chain that another reads", "mul; activate sigmoid; sqrt",
   "a = mul(x, y)\nb = activate(a) sigmoid\nd = sqrt(a)\noutput b\noutput d\n")
 fused("what is smaller is not made again and again", "reduce_mean axes 2,3 keep; sqrt; add",
