@@ -95,7 +95,7 @@ local function fuse_epilogues(net)
   return graph.network(net, list)
 end
 
----- normalisation that no convolution took ---------------------------------------------------------------------------------
+---- normalisation that no convolution took ----------------------------------------------------------------------------
 
 -- A vector of channels as long as the channels of a tensor of some rank.
 local function along_channels(g, name, rank)

@@ -120,6 +120,14 @@ simplified("factors and quotients", "reshape 4; fold mul; fold div; conv",
   "a = " .. conv .. "\nb = mul(a, c4)\nd = div(b, 3)\noutput d\n")
 simplified("a number over the result", "conv; div", "a = " .. conv .. "\nb = div(3, a)\noutput b\n")
 
+suite.case("no more is folded than the runtime keeps", function()
+  local text, last = "a0 = " .. conv .. "\n", 20
+  for i = 1, last do text = text .. ("a%d = %s(a%d, %d)\n"):format(i, i % 2 == 0 and "add" or "mul", i - 1, i + 1) end
+  local simple, made = both(text .. "output a20\n")
+  suite.equal(select(2, simple:gsub("fold", "")), 16)
+  suite.equal(made:match "conv; (.*)$", "chain mul($1,18) add(%1,19) mul(%2,20) add(%3,21)")
+end)
+
 ---- padding --------------------------------------------------------------------------------------------------------------------
 
 local padded = "a = pad(x) before 0,0,1,2 after 0,0,1,0\n"
