@@ -44,7 +44,7 @@ end
 
 -- The axes: resized ones, the others, and the one of neighbours in both.
 local function axes_of(views)
-  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides })
+  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides }, views.src.dims)
   local resized, rest, across = {}, {}, nil
   for _, axis in ipairs(list) do
     axis.inputs = views.src.dims[axis.place]
