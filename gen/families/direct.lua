@@ -24,7 +24,7 @@ local window = require "rewrite/window"
 local most_variants, most_parts = 12, 16
 
 ---- schedules: [turned/][gather/][planes.s2/][window/][lanes.g4/][fold/][ranges/]direct.p7.v4.rows4 -------------------
----- and [turned/][gather/][panel/]direct.i8.v2 ------------------------------------------------------------------------
+---- and [turned/][gather/][window/][panel/]direct.i8.v2 ---------------------------------------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `turned` lays channels-first data out as a
 -- whole before; `gather` moves the pixels of a strided 1x1 together; `planes` lays out channels-first data, for shares
 -- of the column tiles; `window` moves what a task reads of some groups' channels together; `lanes` puts whole groups
@@ -37,8 +37,8 @@ local most_variants, most_parts = 12, 16
 local forms = {
   { turned.node, gathered.node, planes.node, window.node, lane_groups.node, fold.node, ranges.node, { "direct",
     marks = { "fetch", "across", "stream" }, fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
-  { sums = true, turned.node, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
-    { "v", "vectors" } }, marks = { "fetch", "ahead", "across" } } },
+  { sums = true, turned.node, gathered.node, window.node, { "panel", when = "panel" }, { "direct",
+    fields = { { "i", "inputs" }, { "v", "vectors" } }, marks = { "fetch", "ahead", "across" } } },
 }
 
 ---- what can be -------------------------------------------------------------------------------------------------------
@@ -124,8 +124,8 @@ end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
 
--- Pixels of diff_dst this far apart share few sets of the nearest cache: a panel may pay.
-local function spread(p) return p.oc * parts.size_of(p) >= 1024 end
+-- Pixels this far apart share few sets of the nearest cache: a panel of diff_dst's may pay, a window of src's.
+local function spread(p, channels) return channels * parts.size_of(p) >= 1024 end
 
 -- The weights, or their gradient, are larger than what the caches near the processor hold: fetching them early may pay.
 local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
@@ -165,7 +165,9 @@ local function sum_candidates(s, add)
   local p, m, marks = s.p, s.m, {}
   if p.layout == "nchw" then return true end
   if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
-  if spread(p) then marks[#marks + 1] = "panel" end
+  if spread(p, p.oc) then marks[#marks + 1] = "panel" end
+  local apart = s.taps > 1 and spread(p, p.ic)
+  if apart and not family.first(window.block_misfits(p, {})) then marks[#marks + 1] = "window" end
   if far(p, m) then marks[#marks + 1] = "fetch" end
   if thin(p, m) then marks[#marks + 1] = "ahead" end
   if few_pixels(p) and s.ocg > s.lanes then marks[#marks + 1] = "across" end
@@ -313,6 +315,7 @@ function sums.misfit(s, schedule)
   return family.first {
     { schedule.across and not reduce.one_block(s.p), "across is for one block of output pixels" },
     { schedule.across and (schedule.panel or schedule.ahead), "across has no panel, and fetches nothing ahead" } }
+    or schedule.window and family.first(window.block_misfits(s.p, schedule))
     or tile_misfit(s, schedule, schedule.inputs, gradient)
 end
 
@@ -334,8 +337,9 @@ local told = { { "window", "what a task reads of some groups' channels is moved 
 
 function direct.explain(p, s, target)
   if s.inputs then
+    local moved = s.window and "; what a block reads of a group's channels is moved together first" or ""
     return { ("tiles of %s x %s of output channels, lane by lane; "):format(parts.plural(s.inputs, "input channel"),
-      parts.plural(s.vectors, "vector")) .. "sums over blocks of output pixels" }
+      parts.plural(s.vectors, "vector")) .. "sums over blocks of output pixels" .. moved }
   end
   local lines = {}
   local function add(text, ...) lines[#lines + 1] = text:format(...) end

@@ -1,6 +1,6 @@
 -- direct_gradient.lua: the part of the direct family for backward weights: m runs over input channels, v over vectors
 -- of output channels, and the sum over output pixels, block by block. Tensors are read where they are, unless a
--- schedule moves a block of them into scratch, where its pixels stand close.
+-- schedule moves a block of them into scratch, where its pixels stand close: those that all taps see are moved once.
 local driver = require "driver"
 local gather = require "gather"
 local reduce = require "reduce"
@@ -10,6 +10,7 @@ local tile = require "tile"
 local view = require "view"
 local flatten = require "rewrite/flatten"
 local gathered = require "rewrite/gather"
+local window = require "rewrite/window"
 local direct_gradient = {}
 
 local one_block, block_size = reduce.one_block, reduce.block_size
@@ -136,9 +137,10 @@ local function tap_places(d, kernel, tap)
     place("kh", driver.quotient(within, kernel[3]), kernel[2]), place("kw", driver.rest(within, kernel[3]), kernel[3]) }
 end
 
--- Visits the tiles of a run that belong to a slice, column tile by column tile: visits.column(first output channel),
--- tap({group, first output channel, k: its places}), and piece(kind, what tap answered, {i: the first input channel of
--- the group, to: where the gradient begins, m: number of the piece, count: of pieces with `across`}).
+-- Visits the tiles of a run that belong to a slice, column tile by column tile: visits.group(group) and column(first
+-- output channel), if they are there, tap({group, first output channel, k: its places}), and piece(kind, what tap
+-- answered, {i: the first input channel of the group, to: where the gradient begins, m: number of the piece, count: of
+-- pieces with `across`}).
 local function each_tile(b, d, run, slice, visits)
   local p, icg, ocg, kernel, most = b.p, b.src.channels, b.dst.channels, b.p.kernel, 0
   for _, kind in ipairs(run.kinds) do most = math.max(most, kind.count) end
@@ -158,9 +160,10 @@ local function each_tile(b, d, run, slice, visits)
     visit(first, d:let("pieces", stop - first))
   end
   each("g", 1, p.groups, function(g)
+    if visits.group then visits.group(g) end
     each("tile", 2, run.count, function(number)
       local c = d:let("c", g * ocg + (number + run.index) * b.width)
-      visits.column(c)
+      if visits.column then visits.column(c) end
       each("tap", 3, taps, function(tap)
         local here = visits.tap { g = g, c = c, k = tap_places(d, kernel, tap) }
         local to = d:let("to", tap * (icg * p.oc) + c)
@@ -191,8 +194,10 @@ local function seen_by_tap(b, d, run, block, at)
   local _, planes = clipped("od", 1, block.od, 1)
   local row, rows = clipped("row", 2, block.row, reduce.block_rows(p.output[3]))
   local column, columns = clipped("column", 3, block.chunk, reduce.block)
-  local from = gather.seen_at(p, 1, block.od, k[1], block.n * p.input[1]) * src.d
-    + gather.seen_at(p, 2, row, k[2]) * src.h + gather.seen_at(p, 3, column, k[3]) * src.w + at.g * src.g
+  local low = block.low or { plane = 0, row = 0 }
+  local from = (gather.seen_at(p, 1, block.od, k[1], not b.window and block.n * p.input[1]) - low.plane) * src.d
+    + (gather.seen_at(p, 2, row, k[2]) - low.row) * src.h + gather.seen_at(p, 3, column, k[3]) * src.w
+  if not b.window then from = from + at.g * src.g end
   local with = { d.dst, d:let("with", block.plane + row * dst.h + column * dst.w + at.c) }
   if run.panel then
     local at_panel = (row - block.row) * run.diff.h + (column - (block.chunk or 0)) * run.diff.w + b.panel_at
@@ -205,9 +210,9 @@ end
 local function call_gradient(b, d, kind, here, at)
   local ahead = b.ahead
     and here.following + driver.min((at.m + kind.before) * b.ahead, here.columns - b.ahead) * b.dst.w
-  d:call(kind.gradient, { src = b.copy and { d.scratch, at.i } or { d.src, here.from + at.i }, diff_dst = here.with,
-    diff_weights = { d.weights, at.to }, following = { d.dst, ahead }, pieces = at.count, rows = here.rows,
-    columns = here.columns })
+  d:call(kind.gradient, { src = b.copy and { d.scratch, at.i } or { d[b.src.memory], here.from + at.i },
+    diff_dst = here.with, diff_weights = { d.weights, at.to }, following = { d.dst, ahead }, pieces = at.count,
+    rows = here.rows, columns = here.columns })
 end
 
 -- One block {n, od, row, chunk} of pixels for all tiles of a slice, so that the block is read from the cache near the
@@ -222,8 +227,12 @@ local function block_body(b, d, runs, slice, block)
     d:call(b.copy, { { d.src, from }, { d.scratch }, rows, columns })
   end
   block.rows, block.plane = rows, (block.n * p.output[1] + block.od) * dst.d
+  local function moved_together(g)
+    local at = { n = block.n, axis = b.window.axis, jd = block.od, first = block.row, reads = g * b.window.source.g }
+    block.low = window.read(b.window, d, at, b.window.band, b.mover)
+  end
   for _, run in ipairs(runs) do
-    each_tile(b, d, run, slice, {
+    each_tile(b, d, run, slice, { group = b.window and moved_together,
       column = function(c)
         local from = block.plane + block.row * dst.h + chunk * dst.w + c
         if run.panel then d:call(run.panel, { { d.dst, from }, { d.scratch, b.panel_at }, rows, columns }) end
@@ -233,13 +242,11 @@ local function block_body(b, d, runs, slice, block)
   end
 end
 
-local function nothing() end
-
 -- A task is a slice of the output tiles; it goes over the pixels once, from zero if there are several blocks.
 local function task(b, d, runs, slice)
   local p, width = b.p, b.p.output[3]
   for _, run in ipairs(one_block(p) and {} or runs) do
-    each_tile(b, d, run, slice, { column = nothing, tap = nothing,
+    each_tile(b, d, run, slice, { tap = function() end,
       piece = function(kind, _, at) d:call(kind.zero, { { d.weights, at.to } }) end })
   end
   reduce.planes(d, p, function(n, od)
@@ -252,15 +259,19 @@ end
 
 ---- stages ----------------------------------------------------------------------------------------------------------
 
--- Settles what a task moves into scratch, the copied inputs, then the panel, how it reads the input's pixels, and what
--- is fetched ahead; answers the elements that are moved.
+-- Settles what a task moves into scratch, the copied inputs or a window of them, then the panel, how it reads the
+-- input's pixels, and what is fetched ahead; answers the elements that are moved.
 local function move(b)
   local p, schedule, rows, columns = b.p, b.schedule, block_size(b.p)
   local apart = gathered.pitch(p)
-  b.columns, b.panel_at = columns, schedule.copies and direct_gradient.copied_bytes(p) // b.size or 0
+  b.window = schedule.window and window.of_blocks(b)
+  b.src = b.window and b.window.from or b.src
+  local moved = schedule.copies and direct_gradient.copied_bytes(p) or b.window and window.block(p).bytes or 0
+  b.columns, b.panel_at = columns, moved // b.size
   b.read = schedule.copies and { h = columns * apart, w = apart }
     or { h = p.stride[2] * b.src.h, w = p.stride[3] * b.src.w }
   b.copy = schedule.copies and gathered.kernel(b)
+  b.mover = b.window and window.kernel(b.window, b.src.channels)
   local pieces = (b.src.channels + schedule.inputs - 1) // schedule.inputs
   b.ahead = schedule.ahead and (columns + pieces - 1) // pieces
   b.pixels = schedule.across and flatten.applies(p) and rows * columns
