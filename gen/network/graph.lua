@@ -3,7 +3,6 @@
 -- graph.feed gives an operation to rules, the first of which that takes it has said what it becomes; else it stands
 -- as it is. What earlier operations have become can still change (`takes_over`), what is made of constants alone
 -- stands first.
-local text = require "network/text"
 local operations = require "network/operations"
 local file = require "network/file"
 local graph = {}
