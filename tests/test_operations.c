@@ -515,6 +515,12 @@ static trial draw_resize(void)
     strcpy(t.o.mode, one_of(2) ? "nearest" : "linear");
     strcpy(t.o.coordinates, coordinates[drawn(0, 3)]);
     strcpy(t.o.rounding, rounding[drawn(0, 3)]);
+    if (one_of(3)) { /* as networks have it: runs of pixels that are alike */
+        for (int i = 2; i < rank; i++) dims[i] = drawn(3, 7), out[i] = dims[i] * times, t.o.factors.at[i] = 0;
+        set_view(&t, CG_OP_SRC, new_view(type, rank, dims));
+        set_view(&t, CG_OP_DST, new_view(type, rank, out));
+        strcpy(t.o.mode, "linear"), strcpy(t.o.coordinates, "half_pixel");
+    }
     if (t.o.mode[0] == 'l') t.rounds = 12, t.size = 4;
     return t;
 }
