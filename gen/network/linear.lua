@@ -37,15 +37,15 @@ end
 
 ---- stages ------------------------------------------------------------------------------------------------------------
 
--- The axes: resized ones, the others, and the one of neighbours in both.
+-- The axes: resized ones, also to one element, the others, and the one of neighbours in both.
 local function axes_of(views)
-  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides })
   local resized, rest, across = {}, {}, nil
-  for _, axis in ipairs(list) do
-    axis.inputs = views.src.dims[axis.place]
-    if axis.inputs ~= axis.size then resized[#resized + 1] = axis
-    elseif axis.steps[1] == 1 and axis.steps[2] == 1 then across = axis
-    else rest[#rest + 1] = axis end
+  for place, size in ipairs(views.dst.dims) do
+    local axis = { size = size, steps = { views.src.strides[place], views.dst.strides[place] }, place = place,
+      inputs = views.src.dims[place] }
+    if axis.inputs ~= size then resized[#resized + 1] = axis
+    elseif size > 1 and axis.steps[1] == 1 and axis.steps[2] == 1 then across = axis
+    elseif size > 1 then rest[#rest + 1] = axis end
   end
   return resized, axes.merged(axes.ordered(rest, 2)), across
 end
