@@ -619,7 +619,7 @@ static bool wanted(const char *name) { return !getenv("CONVGEN_OP") || !strcmp(g
 
 START_TEST(test_steps)
 {
-    for (int i = 0; i < trials(8) && wanted(step_rows[_i].name); i++) {
+    for (int i = 0; i < trials(2) && wanted(step_rows[_i].name); i++) {
         trial t = draw_step(&step_rows[_i]);
         try_it(&t, !i && compiles);
     }
@@ -628,7 +628,7 @@ END_TEST
 
 START_TEST(test_operations)
 {
-    for (int i = 0; i < trials(40) && wanted(operations[_i].name); i++) {
+    for (int i = 0; i < trials(4) && wanted(operations[_i].name); i++) {
         trial t = operations[_i].draw();
         try_it(&t, !i && compiles);
     }
