@@ -31,6 +31,7 @@ test-sanitized: | packages
 TRIALS = 5000
 test-more: all
 	cd $(BUILD) && CONVGEN_TRIALS=$(TRIALS) CONVGEN_SCHEDULES=0 CK_VERBOSITY=verbose ./test_kernels
+	cd $(BUILD) && CONVGEN_TRIALS=100 ./test_operations
 
 test-onnx: LIBRARIES += libonnx-testdata python3-onnx
 test-onnx: all

@@ -37,12 +37,13 @@ end
 
 -- The input: `times` of them in an image; chunk, pitch: bytes that stand together, and to the next ones; units: chunks
 -- of a row that are read, once: and that are there; passes: of all tiles over it. Between two uses pass `first` bytes
--- of another run's, `next` until the next pass, and `panel` of weights.
+-- of another run's, `next` until the next pass, and `panel` of weights. waits: see tally.lua.
 function counts.input(t, s, o)
   local d, h, times = s.counts.d, s.counts.h, o.times * s.p.batch
   local once = d.once * h.once * o.once
   local function read(n, own, others, fetched)
-    t:read(times * n, { chunk = o.chunk, pitch = o.pitch, own = own, others = others, fetched = fetched })
+    t:read(times * n, { chunk = o.chunk, pitch = o.pitch, own = own, others = others, fetched = fetched,
+      waits = o.waits })
   end
   read(once, once * o.chunk, o.first, o.fetched)
   read(o.passes * d.read * h.read * o.units - once, o.next, o.panel)
@@ -74,17 +75,18 @@ function counts.block(p)
   return rows * columns
 end
 
--- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in). lanes, rows: what
--- its operands read of a pixel: {bytes, pitch, times, all: bytes of all kernels' of it}.
+-- n kernels, each with rows x vectors sums over all pixels (crossing: lines that a vector lies in; looped: one after
+-- the other in one call). lanes, rows: what its operands read of a pixel: {bytes, pitch, times, all: bytes of all
+-- kernels' of it; of lanes those that pass from one to the next; of rows waits, see tally.lua}.
 function counts.sums(t, p, n, tile, lanes, rows)
   local block, pixels, m, v = counts.block(p), n * parts.pixels(p, p.output), tile.rows, tile.vectors
   t:steps(pixels, m * v, m + v * (tile.crossing or 1), m * v)
-  t:calls(pixels / block)
-  t:loops(pixels / math.min(p.output[3], reduce.block))
+  if tile.looped then t:loops(pixels / block) else t:calls(pixels / block) end
+  if block > 1 or not tile.looped then t:loops(pixels / math.min(p.output[3], reduce.block)) end
   local fresh, times, lane_times = math.min(1, rows.bytes / 64), rows.times or 1, lanes.times or 1
-  local held, kept = block * times * 64, block * lane_times * math.max(lanes.bytes, 64)
+  local held, kept = block * times * 64, block * lane_times * math.max(lanes.all or lanes.bytes, 64)
   t:read(pixels * lane_times, { chunk = lanes.bytes, pitch = lanes.pitch, own = kept, others = held })
-  local walk = { chunk = rows.bytes, pitch = rows.pitch, own = held, others = kept }
+  local walk = { chunk = rows.bytes, pitch = rows.pitch, own = held, others = kept, waits = rows.waits }
   t:read(pixels * times * (1 - fresh), walk)
   walk.own = block * (rows.all or 64)
   t:read(pixels * times * fresh, walk)

@@ -26,7 +26,8 @@ function gather.inverse(a, n)
   return x % n
 end
 
-local function forward_axis(p, i)
+-- Forward; what backward weights reads is the same.
+function gather.forward_axis(p, i)
   return { { outputs = p.output[i], start = 0, stride = 1, step = p.stride[i], offset = -p.pad[i],
     tap_step = p.dilation[i], taps = p.kernel[i], first_tap = 0, tap_stride = 1, inputs = p.input[i] } }
 end
@@ -57,7 +58,7 @@ end
 
 -- The phases of each axis d, h, w.
 function gather.axes(p)
-  local of = p.pass == "forward" and forward_axis or backward_axis
+  local of = p.pass == "forward" and gather.forward_axis or backward_axis
   return { of(p, 1), of(p, 2), of(p, 3) }
 end
 
@@ -147,7 +148,7 @@ end
 -- residues: positions so far apart are alike, and gather from inputs `step` apart; taps: the most of any.
 function gather.line(p, i)
   if p.pass == "forward" then
-    return setmetatable({ residues = 1, positions = p.output[i] }, { __index = forward_axis(p, i)[1] })
+    return setmetatable({ residues = 1, positions = p.output[i] }, { __index = gather.forward_axis(p, i)[1] })
   end
   local line = residues_of(p, i)
   line.residues, line.positions, line.inputs, line.step = p.stride[i], p.input[i], p.output[i], 1

@@ -19,11 +19,20 @@ local function lacks_something(target)
   return not (target.mask_registers and target.broadcast_operand and target.operands ~= "registers")
 end
 
-local function some_need_temporary(block, target)
+-- Adds the positions of operations that need one, from behind a position; answers with the last one (program.lua).
+local function add_needing(list, block, target, position)
   for _, op in ipairs(block) do
-    if op.op == "loop" and some_need_temporary(op.body, target) or needs_temporary(op, target) then return true end
+    position = position + 1
+    if op.op == "loop" then position = add_needing(list, op.body, target, position) + 1
+    elseif needs_temporary(op, target) then list[#list + 1] = position end
   end
-  return false
+  return position
+end
+
+local function needing(k, target)
+  local list = {}
+  if lacks_something(target) then add_needing(list, k.body, target, 0) end
+  return list
 end
 
 -- What lives when a loop begins and is used in it lives to its end. Loops: outer ones before those in them.
@@ -73,21 +82,35 @@ local function scan(spans)
   return map, used
 end
 
+-- The lowest number that has no value at any of these positions: where registers are short, a mask can be in it.
+local function unused_at(positions, lifetimes, map)
+  local taken, n = {}, 0
+  for _, span in ipairs(lifetimes) do
+    for _, position in ipairs(positions) do
+      if span.first <= position and position <= span.last then taken[map[span.thing]] = true end
+    end
+  end
+  while taken[n] do n = n + 1 end
+  return n
+end
+
 local function allocate(k, target)
   registers.extend_over_loops(k.lifetimes, k.loop_lifetimes)
   local map, used = scan(k.lifetimes)
-  local spare = k.beside or lacks_something(target) and some_need_temporary(k.body, target)
-  local temporary = spare and used or nil
-  if temporary then used = used + 1 end
-  if used > target.registers then
-    return nil, ("needs %d registers, %s has %d"):format(used, target.name, target.registers)
-  end
-  return { map = map, used = used, temporary = temporary }
+  local positions = needing(k, target)
+  local temporary = (k.beside or #positions > 0) and used or nil
+  local own = used + (temporary and 1 or 0)
+  local short = own > target.registers
+    and ("needs %d registers, %s has %d"):format(own, target.name, target.registers) or nil
+  if temporary == target.registers and not k.beside then temporary = unused_at(positions, k.lifetimes, map) end
+  if temporary then used = math.max(used, temporary + 1) end
+  if used > target.registers then return nil, short end
+  return { map = map, used = used, temporary = temporary, short = short }
 end
 
--- {map = virtual register -> machine number from 0, used = how many, temporary = the number of a spare one, if needed},
--- or nil and why not. A family asks whether a program fits and the lowering asks again: a finished program keeps the
--- answer.
+-- {map = virtual register -> machine number from 0, used = how many, temporary = the number of a spare one, if needed,
+-- short = why it is one that others have too}, or nil and why not. A family asks whether a program fits and the
+-- lowering asks again: a finished program keeps the answer.
 function registers.allocate(k, target)
   if not k.finished then error(("program %s: registers before finish"):format(k.name), 0) end
   k.allocated = k.allocated or {}

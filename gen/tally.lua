@@ -35,18 +35,20 @@ end
 -- n chunks are read again. A walk: bytes of a chunk and from one to the next; own, others: bytes of lines of such
 -- chunks, and of what else passes since the last time. What does not follow in memory is not fetched ahead by the
 -- processor, may crowd in few sets of the nearest cache, and turns pages. fetched: by the kernel, so that nothing waits
--- for memory.
+-- for memory. waits: what is done meanwhile needs it and waits for each "line", where nothing foresees it, or for the
+-- first of each "page", where a loop steps from one to the next.
 function tally:read(n, walk)
   local chunk, pitch, own, others = walk.chunk, walk.pitch, walk.own, walk.others or 0
   local m, lines, scattered = self.m, lines_of(chunk, pitch), chunk < pitch
   local asked = scattered and math.min(lines, 1) or 0 -- the first of a chunk's lines
   local all, crowded = own + others, (scattered and own / sets_of(lines, pitch) or own) + others
+  local page = scattered and math.min(lines, pitch / PAGE) or 0
   local far = asked * m.beyond(all, walk.fetched and m.rates or m.asked) + (lines - asked) * m.beyond(all, m.rates)
   local near = asked * m.within(crowded, all, m.asked) + (lines - asked) * m.within(crowded, all, m.rates)
-  local pages = scattered and math.min(lines, pitch / PAGE) or 0
-  local turned = pages * m.lost(own / (lines * LINE) * pages, PAGES)
-  self.lines = self.lines + n * (near + turned * m.rates.page + (walk.fetched and far or 0))
-  self.waits = self.waits + n * (walk.fetched and 0 or far)
+  local turned = page * m.lost(own / (lines * LINE) * page, PAGES) * m.rates.page
+  local waited = walk.waits and near / lines * (walk.waits == "line" and asked or page) or 0
+  self.lines = self.lines + n * (near + turned - waited + (walk.fetched and far or 0))
+  self.waits = self.waits + n * (waited + (walk.fetched and 0 or far))
 end
 
 -- The same when nothing else is done meanwhile: chunks are copied.

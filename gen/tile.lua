@@ -288,15 +288,15 @@ end
 local function temporary(t) return beside(t, t[t.ending.temporary]) end
 
 function endings.stored(t, sum, node)
-  local first, n = lanes(t, t.sums, {})
+  local first, n = lanes(t, t.sums, node.reach or {})
   local to = place(t, t.sums, node.at)
   if t.ending.stream and (n or t.k.lanes) == t.k.lanes then t.k:stream(to, sum) else t.k:store(to, sum, first, n) end
 end
 
 -- To what is there.
-function endings.added(t, sum)
+function endings.added(t, sum, node)
   local temp = temporary(t)
-  t.k:load(temp, place(t, t.sums), lanes(t, t.sums, {}))
+  t.k:load(temp, place(t, t.sums), lanes(t, t.sums, node.reach or {}))
   t.k:add(sum, temp, sum)
 end
 

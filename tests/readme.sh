@@ -10,8 +10,8 @@ cc -Wall -Wextra -Werror -I "$1/runtime" "$work/example.c" -o "$work/example" -L
 CONVGEN_STORE="$work/store" "$work/example" | grep -E '^[a-z]+[^ ]* on (avx512|avx2|portable) \(' # whichever kernel is the best here
 # The commands that need no time run as well, from the source folder.
 cd "$1"
-# (--stage=code is for processors with AVX2.)
-sed -n '/--stage=code/d; /--batch/d; s/^build\/convgen \([^#]*\).*/\1/p' README.md > "$work/commands"
+# (--stage=code is for processors with AVX2; what is for a network has none here.)
+sed -n '/--stage=code/d; /net\.net/d; /--batch/d; s/^build\/convgen \([^#]*\).*/\1/p' README.md > "$work/commands"
 [ "$(wc -l < "$work/commands")" -ge 9 ] || { echo "the README has fewer commands than it had"; exit 1; }
 while read -r line; do
     CONVGEN_STORE="$work/store" "$2/convgen" $line > "$work/out"

@@ -22,25 +22,25 @@ static tensor w1 = {.name = "w1", .dims = "8x3x3x3", .count = 216}, b1 = {.name 
 static tensor scale = {.name = "scale", .dims = "8", .count = 8}, shift = {.name = "shift", .dims = "8", .count = 8};
 static tensor mean = {.name = "mean", .dims = "8", .count = 8}, variance = {.name = "variance", .dims = "8", .count = 8};
 static tensor w2 = {.name = "w2", .dims = "8x4x1x1", .count = 32}, w3 = {.name = "w3", .dims = "8x3x2x2", .count = 96};
-static tensor factor = {.name = "factor", .dims = "1x6x1x1", .count = 6}, table = {.name = "table", .dims = "7", .count = 7};
+static tensor factor = {.name = "factor", .dims = "1x6x1x1", .count = 6}, table = {.name = "table", .dims = "31", .count = 31};
 static tensor *const tensors[] = {&w1, &b1, &scale, &shift, &mean, &variance, &w2, &w3, &factor, &table};
-enum { TENSORS = sizeof tensors / sizeof *tensors, HIGH = 6, WIDE = 7, PIXELS = HIGH * WIDE };
+enum { TENSORS = sizeof tensors / sizeof *tensors, HIGH = 20, WIDE = 31, PIXELS = HIGH * WIDE };
 
 /* A convolution with a normalisation behind it, a grouped one with a sum, a transposed grouped one with factors, and what is none. */
 static const char operations[] =
-    "input x f32 1x3x6x7\n"
-    "c1 = conv(x, w1, b1) ic3ih6iw7oc8oh6ow7kh3kw3ph1pw1\n"
+    "input x f32 1x3x20x31\n"
+    "c1 = conv(x, w1, b1) ic3ih20iw31oc8oh20ow31kh3kw3ph1pw1\n"
     "n1 = batchnorm(c1, scale, shift, mean, variance) epsilon 1e-3\n"
     "r1 = activate(n1) relu\n"
-    "c2 = conv(r1, w2) g2ic8ih6iw7oc8oh6ow7kh1kw1\n"
+    "c2 = conv(r1, w2) g2ic8ih20iw31oc8oh20ow31kh1kw1\n"
     "s2 = add(c2, r1)\n"
-    "d3 = deconv(s2, w3) g2ic8ih6iw7oc6oh12ow14kh2kw2sh2sw2\n"
+    "d3 = deconv(s2, w3) g2ic8ih20iw31oc6oh40ow62kh2kw2sh2sw2\n"
     "y = mul(d3, factor)\n"
     "t = transpose(r1) 0,2,3,1\n"
     "z = mul(t, 0.5)\n"
     "u = mul(s2, table)\n"
     "output y\noutput z\noutput u\n";
-enum { Y = 6 * 12 * 14, Z = 8 * PIXELS, U = 8 * PIXELS };
+enum { Y = 6 * 4 * PIXELS, Z = 8 * PIXELS, U = 8 * PIXELS };
 
 static float x[3 * PIXELS];
 static double expected_y[Y], expected_z[Z], expected_u[U];
@@ -104,12 +104,12 @@ static void expect(void)
             expected_u[o * PIXELS + p] = sum * table.at[p % WIDE];
         }
     for (int o = 0; o < 6; o++)
-        for (int h = 0; h < 12; h++)
-            for (int w = 0; w < 14; w++) {
+        for (int h = 0; h < 2 * HIGH; h++)
+            for (int w = 0; w < 2 * WIDE; w++) {
                 double sum = 0;
                 for (int i = 0; i < 4; i++)
                     sum += s2[(o / 3 * 4 + i) * PIXELS + h / 2 * WIDE + w / 2] * w3.at[(o / 3 * 4 + i) * 12 + o % 3 * 4 + h % 2 * 2 + w % 2];
-                expected_y[o * 168 + h * 14 + w] = sum * factor.at[o];
+                expected_y[o * 4 * PIXELS + h * 2 * WIDE + w] = sum * factor.at[o];
             }
 }
 
@@ -202,7 +202,7 @@ START_TEST(ports)
     convgen_network *n = opened(context, CONVGEN_LOOP);
     const convgen_port *p = convgen_network_input(n, 0);
     ck_assert_str_eq(p->name, "x");
-    ck_assert(p->type == CONVGEN_F32 && p->rank == 4 && p->dims[0] == 1 && p->dims[1] == 3 && p->dims[2] == 6 && p->dims[3] == 7);
+    ck_assert(p->type == CONVGEN_F32 && p->rank == 4 && p->dims[0] == 1 && p->dims[1] == 3 && p->dims[2] == HIGH && p->dims[3] == WIDE);
     ck_assert_ptr_null(convgen_network_input(n, 1));
     ck_assert_ptr_null(convgen_network_input(n, -1));
     ck_assert_str_eq(convgen_network_output(n, 1)->name, "z");
@@ -424,7 +424,7 @@ static const struct {
 } changes[] = {
     {"relu", "rulu", "bad.net:15: 'rulu' is not an activation"},
     {"add(c2", "add(c9", "bad.net:17: c9 is not known here"},
-    {"ic3ih6", "ic4ih6", "bad.net:13: "},
+    {"ic3ih20", "ic4ih20", "bad.net:13: "},
     {"8x3x3x3 @0", "8x3x3x3 @99999", "bad.net:2: "},
     {"8x3x3x3 @0", "9223372036854775807x9223372036854775807 @0", "bad.net:2: "},
     {"output z", "output q", "bad.net:"},
@@ -513,6 +513,26 @@ static int count_right(const convgen_network *n, const cg_network_memory *m)
     return right;
 }
 
+/* No operand of an operation is in its workspace, and some operation has one. */
+START_TEST(workspaces_are_apart)
+{
+    int seen = 0;
+    convgen_network *n = opened(context, CONVGEN_LOOP);
+    for (int i = 0; i < n->plan.count; i++) {
+        const cg_planned *o = &n->plan.at[i];
+        int64_t bytes = (int64_t)cg_kernel_workspace(n->runs[i].kernel, 1);
+        seen += bytes > 0;
+        for (int slot = 0; slot < CG_SLOTS && bytes; slot++) {
+            if (o->place[slot].kind != CG_AT_ARENA) continue;
+            bool apart = o->place[slot].offset >= o->workspace.offset + bytes || o->workspace.offset > o->place[slot].offset;
+            ck_assert_msg(apart, "%s: its operand at %lld is in its workspace", o->name, (long long)o->place[slot].offset);
+        }
+    }
+    ck_assert_int_gt(seen, 0);
+    convgen_network_free(n);
+}
+END_TEST
+
 START_TEST(what_is_wrong_is_found)
 {
     result r;
@@ -558,6 +578,7 @@ int main(void)
     tcase_add_test(t, efforts);
     tcase_add_test(t, a_run_allocates_nothing);
     tcase_add_test(t, in_f64_it_is_the_same_network);
+    tcase_add_test(t, workspaces_are_apart);
     tcase_add_test(t, what_is_wrong_is_found);
     tcase_add_test(t, in_plain_loops_it_is_the_same);
     TCase *files = test_case(suite, "files", 2);

@@ -236,7 +236,7 @@ FOLDED = [  # what follows the Conv that makes c, and whether it has a bias then
     ([node("Mul", "c small", "d"), node("Relu", "d", "y")], "FWD_D", "relu"),
     ([node("Mul", "c small", "d"), node("Add", "d small", "e"), node("Add", "e r", "f"), node("Relu", "f", "y")], "FWD_B", "residual+relu"),
     ([node("Sub", "c one", "d"), node("Sigmoid", "d", "y")], "FWD_B", "sigmoid"),
-    ([node("Div", "one c", "y")], "FWD_D", "none"),
+    ([node("Div", "one c", "d"), node("Relu", "d", "y")], "FWD_D", "none"),
     ([node("Add", "c other", "y")], "FWD_D", "none"),
     ([node("BatchNormalization", "c a b a b", "d"), node("Relu", "d", "y"), node("Neg", "c", "z")], "FWD_D", "none"),  # c is read as well
     ([node("Relu", "c", "d"), node("BatchNormalization", "d a b a b", "y")], "FWD_D", "relu"),

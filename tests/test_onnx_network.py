@@ -158,6 +158,8 @@ def test_outputs():
     says("an input", model([node("Identity", "x", "y")], [("x", [2, 3])]), ["y = reshape(x) 2x3"])
     says("twice", model([node("Relu", "x", "y"), node("Identity", "y", "z")], [("x", [2, 3])], "y z"), ["y = activate(x) relu", "z = reshape(y) 2x3"])
     says("a constant", model([node("Shape", "x", "y")], [("x", [2, 3])]), ["y = reshape(y.2) 2"])
+    says("as it is", model([node("Relu", "x", "y")], [("x", [2, 3])], "y x y"), ["y = activate(x) relu"])
+    check("once each", open(base + ".net").read().endswith("output y\noutput x\n"))
     says("unused", model([node("Relu", "x", "t"), node("Neg", "x", "y")], [("x", [2, 3])]), ["y = neg(x)"])
 
 
@@ -226,6 +228,8 @@ def test_opsets():
     says("Softmax 11, axis 1", model([node("Softmax", "x", "y")], [("x", [2, 3])], opset=11), ["y = softmax(x) axis 1"])
     says("Softmax 11, from axis 1 on", model([node("Softmax", "x", "y")], [("x", [2, 3, 4])], opset=11),
          ["y.2 = reshape(x) 2x12", "y.3 = softmax(y.2) axis 1", "y = reshape(y.3) 2x3x4"])
+    means("Add 6", model([node("Add", "x k", "y", broadcast=1, axis=1)], x, weights={"k": np.float32([1, 2, 3, 4])}, opset=6),
+          lambda x: x + np.float32([1, 2, 3, 4]).reshape(4, 1, 1))
     means("Dropout 11", model([node("Dropout", "x", "y mask", ratio=0.5)], x, opset=11), lambda x: x)
 
 
@@ -390,6 +394,7 @@ def test_graphs():
     refused("order", model([node("Relu", "t", "y"), node("Relu", "x", "t")]), "the shape of t")
     refused("twice", model([node("Relu", "x", "y"), node("Neg", "x", "y")]), "is there a second time")
     refused("operands", model([node("Add", "x", "y")]), "Add y cannot be read: it has 1 operands: 2 to 2 are allowed")
+    refused("missing", model([node("Sum", "x _ x", "y")]), "Sum y cannot be read: an operand of it is missing")
     refused("fit", model([node("Add", "x k", "y")], weights={"k": real(5)}), "its operands do not fit together: 1x3x8x8 and 5")
     refused("huge", model([node("Relu", "x", "y")], [("x", [2**31 - 1, 2**31 - 1])]), "out of range")
     refused("empty", model([node("Slice", "x a b", "y")], weights={"a": longs(0), "b": longs(0)}), "its result has no elements")
@@ -406,6 +411,22 @@ def test_graphs():
     refused("endless", model([node("F", "x", "y", domain="my")], others=["my"], functions=[endless]), "nested more than 64 deep")
 
 
+def test_models():
+    """What tests/models/make.py makes is read whole."""
+    where = importlib.util.spec_from_file_location("make", os.path.join(source, "tests", "models", "make.py"))
+    make = importlib.util.module_from_spec(where)
+    where.loader.exec_module(make)
+    counts = {"resnet50": (53, "1x1000"), "mobilenetv2": (52, "1x1000"), "unet": (19, "1x2x256x256"), "tiny": (9, "1x10")}
+    for name, (convolutions, sizes) in counts.items():
+        made = make.MODELS[name]()
+        onnx.save(made, path)
+        net = reader.read(path)
+        check(f"{name} is read", sum(o.op == "conv" for o in net.operations) == convolutions and all(not o.lost for o in net.operations))
+        check(f"{name}'s output", "x".join(map(str, net.outputs[0][1].dims)) == sizes)
+    y = network_numpy.run(net, {"input": real(1, 3, 20, 24)}, constants.FOLDS)["output"]
+    check(f"tiny's numbers: {y}", abs(y.sum() - 1) < 1e-5 and y.min() > 0 and y.max() < 0.9999)
+
+
 def test_unwritten():
     """What was there stays when nothing can be written."""
     onnx.save(model([node("Relu", "x", "y")]), path)
@@ -414,6 +435,13 @@ def test_unwritten():
         with redirect_stderr(err):
             status = command.main([path, "-o", to])
         check(f"{to}: {err.getvalue()}", status == 1 and sentence in err.getvalue())
+    clean()
+    onnx.save(model([node("Conv", "x w", "y")], weights={"w": real(4, 3, 3, 3)}), path)
+    os.mkdir(os.path.join(work, "there.net"))
+    before = sorted(os.listdir(work))
+    with redirect_stderr(io.StringIO()) as err:
+        status = command.main([path, "-o", os.path.join(work, "there")])
+    check(f"a folder: {err.getvalue()}", status == 1 and "Is a directory" in err.getvalue() and sorted(os.listdir(work)) == before)
 
 
 NUMBERS = [0, -1, 1, 2, 3, 7, 2**31 - 1, 2**31, 2**62, -2**63, 2**63 - 1]
@@ -457,7 +485,8 @@ def test_faults(seed):
 
 
 for test in [test_file, test_names, test_outputs, test_numbers, test_rows, test_opsets, test_constants, test_arithmetic, test_inlined, test_initialisers, test_external,
-             test_fused_convolution, test_transposed, test_dimensions, test_lost, test_attributes, test_graphs, test_unwritten]:
+             test_fused_convolution, test_transposed, test_dimensions, test_lost, test_attributes, test_graphs, test_models,
+             test_unwritten]:
     test()
 seed = int(os.environ.get("CONVGEN_SEED") or random.SystemRandom().randrange(1 << 30))
 print("seed", seed)

@@ -1,7 +1,8 @@
 """ONNX's backend node tests, read by convgen.onnx: each becomes a network file of the expected shapes (WORK_DIR/NAME.net), or is left out with a reason; what the
 network means (tests/python/network_numpy.py) is compared with the expected numbers.
 
-    test_onnx_nodes.py SOURCE_DIR WORK_DIR [--all] [PATTERN]     --all: a line for each; Debian's libonnx-testdata has the tests
+    test_onnx_nodes.py SOURCE_DIR WORK_DIR [--all] [--run] [PATTERN]     --all: a line for each; Debian's libonnx-testdata has the tests
+--run: each network is also run by convgen.Network on the test's arrays, with the library that $CONVGEN_LIBRARY names.
 Operands that decide shapes or are weights are inputs there: where that cannot be read, all but the first are made constants, then all.
 Exit status 77: python3-onnx or libonnx-testdata is not installed."""
 import collections
@@ -29,6 +30,9 @@ spec.loader.exec_module(reader)
 constants, file, walk, sizes, model_of = (importlib.import_module("reader." + name) for name in ("constants", "file", "walk", "sizes", "model"))
 sys.path.insert(0, os.path.join(source, "tests", "python"))
 import network_numpy  # noqa: E402
+if "--run" in sys.argv:
+    sys.path.insert(0, os.path.join(source, "python"))
+    import convgen  # noqa: E402
 
 
 class LeftOut(Exception):
@@ -96,6 +100,17 @@ def compare(net, names, inputs, outputs):
         np.testing.assert_allclose(a, wanted, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+def run(net, name, names, inputs, outputs):
+    """The same, by kernels."""
+    network = convgen.Network(os.path.join(work, name + ".net"))
+    given = dict(zip(names, inputs))
+    made = network.run({p.name: np.asarray(given[p.name]).astype(p.dtype) for p in network.inputs})
+    for (said, _), wanted in zip(net.outputs, outputs):
+        if said in made:
+            assert made[said].shape == wanted.shape, f"{said} is {made[said].shape} when it is run, {wanted.shape} is expected"
+            np.testing.assert_allclose(made[said].astype("float64"), wanted.astype("float64"), rtol=1e-3, atol=1e-5, err_msg=f"{said}, run")
+
+
 def attempt(folder):
     model, name = onnx.load(os.path.join(folder, "model.onnx")), os.path.basename(folder).removeprefix("test_")
     if "BFLOAT16" in folder:
@@ -109,6 +124,8 @@ def attempt(folder):
     if name in DIFFERENT:
         raise LeftOut(DIFFERENT[name])
     compare(net, names, inputs, outputs)
+    if "--run" in sys.argv:
+        run(net, name, names, inputs, outputs)
     return "all constant" if not first and names else ""
 
 

@@ -4,6 +4,7 @@
 -- Forward and backward data are in direct_gather.lua, backward weights in direct_gradient.lua, the estimates in
 -- direct_cost.lua; here are the names of schedules and which are worth trying. The canonical order holds: taps, then
 -- channels; for backward weights blocks of output pixels.
+local activations = require "activations"
 local family = require "family"
 local parts = require "parts"
 local reduce = require "reduce"
@@ -23,7 +24,7 @@ local window = require "rewrite/window"
 local most_variants, most_parts = 12, 16
 
 ---- schedules: [turned/][gather/][planes.s2/][window/][lanes.g4/][fold/][ranges/]direct.p7.v4.rows4 -------------------
----- and [turned/][gather/][panel/]direct.i8.v2 ------------------------------------------------------------------------
+---- and [turned/][gather/][window/][panel/]direct.i8.v2 ---------------------------------------------------------------
 -- Forward and backward data: pixels and vectors of a tile, rows of a task. `turned` lays channels-first data out as a
 -- whole before; `gather` moves the pixels of a strided 1x1 together; `planes` lays out channels-first data, for shares
 -- of the column tiles; `window` moves what a task reads of some groups' channels together; `lanes` puts whole groups
@@ -31,22 +32,24 @@ local most_variants, most_parts = 12, 16
 -- lanes; `panel` moves the output channels of a tile of backward weights together. .fetch fetches early what comes from
 -- far: the weights' panel, the gradient's lines. For activations in memory: .across takes a task's pixels through all
 -- column tiles and fetches the next ones meanwhile, .stream writes past the caches, .ahead fetches what the next tile
--- sums.
+-- sums. Of few output pixels a sum's .across takes a piece of the input channels through all column tiles.
 
 local forms = {
   { turned.node, gathered.node, planes.node, window.node, lane_groups.node, fold.node, ranges.node, { "direct",
     marks = { "fetch", "across", "stream" }, fields = { { "p", "pixels" }, { "v", "vectors" }, { "rows", "rows" } } } },
-  { sums = true, turned.node, gathered.node, { "panel", when = "panel" }, { "direct", fields = { { "i", "inputs" },
-    { "v", "vectors" } }, marks = { "fetch", "ahead" } } },
+  { sums = true, turned.node, gathered.node, window.node, { "panel", when = "panel" }, { "direct",
+    fields = { { "i", "inputs" }, { "v", "vectors" } }, marks = { "fetch", "ahead", "across" } } },
 }
 
 ---- what can be -------------------------------------------------------------------------------------------------------
 
--- The registers beside the accumulators: one row of the panel, the broadcast, and a mask for ragged channels where
--- masks take vector registers. (A broadcast inside the fma would save that one register but loads v times as often.)
+-- The registers beside the accumulators: one row of the panel, the broadcast, and, where masks take vector registers, a
+-- mask for ragged channels: of a row's ends, or beside what an activation takes; else it is in the broadcast's, which
+-- is done with when sums are stored. (A broadcast inside the fma would save that one but loads v times as often.)
 local function other_registers(s, v, folded)
-  local ragged = folded or (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
-  return v + 1 + (ragged and not s.target.mask_registers and 1 or 0)
+  local ragged = (s.p.pass == "backward_data" and s.icg or s.ocg) % s.lanes ~= 0
+  local masked = folded or ragged and activations.room(s.p, s.target) > 0
+  return v + 1 + (masked and not s.target.mask_registers and 1 or 0)
 end
 
 local function most_rows(s, v, beside)
@@ -121,8 +124,8 @@ end
 
 ---- what is worth trying ----------------------------------------------------------------------------------------------
 
--- Pixels of diff_dst this far apart share few sets of the nearest cache: a panel may pay.
-local function spread(p) return p.oc * parts.size_of(p) >= 1024 end
+-- Pixels this far apart share few sets of the nearest cache: a panel of diff_dst's may pay, a window of src's.
+local function spread(p, channels) return channels * parts.size_of(p) >= 1024 end
 
 -- The weights, or their gradient, are larger than what the caches near the processor hold: fetching them early may pay.
 local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
@@ -130,6 +133,10 @@ local function far(p, m) return parts.weight_bytes(p) > 4 * m.l2 end
 -- Activations come from memory, each for one tap only: the order of the loops and fetching early may pay.
 local function beyond(bytes, m) return m.line(bytes) > m.rates.l3 end
 local function thin(p, m) return math.max(table.unpack(p.kernel)) == 1 and beyond(parts.activation_bytes(p), m) end
+
+-- Sums of backward weights so short that the gradient's stores and what begins them take most of the time.
+local few = 16
+local function few_pixels(p) return reduce.one_block(p) and parts.pixels(p, p.output) <= few end
 
 -- All ways to set marks of a list: tables with each of them or without.
 local function ways(marks)
@@ -158,13 +165,17 @@ local function sum_candidates(s, add)
   local p, m, marks = s.p, s.m, {}
   if p.layout == "nchw" then return true end
   if p.stride[1] * p.stride[2] * p.stride[3] > 1 and gradient.copied_bytes(p) then marks[1] = "copies" end
-  if spread(p) then marks[#marks + 1] = "panel" end
+  if spread(p, p.oc) then marks[#marks + 1] = "panel" end
+  local apart = s.taps > 1 and spread(p, p.ic)
+  if apart and not family.first(window.block_misfits(p, {})) then marks[#marks + 1] = "window" end
   if far(p, m) then marks[#marks + 1] = "fetch" end
   if thin(p, m) then marks[#marks + 1] = "ahead" end
+  if few_pixels(p) and s.ocg > s.lanes then marks[#marks + 1] = "across" end
   each_tile(s, s.ocg, function(v, most)
     for _, way in ipairs(ways(marks)) do
       way.inputs, way.vectors = cut.even_size(s.icg, most), v
-      add(way)
+      local short = v < math.min(3, (s.ocg + s.lanes - 1) // s.lanes)
+      if not (way.across and (way.panel or way.ahead or short)) then add(way) end
     end
   end)
 end
@@ -301,7 +312,11 @@ end
 local sums = { candidates = sum_candidates, cycles = estimate.gradient, stages = gradient.stages }
 function sums.misfit(s, schedule)
   if s.p.layout == "nchw" then return "direct's backward weights need channels-last data" end
-  return tile_misfit(s, schedule, schedule.inputs, gradient)
+  return family.first {
+    { schedule.across and not reduce.one_block(s.p), "across is for one block of output pixels" },
+    { schedule.across and (schedule.panel or schedule.ahead), "across has no panel, and fetches nothing ahead" } }
+    or schedule.window and family.first(window.block_misfits(s.p, schedule))
+    or tile_misfit(s, schedule, schedule.inputs, gradient)
 end
 
 -- Channels-first rows that planar takes are not turned.
@@ -322,8 +337,9 @@ local told = { { "window", "what a task reads of some groups' channels is moved 
 
 function direct.explain(p, s, target)
   if s.inputs then
+    local moved = s.window and "; what a block reads of a group's channels is moved together first" or ""
     return { ("tiles of %s x %s of output channels, lane by lane; "):format(parts.plural(s.inputs, "input channel"),
-      parts.plural(s.vectors, "vector")) .. "sums over blocks of output pixels" }
+      parts.plural(s.vectors, "vector")) .. "sums over blocks of output pixels" .. moved }
   end
   local lines = {}
   local function add(text, ...) lines[#lines + 1] = text:format(...) end

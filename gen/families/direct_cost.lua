@@ -71,7 +71,7 @@ local function count_lines(t, s, schedule, order, tiles, panel)
     near = schedule.pixels * chunk, fetched = schedule.fetch })
   counts.input(t, s, { times = shared and tiles or p.groups, chunk = chunk, pitch = pitch, units = c.w.read,
     once = c.w.once, passes = shared and 1 or tiles, first = order.first, next = order.next, panel = panel,
-    fetched = schedule.across })
+    fetched = schedule.across, waits = shared and "line" or "page" })
   local again = p.batch * s.apart * tiles * c.seen * (c.w.seen - c.w.read) -- the taps of a row
   t:read(again, { chunk = chunk, pitch = pitch, own = schedule.pixels * chunk, others = panel / s.taps })
 end
@@ -82,10 +82,8 @@ local function count_moves(t, s, schedule, order, tiles)
   if schedule.window then
     window.plan(s, schedule.rows)
     local n = (schedule.groups and tiles or p.groups) * window.pixels(s)
-    t:read(n, { chunk = s.chunk, pitch = s.source.w * s.size, own = c.d.once * c.h.once * c.w.once * s.chunk,
+    t:copy(n, { chunk = s.chunk, pitch = s.source.w * s.size, own = c.d.once * c.h.once * c.w.once * s.chunk,
       others = order.first })
-    t:stores(n * s.chunk / (s.lanes * s.size))
-    t:loops(n)
     order.first, order.next = s.scratch, s.scratch
   end
   if s.planes then
@@ -98,11 +96,11 @@ end
 
 -- whole: of the problem; s: of what its tiles see.
 function direct_cost.gathering(whole, s, schedule)
-  local p, t, runs, width, wide, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0, 0
+  local p, t, runs, wide, often = whole.p, whole.m.tally(), gathering.columns(s, schedule, whole.target), 0, 0
   s.counts = s.counts or counts.of(s.axes)
   s.apart, s.chunk = schedule.groups and 1 or p.groups, (schedule.groups or 1) * s.from.channels * s.size
   for _, run in ipairs(runs) do
-    width, wide = math.max(width, run.tile.width), wide + run.count * run.tile.width
+    wide = wide + run.count * run.tile.width
     often = often + count_steps(t, s, schedule, run)
     count_stores(t, s, schedule, run)
   end
@@ -111,7 +109,7 @@ function direct_cost.gathering(whole, s, schedule)
   local order = order_of(s, schedule, runs.all, packed)
   order.often, order.packed = often, packed
   count_moves(t, s, schedule, order, runs.all)
-  count_lines(t, s, schedule, order, runs.all, rows * width)
+  count_lines(t, s, schedule, order, runs.all, rows * wide / runs.all)
   return counts.shared(t, p, order.tasks, packed)
 end
 
@@ -186,31 +184,52 @@ function direct_cost.ranges(whole, s, schedule)
   local tiles, often = count_classes(t, whole, s, schedule)
   local c, columns = s.counts, parts.round_up(s.to.channels, s.fold and 1 or whole.lanes)
   local packed, all = s.taps * s.chunk * columns * p.groups, activations(p)
+  local share = c.seen / (c.rows * p.kernel[1] * p.kernel[2]) -- of its panel that a row reads
   local order = { tasks = p.batch * p.groups * tiles * counts.blocks(s.axes[2], schedule.rows) * s.to.size[1],
-    panels = p.groups * tiles, far = all + packed, first = all, often = often,
+    panels = p.groups * tiles / share, far = all + packed, first = all, often = often / share,
     next = p.batch * c.d.once * c.h.once * c.w.once * s.chunk }
-  count_lines(t, s, schedule, order, tiles, packed / p.groups / tiles)
+  count_lines(t, s, schedule, order, tiles, packed / p.groups / tiles * share)
   return counts.shared(t, p, order.tasks, packed)
 end
 
 ---- backward weights --------------------------------------------------------------------------------------------------
 
-function direct_cost.gradient(s, schedule)
-  local p, t, taps, icg, size = s.p, s.m.tally(), s.taps, s.icg, s.size
-  local all, pixels, block = activations(p), pixels_of(p, p.output), counts.block(p)
-  local source = schedule.copies and copies.pitch(p) * size or p.ic * p.stride[3] * size
-  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
-    local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
-    for _, piece in ipairs(cut.piece_runs(icg, schedule.inputs)) do
-      counts.sums(t, p, n * taps * piece.count, { rows = piece.size, vectors = v },
-        { bytes = bytes, pitch = schedule.panel and bytes or pitch },
-        { bytes = piece.size * size, all = icg * size, pitch = source })
-    end
-    local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
-    if schedule.panel then t:copy(n * pixels, walk) end
-    t:write(n * taps * icg * pixels / block, bytes, pitch, parts.weight_bytes(p))
-    t:stores(n * taps * icg * pixels / block * v)
+-- Counts the windows of all blocks and groups, each pixel a turn of a loop.
+local function count_windows(t, p, block)
+  local w, bytes, pitch = window.block(p), p.ic // p.groups * parts.size_of(p), p.ic * parts.size_of(p)
+  local blocks = p.batch * p.output[1] * ((p.output[2] * p.output[3] + block - 1) // block)
+  local n = p.groups * blocks * w.pixels
+  t:copy(n, { chunk = bytes, pitch = pitch, own = w.pixels * 64, others = w.bytes })
+  t:loops(n)
+end
+
+-- The sums of a run of column tiles. With `across` pieces of the input channels begin in a loop; all of a pixel of
+-- diff_dst passes from one to the next, of src what a piece reads.
+local function count_sums(t, s, schedule, run)
+  local p, size, block, across = s.p, s.size, counts.block(s.p), schedule.across
+  local apart = schedule.window and s.icg or p.ic
+  local source = schedule.copies and copies.pitch(p) * size or apart * p.stride[3] * size
+  local n, v, bytes, pitch = p.groups * run.count, run.tile.vectors, run.tile.channels * size, p.oc * size
+  for _, piece in ipairs(cut.piece_runs(s.icg, schedule.inputs)) do
+    counts.sums(t, p, n * s.taps * piece.count, { rows = piece.size, vectors = v, looped = across },
+      { bytes = bytes, pitch = schedule.panel and bytes or pitch, all = across and s.ocg * size },
+      { bytes = piece.size * size, all = (across and piece.size or s.icg) * size, pitch = source, waits = "page" })
   end
+  local walk = { chunk = bytes, pitch = pitch, own = block * (bytes + 64), others = block * pitch }
+  if schedule.panel then t:copy(n * parts.pixels(p, p.output), walk) end
+  if schedule.window then count_windows(t, p, block) end
+  t:stores(n * s.taps * s.icg * parts.pixels(p, p.output) / block * v)
+end
+
+function direct_cost.gradient(s, schedule)
+  local p, t, all = s.p, s.m.tally(), activations(s.p)
+  local rows = p.groups * s.taps * s.icg * pixels_of(p, p.output) / counts.block(p)
+  local function write(n, channels) t:write(n, channels * s.size, p.oc * s.size, parts.weight_bytes(p)) end
+  for _, run in ipairs(cut.runs_of_columns(s.ocg, schedule.vectors, s.lanes)) do
+    count_sums(t, s, schedule, run)
+    if not schedule.across then write(rows * run.count, run.tile.channels) end
+  end
+  if schedule.across then write(rows, s.ocg) end
   t:read(1, { chunk = all, pitch = all, own = all, others = parts.weight_bytes(p), fetched = schedule.ahead })
   return t:cycles() / p.threads
 end

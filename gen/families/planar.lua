@@ -147,8 +147,12 @@ local function sum_candidates(s, add)
     if most >= 1 then
       local inputs = cut.even_size(s.icg, most)
       local several = cut.even_size(p.kernel[3], math.max(most // inputs, 1))
-      -- What one tap would do direct has of channels-last data.
+      -- What one tap would do direct has of channels-last data; fewer inputs with a row of taps go over the pixels of
+      -- small groups but once: where these stand apart, direct moves them together.
       if several > 1 or not last then add { inputs = inputs, taps = several, vectors = v } end
+      if several == 1 and last and p.groups > 1 and p.ic * s.size < 1024 and most >= p.kernel[3] then
+        add { inputs = cut.even_size(s.icg, most // p.kernel[3]), taps = p.kernel[3], vectors = v }
+      end
       if several > 1 and not last then add { inputs = inputs, taps = 1, vectors = v } end
     end
   end

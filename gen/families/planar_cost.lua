@@ -101,7 +101,8 @@ local function count_taps(t, s, schedule)
       for _, taps in ipairs(cut.piece_runs(p.kernel[3], schedule.taps)) do
         counts.sums(t, p, groups * run.count * inputs.count * taps.count,
           { rows = inputs.size * taps.size, vectors = v }, { bytes = diff, pitch = last and p.oc * size or diff },
-          { bytes = (last and inputs.size or 1) * size, pitch = pitch, times = last and 1 or inputs.size })
+          { bytes = (last and inputs.size or 1) * size, pitch = pitch,
+            times = last and math.min(taps.size, p.stride[3]) or inputs.size, waits = "page" })
       end
     end
     if not last then t:turns(p.groups * run.count * parts.pixels(p, p.output) * diff / 16) end

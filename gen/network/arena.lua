@@ -6,7 +6,10 @@ local types = require "network/types"
 local views = require "network/views"
 local operations = require "network/operations"
 local place = require "network/place"
+local text = require "network/text"
 local arena = {}
+
+local most_bytes = 1 << 46
 
 local function each_view(step, visit)
   for _, slot in ipairs(step.slots) do visit(slot[2]) end
@@ -87,6 +90,7 @@ function arena.of(steps, workspaces)
     end
   end
   local bytes, bound = place.blocks(list)
+  if bytes > most_bytes then text.fail("the tensors need %d bytes at one time: at most 2^46 are allowed", bytes) end
   return { bytes = bytes, bound = bound, blocks = list, of = of }
 end
 

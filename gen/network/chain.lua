@@ -5,7 +5,6 @@
 -- second operand, %1 the first step's result: `mul($1,$2) leaky:0.1(%1)`.
 local text = require "network/text"
 local convolution = require "network/convolution"
-local activations = require "activations"
 local chain = {}
 
 local fail = text.fail
@@ -17,7 +16,6 @@ for range, names in pairs { [{ 2, 8 }] = "add sub mul div max min", [{ 2, 2 }] =
   [{ 1, 1 }] = "sqrt exp log neg abs erf softplus" } do
   for name in names:gmatch "%S+" do counts[name] = range end
 end
-chain.counts = counts
 
 ---- text --------------------------------------------------------------------------------------------------------------
 
@@ -132,7 +130,5 @@ function chain.kernel_step(step)
   for i = 1, last do k[#k + 1] = kernel_arg(step.args[i]) end
   return k
 end
-
-function chain.is_activation(name) return not counts[name] and activations.rows[name] ~= nil end
 
 return chain

@@ -95,6 +95,23 @@ local function fuse_epilogues(net)
   return graph.network(net, list)
 end
 
+---- normalisation that no convolution took ----------------------------------------------------------------------------
+
+-- A vector of channels as long as the channels of a tensor of some rank.
+local function along_channels(g, name, rank)
+  local dims, behind = g.tensors[name].dims, rank - 1 - shapes.channel_axis(g.net.layout, rank)
+  if behind == 0 then return name end
+  local shape = { dims[1] }
+  for i = 1, behind do shape[1 + i] = 1 end
+  return graph.constant(g, "reshape", name, { name }, { dims = shape })
+end
+
+local norms = { batchnorm = { function(g, o)
+  local rank, operands = #g.tensors[o.name].dims, { o.operands[1] }
+  for i = 2, 5 do operands[i] = along_channels(g, o.operands[i], rank) end
+  return graph.replace(g, operation("chain", o.name, operands, { steps = chain.steps(o) }))
+end } }
+
 ---- chains ------------------------------------------------------------------------------------------------------------
 
 local function is_element(o) return operations.rows[o.op].kind == "elements" end
@@ -103,7 +120,7 @@ local function is_element(o) return operations.rows[o.op].kind == "elements" end
 local function as_chain(w, o)
   local c = w.chains[o]
   if c then return c end
-  c = { tensors = {}, steps = chain.steps(o), of = { o }, per_channel = o.op == "batchnorm" }
+  c = { tensors = {}, steps = chain.steps(o), of = { o } }
   for _, name in ipairs(o.operands) do
     if type(name) == "string" then c.tensors[#c.tensors + 1] = name end
   end
@@ -150,7 +167,7 @@ local function joined(a, b, between)
   local steps = renumbered(a.steps, first, 0, {})
   table.move(renumbered(b.steps, places, #a.steps, instead), 1, #b.steps, #steps + 1, steps)
   local of = table.move(b.of, 1, #b.of, #a.of + 1, table.move(a.of, 1, #a.of, 1, {}))
-  return { tensors = list, steps = steps, of = of, per_channel = a.per_channel or b.per_channel }
+  return { tensors = list, steps = steps, of = of }
 end
 
 local function all_read_by(w, name, o)
@@ -165,7 +182,7 @@ local function join_makers(w, o)
   for _, name in ipairs(table.move(c.tensors, 1, #c.tensors, 1, {})) do
     local p = w.net.tensors[name].from
     if p and is_element(p) and not w.net.tensors[name].constant and all_read_by(w, name, o)
-      and shapes.same(dims_of(w, name), dims) and p.op ~= "batchnorm" then
+      and shapes.same(dims_of(w, name), dims) then
       local both = joined(as_chain(w, p), c, name)
       if both then
         c, w.chains[o], w.gone[p] = both, both, true
@@ -178,7 +195,7 @@ local function fuse_chains(net)
   local w = look.at(net)
   w.chains = {}
   for _, o in ipairs(net.operations) do
-    if is_element(o) and o.op ~= "batchnorm" then join_makers(w, o) end
+    if is_element(o) then join_makers(w, o) end
   end
   for o, c in pairs(w.chains) do
     if #c.of > 1 and not w.gone[o] then
@@ -191,7 +208,7 @@ end
 ---- the whole ---------------------------------------------------------------------------------------------------------
 
 function fuse.network(net)
-  return fuse_chains(fuse_epilogues(net))
+  return fuse_chains(graph.rewritten(fuse_epilogues(net), norms))
 end
 
 return fuse

@@ -3,7 +3,6 @@
 -- graph.feed gives an operation to rules, the first of which that takes it has said what it becomes; else it stands
 -- as it is. What earlier operations have become can still change (`takes_over`), what is made of constants alone
 -- stands first.
-local text = require "network/text"
 local operations = require "network/operations"
 local file = require "network/file"
 local graph = {}
@@ -93,7 +92,7 @@ end
 
 -- The operation that makes a tensor which nothing else reads, if it is one of these.
 function graph.sole(g, name, ops)
-  local maker = type(name) == "string" and g.count[name] == 1 and not g.output[name] and g.maker[name]
+  local maker = type(name) == "string" and g.count[name] == 1 and g.maker[name]
   return maker and ops[maker.op] and maker or nil
 end
 
@@ -113,7 +112,7 @@ function graph.drop(g, o, operand)
     g.count[operand] = g.count[operand] + (g.count[o.name] or 1) - 1
     return true
   end
-  if not maker or g.output[operand] or g.count[operand] ~= 1 or #maker.results > 1 then return false end
+  if not maker or g.count[operand] ~= 1 or #maker.results > 1 then return false end
   return graph.takes_over(g, maker, o)
 end
 

@@ -2,8 +2,9 @@
 --
 -- operation: { op = a row below, its attributes by name }; views: by slot (src, weights, residual, bias, slope:
 -- operands in order; dst: the result) { type, dims, strides in elements }. Axes count from 0, as in a network's file.
--- Every view is right, views whose innermost axis has the stride 1 are fast. Results have the same bits on all targets
--- and for any number of threads: each file says the order of its sums.
+-- The result may lie where src does, if it is the same view, in chains, softmax and normalisation; else nothing may
+-- overlap. Every view is right, views whose innermost axis has the stride 1 are fast. Results have the same bits on all
+-- targets and for any number of threads: each file says the order of its sums.
 local build = require "build"
 local driver = require "driver"
 local along = require "network/along"

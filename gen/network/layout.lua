@@ -78,6 +78,9 @@ function kinds.fold(l, o)
   if before then table.move(before.steps, 1, #before.steps, 1, f.steps) end
   local operands = {}
   for i = 2, #o.operands do operands[i - 1] = operand_view(l, o.operands[i]) end
+  if #f.steps == operations.most_folds then
+    text.fail("%s: at most %d steps are folded into a convolution", text.name(o.name), operations.most_folds)
+  end
   f.steps[#f.steps + 1] = { what = o.attributes.what, epsilon = o.attributes.epsilon, operands = operands }
   l.folded[o.results[1]], l.folded[o.results[2]] = f, f
   l.views[o.results[1]] = l.views[o.operands[1]]
@@ -244,13 +247,11 @@ local function along_channels(l, v, dims)
   return views.broadcast(views.reshaped(v, shape), dims)
 end
 
-local per_channel = { batchnorm = true, instancenorm = true }
-
 -- Operands as long as the first, or as the result.
 local function broadcast_to(l, o, dims)
   return function(at, name)
     local v = view_of(l, name)
-    if v and per_channel[o.op] and at > 1 then return along_channels(l, v, dims) end
+    if v and o.op == "instancenorm" and at > 1 then return along_channels(l, v, dims) end
     return v and views.broadcast(v, dims)
   end
 end

@@ -6,31 +6,36 @@ local driver, program, types = require "driver", require "program", require "typ
 local axes, maps = require "network/axes", require "network/maps"
 local linear = {}
 
-local most_vectors = 8
+local most_vectors, most_pairs = 8, 4
 
 ---- kernels -----------------------------------------------------------------------------------------------------------
 
--- Pixels, as many as the count says, of `size` neighbours each: from those of two rows. steps: of a and b, and of dst.
-local function kernel(named, o, size, steps)
+-- Pixels, as many as the count says, of `size` neighbours each, from those of two rows, each with `each` pairs of
+-- shares. steps: of a and b; of dst, from one result to the next.
+local function kernel(named, o, size, steps, each)
   local k = program.new(named)
   local a, b, shares = k:pointer("a", "in"), k:pointer("b", "in"), k:pointer("shares", "in")
-  local dst, low, high = k:pointer("to", "out"), k:vector "low", k:vector "high"
-  local pixels = k:count "pixels"
-  k:broadcast(low, k:at(shares))
-  k:broadcast(high, k:at(shares, 1))
+  local dst, share, pixels = k:pointer("to", "out"), {}, k:count "pixels"
+  for i = 1, 2 * each do
+    share[i] = k:vector("share", { i - 1 })
+    k:broadcast(share[i], k:at(shares, i - 1))
+  end
   local function between(at, count)
     local x, y = k:vector "x", k:vector "y"
     k:load(x, k:at(a, at), 0, count)
     k:load(y, k:at(b, at), 0, count)
-    k:mul(x, x, low)
-    k:fma(x, y, high)
-    k:store(k:at(dst, at), x, 0, count)
+    for i = 0, each - 1 do
+      local sum = k:vector "sum"
+      k:mul(sum, x, share[2 * i + 1])
+      k:fma(sum, y, share[2 * i + 2])
+      k:store(k:at(dst, i * steps[2] + at), sum, 0, count)
+    end
   end
   k:loop(pixels, function()
     for at = 0, size - 1, o.lanes do between(at, math.min(o.lanes, size - at)) end
     k:advance(a, steps[1])
     k:advance(b, steps[1])
-    k:advance(dst, steps[2])
+    k:advance(dst, each * steps[2])
   end)
   return k:finish()
 end
@@ -39,7 +44,7 @@ end
 
 -- The axes: resized ones, the others, and the one of neighbours in both.
 local function axes_of(views)
-  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides })
+  local list = axes.of(views.dst.dims, { views.src.strides, views.dst.strides }, views.src.dims)
   local resized, rest, across = {}, {}, nil
   for _, axis in ipairs(list) do
     axis.inputs = views.src.dims[axis.place]
@@ -72,13 +77,24 @@ local function row(s, level, from, slot)
   return to
 end
 
+-- The pixels of a row from those of `line`: a run in one call, the others one by one.
 local function pixels(d, o, piece, line, to)
-  local last = o.resized[#o.resized]
+  local last, run = o.resized[#o.resized], piece.run and o.run
   local step = #o.resized > 1 and piece.size or last.steps[1]
-  d:loop("x", 0, last.size, 1, function(x)
-    d:call(piece.pixels, { { line[1], line[2] + last.low(x) * step }, { line[1], line[2] + last.high(x) * step },
-      { last.shares, x * 2 }, { d.dst, to + x * last.steps[2] }, 1 })
-  end)
+  local function call(which, low, first, count)
+    d:call(which, { { line[1], line[2] + low * step }, { line[1], line[2] + (low + 1) * step },
+      { last.shares, first * 2 }, { d.dst, to + first * last.steps[2] }, count })
+  end
+  local function single(from, stop)
+    d:loop("x", from, stop, 1, function(x)
+      d:call(piece.pixels, { { line[1], line[2] + last.low(x) * step }, { line[1], line[2] + last.high(x) * step },
+        { last.shares, x * 2 }, { d.dst, to + x * last.steps[2] }, 1 })
+    end)
+  end
+  single(0, run and run.first or last.size)
+  if not run then return end
+  call(piece.run, driver.expr(run.low), driver.expr(run.first), run.groups)
+  single(run.first + run.groups * run.each, last.size)
 end
 
 local function body(o, outer)
@@ -103,8 +119,11 @@ end
 
 local function add_kernels(b, o, piece)
   local last, size = o.resized[#o.resized], piece.size
-  local function new(steps) return b:new("blend", function(named) return kernel(named, o, size, steps) end) end
+  local function new(steps, each)
+    return b:new("blend", function(named) return kernel(named, o, size, steps, each or 1) end)
+  end
   piece.pixels = new { 0, 0 }
+  piece.run = o.run and new({ #o.resized > 1 and size or last.steps[1], last.steps[2] }, o.run.each)
   piece.rows = #o.resized > 1 and new { last.steps[1], size }
   piece.blends = #o.resized > 2 and new { size, size }
 end
@@ -121,6 +140,9 @@ function linear.stages(b, operation, views)
   for _, axis in ipairs(resized) do
     axis.lows, axis.highs, axis.parts = maps.linear(operation, axis.place, axis.inputs, axis.size)
   end
+  local last = resized[#resized]
+  local run = maps.run(last.lows, last.highs, last.parts)
+  o.run = run.groups > 1 and run.each <= most_pairs and run
   o.lanes = across and types.lanes(b.p.type, b.target) or 1
   o.pieces = axes.pieces(across or axes.one(2), across and math.min(across.size, o.lanes * most_vectors) or 1)
   for _, piece in ipairs(o.pieces) do

@@ -66,6 +66,39 @@ function maps.linear(operation, axis, size, out)
   return low, high, shares
 end
 
+-- Outputs between the same two elements: {first, low, count}; false where these are one.
+local function groups_of(low, high)
+  local list = {}
+  for i, at in ipairs(low) do
+    local last = list[#list]
+    if last and last.low == at and last.pair == (high[i] ~= at) then last.count = last.count + 1
+    else list[#list + 1] = { first = i - 1, low = at, count = 1, pair = high[i] ~= at } end
+  end
+  return list
+end
+
+local function alike(a, b, shares)
+  if not b or not (a.pair and b.pair) or a.count ~= b.count or b.low ~= a.low + 1 then return false end
+  for i = 1, 2 * a.count do
+    if shares[2 * a.first + i] ~= shares[2 * b.first + i] then return false end
+  end
+  return true
+end
+
+-- The longest run of such groups that are alike, each an element on: {first output, low, outputs of a group, groups}.
+function maps.run(low, high, shares)
+  local best, run
+  local list = groups_of(low, high)
+  for i, group in ipairs(list) do
+    if i == 1 or not alike(list[i - 1], group, shares) then
+      run = { first = group.first, low = group.low, each = group.count, groups = 0 }
+    end
+    run.groups = run.groups + 1
+    if not best or run.groups * run.each > best.groups * best.each then best = run end
+  end
+  return best
+end
+
 ---- what a list is ----------------------------------------------------------------------------------------------------
 
 -- A list as a * i + b, or nil.

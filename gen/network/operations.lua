@@ -16,6 +16,8 @@ local convolution = require "network/convolution"
 local chain = require "network/chain"
 local operations = { rows = {} }
 
+operations.most_folds = 16 -- into one convolution, as the runtime keeps them (CG_FOLDS)
+
 local rows, fail = operations.rows, text.fail
 local needed, flag, choice, keyed, bare, lettered = words.needed, words.flag, words.choice, words.keyed, words.bare,
   words.lettered

@@ -3,7 +3,6 @@
 -- "simplified" and "fused" are network files; "layout" is one with comments that say where each operation reads and
 -- writes; "memory" lists the arena's blocks.
 local text = require "network/text"
-local types = require "network/types"
 local file = require "network/file"
 local simplify = require "network/simplify"
 local fuse = require "network/fuse"

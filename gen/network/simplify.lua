@@ -5,6 +5,7 @@
 -- bias (`fold`, an operation on constants that the runtime does in double); zeros around an input become a
 -- convolution's padding.
 local shapes = require "network/shapes"
+local operations = require "network/operations"
 local graph = require "network/graph"
 local recognise = require "network/recognise"
 local simplify = {}
@@ -232,6 +233,8 @@ end
 
 -- Folds a step into the weights and the bias of p.
 local function fold(g, p, o, what, operands, epsilon)
+  p.folds = (p.folds or 0) + 1
+  if p.folds > operations.most_folds then return false end
   local weights, bias = graph.name(g, p.operands[2]), graph.name(g, p.operands[3] or o.name)
   table.insert(operands, 1, p.operands[2])
   local window = p.attributes.window

@@ -65,6 +65,7 @@ local function quoted(line, at)
 end
 
 local function checked_name(name)
+  if name:find("\0", 1, true) then fail "a name has a character 0: all others are allowed" end
   if name == "" or #name > longest_name or not utf8.len(name) then
     fail("a name has %d bytes: allowed are 1 to %d, in UTF-8", #name, longest_name)
   end

@@ -1,9 +1,12 @@
 -- window.lua: what a task reads of the channels of some groups, moved together into its scratch. Where the input is,
 -- those of neighbouring pixels lie a whole pixel apart: in few sets of the caches, each line in a page of its own.
 --
--- A task computes a band of rows; bands and windows are those of planes.lua. For channels-last data.
+-- A task computes a band of rows, or sums a block of them; bands and windows are those of planes.lua. For channels-last
+-- data.
 local gather = require "gather"
+local parts = require "parts"
 local planes = require "rewrite/planes"
+local reduce = require "reduce"
 local relayout = require "relayout"
 local cut = require "tiles"
 local view = require "view"
@@ -67,6 +70,34 @@ function window.pixels(s)
   for _, band in ipairs(s.bands) do rows = rows + band.count * band.window.count end
   for _, axis in ipairs(s.axes[1]) do planes_read = planes_read + axis.outputs * planes.window({ axis }, 1).count end
   return s.p.batch * planes_read * rows * s.from.size[3]
+end
+
+---- windows of blocks, for backward weights ---------------------------------------------------------------------------
+
+-- What a block of rows of outputs reads of a group: its axis along d, its rows as a band, and bytes of it.
+function window.block(p)
+  local axis, rows, size = gather.forward_axis(p, 1)[1], reduce.block_size(p), parts.size_of(p)
+  local band = { window = planes.window(gather.forward_axis(p, 2), rows) }
+  local pixels = planes.window({ axis }, 1).count * band.window.count * p.input[3]
+  return { axis = axis, band = band, pixels = pixels, bytes = parts.round_up(pixels * (p.ic // p.groups) * size, 64) }
+end
+
+-- The builder with a window of blocks as what it reads.
+function window.of_blocks(b)
+  local source, block = view.src(b.p), window.block(b.p)
+  local from = view.moved(source, "scratch", source.channels)
+  from.d = block.band.window.count * from.h
+  return setmetatable({ source = source, from = from, axis = block.axis, band = block.band }, { __index = b })
+end
+
+-- Why backward weights cannot be with windows, or nil: rows for family.first.
+function window.block_misfits(p, schedule)
+  local bytes = window.block(p).bytes
+  return { { p.groups == 1, "a window is of channels-last data of several groups" },
+    { schedule.copies, "pixels are moved together once" },
+    { schedule.across, "across is for pixels that are read where they are" },
+    { p.output[3] > reduce.block, "a window is of whole rows, of at most %d pixels", reduce.block },
+    { bytes > planes.most_scratch, "needs %d bytes of scratch a thread, at most %d", bytes, planes.most_scratch } }
 end
 
 ---- what a task does --------------------------------------------------------------------------------------------------

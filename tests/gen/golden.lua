@@ -4,7 +4,7 @@ local suite = require "suite"
 local convgen, space = require "convgen", require "space"
 
 local golden = {
-  direct    = { version = 4, hash = "77dffab1b5272287" },
+  direct    = { version = 4, hash = "7c37c9f116c18dcf" },
   planar    = { version = 5, hash = "64676d4284130307" },
   depthwise = { version = 4, hash = "4e8abed215f09bb4" },
   winograd  = { version = 6, hash = "4598e3e360b28faa" },
@@ -47,6 +47,8 @@ local more = {
   direct = { like(pointwise, { marked = ".across" }), like(pointwise, { marked = ".across", pass = "backward_data" }),
     like(pointwise, { marked = ".ahead", pass = "backward_weights" }), { groups = 5, ic = 20, oc = 20, marked = "lanes." },
     { groups = 5, ic = 20, oc = 10, marked = "lanes.", pass = "backward_data" }, { groups = 5, ic = 20, oc = 20, marked = "window/" },
+    { groups = 4, ic = 1024, oc = 20, marked = "window/", pass = "backward_weights", kernel = { 2, 3, 3 }, pad = { 1, 1, 1 }, input = { 3, 5, 7 },
+      output = { 4, 3, 4 }, stride = { 1, 2, 2 } },
     like(strided, { marked = "fold/" }), like(strided, { marked = "ranges/", type = "f64", dilation = { 1, 3, 2 }, output = { 1, 2, 3 } }),
     like(strided, { marked = "turned/fold/", layout = "nchw" }),
     { marked = "ranges/", input = { 1, 1, 300 }, output = { 1, 1, 300 }, kernel = { 1, 1, 201 }, pad = { 0, 0, 100 }, bias = true },

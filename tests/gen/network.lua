@@ -124,10 +124,12 @@ end)
 refuses("the input is f32 0x2", "input y f32 0x2")
 refuses("the input is f16 2", "input y f16 2")
 refuses("a tensor of 2147483647x2147483647x2147483647 has too many elements", "input y f32 2147483647x2147483647x2147483647")
+refuses("a tensor of 2147483647x2147483647 has too many elements", "input y f32 2147483647x2147483647")
 refuses("a tensor has 9 dimensions", "input y f32 1x1x1x1x1x1x1x1x1")
 refuses("'more' is not allowed behind", "input y f32 1 more")
 refuses("a name in quotes has no closing quote", 'input "y f32 1')
 refuses("a name has half of a surrogate pair", 'input "\\ud800y" f32 1')
+refuses("a name has a character 0", 'input "y\\u0000" f32 1')
 refuses("= is missing", "y abs(x)")
 refuses("an operation is missing behind =", "y = x")
 refuses(", or ) is missing behind an operand", "y = add(x x)")
@@ -189,6 +191,16 @@ refuses("pow takes a number as exponent", "y = pow(x, v)")
 refuses("step 1 reads operand $3", "y = chain(x) add($1,$3)")
 refuses("'%1' is no arg of a step", "y = chain(x) add($1,%1)")
 refuses("2x4x6x8 and 3x8 differ elsewhere than on axis 1", "y = concat(x, n) axis 1")
+
+suite.case("more memory than there can be", function()
+  local lines = { "input x f32 1048576x1048576" }
+  for i = 1, 20 do lines[#lines + 1] = ("a%d = exp(x)"):format(i) end
+  lines[#lines + 1] = "b1 = matmul(a1, a20)"
+  for i = 2, 19 do lines[#lines + 1] = ("b%d = matmul(b%d, a%d)"):format(i, i - 1, i) end
+  local plan, why = convgen.network { text = table.concat(lines, "\n") .. "\noutput b19\n", name = "a.net" }
+  suite.equal(plan, nil)
+  suite.equal(why:match "^a.net: the tensors need %d+ bytes at one time: at most 2%^46 are allowed", why)
+end)
 
 suite.case("convolutions, a pool and a sum are planned", function()
   local plan = assert(convgen.network { text = head .. [[

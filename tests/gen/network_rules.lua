@@ -112,11 +112,21 @@ simplified("what is not a constant for each channel", "conv; mul",
   "a = " .. conv .. "\nb = mul(a, y)\noutput b\n")
 simplified("what broadens the result", "conv; add",
   "tensor t f32 3x4x1x1 @0\na = " .. conv .. "\nb = add(a, t)\noutput b\n")
+simplified("what adds a dimension", "conv; add",
+  "tensor t f32 1x1x4x1x1 @0\na = " .. conv .. "\nb = add(a, t)\noutput b\n")
 simplified("another axis", "conv; add", "tensor t f32 8 @0\na = " .. conv .. "\nb = add(a, t)\noutput b\n")
 simplified("a bias", "reshape 4; conv", "a = " .. conv .. "\nb = add(c4, a)\noutput b\n")
 simplified("factors and quotients", "reshape 4; fold mul; fold div; conv",
   "a = " .. conv .. "\nb = mul(a, c4)\nd = div(b, 3)\noutput d\n")
 simplified("a number over the result", "conv; div", "a = " .. conv .. "\nb = div(3, a)\noutput b\n")
+
+suite.case("no more is folded than the runtime keeps", function()
+  local text, last = "a0 = " .. conv .. "\n", 20
+  for i = 1, last do text = text .. ("a%d = %s(a%d, %d)\n"):format(i, i % 2 == 0 and "add" or "mul", i - 1, i + 1) end
+  local simple, made = both(text .. "output a20\n")
+  suite.equal(select(2, simple:gsub("fold", "")), 16)
+  suite.equal(made:match "conv; (.*)$", "chain mul($1,18) add(%1,19) mul(%2,20) add(%3,21)")
+end)
 
 ---- padding --------------------------------------------------------------------------------------------------------------------
 
@@ -131,7 +141,8 @@ simplified("channels of zeros", "pad before 0,1,0,0 after 0,0,0,0; conv ic5ih6iw
   "tensor t f32 4x5x1x1 @0\na = pad(x) before 0,1,0,0 after 0,0,0,0\nb = conv(a, t) ic5ih6iw8oc4oh6ow8kh1kw1\noutput b\n")
 simplified("zeros before an average", "avgpool k3x3 p1x2 e1x0 counted", padded .. "b = avgpool(a) k3x3\noutput b\n")
 simplified("zeros before an average that does not count its own",
-  "pad before 0,0,1,2 after 0,0,1,0; avgpool k3x3 p1x1 e1x1", padded .. "b = avgpool(a) k3x3 p1x1 e1x1\noutput b\n")
+  "pad before 0,0,1,1 after 0,0,1,1; avgpool k3x3 p1x1 e1x1",
+  "a = pad(x) before 0,0,1,1 after 0,0,1,1\nb = avgpool(a) k3x3 p1x1 e1x1\noutput b\n")
 simplified("zeros before a maximum", "pad before 0,0,1,2 after 0,0,1,0; maxpool k3x3",
   padded .. "b = maxpool(a) k3x3\noutput b\n")
 
@@ -155,6 +166,8 @@ after("gelu", "b = div(a, 1.4142135)\nd = erf(b)\ne = add(d, 1)\nf = mul(a, e)\n
 after("gelu", "h = mul(a, 0.5)\nb = mul(a, 0.70710677)\nd = erf(b)\ne = add(d, 1)\nf = mul(h, e)\noutput f\n")
 after("tanh", "b = activate(a) tanh\noutput b\n")
 fused("prelu", "reshape 4; conv --epilogue=prelu", "a = " .. conv .. "\nb = prelu(a, c4)\noutput b\n")
+fused("no leaky of a larger slope", "conv; chain mul($1,2) max($1,%1)",
+  "a = " .. conv .. "\nb = mul(a, 2)\nd = max(a, b)\noutput d\n")
 fused("hard sigmoid by a clamp", "conv --epilogue=hardsigmoid:0.16666666666666666:0.5",
   "a = " .. conv .. "\nb = add(a, 3)\nd = activate(b) clamp:0:6\ne = div(d, 6)\noutput e\n")
 
@@ -230,6 +243,9 @@ fused("a norm over other axes", "reduce_mean axes 1 keep; sub; pow; reduce_mean 
 ---- chains -----------------------------------------------------------------------------------------------------------------------
 
 fused("a chain", "chain mul($1,$2) sigmoid(%1) add(%2,0.5)", "a = mul(x, y)\nb = activate(a) sigmoid\nd = add(b, 0.5)\noutput d\n")
+fused("a normalisation of no convolution", "reshape 4x1x1; reshape 4x1x1; reshape 4x1x1; reshape 4x1x1; chain add($5,0.1) "
+  .. "sqrt(%1) sub($1,$4) div(%3,%2) mul(%4,$2) add(%5,$3) relu(%6); conv ic4ih6iw8oc4oh6ow8kh1kw1",
+  "a = batchnorm(x, c, c, c, c) epsilon 0.1\nb = activate(a) relu\nd = conv(b, w1) ic4ih6iw8oc4oh6ow8kh1kw1\noutput d\n")
 fused("a chain that another reads", "mul; activate sigmoid; sqrt",
   "a = mul(x, y)\nb = activate(a) sigmoid\nd = sqrt(a)\noutput b\noutput d\n")
 fused("what is smaller is not made again and again", "reduce_mean axes 2,3 keep; sqrt; add",

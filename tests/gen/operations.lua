@@ -54,7 +54,7 @@ local cases = {
     return { op = "resize", mode = "nearest", coordinates = "asymmetric", rounding = "floor" },
       { src = image(96, h, w), dst = image(96, 2 * h, 2 * w) }
   end, tables = true },
-  { "linear interpolation, twice as many", 80, function(h, w)
+  { "linear interpolation, twice as many", 135, function(h, w)
     return { op = "resize", mode = "linear", coordinates = "half_pixel" }, { src = image(96, h, w), dst = image(96, 2 * h, 2 * w) }
   end, tables = true },
   { "padding", 95, function(h, w)

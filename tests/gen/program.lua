@@ -214,7 +214,7 @@ end)
 
 ---- registers -------------------------------------------------------------------------------------------------------
 -- A tile of m x v accumulators with v weights, as the direct family has.
-local function tile(target, m, v, operand)
+local function tile(target, m, v, operand, rest)
   local k = new(target)
   local src, dst, n = k:pointer("src", "in"), k:pointer("dst", "out"), k:count "n"
   local acc, w, x = {}, {}, k:vector "x"
@@ -227,8 +227,8 @@ local function tile(target, m, v, operand)
       for j = 1, v do k:fma(acc[(i - 1) * v + j], w[j], operand and k:memory_broadcast(k:at(src, i)) or x) end
     end
   end)
-  for i = 1, m * v do k:store(k:at(dst, i), acc[i]) end
-  return k:finish()
+  for i = 1, m * v do k:store(k:at(dst, i), acc[i], 0, rest) end
+  return k:finish(), acc, x
 end
 
 local function used(k)
@@ -243,6 +243,21 @@ case("registers of tiles", function()
   equal(used(tile("avx2", 6, 2, true)), 15) -- the temporary
   equal(used(tile("avx2", 7, 2, true)), "needs 17 registers, avx2 has 16")
   equal(used(tile("portable", 1, 1)), 3)
+end)
+
+case("a mask takes a register of its own, or where there is none one that is done with", function()
+  equal(used(tile("avx2", 6, 2, false, 3)), 16)
+  local k, acc, x = tile("avx2", 4, 3, false, 3)
+  local r = registers.allocate(k, k.target)
+  equal(r.used, 16)
+  equal(r.short, "needs 17 registers, avx2 has 16")
+  for i = 1, #acc do if r.map[acc[i]] == r.temporary then error "a sum that is not stored yet has the mask's register" end end
+  equal(r.map[x] < 16 and r.temporary < 16, true)
+  k = new("avx2")
+  local p, all = k:pointer("p", "inout"), {}
+  for i = 1, 16 do all[i] = k:vector "a"; k:load(all[i], k:at(p, i)) end
+  for i = 1, 16 do k:store(k:at(p, i), all[i], 0, 3) end
+  equal(used(k:finish()), "needs 17 registers, avx2 has 16")
 end)
 
 case("a target whose arithmetic takes nothing from memory needs a register for what it loads", function()

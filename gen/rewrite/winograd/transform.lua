@@ -78,15 +78,16 @@ local function two_dimensions(k, o, how)
   end
 end
 
--- The first kernel of several ways to make it whose registers fit, or nil and why the first does not. What does not fit
--- in the registers least(way), if it is given, says that a way needs at least, is not made.
+-- The first kernel of several ways to make it whose registers fit, none shared with a mask, or nil and why the first
+-- does not. What does not fit in the registers least(way), if it is given, says that a way needs at least, is not made.
 function transform.fitting(target, ways, make, least)
   local why
   local function try(way)
     local kernel = make(table.unpack(way))
     local map, cannot = registers.allocate(kernel, target)
+    cannot = cannot or map.short
     why = why or cannot
-    return map and kernel
+    return not cannot and kernel
   end
   for _, way in ipairs(ways) do
     local kernel = (not least or least(table.unpack(way)) <= target.registers) and try(way)

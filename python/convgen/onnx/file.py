@@ -1,4 +1,5 @@
 """A network as a network file and its weights. Both are there whole, or nothing is: they are written beside their places first."""
+import errno
 import os
 import tempfile
 import zlib
@@ -24,10 +25,13 @@ class Node:
 
 
 def named_outputs(net):
-    """Gives every output its name; what is an input, a constant or another output gets a view of its own."""
+    """Gives every output its name; what is another input, a constant or another output gets a view of its own."""
     results, taken = [], set()
     for name, value in net.outputs:
         if value.lost:
+            continue
+        if value in net.inputs and value.name == name:
+            results.append(value)
             continue
         if value.maker is None or value in taken:
             o = Operation("reshape", [value], {"dims": value.dims}, Node(name))
@@ -86,7 +90,7 @@ class Writer:
     def __init__(self, net):
         self.outputs = named_outputs(net)
         self.inputs, self.operations = net.inputs, needed(net, self.outputs)
-        self.names = Names([*self.inputs, *self.outputs])
+        self.names = Names(dict.fromkeys([*self.inputs, *self.outputs]))
         self.constants = {}  # value -> offset
         self.bytes = 0
         for o in self.operations:
@@ -147,6 +151,8 @@ class Beside:
         self.files = []
 
     def open(self, path):
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix="." + os.path.basename(path)[:100])
         self.files.append((temporary, path))
         return os.fdopen(handle, "wb")

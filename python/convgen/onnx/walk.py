@@ -60,7 +60,8 @@ class Walk:
         self.initialisers(graph, scope)
         self.inputs([i for i in graph.input if i.name not in scope.values], scope)
         self.nodes(scope, graph)
-        self.net.outputs = [(o.name, self.output(o.name, scope.get(o.name, OUTPUT))) for o in graph.output]
+        names = dict.fromkeys(o.name for o in graph.output)
+        self.net.outputs = [(name, self.output(name, scope.get(name, OUTPUT))) for name in names]
         return self.net
 
     # ---- what is there at the start ------------------------------------------------------------------------------------------
@@ -164,8 +165,10 @@ class Walk:
             raise LeftOut("it is not supported")
         while operands and operands[-1] is None:
             operands = operands[:-1]
-        if not row.fewest <= len(operands) <= row.most or None in operands[:row.fewest]:
+        if not row.fewest <= len(operands) <= row.most:
             raise LeftOut(f"it has {len(operands)} operands: {row.fewest} to {row.most} are allowed")
+        if None in operands[:len(operands) if row.most == operations.MANY else row.fewest]:
+            raise LeftOut("an operand of it is missing")
         node.outputs = [name if name in scope.read or i == 0 or row.several else "" for i, name in enumerate(node.outputs)]
         call = Call(self.net, node, scope.version(), Attributes(proto, row.attributes), self.model.folder)
         result = row.rule(call, *operands)

@@ -88,7 +88,18 @@ local function check_apart(run, step)
   end
 end
 
+-- A convolution's residual lies as its result does, but for where it begins.
+local function check_residual(step)
+  for _, slot in ipairs(step.prepared and step.slots or {}) do
+    local v = slot[2]
+    for i, size in ipairs(slot[1] == "residual" and v.dims or {}) do
+      if size > 1 and v.strides[i] ~= step.dst.strides[i] then error(step.name .. ": its residual lies otherwise", 0) end
+    end
+  end
+end
+
 local function run_step(run, step)
+  check_residual(step)
   check_apart(run, step)
   if not step.from then return put(run.memory, step.dst, run.laid, get(run.memory, step.slots[1][2], run.laid)) end
   local results = values.operation(run.net, step.from, reader(run, step))
