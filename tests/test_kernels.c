@@ -229,6 +229,24 @@ static convgen_problem depthwise_problem(uint64_t *state, double macs)
     }
 }
 
+/* Channels-first rows under a long filter: more border variants than kernels, so that data are turned as a whole. */
+static convgen_problem long_problem(uint64_t *state, double macs)
+{
+    for (;;) {
+        convgen_problem p = random_problem(state, macs / 100);
+        if (p.op == CONVGEN_TRANSPOSED || p.groups > 1) continue;
+        p.layout = CONVGEN_NCHW;
+        p.in_channels = random_in(state, 5, 12), p.out_channels = random_in(state, 9, 40);
+        p.in[0] = p.in[1] = p.out[0] = p.out[1] = p.kernel[0] = p.kernel[1] = p.stride[0] = p.stride[1] = p.dilation[0] = p.dilation[1] = 1;
+        p.pad[0] = p.pad[1] = 0, p.in[2] = random_in(state, 90, 160), p.out[2] = 0;
+        p.kernel[2] = random_in(state, 30, 60), p.stride[2] = p.dilation[2] = 1, p.pad[2] = p.kernel[2] / 2;
+        if (cg_problem_normalise(&p) == CONVGEN_OK && cg_problem_sizes(&p).macs <= 100 * macs) return p;
+    }
+}
+
+START_TEST(random_long_problems) { verify_random(long_problem, 60e3, "direct", 20); }
+END_TEST
+
 START_TEST(random_depthwise_problems) { verify_random(depthwise_problem, 60e3, "depthwise", 200); }
 END_TEST
 
@@ -272,14 +290,14 @@ static void reach_marks(const convgen_problem *p, const cg_schedule *s)
 
 /* All that the grammars have: what the families print of legal schedules. A new mark belongs here. */
 static const struct { const char *family, *pass, *words; } grammar[] = {
-    {"depthwise", "data", "moved p+ p1 r+ r1 row stream"},
-    {"depthwise", "forward", "moved p+ p1 r+ r1 row stream"},
-    {"depthwise", "weights", "h+ h1 moved p+ p1 v+ v1 w+ w1"},
+    {"depthwise", "data", "across moved p+ p1 r+ r1 row stream"},
+    {"depthwise", "forward", "across moved p+ p1 r+ r1 row stream"},
+    {"depthwise", "weights", "across h+ h1 moved p+ p1 v+ v1 w+ w1"},
     {"direct", "data", "across fetch fold g+ lanes p+ p1 ranges rows+ rows1 stream v+ v1 window"},
-    {"direct", "data1", "fetch fold p+ p1 planes rows+ rows1 s+ s1 turned v+ v1"},
+    {"direct", "data1", "fetch fold p+ p1 planes ranges rows+ rows1 s+ s1 turned v+ v1"},
     {"direct", "forward", "across fetch g+ gather lanes p+ p1 rows+ rows1 stream v+ v1 window"},
-    {"direct", "forward1", "fetch p+ p1 planes rows+ rows1 s+ s1 turned v+ v1"},
-    {"direct", "weights", "ahead fetch gather i+ i1 panel v+ v1"},
+    {"direct", "forward1", "fetch p+ p1 planes ranges rows+ rows1 s+ s1 turned v+ v1"},
+    {"direct", "weights", "across ahead fetch gather i+ i1 panel v+ v1"},
     {"planar", "data", "c+ c1 rows+ v+ v1"},
     {"planar", "data1", "c+ c1 panel rows+ v+ v1"},
     {"planar", "forward", "c+ c1 rows+ v+ v1"},
@@ -325,6 +343,7 @@ START_TEST(random_problems_reach_every_mark)
 {
     int known = 0;
     reach_by(random_problem, 60e3, "direct planar plain", 1500);
+    reach_by(long_problem, 60e3, "direct", 200);
     reach_by(transformable_problem, 2e6, "winograd", 400);
     reach_by(depthwise_problem, 60e3, "depthwise", 250);
     if (getenv("CONVGEN_MARKS"))
@@ -627,6 +646,7 @@ int main(void)
     tcase_add_test(kernels_case(suite, "random", seconds), random_problems_of_every_family);
     tcase_add_test(kernels_case(suite, "winograd", seconds), random_problems_that_can_be_transformed);
     tcase_add_test(kernels_case(suite, "depthwise", seconds), random_depthwise_problems);
+    tcase_add_test(kernels_case(suite, "long", seconds), random_long_problems);
     tcase_add_loop_test(kernels_case(suite, "grid", 20), every_family_has_every_activation, 0, CG_ACTIVATIONS);
     tcase_add_test(kernels_case(suite, "marks", 300), random_problems_reach_every_mark);
     TCase *same = kernels_case(suite, "same", 900);

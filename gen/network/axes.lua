@@ -5,13 +5,14 @@
 -- row, or rows of rows, serves tensors of any rank. The last view is what is written. Nothing here knows an operation.
 local axes = {}
 
--- Of dims and lists of strides, one a view; place: which of the dims it is.
-function axes.of(dims, strides)
+-- Of dims and lists of strides, one a view; place: which of the dims it is. inputs, where they are given: what is read
+-- has these dims; then an axis of one element stays where more are read for it.
+function axes.of(dims, strides, inputs)
   local list = {}
   for i, size in ipairs(dims) do
     local steps = {}
     for v, of in ipairs(strides) do steps[v] = of[i] end
-    if size ~= 1 then list[#list + 1] = { size = size, steps = steps, place = i } end
+    if size ~= 1 or inputs and inputs[i] ~= 1 then list[#list + 1] = { size = size, steps = steps, place = i } end
   end
   return list
 end
